@@ -1,0 +1,15 @@
+//! Initial weights: what a scheme draws, how it is scaled, and every element addressable alone.
+//!
+//! A [`Scheme`] is what a rule names (`he`, `normal`, …). With a seed, a layer id, a shape and a layout it makes a
+//! [`Generator`], which gives the weight at any `(i, j)`, or any run of a tensor's elements, as unrounded binary64;
+//! [`crate::tensor::FloatDtype`] then rounds them into the stored type.
+
+mod api;
+mod generator;
+mod params;
+mod scheme;
+
+pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
+pub use generator::Generator;
+pub use params::{Distribution, MODE_NAMES, SchemeError, SchemeParams};
+pub use scheme::{Scheme, VarianceRule};

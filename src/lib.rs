@@ -1,0 +1,7 @@
+//! lib
+pub mod analysis;
+pub mod init;
+pub mod near;
+pub mod noise;
+pub mod sparse;
+pub mod tensor;

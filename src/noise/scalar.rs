@@ -1,0 +1,39 @@
+//! One draw at a time, exactly as the noise page states it: the oracle that every fast path must equal bit for bit.
+
+use super::hash::{draw, row_key, unit};
+use super::math::{cos_sin_turn, ln};
+
+/// The smallest `u1` that enters the logarithm, so that the largest possible |gaussian| is about 7.43.
+pub const U1_FLOOR: f64 = 1e-12;
+
+/// Uniform draw in `[0, 1)`, a multiple of 2⁻⁵², at `(seed, layer, i, j)`.
+#[inline]
+pub fn uniform(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
+    uniform_at(row_key(seed, layer, i), j)
+}
+
+/// Standard normal draw at `(seed, layer, i, j)`, `|x| <= 7.44`.
+///
+/// Box and Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958): the even
+/// column takes the cosine, the odd one beside it the sine, of one pair of draws.
+#[inline]
+pub fn gaussian(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
+    gaussian_at(row_key(seed, layer, i), j)
+}
+
+/// [`uniform`] for a row key that is already known.
+#[inline]
+pub fn uniform_at(key: u64, j: u64) -> f64 {
+    unit(draw(key, j))
+}
+
+/// [`gaussian`] for a row key that is already known.
+#[inline]
+pub fn gaussian_at(key: u64, j: u64) -> f64 {
+    let p = j >> 1;
+    let u1 = unit(draw(key, 2 * p)).max(U1_FLOOR);
+    let h2 = draw(key, 2 * p + 1);
+    let r = (-2.0 * ln(u1)).sqrt();
+    let (cos, sin) = cos_sin_turn(h2 >> 12);
+    if j.is_multiple_of(2) { r * cos } else { r * sin }
+}

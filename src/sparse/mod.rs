@@ -1,0 +1,4 @@
+//! How a pruned tensor is stored.
+mod settings;
+
+pub use settings::{Fill, Format};

@@ -1,0 +1,44 @@
+//! The choices that a config makes about pruned tensors.
+
+use serde::{Deserialize, Serialize};
+
+/// What a pruned place becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fill {
+    /// `+0.0`.
+    #[default]
+    Zero,
+    /// Its initial value times the decay factor, regenerated from the seed when the file is restored.
+    Init,
+}
+
+/// The encoding of a tensor in a pruned file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The whole tensor under its own name.
+    Dense,
+    /// One bit per place and the stored values: compressed-tensors' `sparse-bitmask`.
+    Bitmask,
+}
+
+impl Fill {
+    /// The name used in configs and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Init => "init",
+        }
+    }
+}
+
+impl Format {
+    /// The name used in configs and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Bitmask => "bitmask",
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The floating-point types that weights are stored in, and rounding into them.
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+/// A type in which weights are initialised, compared and pruned. Other types pass through untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FloatDtype {
+    /// IEEE-754 binary64.
+    F64,
+    /// IEEE-754 binary32.
+    F32,
+    /// IEEE-754 binary16.
+    F16,
+    /// bfloat16: the upper half of a binary32.
+    Bf16,
+}
+
+impl FloatDtype {
+    /// The float type of a stored tensor, `None` where it is another type.
+    pub fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F64 => Some(Self::F64),
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    /// The safetensors type.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F64 => Dtype::F64,
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+
+    /// The name used in configs: `f64`, `f32`, `f16`, `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of F32**, so
+    /// that writing them directly equals writing F32 and casting.
+    pub fn round(self, x: f64) -> f64 {
+        match self {
+            Self::F64 => x,
+            Self::F32 => f64::from(x as f32),
+            Self::F16 => f64::from(f16::from_f32(x as f32)),
+            Self::Bf16 => f64::from(bf16::from_f32(x as f32)),
+        }
+    }
+
+    /// [`Self::round`] on every element of a slice.
+    pub fn round_slice(self, xs: &mut [f64]) {
+        if self != Self::F64 {
+            for x in xs {
+                *x = self.round(*x);
+            }
+        }
+    }
+
+    /// Writes `xs` as little-endian elements of this type, rounded as by [`Self::round`].
+    ///
+    /// # Panics
+    /// If `out` is not `xs.len()` elements long.
+    pub fn encode(self, xs: &[f64], out: &mut [u8]) {
+        assert_eq!(out.len(), xs.len() * self.size(), "destination of another length");
+        match self {
+            Self::F64 => put(xs, out, |x| x.to_le_bytes()),
+            Self::F32 => put(xs, out, |x| (x as f32).to_le_bytes()),
+            Self::F16 => put(xs, out, |x| f16::from_f32(x as f32).to_le_bytes()),
+            Self::Bf16 => put(xs, out, |x| bf16::from_f32(x as f32).to_le_bytes()),
+        }
+    }
+
+    /// Reads little-endian elements of this type, exactly.
+    ///
+    /// # Panics
+    /// If `bytes` is not `out.len()` elements long.
+    pub fn decode(self, bytes: &[u8], out: &mut [f64]) {
+        assert_eq!(bytes.len(), out.len() * self.size(), "source of another length");
+        match self {
+            Self::F64 => get(bytes, out, f64::from_le_bytes),
+            Self::F32 => get(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
+            Self::F16 => get(bytes, out, |b| f64::from(f16::from_le_bytes(b))),
+            Self::Bf16 => get(bytes, out, |b| f64::from(bf16::from_le_bytes(b))),
+        }
+    }
+
+    /// Distance between two values of this type, both exactly representable in it, in units in the last place: how many
+    /// steps from one representable value to the next lie between them. Both zeros count as one value.
+    /// `u64::MAX` where either is a NaN.
+    pub fn ulps_between(self, a: f64, b: f64) -> u64 {
+        if a.is_nan() || b.is_nan() {
+            return u64::MAX;
+        }
+        self.ordinal(a).abs_diff(self.ordinal(b))
+    }
+
+    /// The position of a representable value among all of this type's values, 0 for either zero.
+    fn ordinal(self, x: f64) -> i64 {
+        let magnitude = match self {
+            Self::F64 => x.abs().to_bits() as i64,
+            Self::F32 => i64::from((x as f32).abs().to_bits()),
+            Self::F16 => i64::from(f16::from_f64(x.abs()).to_bits()),
+            Self::Bf16 => i64::from(bf16::from_f64(x.abs()).to_bits()),
+        };
+        if x < 0.0 { -magnitude } else { magnitude }
+    }
+}
+
+impl std::fmt::Display for FloatDtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[inline(always)]
+fn put<const N: usize>(xs: &[f64], out: &mut [u8], to: impl Fn(f64) -> [u8; N]) {
+    for (x, bytes) in xs.iter().zip(out.as_chunks_mut::<N>().0) {
+        *bytes = to(*x);
+    }
+}
+
+#[inline(always)]
+fn get<const N: usize>(bytes: &[u8], out: &mut [f64], from: impl Fn([u8; N]) -> f64) {
+    for (x, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *x = from(*bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_by_way_of_f32() {
+        // 1 + 2^-11 lies halfway between two binary16 values. One correct rounding would go up to 1 + 2^-10 for the
+        // 2^-40 above it; in F32 that excess is lost first, and the tie then goes to even.
+        let x = 1.0 + 1.0 / 2048.0 + 1.0 / (1u64 << 40) as f64;
+        assert_eq!(FloatDtype::F16.round(x), 1.0);
+    }
+
+    #[test]
+    fn encode_writes_what_round_says_little_endian() {
+        let xs = [0.1, -2.5];
+        let mut out = [0u8; 8];
+        FloatDtype::F32.encode(&xs, &mut out);
+        assert_eq!(out, [0xCD, 0xCC, 0xCC, 0x3D, 0x00, 0x00, 0x20, 0xC0]);
+        let mut out = [0u8; 4];
+        FloatDtype::Bf16.encode(&xs, &mut out);
+        assert_eq!(out, [0xCD, 0x3D, 0x20, 0xC0]);
+        FloatDtype::F16.encode(&xs, &mut out);
+        assert_eq!(out, [0x66, 0x2E, 0x00, 0xC1]);
+        let mut back = [0.0; 2];
+        FloatDtype::F16.decode(&out, &mut back);
+        assert_eq!(back, [FloatDtype::F16.round(0.1), -2.5]);
+    }
+
+    #[test]
+    fn ulps_count_representable_steps() {
+        assert_eq!(FloatDtype::F32.ulps_between(1.0, f64::from(1.0f32.next_up())), 1);
+        assert_eq!(FloatDtype::F32.ulps_between(0.0, -0.0), 0);
+        assert_eq!(FloatDtype::F32.ulps_between(f64::from(f32::from_bits(1)), -f64::from(f32::from_bits(1))), 2);
+        assert_eq!(FloatDtype::Bf16.ulps_between(1.0, 1.0078125), 1);
+        assert_eq!(FloatDtype::F16.ulps_between(1.0, 1.0009765625), 1);
+        assert_eq!(FloatDtype::F64.ulps_between(f64::MAX, -f64::MAX), 2 * 0x7FEF_FFFF_FFFF_FFFF);
+        assert_eq!(FloatDtype::F64.ulps_between(f64::NAN, 0.0), u64::MAX);
+    }
+}
