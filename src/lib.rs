@@ -1,5 +1,6 @@
 //! lib
 pub mod analysis;
+pub mod checkpoint;
 pub mod init;
 pub mod near;
 pub mod noise;

@@ -6,10 +6,12 @@
 
 mod api;
 mod generator;
+mod initial;
 mod params;
 mod scheme;
 
 pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
 pub use generator::Generator;
+pub use initial::Initial;
 pub use params::{Distribution, MODE_NAMES, SchemeError, SchemeParams};
 pub use scheme::{Scheme, VarianceRule};

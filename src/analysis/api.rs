@@ -1,0 +1,63 @@
+//! The functions that users of the method know, for one weight and one matrix in memory.
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::{Comparison, DeltaStats, Threshold};
+use crate::init::Generator;
+use crate::tensor::FloatDtype;
+
+/// `(changed, delta)` of one weight stored in F32, `delta = trained - initial` exactly; changed where `|delta|` is over
+/// the threshold or no number.
+pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) -> (bool, f64) {
+    let (w, w0) = (f64::from(trained), f64::from(initial));
+    let mut changed = [0];
+    Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&[w], &mut [w0], &mut changed);
+    (changed[0] == 1, w - w0)
+}
+
+/// What [`analyze_weight_matrix`] finds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightAnalysis {
+    /// Counts and sums.
+    pub stats: DeltaStats,
+    /// True where a weight has changed.
+    pub awakened: Array2<bool>,
+    /// Rows (output neurons) whose every weight sleeps.
+    pub sleeping_rows: usize,
+    /// Columns (inputs) whose every weight sleeps.
+    pub sleeping_columns: usize,
+}
+
+/// Compares a trained F32 matrix with the initial one that `initial` regenerates.
+///
+/// # Panics
+/// If the matrix is not of the generator's shape.
+pub fn analyze_weight_matrix(
+    trained: ArrayView2<'_, f32>,
+    initial: &Generator,
+    threshold: Threshold,
+) -> WeightAnalysis {
+    let matrix = initial.matrix();
+    assert_eq!(trained.dim(), (matrix.rows, matrix.cols), "a matrix of another shape than its initial values");
+    let weights: Vec<f64> = trained.iter().map(|w| f64::from(*w)).collect();
+    let mut starts = vec![0.0; weights.len()];
+    initial.fill(0, &mut starts);
+    FloatDtype::F32.round_slice(&mut starts);
+    let mut changed = vec![0; weights.len()];
+    let stats = Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&weights, &mut starts, &mut changed);
+    let awakened = Array2::from_shape_vec(trained.dim(), changed.into_iter().map(|c| c == 1).collect())
+        .expect("as many flags as weights");
+    let asleep = |axis: Axis| {
+        awakened.axis_iter(axis).filter(|line| !line.is_empty() && !line.iter().any(|awake| *awake)).count()
+    };
+    let (sleeping_rows, sleeping_columns) = (asleep(Axis(0)), asleep(Axis(1)));
+    WeightAnalysis { stats, awakened, sleeping_rows, sleeping_columns }
+}
+
+/// True where a weight of the matrix has changed from the initial value that `initial` regenerates.
+///
+/// # Panics
+/// If the matrix is not of the generator's shape.
+pub fn awakened_mask(trained: ArrayView2<'_, f32>, initial: &Generator, threshold: Threshold) -> Array2<bool> {
+    analyze_weight_matrix(trained, initial, threshold).awakened
+}

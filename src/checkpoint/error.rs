@@ -1,0 +1,97 @@
+//! What can be wrong with a checkpoint, always with the path of the file it is wrong with.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::header::HeaderError;
+
+/// An error of one file or folder.
+#[derive(Debug)]
+pub struct CheckpointError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub kind: ErrorKind,
+}
+
+/// What is wrong with a file or folder.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// The operating system refused.
+    #[error("cannot {action}: {error}")]
+    Io {
+        /// What was being done: `open`, `map`, `write`, …
+        action: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+    /// No valid safetensors header.
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// A folder without a checkpoint.
+    #[error("the folder holds no .safetensors file and no *.safetensors.index.json")]
+    EmptyFolder,
+    /// A folder with several candidates.
+    #[error("the folder holds several checkpoints ({}): name one of them", .0.join(", "))]
+    AmbiguousFolder(Vec<String>),
+    /// An index that is not of the expected form.
+    #[error("not a shard index: {0}")]
+    BadIndex(String),
+    /// A shard outside the index's folder.
+    #[error("the index places tensor `{tensor}` in `{shard}`, which is not a plain file name in the index's folder")]
+    ShardOutside {
+        /// The tensor.
+        tensor: String,
+        /// The name given.
+        shard: String,
+    },
+    /// The index and a shard's header disagree.
+    #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
+    NotInShard {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// A shard has more than the index says.
+    #[error("shard `{shard}` has a tensor `{tensor}` that the index does not place there")]
+    NotInIndex {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// Two names become one when their prefixes are taken off.
+    #[error("tensors `{first}` and `{second}` are both called `{name}` once `strip_prefix` is applied")]
+    SameNameStripped {
+        /// One name.
+        first: String,
+        /// The other.
+        second: String,
+        /// What both become.
+        name: String,
+    },
+    /// A tensor to be written twice.
+    #[error("two tensors would be written under the name `{0}`")]
+    DuplicateOutput(String),
+}
+
+impl CheckpointError {
+    pub(crate) fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
+        Self { path: path.to_owned(), kind: kind.into() }
+    }
+
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self { path, kind: ErrorKind::Io { action, error } }
+    }
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.kind)
+    }
+}
+
+impl std::error::Error for CheckpointError {}

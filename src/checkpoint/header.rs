@@ -1,0 +1,393 @@
+//! The header of a safetensors file: 8 bytes of length, a JSON object, then the tensors' bytes.
+//!
+//! Parsing is a chain of checks, none of which trusts a number of the file; `safetensors`' own reader accepts
+//! duplicate names and does not say which tensor is wrong. Writing is canonical: sorted keys, one spelling, padded
+//! with spaces to a multiple of 8 bytes, so that equal contents give equal bytes.
+//!
+//! Source of the format: <https://github.com/huggingface/safetensors#format>.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use safetensors::Dtype;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::Shape;
+
+/// The largest header that readers of the format accept, in bytes.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: Shape,
+    /// Where its bytes are, counted from the beginning of the file.
+    pub bytes: Range<usize>,
+}
+
+/// A checked header: every range lies in the file, they follow each other without gap or overlap, and each has the
+/// length that its type and shape ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The free-form `__metadata__`.
+    pub metadata: BTreeMap<String, String>,
+    /// The tensors by name.
+    pub tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Why bytes are not a safetensors file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Not even a length.
+    #[error("not a safetensors file: {0} bytes, shorter than the 8 bytes of a header length")]
+    TooShort(usize),
+    /// A length that no reader accepts.
+    #[error("not a safetensors file: its header would have {0} bytes, more than the {MAX_HEADER} allowed")]
+    TooLong(u64),
+    /// The file ends inside the header.
+    #[error("truncated: the header should have {expected} bytes, the file has {got} after the header length")]
+    HeaderTruncated {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes there.
+        got: usize,
+    },
+    /// Not the JSON that a header is.
+    #[error("not a safetensors header: {0}")]
+    Json(String),
+    /// A shape too large for this machine.
+    #[error("tensor `{name}`: {error}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// What is wrong with its shape.
+        error: crate::tensor::ShapeError,
+    },
+    /// Offsets that run backwards, overlap or leave a gap.
+    #[error("tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the one before it")]
+    Offset {
+        /// The tensor.
+        name: String,
+        /// Where it should begin.
+        expected: usize,
+        /// Where it says it begins.
+        got: usize,
+    },
+    /// A length that type and shape contradict.
+    #[error("tensor `{name}`: {got} bytes of data, expected {expected} for {dtype} {shape}")]
+    Length {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: Dtype,
+        /// Its shape.
+        shape: Shape,
+        /// Bytes for them.
+        expected: usize,
+        /// Bytes it says it has.
+        got: usize,
+    },
+    /// A shape that does not fill whole bytes of a sub-byte type.
+    #[error("tensor `{name}`: {dtype} {shape} does not fill whole bytes")]
+    PartByte {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: Dtype,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// The file is shorter or longer than its header says.
+    #[error("{}: the header describes a file of {expected} bytes, it has {got}", if got < expected { "truncated" } else { "trailing bytes" })]
+    FileLength {
+        /// Length by the header.
+        expected: usize,
+        /// Length there.
+        got: usize,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+/// The header's JSON, refusing a name that occurs twice.
+#[derive(Default)]
+struct RawHeader {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, RawTensor>,
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawHeader;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let mut header = RawHeader::default();
+                let mut metadata_seen = false;
+                while let Some(name) = map.next_key::<String>()? {
+                    let duplicate = if name == "__metadata__" {
+                        header.metadata = map.next_value::<UniqueStrings>()?.0;
+                        std::mem::replace(&mut metadata_seen, true)
+                    } else {
+                        let tensor = map
+                            .next_value::<RawTensor>()
+                            .map_err(|e| de::Error::custom(format_args!("tensor `{name}`: {e}")))?;
+                        header.tensors.insert(name.clone(), tensor).is_some()
+                    };
+                    if duplicate {
+                        return Err(de::Error::custom(format_args!("`{name}` occurs twice")));
+                    }
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+struct UniqueStrings(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for UniqueStrings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = UniqueStrings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueStrings, A::Error> {
+                let mut strings = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    if strings.insert(key.clone(), value).is_some() {
+                        return Err(de::Error::custom(format_args!("`{key}` occurs twice in `__metadata__`")));
+                    }
+                }
+                Ok(UniqueStrings(strings))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+impl Header {
+    /// Parses and checks the header of a whole file.
+    pub fn parse(file: &[u8]) -> Result<Self, HeaderError> {
+        let (length, rest) = file.split_first_chunk::<8>().ok_or(HeaderError::TooShort(file.len()))?;
+        let length = u64::from_le_bytes(*length);
+        if length > MAX_HEADER {
+            return Err(HeaderError::TooLong(length));
+        }
+        // At most MAX_HEADER, so it fits and the sum below cannot overflow.
+        let Some(json) = rest.get(..length as usize) else {
+            return Err(HeaderError::HeaderTruncated { expected: length, got: rest.len() });
+        };
+        let raw: RawHeader = serde_json::from_slice(json).map_err(|e| HeaderError::Json(e.to_string()))?;
+        let data_start = 8 + length as usize;
+        let tensors = place(raw.tensors, data_start, file.len())?;
+        Ok(Self { metadata: raw.metadata, tensors })
+    }
+}
+
+/// Checks that the tensors fill the file from `data_start` to its end, and turns offsets into positions in it.
+fn place(
+    raw: BTreeMap<String, RawTensor>,
+    data_start: usize,
+    file_len: usize,
+) -> Result<BTreeMap<String, TensorInfo>, HeaderError> {
+    let mut in_order: Vec<(String, RawTensor)> = raw.into_iter().collect();
+    // Of tensors that begin together, an empty one comes first.
+    in_order.sort_by_key(|(_, t)| t.data_offsets);
+    let mut end = 0usize;
+    let mut tensors = BTreeMap::new();
+    for (name, RawTensor { dtype, shape, data_offsets: (from, to) }) in in_order {
+        let shape = match Shape::new(shape) {
+            Ok(shape) => shape,
+            Err(error) => return Err(HeaderError::Shape { name, error }),
+        };
+        if from != end {
+            return Err(HeaderError::Offset { name, expected: end, got: from });
+        }
+        // A shape's elements times 64 bits may overflow, times 8 bytes not: count whole groups of 8 elements first.
+        let bits = dtype.bitsize();
+        let elements = shape.elements();
+        if (elements % 8 * bits) % 8 != 0 {
+            return Err(HeaderError::PartByte { name, dtype, shape });
+        }
+        let expected = elements / 8 * bits + elements % 8 * bits / 8;
+        let got = to.saturating_sub(from);
+        if got != expected {
+            return Err(HeaderError::Length { name, dtype, shape, expected, got });
+        }
+        end = to;
+        // Ranges that leave the file are refused below, before anyone sees them.
+        let bytes = data_start.saturating_add(from)..data_start.saturating_add(to);
+        tensors.insert(name, TensorInfo { dtype, shape, bytes });
+    }
+    let expected = data_start.saturating_add(end);
+    if expected != file_len {
+        return Err(HeaderError::FileLength { expected, got: file_len });
+    }
+    Ok(tensors)
+}
+
+/// One entry of a header to be written; offsets count from the end of the header.
+pub(super) struct OutEntry<'a> {
+    pub name: &'a str,
+    pub dtype: Dtype,
+    pub shape: &'a Shape,
+    pub offsets: Range<u64>,
+}
+
+/// The bytes from the beginning of a file to its data: length, JSON with sorted keys, spaces up to a multiple of 8.
+pub(super) fn encode_entries<'a>(
+    metadata: &BTreeMap<String, String>,
+    entries: impl Iterator<Item = OutEntry<'a>>,
+) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Entry<'a> {
+        Metadata(&'a BTreeMap<String, String>),
+        Tensor { dtype: Dtype, shape: &'a [usize], data_offsets: [u64; 2] },
+    }
+    let mut object: BTreeMap<&str, Entry<'_>> = entries
+        .map(|e| {
+            let data_offsets = [e.offsets.start, e.offsets.end];
+            (e.name, Entry::Tensor { dtype: e.dtype, shape: e.shape.dims(), data_offsets })
+        })
+        .collect();
+    if !metadata.is_empty() {
+        object.insert("__metadata__", Entry::Metadata(metadata));
+    }
+    let mut out = vec![0; 8];
+    serde_json::to_writer(&mut out, &object).expect("strings and integers always serialise");
+    out.resize(out.len().next_multiple_of(8), b' ');
+    let length = out.len() as u64 - 8;
+    out[..8].copy_from_slice(&length.to_le_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(json: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(json.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    fn error(json: &str, data: usize) -> String {
+        Header::parse(&file(json, data)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn written_bytes_are_canonical() {
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let (matrix, scalar) = (Shape::new(vec![2, 3]).unwrap(), Shape::new(vec![]).unwrap());
+        let encode = |metadata| {
+            let entries = [
+                OutEntry { name: "b", dtype: Dtype::F32, shape: &matrix, offsets: 0..24 },
+                OutEntry { name: "a", dtype: Dtype::BF16, shape: &scalar, offsets: 24..26 },
+            ];
+            encode_entries(metadata, entries.into_iter())
+        };
+        let bytes = encode(&metadata);
+        let json = "{\"__metadata__\":{\"format\":\"pt\"},\
+                    \"a\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[24,26]},\
+                    \"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}} ";
+        assert_eq!(bytes[..8], (json.len() as u64).to_le_bytes());
+        assert_eq!(std::str::from_utf8(&bytes[8..]).unwrap(), json);
+        let whole = [bytes.as_slice(), &[0; 26]].concat();
+        let header = Header::parse(&whole).unwrap();
+        assert_eq!(header.metadata, metadata);
+        assert_eq!(header.tensors["b"].bytes, bytes.len()..bytes.len() + 24);
+        assert_eq!(encode(&header.metadata), bytes);
+        // The format's own library agrees.
+        assert_eq!(safetensors::SafeTensors::deserialize(&whole).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn empty_tensors_scalars_and_unaligned_headers_are_valid() {
+        let json = r#"{"s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"z":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"f4":{"dtype":"F4","shape":[4],"data_offsets":[8,10]}}"#;
+        assert_eq!(Header::parse(&file(json, 10)).unwrap().tensors.len(), 3);
+        assert_eq!(Header::parse(&file("{}", 0)).unwrap(), Header::default());
+    }
+
+    #[test]
+    fn each_defect_is_named() {
+        assert_eq!(
+            Header::parse(&[1, 2]).unwrap_err().to_string(),
+            "not a safetensors file: 2 bytes, shorter than the 8 bytes of a header length"
+        );
+        assert_eq!(
+            Header::parse(b"\xff\xff\xff\xff\xff\xff\xff\xff").unwrap_err().to_string(),
+            "not a safetensors file: its header would have 18446744073709551615 bytes, more than the 100000000 allowed"
+        );
+        assert_eq!(
+            Header::parse(b"\x09\0\0\0\0\0\0\0{}").unwrap_err().to_string(),
+            "truncated: the header should have 9 bytes, the file has 2 after the header length"
+        );
+        assert_eq!(error("[]", 0), "not a safetensors header: invalid type: sequence, expected an object of tensors at line 1 column 0");
+        let t = |shape: &str, from: usize, to: usize| {
+            format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+        };
+        assert_eq!(
+            error(&format!(r#"{{"a":{},"\u0061":{}}}"#, t("[1]", 0, 4), t("[1]", 4, 8)), 8),
+            "not a safetensors header: `a` occurs twice at line 1 column 112"
+        );
+        assert_eq!(
+            error(r#"{"__metadata__":{"k":"1","k":"2"}}"#, 0),
+            "not a safetensors header: `k` occurs twice in `__metadata__` at line 1 column 33"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{}}}"#, t("[1]", 4, 8)), 8),
+            "tensor `a`: its data begins at offset 4, expected 0, the end of the one before it"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{},"b":{}}}"#, t("[2]", 0, 8), t("[1]", 4, 8)), 8),
+            "tensor `b`: its data begins at offset 4, expected 8, the end of the one before it"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{}}}"#, t("[3]", 0, 8)), 8),
+            "tensor `a`: 8 bytes of data, expected 12 for F32 [3]"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{}}}"#, t("[2]", 8, 0)), 8),
+            "tensor `a`: its data begins at offset 8, expected 0, the end of the one before it"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{}}}"#, t("[4611686018427387904,4]", 0, 8)), 8),
+            "tensor `a`: shape [4611686018427387904, 4] has more elements than this machine can address"
+        );
+        assert_eq!(
+            error(r#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}}"#, 1),
+            "tensor `a`: F4 [3] does not fill whole bytes"
+        );
+        let one = format!(r#"{{"a":{}}}"#, t("[2]", 0, 8));
+        assert_eq!(error(&one, 7), "truncated: the header describes a file of 69 bytes, it has 68");
+        assert_eq!(error(&one, 9), "trailing bytes: the header describes a file of 69 bytes, it has 70");
+        assert!(
+            error(r#"{"a":{"dtype":"F33","shape":[3],"data_offsets":[0,1]}}"#, 1)
+                .starts_with("not a safetensors header: tensor `a`: unknown variant `F33`, expected one of")
+        );
+    }
+}

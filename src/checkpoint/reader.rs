@@ -1,0 +1,195 @@
+//! A checkpoint as one set of tensors, whether it is a file, an index with shards, or a folder with either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::Deserialize;
+
+use super::error::{CheckpointError, ErrorKind};
+use super::header::{Header, TensorInfo};
+use super::mmap::MappedFile;
+use crate::tensor::{FloatDtype, Shape};
+
+/// A mapped checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    metadata: Vec<BTreeMap<String, String>>,
+    tensors: BTreeMap<String, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    info: TensorInfo,
+}
+
+/// A tensor of a mapped checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: &'a Shape,
+    /// Its bytes, little-endian, row-major, mapped from the file: touching them is what reads them.
+    pub bytes: &'a [u8],
+}
+
+impl TensorRef<'_> {
+    /// The element type where it is one that weights are compared in.
+    pub fn float(&self) -> Option<FloatDtype> {
+        FloatDtype::of(self.dtype)
+    }
+}
+
+/// The `*.safetensors.index.json` of sharded checkpoints; other keys are other tools' business.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either (an
+    /// index wins over single files). Reads headers only.
+    ///
+    /// # Errors
+    /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
+        let file = if metadata.is_dir() { in_folder(path)? } else { path.to_owned() };
+        if file.extension().is_some_and(|e| e == "json") { Self::open_index(path, &file) } else { Self::open_file(path, &file) }
+    }
+
+    fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
+        let file = MappedFile::open(file)?;
+        let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
+        let tensors = header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
+        Ok(Self { path: path.to_owned(), files: vec![file], metadata: vec![header.metadata], tensors })
+    }
+
+    fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
+        let text = fs::read(index_file).map_err(CheckpointError::io(index_file, "read"))?;
+        let index: Index = serde_json::from_slice(&text)
+            .map_err(|e| CheckpointError::new(index_file, ErrorKind::BadIndex(e.to_string())))?;
+        for (tensor, shard) in &index.weight_map {
+            let mut parts = Path::new(shard).components();
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                let (tensor, shard) = (tensor.clone(), shard.clone());
+                return Err(CheckpointError::new(index_file, ErrorKind::ShardOutside { tensor, shard }));
+            }
+        }
+        let folder = index_file.parent().unwrap_or(Path::new(""));
+        let shards: BTreeSet<&String> = index.weight_map.values().collect();
+        let mut whole =
+            Self { path: path.to_owned(), files: Vec::new(), metadata: Vec::new(), tensors: BTreeMap::new() };
+        for shard in shards {
+            let one = Self::open_file(path, &folder.join(shard))?;
+            let file = whole.files.len();
+            whole.files.extend(one.files);
+            whole.metadata.extend(one.metadata);
+            for (name, place) in one.tensors {
+                if index.weight_map.get(&name) != Some(shard) {
+                    let kind = ErrorKind::NotInIndex { tensor: name, shard: shard.clone() };
+                    return Err(CheckpointError::new(index_file, kind));
+                }
+                whole.tensors.insert(name, Place { file, ..place });
+            }
+        }
+        if let Some((tensor, shard)) = index.weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t)) {
+            let kind = ErrorKind::NotInShard { tensor: tensor.clone(), shard: shard.clone() };
+            return Err(CheckpointError::new(index_file, kind));
+        }
+        Ok(whole)
+    }
+
+    /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are from then
+    /// on the stripped ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SameNameStripped`] if two names become one.
+    pub fn strip_prefixes(&mut self, prefixes: &[String]) -> Result<(), CheckpointError> {
+        let mut original: BTreeMap<String, String> = BTreeMap::new();
+        let mut tensors = BTreeMap::new();
+        for (name, place) in std::mem::take(&mut self.tensors) {
+            let mut short = name.as_str();
+            while let Some(rest) =
+                prefixes.iter().filter(|p| !p.is_empty()).find_map(|p| short.strip_prefix(p.as_str()))
+            {
+                short = rest;
+            }
+            let short = short.to_owned();
+            if let Some(first) = original.insert(short.clone(), name.clone()) {
+                let kind = ErrorKind::SameNameStripped { first, second: name, name: short };
+                return Err(CheckpointError::new(&self.path, kind));
+            }
+            tensors.insert(short, place);
+        }
+        self.tensors = tensors;
+        Ok(())
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every file that it consists of, apart from an index.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(MappedFile::path)
+    }
+
+    /// The `__metadata__` of each file.
+    pub fn metadata(&self) -> &[BTreeMap<String, String>] {
+        &self.metadata
+    }
+
+    /// The tensors in name order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, TensorRef<'_>)> {
+        self.tensors.iter().map(|(name, place)| (name.as_str(), self.at(place)))
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<TensorRef<'_>> {
+        self.tensors.get(name).map(|place| self.at(place))
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there is no tensor at all.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    fn at<'a>(&'a self, place: &'a Place) -> TensorRef<'a> {
+        let TensorInfo { dtype, shape, bytes } = &place.info;
+        // The header was checked against the length of this very mapping.
+        TensorRef { dtype: *dtype, shape, bytes: &self.files[place.file].bytes()[bytes.clone()] }
+    }
+}
+
+/// The index, or else the one safetensors file, of a folder.
+fn in_folder(folder: &Path) -> Result<PathBuf, CheckpointError> {
+    let (mut indexes, mut files) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
+        let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".safetensors.index.json") {
+            indexes.push(name);
+        } else if name.ends_with(".safetensors") {
+            files.push(name);
+        }
+    }
+    let mut found = if indexes.is_empty() { files } else { indexes };
+    found.sort();
+    match found.as_slice() {
+        [one] => Ok(folder.join(one)),
+        [] => Err(CheckpointError::new(folder, ErrorKind::EmptyFolder)),
+        _ => Err(CheckpointError::new(folder, ErrorKind::AmbiguousFolder(found))),
+    }
+}

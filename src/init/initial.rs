@@ -1,0 +1,46 @@
+//! The initial values of one tensor, wherever they come from, as the trained file would store them.
+
+use super::Generator;
+use crate::tensor::FloatDtype;
+
+/// Gives any run of a tensor's initial values, rounded to a stored type.
+#[derive(Clone, Debug)]
+pub enum Initial<'a> {
+    /// Drawn from the seed.
+    Generated {
+        /// Draws them.
+        generator: Generator,
+        /// The type in which the initial checkpoint stores the tensor, through which the values are rounded first.
+        stored_as: Option<FloatDtype>,
+    },
+    /// Read from another checkpoint.
+    Stored {
+        /// The tensor's bytes there.
+        bytes: &'a [u8],
+        /// Its type there.
+        dtype: FloatDtype,
+    },
+}
+
+impl Initial<'_> {
+    /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to `dtype`.
+    ///
+    /// # Panics
+    /// If the tensor has fewer elements.
+    pub fn fill(&self, start: usize, dtype: FloatDtype, out: &mut [f64]) {
+        match self {
+            Self::Generated { generator, stored_as } => {
+                generator.fill(start, out);
+                if let Some(stored_as) = stored_as {
+                    stored_as.round_slice(out);
+                }
+                dtype.round_slice(out);
+            }
+            Self::Stored { bytes, dtype: from } => {
+                let size = from.size();
+                from.decode(&bytes[start * size..(start + out.len()) * size], out);
+                dtype.round_slice(out);
+            }
+        }
+    }
+}

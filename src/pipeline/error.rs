@@ -1,0 +1,281 @@
+//! Everything that can stop a command, and the exit code that says so.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use safetensors::Dtype;
+
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::sparse::bitmask::BitmaskError;
+use crate::tensor::Shape;
+
+/// Why a command stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A stage asked for by name that the config says nothing about.
+    #[error("{}: `{command}` needs the key `{key}`, which the config does not have", .file.display())]
+    NoSection {
+        /// The config.
+        file: PathBuf,
+        /// What was asked for.
+        command: &'static str,
+        /// The missing key.
+        key: &'static str,
+    },
+    /// An output that is an input, or another output.
+    #[error(
+        "{first} and {second} are the same file ({}): an output must not replace an input or another output; give \
+         one of them another path",
+        .path.display()
+    )]
+    SameFile {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Training has not happened yet.
+    #[error("{}", trained_missing(.path, .initial))]
+    TrainedMissing {
+        /// Where the trained checkpoint should be.
+        path: PathBuf,
+        /// The initial checkpoint, if the config names one.
+        initial: Option<PathBuf>,
+    },
+    /// The trained checkpoint is not the model's.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// A tensor of a base checkpoint that cannot serve as initial value.
+    #[error("{}: tensor `{tensor}`, whose initial values a rule takes from here, {problem}", .path.display())]
+    Base {
+        /// The base checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it.
+        problem: BaseProblem,
+    },
+    /// A pruned file where a trained one is expected.
+    #[error(
+        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore` makes an ordinary \
+         checkpoint of it",
+        .path.display()
+    )]
+    AlreadyPruned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tensor of the name that an encoding would give to another.
+    #[error(
+        "{}: tensor `{part}` has the name that a part of the encoded tensor `{tensor}` would have; set `format: dense` \
+         or a prune rule with `keep: true` for `{tensor}`",
+        .path.display()
+    )]
+    PartName {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor to be encoded.
+        tensor: String,
+        /// The tensor in the way.
+        part: String,
+    },
+    /// A file to restore that is not a sound pruned file.
+    #[error("{}: {problem}", .path.display())]
+    Pruned {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: PrunedProblem,
+    },
+}
+
+/// Why a tensor of a base checkpoint cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseProblem {
+    /// It is not there.
+    #[error("is missing there")]
+    Missing,
+    /// It has another shape.
+    #[error("has shape {got} there, expected {expected}")]
+    Shape {
+        /// Shape of the tensor to initialise.
+        expected: Shape,
+        /// Shape there.
+        got: Shape,
+    },
+    /// It is no floating-point tensor.
+    #[error("is {0} there, expected F64, F32, F16 or BF16")]
+    Dtype(Dtype),
+    /// It is not the tensor that the file was pruned with.
+    #[error("has SHA-256 {got} there, expected {expected}: this is not the checkpoint that the file was pruned with")]
+    Digest {
+        /// The digest in the pruned file.
+        expected: String,
+        /// The digest of what is there.
+        got: String,
+    },
+}
+
+/// What is wrong with a file to restore.
+#[derive(Debug, thiserror::Error)]
+pub enum PrunedProblem {
+    /// No description.
+    #[error("not a pruned file of cdi-prune: its `__metadata__` has no `cdi_prune`")]
+    NotPruned,
+    /// A description that cannot be read.
+    #[error("its `cdi_prune` metadata cannot be read: {0}")]
+    Unreadable(serde_json::Error),
+    /// Made by a later version.
+    #[error("its `cdi_prune` metadata has {what} {got}; this version reads {expected}")]
+    Version {
+        /// Which version.
+        what: &'static str,
+        /// The one in the file.
+        got: u32,
+        /// The one understood.
+        expected: u32,
+    },
+    /// Files of one checkpoint that contradict each other.
+    #[error("its shards were made with different seeds, {0} and {1}")]
+    Seeds(u64, u64),
+    /// A described tensor without its parts.
+    #[error("tensor `{tensor}`: its part `{part}` is missing")]
+    PartMissing {
+        /// The tensor.
+        tensor: String,
+        /// Name of the part.
+        part: String,
+    },
+    /// A part of another type or shape than the description asks for.
+    #[error("tensor `{tensor}`: its part `{part}` is {got}, expected {expected}")]
+    PartForm {
+        /// The tensor.
+        tensor: String,
+        /// Name of the part.
+        part: String,
+        /// Type and shape by the description.
+        expected: String,
+        /// Type and shape in the file.
+        got: String,
+    },
+    /// Parts that contradict each other.
+    #[error("tensor `{tensor}`: {error}")]
+    Bitmask {
+        /// The tensor.
+        tensor: String,
+        /// How.
+        error: BitmaskError,
+    },
+    /// A stored shape other than the described one.
+    #[error("tensor `{tensor}`: `{tensor}.shape` holds {got:?}, expected {expected:?}")]
+    StoredShape {
+        /// The tensor.
+        tensor: String,
+        /// Shape by the description.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        got: Vec<i64>,
+    },
+    /// A described tensor that cannot be.
+    #[error("tensor `{tensor}`: its `cdi_prune` metadata is wrong: {problem}")]
+    Description {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Two tensors of one name would be restored.
+    #[error("tensor `{0}` is described twice, or stands in the file beside its own parts")]
+    Twice(String),
+    /// Initial values from a checkpoint that was not given.
+    #[error(
+        "tensor `{tensor}` takes its pruned places from another checkpoint (the config called it `{from}`): name it \
+         with `--base FILE`"
+    )]
+    BaseNeeded {
+        /// The tensor.
+        tensor: String,
+        /// The base checkpoint, as the config named it.
+        from: String,
+    },
+}
+
+/// How the trained checkpoint differs from the model and the rules: everything at once.
+#[derive(Debug, Default)]
+pub struct Mismatch {
+    /// The trained checkpoint.
+    pub path: PathBuf,
+    /// Floating-point tensors of it that no rule matches.
+    pub unmatched: Vec<String>,
+    /// Tensors of the model that it lacks.
+    pub missing: Vec<String>,
+    /// `name: has …, expected …`: tensors of another shape or kind than the model's.
+    pub different: Vec<String>,
+}
+
+impl Mismatch {
+    /// Whether there is nothing to complain of.
+    pub fn is_empty(&self) -> bool {
+        self.unmatched.is_empty() && self.missing.is_empty() && self.different.is_empty()
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        if !self.unmatched.is_empty() {
+            parts.push(format!("no rule matches {} (add one, `init: none` if the initial value is not known)", list(&self.unmatched)));
+        }
+        if !self.missing.is_empty() {
+            parts.push(format!("missing there, though the model has them: {}", list(&self.missing)));
+        }
+        if !self.different.is_empty() {
+            parts.push(self.different.join("; "));
+        }
+        write!(f, "{}: the trained checkpoint does not fit the config: {}", self.path.display(), parts.join("; "))
+    }
+}
+
+/// Names in backticks, the first hundred of them.
+pub(super) fn list(names: &[String]) -> String {
+    const SHOWN: usize = 100;
+    let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String {
+    let path = path.display();
+    match initial {
+        Some(initial) => format!(
+            "{path}: there is no trained checkpoint yet. Train the model from the initial checkpoint {}, save it as \
+             {path}, then run this again",
+            initial.display()
+        ),
+        None => format!("{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"),
+    }
+}
+
+impl Error {
+    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } => 2,
+            Self::TrainedMissing { .. } => 3,
+            _ => 1,
+        }
+    }
+}

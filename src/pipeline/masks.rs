@@ -1,0 +1,41 @@
+//! Bitmasks of a whole checkpoint on their way from the comparison to the encoder.
+//!
+//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go through an
+//! unnamed temporary file beside the output, which the system keeps in its page cache when it can.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{CheckpointError, create_parent};
+
+/// A temporary file of bits, written and read at any position by any thread, gone when dropped.
+#[derive(Debug)]
+pub struct MaskSpool {
+    file: File,
+    folder: PathBuf,
+}
+
+impl MaskSpool {
+    /// A spool in the folder of this output.
+    pub fn beside(output: &Path) -> Result<Self, CheckpointError> {
+        create_parent(output)?;
+        let folder = match output.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let file = tempfile::tempfile_in(&folder).map_err(CheckpointError::io(&folder, "make a temporary file in"))?;
+        Ok(Self { file, folder })
+    }
+
+    /// Writes bits at this byte.
+    pub fn write(&self, at: u64, mask: &[u8]) -> Result<(), CheckpointError> {
+        crate::checkpoint::write_all_at(&self.file, mask, at)
+            .map_err(CheckpointError::io(&self.folder, "write a temporary file in"))
+    }
+
+    /// Reads bits from this byte on.
+    pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
+        crate::checkpoint::read_exact_at(&self.file, mask, at)
+            .map_err(CheckpointError::io(&self.folder, "read a temporary file in"))
+    }
+}

@@ -1,0 +1,51 @@
+//! The smallest encoding of a tensor, by exact size.
+
+use super::{Format, bitmask};
+use crate::checkpoint::TensorSpec;
+use crate::tensor::{FloatDtype, Shape};
+
+/// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is surely
+/// smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper bound for every
+/// offset in the file.
+pub fn smallest(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize, longest_offset: u64) -> Format {
+    let dense = TensorSpec { name: name.to_owned(), dtype: dtype.dtype(), shape: shape.clone() };
+    // Offsets are not known yet: the shortest possible for dense, the longest for the other. The header is padded
+    // to 8 bytes, and the format's name stands in the metadata: ten bytes cover both.
+    let dense_bytes = dense.bytes() + header_entry_bytes(&dense, 1);
+    let digits = longest_offset.max(1).ilog10() as usize + 1;
+    let bitmask_bytes: u64 = bitmask::parts(name, dtype, shape, stored)
+        .iter()
+        .map(|part| part.bytes() + header_entry_bytes(part, digits))
+        .sum();
+    if bitmask_bytes + 10 < dense_bytes { Format::Bitmask } else { Format::Dense }
+}
+
+/// Bytes of a tensor's entry in the header's JSON, its offsets having this many digits.
+fn header_entry_bytes(tensor: &TensorSpec, digits: usize) -> u64 {
+    let name = serde_json::to_string(&tensor.name).expect("strings always serialise").len();
+    let dtype = tensor.dtype.to_string().len();
+    let dims = tensor.shape.dims();
+    let shape = dims.iter().map(|d| d.to_string().len()).sum::<usize>() + dims.len().saturating_sub(1);
+    let fixed = r#":{"dtype":"","shape":[],"data_offsets":[,]},"#.len();
+    (name + dtype + shape + fixed + 2 * digits) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(dims: &[usize], stored: usize) -> Format {
+        smallest("fc1.weight", FloatDtype::F32, &Shape::new(dims.to_vec()).unwrap(), stored, 1_000_000)
+    }
+
+    #[test]
+    fn bitmask_pays_when_enough_is_pruned() {
+        assert_eq!(choose(&[64, 1024], 50_000), Format::Bitmask);
+        assert_eq!(choose(&[64, 1024], 65_536), Format::Dense);
+        // 8 KiB of mask and 512 bytes of row offsets weigh as much as 2176 values; the header's entries as 70 more.
+        assert_eq!(choose(&[64, 1024], 65_536 - 2_230), Format::Dense);
+        assert_eq!(choose(&[64, 1024], 65_536 - 2_270), Format::Bitmask);
+        // A tiny tensor is not worth its entries, even if nothing of it is stored.
+        assert_eq!(choose(&[10], 0), Format::Dense);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a file of this tool says about itself, in its `__metadata__`: all that restoring it needs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fill, Format};
+use crate::checkpoint::METADATA_KEY;
+use crate::init::SchemeParams;
+use crate::noise::NOISE_VERSION;
+use crate::tensor::{FloatDtype, Layout};
+
+/// Version of this description.
+pub const VERSION: u32 = 1;
+
+/// The JSON under the key `cdi_prune`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileMetadata {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Which noise function regenerates initial values.
+    pub noise_version: u32,
+    /// What the file is.
+    pub kind: Kind,
+    /// The seed, reduced to 64 bits.
+    pub seed: u64,
+    /// The pruned tensors, in name order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tensors: Vec<PrunedTensor>,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An initial checkpoint.
+    Initial,
+    /// A pruned checkpoint.
+    Pruned,
+}
+
+/// One pruned tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrunedTensor {
+    /// Its name.
+    pub name: String,
+    /// Its type, in safetensors' spelling.
+    pub dtype: safetensors::Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How it is stored.
+    pub format: Format,
+    /// What its pruned places are.
+    pub fill: Fill,
+    /// The layer id of its noise; `None` where its initial values are not drawn.
+    pub layer_id: Option<u64>,
+    /// Its initial values.
+    pub init: InitialValues,
+    /// Which dimensions the fans are taken from.
+    pub layout: Layout,
+    /// The type in which the initial checkpoint stored it, where that is narrower than its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_dtype: Option<FloatDtype>,
+    /// The factor by which training shrank untouched weights.
+    pub decay: f64,
+}
+
+/// Where initial values come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InitialValues {
+    /// The tensor of the same name in another checkpoint.
+    Stored {
+        /// That checkpoint, as the config named it.
+        from: String,
+        /// SHA-256 of the tensor's bytes there, in hexadecimal.
+        sha256: String,
+    },
+    /// A scheme.
+    Scheme(SchemeParams),
+}
+
+impl FileMetadata {
+    /// A description without tensors.
+    pub fn new(kind: Kind, seed: u64) -> Self {
+        Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, tensors: Vec::new() }
+    }
+
+    /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, without which some
+    /// loaders refuse a file.
+    pub fn into_map(self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut map = others.clone();
+        map.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
+        let json = serde_json::to_string(&self).expect("strings, integers and finite reals always serialise");
+        map.insert(METADATA_KEY.to_owned(), json);
+        map
+    }
+
+    /// The description in a file's `__metadata__`: `None` where there is none, the JSON's error where it is not one.
+    pub fn find(map: &BTreeMap<String, String>) -> Option<Result<Self, serde_json::Error>> {
+        map.get(METADATA_KEY).map(|json| serde_json::from_str(json))
+    }
+}
