@@ -1,8 +1,53 @@
-//! lib
+//! Deterministic initial checkpoints, an honest look at what training changed, and sparse safetensors whose left-out
+//! weights are regenerated from a seed.
+//!
+//! Every initial weight is a pure function of `(seed, layer id, row, column)`, the same bits on every machine. So no
+//! copy of the initial checkpoint is needed to tell, after training, which weights never moved, nor to give them back.
+//!
+//! ```
+//! use cdi_prune::analysis::{Threshold, analyze_weight_matrix};
+//! use cdi_prune::init::{Generator, SchemeParams, init_matrix};
+//! use cdi_prune::tensor::{Layout, Shape};
+//!
+//! let he = SchemeParams::named("he").scheme()?;
+//! // The initial weights of layer 0, 4 outputs by 6 inputs …
+//! let mut trained = init_matrix(42, 0, (4, 6), &he)?;
+//! // … of which training moves one.
+//! trained[[1, 2]] += 0.5;
+//!
+//! let initial = Generator::new(42, 0, &he, &Shape::new(vec![4, 6])?, Layout::OutIn);
+//! let found = analyze_weight_matrix(trained.view(), &initial, Threshold::default());
+//! assert_eq!((found.stats.changed, found.stats.sleeping()), (1, 23));
+//! assert_eq!((found.sleeping_rows, found.sleeping_columns), (3, 5));
+//! assert!(found.awakened[[1, 2]]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Modules in the order in which data goes through them:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`tensor`] | element types, shapes, the matrix view |
+//! | [`noise`] | the noise function |
+//! | [`init`] | schemes and generators of initial weights |
+//! | [`rules`] | patterns over tensor names |
+//! | [`checkpoint`] | safetensors: mapped reading, streamed atomic writing |
+//! | [`analysis`] | trained weights against initial ones |
+//! | [`sparse`] | encodings of pruned tensors |
+//! | [`report`] | the report and its formats |
+//! | [`config`] | YAML, checked and completed |
+//! | [`pipeline`] | the stages on real files |
+//!
+//! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
+
 pub mod analysis;
 pub mod checkpoint;
+pub mod config;
 pub mod init;
 pub mod near;
 pub mod noise;
+pub mod pipeline;
+pub mod report;
+pub mod rules;
 pub mod sparse;
 pub mod tensor;

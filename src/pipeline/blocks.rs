@@ -74,24 +74,26 @@ pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
     })
 }
 
-/// Runs `work` on every block, on all threads of the current pool, each thread with its own scratch space; the results
-/// are in block order. `bytes` says how much of the progress a block is.
-pub fn for_each<S, R, E>(
-    blocks: &[Block],
+/// Runs `work` on every item (a block, or a block with something beside it), on all threads of the current pool, each
+/// thread with its own scratch space; the results are in the items' order. `bytes` says how much of the progress an
+/// item is.
+pub fn for_each<T, S, R, E>(
+    items: &[T],
     progress: &dyn Progress,
-    bytes: impl Fn(&Block) -> u64 + Sync,
+    bytes: impl Fn(&T) -> u64 + Sync + Send,
     scratch: impl Fn() -> S + Sync + Send,
-    work: impl Fn(&mut S, &Block) -> Result<R, E> + Sync + Send,
+    work: impl Fn(&mut S, &T) -> Result<R, E> + Sync + Send,
 ) -> Result<Vec<R>, E>
 where
+    T: Sync,
     R: Send,
     E: Send,
 {
-    blocks
+    items
         .par_iter()
-        .map_init(scratch, |scratch, block| {
-            let result = work(scratch, block)?;
-            progress.advance(bytes(block));
+        .map_init(scratch, |scratch, item| {
+            let result = work(scratch, item)?;
+            progress.advance(bytes(item));
             Ok(result)
         })
         .collect()

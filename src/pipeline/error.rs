@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 
 use crate::checkpoint::CheckpointError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, LayerError};
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 
@@ -95,6 +95,38 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: PrunedProblem,
+    },
+}
+
+/// What the rules get wrong about the tensors at hand; reported at the rule's place in the config.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleProblem {
+    /// Tensors of the model that no rule is about.
+    #[error("no rule matches {} of the model (add one, `init: none` if no initial value is wanted)", list(.tensors))]
+    Unmatched {
+        /// Their names.
+        tensors: Vec<String>,
+    },
+    /// A layer id that cannot be computed from a name.
+    #[error("tensor `{tensor}`: {error}")]
+    Layer {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        error: LayerError,
+    },
+    /// Two tensors that would start with the same noise.
+    #[error(
+        "tensors `{first}` and `{second}` both have layer id {layer}, so they would start with the same noise; give \
+         them different ids, or set `shared: true` on their rules if that is meant"
+    )]
+    SameLayer {
+        /// One tensor.
+        first: String,
+        /// The other.
+        second: String,
+        /// Their id.
+        layer: u64,
     },
 }
 
@@ -248,7 +280,7 @@ impl std::fmt::Display for Mismatch {
 }
 
 /// Names in backticks, the first hundred of them.
-pub(super) fn list(names: &[String]) -> String {
+fn list(names: &[String]) -> String {
     const SHOWN: usize = 100;
     let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {

@@ -1,0 +1,154 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all done
+  1  a stage failed (input, output, data)
+  2  bad usage or bad config
+  3  the trained checkpoint does not exist yet; what comes before it has been written
+  4  a gate failed";
+
+/// Deterministic initial checkpoints, an honest analysis of what training changed, and pruned safetensors whose
+/// left-out weights are regenerated from the seed.
+#[derive(Debug, Parser)]
+#[command(name = "cdi-prune", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Number of threads [default: one per core]; never changes a result
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Show no progress bar (there is none anyway where standard error is no terminal)
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// When to colour the tables
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Override one key of the config, e.g. `analyze.threshold=1e-4`; may repeat
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// How diagnostics on standard error are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    /// The config, in YAML
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every stage that the config names: init, analyze, prune
+    #[command(after_help = "\
+Examples:
+  cdi-prune run model.yaml
+  cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
+
+Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again.")]
+    Run(Config),
+    /// Write the initial checkpoint
+    #[command(after_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
+    Init(Config),
+    /// Compare the trained checkpoint with its initial values, print the table, write the reports
+    #[command(after_help = "\
+Examples:
+  cdi-prune analyze model.yaml
+  cdi-prune analyze model.yaml --set 'analyze.threshold={ulps: 1}'")]
+    Analyze(Config),
+    /// Write the pruned checkpoint
+    #[command(after_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask")]
+    Prune(Config),
+    /// Show every tensor with its rule, layer id, initialisation, action and size; touches no data
+    #[command(after_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json")]
+    Plan {
+        #[command(flatten)]
+        config: Config,
+        /// How to print it
+        #[arg(long, default_value = "table")]
+        format: Format,
+    },
+    /// Turn a pruned file back into an ordinary dense checkpoint
+    #[command(after_help = "\
+Examples:
+  cdi-prune restore pruned.safetensors -o dense.safetensors
+  cdi-prune restore pruned.safetensors.index.json -o dense.safetensors --max-shard-size 5GB
+  cdi-prune restore finetuned.safetensors -o dense.safetensors --base base.safetensors")]
+    Restore {
+        /// The pruned file, its shard index, or a folder that holds either
+        file: PathBuf,
+        /// The dense checkpoint to write
+        #[arg(long, short)]
+        output: PathBuf,
+        /// The checkpoint that initial values were taken from (`init: {from: …}`)
+        #[arg(long)]
+        base: Option<PathBuf>,
+        /// Write shards of at most this size, e.g. 5GB or 500MiB
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_shard_size: Option<u64>,
+    },
+    /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
+    #[command(after_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json")]
+    Inspect {
+        /// A .safetensors file, a shard index, or a folder that holds either
+        file: PathBuf,
+        /// How to print it
+        #[arg(long, default_value = "table")]
+        format: Format,
+    },
+    /// Print the config's JSON Schema
+    #[command(after_help = "Example:\n  cdi-prune schema > cdi-prune.schema.json")]
+    Schema,
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  cdi-prune completions bash > /etc/bash_completion.d/cdi-prune")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Re-check what a run wrote against its manifest (not supported yet)
+    #[command(hide = true)]
+    Verify(Reserved),
+    /// Infer a starting config from a checkpoint (not supported yet)
+    #[command(hide = true)]
+    New(Reserved),
+    /// Look at one generated matrix (not supported yet)
+    #[command(hide = true)]
+    Matrix(Reserved),
+}
+
+/// The arguments of a command that a later version brings.
+#[derive(Debug, Args)]
+pub struct Reserved {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    cdi_prune::config::parse_size(text).map_err(|e| e.to_string())
+}

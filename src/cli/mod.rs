@@ -1,0 +1,167 @@
+//! The program: what its commands print, and which exit code an error has.
+
+mod args;
+mod progress;
+mod tables;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context;
+use args::{Cli, Command, Format, Global, LogFormat};
+use cdi_prune::config::{self, Settings};
+use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
+use clap::{CommandFactory, Parser};
+use progress::Bar;
+use tables::group;
+
+/// An error on its way out.
+pub struct Failure {
+    pub message: String,
+    pub code: u8,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error: anyhow::Error = error.into();
+        let code = match error.downcast_ref::<Error>() {
+            Some(error) => error.exit_code(),
+            None if error.is::<config::ConfigError>() => 2,
+            None => 1,
+        };
+        Self { message: format!("{error:#}"), code }
+    }
+}
+
+type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Parses the command line and does what it says.
+pub fn main() -> Result {
+    let cli = Cli::parse();
+    start_log(&cli.global);
+    if let Some(threads) = cli.global.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("cannot start the threads")?;
+    }
+    match &cli.command {
+        Command::Run(c) => stages(&c.config, Stages::All, &cli.global),
+        Command::Init(c) => stages(&c.config, Stages::Init, &cli.global),
+        Command::Analyze(c) => stages(&c.config, Stages::Analyze, &cli.global),
+        Command::Prune(c) => stages(&c.config, Stages::Prune, &cli.global),
+        Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
+        Command::Restore { file, output, base, max_shard_size } => {
+            let begun = Instant::now();
+            let written =
+                pipeline::restore(file, output, base.as_deref(), *max_shard_size, &bar(&cli.global))?;
+            say_written("restored", &written, begun, &cli.global)
+        }
+        Command::Inspect { file, format } => {
+            let inventory = pipeline::inspect(file, &bar(&cli.global))?;
+            match format {
+                Format::Table => print(&tables::inventory(&inventory, cli.global.color)),
+                Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
+            }
+        }
+        Command::Schema => print(&serde_json::to_string_pretty(&config::schema())?),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "cdi-prune", &mut script);
+            print(String::from_utf8_lossy(&script).trim_end())
+        }
+        Command::Verify(_) => reserved("verify"),
+        Command::New(_) => reserved("new"),
+        Command::Matrix(_) => reserved("matrix"),
+    }
+}
+
+fn reserved(command: &str) -> Result {
+    Err(Failure { message: format!("the command `{command}` is not supported yet"), code: 2 })
+}
+
+fn start_log(global: &Global) {
+    let level = if global.quiet { "error" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CDI_PRUNE_LOG").unwrap_or_else(|_| level.into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match global.log_format {
+        // A line of text is for a person, who needs neither a clock nor a level.
+        LogFormat::Text => log.without_time().with_level(false).with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn bar(global: &Global) -> Bar {
+    Bar::new(!global.quiet && !global.no_progress && global.log_format == LogFormat::Text)
+}
+
+/// A closed pipe (`| head`) is the reader's decision, not a failure.
+fn print(text: &str) -> Result {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn stages(config: &Path, stages: Stages, global: &Global) -> Result {
+    let settings = Settings::load(config, &global.overrides)?;
+    let resolved = Resolved::new(&settings)?;
+    let begun = Instant::now();
+    let mut initial_said = false;
+    let outcome = pipeline::run(&resolved, stages, &bar(global), |outcome| {
+        if let (Some(initial), false) = (&outcome.initial, initial_said) {
+            let _ = say_written("initial checkpoint", initial, begun, global);
+            initial_said = true;
+        }
+    })?;
+    if !global.quiet {
+        say_outcome(&outcome, global)?;
+    }
+    Ok(())
+}
+
+fn say_outcome(outcome: &Outcome, global: &Global) -> Result {
+    if let Some(report) = &outcome.report {
+        print(&tables::report(report, global.color))?;
+        print(&tables::verdict(report))?;
+    }
+    for file in &outcome.report_files {
+        tracing::info!("report: {}", file.display());
+    }
+    if let Some(pruned) = &outcome.pruned {
+        let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
+        let files: Vec<String> = pruned.written.files.iter().map(|f| f.display().to_string()).collect();
+        print(&format!(
+            "Pruned file: {}, {} bytes, {:.1} % of the {} bytes of trained weights.",
+            files.join(", "),
+            group(bytes),
+            100.0 * bytes as f64 / before.max(1) as f64,
+            group(before),
+        ))?;
+    }
+    Ok(())
+}
+
+fn say_written(what: &str, written: &Written, begun: Instant, global: &Global) -> Result {
+    if !global.quiet {
+        let files: Vec<String> = written.files.iter().map(|f| f.display().to_string()).collect();
+        tracing::info!(
+            "{what}: {}, {} tensors, {} bytes, {:.2} s",
+            files.join(", "),
+            written.tensors,
+            group(written.bytes),
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+fn plan(config: &Path, format: Format, global: &Global) -> Result {
+    let settings = Settings::load(config, &global.overrides)?;
+    let rows = pipeline::listing(&Resolved::new(&settings)?);
+    match format {
+        Format::Table => print(&tables::plan(&rows, global.color)),
+        Format::Json => print(&serde_json::to_string_pretty(&rows)?),
+    }
+}

@@ -1,0 +1,49 @@
+//! A progress bar on standard error.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cdi_prune::pipeline::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shows one bar per stage; none where standard error is no terminal or nobody wants it.
+pub struct Bar {
+    shown: bool,
+    bar: Mutex<ProgressBar>,
+}
+
+impl Bar {
+    pub fn new(wanted: bool) -> Self {
+        Self { shown: wanted && std::io::stderr().is_terminal(), bar: Mutex::new(ProgressBar::hidden()) }
+    }
+
+    fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
+        // A thread that panicked while holding the bar has nothing that could be half done.
+        act(&mut self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, stage: &'static str, bytes: u64) {
+        if !self.shown {
+            return;
+        }
+        let style = ProgressStyle::with_template("{msg:8} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+            .expect("the template is a literal")
+            .progress_chars("=> ");
+        let bar = ProgressBar::new(bytes).with_style(style).with_message(stage);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.with(|current| *current = bar);
+    }
+
+    fn advance(&self, bytes: u64) {
+        if self.shown {
+            self.with(|bar| bar.inc(bytes));
+        }
+    }
+
+    fn end(&self) {
+        self.with(|bar| bar.finish_and_clear());
+    }
+}

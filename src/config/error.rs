@@ -1,0 +1,225 @@
+//! What can be wrong with a config, and where.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::path::KeyPath;
+use crate::init::SchemeError;
+use crate::near::did_you_mean;
+use crate::rules::PatternError;
+
+/// A config that cannot be used: the place, then one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {kind}")]
+pub struct ConfigError {
+    /// Where the fault is.
+    pub place: Place,
+    /// What the fault is. Boxed to keep results small.
+    pub kind: Box<ConfigErrorKind>,
+}
+
+/// Where in a config a fault is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The file as a whole.
+    File(PathBuf),
+    /// A position in the file.
+    Position {
+        /// The file, as it was named.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Character in the line, from 1.
+        column: usize,
+    },
+    /// An override, `KEY=VALUE`.
+    Override(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Position { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
+            Self::Override(text) => write!(f, "--set {text}"),
+        }
+    }
+}
+
+/// What is wrong with a config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigErrorKind {
+    /// The file cannot be read.
+    #[error("the config cannot be read: {0}")]
+    Unreadable(#[source] std::io::Error),
+    /// The file is no text.
+    #[error("the config is not UTF-8 text")]
+    NotUtf8,
+    /// The file holds no value.
+    #[error("the config is empty")]
+    Empty,
+    /// More than one YAML document.
+    #[error("a second YAML document begins here; a config is one")]
+    SeveralDocuments,
+    /// The file's value is not a mapping.
+    #[error("a config is a mapping of keys to values, this is {0}")]
+    NotAMapping(String),
+    /// A tab where YAML wants spaces.
+    #[error("YAML is indented with spaces, this is a tab")]
+    Tab,
+    /// Not YAML, in the words of the parser.
+    #[error("not valid YAML: {0}")]
+    Syntax(String),
+    /// An override that cannot be applied.
+    #[error("{0}")]
+    BadOverride(String),
+    /// A key that nothing reads.
+    #[error("unknown key `{key}`{}{}; the keys are {}", inside(parent), did_you_mean(*near), keys.join(", "))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The mapping it is in.
+        parent: KeyPath,
+        /// The closest valid key, where one is close.
+        near: Option<&'static str>,
+        /// The valid keys.
+        keys: Vec<&'static str>,
+    },
+    /// A key that is there twice.
+    #[error("duplicate key `{0}`")]
+    DuplicateKey(String),
+    /// A key that must be there.
+    #[error("missing key `{key}`{}", inside(parent))]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+        /// The mapping it should be in.
+        parent: KeyPath,
+    },
+    /// A value that its key cannot have.
+    #[error("`{key}`: expected {expected}, got {got}")]
+    BadValue {
+        /// The key.
+        key: KeyPath,
+        /// What the key can have, in words.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// A word that is none of the key's.
+    #[error("`{key}` cannot be `{value}`{}; the values are {}", did_you_mean(*near), values.join(", "))]
+    UnknownValue {
+        /// The key.
+        key: KeyPath,
+        /// The word given.
+        value: String,
+        /// The closest valid one, where one is close.
+        near: Option<&'static str>,
+        /// The valid ones.
+        values: Vec<&'static str>,
+    },
+    /// The interface has this, this version does not.
+    #[error("{0} is not supported yet")]
+    NotSupportedYet(String),
+    /// A config of another version of the interface.
+    #[error("`version` is {0}, this tool reads version 1")]
+    Version(String),
+    /// An initialisation that makes no sense.
+    #[error(transparent)]
+    Scheme(SchemeError),
+    /// A pattern that cannot be compiled.
+    #[error(transparent)]
+    Pattern(PatternError),
+    /// `by` asks for a group that a pattern of the rule does not have.
+    #[error("`{key}` asks for {group}, but pattern `{pattern}` has {has}")]
+    NoSuchGroup {
+        /// The key that asks.
+        key: KeyPath,
+        /// The group, in words.
+        group: String,
+        /// The pattern.
+        pattern: String,
+        /// The groups that it has, in words.
+        has: String,
+    },
+    /// Zero-mean kernels of a layout that has none.
+    #[error("`zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel together")]
+    ZeroMeanLayout,
+    /// Two outputs in one file.
+    #[error("`{second}` writes the same file as `{first}`: {}", file.display())]
+    SameOutput {
+        /// The first key.
+        first: KeyPath,
+        /// The second key.
+        second: KeyPath,
+        /// The file.
+        file: PathBuf,
+    },
+    /// A rule none of whose patterns matches a tensor.
+    #[error(
+        "this rule matches no tensor: `{}`{} (`optional: true` allows that)",
+        patterns.join("`, `"),
+        did_you_mean(near.as_deref())
+    )]
+    RuleMatchesNothing {
+        /// The rule's patterns as written.
+        patterns: Vec<String>,
+        /// The closest name of a tensor, where one is close.
+        near: Option<String>,
+    },
+    /// What a later stage, which has seen the checkpoints, finds wrong with the config.
+    #[error(transparent)]
+    Stage(Box<dyn Error + Send + Sync>),
+}
+
+impl ConfigErrorKind {
+    /// Whether a later version will accept this config.
+    pub fn is_not_supported_yet(&self) -> bool {
+        matches!(self, Self::NotSupportedYet(_))
+    }
+}
+
+fn inside(parent: &KeyPath) -> String {
+    if parent.steps().is_empty() { String::new() } else { format!(" in `{parent}`") }
+}
+
+/// A fault and the key it is about, before the key's place is known.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub path: KeyPath,
+    pub on: On,
+    pub kind: Box<ConfigErrorKind>,
+}
+
+/// Which part of an entry a fault is about, and a position should name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    Key,
+    Value,
+}
+
+impl Problem {
+    pub fn at_key(path: &KeyPath, kind: ConfigErrorKind) -> Self {
+        Self { path: path.clone(), on: On::Key, kind: Box::new(kind) }
+    }
+
+    pub fn at_value(path: &KeyPath, kind: ConfigErrorKind) -> Self {
+        Self { path: path.clone(), on: On::Value, kind: Box::new(kind) }
+    }
+
+    /// The value cannot be what it is.
+    pub fn bad_value(path: &KeyPath, expected: &str, got: impl fmt::Display) -> Self {
+        let kind = ConfigErrorKind::BadValue {
+            key: path.clone(),
+            expected: expected.to_owned(),
+            got: got.to_string(),
+        };
+        Self::at_value(path, kind)
+    }
+
+    /// A value of a later version, written `key: value`.
+    pub fn not_supported_yet(path: &KeyPath, what: &str) -> Self {
+        Self::at_value(path, ConfigErrorKind::NotSupportedYet(format!("`{what}`")))
+    }
+}

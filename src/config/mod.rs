@@ -1,0 +1,49 @@
+//! The config: YAML as typed, made into settings in which everything is decided.
+//!
+//! ```
+//! use cdi_prune::config::Settings;
+//!
+//! let text = "
+//! seed: 42
+//! model: {tensors: {fc1.weight: [256, 784]}}
+//! rules:
+//!   - {match: fc1.weight, layer: 0, init: he}
+//! init: {output: init.safetensors}
+//! ";
+//! let settings = Settings::parse(text, "configs/mlp.yaml".as_ref(), &[])?;
+//! assert_eq!(settings.seed, 42);
+//! assert_eq!(settings.init.unwrap().output, std::path::Path::new("configs/init.safetensors"));
+//!
+//! let wrong = Settings::parse("sed: 42", "mlp.yaml".as_ref(), &[]).unwrap_err();
+//! assert!(wrong.to_string().starts_with("mlp.yaml:1:1: unknown key `sed` (did you mean `seed`?)"));
+//! # Ok::<(), cdi_prune::config::ConfigError>(())
+//! ```
+//!
+//! The way of a config: [`Source`] reads the text into a tree and applies the overrides (`--set`); the tree is read
+//! into the types that mirror the interface's page (`wire`); those are checked and completed into [`Settings`]. An
+//! error of any step knows the key it is about, and [`Source`] finds that key's line and column, or the override that
+//! set it. Later stages report what they find wrong with the config in the same way: see [`Source::error`].
+
+mod error;
+mod layer;
+mod node;
+mod overrides;
+mod path;
+mod resolve;
+mod schema;
+mod settings;
+mod size;
+mod source;
+mod typed;
+mod wire;
+
+pub use error::{ConfigError, ConfigErrorKind, Place};
+pub use layer::{Group, LayerError, LayerRule};
+pub use path::{KeyPath, Step};
+pub use schema::schema;
+pub use settings::{
+    AnalyzeSettings, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
+    PruneSettings, ReportPaths, Settings, TrainedSettings,
+};
+pub use size::{SizeError, parse_size};
+pub use source::Source;

@@ -1,0 +1,111 @@
+//! Overrides: `KEY=VALUE` on the command line, applied to the tree before anything reads it.
+
+use super::error::ConfigErrorKind;
+use super::node::{Node, read_yaml};
+use super::path::{KeyPath, Step};
+
+/// Sets one value of the tree, and gives the path that was set. Mappings on the way that are missing are made.
+///
+/// # Errors
+/// No `=`, a key that is not a path or leads through something that holds no such entry, a value that is not YAML.
+pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorKind> {
+    let Some(equals) = end_of_key(text) else {
+        return Err(ConfigErrorKind::BadOverride("expected KEY=VALUE".to_owned()));
+    };
+    let path = KeyPath::parse(text[..equals].trim()).map_err(ConfigErrorKind::BadOverride)?;
+    let value = match read_yaml(&text[equals + 1..]) {
+        Ok(value) => value,
+        Err(error) => return Err(error.kind),
+    };
+    let mut at = tree;
+    let mut walked = KeyPath::root();
+    for step in path.steps() {
+        at = enter(at, step, &walked).map_err(ConfigErrorKind::BadOverride)?;
+        walked = match step {
+            Step::Key(key) => walked.key(key),
+            Step::Index(index) => walked.index(*index),
+        };
+    }
+    *at = value;
+    Ok(path)
+}
+
+/// Where the `=` stands that ends the key: the first outside of quotes.
+fn end_of_key(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    text.char_indices().find_map(|(i, c)| {
+        quoted ^= c == '"';
+        (c == '=' && !quoted).then_some(i)
+    })
+}
+
+fn enter<'n>(node: &'n mut Node, step: &Step, path: &KeyPath) -> Result<&'n mut Node, String> {
+    if *node == Node::Null {
+        *node = Node::Map(Vec::new());
+    }
+    match node {
+        Node::Map(entries) => {
+            let key = match step {
+                Step::Key(key) => key.clone(),
+                Step::Index(index) => index.to_string(),
+            };
+            let at = entries.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+                entries.push((key, Node::Null));
+                entries.len() - 1
+            });
+            Ok(&mut entries[at].1)
+        }
+        Node::List(list) => {
+            let len = list.len();
+            match step {
+                Step::Index(index) => list.get_mut(*index).ok_or_else(|| {
+                    format!("`{path}` has no entry {index}: it has {len}, counted from 0")
+                }),
+                Step::Key(key) => Err(format!("`{path}` is a list: its entries are numbers, not `{key}`")),
+            }
+        }
+        other => Err(format!("`{path}` is {other}, which has no keys")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(tree: &str, text: &str) -> Result<Node, String> {
+        let mut tree = read_yaml(tree).unwrap();
+        apply(&mut tree, text).map_err(|e| e.to_string())?;
+        Ok(tree)
+    }
+
+    fn is(tree: &str) -> Result<Node, String> {
+        Ok(read_yaml(tree).unwrap())
+    }
+
+    #[test]
+    fn values_are_set_and_mappings_made() {
+        assert_eq!(set("seed: 1", "seed=2"), is("seed: 2"));
+        assert_eq!(set("seed: 1", "prune.fill=init"), is("{seed: 1, prune: {fill: init}}"));
+        assert_eq!(set("prune:", "prune.rules=[{match: a}]"), is("{prune: {rules: [{match: a}]}}"));
+        assert_eq!(set("rules: [{init: he}]", "rules.0.init=xavier"), is("rules: [{init: xavier}]"));
+        assert_eq!(set("rules: [{init: he}]", "rules[0].init=xavier"), is("rules: [{init: xavier}]"));
+        assert_eq!(
+            set("model: {}", "model.tensors.\"a=b.weight\"=[2, 3]"),
+            is("model: {tensors: {a=b.weight: [2, 3]}}")
+        );
+        assert_eq!(set("model: {tensors: {}}", "model.tensors.7=[2]"), is("model: {tensors: {7: [2]}}"));
+        assert_eq!(set("a: 1", "a="), is("a:"));
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_named() {
+        let error = |text| set("{seed: 1, rules: [{init: he}]}", text).unwrap_err();
+        assert_eq!(error("seed"), "expected KEY=VALUE");
+        assert_eq!(error("=1"), "`` has an empty key");
+        assert_eq!(error("seed.x=1"), "`seed` is 1, which has no keys");
+        assert_eq!(error("rules.1.init=he"), "`rules` has no entry 1: it has 1, counted from 0");
+        assert_eq!(error("rules.init=he"), "`rules` is a list: its entries are numbers, not `init`");
+        assert_eq!(error("seed={a: 1, a: 2}"), "duplicate key `a`");
+        assert!(error("seed=[1").starts_with("not valid YAML: "));
+    }
+}

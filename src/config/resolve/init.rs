@@ -1,0 +1,158 @@
+//! The rules that say where initial values come from.
+
+use super::super::error::{ConfigErrorKind, Problem};
+use super::super::layer::{Group, LayerRule};
+use super::super::node::Node;
+use super::super::path::KeyPath;
+use super::super::settings::{InitRule, InitSource};
+use super::super::typed::read;
+use super::super::wire;
+use super::value::{Folder, patterns};
+use crate::init::{Scheme, SchemeError, SchemeParams};
+use crate::rules::{Pattern, Rule, RuleSet};
+use crate::tensor::Layout;
+
+pub(super) fn rules(
+    rules: &[wire::Rule],
+    path: &KeyPath,
+    layout: Layout,
+    folder: &Folder,
+) -> Result<RuleSet<InitRule>, Problem> {
+    let rule = |(i, wire): (usize, &wire::Rule)| rule(wire, &path.index(i), layout, folder);
+    Ok(RuleSet::new(rules.iter().enumerate().map(rule).collect::<Result<_, _>>()?))
+}
+
+fn rule(
+    wire: &wire::Rule,
+    path: &KeyPath,
+    layout: Layout,
+    folder: &Folder,
+) -> Result<Rule<InitRule>, Problem> {
+    let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
+    let layout = wire.layout.unwrap_or(layout);
+    let init = init(&wire.init, &path.key("init"), folder)?;
+    if let InitSource::Scheme(scheme) = &init
+        && scheme.zero_mean()
+        && layout == Layout::InOut
+    {
+        return Err(Problem::at_value(&path.key("init"), ConfigErrorKind::ZeroMeanLayout));
+    }
+    let layer = layer(wire.layer.as_ref(), &path.key("layer"), &patterns)?;
+    let value = InitRule { text, layer, init, layout, shared: wire.shared, optional: wire.optional };
+    Ok(Rule { patterns, value })
+}
+
+fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitSource, Problem> {
+    match node {
+        Node::Text(word) if word == "none" => Ok(InitSource::None),
+        Node::Text(mode) => scheme(&SchemeParams::named(mode), path, false),
+        Node::Map(_) if node.get("from").is_some() => {
+            let from: wire::FromCheckpoint = read(node, path)?;
+            Ok(InitSource::From(folder.join(from.from)))
+        }
+        Node::Map(_) => {
+            // A mode that is unknown or comes later is the fault to name, not a parameter of it that no mode has.
+            if let Some(Node::Text(mode)) = node.get("mode")
+                && let Err(e @ (SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_))) =
+                    SchemeParams::named(mode).scheme()
+            {
+                return Err(scheme_problem(e, path, true));
+            }
+            scheme(&read(node, path)?, path, true)
+        }
+        other => Err(Problem::bad_value(path, "a mode, {mode: …}, {from: FILE} or none", other)),
+    }
+}
+
+fn scheme(params: &SchemeParams, path: &KeyPath, is_mapping: bool) -> Result<InitSource, Problem> {
+    let scheme: Scheme = params.scheme().map_err(|e| scheme_problem(e, path, is_mapping))?;
+    Ok(InitSource::Scheme(scheme))
+}
+
+/// The fault at the parameter that it is about, where the config has it.
+fn scheme_problem(error: SchemeError, path: &KeyPath, is_mapping: bool) -> Problem {
+    let parameter = match &error {
+        _ if !is_mapping => return Problem::at_value(path, scheme_kind(error)),
+        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::MissingValue => "mode",
+        SchemeError::DoesNotApply { parameter, .. } => {
+            return Problem::at_key(&path.key(parameter), scheme_kind(error));
+        }
+        SchemeError::OutOfRange { parameter, .. } => parameter,
+        SchemeError::TwoMeans(_) => "mean",
+        SchemeError::EmptyInterval { .. } => return Problem::at_value(path, scheme_kind(error)),
+    };
+    Problem::at_value(&path.key(parameter), scheme_kind(error))
+}
+
+fn scheme_kind(error: SchemeError) -> ConfigErrorKind {
+    match error {
+        SchemeError::NotSupportedYet(mode) => {
+            ConfigErrorKind::NotSupportedYet(format!("initialisation mode `{mode}`"))
+        }
+        other => ConfigErrorKind::Scheme(other),
+    }
+}
+
+fn layer(node: Option<&Node>, path: &KeyPath, patterns: &[Pattern]) -> Result<LayerRule, Problem> {
+    let expected = "a whole number from 0 to 2^64-1, auto or {base, step, by}";
+    match node {
+        None => Ok(LayerRule::Auto),
+        Some(Node::Text(word)) if word == "auto" => Ok(LayerRule::Auto),
+        Some(Node::Int(id)) => match u64::try_from(*id) {
+            Ok(base) => Ok(LayerRule::Affine { base, step: 1, by: None }),
+            Err(_) => Err(Problem::bad_value(path, expected, id)),
+        },
+        Some(node @ Node::Map(entries)) if !entries.is_empty() => affine(&read(node, path)?, path, patterns),
+        Some(Node::Map(_)) => Err(Problem::bad_value(path, expected, "an empty mapping")),
+        Some(other) => Err(Problem::bad_value(path, expected, other)),
+    }
+}
+
+fn affine(wire: &wire::Affine, path: &KeyPath, patterns: &[Pattern]) -> Result<LayerRule, Problem> {
+    let by_path = path.key("by");
+    let by = match &wire.by {
+        // A step without a number to multiply would be forgotten silently.
+        None => wire.step.map(|_| Group::Number(1)),
+        Some(Node::Text(name)) => Some(Group::Name(name.clone())),
+        Some(Node::Int(number)) if *number >= 1 && usize::try_from(*number).is_ok() => {
+            Some(Group::Number(*number as usize))
+        }
+        Some(other) => {
+            return Err(Problem::bad_value(&by_path, "a group's number, from 1, or its name", other));
+        }
+    };
+    if let Some(group) = &by {
+        let asking = if wire.by.is_some() { by_path } else { path.key("step") };
+        patterns.iter().try_for_each(|pattern| has_group(pattern, group, &asking))?;
+    }
+    Ok(LayerRule::Affine { base: wire.base.unwrap_or(0), step: wire.step.unwrap_or(1), by })
+}
+
+/// Every pattern of a rule must have the group: which of them matches is not known before the names are.
+fn has_group(pattern: &Pattern, group: &Group, asking: &KeyPath) -> Result<(), Problem> {
+    let has = match group {
+        Group::Number(number) => *number <= pattern.groups(),
+        Group::Name(name) => pattern.group_names().any(|n| n == name),
+    };
+    if has {
+        return Ok(());
+    }
+    let has = match group {
+        Group::Number(_) => match pattern.groups() {
+            0 => "no group".to_owned(),
+            1 => "1 group".to_owned(),
+            n => format!("{n} groups"),
+        },
+        Group::Name(_) => match pattern.group_names().collect::<Vec<_>>() {
+            names if names.is_empty() => "no group with a name".to_owned(),
+            names => format!("those named {}", names.join(", ")),
+        },
+    };
+    let kind = ConfigErrorKind::NoSuchGroup {
+        key: asking.clone(),
+        group: group.to_string(),
+        pattern: pattern.to_string(),
+        has,
+    };
+    Err(Problem::at_value(asking, kind))
+}

@@ -1,0 +1,88 @@
+//! From the config as typed to settings: every default is filled in here, every combination checked.
+
+mod init;
+mod prune;
+mod stages;
+mod value;
+
+use super::error::{ConfigErrorKind, Problem};
+use super::node::Node;
+use super::path::KeyPath;
+use super::settings::Settings;
+use super::source::Source;
+use super::wire::Config;
+use value::Folder;
+
+/// The settings that the config makes.
+pub(super) fn settings(
+    config: Config,
+    source: &Source,
+    config_sha256: String,
+) -> Result<Settings, Problem> {
+    let root = KeyPath::root();
+    version(config.version.as_ref(), &root.key("version"))?;
+    for (key, value) in [("tune", &config.tune), ("gates", &config.gates), ("manifest", &config.manifest)] {
+        if value.is_some() {
+            let kind = ConfigErrorKind::NotSupportedYet(format!("`{key}`"));
+            return Err(Problem::at_key(&root.key(key), kind));
+        }
+    }
+    let folder = Folder::of(source.file());
+    let layout = config.model.as_ref().and_then(|model| model.layout).unwrap_or_default();
+    let settings = Settings {
+        source: source.clone(),
+        config_sha256,
+        seed: seed(&config.seed, &root.key("seed"))?,
+        model: config.model.map(|m| stages::model(m, &root.key("model"), &folder)).transpose()?,
+        layout,
+        rules: init::rules(&config.rules, &root.key("rules"), layout, &folder)?,
+        init: config.init.map(|i| stages::init(i, &root.key("init"), &folder)).transpose()?,
+        trained: config.trained.map(|t| stages::trained(t, &root.key("trained"), &folder)).transpose()?,
+        analyze_named: config.analyze.is_some(),
+        analyze: stages::analyze(config.analyze.unwrap_or_default(), &root.key("analyze"), &folder)?,
+        prune: config.prune.map(|p| prune::prune(p, &root.key("prune"), &folder)).transpose()?,
+    };
+    outputs_differ(&settings)?;
+    Ok(settings)
+}
+
+fn version(node: Option<&Node>, path: &KeyPath) -> Result<(), Problem> {
+    match node {
+        None | Some(Node::Int(1)) => Ok(()),
+        Some(other) => Err(Problem::at_value(path, ConfigErrorKind::Version(other.to_string()))),
+    }
+}
+
+/// Signed and unsigned seeds of 64 bits; a negative one as its two's complement.
+fn seed(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
+    match node {
+        Node::Int(i) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(i) => Ok(*i as u64),
+        other => Err(Problem::bad_value(path, "a whole number from -2^63 to 2^64-1", other)),
+    }
+}
+
+/// Two outputs in one file would leave only the later one.
+fn outputs_differ(settings: &Settings) -> Result<(), Problem> {
+    let report = &settings.analyze.report;
+    let key = |stage: &str, name: &str| KeyPath::root().key(stage).key(name);
+    let report_key = |name: &str| key("analyze", "report").key(name);
+    let outputs = [
+        (key("init", "output"), settings.init.as_ref().map(|init| &init.output)),
+        (report_key("json"), report.json.as_ref()),
+        (report_key("csv"), report.csv.as_ref()),
+        (report_key("markdown"), report.markdown.as_ref()),
+        (key("prune", "output"), settings.prune.as_ref().map(|prune| &prune.output)),
+    ];
+    for (i, (second, file)) in outputs.iter().enumerate() {
+        let Some(file) = file else { continue };
+        if let Some((first, _)) = outputs[..i].iter().find(|(_, earlier)| earlier.as_ref() == Some(file)) {
+            let kind = ConfigErrorKind::SameOutput {
+                first: first.clone(),
+                second: second.clone(),
+                file: (*file).clone(),
+            };
+            return Err(Problem::at_value(second, kind));
+        }
+    }
+    Ok(())
+}

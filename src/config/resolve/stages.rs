@@ -1,0 +1,163 @@
+//! The model and the stages before pruning.
+
+use std::collections::BTreeMap;
+
+use super::super::error::Problem;
+use super::super::node::Node;
+use super::super::path::KeyPath;
+use super::super::settings::{
+    AnalyzeSettings, InitSettings, ModelSettings, ReportPaths, TrainedSettings,
+};
+use super::super::typed::read;
+use super::super::wire;
+use super::value::{Folder, real, size, texts};
+use crate::analysis::Threshold;
+use crate::near::{did_you_mean, nearest};
+use crate::tensor::{FloatDtype, Shape};
+
+pub(super) fn model(wire: wire::Model, path: &KeyPath, folder: &Folder) -> Result<ModelSettings, Problem> {
+    let dtype = wire.dtype.unwrap_or(FloatDtype::F32);
+    let list = path.key("tensors");
+    let tensors = match &wire.tensors {
+        None | Some(Node::Null) => BTreeMap::new(),
+        Some(Node::Map(entries)) => entries
+            .iter()
+            .map(|(name, node)| Ok((name.clone(), tensor(node, &list.key(name), dtype)?)))
+            .collect::<Result<_, Problem>>()?,
+        Some(other) => {
+            return Err(Problem::bad_value(&list, "a mapping of names to shapes", other));
+        }
+    };
+    Ok(ModelSettings { like: folder.join_some(wire.like), tensors })
+}
+
+fn tensor(node: &Node, path: &KeyPath, dtype: FloatDtype) -> Result<(Shape, FloatDtype), Problem> {
+    match node {
+        Node::List(_) => Ok((shape(node, path)?, dtype)),
+        Node::Map(_) => {
+            let tensor: wire::Tensor = read(node, path)?;
+            Ok((shape(&tensor.shape, &path.key("shape"))?, tensor.dtype.unwrap_or(dtype)))
+        }
+        other => Err(Problem::bad_value(path, "a shape such as [256, 784], or {shape, dtype}", other)),
+    }
+}
+
+fn shape(node: &Node, path: &KeyPath) -> Result<Shape, Problem> {
+    let Node::List(list) = node else {
+        return Err(Problem::bad_value(path, "a shape such as [256, 784]", node));
+    };
+    let dimension = |(i, node): (usize, &Node)| match node {
+        Node::Int(n) if usize::try_from(*n).is_ok() => Ok(*n as usize),
+        other => Err(Problem::bad_value(&path.index(i), "a dimension, 0 or more", other)),
+    };
+    let dims = list.iter().enumerate().map(dimension).collect::<Result<_, _>>()?;
+    Shape::new(dims).map_err(|e| Problem::bad_value(path, "a shape that fits this machine", format!("{:?}", e.dims)))
+}
+
+pub(super) fn init(wire: wire::Init, path: &KeyPath, folder: &Folder) -> Result<InitSettings, Problem> {
+    let max_shard_size = max_shard_size(wire.max_shard_size.as_ref(), path)?;
+    Ok(InitSettings { output: folder.join(wire.output), max_shard_size })
+}
+
+pub(super) fn max_shard_size(node: Option<&Node>, path: &KeyPath) -> Result<Option<u64>, Problem> {
+    node.map(|node| size(node, &path.key("max_shard_size"))).transpose()
+}
+
+pub(super) fn trained(
+    wire: wire::Trained,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<TrainedSettings, Problem> {
+    let strip_prefix = match &wire.strip_prefix {
+        None => Vec::new(),
+        Some(node) => texts(node, &path.key("strip_prefix"), "prefix")?,
+    };
+    Ok(TrainedSettings {
+        path: folder.join(wire.path),
+        strip_prefix: strip_prefix.into_iter().map(|(prefix, _)| prefix).collect(),
+    })
+}
+
+pub(super) fn analyze(
+    wire: wire::Analyze,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<AnalyzeSettings, Problem> {
+    let report = wire.report.unwrap_or_default();
+    if report.html.is_some() {
+        return Err(Problem::not_supported_yet(&path.key("report").key("html"), "analyze.report.html"));
+    }
+    Ok(AnalyzeSettings {
+        threshold: threshold(wire.threshold.as_ref(), &path.key("threshold"))?,
+        decay: decay(wire.decay.as_ref(), &path.key("decay"))?,
+        report: ReportPaths {
+            json: folder.join_some(report.json),
+            csv: folder.join_some(report.csv),
+            markdown: folder.join_some(report.markdown),
+        },
+    })
+}
+
+fn threshold(node: Option<&Node>, path: &KeyPath) -> Result<Threshold, Problem> {
+    let expected = "a finite number that is not negative, {relative: x} or {ulps: n}";
+    let node = match node {
+        None => return Ok(Threshold::default()),
+        Some(Node::Text(word)) if word == "auto" => {
+            return Err(Problem::not_supported_yet(path, "analyze.threshold: auto"));
+        }
+        Some(node) => node,
+    };
+    if let Some(x) = real(node) {
+        return not_negative(x)
+            .map(Threshold::Absolute)
+            .ok_or_else(|| Problem::bad_value(path, expected, node));
+    }
+    if !matches!(node, Node::Map(_)) {
+        return Err(Problem::bad_value(path, expected, with_near(node, "auto")));
+    }
+    let form: wire::ThresholdForm = read(node, path)?;
+    match (form.relative, form.ulps) {
+        (Some(x), None) => match not_negative(x) {
+            Some(x) => Ok(Threshold::Relative(x)),
+            None => {
+                let got = node.get("relative").unwrap_or(node);
+                Err(Problem::bad_value(&path.key("relative"), "a finite number that is not negative", got))
+            }
+        },
+        (None, Some(n)) => Ok(Threshold::Ulps(n)),
+        (None, None) => Err(Problem::bad_value(path, expected, "an empty mapping")),
+        (Some(_), Some(_)) => Err(Problem::bad_value(path, "one of relative and ulps", "both")),
+    }
+}
+
+/// The number where it is finite and not below 0; a negative zero as the positive one, so that reports agree.
+fn not_negative(x: f64) -> Option<f64> {
+    (x.is_finite() && x >= 0.0).then(|| x.abs())
+}
+
+fn decay(node: Option<&Node>, path: &KeyPath) -> Result<f64, Problem> {
+    let node = match node {
+        None => return Ok(1.0),
+        Some(Node::Text(word)) if word == "none" => return Ok(1.0),
+        Some(Node::Text(word)) if word == "auto" => {
+            return Err(Problem::not_supported_yet(path, "analyze.decay: auto"));
+        }
+        Some(node) => node,
+    };
+    match real(node) {
+        Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => {
+            let got = with_near(node, "none");
+            Err(Problem::bad_value(path, "none or a finite number above 0", got))
+        }
+    }
+}
+
+/// The value, and the word that it may be meant to be.
+fn with_near(node: &Node, word: &'static str) -> String {
+    let near = match node {
+        Node::Text(text) => nearest(text, [word]),
+        _ => None,
+    };
+    format!("{node}{}", did_you_mean(near))
+}

@@ -1,0 +1,182 @@
+//! The config's JSON Schema, with the forms of those values that may be written in several ways.
+//!
+//! The types here are never made: they only describe what [`super::resolve`] accepts where [`super::wire`] keeps a
+//! value as it was typed. `tests` below and the tests of the settings hold the two together.
+
+use schemars::JsonSchema;
+
+use super::wire;
+use crate::init::SchemeParams;
+
+/// The JSON Schema (draft 2020-12) of the config, for editors that complete and check YAML.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(wire::Config).to_value()
+}
+
+/// Declares enums that only lend their schema.
+macro_rules! forms {
+    ($($(#[$attribute:meta])* enum $name:ident { $($body:tt)* })*) => {
+        $(
+            #[derive(JsonSchema)]
+            #[expect(dead_code, reason = "lends its schema and is never made")]
+            $(#[$attribute])*
+            pub(super) enum $name { $($body)* }
+        )*
+    };
+}
+
+forms! {
+    /// A word, or a list of them.
+    #[schemars(untagged)]
+    enum OneOrMany { One(String), Many(Vec<String>) }
+
+    /// A shape, outermost dimension first, or a shape and a type.
+    #[schemars(untagged)]
+    enum Tensor { Shape(Vec<u64>), Full(wire::Tensor) }
+
+    /// One id for all tensors of the rule, `auto`, or a formula.
+    #[schemars(untagged)]
+    enum Layer { Id(u64), Auto(Auto), Affine(wire::Affine) }
+
+    /// The hash of the tensor's name.
+    #[schemars(rename_all = "lowercase")]
+    enum Auto { Auto }
+
+    /// A group by its number, from 1, or by its name.
+    #[schemars(untagged)]
+    enum By { Number(#[schemars(range(min = 1))] u64), Name(String) }
+
+    /// A mode, `none`, a mode with parameters, or another checkpoint.
+    #[schemars(untagged)]
+    enum InitValue { Mode(String), Params(SchemeParams), From(wire::FromCheckpoint) }
+
+    /// A number (the largest |delta|), or a form that depends on the weight.
+    #[schemars(untagged)]
+    enum ThresholdValue { Absolute(#[schemars(range(min = 0))] f64), Form(wire::ThresholdForm) }
+
+    /// `none`, or the factor.
+    #[schemars(untagged)]
+    enum Decay { None(NoDecay), Factor(#[schemars(extend("exclusiveMinimum" = 0))] f64) }
+
+    /// No decay: the factor 1.
+    #[schemars(rename_all = "lowercase")]
+    enum NoDecay { None }
+
+    /// Bytes, or a number with a unit: 10MB is 10^7, 10MiB is 10 * 2^20.
+    #[schemars(untagged)]
+    enum Size {
+        Bytes(#[schemars(range(min = 1))] u64),
+        Text(#[schemars(regex(pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKMGT]B|[KMGT]iB|B)?\s*$"))] String),
+    }
+
+    /// Weights that did not move.
+    #[schemars(rename_all = "lowercase")]
+    enum Criterion { Sleeping }
+
+    /// All that the analysis' threshold calls sleeping.
+    #[schemars(rename_all = "lowercase")]
+    enum Target { Threshold }
+
+    /// Each tensor by itself.
+    #[schemars(rename_all = "lowercase")]
+    enum Scope { Tensor }
+
+    /// Each weight by itself.
+    #[schemars(rename_all = "lowercase")]
+    enum Structure { Unstructured }
+
+    /// What a pruned place becomes.
+    #[schemars(rename_all = "lowercase")]
+    enum FillValue { Zero, Init }
+
+    /// How a pruned tensor is stored.
+    #[schemars(rename_all = "lowercase")]
+    enum FormatValue { Auto, Dense, Bitmask }
+
+    /// The type of the values written.
+    #[schemars(rename_all = "lowercase")]
+    enum OutputDtype { Keep }
+}
+
+/// The version of the config's format.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "lends its schema and is never made")]
+pub(super) struct Version(#[schemars(range(min = 1, max = 1))] u64);
+
+/// A seed: a number that either a signed or an unsigned integer of 64 bits holds.
+#[derive(JsonSchema)]
+#[schemars(extend("minimum" = i64::MIN, "maximum" = u64::MAX))]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "lends its schema and is never made")]
+pub(super) struct Seed(i128);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The keys of an object schema, at the end of a path of keys through `$ref`s.
+    fn properties(schema: &Value, path: &[&str]) -> Vec<String> {
+        let mut at = schema;
+        for key in path {
+            at = resolved(schema, &at["properties"][key]);
+        }
+        at["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn resolved<'s>(root: &'s Value, mut at: &'s Value) -> &'s Value {
+        // Optional mappings are `anyOf: [{$ref}, {type: null}]`, lists hold theirs in `items`.
+        loop {
+            if let Some(reference) = at["$ref"].as_str() {
+                at = root.pointer(reference.trim_start_matches('#')).unwrap();
+            } else if let Some(first) = at["anyOf"].get(0) {
+                at = first;
+            } else if at.get("items").is_some() {
+                at = &at["items"];
+            } else {
+                return at;
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_names_every_key_that_this_version_reads() {
+        let schema = schema();
+        assert_eq!(schema["title"], "cdi-prune config");
+        assert_eq!(schema["required"], json!(["seed"]));
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(
+            properties(&schema, &[]),
+            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune"]
+        );
+        assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
+        assert_eq!(
+            properties(&schema, &["rules"]),
+            ["match", "layer", "init", "layout", "shared", "optional"]
+        );
+        assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown"]);
+        assert_eq!(properties(&schema, &["prune", "rules"]), ["match", "keep", "optional"]);
+        assert_eq!(resolved(&schema, &schema["properties"]["seed"])["maximum"], json!(u64::MAX));
+    }
+
+    #[test]
+    fn every_key_is_described() {
+        fn check(at: &Value, path: &str) {
+            match at {
+                Value::Object(map) => {
+                    if let Some(Value::Object(properties)) = map.get("properties") {
+                        for (key, property) in properties {
+                            assert!(property.get("description").is_some(), "{path}.{key} has no description");
+                        }
+                    }
+                    map.iter().for_each(|(key, value)| check(value, &format!("{path}.{key}")));
+                }
+                Value::Array(list) => list.iter().for_each(|value| check(value, path)),
+                _ => {}
+            }
+        }
+        check(&schema(), "");
+    }
+}

@@ -1,0 +1,203 @@
+//! The settings: a config in which everything is decided.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::error::{ConfigError, ConfigErrorKind, Place};
+use super::layer::LayerRule;
+use super::path::KeyPath;
+use super::resolve;
+use super::source::Source;
+use super::typed::read;
+use crate::analysis::Threshold;
+use crate::init::Scheme;
+use crate::rules::RuleSet;
+use crate::sparse::{Fill, Format};
+use crate::tensor::{FloatDtype, Layout, Shape};
+
+/// Everything that a config says, defaults filled in. Paths are joined to the config's folder where they were
+/// relative, and otherwise as written. `None` means that there is none, never that a default applies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The text that all this is from; locates what later stages find wrong.
+    pub source: Source,
+    /// SHA-256 in lower-case hexadecimal of the config file's bytes, followed, for each override in order, by a line
+    /// feed, `--set ` and the override as given.
+    pub config_sha256: String,
+    /// Seed of all noise; a negative one as its two's complement.
+    pub seed: u64,
+    /// The tensors to initialise.
+    pub model: Option<ModelSettings>,
+    /// The layout of tensors whose rule names none.
+    pub layout: Layout,
+    /// Where initial values come from. [`InitRule`]s and their patterns are in the config's order.
+    pub rules: RuleSet<InitRule>,
+    /// Where the initial checkpoint goes; `None` where none is written.
+    pub init: Option<InitSettings>,
+    /// The trained checkpoint.
+    pub trained: Option<TrainedSettings>,
+    /// Whether the config has the key `analyze`, and so asks for that stage.
+    pub analyze_named: bool,
+    /// How trained and initial values are compared, whoever asks.
+    pub analyze: AnalyzeSettings,
+    /// How the trained checkpoint is pruned; `None` where it is not.
+    pub prune: Option<PruneSettings>,
+}
+
+/// The tensors to initialise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelSettings {
+    /// A checkpoint whose tensors they are, unless `tensors` lists them.
+    pub like: Option<PathBuf>,
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, (Shape, FloatDtype)>,
+}
+
+/// What a rule says about the tensors it matches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitRule {
+    /// The rule's patterns as written.
+    pub text: Vec<String>,
+    /// Their layer ids.
+    pub layer: LayerRule,
+    /// Their initial values.
+    pub init: InitSource,
+    /// Their layout.
+    pub layout: Layout,
+    /// Whether they may share a layer id with another tensor.
+    pub shared: bool,
+    /// Whether it is fine that the rule matches nothing.
+    pub optional: bool,
+}
+
+/// Where initial values come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InitSource {
+    /// Drawn from the seed.
+    Scheme(Scheme),
+    /// The tensor of the same name in this checkpoint.
+    From(PathBuf),
+    /// Not known: the tensor is neither initialised nor compared.
+    None,
+}
+
+/// Where the initial checkpoint goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitSettings {
+    /// The file.
+    pub output: PathBuf,
+    /// Most bytes of a shard; `None` writes one file whatever its size.
+    pub max_shard_size: Option<u64>,
+}
+
+/// The trained checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainedSettings {
+    /// A safetensors file, an index, or a folder.
+    pub path: PathBuf,
+    /// Prefixes to take off its tensors' names, in order.
+    pub strip_prefix: Vec<String>,
+}
+
+/// How trained and initial values are compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnalyzeSettings {
+    /// The largest change of a weight that sleeps; default 0.
+    pub threshold: Threshold,
+    /// Factor on initial values, finite and above 0; 1 for `none`.
+    pub decay: f64,
+    /// Files for the results.
+    pub report: ReportPaths,
+}
+
+/// Files for the results of the analysis; `None` where a format is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportPaths {
+    /// JSON.
+    pub json: Option<PathBuf>,
+    /// Comma-separated values.
+    pub csv: Option<PathBuf>,
+    /// Markdown.
+    pub markdown: Option<PathBuf>,
+}
+
+/// How the trained checkpoint is pruned: every weight by itself, those that sleep, its type kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PruneSettings {
+    /// The pruned checkpoint.
+    pub output: PathBuf,
+    /// What a pruned place becomes; default zero.
+    pub fill: Fill,
+    /// How tensors are stored; default auto.
+    pub format: FormatChoice,
+    /// Most bytes of a shard; `None` writes one file whatever its size.
+    pub max_shard_size: Option<u64>,
+    /// What differs for some tensors.
+    pub rules: RuleSet<PruneRule>,
+}
+
+/// How tensors are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FormatChoice {
+    /// Per tensor, the smallest.
+    #[default]
+    Auto,
+    /// All alike.
+    Fixed(Format),
+}
+
+/// What differs for the tensors that a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PruneRule {
+    /// The rule's patterns as written.
+    pub text: Vec<String>,
+    /// Whether the tensors pass through byte for byte.
+    pub keep: bool,
+    /// Whether it is fine that the rule matches nothing.
+    pub optional: bool,
+}
+
+impl Settings {
+    /// Reads the config file and applies the overrides, each `KEY=VALUE` as after `--set`.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`]; an unreadable file is one.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
+        let bytes = std::fs::read(path)
+            .map_err(|e| error(Place::File(path.to_owned()), ConfigErrorKind::Unreadable(e)))?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(text, path, overrides),
+            Err(e) => {
+                let valid = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+                let last = valid.rsplit('\n').next().unwrap_or_default();
+                let (line, column) = (valid.matches('\n').count() + 1, last.chars().count() + 1);
+                Err(error(Place::Position { file: path.to_owned(), line, column }, ConfigErrorKind::NotUtf8))
+            }
+        }
+    }
+
+    /// Reads a config's text as [`Self::load`] does. `path` is what errors call it and what relative paths in it are
+    /// relative to (its folder); nothing is read from there.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`] but those of reading the file.
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let (source, tree) = Source::new(text, path, overrides)?;
+        let config_sha256 = digest(text, overrides);
+        read(&tree, &KeyPath::root())
+            .and_then(|config| resolve::settings(config, &source, config_sha256))
+            .map_err(|problem| source.problem(problem))
+    }
+}
+
+fn digest(text: &str, overrides: &[String]) -> String {
+    let mut hasher = Sha256::new_with_prefix(text.as_bytes());
+    for text in overrides {
+        hasher.update(b"\n--set ");
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

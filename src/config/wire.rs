@@ -1,0 +1,230 @@
+//! The config as typed: one structure per mapping of the interface's page, nothing decided yet.
+//!
+//! A value that may be written in several ways (a number or a mapping, a word or a list) is kept as a [`Node`] and
+//! read where it is decided, so that its errors can speak of all its forms; its schema is in [`super::schema`].
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::node::Node;
+use super::schema;
+use crate::tensor::{FloatDtype, Layout};
+
+/// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
+pub(super) const LATER_KEYS: [&str; 4] = ["tune", "gates", "manifest", "html"];
+
+/// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
+/// relative to the config's folder.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "cdi-prune config")]
+pub(super) struct Config {
+    /// Version of the config's format: 1.
+    #[schemars(with = "Option<schema::Version>")]
+    pub version: Option<Node>,
+    /// Seed of every initial value: a whole number from -2^63 to 2^64-1.
+    #[schemars(with = "schema::Seed")]
+    pub seed: Node,
+    /// The tensors to initialise.
+    pub model: Option<Model>,
+    /// How each tensor's initial values are made: ordered, the first rule that matches wins.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Where the initial checkpoint is written.
+    pub init: Option<Init>,
+    /// The checkpoint that training made.
+    pub trained: Option<Trained>,
+    /// How the trained checkpoint is compared with the initial values.
+    pub analyze: Option<Analyze>,
+    /// How the trained checkpoint is pruned.
+    pub prune: Option<Prune>,
+    #[schemars(skip)]
+    pub tune: Option<Node>,
+    #[schemars(skip)]
+    pub gates: Option<Node>,
+    #[schemars(skip)]
+    pub manifest: Option<Node>,
+}
+
+/// The tensors to initialise: those of a checkpoint, those listed, or both; the list wins.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    /// Take names, shapes and types from this checkpoint: a safetensors file, an index, or a folder.
+    pub like: Option<PathBuf>,
+    /// Tensors by name: a shape, or a shape and a type.
+    #[schemars(with = "Option<std::collections::BTreeMap<String, schema::Tensor>>")]
+    pub tensors: Option<Node>,
+    /// Type of the listed tensors that name none; default f32.
+    pub dtype: Option<FloatDtype>,
+    /// Which dimensions hold outputs and inputs; default out_in (PyTorch).
+    pub layout: Option<Layout>,
+}
+
+/// A listed tensor with its own type.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tensor {
+    /// Dimensions, outermost first.
+    #[schemars(with = "Vec<u64>")]
+    pub shape: Node,
+    /// Type; default that of the model.
+    pub dtype: Option<FloatDtype>,
+}
+
+/// Initial values for the tensors whose names match.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
+    #[serde(rename = "match")]
+    #[schemars(with = "schema::OneOrMany")]
+    pub patterns: Node,
+    /// The tensors' layer id; default auto, the hash of the name.
+    #[schemars(with = "Option<schema::Layer>")]
+    pub layer: Option<Node>,
+    /// A mode, a mode with parameters, another checkpoint, or none.
+    #[schemars(with = "schema::InitValue")]
+    pub init: Node,
+    /// Overrides the model's layout.
+    pub layout: Option<Layout>,
+    /// Allow tensors to share a layer id, and so their noise; default false.
+    #[serde(default)]
+    pub shared: bool,
+    /// Allow the rule to match nothing; default false.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// Layer id `base + step * c`, `c` being the number that a group of the pattern matched.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Affine {
+    /// Id for the number 0, or of every tensor where neither `step` nor `by` is given; default 0.
+    pub base: Option<u64>,
+    /// Default 1.
+    pub step: Option<u64>,
+    /// The group: its number, from 1, or the name that a regular expression gives it; default 1.
+    #[schemars(with = "Option<schema::By>")]
+    pub by: Option<Node>,
+}
+
+/// The tensor of the same name in a stored checkpoint.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromCheckpoint {
+    /// The checkpoint: a safetensors file, an index, or a folder.
+    pub from: PathBuf,
+}
+
+/// Where the initial checkpoint is written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Init {
+    /// The file.
+    pub output: PathBuf,
+    /// Split into shards above this size; default one file.
+    #[schemars(with = "Option<schema::Size>")]
+    pub max_shard_size: Option<Node>,
+}
+
+/// The checkpoint that training made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trained {
+    /// A safetensors file, an index, or a folder.
+    pub path: PathBuf,
+    /// A prefix to take off its tensors' names, or a list of prefixes.
+    #[schemars(with = "Option<schema::OneOrMany>")]
+    pub strip_prefix: Option<Node>,
+}
+
+/// How the trained checkpoint is compared with the initial values.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Analyze {
+    /// The largest change of a weight that sleeps; default 0.
+    #[schemars(with = "Option<schema::ThresholdValue>")]
+    pub threshold: Option<Node>,
+    /// The factor by which training shrank initial values; default none, which is 1.
+    #[schemars(with = "Option<schema::Decay>")]
+    pub decay: Option<Node>,
+    /// Files to write the results to.
+    pub report: Option<Report>,
+}
+
+/// Files for the results of the analysis.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Report {
+    /// JSON.
+    pub json: Option<PathBuf>,
+    /// Comma-separated values.
+    pub csv: Option<PathBuf>,
+    /// Markdown.
+    pub markdown: Option<PathBuf>,
+    #[schemars(skip)]
+    pub html: Option<Node>,
+}
+
+/// A threshold that depends on the weight: exactly one of the keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThresholdForm {
+    /// |delta| <= this * |w0|.
+    pub relative: Option<f64>,
+    /// At most this many representable values of the stored type from the initial one.
+    pub ulps: Option<u64>,
+}
+
+/// How the trained checkpoint is pruned.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Prune {
+    /// The pruned checkpoint.
+    pub output: PathBuf,
+    /// Which weights go: sleeping (default).
+    #[schemars(with = "Option<schema::Criterion>")]
+    pub criterion: Option<Node>,
+    /// How many go: threshold (default), all that the analysis' threshold calls sleeping.
+    #[schemars(with = "Option<schema::Target>")]
+    pub target: Option<Node>,
+    /// What the target counts over: tensor (default).
+    #[schemars(with = "Option<schema::Scope>")]
+    pub scope: Option<Node>,
+    /// What goes together: unstructured (default), each weight alone.
+    #[schemars(with = "Option<schema::Structure>")]
+    pub structure: Option<Node>,
+    /// What a pruned place becomes: zero (default), or init, its initial value.
+    #[schemars(with = "Option<schema::FillValue>")]
+    pub fill: Option<Node>,
+    /// How a tensor is stored: auto (default), the smallest per tensor; dense; bitmask.
+    #[schemars(with = "Option<schema::FormatValue>")]
+    pub format: Option<Node>,
+    /// The type of the values written: keep (default).
+    #[schemars(with = "Option<schema::OutputDtype>")]
+    pub dtype: Option<Node>,
+    /// Split into shards above this size; default one file.
+    #[schemars(with = "Option<schema::Size>")]
+    pub max_shard_size: Option<Node>,
+    /// What differs for some tensors: ordered, the first rule that matches wins.
+    #[serde(default)]
+    pub rules: Vec<PruneRule>,
+}
+
+/// What differs for the tensors whose names match.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PruneRule {
+    /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
+    #[serde(rename = "match")]
+    #[schemars(with = "schema::OneOrMany")]
+    pub patterns: Node,
+    /// Write the tensors byte for byte as they are (true), or prune them (false).
+    pub keep: bool,
+    /// Allow the rule to match nothing; default false.
+    #[serde(default)]
+    pub optional: bool,
+}

@@ -1,0 +1,64 @@
+//! The command `plan`: what a config comes to, without touching data.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::resolve::{Resolved, Tensor};
+use crate::tensor::FloatDtype;
+
+/// One tensor of the model or the trained checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanRow {
+    /// Its name.
+    pub name: String,
+    /// Its type, in safetensors' spelling: the trained checkpoint's where that exists, else the model's.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// The pattern that decides about it; `None` for types that pass through.
+    pub rule: Option<String>,
+    /// The layer id of its noise.
+    pub layer_id: Option<u64>,
+    /// Its initial values.
+    pub init: Option<String>,
+    /// `pruned`, `kept` or `passed_through`; `None` where the config prunes nothing.
+    pub action: Option<&'static str>,
+    /// Bytes of its data when stored dense.
+    pub dense_bytes: u64,
+    /// Bytes of its data in the smallest pruned file, were every weight of it asleep.
+    pub smallest_bytes: u64,
+}
+
+/// The tensors of the model and of the trained checkpoint, in name order.
+pub fn listing(resolved: &Resolved<'_>) -> Vec<PlanRow> {
+    let trained = resolved.trained.as_ref();
+    let names: BTreeSet<&String> =
+        resolved.model.keys().chain(trained.iter().flat_map(|t| t.keys())).collect();
+    let find = |name: &String| trained.and_then(|t| t.get(name)).or_else(|| resolved.model.get(name));
+    names.into_iter().filter_map(|name| Some(row(resolved, name, find(name)?))).collect()
+}
+
+fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
+    let origin = tensor.origin.as_ref();
+    let action = resolved.settings.prune.is_some().then(|| tensor.action);
+    let dense_bytes = (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
+    let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
+        (Some(super::Action::Prune), Some(dtype)) => {
+            let parts = crate::sparse::bitmask::parts(name, dtype, &tensor.shape, 0);
+            parts.iter().map(|p| p.bytes()).sum::<u64>().min(dense_bytes)
+        }
+        _ => dense_bytes,
+    };
+    PlanRow {
+        name: name.to_owned(),
+        dtype: tensor.dtype.to_string(),
+        shape: tensor.shape.dims().to_vec(),
+        rule: origin.map(|o| o.rule.clone()),
+        layer_id: origin.and_then(|o| o.layer),
+        init: origin.map(|o| o.init_text()),
+        action: action.map(super::Action::name),
+        dense_bytes,
+        smallest_bytes,
+    }
+}

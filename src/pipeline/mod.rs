@@ -1,0 +1,29 @@
+//! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
+
+mod blocks;
+mod compare;
+mod error;
+mod initialise;
+mod inspect;
+mod listing;
+mod masks;
+mod outputs;
+mod progress;
+mod prune;
+mod pruned_file;
+mod resolve;
+mod restore;
+mod run;
+mod summarise;
+
+pub use compare::{Compared, ComparedTensor};
+pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem};
+pub use initialise::Written;
+pub use inspect::{Inventory, InventoryTensor, inspect};
+pub use listing::{PlanRow, listing};
+pub use progress::{Progress, Silent};
+pub use prune::{Pruned, PrunedResult};
+pub use pruned_file::PrunedFile;
+pub use resolve::{Action, Origin, Resolved, Tensor};
+pub use restore::restore;
+pub use run::{Outcome, Stages, run};

@@ -1,0 +1,25 @@
+//! No output may replace an input or another output.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::Error;
+use crate::checkpoint::identity;
+
+/// Refuses outputs that are one file with an input or with each other, by whatever paths. Each comes with a word on what
+/// it is. Inputs may be one file among themselves.
+pub fn check_distinct<'p>(
+    inputs: impl IntoIterator<Item = (String, &'p Path)>,
+    outputs: impl IntoIterator<Item = (String, &'p Path)>,
+) -> Result<(), Error> {
+    let mut taken = BTreeMap::new();
+    for (role, path) in inputs {
+        taken.insert(identity(path), role);
+    }
+    for (role, path) in outputs {
+        if let Some(first) = taken.insert(identity(path), role.clone()) {
+            return Err(Error::SameFile { first, second: role, path: path.to_owned() });
+        }
+    }
+    Ok(())
+}

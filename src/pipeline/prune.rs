@@ -1,0 +1,332 @@
+//! The stage `prune`: from masks to a pruned checkpoint. Nothing is compared or regenerated again, save where a dense
+//! tensor takes initial values.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::blocks::{self, Block};
+use super::compare::Masks;
+use super::error::Error;
+use super::initialise::Written;
+use super::progress::Progress;
+use super::resolve::{Action, Resolved, Tensor, base_tensor};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Slot, TensorSpec};
+use crate::config::{FormatChoice, InitSource, PruneSettings};
+use crate::init::Initial;
+use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, bitmask, smallest};
+use crate::tensor::{FloatDtype, Matrix};
+
+/// What pruning did.
+#[derive(Debug)]
+pub struct Pruned {
+    /// The files.
+    pub written: Written,
+    /// Per tensor of the trained checkpoint, in name order.
+    pub tensors: Vec<PrunedResult>,
+}
+
+/// What pruning did with one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrunedResult {
+    /// Whether it was pruned, kept or passed through.
+    pub action: Action,
+    /// Places pruned.
+    pub pruned: u64,
+    /// How it is stored.
+    pub format: Format,
+}
+
+struct Job<'a> {
+    matrix: Matrix,
+    dtype: FloatDtype,
+    trained: &'a [u8],
+    /// Start of its mask in the spool.
+    mask_at: u64,
+    target: Target<'a>,
+}
+
+enum Target<'a> {
+    Dense { slot: Slot, initial: Option<Initial<'a>>, decay: f64 },
+    Bitmask { mask: Slot, compressed: Slot, row_offsets: Slot },
+}
+
+/// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
+pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
+    if prune.format == FormatChoice::Fixed(Format::Dense) {
+        return Ok(());
+    }
+    let (checkpoint, tensors) = resolved.trained()?;
+    for (name, _) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
+        let taken = bitmask::SUFFIXES.iter().map(|suffix| format!("{name}{suffix}")).find(|p| tensors.contains_key(p));
+        if let Some(part) = taken {
+            return Err(Error::PartName { path: checkpoint.path().to_owned(), tensor: name.clone(), part });
+        }
+    }
+    Ok(())
+}
+
+/// Writes the pruned checkpoint.
+///
+/// # Errors
+/// Whatever reading the masks or writing meets.
+pub fn prune(
+    resolved: &Resolved<'_>,
+    prune: &PruneSettings,
+    masks: &Masks,
+    progress: &dyn Progress,
+) -> Result<Pruned, Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    let longest_offset = 2 * checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum::<u64>();
+    let mut results = Vec::with_capacity(tensors.len());
+    let mut groups = Vec::with_capacity(tensors.len());
+    let mut descriptions = BTreeMap::new();
+    for (n, (name, tensor)) in tensors.iter().enumerate() {
+        let (result, group) = decide(name, tensor, prune, masks.stored[n], longest_offset);
+        if result.pruned > 0 || result.format != Format::Dense {
+            descriptions.insert(name.as_str(), describe(resolved, name, tensor, prune.fill, result.format)?);
+        }
+        results.push(result);
+        groups.push(group);
+    }
+    let others = other_metadata(checkpoint);
+    let seed = resolved.settings.seed;
+    let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
+        let tensors = groups.iter().filter_map(|g| descriptions.get(g.name.as_str()).cloned()).collect();
+        FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&others)
+    })?;
+    let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
+    progress.begin("prune", total);
+    copy_untouched(checkpoint, &results, &writer, progress)?;
+    encode_pruned(resolved, prune, masks, &results, &writer, progress)?;
+    progress.end();
+    let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
+    Ok(Pruned { written: Written { files: writer.commit()?, tensors: count, bytes }, tensors: results })
+}
+
+/// How a tensor is stored with so many values kept, and under which names.
+fn decide(
+    name: &str,
+    tensor: &Tensor,
+    prune: &PruneSettings,
+    stored: usize,
+    longest_offset: u64,
+) -> (PrunedResult, Group) {
+    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense };
+    let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
+    let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
+        return (result, Group::single(whole));
+    };
+    result.pruned = (tensor.shape.elements() - stored) as u64;
+    result.format = match prune.format {
+        FormatChoice::Fixed(format) => format,
+        FormatChoice::Auto => smallest(name, dtype, &tensor.shape, stored, longest_offset),
+    };
+    let group = match result.format {
+        Format::Dense => Group::single(whole),
+        Format::Bitmask => {
+            let tensors = bitmask::parts(name, dtype, &tensor.shape, stored).to_vec();
+            Group { name: name.to_owned(), tensors }
+        }
+    };
+    (result, group)
+}
+
+/// All that restoring the tensor needs to know.
+fn describe(
+    resolved: &Resolved<'_>,
+    name: &str,
+    tensor: &Tensor,
+    fill: Fill,
+    format: Format,
+) -> Result<PrunedTensor, Error> {
+    let origin = tensor.origin.as_ref().expect("only tensors with initial values are pruned");
+    let init = match &origin.source {
+        InitSource::Scheme(scheme) => InitialValues::Scheme(scheme.params()),
+        InitSource::From(path) => {
+            let base = resolved.base(path).expect("opened when the config was resolved");
+            let sha256 = digest(base_tensor(base, name, &tensor.shape)?.bytes);
+            InitialValues::Stored { from: file_name(path), sha256 }
+        }
+        InitSource::None => unreachable!("a tensor of `init: none` is kept"),
+    };
+    Ok(PrunedTensor {
+        name: name.to_owned(),
+        dtype: tensor.dtype,
+        shape: tensor.shape.dims().to_vec(),
+        format,
+        fill,
+        layer_id: origin.layer,
+        init,
+        layout: origin.layout,
+        initial_dtype: origin.stored_as,
+        decay: resolved.settings.analyze.decay,
+    })
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The trained files' own metadata; of keys that several shards have the first one's value.
+fn other_metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
+    let mut others = BTreeMap::new();
+    for (key, value) in checkpoint.metadata().iter().flatten() {
+        if key != METADATA_KEY {
+            others.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    others
+}
+
+/// Copies the tensors that are kept or passed through, byte for byte.
+fn copy_untouched(
+    checkpoint: &Checkpoint,
+    results: &[PrunedResult],
+    writer: &CheckpointWriter,
+    progress: &dyn Progress,
+) -> Result<(), CheckpointError> {
+    const PIECE: usize = 1 << 18;
+    let mut pieces = Vec::new();
+    for ((name, tensor), result) in checkpoint.tensors().zip(results) {
+        if result.action != Action::Prune {
+            let slot = writer.slot(name);
+            pieces.extend(tensor.bytes.chunks(PIECE).enumerate().map(|(n, piece)| (slot, n * PIECE, piece)));
+        }
+    }
+    blocks::for_each(
+        &pieces,
+        progress,
+        |(_, _, piece)| piece.len() as u64,
+        || (),
+        |(), (slot, at, piece)| writer.write_at(*slot, *at as u64, piece),
+    )
+    .map(drop)
+}
+
+fn encode_pruned(
+    resolved: &Resolved<'_>,
+    prune: &PruneSettings,
+    masks: &Masks,
+    results: &[PrunedResult],
+    writer: &CheckpointWriter,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
+    for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
+        let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
+            jobs.push(None);
+            continue;
+        };
+        let target = match results[n].format {
+            Format::Dense => Target::Dense {
+                slot: writer.slot(name),
+                initial: if prune.fill == Fill::Init { resolved.initial(name, tensor) } else { None },
+                decay: resolved.settings.analyze.decay,
+            },
+            Format::Bitmask => {
+                let part = |n: usize| writer.slot(&format!("{name}{}", bitmask::SUFFIXES[n]));
+                let shape: Vec<u8> = tensor.shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
+                writer.write_at(part(0), 0, &shape)?;
+                Target::Bitmask { mask: part(1), compressed: part(2), row_offsets: part(3) }
+            }
+        };
+        let (matrix, trained) = (tensor.shape.matrix(), data.bytes);
+        if matrix.cols == 0
+            && let Target::Bitmask { row_offsets, .. } = &target
+        {
+            // Rows without columns have no block to write their offsets.
+            writer.write_at(*row_offsets, 0, &vec![0; 8 * matrix.rows])?;
+        }
+        jobs.push(Some(Job { matrix, dtype, trained, mask_at: masks.starts[n], target }));
+    }
+    blocks::for_each(
+        &masks.blocks,
+        progress,
+        |(block, _)| jobs[block.tensor].as_ref().map_or(0, |job| (block.len * job.dtype.size()) as u64),
+        Scratch::default,
+        |scratch, (block, before)| match &jobs[block.tensor] {
+            Some(job) => encode_block(job, block, *before, masks, writer, scratch),
+            None => Ok(()),
+        },
+    )?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Scratch {
+    mask: Vec<u8>,
+    values: Vec<f64>,
+    out: Vec<u8>,
+}
+
+fn encode_block(
+    job: &Job<'_>,
+    block: &Block,
+    before: usize,
+    masks: &Masks,
+    writer: &CheckpointWriter,
+    scratch: &mut Scratch,
+) -> Result<(), CheckpointError> {
+    let Scratch { mask, values, out } = scratch;
+    let size = job.dtype.size();
+    let places = block.mask_bytes(job.matrix);
+    mask.resize(places.len(), 0);
+    masks.spool.read(job.mask_at + places.start as u64, mask)?;
+    let trained = &job.trained[block.bytes(size)];
+    let columns = block.columns(job.matrix);
+    out.clear();
+    match &job.target {
+        Target::Dense { slot, initial, decay } => {
+            out.resize(trained.len(), 0);
+            if let Some(initial) = initial {
+                values.resize(block.len, 0.0);
+                fill_initial(initial, block.start, job.dtype, *decay, values, out);
+            }
+            bitmask::overlay(trained, columns, mask, job.dtype, out);
+            writer.write_at(*slot, block.bytes(size).start as u64, out)
+        }
+        Target::Bitmask { mask: mask_slot, compressed, row_offsets } => {
+            writer.write_at(*mask_slot, places.start as u64, mask)?;
+            bitmask::gather(trained, columns, mask, job.dtype, out);
+            writer.write_at(*compressed, (before * size) as u64, out)?;
+            if block.column(job.matrix) > 0 {
+                return Ok(());
+            }
+            out.clear();
+            let mut offset = before as i64;
+            let rows = if block.whole_rows(job.matrix) { block.len / job.matrix.cols } else { 1 };
+            for row in mask.chunks(columns.div_ceil(8)).take(rows) {
+                out.extend(offset.to_le_bytes());
+                offset += bitmask::count(row) as i64;
+            }
+            writer.write_at(*row_offsets, 8 * block.row(job.matrix) as u64, out)
+        }
+    }
+}
+
+/// The values that pruned places take with `fill: init`: initial values rounded to the stored type, times the decay
+/// factor, rounded again.
+pub(super) fn fill_initial(
+    initial: &Initial<'_>,
+    start: usize,
+    dtype: FloatDtype,
+    decay: f64,
+    values: &mut [f64],
+    out: &mut [u8],
+) {
+    initial.fill(start, dtype, values);
+    if decay != 1.0 {
+        for value in &mut *values {
+            *value *= decay;
+        }
+    }
+    dtype.encode(values, out);
+}

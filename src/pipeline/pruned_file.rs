@@ -1,0 +1,338 @@
+//! Pruned files as they are read: validated in full, then any run of any tensor on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use super::blocks::{self, Block};
+use super::error::{BaseProblem, Error, PrunedProblem};
+use super::prune::{digest, fill_initial};
+use super::resolve::base_tensor;
+use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::init::{Generator, Initial};
+use crate::noise::NOISE_VERSION;
+use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, VERSION, bitmask};
+use crate::tensor::{FloatDtype, Matrix, Shape};
+
+/// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
+#[derive(Debug)]
+pub struct PrunedFile {
+    checkpoint: Checkpoint,
+    base: Option<Checkpoint>,
+    seed: u64,
+    tensors: BTreeMap<String, Stored>,
+    metadata: BTreeMap<String, String>,
+    pruned: bool,
+}
+
+#[derive(Debug)]
+enum Stored {
+    /// As it is in the file.
+    Whole,
+    /// Encoded as a bitmask.
+    Bitmask {
+        description: Box<PrunedTensor>,
+        dtype: FloatDtype,
+        shape: Shape,
+        /// Stored values before each block.
+        before: Vec<usize>,
+    },
+}
+
+impl PrunedFile {
+    /// Opens and validates a pruned file or sharded set; an ordinary checkpoint opens too, as what it is. `base` is the
+    /// checkpoint that initial values were taken from, where a tensor needs one.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Pruned`], [`Error::Base`].
+    pub fn open(path: &Path, base: Option<&Path>) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::open(path)?;
+        let wrong = |problem| Error::Pruned { path: path.to_owned(), problem };
+        let mut file = Self {
+            base: base.map(Checkpoint::open).transpose()?,
+            seed: 0,
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            pruned: false,
+            checkpoint,
+        };
+        let mut parts = BTreeSet::new();
+        for description in file.read_metadata().map_err(wrong)? {
+            file.add(description, &mut parts).map_err(|e| e.at(path))?;
+        }
+        for (name, _) in file.checkpoint.tensors() {
+            if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
+                return Err(wrong(PrunedProblem::Twice(name.to_owned())));
+            }
+        }
+        Ok(file)
+    }
+
+    /// Reads the descriptions of all shards.
+    fn read_metadata(&mut self) -> Result<Vec<PrunedTensor>, PrunedProblem> {
+        let mut descriptions = Vec::new();
+        let mut seed = None;
+        for metadata in self.checkpoint.metadata() {
+            for (key, value) in metadata {
+                if key != crate::checkpoint::METADATA_KEY {
+                    self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            let Some(found) = FileMetadata::find(metadata) else { continue };
+            let found = found.map_err(PrunedProblem::Unreadable)?;
+            for (what, got, expected) in
+                [("version", found.version, VERSION), ("noise version", found.noise_version, NOISE_VERSION)]
+            {
+                if got != expected {
+                    return Err(PrunedProblem::Version { what, got, expected });
+                }
+            }
+            if found.kind != Kind::Pruned {
+                continue;
+            }
+            self.pruned = true;
+            if *seed.get_or_insert(found.seed) != found.seed {
+                return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
+            }
+            descriptions.extend(found.tensors);
+        }
+        self.seed = seed.unwrap_or_default();
+        Ok(descriptions)
+    }
+
+    /// Validates one described tensor.
+    fn add(&mut self, description: PrunedTensor, parts: &mut BTreeSet<String>) -> Result<(), Wrong> {
+        let name = description.name.clone();
+        let shape = Shape::new(description.shape.clone())
+            .map_err(|e| PrunedProblem::Description { tensor: name.clone(), problem: e.to_string() })?;
+        let dtype = FloatDtype::of(description.dtype).ok_or_else(|| PrunedProblem::Description {
+            tensor: name.clone(),
+            problem: format!("{} is not a type that can be pruned", description.dtype),
+        })?;
+        if description.format == Format::Dense {
+            // Complete as it stands, whatever its pruned places were filled with.
+            return self.part(&name, &name, description.dtype, Some(shape.dims())).map(drop).map_err(Wrong::from);
+        }
+        let matrix = shape.matrix();
+        let part_names = bitmask::SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+        let [shape_part, mask, compressed, row_offsets] = [
+            self.part(&name, &part_names[0], Dtype::I64, Some(&[shape.rank()]))?,
+            self.part(&name, &part_names[1], Dtype::U8, Some(&[matrix.rows, matrix.mask_row_bytes()]))?,
+            self.part(&name, &part_names[2], description.dtype, None)?,
+            self.part(&name, &part_names[3], Dtype::I64, Some(&[matrix.rows]))?,
+        ];
+        let dims: Vec<i64> = shape_part.bytes.as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
+        if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
+            let expected = shape.dims().to_vec();
+            return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());
+        }
+        let count = compressed.shape.elements();
+        bitmask::validate(matrix, mask.bytes, row_offsets.bytes, count)
+            .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?;
+        let before = stored_before(matrix, mask.bytes);
+        if !description.decay.is_finite() {
+            let problem = format!("a decay of {}", description.decay);
+            return Err(PrunedProblem::Description { tensor: name, problem }.into());
+        }
+        self.check_initial(&description, &shape)?;
+        parts.extend(part_names);
+        let stored = Stored::Bitmask { description: Box::new(description), dtype, shape, before };
+        if self.tensors.insert(name.clone(), stored).is_some() {
+            return Err(PrunedProblem::Twice(name).into());
+        }
+        Ok(())
+    }
+
+    /// Whether the pruned places' values can be had.
+    fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<(), Wrong> {
+        let tensor = description.name.clone();
+        match (&description.init, description.fill, &self.base) {
+            (_, Fill::Zero, _) => Ok(()),
+            (InitialValues::Scheme(params), Fill::Init, _) => match params.scheme() {
+                Ok(scheme) if scheme.is_random() && description.layer_id.is_none() => {
+                    let problem = "no layer id".to_owned();
+                    Err(PrunedProblem::Description { tensor, problem }.into())
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(PrunedProblem::Description { tensor, problem: error.to_string() }.into()),
+            },
+            (InitialValues::Stored { from, .. }, Fill::Init, None) => {
+                Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
+            }
+            (InitialValues::Stored { sha256, .. }, Fill::Init, Some(base)) => {
+                let got = digest(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.bytes);
+                if got == *sha256 {
+                    return Ok(());
+                }
+                let problem = BaseProblem::Digest { expected: sha256.clone(), got };
+                Err(Wrong::Other(Error::Base { path: base.path().to_owned(), tensor, problem }))
+            }
+        }
+    }
+
+    fn part(
+        &self,
+        tensor: &str,
+        part: &str,
+        dtype: Dtype,
+        dims: Option<&[usize]>,
+    ) -> Result<TensorRef<'_>, PrunedProblem> {
+        let found = self
+            .checkpoint
+            .tensor(part)
+            .ok_or_else(|| PrunedProblem::PartMissing { tensor: tensor.to_owned(), part: part.to_owned() })?;
+        let fits = match dims {
+            Some(dims) => found.shape.dims() == dims,
+            None => found.shape.rank() == 1,
+        };
+        if found.dtype == dtype && fits {
+            return Ok(found);
+        }
+        let expected = dims.map_or("[count]".to_owned(), |dims| format!("{dims:?}"));
+        Err(PrunedProblem::PartForm {
+            tensor: tensor.to_owned(),
+            part: part.to_owned(),
+            expected: format!("{dtype} {expected}"),
+            got: format!("{} {}", found.dtype, found.shape),
+        })
+    }
+
+    /// Whether the file describes itself as pruned.
+    pub fn is_pruned(&self) -> bool {
+        self.pruned
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
+    }
+
+    /// Every file that is read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.checkpoint.files().chain(self.base.iter().flat_map(Checkpoint::files))
+    }
+
+    /// The `__metadata__` that the trained checkpoint had.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Names, types and shapes of the dense tensors, in name order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, Dtype, &Shape)> {
+        self.tensors.iter().map(|(name, stored)| match stored {
+            Stored::Whole => {
+                let tensor = self.whole(name);
+                (name.as_str(), tensor.dtype, tensor.shape)
+            }
+            Stored::Bitmask { dtype, shape, .. } => (name.as_str(), dtype.dtype(), shape),
+        })
+    }
+
+    /// The bytes of a dense tensor, restored; `None` if there is none of this name.
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let (_, dtype, shape) = self.tensors().find(|(n, ..)| *n == name)?;
+        let mut bytes = Vec::with_capacity(shape.elements() * dtype.bitsize() / 8);
+        let mut scratch = Scratch::default();
+        match &self.tensors[name] {
+            Stored::Whole => bytes.extend(self.whole(name).bytes),
+            Stored::Bitmask { shape, .. } => {
+                for (n, block) in blocks::cut(0, shape.matrix()).enumerate() {
+                    bytes.extend(self.read_block(name, n, &block, &mut scratch));
+                }
+            }
+        }
+        Some(bytes)
+    }
+
+    /// The bytes of block number `n` of an encoded tensor.
+    pub(super) fn read_block<'a>(
+        &'a self,
+        name: &str,
+        n: usize,
+        block: &Block,
+        scratch: &'a mut Scratch,
+    ) -> &'a [u8] {
+        let Stored::Bitmask { description, dtype, shape, before } = &self.tensors[name] else {
+            return self.whole(name).bytes;
+        };
+        let Scratch { values, out } = scratch;
+        let part = |n: usize| self.whole(&format!("{name}{}", bitmask::SUFFIXES[n])).bytes;
+        out.clear();
+        out.resize(block.len * dtype.size(), 0);
+        if let (Fill::Init, Some(initial)) = (description.fill, self.initial(description, shape)) {
+            values.resize(block.len, 0.0);
+            fill_initial(&initial, block.start, *dtype, description.decay, values, out);
+        }
+        let mask = &part(1)[block.mask_bytes(shape.matrix())];
+        let stored = &part(2)[before[n] * dtype.size()..];
+        bitmask::scatter(stored, block.columns(shape.matrix()), mask, *dtype, out);
+        out
+    }
+
+    /// Whether the tensor is encoded, so that it must be read by blocks.
+    pub(super) fn is_encoded(&self, name: &str) -> bool {
+        matches!(self.tensors.get(name), Some(Stored::Bitmask { .. }))
+    }
+
+    /// A tensor that stands in the file as it is.
+    pub(super) fn whole(&self, name: &str) -> TensorRef<'_> {
+        self.checkpoint.tensor(name).expect("found when the file was opened")
+    }
+
+    fn initial<'a>(&'a self, description: &PrunedTensor, shape: &Shape) -> Option<Initial<'a>> {
+        match &description.init {
+            InitialValues::Scheme(params) => {
+                let scheme = params.scheme().ok()?;
+                let layer = description.layer_id.unwrap_or_default();
+                Some(Initial::Generated {
+                    generator: Generator::new(self.seed, layer, &scheme, shape, description.layout),
+                    stored_as: description.initial_dtype,
+                })
+            }
+            InitialValues::Stored { .. } => {
+                let base = self.base.as_ref()?.tensor(&description.name)?;
+                Some(Initial::Stored { bytes: base.bytes, dtype: base.float()? })
+            }
+        }
+    }
+}
+
+/// Buffers of a thread that restores.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    values: Vec<f64>,
+    out: Vec<u8>,
+}
+
+fn stored_before(matrix: Matrix, mask: &[u8]) -> Vec<usize> {
+    let mut before = 0;
+    blocks::cut(0, matrix)
+        .map(|block| {
+            let here = before;
+            before += bitmask::count(&mask[block.mask_bytes(matrix)]);
+            here
+        })
+        .collect()
+}
+
+/// An error on the way to getting its path.
+enum Wrong {
+    Pruned(PrunedProblem),
+    Other(Error),
+}
+
+impl From<PrunedProblem> for Wrong {
+    fn from(problem: PrunedProblem) -> Self {
+        Self::Pruned(problem)
+    }
+}
+
+impl Wrong {
+    fn at(self, path: &Path) -> Error {
+        match self {
+            Self::Pruned(problem) => Error::Pruned { path: path.to_owned(), problem },
+            Self::Other(error) => error,
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The config's rules applied to the tensors of real files: who each tensor is, where its initial values come from and
+//! what pruning may do with it. Reads headers only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use super::error::{BaseProblem, Error, Mismatch, RuleProblem};
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, TensorRef};
+use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, Settings};
+use crate::init::{Generator, Initial};
+use crate::near::nearest;
+use crate::rules::{Match, RuleSet};
+use crate::sparse::{FileMetadata, Kind};
+use crate::tensor::{FloatDtype, Layout, Shape};
+
+/// The config with its files opened and every tensor assigned to a rule.
+#[derive(Debug)]
+pub struct Resolved<'s> {
+    /// The config.
+    pub settings: &'s Settings,
+    /// The model's tensors in name order: those to initialise.
+    pub model: BTreeMap<String, Tensor>,
+    /// The trained checkpoint's tensors in name order, `None` where there is no such file yet.
+    pub trained: Option<BTreeMap<String, Tensor>>,
+    like: Option<Checkpoint>,
+    trained_file: Option<Checkpoint>,
+    bases: BTreeMap<PathBuf, Checkpoint>,
+}
+
+/// A tensor and what the config says about it.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: Shape,
+    /// What makes its initial value; `None` for types that are passed through.
+    pub origin: Option<Origin>,
+    /// What pruning does with it, where it stands in the trained checkpoint.
+    pub action: Action,
+}
+
+/// What makes a tensor's initial value.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The pattern that matched.
+    pub rule: String,
+    /// Index of the rule.
+    pub rule_index: usize,
+    /// The layer id, for values that a scheme makes.
+    pub layer: Option<u64>,
+    /// Which dimensions the fans are taken from.
+    pub layout: Layout,
+    /// Scheme, other checkpoint, or not known.
+    pub source: InitSource,
+    /// The type in which the initial checkpoint stores the tensor, where the trained one's is wider: the values that
+    /// training started from are then those of the narrower type.
+    pub stored_as: Option<FloatDtype>,
+}
+
+/// What pruning does with a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its sleeping weights are pruned.
+    Prune,
+    /// A rule keeps it, or nothing is known to prune it by.
+    Keep,
+    /// Not a floating-point type: copied byte for byte.
+    PassThrough,
+}
+
+impl Action {
+    /// The name used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prune => "pruned",
+            Self::Keep => "kept",
+            Self::PassThrough => "passed_through",
+        }
+    }
+}
+
+impl Origin {
+    /// The initial value in words: a mode with its parameters, `from FILE` or `none`.
+    pub fn init_text(&self) -> String {
+        match &self.source {
+            InitSource::Scheme(scheme) => scheme.to_string(),
+            InitSource::From(path) => {
+                format!("from {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            }
+            InitSource::None => "none".to_owned(),
+        }
+    }
+}
+
+impl<'s> Resolved<'s> {
+    /// Opens the files that the config names and applies its rules.
+    ///
+    /// # Errors
+    /// What the files and the config contradict each other in; nothing has been written then.
+    pub fn new(settings: &'s Settings) -> Result<Self, Error> {
+        let like = settings.model.as_ref().and_then(|m| m.like.as_deref()).map(Checkpoint::open).transpose()?;
+        let trained_file = open_trained(settings)?;
+        let mut resolved = Self {
+            settings,
+            model: BTreeMap::new(),
+            trained: None,
+            like,
+            trained_file,
+            bases: BTreeMap::new(),
+        };
+        resolved.model = resolved.resolve_model()?;
+        resolved.trained = resolved.resolve_trained()?;
+        resolved.check_rules_match()?;
+        resolved.check_layer_ids()?;
+        resolved.open_bases()?;
+        Ok(resolved)
+    }
+
+    fn resolve_model(&self) -> Result<BTreeMap<String, Tensor>, Error> {
+        let mut forms: BTreeMap<String, (Dtype, Shape)> = BTreeMap::new();
+        if let Some(like) = &self.like {
+            forms.extend(like.tensors().map(|(name, t)| (name.to_owned(), (t.dtype, t.shape.clone()))));
+        }
+        if let Some(model) = &self.settings.model {
+            forms.extend(
+                model.tensors.iter().map(|(name, (shape, dtype))| (name.clone(), (dtype.dtype(), shape.clone()))),
+            );
+        }
+        let mut tensors = BTreeMap::new();
+        let mut unmatched = Vec::new();
+        for (name, (dtype, shape)) in forms {
+            let mut tensor = Tensor { dtype, shape, origin: None, action: Action::PassThrough };
+            if FloatDtype::of(dtype).is_some() {
+                tensor.origin = self.origin(&name)?;
+                tensor.action = self.action(&name, tensor.origin.as_ref());
+                if tensor.origin.is_none() {
+                    unmatched.push(name.clone());
+                }
+            }
+            tensors.insert(name, tensor);
+        }
+        if unmatched.is_empty() {
+            return Ok(tensors);
+        }
+        Err(self.wrong(&KeyPath::root().key("rules"), RuleProblem::Unmatched { tensors: unmatched }))
+    }
+
+    /// An error about the rules, at their place in the config.
+    fn wrong(&self, key: &KeyPath, problem: RuleProblem) -> Error {
+        self.settings.source.error(key, ConfigErrorKind::Stage(Box::new(problem))).into()
+    }
+
+    fn resolve_trained(&self) -> Result<Option<BTreeMap<String, Tensor>>, Error> {
+        let Some(file) = &self.trained_file else { return Ok(None) };
+        let mut mismatch = Mismatch { path: file.path().to_owned(), ..Mismatch::default() };
+        let mut tensors = BTreeMap::new();
+        for (name, TensorRef { dtype, shape, .. }) in file.tensors() {
+            let mut tensor = Tensor { dtype, shape: shape.clone(), origin: None, action: Action::PassThrough };
+            let float = FloatDtype::of(dtype);
+            if let Some(float) = float {
+                tensor.origin = self.origin(name)?;
+                tensor.action = self.action(name, tensor.origin.as_ref());
+                match &mut tensor.origin {
+                    None => mismatch.unmatched.push(name.to_owned()),
+                    Some(origin) => {
+                        let model = self.model.get(name).and_then(|m| FloatDtype::of(m.dtype));
+                        origin.stored_as = model.filter(|model| model.size() < float.size());
+                    }
+                }
+            }
+            if let Some(model) = self.model.get(name) {
+                if model.shape != *shape {
+                    mismatch.different.push(format!("`{name}` has shape {shape}, expected {}", model.shape));
+                }
+                if FloatDtype::of(model.dtype).is_some() != float.is_some() {
+                    mismatch.different.push(format!("`{name}` is {dtype}, expected {}", model.dtype));
+                }
+            }
+            tensors.insert(name.to_owned(), tensor);
+        }
+        mismatch.missing = self.model.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect();
+        if mismatch.is_empty() { Ok(Some(tensors)) } else { Err(mismatch.into()) }
+    }
+
+    fn origin(&self, name: &str) -> Result<Option<Origin>, Error> {
+        let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
+        let InitRule { layer, init, layout, .. } = found.value;
+        let layer = match init {
+            InitSource::Scheme(_) => Some(layer.id(name, &found.captures).map_err(|error| {
+                let key = KeyPath::root().key("rules").index(found.rule).key("layer");
+                self.wrong(&key, RuleProblem::Layer { tensor: name.to_owned(), error })
+            })?),
+            InitSource::From(_) | InitSource::None => None,
+        };
+        Ok(Some(Origin {
+            rule: pattern_text(&self.settings.rules, &found),
+            rule_index: found.rule,
+            layer,
+            layout: *layout,
+            source: init.clone(),
+            stored_as: None,
+        }))
+    }
+
+    fn action(&self, name: &str, origin: Option<&Origin>) -> Action {
+        let kept = match &self.settings.prune {
+            Some(prune) => prune.rules.find(name).is_some_and(|found| found.value.keep),
+            None => false,
+        };
+        match origin {
+            Some(Origin { source: InitSource::Scheme(_) | InitSource::From(_), .. }) if !kept => Action::Prune,
+            _ => Action::Keep,
+        }
+    }
+
+    /// Every name that a rule may be about.
+    fn names(&self) -> BTreeSet<&str> {
+        self.model.keys().chain(self.trained.iter().flat_map(BTreeMap::keys)).map(String::as_str).collect()
+    }
+
+    fn check_rules_match(&self) -> Result<(), Error> {
+        let names = self.names();
+        let refuse = |key: &KeyPath, patterns: &[String]| {
+            let near = patterns.iter().find_map(|pattern| nearest(pattern, names.iter().copied()));
+            let patterns = patterns.iter().map(|p| format!("`{p}`")).collect();
+            let kind = ConfigErrorKind::RuleMatchesNothing { patterns, near: near.map(str::to_owned) };
+            Err(self.settings.source.error(&key.key("match"), kind).into())
+        };
+        let root = KeyPath::root();
+        let rules = &self.settings.rules;
+        for index in rules.unmatched(names.iter().copied()) {
+            let rule = &rules.rules()[index].value;
+            if !rule.optional {
+                return refuse(&root.key("rules").index(index), &rule.text);
+            }
+        }
+        if let Some(prune) = &self.settings.prune {
+            for index in prune.rules.unmatched(names.iter().copied()) {
+                let rule = &prune.rules.rules()[index].value;
+                if !rule.optional {
+                    return refuse(&root.key("prune").key("rules").index(index), &rule.text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_layer_ids(&self) -> Result<(), Error> {
+        let mut first: BTreeMap<u64, (&str, usize)> = BTreeMap::new();
+        let all = self.model.iter().chain(self.trained.iter().flatten());
+        for (name, tensor) in all {
+            let Some(Origin { layer: Some(layer), rule_index, .. }) = &tensor.origin else { continue };
+            let Some((other, other_rule)) = first.insert(*layer, (name, *rule_index)) else { continue };
+            let shared = |rule: usize| self.settings.rules.rules()[rule].value.shared;
+            if other != name && !(shared(*rule_index) && shared(other_rule)) {
+                let (first, second) = (other.to_owned(), name.clone());
+                let problem = RuleProblem::SameLayer { first, second, layer: *layer };
+                return Err(self.wrong(&KeyPath::root().key("rules").index(*rule_index), problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_bases(&mut self) -> Result<(), Error> {
+        let mut bases = BTreeMap::new();
+        for (name, tensor) in self.model.iter().chain(self.trained.iter().flatten()) {
+            let Some(Origin { source: InitSource::From(path), .. }) = &tensor.origin else { continue };
+            if !bases.contains_key(path) {
+                bases.insert(path.clone(), Checkpoint::open(path)?);
+            }
+            base_tensor(&bases[path], name, &tensor.shape)?;
+        }
+        self.bases = bases;
+        Ok(())
+    }
+
+    /// The initial values of a tensor, `None` where they are not known or it is passed through.
+    pub fn initial(&self, name: &str, tensor: &Tensor) -> Option<Initial<'_>> {
+        let origin = tensor.origin.as_ref()?;
+        match &origin.source {
+            InitSource::Scheme(scheme) => {
+                let layer = origin.layer.unwrap_or_default();
+                Some(Initial::Generated {
+                    generator: Generator::new(self.settings.seed, layer, scheme, &tensor.shape, origin.layout),
+                    stored_as: origin.stored_as,
+                })
+            }
+            InitSource::From(path) => {
+                // Checked when the base was opened.
+                let base = self.bases.get(path)?.tensor(name)?;
+                Some(Initial::Stored { bytes: base.bytes, dtype: base.float()? })
+            }
+            InitSource::None => None,
+        }
+    }
+
+    /// The opened checkpoint that a rule's `{from: path}` names.
+    pub fn base(&self, path: &Path) -> Option<&Checkpoint> {
+        self.bases.get(path)
+    }
+
+    /// The bytes of a tensor in the model's skeleton.
+    pub fn skeleton_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.like.as_ref()?.tensor(name).map(|t| t.bytes)
+    }
+
+    /// The trained checkpoint with its tensors.
+    ///
+    /// # Errors
+    /// [`Error::TrainedMissing`] where it does not exist yet.
+    pub fn trained(&self) -> Result<(&Checkpoint, &BTreeMap<String, Tensor>), Error> {
+        match (&self.trained_file, &self.trained) {
+            (Some(file), Some(tensors)) => Ok((file, tensors)),
+            _ => Err(Error::TrainedMissing {
+                path: self.settings.trained.as_ref().map(|t| t.path.clone()).unwrap_or_default(),
+                initial: self.settings.init.as_ref().map(|i| i.output.clone()),
+            }),
+        }
+    }
+
+    /// Every file that is read, with what it is for.
+    pub fn inputs(&self) -> Vec<(String, &Path)> {
+        let mut inputs = vec![("the config".to_owned(), self.settings.source.file())];
+        for (role, checkpoint) in self.like.iter().map(|c| ("`model.like`", c)).chain(
+            self.trained_file.iter().map(|c| ("`trained.path`", c)),
+        ) {
+            inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
+        }
+        for base in self.bases.values() {
+            inputs.extend(base.files().map(|file| ("a checkpoint that `init: {from}` names".to_owned(), file)));
+        }
+        inputs
+    }
+}
+
+/// The tensor of a base checkpoint that another of this name and shape starts from.
+pub(super) fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, Error> {
+    let wrong = |problem| Error::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
+    let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
+    if tensor.shape != shape {
+        return Err(wrong(BaseProblem::Shape { expected: shape.clone(), got: tensor.shape.clone() }));
+    }
+    if tensor.float().is_none() {
+        return Err(wrong(BaseProblem::Dtype(tensor.dtype)));
+    }
+    Ok(tensor)
+}
+
+fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {
+    rules.rules()[found.rule].patterns[found.pattern].as_str().to_owned()
+}
+
+/// The trained checkpoint, `None` if its path does not exist.
+fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
+    let Some(trained) = &settings.trained else { return Ok(None) };
+    let mut checkpoint = match Checkpoint::open(&trained.path) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) if is_absent(&error, &trained.path) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    for metadata in checkpoint.metadata() {
+        if let Some(Ok(FileMetadata { kind: Kind::Pruned, .. })) = FileMetadata::find(metadata) {
+            return Err(Error::AlreadyPruned { path: trained.path.clone() });
+        }
+    }
+    checkpoint.strip_prefixes(&trained.strip_prefix)?;
+    Ok(Some(checkpoint))
+}
+
+/// Whether it is the path itself that does not exist, rather than a shard that an index names.
+fn is_absent(error: &CheckpointError, path: &Path) -> bool {
+    let ErrorKind::Io { error: io_error, .. } = &error.kind else { return false };
+    io_error.kind() == io::ErrorKind::NotFound && error.path == path
+}

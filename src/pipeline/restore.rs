@@ -1,0 +1,84 @@
+//! The command `restore`: a pruned file back into an ordinary dense checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::blocks::{self, Block};
+use super::error::{Error, PrunedProblem};
+use super::initialise::Written;
+use super::outputs::check_distinct;
+use super::progress::Progress;
+use super::pruned_file::{PrunedFile, Scratch};
+use crate::checkpoint::{CheckpointWriter, Group, Slot, TensorSpec};
+
+/// Bytes of an unencoded tensor that are copied at once.
+const PIECE: usize = 1 << 18;
+
+enum Piece<'a> {
+    Copy { slot: Slot, at: usize, bytes: &'a [u8] },
+    Decode { slot: Slot, name: &'a str, n: usize, block: Block, size: usize },
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Copy { bytes, .. } => bytes.len(),
+            Self::Decode { block, size, .. } => block.len * size,
+        }
+    }
+}
+
+/// Writes the dense checkpoint that a pruned file stands for.
+///
+/// # Errors
+/// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
+pub fn restore(
+    input: &Path,
+    output: &Path,
+    base: Option<&Path>,
+    max_shard_size: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    let file = PrunedFile::open(input, base)?;
+    if !file.is_pruned() {
+        return Err(Error::Pruned { path: input.to_owned(), problem: PrunedProblem::NotPruned });
+    }
+    let inputs = file.files().map(|path| ("the file to restore or its base".to_owned(), path));
+    check_distinct(inputs, [("the output".to_owned(), output)])?;
+
+    let groups: Vec<Group> = file
+        .tensors()
+        .map(|(name, dtype, shape)| Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() }))
+        .collect();
+    let metadata: BTreeMap<String, String> = file.metadata().clone();
+    let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
+    let mut pieces = Vec::new();
+    for (name, dtype, shape) in file.tensors() {
+        let slot = writer.slot(name);
+        if file.is_encoded(name) {
+            let size = dtype.bitsize() / 8;
+            let cut = blocks::cut(0, shape.matrix()).enumerate();
+            pieces.extend(cut.map(|(n, block)| Piece::Decode { slot, name, n, block, size }));
+        } else {
+            let cut = file.whole(name).bytes.chunks(PIECE).enumerate();
+            pieces.extend(cut.map(|(n, bytes)| Piece::Copy { slot, at: n * PIECE, bytes }));
+        }
+    }
+    progress.begin("restore", groups.iter().map(Group::bytes).sum());
+    blocks::for_each(
+        &pieces,
+        progress,
+        |piece| piece.bytes() as u64,
+        Scratch::default,
+        |scratch, piece| match piece {
+            Piece::Copy { slot, at, bytes } => writer.write_at(*slot, *at as u64, bytes),
+            Piece::Decode { slot, name, n, block, size } => {
+                let bytes = file.read_block(name, *n, block, scratch);
+                writer.write_at(*slot, (block.start * size) as u64, bytes)
+            }
+        },
+    )?;
+    progress.end();
+    let (tensors, bytes) = (groups.len(), writer.bytes());
+    Ok(Written { files: writer.commit()?, tensors, bytes })
+}

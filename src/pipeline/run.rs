@@ -1,0 +1,132 @@
+//! The stages of a config in their order.
+
+use std::path::{Path, PathBuf};
+
+use super::compare::compare;
+use super::error::Error;
+use super::initialise::{Written, initialise};
+use super::outputs::check_distinct;
+use super::progress::Progress;
+use super::prune::{Pruned, check_part_names, prune};
+use super::resolve::Resolved;
+use crate::checkpoint::write_text;
+use crate::config::{ReportPaths, Settings};
+use super::summarise::summarise;
+use crate::report::{Report, csv, json, markdown};
+
+/// Which stages to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stages {
+    /// Every one that the config names.
+    All,
+    /// Only `init`.
+    Init,
+    /// Only `analyze`.
+    Analyze,
+    /// Only `prune`.
+    Prune,
+}
+
+/// What the stages did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The initial checkpoint.
+    pub initial: Option<Written>,
+    /// The comparison, and what pruning did where it was asked for.
+    pub report: Option<Report>,
+    /// Report files written.
+    pub report_files: Vec<PathBuf>,
+    /// The pruned checkpoint.
+    pub pruned: Option<Pruned>,
+    /// Bytes of the trained checkpoint's data.
+    pub trained_bytes: u64,
+}
+
+/// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
+///
+/// # Errors
+/// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
+pub fn run(
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    progress: &dyn Progress,
+    mut done: impl FnMut(&Outcome),
+) -> Result<Outcome, Error> {
+    let settings = resolved.settings;
+    check_sections(settings, stages)?;
+    check_distinct(resolved.inputs(), outputs(settings))?;
+    let mut outcome = Outcome::default();
+    if stages == Stages::Init || (stages == Stages::All && settings.init.is_some()) {
+        outcome.initial = Some(initialise(resolved, progress)?);
+        done(&outcome);
+    }
+    let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
+    let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
+    if !analyze && pruning.is_none() {
+        return Ok(outcome);
+    }
+    let (checkpoint, tensors) = resolved.trained()?;
+    if let Some(pruning) = pruning {
+        check_part_names(resolved, pruning)?;
+    }
+    let stage = if analyze { "analyze" } else { "compare" };
+    let compared = compare(resolved, pruning.map(|p| p.fill), stage, progress)?;
+    outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
+    if let (Some(pruning), Some(masks)) = (pruning, &compared.masks) {
+        outcome.pruned = Some(prune(resolved, pruning, masks, progress)?);
+    }
+    let report = summarise(settings, tensors, &compared, outcome.pruned.as_ref().map(|p| p.tensors.as_slice()));
+    if analyze {
+        outcome.report_files = write_reports(&report, &settings.analyze.report)?;
+    }
+    outcome.report = Some(report);
+    done(&outcome);
+    Ok(outcome)
+}
+
+/// A stage asked for by its own command must be in the config.
+fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
+    let missing = |command, key| Err(Error::NoSection { file: settings.source.file().to_owned(), command, key });
+    let (analyzes, prunes) = match stages {
+        Stages::Init => return Ok(()),
+        Stages::All => (settings.analyze_named, settings.prune.is_some()),
+        Stages::Analyze => (true, false),
+        Stages::Prune => (false, true),
+    };
+    if prunes && settings.prune.is_none() {
+        return missing("prune", "prune");
+    }
+    if (analyzes || prunes) && settings.trained.is_none() {
+        return missing(if analyzes { "analyze" } else { "prune" }, "trained");
+    }
+    if stages == Stages::All && settings.init.is_none() && !analyzes && !prunes {
+        return missing("run", "init");
+    }
+    Ok(())
+}
+
+/// Everything that the config would write, with the key that names it.
+fn outputs(settings: &Settings) -> Vec<(String, &Path)> {
+    let ReportPaths { json, csv, markdown } = &settings.analyze.report;
+    let keys = [
+        ("`init.output`", settings.init.as_ref().map(|i| &i.output)),
+        ("`prune.output`", settings.prune.as_ref().map(|p| &p.output)),
+        ("`analyze.report.json`", json.as_ref()),
+        ("`analyze.report.csv`", csv.as_ref()),
+        ("`analyze.report.markdown`", markdown.as_ref()),
+    ];
+    keys.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path()))).collect()
+}
+
+fn write_reports(report: &Report, paths: &ReportPaths) -> Result<Vec<PathBuf>, Error> {
+    let mut written = Vec::new();
+    let exporters: [(&Option<PathBuf>, fn(&Report) -> String); 3] =
+        [(&paths.json, json), (&paths.csv, csv), (&paths.markdown, markdown)];
+    for (path, export) in exporters {
+        if let Some(path) = path {
+            write_text(path, &export(report))?;
+            written.push(path.clone());
+        }
+    }
+    Ok(written)
+}

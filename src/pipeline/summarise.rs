@@ -1,0 +1,78 @@
+//! From what the stages found to the report.
+
+use std::collections::BTreeMap;
+
+use super::compare::Compared;
+use super::prune::PrunedResult;
+use super::resolve::Tensor;
+use crate::analysis::DeltaStats;
+use crate::config::Settings;
+use crate::noise::NOISE_VERSION;
+use crate::report::{Changes, Report, ReportTensor, Totals, share};
+use crate::tensor::FloatDtype;
+
+/// Puts together what the comparison, and pruning where it was done, found of the trained checkpoint's tensors.
+pub fn summarise(
+    settings: &Settings,
+    tensors: &BTreeMap<String, Tensor>,
+    compared: &Compared,
+    pruned: Option<&[PrunedResult]>,
+) -> Report {
+    let mut rows = Vec::with_capacity(tensors.len());
+    let (mut all, mut known) = (DeltaStats::default(), DeltaStats::default());
+    let (mut sleeping_rows, mut sleeping_columns, mut pruned_weights) = (0, 0, 0);
+    for (n, (name, tensor)) in tensors.iter().enumerate() {
+        let found = &compared.tensors[n];
+        let result = pruned.map(|p| p[n]);
+        let float = FloatDtype::of(tensor.dtype).is_some();
+        let origin = tensor.origin.as_ref();
+        if float {
+            all.merge(&found.stats);
+            pruned_weights += result.map_or(0, |r| r.pruned);
+        }
+        if found.compared {
+            known.merge(&found.stats);
+            sleeping_rows += found.sleeping_rows;
+            sleeping_columns += found.sleeping_columns;
+        }
+        let total = tensor.shape.elements() as u64;
+        rows.push(ReportTensor {
+            name: name.clone(),
+            layer_id: origin.and_then(|o| o.layer),
+            dtype: tensor.dtype.to_string(),
+            shape: tensor.shape.dims().to_vec(),
+            init: origin.map(|o| o.init_text()),
+            rule: origin.map(|o| o.rule.clone()),
+            total_weights: total,
+            changes: if found.compared { Changes::new(&found.stats) } else { Changes::default() },
+            threshold: found.compared.then_some(settings.analyze.threshold),
+            decay: found.compared.then_some(settings.analyze.decay),
+            sleeping_rows: found.compared.then_some(found.sleeping_rows),
+            sleeping_columns: found.compared.then_some(found.sleeping_columns),
+            zeros: float.then_some(found.stats.zeros),
+            not_finite: float.then_some(found.stats.not_finite),
+            action: result.map(|r| r.action.name()),
+            pruned_weights: result.map(|r| r.pruned),
+            sparsity: result.map(|r| share(r.pruned, total)),
+        });
+    }
+    let totals = Totals {
+        total_weights: all.total,
+        compared_weights: known.total,
+        changes: Changes::new(&known),
+        sleeping_rows: Some(sleeping_rows),
+        sleeping_columns: Some(sleeping_columns),
+        zeros: Some(all.zeros),
+        not_finite: Some(all.not_finite),
+        pruned_weights: pruned.map(|_| pruned_weights),
+        sparsity: pruned.map(|_| share(pruned_weights, all.total)),
+    };
+    Report {
+        version: 1,
+        seed: settings.seed,
+        noise_version: NOISE_VERSION,
+        config_sha256: settings.config_sha256.clone(),
+        totals,
+        tensors: rows,
+    }
+}
