@@ -38,7 +38,11 @@ pub fn analyze_weight_matrix(
     threshold: Threshold,
 ) -> WeightAnalysis {
     let matrix = initial.matrix();
-    assert_eq!(trained.dim(), (matrix.rows, matrix.cols), "a matrix of another shape than its initial values");
+    assert_eq!(
+        trained.dim(),
+        (matrix.rows, matrix.cols),
+        "a matrix of another shape than its initial values"
+    );
     let weights: Vec<f64> = trained.iter().map(|w| f64::from(*w)).collect();
     let mut starts = vec![0.0; weights.len()];
     initial.fill(0, &mut starts);
@@ -58,6 +62,10 @@ pub fn analyze_weight_matrix(
 ///
 /// # Panics
 /// If the matrix is not of the generator's shape.
-pub fn awakened_mask(trained: ArrayView2<'_, f32>, initial: &Generator, threshold: Threshold) -> Array2<bool> {
+pub fn awakened_mask(
+    trained: ArrayView2<'_, f32>,
+    initial: &Generator,
+    threshold: Threshold,
+) -> Array2<bool> {
     analyze_weight_matrix(trained, initial, threshold).awakened
 }

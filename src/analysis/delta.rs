@@ -30,7 +30,10 @@ impl Comparison {
     /// # Panics
     /// If the slices differ in length.
     pub fn compare(&self, trained: &[f64], initial: &mut [f64], changed: &mut [u8]) -> DeltaStats {
-        assert!(trained.len() == initial.len() && trained.len() == changed.len(), "runs of different lengths");
+        assert!(
+            trained.len() == initial.len() && trained.len() == changed.len(),
+            "runs of different lengths"
+        );
         if self.decay != 1.0 {
             for w0 in &mut *initial {
                 *w0 *= self.decay;
@@ -84,7 +87,14 @@ struct Lanes {
 
 impl Lanes {
     #[inline(always)]
-    fn add(&mut self, lane: usize, w: f64, w0: f64, changed: &mut u8, sleeps: &impl Fn(f64, f64, f64) -> bool) {
+    fn add(
+        &mut self,
+        lane: usize,
+        w: f64,
+        w0: f64,
+        changed: &mut u8,
+        sleeps: &impl Fn(f64, f64, f64) -> bool,
+    ) {
         let d = (w - w0).abs();
         let finite = d < f64::INFINITY;
         let awake = !sleeps(w, w0, d);
@@ -150,11 +160,13 @@ mod tests {
         assert_eq!((stats.total, stats.changed, stats.finite), (4, 2, 4));
         assert_eq!((stats.sum, stats.sum_squares, stats.sum_changed, stats.max), (2.75, 4.3125, 2.5, 2.0));
 
-        let (_, changed) = compare(Threshold::Relative(0.5), 1.0, &[2.0, 2.5, 0.0, 0.1], &[4.0, 1.0, 0.0, 0.0]);
+        let (_, changed) =
+            compare(Threshold::Relative(0.5), 1.0, &[2.0, 2.5, 0.0, 0.1], &[4.0, 1.0, 0.0, 0.0]);
         assert_eq!(changed, [0, 1, 0, 1]);
 
         let up = f64::from(1.0f32.next_up());
-        let (_, changed) = compare(Threshold::Ulps(1), 1.0, &[up, f64::from(1.0f32.next_up().next_up())], &[1.0; 2]);
+        let (_, changed) =
+            compare(Threshold::Ulps(1), 1.0, &[up, f64::from(1.0f32.next_up().next_up())], &[1.0; 2]);
         assert_eq!(changed, [0, 1]);
     }
 

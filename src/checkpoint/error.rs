@@ -39,7 +39,9 @@ pub enum ErrorKind {
     #[error("not a shard index: {0}")]
     BadIndex(String),
     /// A shard outside the index's folder.
-    #[error("the index places tensor `{tensor}` in `{shard}`, which is not a plain file name in the index's folder")]
+    #[error(
+        "the index places tensor `{tensor}` in `{shard}`, which is not a plain file name in the index's folder"
+    )]
     ShardOutside {
         /// The tensor.
         tensor: String,

@@ -69,7 +69,9 @@ pub enum HeaderError {
         error: crate::tensor::ShapeError,
     },
     /// Offsets that run backwards, overlap or leave a gap.
-    #[error("tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the one before it")]
+    #[error(
+        "tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the one before it"
+    )]
     Offset {
         /// The tensor.
         name: String,
@@ -177,7 +179,9 @@ impl<'de> Deserialize<'de> for UniqueStrings {
                 let mut strings = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
                     if strings.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!("`{key}` occurs twice in `__metadata__`")));
+                        return Err(de::Error::custom(format_args!(
+                            "`{key}` occurs twice in `__metadata__`"
+                        )));
                     }
                 }
                 Ok(UniqueStrings(strings))
@@ -346,7 +350,10 @@ mod tests {
             Header::parse(b"\x09\0\0\0\0\0\0\0{}").unwrap_err().to_string(),
             "truncated: the header should have 9 bytes, the file has 2 after the header length"
         );
-        assert_eq!(error("[]", 0), "not a safetensors header: invalid type: sequence, expected an object of tensors at line 1 column 0");
+        assert_eq!(
+            error("[]", 0),
+            "not a safetensors header: invalid type: sequence, expected an object of tensors at line 1 column 0"
+        );
         let t = |shape: &str, from: usize, to: usize| {
             format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
         };
@@ -383,8 +390,8 @@ mod tests {
             "tensor `a`: F4 [3] does not fill whole bytes"
         );
         let one = format!(r#"{{"a":{}}}"#, t("[2]", 0, 8));
-        assert_eq!(error(&one, 7), "truncated: the header describes a file of 69 bytes, it has 68");
-        assert_eq!(error(&one, 9), "trailing bytes: the header describes a file of 69 bytes, it has 70");
+        assert_eq!(error(&one, 7), "truncated: the header describes a file of 70 bytes, it has 69");
+        assert_eq!(error(&one, 9), "trailing bytes: the header describes a file of 70 bytes, it has 71");
         assert!(
             error(r#"{"a":{"dtype":"F33","shape":[3],"data_offsets":[0,1]}}"#, 1)
                 .starts_with("not a safetensors header: tensor `a`: unknown variant `F33`, expected one of")

@@ -60,13 +60,18 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
         let file = if metadata.is_dir() { in_folder(path)? } else { path.to_owned() };
-        if file.extension().is_some_and(|e| e == "json") { Self::open_index(path, &file) } else { Self::open_file(path, &file) }
+        if file.extension().is_some_and(|e| e == "json") {
+            Self::open_index(path, &file)
+        } else {
+            Self::open_file(path, &file)
+        }
     }
 
     fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
         let file = MappedFile::open(file)?;
         let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
-        let tensors = header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
+        let tensors =
+            header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
         Ok(Self { path: path.to_owned(), files: vec![file], metadata: vec![header.metadata], tensors })
     }
 
@@ -98,7 +103,8 @@ impl Checkpoint {
                 whole.tensors.insert(name, Place { file, ..place });
             }
         }
-        if let Some((tensor, shard)) = index.weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t)) {
+        if let Some((tensor, shard)) = index.weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t))
+        {
             let kind = ErrorKind::NotInShard { tensor: tensor.clone(), shard: shard.clone() };
             return Err(CheckpointError::new(index_file, kind));
         }

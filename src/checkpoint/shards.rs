@@ -90,8 +90,11 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
     });
     let header = encode_entries(metadata, entries);
     let data = header.len() as u64;
-    let places =
-        tensors.iter().zip(&offsets).map(|(t, o)| (t.name.as_str(), data + o.start, o.end - o.start)).collect();
+    let places = tensors
+        .iter()
+        .zip(&offsets)
+        .map(|(t, o)| (t.name.as_str(), data + o.start, o.end - o.start))
+        .collect();
     FileLayout { header, places, length: data + end }
 }
 
@@ -106,8 +109,12 @@ mod tests {
 
     #[test]
     fn shards_are_filled_in_order_and_never_split_a_group() {
-        let groups =
-            [group("a", Dtype::U8, 6), group("b", Dtype::U8, 4), group("c", Dtype::U8, 1), group("d", Dtype::U8, 50)];
+        let groups = [
+            group("a", Dtype::U8, 6),
+            group("b", Dtype::U8, 4),
+            group("c", Dtype::U8, 1),
+            group("d", Dtype::U8, 50),
+        ];
         let names = |max| -> Vec<Vec<String>> {
             divide(&groups, max).iter().map(|f| f.iter().map(|g| g.name.clone()).collect()).collect()
         };

@@ -59,7 +59,11 @@ impl CheckpointWriter {
         let mut writer = Self { files: Vec::new(), slots: HashMap::new(), index: None, bytes: 0, output };
         let mut weight_map = BTreeMap::new();
         for (n, groups) in shards.iter().enumerate() {
-            let path = if shards.len() == 1 { writer.output.clone() } else { shard_path(&writer.output, n, shards.len()) };
+            let path = if shards.len() == 1 {
+                writer.output.clone()
+            } else {
+                shard_path(&writer.output, n, shards.len())
+            };
             let layout = lay_out(groups, &metadata(groups));
             let file = AtomicWriteFile::open(&path).map_err(CheckpointError::io(&path, "create"))?;
             file.as_file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
@@ -122,7 +126,9 @@ impl CheckpointWriter {
             None => index_path,
         };
         match fs::remove_file(&stale) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CheckpointError::io(&stale, "remove")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CheckpointError::io(&stale, "remove")(error))
+            }
             _ => Ok(written),
         }
     }

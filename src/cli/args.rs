@@ -83,10 +83,14 @@ Examples:
   cdi-prune analyze model.yaml --set 'analyze.threshold={ulps: 1}'")]
     Analyze(Config),
     /// Write the pruned checkpoint
-    #[command(after_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask")]
+    #[command(
+        after_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
+    )]
     Prune(Config),
     /// Show every tensor with its rule, layer id, initialisation, action and size; touches no data
-    #[command(after_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json")]
+    #[command(
+        after_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
+    )]
     Plan {
         #[command(flatten)]
         config: Config,
@@ -114,7 +118,9 @@ Examples:
         max_shard_size: Option<u64>,
     },
     /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
-    #[command(after_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json")]
+    #[command(
+        after_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json"
+    )]
     Inspect {
         /// A .safetensors file, a shard index, or a folder that holds either
         file: PathBuf,

@@ -5,7 +5,7 @@ mod progress;
 mod tables;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -81,8 +81,10 @@ fn reserved(command: &str) -> Result {
 
 fn start_log(global: &Global) {
     let level = if global.quiet { "error" } else { "info" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CDI_PRUNE_LOG").unwrap_or_else(|_| level.into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("CDI_PRUNE_LOG").unwrap_or_else(|_| level.into());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match global.log_format {
         // A line of text is for a person, who needs neither a clock nor a level.
         LogFormat::Text => log.without_time().with_level(false).with_ansi(false).init(),
@@ -121,17 +123,33 @@ fn stages(config: &Path, stages: Stages, global: &Global) -> Result {
     Ok(())
 }
 
+/// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may not be the
+/// same file.
+fn shown(path: &Path) -> String {
+    let mut short = std::path::PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir
+            && matches!(short.components().next_back(), Some(Component::Normal(_)))
+        {
+            short.pop();
+        } else {
+            short.push(part);
+        }
+    }
+    short.display().to_string()
+}
+
 fn say_outcome(outcome: &Outcome, global: &Global) -> Result {
     if let Some(report) = &outcome.report {
         print(&tables::report(report, global.color))?;
         print(&tables::verdict(report))?;
     }
     for file in &outcome.report_files {
-        tracing::info!("report: {}", file.display());
+        tracing::info!("report: {}", shown(file));
     }
     if let Some(pruned) = &outcome.pruned {
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
-        let files: Vec<String> = pruned.written.files.iter().map(|f| f.display().to_string()).collect();
+        let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
             "Pruned file: {}, {} bytes, {:.1} % of the {} bytes of trained weights.",
             files.join(", "),
@@ -145,7 +163,7 @@ fn say_outcome(outcome: &Outcome, global: &Global) -> Result {
 
 fn say_written(what: &str, written: &Written, begun: Instant, global: &Global) -> Result {
     if !global.quiet {
-        let files: Vec<String> = written.files.iter().map(|f| f.display().to_string()).collect();
+        let files: Vec<String> = written.files.iter().map(|f| shown(f)).collect();
         tracing::info!(
             "{what}: {}, {} tensors, {} bytes, {:.2} s",
             files.join(", "),

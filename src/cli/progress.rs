@@ -29,9 +29,10 @@ impl Progress for Bar {
         if !self.shown {
             return;
         }
-        let style = ProgressStyle::with_template("{msg:8} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-            .expect("the template is a literal")
-            .progress_chars("=> ");
+        let style =
+            ProgressStyle::with_template("{msg:8} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+                .expect("the template is a literal")
+                .progress_chars("=> ");
         let bar = ProgressBar::new(bytes).with_style(style).with_message(stage);
         bar.enable_steady_tick(Duration::from_millis(200));
         self.with(|current| *current = bar);

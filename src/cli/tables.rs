@@ -145,8 +145,10 @@ pub fn plan(rows: &[PlanRow], color: ColorChoice) -> String {
 
 /// The tensors of a checkpoint.
 pub fn inventory(inventory: &Inventory, color: ColorChoice) -> String {
-    let mut table =
-        table(&[("tensor", false), ("type", false), ("shape", false), ("bytes", true), ("zeros %", true)], color);
+    let mut table = table(
+        &[("tensor", false), ("type", false), ("shape", false), ("bytes", true), ("zeros %", true)],
+        color,
+    );
     for t in &inventory.tensors {
         table.add_row([
             t.name.clone(),

@@ -144,7 +144,9 @@ mod tests {
         for (name, text) in [("hx.w", "x"), ("h.w", ""), ("h+1.w", "+1"), ("h-1.w", "-1"), ("h٣.w", "٣")] {
             assert_eq!(
                 id(&rule, "h*.w", name).unwrap_err(),
-                format!("its layer id is by group 1 of the pattern, which matched `{text}`: expected a decimal number")
+                format!(
+                    "its layer id is by group 1 of the pattern, which matched `{text}`: expected a decimal number"
+                )
             );
         }
         for number in ["9223372036854775808", "99999999999999999999"] {

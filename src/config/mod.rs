@@ -34,6 +34,8 @@ mod schema;
 mod settings;
 mod size;
 mod source;
+#[cfg(test)]
+mod tests;
 mod typed;
 mod wire;
 

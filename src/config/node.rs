@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor,
+};
 
 use super::error::ConfigErrorKind;
 
@@ -86,7 +88,10 @@ fn read_error(text: &str, error: &serde_yaml::Error, fault: Option<ConfigErrorKi
         Some((line, column)) => message.replacen(&format!(" at line {line} column {column}"), "", 1),
         None => message,
     };
-    ReadError { position, kind: ConfigErrorKind::Syntax(message) }
+    // The slip that everyone makes once: to YAML, a star at the beginning refers to an anchor.
+    let is_alias = message.starts_with("unknown anchor") || message.contains("while scanning an alias");
+    let hint = if is_alias { "; a pattern that begins with a star needs quotes" } else { "" };
+    ReadError { position, kind: ConfigErrorKind::Syntax(message + hint) }
 }
 
 /// The line and column of an error, from 1.
@@ -250,7 +255,8 @@ mod tests {
 
     #[test]
     fn scalars_keep_what_was_typed() {
-        let node = read_yaml("{a: 1, b: -1.5, c: x, d: , e: true, f: 18446744073709551616, 1: [1e-6], g: '1'}");
+        let node =
+            read_yaml("{a: 1, b: -1.5, c: x, d: , e: true, f: 18446744073709551616, 1: [1e-6], g: '1'}");
         let expected = [
             ("a", Node::Int(1)),
             ("b", Node::Real(-1.5)),

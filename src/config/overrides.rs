@@ -58,9 +58,9 @@ fn enter<'n>(node: &'n mut Node, step: &Step, path: &KeyPath) -> Result<&'n mut 
         Node::List(list) => {
             let len = list.len();
             match step {
-                Step::Index(index) => list.get_mut(*index).ok_or_else(|| {
-                    format!("`{path}` has no entry {index}: it has {len}, counted from 0")
-                }),
+                Step::Index(index) => list
+                    .get_mut(*index)
+                    .ok_or_else(|| format!("`{path}` has no entry {index}: it has {len}, counted from 0")),
                 Step::Key(key) => Err(format!("`{path}` is a list: its entries are numbers, not `{key}`")),
             }
         }

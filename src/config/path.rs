@@ -51,7 +51,8 @@ impl KeyPath {
             while let Some(bracket) = rest.strip_prefix('[') {
                 let (number, after) =
                     bracket.split_once(']').ok_or_else(|| format!("a bracket in `{text}` is not closed"))?;
-                let index = number.parse().map_err(|_| format!("`[{number}]` in `{text}` is no list index"))?;
+                let index =
+                    number.parse().map_err(|_| format!("`[{number}]` in `{text}` is no list index"))?;
                 steps.push(Step::Index(index));
                 rest = after;
             }
@@ -122,7 +123,8 @@ impl fmt::Display for KeyPath {
                     if i > 0 {
                         f.write_str(".")?;
                     }
-                    let plain = !key.is_empty() && !key.contains(['.', '[', ']', '"']) && key.parse::<u64>().is_err();
+                    let plain =
+                        !key.is_empty() && !key.contains(['.', '[', ']', '"']) && key.parse::<u64>().is_err();
                     if plain { f.write_str(key)? } else { write!(f, "\"{key}\"")? }
                 }
             }

@@ -2,7 +2,9 @@
 
 /// A size that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB")]
+#[error(
+    "`{text}` is no size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB"
+)]
 pub struct SizeError {
     /// What was written.
     pub text: String,
@@ -82,8 +84,21 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused() {
         for text in [
-            "", "MB", "0", "0MB", "-1", "+1", "1.2345kB", "0.3B", "1e6", "5 gigs", "5Gb", ".5GB", "5.GB",
-            "18446744073709551616", "99999999TB",
+            "",
+            "MB",
+            "0",
+            "0MB",
+            "-1",
+            "+1",
+            "1.2345kB",
+            "0.3B",
+            "1e6",
+            "5 gigs",
+            "5Gb",
+            ".5GB",
+            "5.GB",
+            "18446744073709551616",
+            "99999999TB",
         ] {
             assert!(parse_size(text).is_err(), "{text}");
         }

@@ -150,9 +150,8 @@ impl<'de> Deserializer<'de> for Typed<'de> {
             Node::Real(x) => visitor.visit_f64(*x),
             Node::Text(text) => visitor.visit_borrowed_str(text),
             Node::List(list) => visitor.visit_seq(SeqDeserializer::new(list.iter().map(Typed))),
-            Node::Map(map) => {
-                visitor.visit_map(MapDeserializer::new(map.iter().map(|(key, value)| (key.as_str(), Typed(value)))))
-            }
+            Node::Map(map) => visitor
+                .visit_map(MapDeserializer::new(map.iter().map(|(key, value)| (key.as_str(), Typed(value))))),
         }
     }
 

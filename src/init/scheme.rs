@@ -120,9 +120,9 @@ impl Scheme {
     /// Whether each convolution kernel's mean is subtracted.
     pub fn zero_mean(&self) -> bool {
         match self {
-            Self::Scaled { zero_mean, .. } | Self::Normal { zero_mean, .. } | Self::Uniform { zero_mean, .. } => {
-                *zero_mean
-            }
+            Self::Scaled { zero_mean, .. }
+            | Self::Normal { zero_mean, .. }
+            | Self::Uniform { zero_mean, .. } => *zero_mean,
             Self::Constant(_) => false,
         }
     }

@@ -200,7 +200,8 @@ fn merge(
     starts: Vec<u64>,
 ) -> Compared {
     let mut tensors = vec![ComparedTensor::default(); jobs.len()];
-    let mut rows: Vec<SleepingRows> = std::iter::repeat_with(SleepingRows::default).take(jobs.len()).collect();
+    let mut rows: Vec<SleepingRows> =
+        std::iter::repeat_with(SleepingRows::default).take(jobs.len()).collect();
     let mut stored = vec![0; jobs.len()];
     let mut blocks = Vec::new();
     for (block, result) in work.iter().zip(results) {

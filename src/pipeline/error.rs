@@ -148,7 +148,9 @@ pub enum BaseProblem {
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
     /// It is not the tensor that the file was pruned with.
-    #[error("has SHA-256 {got} there, expected {expected}: this is not the checkpoint that the file was pruned with")]
+    #[error(
+        "has SHA-256 {got} there, expected {expected}: this is not the checkpoint that the file was pruned with"
+    )]
     Digest {
         /// The digest in the pruned file.
         expected: String,
@@ -267,7 +269,10 @@ impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts = Vec::new();
         if !self.unmatched.is_empty() {
-            parts.push(format!("no rule matches {} (add one, `init: none` if the initial value is not known)", list(&self.unmatched)));
+            parts.push(format!(
+                "no rule matches {} (add one, `init: none` if the initial value is not known)",
+                list(&self.unmatched)
+            ));
         }
         if !self.missing.is_empty() {
             parts.push(format!("missing there, though the model has them: {}", list(&self.missing)));
@@ -275,7 +280,12 @@ impl std::fmt::Display for Mismatch {
         if !self.different.is_empty() {
             parts.push(self.different.join("; "));
         }
-        write!(f, "{}: the trained checkpoint does not fit the config: {}", self.path.display(), parts.join("; "))
+        write!(
+            f,
+            "{}: the trained checkpoint does not fit the config: {}",
+            self.path.display(),
+            parts.join("; ")
+        )
     }
 }
 
@@ -297,7 +307,9 @@ fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String 
              {path}, then run this again",
             initial.display()
         ),
-        None => format!("{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"),
+        None => format!(
+            "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
+        ),
     }
 }
 

@@ -76,7 +76,9 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
         progress,
         |block| (block.len * sizes[block.tensor] / 8) as u64,
         || (Vec::new(), Vec::new()),
-        |(values, bytes), block| write_block(&writer, &jobs[block.tensor], sizes[block.tensor], block, values, bytes),
+        |(values, bytes), block| {
+            write_block(&writer, &jobs[block.tensor], sizes[block.tensor], block, values, bytes)
+        },
     )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());

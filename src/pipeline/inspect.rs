@@ -82,7 +82,9 @@ fn zeros(tensor: &TensorRef<'_>, piece: &[u8]) -> u64 {
     // A float's sign does not make it another zero.
     let sign = if tensor.float().is_some() { 0x7F } else { 0xFF };
     let is_zero = |element: &&[u8]| {
-        element.split_last().is_some_and(|(last, rest)| last & sign == 0 && rest.iter().all(|byte| *byte == 0))
+        element
+            .split_last()
+            .is_some_and(|(last, rest)| last & sign == 0 && rest.iter().all(|byte| *byte == 0))
     };
     piece.chunks_exact(size).filter(is_zero).count() as u64
 }

@@ -41,7 +41,7 @@ pub fn listing(resolved: &Resolved<'_>) -> Vec<PlanRow> {
 
 fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
     let origin = tensor.origin.as_ref();
-    let action = resolved.settings.prune.is_some().then(|| tensor.action);
+    let action = resolved.settings.prune.is_some().then_some(tensor.action);
     let dense_bytes = (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
     let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
         (Some(super::Action::Prune), Some(dtype)) => {

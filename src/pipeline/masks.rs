@@ -23,7 +23,8 @@ impl MaskSpool {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        let file = tempfile::tempfile_in(&folder).map_err(CheckpointError::io(&folder, "make a temporary file in"))?;
+        let file = tempfile::tempfile_in(&folder)
+            .map_err(CheckpointError::io(&folder, "make a temporary file in"))?;
         Ok(Self { file, folder })
     }
 

@@ -12,7 +12,9 @@ use super::error::Error;
 use super::initialise::Written;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved, Tensor, base_tensor};
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Slot, TensorSpec};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Slot, TensorSpec,
+};
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, bitmask, smallest};
@@ -59,7 +61,10 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     }
     let (checkpoint, tensors) = resolved.trained()?;
     for (name, _) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
-        let taken = bitmask::SUFFIXES.iter().map(|suffix| format!("{name}{suffix}")).find(|p| tensors.contains_key(p));
+        let taken = bitmask::SUFFIXES
+            .iter()
+            .map(|suffix| format!("{name}{suffix}"))
+            .find(|p| tensors.contains_key(p));
         if let Some(part) = taken {
             return Err(Error::PartName { path: checkpoint.path().to_owned(), tensor: name.clone(), part });
         }
@@ -233,7 +238,8 @@ fn encode_pruned(
             },
             Format::Bitmask => {
                 let part = |n: usize| writer.slot(&format!("{name}{}", bitmask::SUFFIXES[n]));
-                let shape: Vec<u8> = tensor.shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
+                let shape: Vec<u8> =
+                    tensor.shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
                 writer.write_at(part(0), 0, &shape)?;
                 Target::Bitmask { mask: part(1), compressed: part(2), row_offsets: part(3) }
             }

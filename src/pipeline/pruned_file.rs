@@ -112,7 +112,10 @@ impl PrunedFile {
         })?;
         if description.format == Format::Dense {
             // Complete as it stands, whatever its pruned places were filled with.
-            return self.part(&name, &name, description.dtype, Some(shape.dims())).map(drop).map_err(Wrong::from);
+            return self
+                .part(&name, &name, description.dtype, Some(shape.dims()))
+                .map(drop)
+                .map_err(Wrong::from);
         }
         let matrix = shape.matrix();
         let part_names = bitmask::SUFFIXES.map(|suffix| format!("{name}{suffix}"));
@@ -122,7 +125,8 @@ impl PrunedFile {
             self.part(&name, &part_names[2], description.dtype, None)?,
             self.part(&name, &part_names[3], Dtype::I64, Some(&[matrix.rows]))?,
         ];
-        let dims: Vec<i64> = shape_part.bytes.as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
+        let dims: Vec<i64> =
+            shape_part.bytes.as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
         if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
             let expected = shape.dims().to_vec();
             return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());

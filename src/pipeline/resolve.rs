@@ -102,7 +102,8 @@ impl<'s> Resolved<'s> {
     /// # Errors
     /// What the files and the config contradict each other in; nothing has been written then.
     pub fn new(settings: &'s Settings) -> Result<Self, Error> {
-        let like = settings.model.as_ref().and_then(|m| m.like.as_deref()).map(Checkpoint::open).transpose()?;
+        let like =
+            settings.model.as_ref().and_then(|m| m.like.as_deref()).map(Checkpoint::open).transpose()?;
         let trained_file = open_trained(settings)?;
         let mut resolved = Self {
             settings,
@@ -127,7 +128,10 @@ impl<'s> Resolved<'s> {
         }
         if let Some(model) = &self.settings.model {
             forms.extend(
-                model.tensors.iter().map(|(name, (shape, dtype))| (name.clone(), (dtype.dtype(), shape.clone()))),
+                model
+                    .tensors
+                    .iter()
+                    .map(|(name, (shape, dtype))| (name.clone(), (dtype.dtype(), shape.clone()))),
             );
         }
         let mut tensors = BTreeMap::new();
@@ -159,7 +163,8 @@ impl<'s> Resolved<'s> {
         let mut mismatch = Mismatch { path: file.path().to_owned(), ..Mismatch::default() };
         let mut tensors = BTreeMap::new();
         for (name, TensorRef { dtype, shape, .. }) in file.tensors() {
-            let mut tensor = Tensor { dtype, shape: shape.clone(), origin: None, action: Action::PassThrough };
+            let mut tensor =
+                Tensor { dtype, shape: shape.clone(), origin: None, action: Action::PassThrough };
             let float = FloatDtype::of(dtype);
             if let Some(float) = float {
                 tensor.origin = self.origin(name)?;
@@ -212,7 +217,9 @@ impl<'s> Resolved<'s> {
             None => false,
         };
         match origin {
-            Some(Origin { source: InitSource::Scheme(_) | InitSource::From(_), .. }) if !kept => Action::Prune,
+            Some(Origin { source: InitSource::Scheme(_) | InitSource::From(_), .. }) if !kept => {
+                Action::Prune
+            }
             _ => Action::Keep,
         }
     }
@@ -285,7 +292,13 @@ impl<'s> Resolved<'s> {
             InitSource::Scheme(scheme) => {
                 let layer = origin.layer.unwrap_or_default();
                 Some(Initial::Generated {
-                    generator: Generator::new(self.settings.seed, layer, scheme, &tensor.shape, origin.layout),
+                    generator: Generator::new(
+                        self.settings.seed,
+                        layer,
+                        scheme,
+                        &tensor.shape,
+                        origin.layout,
+                    ),
                     stored_as: origin.stored_as,
                 })
             }
@@ -325,20 +338,28 @@ impl<'s> Resolved<'s> {
     /// Every file that is read, with what it is for.
     pub fn inputs(&self) -> Vec<(String, &Path)> {
         let mut inputs = vec![("the config".to_owned(), self.settings.source.file())];
-        for (role, checkpoint) in self.like.iter().map(|c| ("`model.like`", c)).chain(
-            self.trained_file.iter().map(|c| ("`trained.path`", c)),
-        ) {
+        for (role, checkpoint) in self
+            .like
+            .iter()
+            .map(|c| ("`model.like`", c))
+            .chain(self.trained_file.iter().map(|c| ("`trained.path`", c)))
+        {
             inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
         }
         for base in self.bases.values() {
-            inputs.extend(base.files().map(|file| ("a checkpoint that `init: {from}` names".to_owned(), file)));
+            inputs
+                .extend(base.files().map(|file| ("a checkpoint that `init: {from}` names".to_owned(), file)));
         }
         inputs
     }
 }
 
 /// The tensor of a base checkpoint that another of this name and shape starts from.
-pub(super) fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, Error> {
+pub(super) fn base_tensor<'c>(
+    base: &'c Checkpoint,
+    name: &str,
+    shape: &Shape,
+) -> Result<TensorRef<'c>, Error> {
     let wrong = |problem| Error::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
     let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
     if tensor.shape != shape {

@@ -48,7 +48,9 @@ pub fn restore(
 
     let groups: Vec<Group> = file
         .tensors()
-        .map(|(name, dtype, shape)| Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() }))
+        .map(|(name, dtype, shape)| {
+            Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
+        })
         .collect();
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;

@@ -9,9 +9,9 @@ use super::outputs::check_distinct;
 use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
 use super::resolve::Resolved;
+use super::summarise::summarise;
 use crate::checkpoint::write_text;
 use crate::config::{ReportPaths, Settings};
-use super::summarise::summarise;
 use crate::report::{Report, csv, json, markdown};
 
 /// Which stages to run.
@@ -75,7 +75,8 @@ pub fn run(
     if let (Some(pruning), Some(masks)) = (pruning, &compared.masks) {
         outcome.pruned = Some(prune(resolved, pruning, masks, progress)?);
     }
-    let report = summarise(settings, tensors, &compared, outcome.pruned.as_ref().map(|p| p.tensors.as_slice()));
+    let report =
+        summarise(settings, tensors, &compared, outcome.pruned.as_ref().map(|p| p.tensors.as_slice()));
     if analyze {
         outcome.report_files = write_reports(&report, &settings.analyze.report)?;
     }
@@ -86,7 +87,8 @@ pub fn run(
 
 /// A stage asked for by its own command must be in the config.
 fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
-    let missing = |command, key| Err(Error::NoSection { file: settings.source.file().to_owned(), command, key });
+    let missing =
+        |command, key| Err(Error::NoSection { file: settings.source.file().to_owned(), command, key });
     let (analyzes, prunes) = match stages {
         Stages::Init => return Ok(()),
         Stages::All => (settings.analyze_named, settings.prune.is_some()),
@@ -120,13 +122,12 @@ fn outputs(settings: &Settings) -> Vec<(String, &Path)> {
 
 fn write_reports(report: &Report, paths: &ReportPaths) -> Result<Vec<PathBuf>, Error> {
     let mut written = Vec::new();
-    let exporters: [(&Option<PathBuf>, fn(&Report) -> String); 3] =
-        [(&paths.json, json), (&paths.csv, csv), (&paths.markdown, markdown)];
-    for (path, export) in exporters {
-        if let Some(path) = path {
-            write_text(path, &export(report))?;
-            written.push(path.clone());
-        }
-    }
+    let mut write = |path: &Option<PathBuf>, export: fn(&Report) -> String| match path {
+        Some(path) => write_text(path, &export(report)).map(|()| written.push(path.clone())),
+        None => Ok(()),
+    };
+    write(&paths.json, json)?;
+    write(&paths.csv, csv)?;
+    write(&paths.markdown, markdown)?;
     Ok(written)
 }

@@ -56,7 +56,9 @@ pub enum PatternFault {
         position: usize,
     },
     /// `]` or `}` without its beginning.
-    #[error("the `{what}` at character {position} closes nothing (write `\\{what}` for the character itself)")]
+    #[error(
+        "the `{what}` at character {position} closes nothing (write `\\{what}` for the character itself)"
+    )]
     Unopened {
         /// The bracket.
         what: char,
@@ -278,10 +280,7 @@ mod tests {
             error("a.***"),
             "pattern `a.***`: more than two stars at character 3 (`*` stops at a dot, `**` does not)"
         );
-        assert_eq!(
-            error("[c-a]"),
-            "pattern `[c-a]`: the range `c-a` at character 2 ends before it begins"
-        );
+        assert_eq!(error("[c-a]"), "pattern `[c-a]`: the range `c-a` at character 2 ends before it begins");
         assert_eq!(error("a\\"), "pattern `a\\`: the backslash at character 2 has nothing after it");
         assert_eq!(error("re:(a"), "pattern `re:(a`: not a regular expression: unclosed group");
     }

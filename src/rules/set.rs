@@ -96,11 +96,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_and_its_first_pattern_win() {
-        let rules = set(&[
-            (&["fc1.*"], "first"),
-            (&["**.weight", "fc2.*", "*.weight"], "second"),
-            (&["**"], "rest"),
-        ]);
+        let rules =
+            set(&[(&["fc1.*"], "first"), (&["**.weight", "fc2.*", "*.weight"], "second"), (&["**"], "rest")]);
         let find = |name| rules.find(name).map(|m| (m.rule, m.pattern, *m.value)).unwrap();
         assert_eq!(find("fc1.weight"), (0, 0, "first"));
         assert_eq!(find("fc2.weight"), (1, 0, "second"));

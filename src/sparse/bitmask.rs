@@ -102,7 +102,12 @@ pub fn overlay(from: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, dense: 
     }
 }
 
-fn rows<'a>(dense: &'a [u8], cols: usize, mask: &'a [u8], size: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn rows<'a>(
+    dense: &'a [u8],
+    cols: usize,
+    mask: &'a [u8],
+    size: usize,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     dense.chunks((cols * size).max(1)).zip(mask.chunks(cols.div_ceil(8).max(1)))
 }
 
@@ -223,8 +228,11 @@ mod tests {
             assert_eq!(count(&mask), flags.iter().filter(|f| **f == 1).count());
             let mut back = vec![0; dense.len()];
             assert_eq!(scatter(&stored, cols, &mask, F32, &mut back), stored.len());
-            let expected: Vec<u8> =
-                dense.chunks(4).zip(&flags).flat_map(|(v, f)| if *f == 1 { v.to_vec() } else { vec![0; 4] }).collect();
+            let expected: Vec<u8> = dense
+                .chunks(4)
+                .zip(&flags)
+                .flat_map(|(v, f)| if *f == 1 { v.to_vec() } else { vec![0; 4] })
+                .collect();
             assert_eq!(back, expected);
             let mut overlaid = vec![0; dense.len()];
             overlay(&dense, cols, &mask, F32, &mut overlaid);
@@ -237,12 +245,20 @@ mod tests {
         let matrix = Matrix { rows: 2, cols: 3 };
         let offsets = |a: i64, b: i64| [a.to_le_bytes(), b.to_le_bytes()].concat();
         assert_eq!(validate(matrix, &[0b101, 0b1], &offsets(0, 2), 3), Ok(()));
-        let text = |mask: &[u8], offsets: &[u8], stored| validate(matrix, mask, offsets, stored).unwrap_err().to_string();
-        assert_eq!(text(&[0b1101, 1], &offsets(0, 3), 4), "the bitmask of row 0 has a bit set beyond its 3 columns");
+        let text = |mask: &[u8], offsets: &[u8], stored| {
+            validate(matrix, mask, offsets, stored).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(&[0b1101, 1], &offsets(0, 3), 4),
+            "the bitmask of row 0 has a bit set beyond its 3 columns"
+        );
         assert_eq!(
             text(&[0b101, 1], &offsets(0, -1), 3),
             "row 1 begins at stored value -1 by its row offset, at 2 by the bitmask"
         );
-        assert_eq!(text(&[0b101, 1], &offsets(0, 2), 2), "2 stored values, expected 3 for the bits set in the bitmask");
+        assert_eq!(
+            text(&[0b101, 1], &offsets(0, 2), 2),
+            "2 stored values, expected 3 for the bits set in the bitmask"
+        );
     }
 }

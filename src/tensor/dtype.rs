@@ -4,7 +4,9 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 /// A type in which weights are initialised, compared and pruned. Other types pass through untouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FloatDtype {
     /// IEEE-754 binary64.
@@ -180,7 +182,10 @@ mod tests {
     fn ulps_count_representable_steps() {
         assert_eq!(FloatDtype::F32.ulps_between(1.0, f64::from(1.0f32.next_up())), 1);
         assert_eq!(FloatDtype::F32.ulps_between(0.0, -0.0), 0);
-        assert_eq!(FloatDtype::F32.ulps_between(f64::from(f32::from_bits(1)), -f64::from(f32::from_bits(1))), 2);
+        assert_eq!(
+            FloatDtype::F32.ulps_between(f64::from(f32::from_bits(1)), -f64::from(f32::from_bits(1))),
+            2
+        );
         assert_eq!(FloatDtype::Bf16.ulps_between(1.0, 1.0078125), 1);
         assert_eq!(FloatDtype::F16.ulps_between(1.0, 1.0009765625), 1);
         assert_eq!(FloatDtype::F64.ulps_between(f64::MAX, -f64::MAX), 2 * 0x7FEF_FFFF_FFFF_FFFF);

@@ -73,7 +73,9 @@ fn scheme(params: &SchemeParams, path: &KeyPath, is_mapping: bool) -> Result<Ini
 fn scheme_problem(error: SchemeError, path: &KeyPath, is_mapping: bool) -> Problem {
     let parameter = match &error {
         _ if !is_mapping => return Problem::at_value(path, scheme_kind(error)),
-        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::MissingValue => "mode",
+        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::MissingValue => {
+            "mode"
+        }
         SchemeError::DoesNotApply { parameter, .. } => {
             return Problem::at_key(&path.key(parameter), scheme_kind(error));
         }

@@ -14,11 +14,7 @@ use super::wire::Config;
 use value::Folder;
 
 /// The settings that the config makes.
-pub(super) fn settings(
-    config: Config,
-    source: &Source,
-    config_sha256: String,
-) -> Result<Settings, Problem> {
+pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -> Result<Settings, Problem> {
     let root = KeyPath::root();
     version(config.version.as_ref(), &root.key("version"))?;
     for (key, value) in [("tune", &config.tune), ("gates", &config.gates), ("manifest", &config.manifest)] {

@@ -20,17 +20,11 @@ const TARGET: Words<()> =
 
 const SCOPE: Words<()> = Words { now: &[("tensor", ())], later: &["global"], later_keys: &[] };
 
-const STRUCTURE: Words<()> = Words {
-    now: &[("unstructured", ())],
-    later: &["rows", "columns"],
-    later_keys: &["n", "m", "block"],
-};
+const STRUCTURE: Words<()> =
+    Words { now: &[("unstructured", ())], later: &["rows", "columns"], later_keys: &["n", "m", "block"] };
 
-const FILL: Words<Fill> = Words {
-    now: &[("zero", Fill::Zero), ("init", Fill::Init)],
-    later: &["nearest"],
-    later_keys: &[],
-};
+const FILL: Words<Fill> =
+    Words { now: &[("zero", Fill::Zero), ("init", Fill::Init)], later: &["nearest"], later_keys: &[] };
 
 const FORMAT: Words<FormatChoice> = Words {
     now: &[

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::super::error::Problem;
 use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::settings::{
-    AnalyzeSettings, InitSettings, ModelSettings, ReportPaths, TrainedSettings,
-};
+use super::super::settings::{AnalyzeSettings, InitSettings, ModelSettings, ReportPaths, TrainedSettings};
 use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, real, size, texts};
@@ -51,7 +49,8 @@ fn shape(node: &Node, path: &KeyPath) -> Result<Shape, Problem> {
         other => Err(Problem::bad_value(&path.index(i), "a dimension, 0 or more", other)),
     };
     let dims = list.iter().enumerate().map(dimension).collect::<Result<_, _>>()?;
-    Shape::new(dims).map_err(|e| Problem::bad_value(path, "a shape that fits this machine", format!("{:?}", e.dims)))
+    Shape::new(dims)
+        .map_err(|e| Problem::bad_value(path, "a shape that fits this machine", format!("{:?}", e.dims)))
 }
 
 pub(super) fn init(wire: wire::Init, path: &KeyPath, folder: &Folder) -> Result<InitSettings, Problem> {

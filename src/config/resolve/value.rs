@@ -87,6 +87,10 @@ pub(super) fn texts(node: &Node, path: &KeyPath, what: &str) -> Result<Vec<(Stri
 
 /// A rule's patterns, as written and compiled: one at least.
 pub(super) fn patterns(node: &Node, path: &KeyPath) -> Result<(Vec<String>, Vec<Pattern>), Problem> {
+    if let Node::Map(_) = node {
+        let got = "a mapping (a pattern with braces needs quotes)";
+        return Err(Problem::bad_value(path, "a pattern or a list of them", got));
+    }
     let texts = texts(node, path, "pattern")?;
     if texts.is_empty() {
         return Err(Problem::bad_value(path, "a pattern or a list of them", "an empty list"));

@@ -1,0 +1,389 @@
+//! Every error of a config, whole: what a person reads, with the place it names.
+
+use std::fs;
+use std::path::Path;
+
+use cdi_prune::config::{ConfigErrorKind, KeyPath, Place, Settings};
+
+fn error(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    match Settings::parse(text, Path::new("configs/x.yaml"), &overrides) {
+        Ok(_) => panic!("accepted: {text} {overrides:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The error of a config with one rule, whose lines from the fourth on are given.
+fn rule_error(lines: &str) -> String {
+    error(&format!("seed: 1\nrules:\n  - match: 'fc*.weight'\n{lines}"), &[])
+}
+
+fn analyze_error(value: &str) -> String {
+    error(&format!("seed: 1\nanalyze: {{{value}}}\n"), &[])
+}
+
+fn prune_error(value: &str) -> String {
+    error(&format!("seed: 1\nprune: {{output: a, {value}}}\n"), &[])
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("none.yaml");
+    let error = Settings::load(&path, &[]).unwrap_err();
+    assert!(matches!(*error.kind, ConfigErrorKind::Unreadable(_)));
+    assert!(error.to_string().starts_with(&format!("{}: the config cannot be read: ", path.display())));
+}
+
+#[test]
+fn a_file_that_is_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("binary.yaml");
+    fs::write(&path, b"seed: 1\n# \xc3\xa9 \xff\n").unwrap();
+    let error = Settings::load(&path, &[]).unwrap_err();
+    assert!(matches!(*error.kind, ConfigErrorKind::NotUtf8));
+    assert_eq!(error.place, Place::Position { file: path.clone(), line: 2, column: 5 });
+    assert_eq!(error.to_string(), format!("{}:2:5: the config is not UTF-8 text", path.display()));
+}
+
+#[test]
+fn nothing_in_the_file() {
+    for text in ["", "# only a comment\n", "---\n"] {
+        assert_eq!(error(text, &[]), "configs/x.yaml: the config is empty");
+    }
+}
+
+#[test]
+fn no_mapping() {
+    assert_eq!(
+        error("- seed: 1\n", &[]),
+        "configs/x.yaml:1:1: a config is a mapping of keys to values, this is a list"
+    );
+    assert_eq!(
+        error("# a\n seed=1\n", &[]),
+        "configs/x.yaml:2:2: a config is a mapping of keys to values, this is the text `seed=1`"
+    );
+}
+
+#[test]
+fn several_documents() {
+    assert_eq!(
+        error("seed: 1\n---\nseed: 2\n", &[]),
+        "configs/x.yaml:3:1: a second YAML document begins here; a config is one"
+    );
+}
+
+#[test]
+fn tabs() {
+    assert_eq!(
+        error("seed: 1\nmodel:\n  like: a\n \tdtype: f32\n", &[]),
+        "configs/x.yaml:4:2: YAML is indented with spaces, this is a tab"
+    );
+}
+
+#[test]
+fn what_is_no_yaml() {
+    assert_eq!(
+        error("seed: [1, 2\nmodel: {}\n", &[]),
+        "configs/x.yaml:2:6: not valid YAML: did not find expected ',' or ']', while parsing a flow sequence at line 1 \
+         column 7"
+    );
+    assert_eq!(
+        error("seed: !int 1\n", &[]),
+        "configs/x.yaml:1:7: not valid YAML: a config has no YAML tags (`!…`)"
+    );
+    assert_eq!(
+        error("seed: 1\nrules:\n  - match: **.bias\n", &[]),
+        "configs/x.yaml:3:13: not valid YAML: did not find expected alphabetic or numeric character, while scanning an \
+         alias at line 3 column 12; a pattern that begins with a star needs quotes"
+    );
+}
+
+#[test]
+fn overrides_that_cannot_be_applied() {
+    assert_eq!(error("seed: 1", &["seed"]), "--set seed: expected KEY=VALUE");
+    assert_eq!(error("seed: 1", &["seed.x=1"]), "--set seed.x=1: `seed` is 1, which has no keys");
+    assert_eq!(
+        error("{seed: 1, rules: [{match: a, init: he}]}", &["rules.1.init=he"]),
+        "--set rules.1.init=he: `rules` has no entry 1: it has 1, counted from 0"
+    );
+    assert_eq!(
+        error("seed: 1", &["seed=[1"]),
+        "--set seed=[1: not valid YAML: did not find expected ',' or ']', while parsing a flow sequence"
+    );
+}
+
+#[test]
+fn what_an_override_set_is_blamed_on_it() {
+    assert_eq!(
+        error("seed: 1", &["analyze.treshold=3"]),
+        "--set analyze.treshold=3: unknown key `treshold` in `analyze` (did you mean `threshold`?); the keys are \
+         threshold, decay, report"
+    );
+    assert_eq!(
+        error("{seed: 1, prune: {output: a}}", &["prune.fill=init", "prune.fill=zeros"]),
+        "--set prune.fill=zeros: `prune.fill` cannot be `zeros` (did you mean `zero`?); the values are zero, init"
+    );
+    assert_eq!(
+        error("seed: 1", &["prune.fill=init"]),
+        "--set prune.fill=init: missing key `output` in `prune`"
+    );
+    assert_eq!(
+        error("seed: x", &["prune.output=a"]),
+        "configs/x.yaml:1:7: `seed`: expected a whole number from -2^63 to 2^64-1, got the text `x`"
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    assert_eq!(
+        error("seed: 1\nanalyze:\n  # how much\n  treshold: 3\n", &[]),
+        "configs/x.yaml:4:3: unknown key `treshold` in `analyze` (did you mean `threshold`?); the keys are threshold, \
+         decay, report"
+    );
+    assert_eq!(
+        error("seed: 1\ncolour: red\n", &[]),
+        "configs/x.yaml:2:1: unknown key `colour`; the keys are version, seed, model, rules, init, trained, analyze, \
+         prune"
+    );
+    assert_eq!(
+        rule_error("    init: {mode: normal, sdt: 1}\n"),
+        "configs/x.yaml:4:26: unknown key `sdt` in `rules[0].init` (did you mean `std`?); the keys are mode, \
+         distribution, gain, d_model, mean, std, low, high, value, zero_mean"
+    );
+    assert_eq!(
+        error("seed: 1\nmodel:\n  tensors:\n    fc1.weight: {shape: [2], dtpe: f32}\n", &[]),
+        "configs/x.yaml:4:30: unknown key `dtpe` in `model.tensors.\"fc1.weight\"` (did you mean `dtype`?); the keys \
+         are shape, dtype"
+    );
+}
+
+#[test]
+fn duplicate_keys() {
+    assert_eq!(
+        error("seed: 1\nmodel:\n  like: a\n  layout: out_in\n  like: b\n", &[]),
+        "configs/x.yaml:5:3: duplicate key `like`"
+    );
+    assert_eq!(
+        error("seed: 1\nmodel: {tensors: {a: [1], b: [2], a: [3]}}\n", &[]),
+        "configs/x.yaml:2:35: duplicate key `a`"
+    );
+}
+
+#[test]
+fn missing_keys() {
+    assert_eq!(error("model: {}\n", &[]), "configs/x.yaml:1:1: missing key `seed`");
+    assert_eq!(error("seed: 1\nprune:\n", &[]), "configs/x.yaml:2:1: missing key `output` in `prune`");
+    assert_eq!(rule_error("    layer: 1\n"), "configs/x.yaml:3:5: missing key `init` in `rules[0]`");
+    assert_eq!(
+        rule_error("    init: {gain: 1}\n"),
+        "configs/x.yaml:4:5: missing key `mode` in `rules[0].init`"
+    );
+}
+
+#[test]
+fn bad_values() {
+    assert_eq!(
+        error("seed: 18446744073709551616\n", &[]),
+        "configs/x.yaml:1:7: `seed`: expected a whole number from -2^63 to 2^64-1, got 18446744073709551616"
+    );
+    assert_eq!(error("seed: 1\nrules:\n", &[]), "configs/x.yaml:2:7: `rules`: expected a list, got nothing");
+    assert_eq!(
+        error("seed: 1\nmodel:\n  tensors:\n    fc1.weight: [2, -3]\n", &[]),
+        "configs/x.yaml:4:21: `model.tensors.\"fc1.weight\"[1]`: expected a dimension, 0 or more, got -3"
+    );
+    assert_eq!(
+        error("seed: 1\nrules:\n  - {match: {a,b}, init: he}\n", &[]),
+        "configs/x.yaml:3:13: `rules[0].match`: expected a pattern or a list of them, got a mapping (a pattern with \
+         braces needs quotes)"
+    );
+    assert_eq!(
+        rule_error("    init: he\n    layer: -1\n"),
+        "configs/x.yaml:5:12: `rules[0].layer`: expected a whole number from 0 to 2^64-1, auto or {base, step, by}, \
+         got -1"
+    );
+    assert_eq!(
+        rule_error("    init: he\n    shared: 1\n"),
+        "configs/x.yaml:5:13: `rules[0].shared`: expected true or false, got 1"
+    );
+    assert_eq!(
+        rule_error("    init: {mode: normal, std: small}\n"),
+        "configs/x.yaml:4:31: `rules[0].init.std`: expected a number, got the text `small`"
+    );
+    assert_eq!(
+        rule_error("    init: [he]\n"),
+        "configs/x.yaml:4:11: `rules[0].init`: expected a mode, {mode: …}, {from: FILE} or none, got a list"
+    );
+    assert_eq!(
+        error("seed: 1\ninit: {output: a, max_shard_size: 5 gigs}\n", &[]),
+        "configs/x.yaml:2:35: `init.max_shard_size`: expected a whole number of bytes above 0, such as 10MB (10^6), \
+         10MiB (2^20) or 5GB, got the text `5 gigs`"
+    );
+    assert_eq!(
+        analyze_error("threshold: .nan"),
+        "configs/x.yaml:2:22: `analyze.threshold`: expected a finite number that is not negative, {relative: x} or \
+         {ulps: n}, got NaN"
+    );
+    assert_eq!(
+        analyze_error("threshold: {relative: -1}"),
+        "configs/x.yaml:2:33: `analyze.threshold.relative`: expected a finite number that is not negative, got -1"
+    );
+    assert_eq!(
+        analyze_error("threshold: {relative: 1, ulps: 1}"),
+        "configs/x.yaml:2:22: `analyze.threshold`: expected one of relative and ulps, got both"
+    );
+    assert_eq!(
+        analyze_error("decay: nome"),
+        "configs/x.yaml:2:18: `analyze.decay`: expected none or a finite number above 0, got the text `nome` (did you \
+         mean `none`?)"
+    );
+}
+
+#[test]
+fn unknown_values() {
+    assert_eq!(
+        prune_error("criterion: slepping"),
+        "configs/x.yaml:2:31: `prune.criterion` cannot be `slepping` (did you mean `sleeping`?); the values are sleeping"
+    );
+    assert_eq!(
+        error("seed: 1\nmodel: {dtype: fp32}\n", &[]),
+        "configs/x.yaml:2:16: `model.dtype` cannot be `fp32` (did you mean `f32`?); the values are f64, f32, f16, bf16"
+    );
+}
+
+#[test]
+fn what_a_later_version_brings() {
+    let expected =
+        |column: usize, what: &str| format!("configs/x.yaml:2:{column}: `{what}` is not supported yet");
+    for key in ["tune", "gates", "manifest"] {
+        assert_eq!(error(&format!("seed: 1\n{key}: {{}}\n"), &[]), expected(1, key));
+    }
+    assert_eq!(analyze_error("threshold: auto"), expected(22, "analyze.threshold: auto"));
+    assert_eq!(analyze_error("decay: auto"), expected(18, "analyze.decay: auto"));
+    assert_eq!(analyze_error("report: {html: a}"), expected(26, "analyze.report.html"));
+    for (key, value, what) in [
+        ("criterion", "magnitude", "magnitude"),
+        ("criterion", "movement", "movement"),
+        ("criterion", "magnitude_increase", "magnitude_increase"),
+        ("criterion", "nearest", "nearest"),
+        ("criterion", "random", "random"),
+        ("criterion", "{scores: f}", "{scores: …}"),
+        ("target", "{sparsity: 0.7}", "{sparsity: …}"),
+        ("target", "{keep: 10}", "{keep: …}"),
+        ("target", "{bytes: 4MiB}", "{bytes: …}"),
+        ("scope", "global", "global"),
+        ("structure", "{n: 2, m: 4}", "{n: …}"),
+        ("structure", "rows", "rows"),
+        ("structure", "columns", "columns"),
+        ("structure", "{block: [4, 4]}", "{block: …}"),
+        ("fill", "nearest", "nearest"),
+        ("format", "csr", "csr"),
+        ("dtype", "f32", "f32"),
+        ("dtype", "bf16", "bf16"),
+        ("dtype", "f16", "f16"),
+    ] {
+        let column = "prune: {output: a, ".len() + key.len() + 3;
+        assert_eq!(
+            prune_error(&format!("{key}: {value}")),
+            expected(column, &format!("prune.{key}: {what}"))
+        );
+    }
+    assert_eq!(
+        rule_error("    init: {mode: trunc_normal, a: -2}\n"),
+        "configs/x.yaml:4:18: initialisation mode `trunc_normal` is not supported yet"
+    );
+    let later = Settings::parse("{seed: 1, gates: {}}", Path::new("x"), &[]).unwrap_err();
+    assert!(later.kind.is_not_supported_yet());
+}
+
+#[test]
+fn another_version() {
+    assert_eq!(
+        error("version: 2\nseed: 1\n", &[]),
+        "configs/x.yaml:1:10: `version` is 2, this tool reads version 1"
+    );
+}
+
+#[test]
+fn schemes_that_make_no_sense() {
+    assert_eq!(
+        rule_error("    init: hee\n"),
+        "configs/x.yaml:4:11: unknown initialisation mode `hee` (did you mean `he`?); the modes are he, xavier, lecun, \
+         attention, normal, uniform, constant, zeros, ones"
+    );
+    assert_eq!(
+        rule_error("    init:\n      mode: normal\n      std: -1\n"),
+        "configs/x.yaml:6:12: `std` is -1, expected a finite number that is not negative"
+    );
+    assert_eq!(
+        rule_error("    init:\n      mode: he\n      std: 1\n"),
+        "configs/x.yaml:6:7: `std` does not apply to initialisation mode `he`"
+    );
+    assert_eq!(
+        rule_error("    layout: in_out\n    init: {mode: he, zero_mean: true}\n"),
+        "configs/x.yaml:5:11: `zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel \
+         together"
+    );
+}
+
+#[test]
+fn patterns_that_cannot_be_compiled() {
+    assert_eq!(
+        error("seed: 1\nrules:\n  - {match: 'a[b', init: he}\n", &[]),
+        "configs/x.yaml:3:13: pattern `a[b`: the `[` at character 2 is not closed"
+    );
+    assert_eq!(
+        error(
+            "seed: 1\nprune:\n  output: a\n  rules:\n    - keep: true\n      match:\n        - ok\n        - 're:('\n",
+            &[]
+        ),
+        "configs/x.yaml:8:11: pattern `re:(`: not a regular expression: unclosed group"
+    );
+}
+
+#[test]
+fn groups_that_a_pattern_does_not_have() {
+    assert_eq!(
+        rule_error("    init: he\n    layer: {by: 2}\n"),
+        "configs/x.yaml:5:17: `rules[0].layer.by` asks for group 2, but pattern `fc*.weight` has 1 group"
+    );
+    assert_eq!(
+        rule_error("    init: he\n    layer: {by: n}\n"),
+        "configs/x.yaml:5:17: `rules[0].layer.by` asks for group `n`, but pattern `fc*.weight` has no group with a name"
+    );
+    assert_eq!(
+        error("{seed: 1, rules: [{match: ['a.*', b], init: he, layer: {step: 2}}]}", &[]),
+        "configs/x.yaml:1:63: `rules[0].layer.step` asks for group 1, but pattern `b` has no group"
+    );
+}
+
+#[test]
+fn outputs_in_one_file() {
+    assert_eq!(
+        error("seed: 1\ninit: {output: out/a}\nprune: {output: out/./a}\n", &[]),
+        "configs/x.yaml:3:17: `prune.output` writes the same file as `init.output`: configs/out/./a"
+    );
+}
+
+#[test]
+fn later_stages_locate_their_errors() {
+    let text = "seed: 1\nrules:\n  - {match: a, init: he}\n  - match: conv*\n    init: he\n";
+    let settings = Settings::parse(text, Path::new("configs/x.yaml"), &[]).unwrap();
+    let kind = || ConfigErrorKind::RuleMatchesNothing {
+        patterns: vec!["conv*".to_owned()],
+        near: Some("conv1.weight".to_owned()),
+    };
+    let at = |path: &str| settings.source.error(&KeyPath::parse(path).unwrap(), kind());
+    assert_eq!(
+        at("rules[1]").to_string(),
+        "configs/x.yaml:4:5: this rule matches no tensor: `conv*` (did you mean `conv1.weight`?) (`optional: true` \
+         allows that)"
+    );
+    let position = |line, column| Place::Position { file: "configs/x.yaml".into(), line, column };
+    assert_eq!(at("rules[1].match").place, position(4, 12));
+    assert_eq!(at("rules[1].layer.by").place, position(4, 5), "the rule, where it has no such key");
+    assert_eq!(at("prune.rules[0]").place, position(1, 1));
+    let stage = ConfigErrorKind::Stage("the model has no tensor".into());
+    let error = settings.source.error(&KeyPath::root().key("rules"), stage);
+    assert_eq!(error.to_string(), "configs/x.yaml:3:3: the model has no tensor");
+}
