@@ -16,6 +16,7 @@ use crate::tensor::{FloatDtype, Shape};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    index: Option<PathBuf>,
     files: Vec<MappedFile>,
     metadata: Vec<BTreeMap<String, String>>,
     tensors: BTreeMap<String, Place>,
@@ -72,7 +73,13 @@ impl Checkpoint {
         let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
-        Ok(Self { path: path.to_owned(), files: vec![file], metadata: vec![header.metadata], tensors })
+        Ok(Self {
+            path: path.to_owned(),
+            index: None,
+            files: vec![file],
+            metadata: vec![header.metadata],
+            tensors,
+        })
     }
 
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
@@ -88,8 +95,13 @@ impl Checkpoint {
         }
         let folder = index_file.parent().unwrap_or(Path::new(""));
         let shards: BTreeSet<&String> = index.weight_map.values().collect();
-        let mut whole =
-            Self { path: path.to_owned(), files: Vec::new(), metadata: Vec::new(), tensors: BTreeMap::new() };
+        let mut whole = Self {
+            path: path.to_owned(),
+            index: Some(index_file.to_owned()),
+            files: Vec::new(),
+            metadata: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
         for shard in shards {
             let one = Self::open_file(path, &folder.join(shard))?;
             let file = whole.files.len();
@@ -142,9 +154,9 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Every file that it consists of, apart from an index.
+    /// Every file that it consists of, its index last.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(MappedFile::path)
+        self.files.iter().map(MappedFile::path).chain(self.index.as_deref())
     }
 
     /// The `__metadata__` of each file.

@@ -153,7 +153,8 @@ fn shard_path(output: &Path, n: usize, of: usize) -> PathBuf {
     output.with_file_name(format!("{}-{:05}-of-{of:05}.safetensors", stem(output), n + 1))
 }
 
-fn index_path(output: &Path) -> PathBuf {
+/// Where the index of a sharded checkpoint of this name lies: `model.safetensors.index.json`.
+pub fn index_path(output: &Path) -> PathBuf {
     output.with_file_name(format!("{}.safetensors.index.json", stem(output)))
 }
 

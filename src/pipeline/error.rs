@@ -165,6 +165,9 @@ pub enum PrunedProblem {
     /// No description.
     #[error("not a pruned file of cdi-prune: its `__metadata__` has no `cdi_prune`")]
     NotPruned,
+    /// An initial checkpoint of this tool, which is dense as it is.
+    #[error("not a pruned file of cdi-prune: its `__metadata__` says it is an initial checkpoint")]
+    Initial,
     /// A description that cannot be read.
     #[error("its `cdi_prune` metadata cannot be read: {0}")]
     Unreadable(serde_json::Error),

@@ -1,5 +1,6 @@
 //! No output may replace an input or another output.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,15 +11,15 @@ use crate::checkpoint::identity;
 /// it is. Inputs may be one file among themselves.
 pub fn check_distinct<'p>(
     inputs: impl IntoIterator<Item = (String, &'p Path)>,
-    outputs: impl IntoIterator<Item = (String, &'p Path)>,
+    outputs: impl IntoIterator<Item = (String, Cow<'p, Path>)>,
 ) -> Result<(), Error> {
     let mut taken = BTreeMap::new();
     for (role, path) in inputs {
         taken.insert(identity(path), role);
     }
     for (role, path) in outputs {
-        if let Some(first) = taken.insert(identity(path), role.clone()) {
-            return Err(Error::SameFile { first, second: role, path: path.to_owned() });
+        if let Some(first) = taken.insert(identity(&path), role.clone()) {
+            return Err(Error::SameFile { first, second: role, path: path.into_owned() });
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ pub struct PrunedFile {
     seed: u64,
     tensors: BTreeMap<String, Stored>,
     metadata: BTreeMap<String, String>,
-    pruned: bool,
+    kind: Option<Kind>,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl PrunedFile {
             seed: 0,
             tensors: BTreeMap::new(),
             metadata: BTreeMap::new(),
-            pruned: false,
+            kind: None,
             checkpoint,
         };
         let mut parts = BTreeSet::new();
@@ -88,10 +88,10 @@ impl PrunedFile {
                     return Err(PrunedProblem::Version { what, got, expected });
                 }
             }
+            self.kind = Some(found.kind);
             if found.kind != Kind::Pruned {
                 continue;
             }
-            self.pruned = true;
             if *seed.get_or_insert(found.seed) != found.seed {
                 return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
             }
@@ -204,7 +204,12 @@ impl PrunedFile {
 
     /// Whether the file describes itself as pruned.
     pub fn is_pruned(&self) -> bool {
-        self.pruned
+        self.kind == Some(Kind::Pruned)
+    }
+
+    /// Whether the file describes itself as an initial checkpoint.
+    pub fn is_initial(&self) -> bool {
+        self.kind == Some(Kind::Initial)
     }
 
     /// The path that it was opened by.

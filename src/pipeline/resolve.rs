@@ -233,8 +233,8 @@ impl<'s> Resolved<'s> {
         let names = self.names();
         let refuse = |key: &KeyPath, patterns: &[String]| {
             let near = patterns.iter().find_map(|pattern| nearest(pattern, names.iter().copied()));
-            let patterns = patterns.iter().map(|p| format!("`{p}`")).collect();
-            let kind = ConfigErrorKind::RuleMatchesNothing { patterns, near: near.map(str::to_owned) };
+            let (patterns, near) = (patterns.to_vec(), near.map(str::to_owned));
+            let kind = ConfigErrorKind::RuleMatchesNothing { patterns, near };
             Err(self.settings.source.error(&key.key("match"), kind).into())
         };
         let root = KeyPath::root();
@@ -346,6 +346,8 @@ impl<'s> Resolved<'s> {
         {
             inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
         }
+        // Where a trained checkpoint is yet to come, no output may take its place.
+        inputs.extend(self.settings.trained.iter().map(|t| ("`trained.path`".to_owned(), t.path.as_path())));
         for base in self.bases.values() {
             inputs
                 .extend(base.files().map(|file| ("a checkpoint that `init: {from}` names".to_owned(), file)));

@@ -41,10 +41,11 @@ pub fn restore(
 ) -> Result<Written, Error> {
     let file = PrunedFile::open(input, base)?;
     if !file.is_pruned() {
-        return Err(Error::Pruned { path: input.to_owned(), problem: PrunedProblem::NotPruned });
+        let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
+        return Err(Error::Pruned { path: input.to_owned(), problem });
     }
     let inputs = file.files().map(|path| ("the file to restore or its base".to_owned(), path));
-    check_distinct(inputs, [("the output".to_owned(), output)])?;
+    check_distinct(inputs, [("the output".to_owned(), output.into())])?;
 
     let groups: Vec<Group> = file
         .tensors()

@@ -1,5 +1,6 @@
 //! The stages of a config in their order.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::compare::compare;
@@ -10,7 +11,7 @@ use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
 use super::resolve::Resolved;
 use super::summarise::summarise;
-use crate::checkpoint::write_text;
+use crate::checkpoint::{index_path, write_text};
 use crate::config::{ReportPaths, Settings};
 use crate::report::{Report, csv, json, markdown};
 
@@ -55,20 +56,20 @@ pub fn run(
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     check_distinct(resolved.inputs(), outputs(settings))?;
+    let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
+    if let (Some(pruning), Some(_)) = (pruning, &resolved.trained) {
+        check_part_names(resolved, pruning)?;
+    }
     let mut outcome = Outcome::default();
     if stages == Stages::Init || (stages == Stages::All && settings.init.is_some()) {
         outcome.initial = Some(initialise(resolved, progress)?);
         done(&outcome);
     }
     let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
-    let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
     if !analyze && pruning.is_none() {
         return Ok(outcome);
     }
     let (checkpoint, tensors) = resolved.trained()?;
-    if let Some(pruning) = pruning {
-        check_part_names(resolved, pruning)?;
-    }
     let stage = if analyze { "analyze" } else { "compare" };
     let compared = compare(resolved, pruning.map(|p| p.fill), stage, progress)?;
     outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
@@ -107,8 +108,8 @@ fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything that the config would write, with the key that names it.
-fn outputs(settings: &Settings) -> Vec<(String, &Path)> {
+/// Everything that the config would write or remove, with the key that names it.
+fn outputs(settings: &Settings) -> Vec<(String, Cow<'_, Path>)> {
     let ReportPaths { json, csv, markdown } = &settings.analyze.report;
     let keys = [
         ("`init.output`", settings.init.as_ref().map(|i| &i.output)),
@@ -117,7 +118,16 @@ fn outputs(settings: &Settings) -> Vec<(String, &Path)> {
         ("`analyze.report.csv`", csv.as_ref()),
         ("`analyze.report.markdown`", markdown.as_ref()),
     ];
-    keys.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path()))).collect()
+    let mut outputs = Vec::new();
+    for (key, path) in keys {
+        let Some(path) = path else { continue };
+        outputs.push((key.to_owned(), Cow::from(path.as_path())));
+        // A checkpoint in one file displaces the index of an earlier one in shards.
+        if key.ends_with(".output`") {
+            outputs.push((format!("the index of {key}"), Cow::from(index_path(path))));
+        }
+    }
+    outputs
 }
 
 fn write_reports(report: &Report, paths: &ReportPaths) -> Result<Vec<PathBuf>, Error> {

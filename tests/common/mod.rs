@@ -1,0 +1,112 @@
+//! A scratch folder with small hand-written checkpoints, and the program run in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Name, type, shape and bytes of a tensor.
+pub type Tensor<'a> = (&'a str, &'a str, &'a [usize], Vec<u8>);
+
+/// A folder that is gone when dropped.
+pub struct Scratch {
+    _dir: TempDir,
+    path: PathBuf,
+}
+
+/// What a run of the program gave; the scratch folder is called `DIR` in its texts.
+#[derive(Debug)]
+pub struct Ran {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: i32,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        // Some systems reach their temporary folder through a link.
+        let path = dir.path().canonicalize().unwrap();
+        Self { _dir: dir, path }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Writes a safetensors file.
+    pub fn safetensors(&self, name: &str, tensors: &[Tensor<'_>]) {
+        let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+        for (tensor, dtype, shape, bytes) in tensors {
+            let start = data.len();
+            data.extend(bytes);
+            let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]});
+            header.insert((*tensor).to_owned(), entry);
+        }
+        self.write(name, encode(&header.into(), &data));
+    }
+
+    /// Changes a safetensors file's header and data.
+    pub fn tamper(&self, name: &str, change: impl FnOnce(&mut Value, &mut Vec<u8>)) {
+        let file = fs::read(self.path(name)).unwrap();
+        let (length, rest) = file.split_first_chunk::<8>().unwrap();
+        let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+        let (mut header, mut data) = (serde_json::from_slice(header).unwrap(), data.to_vec());
+        change(&mut header, &mut data);
+        self.write(name, encode(&header, &data));
+    }
+
+    /// Every file below the folder with its bytes.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        self.collect(&self.path, &mut files);
+        files
+    }
+
+    fn collect(&self, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.collect(&path, files);
+            } else {
+                let name = path.strip_prefix(&self.path).unwrap().display().to_string();
+                files.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+
+    /// Runs the program in the folder.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_cdi-prune"))
+            .args(args)
+            .current_dir(&self.path)
+            .env_remove("CDI_PRUNE_LOG")
+            .output()
+            .unwrap();
+        let dir = self.path.display().to_string();
+        let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir, "DIR");
+        Ran { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code().unwrap() }
+    }
+}
+
+fn encode(header: &Value, data: &[u8]) -> Vec<u8> {
+    let mut text = header.to_string();
+    while !text.len().is_multiple_of(8) {
+        text.push(' ');
+    }
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat()
+}
+
+/// The bytes of F32 values.
+pub fn f32s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
