@@ -311,7 +311,11 @@ fn a_rule_that_matches_nothing() {
         "DIR/x.yaml:6:13: this rule matches no tensor: `decoder.**`, `head.*` (`optional: true` allows that)",
     );
     change(&s, &[("format: bitmask", "rules: [{match: '*.bais', keep: true}]")]);
-    run_fails(&s, 2, "DIR/x.yaml:9:53: this rule matches no tensor: `*.bais`");
+    run_fails(
+        &s,
+        2,
+        "DIR/x.yaml:9:53: this rule matches no tensor: `*.bais` (did you mean `a.bias`?) (`optional: true` allows that)",
+    );
     change(&s, &[("format: bitmask", "rules: [{match: '*.baiss', keep: true, optional: true}]")]);
     succeeds(&s, &["run", "x.yaml"]);
 }
