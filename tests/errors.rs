@@ -559,7 +559,7 @@ fn base_without_the_tensor() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, whose initial values a rule takes from here, is missing there",
+        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, is missing there",
     );
 }
 
@@ -570,7 +570,7 @@ fn base_of_another_shape() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, whose initial values a rule takes from here, has shape [4, 2] there, expected [2, 4]",
+        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, has shape [4, 2] there, expected [2, 4]",
     );
 }
 
@@ -580,7 +580,7 @@ fn base_of_another_type() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, whose initial values a rule takes from here, is U8 there, expected F64, F32, F16 or BF16",
+        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, is U8 there, expected F64, F32, F16 or BF16",
     );
 }
 
@@ -731,7 +731,7 @@ fn restoring_with_another_base() {
         &s,
         &["--base", "other.safetensors"],
         1,
-        "other.safetensors: tensor `a.weight`, whose initial values a rule takes from here, has SHA-256 \
+        "other.safetensors: tensor `a.weight`, which initial values are taken from, has SHA-256 \
          f09896aef1dbfb9ce734b68f8cd68c4687180da4c67c58696e65f78a2bcfa5b2 there, expected \
          af7de0621354bafceb193edf0fcf5d421cf21de7146580062fff53c7907f54e5: this is not the checkpoint that the file was \
          pruned with",
@@ -741,7 +741,7 @@ fn restoring_with_another_base() {
         &s,
         &["--base", "other.safetensors"],
         1,
-        "other.safetensors: tensor `a.weight`, whose initial values a rule takes from here, is missing there",
+        "other.safetensors: tensor `a.weight`, which initial values are taken from, is missing there",
     );
     succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors", "--base", "base.safetensors"]);
 }
@@ -773,6 +773,36 @@ fn restoring_nothing() {
         &["restore", "none.safetensors", "-o", "out.safetensors"],
         1,
         "none.safetensors: cannot open: No such file or directory (os error 2)",
+    );
+}
+
+/// The shards of an output are known only when its size is.
+#[test]
+fn shards_that_would_displace_an_input() {
+    let s = scratch();
+    succeeds(&s, &["prune", "x.yaml", "--set", "prune.max_shard_size=16"]);
+    fails(
+        &s,
+        &["restore", "pruned.safetensors.index.json", "-o", "pruned.safetensors"],
+        2,
+        "the file to restore or its base and a file of the output are the same file \
+         (pruned.safetensors.index.json): an output must not replace an input or another output; give one of them \
+         another path",
+    );
+    let s = scratch();
+    s.safetensors("pruned-00001-of-00002.safetensors", &[weight()]);
+    s.safetensors("pruned-00002-of-00002.safetensors", &[bias()]);
+    let shards = ["pruned-00001-of-00002.safetensors", "pruned-00002-of-00002.safetensors"];
+    let index = json!({"weight_map": {"a.weight": shards[0], "a.bias": shards[1]}});
+    s.write("other.safetensors.index.json", index.to_string());
+    change(&s, &[("path: trained.safetensors", "path: other.safetensors.index.json")]);
+    let args = ["prune", "x.yaml", "--set", "prune.max_shard_size=16", "--set", "prune.format=dense"];
+    fails(
+        &s,
+        &args,
+        2,
+        "`trained.path` and a file of `prune.output` are the same file (DIR/pruned-00001-of-00002.safetensors): an output \
+         must not replace an input or another output; give one of them another path",
     );
 }
 

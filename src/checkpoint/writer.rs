@@ -103,6 +103,17 @@ impl CheckpointWriter {
         write_all_at(file.as_file(), bytes, slot.start + offset).map_err(CheckpointError::io(path, "write"))
     }
 
+    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, and the single file and the index
+    /// that an earlier run may have left under the same name.
+    pub fn touches(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
+        if self.index.is_some() {
+            paths.push(self.output.clone());
+        }
+        paths.push(index_path(&self.output));
+        paths
+    }
+
     /// Bytes of all files together, headers included, an index not.
     pub fn bytes(&self) -> u64 {
         self.bytes

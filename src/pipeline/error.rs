@@ -55,7 +55,7 @@ pub enum Error {
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     /// A tensor of a base checkpoint that cannot serve as initial value.
-    #[error("{}: tensor `{tensor}`, whose initial values a rule takes from here, {problem}", .path.display())]
+    #[error("{}: tensor `{tensor}`, which initial values are taken from, {problem}", .path.display())]
     Base {
         /// The base checkpoint.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::blocks::{self, Block};
 use super::error::Error;
+use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::{Resolved, Tensor};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Slot, TensorSpec};
@@ -62,6 +63,7 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
     let writer = CheckpointWriter::create(&init.output, &groups, init.max_shard_size, |_| {
         FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new())
     })?;
+    check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
     let mut work: Vec<Block> = Vec::new();
     for (n, (_, tensor, _)) in tensors.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::Error;
-use crate::checkpoint::identity;
+use crate::checkpoint::{CheckpointWriter, identity};
 
 /// Refuses outputs that are one file with an input or with each other, by whatever paths. Each comes with a word on what
 /// it is. Inputs may be one file among themselves.
@@ -23,4 +23,17 @@ pub fn check_distinct<'p>(
         }
     }
     Ok(())
+}
+
+/// Refuses a checkpoint whose files, once it is known how many shards it has, would replace or remove an input. To be
+/// asked before anything is written into it.
+pub fn check_writer<'p>(
+    inputs: impl IntoIterator<Item = (String, &'p Path)>,
+    writer: &CheckpointWriter,
+    role: &str,
+) -> Result<(), Error> {
+    check_distinct(
+        inputs,
+        writer.touches().into_iter().map(|path| (format!("a file of {role}"), Cow::from(path))),
+    )
 }

@@ -10,6 +10,7 @@ use super::blocks::{self, Block};
 use super::compare::Masks;
 use super::error::Error;
 use super::initialise::Written;
+use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved, Tensor, base_tensor};
 use crate::checkpoint::{
@@ -101,6 +102,7 @@ pub fn prune(
         let tensors = groups.iter().filter_map(|g| descriptions.get(g.name.as_str()).cloned()).collect();
         FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&others)
     })?;
+    check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::blocks::{self, Block};
 use super::error::{Error, PrunedProblem};
 use super::initialise::Written;
-use super::outputs::check_distinct;
+use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use super::pruned_file::{PrunedFile, Scratch};
 use crate::checkpoint::{CheckpointWriter, Group, Slot, TensorSpec};
@@ -44,8 +44,8 @@ pub fn restore(
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });
     }
-    let inputs = file.files().map(|path| ("the file to restore or its base".to_owned(), path));
-    check_distinct(inputs, [("the output".to_owned(), output.into())])?;
+    let inputs = || file.files().map(|path| ("the file to restore or its base".to_owned(), path));
+    check_distinct(inputs(), [("the output".to_owned(), output.into())])?;
 
     let groups: Vec<Group> = file
         .tensors()
@@ -55,6 +55,7 @@ pub fn restore(
         .collect();
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
+    check_writer(inputs(), &writer, "the output")?;
     let mut pieces = Vec::new();
     for (name, dtype, shape) in file.tensors() {
         let slot = writer.slot(name);
