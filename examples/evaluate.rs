@@ -65,10 +65,10 @@ impl Images {
     fn open(path: &Path) -> Result<Self> {
         let file = Checkpoint::open(path)?;
         let (x, y) = (file.tensor("x").ok_or("no tensor x")?, file.tensor("y").ok_or("no tensor y")?);
-        let pixels = x.bytes.iter().map(|p| f32::from(*p) / 255.0).collect();
+        let pixels = x.bytes().iter().map(|p| f32::from(*p) / 255.0).collect();
         Ok(Self {
-            pixels: Array2::from_shape_vec((y.bytes.len(), SIDE * SIDE), pixels)?,
-            labels: y.bytes.to_vec(),
+            pixels: Array2::from_shape_vec((y.bytes().len(), SIDE * SIDE), pixels)?,
+            labels: y.bytes().to_vec(),
         })
     }
 

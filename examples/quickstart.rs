@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let checkpoint = Checkpoint::open(&trained_path)?;
     let tensor = checkpoint.tensor("fc1.weight").ok_or("the shipped checkpoint has fc1.weight")?;
     let mut weights = vec![0.0; tensor.shape.elements()];
-    FloatDtype::F32.decode(tensor.bytes, &mut weights);
+    FloatDtype::F32.decode(tensor.bytes(), &mut weights);
     let weights = Array2::from_shape_vec((64, 1024), weights)?.mapv(|w| w as f32);
     let generator = Generator::new(seed, layer, &he, &Shape::new(dims.to_vec())?, Layout::OutIn);
     let found = analyze_weight_matrix(weights.view(), &generator, Threshold::default());
@@ -58,6 +58,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // 5. Read back, the left-out weights are regenerated: bit for bit what was trained.
     let restored = PrunedFile::open(&pruned_path, None)?.read("fc1.weight").ok_or("fc1.weight was pruned")?;
-    println!("restored fc1.weight equals the trained one: {}", restored == tensor.bytes);
+    println!("restored fc1.weight equals the trained one: {}", restored == tensor.bytes());
     Ok(())
 }

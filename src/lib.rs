@@ -41,8 +41,10 @@
 //! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
 
 pub mod analysis;
+mod bits;
 pub mod checkpoint;
 pub mod config;
+pub mod dispatch;
 pub mod init;
 pub mod near;
 pub mod noise;

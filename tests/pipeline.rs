@@ -72,7 +72,7 @@ fn config(dir: &TempDir, name: &str, changes: &[(&str, &str, Value)]) -> String 
 fn digests(path: &Path) -> BTreeMap<String, String> {
     let checkpoint = Checkpoint::open(path).unwrap();
     let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    checkpoint.tensors().map(|(name, t)| (name.to_owned(), digest(t.bytes))).collect()
+    checkpoint.tensors().map(|(name, t)| (name.to_owned(), digest(t.bytes()))).collect()
 }
 
 fn same_tensors(a: &Path, b: &Path) {
@@ -80,7 +80,7 @@ fn same_tensors(a: &Path, b: &Path) {
     assert_eq!(a.len(), b.len());
     for ((name, x), (other, y)) in a.tensors().zip(b.tensors()) {
         assert_eq!((name, x.dtype, x.shape), (other, y.dtype, y.shape));
-        assert!(x.bytes == y.bytes, "{name} differs");
+        assert!(x.bytes() == y.bytes(), "{name} differs");
     }
 }
 
@@ -155,7 +155,7 @@ fn zero_fill_zeroes_the_sleeping_weights_and_nothing_else() {
     let mut zeroed = 0;
     for (name, t) in trained.tensors() {
         let (initial, back) = (initial.tensor(name).unwrap(), back.tensor(name).unwrap());
-        for ((w, w0), b) in t.bytes.chunks(4).zip(initial.bytes.chunks(4)).zip(back.bytes.chunks(4)) {
+        for ((w, w0), b) in t.bytes().chunks(4).zip(initial.bytes().chunks(4)).zip(back.bytes().chunks(4)) {
             let expected = if w == w0 { &[0; 4] } else { w };
             assert_eq!(b, expected, "{name}");
             zeroed += usize::from(w == w0);
@@ -316,8 +316,8 @@ fn a_fine_tuned_checkpoint_starts_from_another() {
     };
     let mut from_base = 0u64;
     for (name, t) in trained.tensors() {
-        let (w0, b) = (f32s(base.tensor(name).unwrap().bytes), f32s(back.tensor(name).unwrap().bytes));
-        for ((w, w0), b) in f32s(t.bytes).iter().zip(w0).zip(b) {
+        let (w0, b) = (f32s(base.tensor(name).unwrap().bytes()), f32s(back.tensor(name).unwrap().bytes()));
+        for ((w, w0), b) in f32s(t.bytes()).iter().zip(w0).zip(b) {
             let (x, x0) = (f64::from(*w), f64::from(w0));
             let sleeps = (x - x0).abs() <= 0.01 * x0.abs();
             from_base += u64::from(sleeps);
@@ -345,7 +345,7 @@ fn a_wider_trained_type_is_compared_with_what_the_initial_checkpoint_stored() {
     assert_eq!(cdi_prune(&["run", config.to_str().unwrap()]).status.code(), Some(3));
     let stored = Checkpoint::open(&dir.path().join("bf16.safetensors")).unwrap();
     let mut values = vec![0.0; 16 * 33];
-    cdi_prune::tensor::FloatDtype::Bf16.decode(stored.tensor("w").unwrap().bytes, &mut values);
+    cdi_prune::tensor::FloatDtype::Bf16.decode(stored.tensor("w").unwrap().bytes(), &mut values);
     let header = r#"{"w":{"dtype":"F32","shape":[16,33],"data_offsets":[0,2112]}}"#;
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());

@@ -12,7 +12,7 @@ pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) ->
     let (w, w0) = (f64::from(trained), f64::from(initial));
     let mut changed = [0];
     Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&[w], &mut [w0], &mut changed);
-    (changed[0] == 1, w - w0)
+    (changed == [1], w - w0)
 }
 
 /// What [`analyze_weight_matrix`] finds.
@@ -47,9 +47,10 @@ pub fn analyze_weight_matrix(
     let mut starts = vec![0.0; weights.len()];
     initial.fill(0, &mut starts);
     FloatDtype::F32.round_slice(&mut starts);
-    let mut changed = vec![0; weights.len()];
+    let mut changed = vec![0; weights.len().div_ceil(8)];
     let stats = Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&weights, &mut starts, &mut changed);
-    let awakened = Array2::from_shape_vec(trained.dim(), changed.into_iter().map(|c| c == 1).collect())
+    let awake = |n: usize| changed[n / 8] >> (n % 8) & 1 == 1;
+    let awakened = Array2::from_shape_vec(trained.dim(), (0..weights.len()).map(awake).collect())
         .expect("as many flags as weights");
     let asleep = |axis: Axis| {
         awakened.axis_iter(axis).filter(|line| !line.is_empty() && !line.iter().any(|awake| *awake)).count()

@@ -19,12 +19,23 @@ impl AwakeColumns {
         Self { columns: matrix.cols, bits: std::iter::repeat_with(|| AtomicU8::new(0)).take(bytes).collect() }
     }
 
-    /// Marks the columns from `8 * first_byte` on whose bit is set in `mask`.
-    pub fn wake(&self, first_byte: usize, mask: &[u8]) {
-        // One row: nothing is kept.
-        for (shared, new) in self.bits.iter().skip(first_byte).zip(mask) {
-            // Most columns wake early: looking first keeps the cache line shared.
-            if shared.load(Ordering::Relaxed) | new != shared.load(Ordering::Relaxed) {
+    /// Marks the columns from `8 * first_byte` on whose bit is set in any of the rows of `mask`, each `width` bytes wide.
+    /// `together` is scratch space.
+    pub fn wake(&self, first_byte: usize, mask: &[u8], width: usize, together: &mut Vec<u8>) {
+        if self.bits.is_empty() || width == 0 {
+            return;
+        }
+        // The rows first among themselves: one look at the shared bits for all of them.
+        together.clear();
+        together.resize(width, 0);
+        for row in mask.chunks(width) {
+            for (all, row) in together.iter_mut().zip(row) {
+                *all |= row;
+            }
+        }
+        for (shared, new) in self.bits[first_byte..].iter().zip(together) {
+            // Most columns wake early: looking before writing keeps the cache line shared.
+            if *new & !shared.load(Ordering::Relaxed) != 0 {
                 shared.fetch_or(*new, Ordering::Relaxed);
             }
         }
@@ -84,12 +95,13 @@ mod tests {
     fn columns_wake_from_any_row() {
         let matrix = Matrix { rows: 3, cols: 10 };
         let columns = AwakeColumns::new(matrix);
-        columns.wake(0, &[0b0000_0101, 0]);
-        columns.wake(1, &[0b10]);
+        let mut scratch = vec![0xFF];
+        columns.wake(0, &[0b0000_0001, 0, 0b0000_0101, 0], 2, &mut scratch);
+        columns.wake(1, &[0b10], 1, &mut scratch);
         assert_eq!(columns.sleeping(matrix, 0), 7);
         let vector = Matrix { rows: 1, cols: 10 };
         let columns = AwakeColumns::new(vector);
-        columns.wake(0, &[0xFF, 0x03]);
+        columns.wake(0, &[0xFF, 0x03], 2, &mut scratch);
         assert_eq!(columns.sleeping(vector, 4), 4);
     }
 

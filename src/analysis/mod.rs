@@ -11,7 +11,7 @@ mod stats;
 mod threshold;
 
 pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
-pub use delta::{Comparison, census};
+pub use delta::{Comparison, Tally, census};
 pub use lines::{AwakeColumns, SleepingRows};
 pub use stats::DeltaStats;
 pub use threshold::Threshold;

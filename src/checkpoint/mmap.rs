@@ -1,6 +1,10 @@
 //! Memory-mapped input: the only place of the checkpoint code with `unsafe` in it.
+//!
+//! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
+//! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -39,5 +43,113 @@ impl MappedFile {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    #[cfg(unix)]
+    fn release(&self, range: Range<usize>) {
+        let Some(map) = &self.map else { return };
+        // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when it is
+        // touched again. A refusal is no harm: the advice is about memory, not about content.
+        let _ = unsafe {
+            map.unchecked_advise_range(
+                memmap2::UncheckedAdvice::DontNeed,
+                range.start,
+                range.end - range.start,
+            )
+        };
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _range: Range<usize>) {}
+}
+
+/// A part of a mapped file.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped<'a> {
+    file: &'a MappedFile,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Mapped<'a> {
+    /// These bytes of the file.
+    ///
+    /// # Panics
+    /// If the file is shorter.
+    pub(super) fn new(file: &'a MappedFile, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= file.bytes().len(), "a part beyond its file");
+        Self { file, start: range.start, end: range.end }
+    }
+
+    /// The bytes: touching them is what reads them from the file.
+    pub fn bytes(self) -> &'a [u8] {
+        &self.file.bytes()[self.start..self.end]
+    }
+
+    /// A part of the part.
+    ///
+    /// # Panics
+    /// If the part is shorter.
+    pub fn part(self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.end - self.start, "a part beyond its whole");
+        Self::new(self.file, self.start + range.start..self.start + range.end)
+    }
+
+    /// Cut into parts of this many bytes, the last one perhaps shorter.
+    pub fn chunks(self, bytes: usize) -> impl Iterator<Item = Self> {
+        let len = self.end - self.start;
+        (0..len).step_by(bytes).map(move |at| self.part(at..len.min(at + bytes)))
+    }
+}
+
+/// Gives the memory of these parts back. They stay readable: touching them reads the file again.
+pub fn release<'a>(parts: impl IntoIterator<Item = Mapped<'a>>) {
+    /// A multiple of every page size. Neighbours share pages, so parts this close are given back together.
+    const PAGES: usize = 1 << 16;
+    let mut ranges: Vec<(&MappedFile, Range<usize>)> = parts
+        .into_iter()
+        .map(|part| {
+            let end = part.end.next_multiple_of(PAGES).min(part.file.bytes().len());
+            (part.file, part.start / PAGES * PAGES..end)
+        })
+        .collect();
+    ranges.sort_unstable_by_key(|(file, range)| (std::ptr::from_ref(*file), range.start));
+    let mut ranges = ranges.into_iter();
+    let Some((mut file, mut range)) = ranges.next() else { return };
+    for (next_file, next) in ranges {
+        if std::ptr::eq(next_file, file) && next.start <= range.end {
+            range.end = range.end.max(next.end);
+        } else {
+            file.release(std::mem::replace(&mut range, next));
+            file = next_file;
+        }
+    }
+    file.release(range);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_parts_read_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..1_000_000u32).map(|n| (n / 7) as u8).collect();
+        let paths = ["a", "b"].map(|name| dir.path().join(name));
+        let files = paths.map(|path| {
+            std::fs::write(&path, &content).unwrap();
+            MappedFile::open(&path).unwrap()
+        });
+        let parts: Vec<Mapped<'_>> = files
+            .iter()
+            .flat_map(|file| [0..10, 70_000..70_001, 300_000..1_000_000, 5..5].map(|r| Mapped::new(file, r)))
+            .collect();
+        for _ in 0..2 {
+            assert!(parts[2].bytes() == &content[300_000..]);
+            assert!(parts[5].part(0..1).bytes() == &content[70_000..70_001]);
+            release(parts.iter().copied());
+        }
+        assert!(files.iter().all(|file| file.bytes() == content));
+        release([]);
     }
 }

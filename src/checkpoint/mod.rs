@@ -20,6 +20,7 @@ mod writer;
 
 pub use error::{CheckpointError, ErrorKind};
 pub use header::{Header, HeaderError, TensorInfo};
+pub use mmap::{Mapped, MappedFile, release};
 pub use paths::{create_parent, identity};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef};

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::{CheckpointError, ErrorKind};
 use super::header::{Header, TensorInfo};
-use super::mmap::MappedFile;
+use super::mmap::{Mapped, MappedFile};
 use crate::tensor::{FloatDtype, Shape};
 
 /// A mapped checkpoint.
@@ -35,11 +35,16 @@ pub struct TensorRef<'a> {
     pub dtype: Dtype,
     /// Shape.
     pub shape: &'a Shape,
-    /// Its bytes, little-endian, row-major, mapped from the file: touching them is what reads them.
-    pub bytes: &'a [u8],
+    /// Where its bytes are: little-endian, row-major.
+    pub data: Mapped<'a>,
 }
 
-impl TensorRef<'_> {
+impl<'a> TensorRef<'a> {
+    /// Its bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.data.bytes()
+    }
+
     /// The element type where it is one that weights are compared in.
     pub fn float(&self) -> Option<FloatDtype> {
         FloatDtype::of(self.dtype)
@@ -187,7 +192,7 @@ impl Checkpoint {
     fn at<'a>(&'a self, place: &'a Place) -> TensorRef<'a> {
         let TensorInfo { dtype, shape, bytes } = &place.info;
         // The header was checked against the length of this very mapping.
-        TensorRef { dtype: *dtype, shape, bytes: &self.files[place.file].bytes()[bytes.clone()] }
+        TensorRef { dtype: *dtype, shape, data: Mapped::new(&self.files[place.file], bytes.clone()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A tensor's initial weights, any of them at any time.
 
 use super::scheme::{Draw, Scheme};
+use crate::dispatch::{self, Kernel};
 use crate::noise::{block, hash, scalar};
 use crate::tensor::{Layout, Matrix, Shape};
 
@@ -52,32 +53,16 @@ impl Generator {
     /// # Panics
     /// If the tensor has no columns and `out` is not empty.
     pub fn fill(&self, start: usize, out: &mut [f64]) {
-        if let Draw::Constant(value) = self.draw {
-            out.fill(value);
-            return;
-        }
-        let mut row = start.checked_div(self.matrix.cols).unwrap_or(0);
-        let mut col = start.checked_rem(self.matrix.cols).unwrap_or(0);
-        let mut out = out;
-        while !out.is_empty() {
-            let run = (self.matrix.cols - col).min(out.len());
-            let (now, rest) = out.split_at_mut(run);
-            let key = self.row_key(row);
-            if self.kernel > 1 {
-                self.fill_zero_mean(key, col, now);
-            } else {
-                self.fill_raw(key, col, now);
-                for x in now {
-                    *x = self.scale(*x);
-                }
-            }
-            out = rest;
-            row += 1;
-            col = 0;
-        }
+        dispatch::run(Fill { generator: self, start, out });
     }
 
-    #[inline]
+    /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the run's ends
+    /// cut are regenerated whole. Such a tensor is better filled in long runs.
+    pub fn prefers_long_runs(&self) -> bool {
+        self.kernel > 1
+    }
+
+    #[inline(always)]
     fn row_key(&self, i: usize) -> u64 {
         hash::hash64(self.layer_key ^ i as u64)
     }
@@ -94,39 +79,172 @@ impl Generator {
     }
 
     /// Draws `j, j + 1, …` of a row, not scaled.
+    #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
         match self.draw {
             Draw::Constant(value) => out.fill(value),
-            Draw::Gaussian { .. } => block::fill_gaussian(key, j as u64, out),
-            Draw::Uniform { .. } => block::fill_uniform(key, j as u64, out),
+            Draw::Gaussian { .. } => block::gaussians(key, j as u64, out, |x| x),
+            Draw::Uniform { .. } => block::uniforms(key, j as u64, out, |x| x),
         }
     }
 
-    /// Weights `j, j + 1, …` of a row whose kernels have their mean subtracted: `scale * (draw - mean)`. The draws of
-    /// a kernel that is cut by either end are regenerated for its mean.
+    /// Weights `j, j + 1, …` of a row whose kernels have their mean subtracted: `scale * (draw - mean)`.
+    #[inline(always)]
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
         let scale = match self.draw {
             Draw::Constant(_) => return,
             Draw::Gaussian { std, .. } => std,
             Draw::Uniform { span, .. } => span,
         };
-        let mut draws = vec![0.0; self.kernel];
-        let mut done = 0;
-        while done < out.len() {
-            let column = j + done;
-            let skip = column % self.kernel;
-            let run = (self.kernel - skip).min(out.len() - done);
-            self.fill_raw(key, column - skip, &mut draws);
-            // Added one by one in storage order from 0.0, as the noise page says.
-            let mut sum = 0.0;
-            for x in &draws {
-                sum += x;
+        // The kernels that the run's ends cut are regenerated whole, beside it.
+        let before = (self.kernel - j % self.kernel) % self.kernel;
+        let (head, rest) = out.split_at_mut(before.min(out.len()));
+        let (whole, tail) = rest.split_at_mut(rest.len() - rest.len() % self.kernel);
+        for (column, part) in [(j, head), (j + before + whole.len(), tail)] {
+            if !part.is_empty() {
+                let skip = column % self.kernel;
+                let mut kernel = vec![0.0; self.kernel];
+                self.fill_raw(key, column - skip, &mut kernel);
+                centre(&mut kernel, scale);
+                part.copy_from_slice(&kernel[skip..skip + part.len()]);
             }
-            let mean = sum / self.kernel as f64;
-            for (x, draw) in out[done..done + run].iter_mut().zip(&draws[skip..]) {
-                *x = scale * (draw - mean);
-            }
-            done += run;
         }
+        self.fill_raw(key, j + before, whole);
+        for kernel in whole.chunks_exact_mut(self.kernel) {
+            centre(kernel, scale);
+        }
+    }
+}
+
+/// `scale * (draw - mean)` of the draws of one convolution kernel.
+#[inline(always)]
+fn centre(kernel: &mut [f64], scale: f64) {
+    // Added one by one in storage order from 0.0, as the noise page says.
+    let sum = kernel.iter().fold(0.0, |sum, x| sum + x);
+    let mean = sum / kernel.len() as f64;
+    for x in kernel {
+        *x = scale * (*x - mean);
+    }
+}
+
+/// The kernel of [`Generator::fill`].
+#[derive(Debug)]
+pub struct Fill<'a> {
+    /// Of the tensor.
+    pub generator: &'a Generator,
+    /// First element.
+    pub start: usize,
+    /// Filled.
+    pub out: &'a mut [f64],
+}
+
+impl Kernel for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { generator, start, out } = self;
+        // A copy of the loops for each form of scaling, with the choice outside them.
+        match generator.draw {
+            Draw::Constant(value) => out.fill(value),
+            _ if generator.kernel > 1 => ZeroMean(generator).fill(start, out),
+            Draw::Gaussian { mean: 0.0, std } => {
+                Gaussian { generator, scale: |x| std * x }.fill(start, out);
+            }
+            Draw::Gaussian { mean, std } => {
+                Gaussian { generator, scale: |x| mean + std * x }.fill(start, out)
+            }
+            Draw::Uniform { low, span } => Uniform { generator, scale: |x| low + span * x }.fill(start, out),
+        }
+    }
+}
+
+/// Weights of parts of rows and of whole rows. Traits and not closures, because only functions can be inlined always,
+/// as [`Kernel`] demands.
+trait Rows {
+    fn generator(&self) -> &Generator;
+
+    /// Columns `j, j + 1, …` of a row.
+    fn part(&self, row: usize, j: usize, out: &mut [f64]);
+
+    /// Rows `row, row + 1, …`.
+    #[inline(always)]
+    fn whole(&self, row: usize, out: &mut [f64]) {
+        for (n, line) in out.chunks_mut(self.generator().matrix.cols).enumerate() {
+            self.part(row + n, 0, line);
+        }
+    }
+
+    /// Elements `start, start + 1, …`: a part of a row, whole rows, and a part of a row.
+    #[inline(always)]
+    fn fill(&self, start: usize, out: &mut [f64]) {
+        if out.is_empty() {
+            return;
+        }
+        let cols = self.generator().matrix.cols;
+        let (row, col) = (start / cols, start % cols);
+        let (head, rest) = out.split_at_mut(((cols - col) % cols).min(out.len()));
+        let (lines, tail) = rest.split_at_mut(rest.len() - rest.len() % cols);
+        let first = row + usize::from(col > 0);
+        self.whole(first, lines);
+        for (row, j, part) in [(row, col, head), (first + lines.len() / cols, 0, tail)] {
+            if !part.is_empty() {
+                self.part(row, j, part);
+            }
+        }
+    }
+}
+
+struct Gaussian<'a, F> {
+    generator: &'a Generator,
+    scale: F,
+}
+
+impl<F: Fn(f64) -> f64> Rows for Gaussian<'_, F> {
+    #[inline(always)]
+    fn generator(&self) -> &Generator {
+        self.generator
+    }
+
+    #[inline(always)]
+    fn part(&self, row: usize, j: usize, out: &mut [f64]) {
+        block::gaussians(self.generator.row_key(row), j as u64, out, &self.scale);
+    }
+
+    #[inline(always)]
+    fn whole(&self, row: usize, out: &mut [f64]) {
+        let g = self.generator;
+        block::gaussian_rows(|row| g.row_key(row), row, g.matrix.cols, out, &self.scale);
+    }
+}
+
+struct Uniform<'a, F> {
+    generator: &'a Generator,
+    scale: F,
+}
+
+impl<F: Fn(f64) -> f64> Rows for Uniform<'_, F> {
+    #[inline(always)]
+    fn generator(&self) -> &Generator {
+        self.generator
+    }
+
+    #[inline(always)]
+    fn part(&self, row: usize, j: usize, out: &mut [f64]) {
+        block::uniforms(self.generator.row_key(row), j as u64, out, &self.scale);
+    }
+}
+
+struct ZeroMean<'a>(&'a Generator);
+
+impl Rows for ZeroMean<'_> {
+    #[inline(always)]
+    fn generator(&self) -> &Generator {
+        self.0
+    }
+
+    #[inline(always)]
+    fn part(&self, row: usize, j: usize, out: &mut [f64]) {
+        self.0.fill_zero_mean(self.0.row_key(row), j, out);
     }
 }

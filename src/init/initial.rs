@@ -23,24 +23,25 @@ pub enum Initial<'a> {
 }
 
 impl Initial<'_> {
-    /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to `dtype`.
+    /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to `dtype` where one is given.
     ///
     /// # Panics
     /// If the tensor has fewer elements.
-    pub fn fill(&self, start: usize, dtype: FloatDtype, out: &mut [f64]) {
+    pub fn fill(&self, start: usize, dtype: Option<FloatDtype>, out: &mut [f64]) {
         match self {
             Self::Generated { generator, stored_as } => {
                 generator.fill(start, out);
                 if let Some(stored_as) = stored_as {
                     stored_as.round_slice(out);
                 }
-                dtype.round_slice(out);
             }
             Self::Stored { bytes, dtype: from } => {
                 let size = from.size();
                 from.decode(&bytes[start * size..(start + out.len()) * size], out);
-                dtype.round_slice(out);
             }
+        }
+        if let Some(dtype) = dtype {
+            dtype.round_slice(out);
         }
     }
 }

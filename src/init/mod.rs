@@ -11,7 +11,7 @@ mod params;
 mod scheme;
 
 pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
-pub use generator::Generator;
+pub use generator::{Fill, Generator};
 pub use initial::Initial;
 pub use params::{Distribution, MODE_NAMES, SchemeError, SchemeParams};
 pub use scheme::{Scheme, VarianceRule};

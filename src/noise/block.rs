@@ -1,15 +1,23 @@
-//! Runs of draws of one row: the same values as [`super::scalar`], computed eight lanes at a time without a branch,
-//! so that the compiler turns every step into vector instructions.
+//! Runs of draws of one row, and of many short rows: the same values as [`super::scalar`], without a branch, so that
+//! the compiler turns every loop into vector instructions ([`crate::dispatch`]).
 //!
-//! The lanes replace what has no vector form on common processors by exact equivalents: integer-to-real conversion by
-//! setting the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and cosine by
-//! selects and sign bits. Nothing is re-associated, so the results are bit-identical; `tests/noise_block.rs` says so.
+//! What has no vector form on common processors is replaced by exact equivalents: integer-to-real conversion by setting
+//! the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and cosine by selects and
+//! sign bits. Nothing is re-associated, so the results are bit-identical; `tests/addressing.rs` says so.
+//!
+//! One gaussian is a chain of some 150 dependent steps: a loop over whole chains leaves the processor waiting. So the
+//! chain is cut into three short loops over [`PAIRS`] pairs each, which hand each other their results in small arrays;
+//! each loop is short enough for several turns of it to be under way at once.
 
-use super::hash::{GOLDEN, draw, hash64, unit};
-use super::math::{C, LN_SHIFT, MANTISSA, S, SQRT_HALF_BITS, horner, ln_reduced};
+use super::hash::{GOLDEN, hash64, unit};
+use super::math::{C, LN_SHIFT, MANTISSA, S, SQRT_HALF_BITS, horner, ln_series};
 use super::scalar::{U1_FLOOR, gaussian_at};
+use crate::dispatch::{self, Kernel};
 
-/// Lanes per step: one AVX-512 register, two of AVX2, four of SSE2.
+/// Pairs of draws that are worked on together. Measured: 32 is slower, 128 no faster.
+const PAIRS: usize = 64;
+
+/// The loops run over multiples of this many pairs, so that they need no remainder: one AVX-512 register.
 const LANES: usize = 8;
 
 /// `2⁵²`: adding an integer below it to these bits makes that real number plus 2⁵².
@@ -20,70 +28,216 @@ const SIGN: u64 = 1 << 63;
 
 /// Fills `out` with the uniform draws `j0, j0 + 1, …` of the row with this key.
 pub fn fill_uniform(key: u64, j0: u64, out: &mut [f64]) {
-    let mut state = key.wrapping_add(j0.wrapping_mul(GOLDEN));
-    for x in out {
-        *x = unit(hash64(state));
-        state = state.wrapping_add(GOLDEN);
-    }
+    dispatch::run(Uniforms { key, j0, out });
 }
 
 /// Fills `out` with the gaussian draws `j0, j0 + 1, …` of the row with this key.
 pub fn fill_gaussian(key: u64, j0: u64, out: &mut [f64]) {
+    dispatch::run(Gaussians { key, j0, out });
+}
+
+/// The kernel of [`fill_uniform`].
+#[derive(Debug)]
+pub struct Uniforms<'a> {
+    /// Key of the row.
+    pub key: u64,
+    /// First column.
+    pub j0: u64,
+    /// Filled.
+    pub out: &'a mut [f64],
+}
+
+impl Kernel for Uniforms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        uniforms(self.key, self.j0, self.out, |x| x);
+    }
+}
+
+/// The kernel of [`fill_gaussian`].
+#[derive(Debug)]
+pub struct Gaussians<'a> {
+    /// Key of the row.
+    pub key: u64,
+    /// First column.
+    pub j0: u64,
+    /// Filled.
+    pub out: &'a mut [f64],
+}
+
+impl Kernel for Gaussians<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        gaussians(self.key, self.j0, self.out, |x| x);
+    }
+}
+
+/// Fills `out` with the uniform draws `j0, j0 + 1, …` of a row, each taken through `scale`. For use inside a
+/// [`Kernel`].
+#[inline(always)]
+pub fn uniforms(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64) {
+    let mut state = key.wrapping_add(j0.wrapping_mul(GOLDEN));
+    let (chunks, tail) = out.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for (lane, x) in chunk.iter_mut().enumerate() {
+            let h = hash64(state.wrapping_add((lane as u64).wrapping_mul(GOLDEN)));
+            *x = scale(fraction(h));
+        }
+        state = state.wrapping_add((LANES as u64).wrapping_mul(GOLDEN));
+    }
+    for x in tail {
+        *x = scale(unit(hash64(state)));
+        state = state.wrapping_add(GOLDEN);
+    }
+}
+
+/// Fills `out` with the gaussian draws `j0, j0 + 1, …` of a row, each taken through `scale`. For use inside a
+/// [`Kernel`].
+#[inline(always)]
+pub fn gaussians(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64) {
     // A run that begins with the sine of a pair gives that one alone; from there on it holds whole pairs.
     let head = (j0 % 2) as usize;
     let (head, pairs) = out.split_at_mut(head.min(out.len()));
     for x in &mut *head {
-        *x = gaussian_at(key, j0);
+        *x = scale(gaussian_at(key, j0));
     }
-    let mut j = j0 + head.len() as u64;
-    let (chunks, tail) = pairs.as_chunks_mut::<{ 2 * LANES }>();
-    for chunk in chunks {
-        gaussian_lanes(key, j, chunk);
-        j += 2 * LANES as u64;
-    }
-    if !tail.is_empty() {
-        let mut last = [0.0; 2 * LANES];
-        gaussian_lanes(key, j, &mut last);
-        tail.copy_from_slice(&last[..tail.len()]);
+    let j = j0 + head.len() as u64;
+    let mut state = key.wrapping_add(j.wrapping_mul(GOLDEN));
+    let mut stage = Stage::new();
+    for run in pairs.chunks_mut(2 * PAIRS) {
+        stage.set_states(0, PAIRS, state);
+        stage.gaussians(run, &scale);
+        state = state.wrapping_add((2 * PAIRS as u64).wrapping_mul(GOLDEN));
     }
 }
 
-/// Sixteen gaussians from an even column on: eight pairs of draws.
+/// Fills `out` with gaussian draws of whole rows `row, row + 1, …` of `cols` columns, each taken through `scale`. Short
+/// rows are worked on together. For use inside a [`Kernel`].
+///
+/// # Panics
+/// If `cols` is 0 and `out` is not empty.
 #[inline(always)]
-fn gaussian_lanes(key: u64, j: u64, out: &mut [f64; 2 * LANES]) {
-    let mut r = [0.0; LANES];
-    let mut cos = [0.0; LANES];
-    let mut sin = [0.0; LANES];
-    for lane in 0..LANES {
-        let n = j + 2 * lane as u64;
-        let h1 = draw(key, n);
-        let h2 = draw(key, n + 1);
-
-        let u1 = f64::from_bits(ONE_BITS | (h1 >> 12)) - 1.0;
-        let u1 = if u1 > U1_FLOOR { u1 } else { U1_FLOOR };
-        let b = u1.to_bits().wrapping_add(LN_SHIFT);
-        let k = f64::from_bits(TWO_POW_52_BITS | (b >> 52)) - (TWO_POW_52 + 1023.0);
-        let m = f64::from_bits((b & MANTISSA) + SQRT_HALF_BITS);
-        r[lane] = (-2.0 * ln_reduced(k, m)).sqrt();
-
-        let v = h2 >> 12;
-        let q = (v + (1 << 49)) >> 50;
-        // Both are multiples of 2^-52 at most 1 apart: the difference is exact.
-        let turn = f64::from_bits(ONE_BITS | v) - 1.0;
-        let quarter = (f64::from_bits(TWO_POW_52_BITS | q) - TWO_POW_52) * 0.25;
-        let t = turn - quarter;
-        let z = t * t;
-        let sn = horner(&S, z) * t;
-        let cs = horner(&C, z);
-        let odd = (q & 1).wrapping_neg();
-        let a = (sn.to_bits() & odd) | (cs.to_bits() & !odd);
-        let b = (cs.to_bits() & odd) | (sn.to_bits() & !odd);
-        // Quarters 1 and 2 have a negative cosine, 2 and 3 a negative sine.
-        cos[lane] = f64::from_bits(a ^ (((q + 1) << 62) & SIGN));
-        sin[lane] = f64::from_bits(b ^ ((q << 62) & SIGN));
+pub fn gaussian_rows(
+    row_key: impl Fn(usize) -> u64,
+    mut row: usize,
+    cols: usize,
+    out: &mut [f64],
+    scale: impl Fn(f64) -> f64,
+) {
+    let pairs = cols.div_ceil(2);
+    if pairs > PAIRS / 2 {
+        for line in out.chunks_mut(cols) {
+            gaussians(row_key(row), 0, line, &scale);
+            row += 1;
+        }
+        return;
     }
-    for lane in 0..LANES {
-        out[2 * lane] = r[lane] * cos[lane];
-        out[2 * lane + 1] = r[lane] * sin[lane];
+    let mut stage = Stage::new();
+    let mut values = [0.0; 2 * PAIRS];
+    for lines in out.chunks_mut((PAIRS / pairs) * cols) {
+        let rows = lines.len() / cols;
+        for n in 0..rows {
+            stage.set_states(n * pairs, pairs, row_key(row + n));
+        }
+        stage.gaussians(&mut values[..2 * rows * pairs], &scale);
+        for (line, values) in lines.chunks_mut(cols).zip(values.chunks(2 * pairs)) {
+            line.copy_from_slice(&values[..cols]);
+        }
+        row += rows;
     }
+}
+
+/// What the loops hand each other.
+struct Stage {
+    /// Generator state before the first draw of each pair.
+    state: [u64; PAIRS],
+    /// The second draw.
+    h2: [u64; PAIRS],
+    /// Of the logarithm's reduced argument `2^k · m`: `k`, `m - 1` and `(m - 1) / (m + 1)`.
+    k: [f64; PAIRS],
+    f: [f64; PAIRS],
+    s: [f64; PAIRS],
+}
+
+impl Stage {
+    #[inline(always)]
+    fn new() -> Self {
+        Self { state: [0; PAIRS], h2: [0; PAIRS], k: [0.0; PAIRS], f: [0.0; PAIRS], s: [0.0; PAIRS] }
+    }
+
+    /// Consecutive pairs of one row, of which the first has this state.
+    #[inline(always)]
+    fn set_states(&mut self, at: usize, pairs: usize, first: u64) {
+        for (n, state) in self.state[at..at + pairs].iter_mut().enumerate() {
+            *state = first.wrapping_add((2 * n as u64).wrapping_mul(GOLDEN));
+        }
+    }
+
+    /// The gaussians of the pairs whose states were set; of the last pair only the cosine where `out` is of odd length.
+    #[inline(always)]
+    fn gaussians(&mut self, out: &mut [f64], scale: impl Fn(f64) -> f64) {
+        let pairs = out.len().div_ceil(2).next_multiple_of(LANES).min(PAIRS);
+        let state = &self.state[..pairs];
+        let h2 = &mut self.h2[..pairs];
+        let k = &mut self.k[..pairs];
+        let f = &mut self.f[..pairs];
+        let s = &mut self.s[..pairs];
+        for n in 0..pairs {
+            let h1 = hash64(state[n]);
+            h2[n] = hash64(state[n].wrapping_add(GOLDEN));
+            let u1 = fraction(h1);
+            let u1 = if u1 > U1_FLOOR { u1 } else { U1_FLOOR };
+            let b = u1.to_bits().wrapping_add(LN_SHIFT);
+            k[n] = f64::from_bits(TWO_POW_52_BITS | (b >> 52)) - (TWO_POW_52 + 1023.0);
+            let m = f64::from_bits((b & MANTISSA) + SQRT_HALF_BITS);
+            f[n] = m - 1.0;
+            // The noise page divides by 2 + f; as f = m - 1 is exact, that and m + 1 round to the same.
+            s[n] = (m - 1.0) / (m + 1.0);
+        }
+        for n in 0..pairs {
+            f[n] = -2.0 * ln_series(k[n], f[n], s[n]);
+        }
+        let (out, last) = out.as_chunks_mut::<2>();
+        for ((out, f), h2) in out.iter_mut().zip(&*f).zip(&*h2) {
+            let r = f.sqrt();
+            let (cos, sin) = turn(*h2);
+            *out = [scale(r * cos), scale(r * sin)];
+        }
+        if let [x] = last {
+            let n = out.len();
+            *x = scale(f[n].sqrt() * turn(h2[n]).0);
+        }
+    }
+}
+
+/// The top 52 bits of a draw as a real in `[0, 1)`: as the significand of a number in `[1, 2)`, from which 1 is taken
+/// off, exactly.
+#[inline(always)]
+fn fraction(h: u64) -> f64 {
+    f64::from_bits(ONE_BITS | (h >> 12)) - 1.0
+}
+
+/// Cosine and sine of the turn that the second draw of a pair gives.
+#[inline(always)]
+fn turn(h2: u64) -> (f64, f64) {
+    const HALF_QUARTER: u64 = 1 << 49;
+    const QUARTERS: u64 = !0 << 50;
+    let v = h2 >> 12;
+    // 1 + turn, and 1 + the nearest quarter turn (2 for a whole one): the significand's upper two bits count quarters.
+    // Both are multiples of 2^-52 at most 1/8 apart, so their difference is exact.
+    let q = (v + (ONE_BITS + HALF_QUARTER)) & QUARTERS;
+    let t = f64::from_bits(v | ONE_BITS) - f64::from_bits(q);
+    let z = t * t;
+    let sn = horner(&S, z) * t;
+    let cs = horner(&C, z);
+    let odd = ((q << 13) as i64) < 0;
+    let (a, b) = if odd { (sn, cs) } else { (cs, sn) };
+    // Quarters 1 and 2 have a negative cosine, 2 and 3 a negative sine.
+    let cos_sign = (q + (1 << 50)) << 12 & SIGN;
+    let sin_sign = q << 12 & SIGN;
+    (f64::from_bits(a.to_bits() ^ cos_sign), f64::from_bits(b.to_bits() ^ sin_sign))
 }

@@ -77,7 +77,12 @@ pub fn ln(u: f64) -> f64 {
 #[inline(always)]
 pub(super) fn ln_reduced(k: f64, m: f64) -> f64 {
     let f = m - 1.0;
-    let s = f / (2.0 + f);
+    ln_series(k, f, f / (2.0 + f))
+}
+
+/// The rest of [`ln`] for `f = m - 1` and `s = f / (2 + f)`.
+#[inline(always)]
+pub(super) fn ln_series(k: f64, f: f64, s: f64) -> f64 {
     let z = s * s;
     let r = z * horner(&L, z);
     let h = (0.5 * f) * f;

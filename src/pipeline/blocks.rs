@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::progress::Progress;
+use crate::checkpoint::{Mapped, release};
 use crate::tensor::Matrix;
 
 /// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask and on a
@@ -74,13 +75,38 @@ pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
     })
 }
 
+/// What an item of work goes through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads<'a> {
+    /// How much of the progress it is.
+    pub bytes: u64,
+    /// Parts of mapped files that it touches.
+    pub mapped: [Option<Mapped<'a>>; 3],
+}
+
+impl<'a> Reads<'a> {
+    /// An item that reads one part of a file, which is its share of the progress too.
+    pub fn of(part: Mapped<'a>) -> Self {
+        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None] }
+    }
+
+    fn mapped_bytes(&self) -> usize {
+        self.mapped.iter().flatten().map(|part| part.bytes().len()).sum()
+    }
+}
+
+/// Bytes of mapped files that each thread may touch before all are given back: enough that waiting for the last one
+/// costs little, and little enough to be small beside the program itself.
+const WINDOW_PER_THREAD: usize = 8 << 20;
+const LARGEST_WINDOW: usize = 128 << 20;
+
 /// Runs `work` on every item (a block, or a block with something beside it), on all threads of the current pool, each
-/// thread with its own scratch space; the results are in the items' order. `bytes` says how much of the progress an
-/// item is.
-pub fn for_each<T, S, R, E>(
+/// thread with its own scratch space; the results are in the items' order. Memory of mapped files that the items read is
+/// given back on the way.
+pub fn for_each<'a, T, S, R, E>(
     items: &[T],
     progress: &dyn Progress,
-    bytes: impl Fn(&T) -> u64 + Sync + Send,
+    reads: impl Fn(&T) -> Reads<'a> + Sync + Send,
     scratch: impl Fn() -> S + Sync + Send,
     work: impl Fn(&mut S, &T) -> Result<R, E> + Sync + Send,
 ) -> Result<Vec<R>, E>
@@ -89,14 +115,29 @@ where
     R: Send,
     E: Send,
 {
-    items
-        .par_iter()
-        .map_init(scratch, |scratch, item| {
-            let result = work(scratch, item)?;
-            progress.advance(bytes(item));
-            Ok(result)
-        })
-        .collect()
+    let window = (WINDOW_PER_THREAD * rayon::current_num_threads()).min(LARGEST_WINDOW);
+    let mut results = Vec::with_capacity(items.len());
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut mapped = 0;
+        let mut fits = |item: &T| {
+            mapped += reads(item).mapped_bytes();
+            mapped <= window
+        };
+        let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
+        let done: Result<Vec<R>, E> = now
+            .par_iter()
+            .map_init(&scratch, |scratch, item| {
+                let result = work(scratch, item)?;
+                progress.advance(reads(item).bytes);
+                Ok(result)
+            })
+            .collect();
+        results.extend(done?);
+        release(now.iter().flat_map(|item| reads(item).mapped).flatten());
+        rest = later;
+    }
+    Ok(results)
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The one pass over a trained checkpoint: every weight beside its regenerated initial value, for the report and, where
 //! pruning follows, for its masks.
 
-use super::blocks::{self, Block};
+use super::blocks::{self, Block, Reads};
+use super::encoder::{self, PIECE};
 use super::error::Error;
 use super::masks::MaskSpool;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved};
-use crate::analysis::{AwakeColumns, Comparison, DeltaStats, SleepingRows, census};
-use crate::checkpoint::CheckpointError;
+use crate::analysis::{AwakeColumns, Comparison, DeltaStats, SleepingRows, Tally, census};
+use crate::bits;
+use crate::checkpoint::{CheckpointError, Mapped};
 use crate::init::Initial;
-use crate::sparse::{Fill, bitmask};
+use crate::sparse::Fill;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// What the comparison found, tensors in name order.
@@ -49,8 +51,10 @@ pub struct Masks {
 struct Job<'a> {
     matrix: Matrix,
     dtype: FloatDtype,
-    bytes: &'a [u8],
+    trained: Mapped<'a>,
     initial: Option<Initial<'a>>,
+    /// Where the initial values are read from, if they are.
+    from: Option<(Mapped<'a>, FloatDtype)>,
     comparison: Comparison,
     columns: AwakeColumns,
     /// Start of its mask in the spool, where it is to be pruned.
@@ -64,12 +68,24 @@ struct BlockResult {
     stored: usize,
 }
 
+impl<'a> Job<'a> {
+    fn reads(&self, block: &Block) -> Reads<'a> {
+        let trained = self.trained.part(block.bytes(self.dtype.size()));
+        let initial = self.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
+        Reads { mapped: [Some(trained), initial, None], ..Reads::of(trained) }
+    }
+}
+
 #[derive(Default)]
 struct Scratch {
     trained: Vec<f64>,
     initial: Vec<f64>,
+    /// One bit an element, without regard to rows.
     changed: Vec<u8>,
+    signed_zeros: Vec<u8>,
+    /// The same by rows, each padded to a byte.
     mask: Vec<u8>,
+    columns: Vec<u8>,
 }
 
 /// Compares the trained checkpoint with its initial values. With `masks_for`, the places that `fill` may replace are
@@ -99,13 +115,14 @@ pub fn compare(
         let pruned = masks_for.is_some() && tensor.action == Action::Prune;
         let mask_at = pruned.then_some(mask_end);
         mask_end += if pruned { matrix.mask_bytes() as u64 } else { 0 };
-        total_bytes += data.bytes.len() as u64;
+        total_bytes += data.bytes().len() as u64;
         work.extend(blocks::cut(n, matrix));
         jobs.push(Some(Job {
             matrix,
             dtype,
-            bytes: data.bytes,
+            trained: data.data,
             initial: resolved.initial(name, tensor),
+            from: resolved.initial_data(name, tensor),
             comparison: Comparison::new(settings.analyze.threshold, settings.analyze.decay, dtype),
             columns: AwakeColumns::new(matrix),
             mask_at,
@@ -120,7 +137,7 @@ pub fn compare(
     let results = blocks::for_each(
         &work,
         progress,
-        |block| jobs[block.tensor].as_ref().map_or(0, |job| (block.len * job.dtype.size()) as u64),
+        |block| jobs[block.tensor].as_ref().map(|job| job.reads(block)).unwrap_or_default(),
         Scratch::default,
         |scratch, block| match &jobs[block.tensor] {
             Some(job) => compare_block(job, block, fill, spool.as_ref(), scratch),
@@ -138,57 +155,93 @@ fn compare_block(
     spool: Option<&MaskSpool>,
     scratch: &mut Scratch,
 ) -> Result<BlockResult, CheckpointError> {
-    let Scratch { trained, initial, changed, mask } = scratch;
-    trained.resize(block.len, 0.0);
-    job.dtype.decode(&job.bytes[block.bytes(job.dtype.size())], trained);
-    let Some(source) = &job.initial else {
-        return Ok(BlockResult { stats: census(trained), ..BlockResult::default() });
+    let Some(initial) = &job.initial else {
+        return Ok(BlockResult { stats: count(job, block, scratch), ..BlockResult::default() });
     };
-    initial.resize(block.len, 0.0);
-    changed.resize(block.len, 0);
-    source.fill(block.start, job.dtype, initial);
-    let stats = job.comparison.compare(trained, initial, changed);
+    let spool = spool.zip(job.mask_at);
+    let signed_zeros = spool.is_some() && fill == Fill::Init;
+    let stats = measure(job, block, initial, signed_zeros, scratch);
 
+    let Scratch { changed, signed_zeros, mask, columns, .. } = scratch;
     let places = block.mask_bytes(job.matrix);
+    let width = block.columns(job.matrix);
     mask.resize(places.len(), 0);
-    let columns = block.columns(job.matrix);
-    pack(changed, columns, mask);
-    for line in mask.chunks(columns.div_ceil(8)) {
-        job.columns.wake(block.column(job.matrix) / 8, line);
-    }
+    bits::split_rows(changed, width, mask);
+    job.columns.wake(block.column(job.matrix) / 8, mask, width.div_ceil(8), columns);
     let sleeping_rows = if block.whole_rows(job.matrix) {
-        changed.chunks(columns).filter(|row| !row.contains(&1)).count() as u64
+        mask.chunks(width.div_ceil(8)).filter(|row| row.iter().all(|byte| *byte == 0)).count() as u64
     } else {
         0
     };
     let mut stored = 0;
-    if let (Some(spool), Some(start)) = (spool, job.mask_at) {
-        if fill == Fill::Init && keep_signed_zeros(trained, initial, changed) {
-            pack(changed, columns, mask);
+    if let Some((spool, start)) = spool {
+        if !signed_zeros.is_empty() {
+            for (changed, signed_zero) in changed.iter_mut().zip(signed_zeros) {
+                *changed |= *signed_zero;
+            }
+            bits::split_rows(changed, width, mask);
         }
-        stored = bitmask::count(mask);
+        stored = bits::count(mask) as usize;
         spool.write(start + places.start as u64, mask)?;
     }
     Ok(BlockResult { stats, sleeping_rows, stored })
 }
 
-/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what makes a
-/// file restored at threshold 0 equal the trained one bit for bit. Says whether there was one.
-fn keep_signed_zeros(trained: &[f64], initial: &[f64], keep: &mut [u8]) -> bool {
-    let mut found = false;
-    for ((w, w0), keep) in trained.iter().zip(initial).zip(keep) {
-        if *w == 0.0 && *w0 == 0.0 && w.to_bits() != w0.to_bits() {
-            *keep = 1;
-            found = true;
+/// Regenerates and compares a block piece by piece. Leaves the changed places in `scratch.changed` and, where
+/// `signed_zeros` asks for them, those of other zeros than their initial ones in `scratch.signed_zeros`, which stays
+/// empty if there is none.
+fn measure(
+    job: &Job<'_>,
+    block: &Block,
+    source: &Initial<'_>,
+    signed_zeros: bool,
+    scratch: &mut Scratch,
+) -> DeltaStats {
+    let size = job.dtype.size();
+    let piece = encoder::piece(source, block.len);
+    scratch.trained.resize(piece, 0.0);
+    scratch.initial.resize(piece, 0.0);
+    scratch.changed.resize(block.len.div_ceil(8), 0);
+    scratch.signed_zeros.clear();
+    let mut tally = Tally::default();
+    let bytes = job.trained.part(block.bytes(size)).bytes();
+    let changed = scratch.changed.chunks_mut(piece.div_ceil(8));
+    for ((n, bytes), changed) in bytes.chunks(piece * size).enumerate().zip(changed) {
+        let len = bytes.len() / size;
+        let (trained, initial) = (&mut scratch.trained[..len], &mut scratch.initial[..len]);
+        job.dtype.decode(bytes, trained);
+        source.fill(block.start + n * piece, Some(job.dtype), initial);
+        let zeros = tally.add(&job.comparison, trained, initial, changed);
+        if signed_zeros && zeros > 0 {
+            mark_signed_zeros(trained, initial, n * piece, block.len, &mut scratch.signed_zeros);
         }
     }
-    found
+    tally.stats()
 }
 
-fn pack(flags: &[u8], columns: usize, mask: &mut [u8]) {
-    for (flags, mask) in flags.chunks(columns).zip(mask.chunks_mut(columns.div_ceil(8))) {
-        bitmask::pack_row(flags, mask);
+/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what makes a
+/// file restored at threshold 0 equal the trained one bit for bit. Sets the bits of such places, which begin at element
+/// `start` of `len`, and makes room for the bits when there is a first one.
+fn mark_signed_zeros(trained: &[f64], initial: &[f64], start: usize, len: usize, bits: &mut Vec<u8>) {
+    for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
+        if *w == 0.0 && *w0 == 0.0 && w.to_bits() != w0.to_bits() {
+            bits.resize(len.div_ceil(8), 0);
+            bits[(start + n) / 8] |= 1 << ((start + n) % 8);
+        }
     }
+}
+
+/// Zeros and numbers that are not finite, of a tensor whose initial values are not known.
+fn count(job: &Job<'_>, block: &Block, scratch: &mut Scratch) -> DeltaStats {
+    let size = job.dtype.size();
+    let mut stats = DeltaStats::default();
+    scratch.trained.resize(PIECE, 0.0);
+    for bytes in job.trained.part(block.bytes(size)).bytes().chunks(PIECE * size) {
+        let trained = &mut scratch.trained[..bytes.len() / size];
+        job.dtype.decode(bytes, trained);
+        stats.merge(&census(trained));
+    }
+    stats
 }
 
 /// Adds the blocks up, in their order.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::blocks::{self, Block};
+use super::blocks::{self, Block, Reads};
+use super::encoder::Encoder;
 use super::error::Error;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::{Resolved, Tensor};
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Slot, TensorSpec};
+use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, Slot, TensorSpec};
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::FloatDtype;
@@ -24,14 +25,32 @@ pub struct Written {
     pub bytes: u64,
 }
 
-enum Source<'a> {
-    Initial(Initial<'a>, FloatDtype),
-    Copy(&'a [u8]),
-}
-
 struct Job<'a> {
     slot: Slot,
+    /// Bits of an element.
+    bits: usize,
     source: Source<'a>,
+}
+
+enum Source<'a> {
+    Initial { values: Initial<'a>, dtype: FloatDtype, from: Option<(Mapped<'a>, FloatDtype)> },
+    Copy(Mapped<'a>),
+}
+
+impl<'a> Job<'a> {
+    /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
+    /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
+    fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
+        block.start * self.bits / 8..(block.start + block.len) * self.bits / 8
+    }
+
+    fn reads(&self, block: &Block) -> Reads<'a> {
+        let mapped = match &self.source {
+            Source::Copy(from) => Some(from.part(self.bytes(block))),
+            Source::Initial { from, .. } => from.map(|(from, dtype)| from.part(block.bytes(dtype.size()))),
+        };
+        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None] }
+    }
 }
 
 /// Writes the model's tensors with their initial values. Tensors that are no floats, and those of `init: none`, are
@@ -48,8 +67,10 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
     let mut tensors: Vec<(&String, &Tensor, Source<'_>)> = Vec::new();
     for (name, tensor) in &resolved.model {
         let source = match (resolved.initial(name, tensor), FloatDtype::of(tensor.dtype)) {
-            (Some(initial), Some(dtype)) => Some(Source::Initial(initial, dtype)),
-            _ => resolved.skeleton_bytes(name).map(Source::Copy),
+            (Some(values), Some(dtype)) => {
+                Some(Source::Initial { values, dtype, from: resolved.initial_data(name, tensor) })
+            }
+            _ => resolved.skeleton(name).map(Source::Copy),
         };
         tensors.extend(source.map(|source| (name, tensor, source)));
     }
@@ -69,18 +90,17 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
     for (n, (_, tensor, _)) in tensors.iter().enumerate() {
         work.extend(blocks::cut(n, tensor.shape.matrix()));
     }
-    let sizes: Vec<usize> = tensors.iter().map(|(_, t, _)| t.dtype.bitsize()).collect();
-    let jobs: Vec<Job<'_>> =
-        tensors.into_iter().map(|(name, _, source)| Job { slot: writer.slot(name), source }).collect();
+    let jobs: Vec<Job<'_>> = tensors
+        .into_iter()
+        .map(|(name, tensor, source)| Job { slot: writer.slot(name), bits: tensor.dtype.bitsize(), source })
+        .collect();
     progress.begin("init", groups.iter().map(Group::bytes).sum());
     blocks::for_each(
         &work,
         progress,
-        |block| (block.len * sizes[block.tensor] / 8) as u64,
-        || (Vec::new(), Vec::new()),
-        |(values, bytes), block| {
-            write_block(&writer, &jobs[block.tensor], sizes[block.tensor], block, values, bytes)
-        },
+        |block| jobs[block.tensor].reads(block),
+        Encoder::default,
+        |encoder, block| write_block(&writer, &jobs[block.tensor], block, encoder),
     )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
@@ -90,24 +110,13 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
 fn write_block(
     writer: &CheckpointWriter,
     job: &Job<'_>,
-    bits: usize,
     block: &Block,
-    values: &mut Vec<f64>,
-    bytes: &mut Vec<u8>,
+    encoder: &mut Encoder,
 ) -> Result<(), CheckpointError> {
-    match &job.source {
-        Source::Copy(from) => {
-            // Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or are
-            // whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
-            let range = block.start * bits / 8..(block.start + block.len) * bits / 8;
-            writer.write_at(job.slot, range.start as u64, &from[range])
-        }
-        Source::Initial(initial, dtype) => {
-            values.resize(block.len, 0.0);
-            bytes.resize(block.len * dtype.size(), 0);
-            initial.fill(block.start, *dtype, values);
-            dtype.encode(values, bytes);
-            writer.write_at(job.slot, block.bytes(dtype.size()).start as u64, bytes)
-        }
-    }
+    let at = job.bytes(block);
+    let bytes = match &job.source {
+        Source::Copy(from) => &from.bytes()[at.clone()],
+        Source::Initial { values, dtype, .. } => encoder.encode(values, block.start, block.len, *dtype, 1.0),
+    };
+    writer.write_at(job.slot, at.start as u64, bytes)
 }

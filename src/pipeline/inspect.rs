@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::blocks;
+use super::blocks::{self, Reads};
 use super::error::Error;
 use super::progress::Progress;
 use crate::checkpoint::{Checkpoint, TensorRef};
@@ -40,19 +40,19 @@ pub struct InventoryTensor {
 /// Lists the tensors and counts their zeros, which reads the whole file.
 pub fn inspect(path: &Path, progress: &dyn Progress) -> Result<Inventory, Error> {
     let checkpoint = Checkpoint::open(path)?;
-    progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum());
+    progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum());
     let all: Vec<(&str, TensorRef<'_>)> = checkpoint.tensors().collect();
     let mut pieces = Vec::new();
     for (n, (_, tensor)) in all.iter().enumerate() {
         // A multiple of every element size.
-        pieces.extend(tensor.bytes.chunks(1 << 20).map(|piece| (n, piece)));
+        pieces.extend(tensor.data.chunks(1 << 20).map(|piece| (n, piece)));
     }
     let zeros = blocks::for_each(
         &pieces,
         progress,
-        |(_, piece)| piece.len() as u64,
+        |(_, piece)| Reads::of(*piece),
         || (),
-        |(), (n, piece)| Ok::<_, Error>(zeros(&all[*n].1, piece)),
+        |(), (n, piece)| Ok::<_, Error>(zeros(&all[*n].1, piece.bytes())),
     )?;
     progress.end();
     let mut counts = vec![0u64; all.len()];
@@ -68,7 +68,7 @@ pub fn inspect(path: &Path, progress: &dyn Progress) -> Result<Inventory, Error>
                 name: (*name).to_owned(),
                 dtype: t.dtype.to_string(),
                 shape: t.shape.dims().to_vec(),
-                bytes: t.bytes.len() as u64,
+                bytes: t.bytes().len() as u64,
                 zeros: (elements > 0 && t.dtype.bitsize() % 8 == 0).then(|| zeros as f64 / elements as f64),
             }
         })

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod compare;
+mod encoder;
 mod error;
 mod initialise;
 mod inspect;

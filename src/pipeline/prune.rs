@@ -6,15 +6,17 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::blocks::{self, Block};
+use super::blocks::{self, Block, Reads};
 use super::compare::Masks;
+use super::encoder::Encoder;
 use super::error::Error;
 use super::initialise::Written;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved, Tensor, base_tensor};
+use crate::bits;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Slot, TensorSpec,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, Slot, TensorSpec, release,
 };
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::init::Initial;
@@ -44,15 +46,28 @@ pub struct PrunedResult {
 struct Job<'a> {
     matrix: Matrix,
     dtype: FloatDtype,
-    trained: &'a [u8],
+    trained: Mapped<'a>,
     /// Start of its mask in the spool.
     mask_at: u64,
     target: Target<'a>,
 }
 
 enum Target<'a> {
-    Dense { slot: Slot, initial: Option<Initial<'a>>, decay: f64 },
+    Dense { slot: Slot, initial: Option<Initial<'a>>, from: Option<(Mapped<'a>, FloatDtype)>, decay: f64 },
     Bitmask { mask: Slot, compressed: Slot, row_offsets: Slot },
+}
+
+impl<'a> Job<'a> {
+    fn reads(&self, block: &Block) -> Reads<'a> {
+        let trained = self.trained.part(block.bytes(self.dtype.size()));
+        let initial = match &self.target {
+            Target::Dense { initial: Some(_), from: Some((from, dtype)), .. } => {
+                Some(from.part(block.bytes(dtype.size())))
+            }
+            _ => None,
+        };
+        Reads { mapped: [Some(trained), initial, None], ..Reads::of(trained) }
+    }
 }
 
 /// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
@@ -84,7 +99,7 @@ pub fn prune(
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, tensors) = resolved.trained()?;
-    let longest_offset = 2 * checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum::<u64>();
+    let longest_offset = 2 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>();
     let mut results = Vec::with_capacity(tensors.len());
     let mut groups = Vec::with_capacity(tensors.len());
     let mut descriptions = BTreeMap::new();
@@ -103,7 +118,7 @@ pub fn prune(
         FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&others)
     })?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
-    let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
+    let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
     encode_pruned(resolved, prune, masks, &results, &writer, progress)?;
@@ -153,7 +168,7 @@ fn describe(
         InitSource::Scheme(scheme) => InitialValues::Scheme(scheme.params()),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
-            let sha256 = digest(base_tensor(base, name, &tensor.shape)?.bytes);
+            let sha256 = digest(base_tensor(base, name, &tensor.shape)?.data);
             InitialValues::Stored { from: file_name(path), sha256 }
         }
         InitSource::None => unreachable!("a tensor of `init: none` is kept"),
@@ -172,9 +187,14 @@ fn describe(
     })
 }
 
-/// SHA-256 in hexadecimal.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of a part of a file, in hexadecimal.
+pub(super) fn digest(data: Mapped<'_>) -> String {
+    let mut sha256 = Sha256::new();
+    for part in data.chunks(8 << 20) {
+        sha256.update(part.bytes());
+        release([part]);
+    }
+    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn file_name(path: &Path) -> String {
@@ -204,15 +224,15 @@ fn copy_untouched(
     for ((name, tensor), result) in checkpoint.tensors().zip(results) {
         if result.action != Action::Prune {
             let slot = writer.slot(name);
-            pieces.extend(tensor.bytes.chunks(PIECE).enumerate().map(|(n, piece)| (slot, n * PIECE, piece)));
+            pieces.extend(tensor.data.chunks(PIECE).enumerate().map(|(n, piece)| (slot, n * PIECE, piece)));
         }
     }
     blocks::for_each(
         &pieces,
         progress,
-        |(_, _, piece)| piece.len() as u64,
+        |(_, _, piece)| Reads::of(*piece),
         || (),
-        |(), (slot, at, piece)| writer.write_at(*slot, *at as u64, piece),
+        |(), (slot, at, piece)| writer.write_at(*slot, *at as u64, piece.bytes()),
     )
     .map(drop)
 }
@@ -236,6 +256,7 @@ fn encode_pruned(
             Format::Dense => Target::Dense {
                 slot: writer.slot(name),
                 initial: if prune.fill == Fill::Init { resolved.initial(name, tensor) } else { None },
+                from: resolved.initial_data(name, tensor),
                 decay: resolved.settings.analyze.decay,
             },
             Format::Bitmask => {
@@ -246,7 +267,7 @@ fn encode_pruned(
                 Target::Bitmask { mask: part(1), compressed: part(2), row_offsets: part(3) }
             }
         };
-        let (matrix, trained) = (tensor.shape.matrix(), data.bytes);
+        let (matrix, trained) = (tensor.shape.matrix(), data.data);
         if matrix.cols == 0
             && let Target::Bitmask { row_offsets, .. } = &target
         {
@@ -258,7 +279,7 @@ fn encode_pruned(
     blocks::for_each(
         &masks.blocks,
         progress,
-        |(block, _)| jobs[block.tensor].as_ref().map_or(0, |job| (block.len * job.dtype.size()) as u64),
+        |(block, _)| jobs[block.tensor].as_ref().map(|job| job.reads(block)).unwrap_or_default(),
         Scratch::default,
         |scratch, (block, before)| match &jobs[block.tensor] {
             Some(job) => encode_block(job, block, *before, masks, writer, scratch),
@@ -271,7 +292,7 @@ fn encode_pruned(
 #[derive(Default)]
 struct Scratch {
     mask: Vec<u8>,
-    values: Vec<f64>,
+    encoder: Encoder,
     out: Vec<u8>,
 }
 
@@ -283,21 +304,19 @@ fn encode_block(
     writer: &CheckpointWriter,
     scratch: &mut Scratch,
 ) -> Result<(), CheckpointError> {
-    let Scratch { mask, values, out } = scratch;
+    let Scratch { mask, encoder, out } = scratch;
     let size = job.dtype.size();
     let places = block.mask_bytes(job.matrix);
     mask.resize(places.len(), 0);
     masks.spool.read(job.mask_at + places.start as u64, mask)?;
-    let trained = &job.trained[block.bytes(size)];
+    let trained = job.trained.part(block.bytes(size)).bytes();
     let columns = block.columns(job.matrix);
-    out.clear();
     match &job.target {
-        Target::Dense { slot, initial, decay } => {
-            out.resize(trained.len(), 0);
-            if let Some(initial) = initial {
-                values.resize(block.len, 0.0);
-                fill_initial(initial, block.start, job.dtype, *decay, values, out);
-            }
+        Target::Dense { slot, initial, decay, .. } => {
+            let out = match initial {
+                Some(initial) => encoder.encode(initial, block.start, block.len, job.dtype, *decay),
+                None => encoder.zeros(trained.len()),
+            };
             bitmask::overlay(trained, columns, mask, job.dtype, out);
             writer.write_at(*slot, block.bytes(size).start as u64, out)
         }
@@ -309,32 +328,13 @@ fn encode_block(
                 return Ok(());
             }
             out.clear();
-            let mut offset = before as i64;
+            let mut offset = before as u64;
             let rows = if block.whole_rows(job.matrix) { block.len / job.matrix.cols } else { 1 };
             for row in mask.chunks(columns.div_ceil(8)).take(rows) {
                 out.extend(offset.to_le_bytes());
-                offset += bitmask::count(row) as i64;
+                offset += bits::count(row);
             }
             writer.write_at(*row_offsets, 8 * block.row(job.matrix) as u64, out)
         }
     }
-}
-
-/// The values that pruned places take with `fill: init`: initial values rounded to the stored type, times the decay
-/// factor, rounded again.
-pub(super) fn fill_initial(
-    initial: &Initial<'_>,
-    start: usize,
-    dtype: FloatDtype,
-    decay: f64,
-    values: &mut [f64],
-    out: &mut [u8],
-) {
-    initial.fill(start, dtype, values);
-    if decay != 1.0 {
-        for value in &mut *values {
-            *value *= decay;
-        }
-    }
-    dtype.encode(values, out);
 }

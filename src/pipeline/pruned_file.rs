@@ -5,14 +5,17 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::blocks::{self, Block};
+use super::blocks::{self, Block, Reads};
+use super::encoder::Encoder;
 use super::error::{BaseProblem, Error, PrunedProblem};
-use super::prune::{digest, fill_initial};
+use super::progress::Silent;
+use super::prune::digest;
 use super::resolve::base_tensor;
-use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
 use crate::init::{Generator, Initial};
 use crate::noise::NOISE_VERSION;
-use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, VERSION, bitmask};
+use crate::sparse::bitmask::{self, BitmaskError, CheckedRun};
+use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, VERSION};
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
 /// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
@@ -126,15 +129,14 @@ impl PrunedFile {
             self.part(&name, &part_names[3], Dtype::I64, Some(&[matrix.rows]))?,
         ];
         let dims: Vec<i64> =
-            shape_part.bytes.as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
+            shape_part.bytes().as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
         if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
             let expected = shape.dims().to_vec();
             return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());
         }
         let count = compressed.shape.elements();
-        bitmask::validate(matrix, mask.bytes, row_offsets.bytes, count)
+        let before = check_bitmask(matrix, mask.data, row_offsets.data, count)
             .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?;
-        let before = stored_before(matrix, mask.bytes);
         if !description.decay.is_finite() {
             let problem = format!("a decay of {}", description.decay);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
@@ -165,7 +167,7 @@ impl PrunedFile {
                 Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
             }
             (InitialValues::Stored { sha256, .. }, Fill::Init, Some(base)) => {
-                let got = digest(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.bytes);
+                let got = digest(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.data);
                 if got == *sha256 {
                     return Ok(());
                 }
@@ -242,16 +244,35 @@ impl PrunedFile {
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let (_, dtype, shape) = self.tensors().find(|(n, ..)| *n == name)?;
         let mut bytes = Vec::with_capacity(shape.elements() * dtype.bitsize() / 8);
-        let mut scratch = Scratch::default();
         match &self.tensors[name] {
-            Stored::Whole => bytes.extend(self.whole(name).bytes),
+            Stored::Whole => bytes.extend(self.whole(name).bytes()),
             Stored::Bitmask { shape, .. } => {
+                let mut encoder = Encoder::default();
                 for (n, block) in blocks::cut(0, shape.matrix()).enumerate() {
-                    bytes.extend(self.read_block(name, n, &block, &mut scratch));
+                    bytes.extend(self.read_block(name, n, &block, &mut encoder));
                 }
             }
         }
         Some(bytes)
+    }
+
+    /// What of the files block number `n` of a tensor is read from.
+    pub(super) fn reads(&self, name: &str, n: usize, block: &Block) -> Reads<'_> {
+        let Stored::Bitmask { description, dtype, shape, before } = &self.tensors[name] else {
+            return Reads::of(self.whole(name).data);
+        };
+        let part = |n: usize| self.whole(&format!("{name}{}", bitmask::SUFFIXES[n])).data;
+        let size = dtype.size();
+        let mask = part(1).part(block.mask_bytes(shape.matrix()));
+        let compressed = part(2);
+        let end = before.get(n + 1).map_or(compressed.bytes().len(), |end| end * size);
+        let base = self.base.as_ref().filter(|_| description.fill == Fill::Init);
+        let initial = base.and_then(|base| {
+            let tensor = base.tensor(name)?;
+            Some(tensor.data.part(block.bytes(tensor.float()?.size())))
+        });
+        let mapped = [Some(mask), Some(compressed.part(before[n] * size..end)), initial];
+        Reads { bytes: (block.len * size) as u64, mapped }
     }
 
     /// The bytes of block number `n` of an encoded tensor.
@@ -260,22 +281,19 @@ impl PrunedFile {
         name: &str,
         n: usize,
         block: &Block,
-        scratch: &'a mut Scratch,
+        encoder: &'a mut Encoder,
     ) -> &'a [u8] {
-        let Stored::Bitmask { description, dtype, shape, before } = &self.tensors[name] else {
-            return self.whole(name).bytes;
+        let Stored::Bitmask { description, dtype, shape, .. } = &self.tensors[name] else {
+            return self.whole(name).bytes();
         };
-        let Scratch { values, out } = scratch;
-        let part = |n: usize| self.whole(&format!("{name}{}", bitmask::SUFFIXES[n])).bytes;
-        out.clear();
-        out.resize(block.len * dtype.size(), 0);
-        if let (Fill::Init, Some(initial)) = (description.fill, self.initial(description, shape)) {
-            values.resize(block.len, 0.0);
-            fill_initial(&initial, block.start, *dtype, description.decay, values, out);
-        }
-        let mask = &part(1)[block.mask_bytes(shape.matrix())];
-        let stored = &part(2)[before[n] * dtype.size()..];
-        bitmask::scatter(stored, block.columns(shape.matrix()), mask, *dtype, out);
+        let out = match (description.fill, self.initial(description, shape)) {
+            (Fill::Init, Some(initial)) => {
+                encoder.encode(&initial, block.start, block.len, *dtype, description.decay)
+            }
+            _ => encoder.zeros(block.len * dtype.size()),
+        };
+        let [Some(mask), Some(stored), _] = self.reads(name, n, block).mapped else { return out };
+        bitmask::scatter(stored.bytes(), block.columns(shape.matrix()), mask.bytes(), *dtype, out);
         out
     }
 
@@ -301,28 +319,49 @@ impl PrunedFile {
             }
             InitialValues::Stored { .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
-                Some(Initial::Stored { bytes: base.bytes, dtype: base.float()? })
+                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
             }
         }
     }
 }
 
-/// Buffers of a thread that restores.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    values: Vec<f64>,
-    out: Vec<u8>,
-}
-
-fn stored_before(matrix: Matrix, mask: &[u8]) -> Vec<usize> {
-    let mut before = 0;
-    blocks::cut(0, matrix)
-        .map(|block| {
-            let here = before;
-            before += bitmask::count(&mask[block.mask_bytes(matrix)]);
-            here
-        })
-        .collect()
+/// Checks a bitmask against its row offsets and the number of values, on all threads. Returns the values stored before
+/// each block.
+fn check_bitmask(
+    matrix: Matrix,
+    mask: Mapped<'_>,
+    row_offsets: Mapped<'_>,
+    stored: usize,
+) -> Result<Vec<usize>, BitmaskError> {
+    let blocks: Vec<Block> = blocks::cut(0, matrix).collect();
+    let offsets = |block: &Block| {
+        let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+        let rows = if block.column(matrix) > 0 { 0 } else { rows };
+        let first = block.row(matrix);
+        row_offsets.part(8 * first..8 * (first + rows))
+    };
+    let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
+    let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
+        &blocks,
+        &Silent,
+        |block| Reads { bytes: 0, mapped: [Some(bits(block)), Some(offsets(block)), None] },
+        || (),
+        |(), block| {
+            let (row, cols) = (block.row(matrix), block.columns(matrix));
+            let ends_rows = block.column(matrix) + cols == matrix.cols;
+            Ok(CheckedRun::new(matrix, row, cols, ends_rows, bits(block).bytes(), offsets(block).bytes()))
+        },
+    );
+    let mut runs = runs?;
+    if blocks.is_empty() {
+        // Rows without columns: only their offsets can be wrong.
+        runs.push(CheckedRun::new(matrix, 0, 0, false, &[], &[]));
+        if let Some(row) = row_offsets.bytes().as_chunks::<8>().0.iter().position(|o| *o != [0; 8]) {
+            let got = i64::from_le_bytes(row_offsets.bytes().as_chunks::<8>().0[row]);
+            return Err(BitmaskError::RowOffset { row, expected: 0, got });
+        }
+    }
+    CheckedRun::join(&runs, stored)
 }
 
 /// An error on the way to getting its path.

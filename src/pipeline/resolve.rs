@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 
 use super::error::{BaseProblem, Error, Mismatch, RuleProblem};
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, TensorRef};
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, Settings};
 use crate::init::{Generator, Initial};
 use crate::near::nearest;
@@ -305,10 +305,17 @@ impl<'s> Resolved<'s> {
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;
-                Some(Initial::Stored { bytes: base.bytes, dtype: base.float()? })
+                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
             }
             InitSource::None => None,
         }
+    }
+
+    /// The part of a file that a tensor's initial values are read from, where they are.
+    pub fn initial_data(&self, name: &str, tensor: &Tensor) -> Option<(Mapped<'_>, FloatDtype)> {
+        let InitSource::From(path) = &tensor.origin.as_ref()?.source else { return None };
+        let base = self.bases.get(path)?.tensor(name)?;
+        Some((base.data, base.float()?))
     }
 
     /// The opened checkpoint that a rule's `{from: path}` names.
@@ -316,9 +323,9 @@ impl<'s> Resolved<'s> {
         self.bases.get(path)
     }
 
-    /// The bytes of a tensor in the model's skeleton.
-    pub fn skeleton_bytes(&self, name: &str) -> Option<&[u8]> {
-        self.like.as_ref()?.tensor(name).map(|t| t.bytes)
+    /// A tensor's data in the model's skeleton.
+    pub fn skeleton(&self, name: &str) -> Option<Mapped<'_>> {
+        self.like.as_ref()?.tensor(name).map(|t| t.data)
     }
 
     /// The trained checkpoint with its tensors.

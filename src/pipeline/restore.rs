@@ -3,29 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::blocks::{self, Block};
+use super::blocks::{self, Block, Reads};
+use super::encoder::Encoder;
 use super::error::{Error, PrunedProblem};
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use super::pruned_file::{PrunedFile, Scratch};
-use crate::checkpoint::{CheckpointWriter, Group, Slot, TensorSpec};
+use super::pruned_file::PrunedFile;
+use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
 
 /// Bytes of an unencoded tensor that are copied at once.
 const PIECE: usize = 1 << 18;
 
 enum Piece<'a> {
-    Copy { slot: Slot, at: usize, bytes: &'a [u8] },
+    Copy { slot: Slot, at: usize, from: Mapped<'a> },
     Decode { slot: Slot, name: &'a str, n: usize, block: Block, size: usize },
-}
-
-impl Piece<'_> {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Copy { bytes, .. } => bytes.len(),
-            Self::Decode { block, size, .. } => block.len * size,
-        }
-    }
 }
 
 /// Writes the dense checkpoint that a pruned file stands for.
@@ -64,20 +56,23 @@ pub fn restore(
             let cut = blocks::cut(0, shape.matrix()).enumerate();
             pieces.extend(cut.map(|(n, block)| Piece::Decode { slot, name, n, block, size }));
         } else {
-            let cut = file.whole(name).bytes.chunks(PIECE).enumerate();
-            pieces.extend(cut.map(|(n, bytes)| Piece::Copy { slot, at: n * PIECE, bytes }));
+            let cut = file.whole(name).data.chunks(PIECE).enumerate();
+            pieces.extend(cut.map(|(n, from)| Piece::Copy { slot, at: n * PIECE, from }));
         }
     }
     progress.begin("restore", groups.iter().map(Group::bytes).sum());
     blocks::for_each(
         &pieces,
         progress,
-        |piece| piece.bytes() as u64,
-        Scratch::default,
-        |scratch, piece| match piece {
-            Piece::Copy { slot, at, bytes } => writer.write_at(*slot, *at as u64, bytes),
+        |piece| match piece {
+            Piece::Copy { from, .. } => Reads::of(*from),
+            Piece::Decode { name, n, block, .. } => file.reads(name, *n, block),
+        },
+        Encoder::default,
+        |encoder, piece| match piece {
+            Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
             Piece::Decode { slot, name, n, block, size } => {
-                let bytes = file.read_block(name, *n, block, scratch);
+                let bytes = file.read_block(name, *n, block, encoder);
                 writer.write_at(*slot, (block.start * size) as u64, bytes)
             }
         },

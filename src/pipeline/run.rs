@@ -72,7 +72,7 @@ pub fn run(
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
     let compared = compare(resolved, pruning.map(|p| p.fill), stage, progress)?;
-    outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes.len() as u64).sum();
+    outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     if let (Some(pruning), Some(masks)) = (pruning, &compared.masks) {
         outcome.pruned = Some(prune(resolved, pruning, masks, progress)?);
     }

@@ -13,6 +13,7 @@
 
 use safetensors::Dtype;
 
+use crate::bits;
 use crate::checkpoint::TensorSpec;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
@@ -35,33 +36,20 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> [Te
     ]
 }
 
-/// Packs one row (or a part of one that begins at a multiple of 8 columns) of 0/1 flags, one byte each.
-pub fn pack_row(flags: &[u8], mask: &mut [u8]) {
-    let (whole, rest) = flags.as_chunks::<8>();
-    let (bytes, last) = mask.split_at_mut(whole.len());
-    for (byte, flags) in bytes.iter_mut().zip(whole) {
-        // Gathers the lowest bit of eight bytes: bit 8k moves to bit 56 + k, and no two products meet.
-        *byte = (u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
-    }
-    if let Some(byte) = last.first_mut() {
-        *byte = rest.iter().enumerate().fold(0, |b, (n, flag)| b | (flag << n));
-    }
-}
-
-/// Values stored according to a mask.
-pub fn count(mask: &[u8]) -> usize {
-    mask.iter().map(|byte| byte.count_ones() as usize).sum()
-}
-
-/// Appends to `stored` the elements of `dense` (rows of `cols` elements, or a part of one row) whose bit is set.
+/// Fills `stored` with the elements of `dense` (rows of `cols` elements, or a part of one row) whose bit is set.
 pub fn gather(dense: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, stored: &mut Vec<u8>) {
+    let count = bits::count(mask) as usize;
+    // Room for eight more, so that eight can always be written, of which some do not count.
+    stored.resize((count + 8) * dtype.size(), 0);
+    let mut next = 0;
     for (row, mask) in rows(dense, cols, mask, dtype.size()) {
         match dtype.size() {
-            8 => gather_row::<8>(row, mask, stored),
-            4 => gather_row::<4>(row, mask, stored),
-            _ => gather_row::<2>(row, mask, stored),
+            8 => gather_row::<8>(row, mask, stored, &mut next),
+            4 => gather_row::<4>(row, mask, stored, &mut next),
+            _ => gather_row::<2>(row, mask, stored, &mut next),
         }
     }
+    stored.truncate(count * dtype.size());
 }
 
 /// Overwrites the elements of `dense` whose bit is set with the stored values, and returns how many bytes it took.
@@ -111,33 +99,66 @@ fn rows<'a>(
     dense.chunks((cols * size).max(1)).zip(mask.chunks(cols.div_ceil(8).max(1)))
 }
 
-fn gather_row<const N: usize>(row: &[u8], mask: &[u8], stored: &mut Vec<u8>) {
-    let elements = row.as_chunks::<N>().0;
-    for (eight, byte) in elements.chunks(8).zip(mask) {
+fn gather_row<const N: usize>(row: &[u8], mask: &[u8], stored: &mut [u8], next: &mut usize) {
+    let stored = stored.as_chunks_mut::<N>().0;
+    let (eights, rest) = row.as_chunks::<N>().0.as_chunks::<8>();
+    for (eight, byte) in eights.iter().zip(mask) {
+        let Some(to) = stored[*next..].first_chunk_mut::<8>() else { return };
         if *byte == 0xFF {
-            stored.extend_from_slice(eight.as_flattened());
-        } else {
-            let mut bits = *byte;
-            while bits != 0 {
-                stored.extend_from_slice(&eight[bits.trailing_zeros() as usize]);
-                bits &= bits - 1;
+            *to = *eight;
+            *next += 8;
+        } else if *byte != 0 {
+            // Every element is written, and the next one over it unless its bit is set: no branch to guess.
+            let mut n = 0;
+            for (bit, element) in eight.iter().enumerate() {
+                to[n % 8] = *element;
+                n += usize::from(byte >> bit & 1);
             }
+            *next += n;
+        }
+    }
+    if let (Some(byte), false) = (mask.last(), rest.is_empty()) {
+        for (bit, element) in rest.iter().enumerate() {
+            stored[*next] = *element;
+            *next += usize::from(byte >> bit & 1);
         }
     }
 }
 
 fn scatter_row<const N: usize>(stored: &[u8], mask: &[u8], row: &mut [u8]) -> usize {
     let values = stored.as_chunks::<N>().0;
+    let (eights, rest) = row.as_chunks_mut::<N>().0.as_chunks_mut::<8>();
     let mut next = 0;
-    for (eight, byte) in row.as_chunks_mut::<N>().0.chunks_mut(8).zip(mask) {
-        let mut bits = *byte;
-        while bits != 0 {
-            eight[bits.trailing_zeros() as usize] = values[next];
-            next += 1;
-            bits &= bits - 1;
+    for (eight, byte) in eights.iter_mut().zip(mask) {
+        match values[next..].first_chunk::<8>() {
+            Some(from) => {
+                let mut n = 0;
+                for (bit, element) in eight.iter_mut().enumerate() {
+                    let stored = byte >> bit & 1 == 1;
+                    *element = if stored { from[n % 8] } else { *element };
+                    n += usize::from(stored);
+                }
+                next += n;
+            }
+            None => next += scatter_last(&values[next..], *byte, eight),
         }
     }
+    if let (Some(byte), false) = (mask.last(), rest.is_empty()) {
+        next += scatter_last(&values[next..], *byte, rest);
+    }
     next * N
+}
+
+/// Up to eight elements, with no more values left than bits are set.
+fn scatter_last<const N: usize>(values: &[[u8; N]], byte: u8, elements: &mut [[u8; N]]) -> usize {
+    let mut next = 0;
+    for (bit, element) in elements.iter_mut().enumerate() {
+        if byte >> bit & 1 == 1 {
+            *element = values[next];
+            next += 1;
+        }
+    }
+    next
 }
 
 /// Why the parts of an encoded tensor do not fit together.
@@ -171,27 +192,77 @@ pub enum BitmaskError {
     },
 }
 
-/// Checks mask, row offsets and number of values against each other. The slices' lengths are the caller's to check.
-pub fn validate(matrix: Matrix, mask: &[u8], row_offsets: &[u8], stored: usize) -> Result<(), BitmaskError> {
-    let mut before = 0;
-    let width = matrix.mask_row_bytes();
-    for (row, offset) in row_offsets.as_chunks::<8>().0.iter().enumerate() {
-        let got = i64::from_le_bytes(*offset);
-        if usize::try_from(got) != Ok(before) {
-            return Err(BitmaskError::RowOffset { row, expected: before, got });
+/// What is known of a run of an encoded tensor, whole rows or a part of one, from its own bits and offsets alone: so that
+/// runs can be checked in any order, and then joined in theirs.
+#[derive(Clone, Debug)]
+pub struct CheckedRun {
+    /// Row of its first element.
+    row: usize,
+    /// Its first row's offset, where the row begins in it.
+    first_offset: Option<i64>,
+    /// Bits set.
+    count: usize,
+    error: Option<BitmaskError>,
+}
+
+impl CheckedRun {
+    /// Looks at a run that begins in row `row` and has `cols` columns of each of its rows, those up to the row's end if
+    /// `ends_rows`. `row_offsets` are those of the rows that begin in it, as stored.
+    pub fn new(
+        matrix: Matrix,
+        row: usize,
+        cols: usize,
+        ends_rows: bool,
+        mask: &[u8],
+        row_offsets: &[u8],
+    ) -> Self {
+        let offsets = row_offsets.as_chunks::<8>().0.iter().map(|offset| i64::from_le_bytes(*offset));
+        let first_offset = offsets.clone().next();
+        let mut run = Self { row, first_offset, count: 0, error: None };
+        let mut offsets = offsets;
+        for (n, bits) in mask.chunks(cols.div_ceil(8).max(1)).enumerate() {
+            // Until the rows before are known, all is as seen from the first offset.
+            let expected = first_offset.unwrap_or(0).checked_add_unsigned(run.count as u64);
+            if let Some(got) = offsets.next()
+                && expected != Some(got)
+            {
+                let expected = usize::try_from(expected.unwrap_or(0)).unwrap_or(0);
+                run.error = Some(BitmaskError::RowOffset { row: row + n, expected, got });
+                return run;
+            }
+            if let (true, Some(last), used @ 1..) = (ends_rows, bits.last(), matrix.cols % 8)
+                && last >> used != 0
+            {
+                run.error = Some(BitmaskError::Padding { row: row + n, cols: matrix.cols });
+                return run;
+            }
+            run.count += bits::count(bits) as usize;
         }
-        let bits = &mask[row * width..(row + 1) * width];
-        if let (Some(last), used @ 1..) = (bits.last(), matrix.cols % 8)
-            && last >> used != 0
-        {
-            return Err(BitmaskError::Padding { row, cols: matrix.cols });
+        run
+    }
+
+    /// Joins the runs of a tensor in their order, and checks them against each other and the number of `stored` values.
+    /// Returns the values stored before each run.
+    pub fn join(runs: &[Self], stored: usize) -> Result<Vec<usize>, BitmaskError> {
+        let mut before = 0;
+        let mut starts = Vec::with_capacity(runs.len());
+        for run in runs {
+            if let Some(got) = run.first_offset
+                && usize::try_from(got) != Ok(before)
+            {
+                return Err(BitmaskError::RowOffset { row: run.row, expected: before, got });
+            }
+            if let Some(error) = &run.error {
+                return Err(error.clone());
+            }
+            starts.push(before);
+            before += run.count;
         }
-        before += count(bits);
+        if before != stored {
+            return Err(BitmaskError::Count { expected: before, got: stored });
+        }
+        Ok(starts)
     }
-    if before != stored {
-        return Err(BitmaskError::Count { expected: before, got: stored });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -201,18 +272,6 @@ mod tests {
     const F32: FloatDtype = FloatDtype::F32;
 
     #[test]
-    fn rows_are_packed_least_significant_bit_first() {
-        let mut mask = [0; 2];
-        pack_row(&[1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1], &mut mask);
-        assert_eq!(mask, [0b1000_0001, 0b0000_0110]);
-        for n in 0..=255u8 {
-            let flags: Vec<u8> = (0..8).map(|bit| n >> bit & 1).collect();
-            pack_row(&flags, &mut mask[..1]);
-            assert_eq!(mask[0], n);
-        }
-    }
-
-    #[test]
     fn scatter_undoes_gather_and_overlay_copies_in_place() {
         for cols in [1, 7, 8, 9, 20] {
             let (rows, width) = (3, usize::div_ceil(cols, 8));
@@ -220,12 +279,12 @@ mod tests {
             let flags: Vec<u8> = (0..rows * cols).map(|n| u8::from(n % 3 != 1)).collect();
             let mut mask = vec![0; rows * width];
             for (flags, mask) in flags.chunks(cols).zip(mask.chunks_mut(width)) {
-                pack_row(flags, mask);
+                bits::pack(flags, mask);
             }
             let mut stored = Vec::new();
             gather(&dense, cols, &mask, F32, &mut stored);
-            assert_eq!(stored.len(), count(&mask) * 4);
-            assert_eq!(count(&mask), flags.iter().filter(|f| **f == 1).count());
+            assert_eq!(stored.len(), bits::count(&mask) as usize * 4);
+            assert_eq!(bits::count(&mask) as usize, flags.iter().filter(|f| **f == 1).count());
             let mut back = vec![0; dense.len()];
             assert_eq!(scatter(&stored, cols, &mask, F32, &mut back), stored.len());
             let expected: Vec<u8> = dense
@@ -244,10 +303,19 @@ mod tests {
     fn contradictions_are_found() {
         let matrix = Matrix { rows: 2, cols: 3 };
         let offsets = |a: i64, b: i64| [a.to_le_bytes(), b.to_le_bytes()].concat();
-        assert_eq!(validate(matrix, &[0b101, 0b1], &offsets(0, 2), 3), Ok(()));
-        let text = |mask: &[u8], offsets: &[u8], stored| {
-            validate(matrix, mask, offsets, stored).unwrap_err().to_string()
+        let check = |mask: &[u8], offsets: &[u8], stored| {
+            // In one run of both rows, and in a run for each.
+            let whole = CheckedRun::new(matrix, 0, 3, true, mask, offsets);
+            let alone = [0, 1].map(|row| {
+                CheckedRun::new(matrix, row, 3, true, &mask[row..=row], &offsets[8 * row..8 * row + 8])
+            });
+            let joined = CheckedRun::join(&alone, stored);
+            assert_eq!(CheckedRun::join(&[whole], stored).map(|_| ()), joined.clone().map(|_| ()));
+            joined
         };
+        assert_eq!(check(&[0b101, 0b1], &offsets(0, 2), 3), Ok(vec![0, 2]));
+        let text =
+            |mask: &[u8], offsets: &[u8], stored| check(mask, offsets, stored).unwrap_err().to_string();
         assert_eq!(
             text(&[0b1101, 1], &offsets(0, 3), 4),
             "the bitmask of row 0 has a bit set beyond its 3 columns"

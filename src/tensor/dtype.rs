@@ -1,7 +1,9 @@
 //! The floating-point types that weights are stored in, and rounding into them.
 
-use half::{bf16, f16};
 use safetensors::Dtype;
+
+use super::narrow::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
+use crate::dispatch::{self, Kernel};
 
 /// A type in which weights are initialised, compared and pruned. Other types pass through untouched.
 #[derive(
@@ -62,21 +64,20 @@ impl FloatDtype {
 
     /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of F32**, so
     /// that writing them directly equals writing F32 and casting.
+    #[inline(always)]
     pub fn round(self, x: f64) -> f64 {
         match self {
             Self::F64 => x,
             Self::F32 => f64::from(x as f32),
-            Self::F16 => f64::from(f16::from_f32(x as f32)),
-            Self::Bf16 => f64::from(bf16::from_f32(x as f32)),
+            Self::F16 => f64::from(f16_to_f32(f16_from_f32(x as f32))),
+            Self::Bf16 => f64::from(bf16_to_f32(bf16_from_f32(x as f32))),
         }
     }
 
     /// [`Self::round`] on every element of a slice.
     pub fn round_slice(self, xs: &mut [f64]) {
         if self != Self::F64 {
-            for x in xs {
-                *x = self.round(*x);
-            }
+            dispatch::run(Round { dtype: self, xs });
         }
     }
 
@@ -85,13 +86,7 @@ impl FloatDtype {
     /// # Panics
     /// If `out` is not `xs.len()` elements long.
     pub fn encode(self, xs: &[f64], out: &mut [u8]) {
-        assert_eq!(out.len(), xs.len() * self.size(), "destination of another length");
-        match self {
-            Self::F64 => put(xs, out, |x| x.to_le_bytes()),
-            Self::F32 => put(xs, out, |x| (x as f32).to_le_bytes()),
-            Self::F16 => put(xs, out, |x| f16::from_f32(x as f32).to_le_bytes()),
-            Self::Bf16 => put(xs, out, |x| bf16::from_f32(x as f32).to_le_bytes()),
-        }
+        dispatch::run(Encode { dtype: self, xs, out });
     }
 
     /// Reads little-endian elements of this type, exactly.
@@ -99,32 +94,26 @@ impl FloatDtype {
     /// # Panics
     /// If `bytes` is not `out.len()` elements long.
     pub fn decode(self, bytes: &[u8], out: &mut [f64]) {
-        assert_eq!(bytes.len(), out.len() * self.size(), "source of another length");
-        match self {
-            Self::F64 => get(bytes, out, f64::from_le_bytes),
-            Self::F32 => get(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
-            Self::F16 => get(bytes, out, |b| f64::from(f16::from_le_bytes(b))),
-            Self::Bf16 => get(bytes, out, |b| f64::from(bf16::from_le_bytes(b))),
-        }
+        dispatch::run(Decode { dtype: self, bytes, out });
     }
 
     /// Distance between two values of this type, both exactly representable in it, in units in the last place: how many
     /// steps from one representable value to the next lie between them. Both zeros count as one value.
     /// `u64::MAX` where either is a NaN.
+    #[inline(always)]
     pub fn ulps_between(self, a: f64, b: f64) -> u64 {
-        if a.is_nan() || b.is_nan() {
-            return u64::MAX;
-        }
-        self.ordinal(a).abs_diff(self.ordinal(b))
+        let distance = self.ordinal(a).abs_diff(self.ordinal(b));
+        if a.is_nan() || b.is_nan() { u64::MAX } else { distance }
     }
 
     /// The position of a representable value among all of this type's values, 0 for either zero.
+    #[inline(always)]
     fn ordinal(self, x: f64) -> i64 {
         let magnitude = match self {
             Self::F64 => x.abs().to_bits() as i64,
             Self::F32 => i64::from((x as f32).abs().to_bits()),
-            Self::F16 => i64::from(f16::from_f64(x.abs()).to_bits()),
-            Self::Bf16 => i64::from(bf16::from_f64(x.abs()).to_bits()),
+            Self::F16 => i64::from(f16_from_f32(x.abs() as f32)),
+            Self::Bf16 => i64::from(bf16_from_f32(x.abs() as f32)),
         };
         if x < 0.0 { -magnitude } else { magnitude }
     }
@@ -133,6 +122,90 @@ impl FloatDtype {
 impl std::fmt::Display for FloatDtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// The kernel of [`FloatDtype::round_slice`].
+#[derive(Debug)]
+pub struct Round<'a> {
+    /// Into which type.
+    pub dtype: FloatDtype,
+    /// What is rounded in place.
+    pub xs: &'a mut [f64],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        /// A copy of the loop for each type, with the choice outside it.
+        #[inline(always)]
+        fn each(xs: &mut [f64], round: impl Fn(f64) -> f64) {
+            for x in xs {
+                *x = round(*x);
+            }
+        }
+        match self.dtype {
+            FloatDtype::F64 => {}
+            FloatDtype::F32 => each(self.xs, |x| FloatDtype::F32.round(x)),
+            FloatDtype::F16 => each(self.xs, |x| FloatDtype::F16.round(x)),
+            FloatDtype::Bf16 => each(self.xs, |x| FloatDtype::Bf16.round(x)),
+        }
+    }
+}
+
+/// The kernel of [`FloatDtype::encode`].
+#[derive(Debug)]
+pub struct Encode<'a> {
+    /// Into which type.
+    pub dtype: FloatDtype,
+    /// Values.
+    pub xs: &'a [f64],
+    /// As many elements, in bytes.
+    pub out: &'a mut [u8],
+}
+
+impl Kernel for Encode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { dtype, xs, out } = self;
+        assert_eq!(out.len(), xs.len() * dtype.size(), "destination of another length");
+        match dtype {
+            FloatDtype::F64 => put(xs, out, |x| x.to_le_bytes()),
+            FloatDtype::F32 => put(xs, out, |x| (x as f32).to_le_bytes()),
+            FloatDtype::F16 => put(xs, out, |x| f16_from_f32(x as f32).to_le_bytes()),
+            FloatDtype::Bf16 => put(xs, out, |x| bf16_from_f32(x as f32).to_le_bytes()),
+        }
+    }
+}
+
+/// The kernel of [`FloatDtype::decode`].
+#[derive(Debug)]
+pub struct Decode<'a> {
+    /// Out of which type.
+    pub dtype: FloatDtype,
+    /// Elements in bytes.
+    pub bytes: &'a [u8],
+    /// As many values.
+    pub out: &'a mut [f64],
+}
+
+impl Kernel for Decode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { dtype, bytes, out } = self;
+        assert_eq!(bytes.len(), out.len() * dtype.size(), "source of another length");
+        match dtype {
+            FloatDtype::F64 => get(bytes, out, f64::from_le_bytes),
+            FloatDtype::F32 => get(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
+            FloatDtype::F16 => get(bytes, out, |b| f64::from(f16_to_f32(u16::from_le_bytes(b)))),
+            FloatDtype::Bf16 => get(bytes, out, |b| f64::from(bf16_to_f32(u16::from_le_bytes(b)))),
+        }
     }
 }
 

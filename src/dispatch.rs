@@ -1,0 +1,135 @@
+//! One compiled copy of each hot loop per instruction set, chosen when the program runs.
+//!
+//! The loops are plain Rust, written so that the compiler can turn them into vector instructions; no copy has code of
+//! its own, and none contracts a multiplication and an addition into one rounding (Rust never does so unasked). So every
+//! copy gives the same bits, and only the time differs. Tests run each kernel on every set of the machine.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// A loop over slices that is worth a copy per instruction set.
+///
+/// `run` and everything hot that it calls must be `#[inline(always)]`: a function takes on the instruction set of the
+/// copy that it is inlined into, and keeps the portable one otherwise.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// Does the work.
+    fn run(self) -> Self::Output;
+}
+
+/// An instruction set that this processor has. There is no other way to one than [`InstructionSet::available`] and
+/// [`InstructionSet::current`], so holding one proves that its instructions may be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct InstructionSet(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What the program was compiled for: SSE2 on x86-64 and NEON on aarch64, unless the build says more.
+    Portable,
+    /// x86-64-v3 without its fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// x86-64-v4.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// Environment variable that names the set to use in place of the best one.
+pub const VARIABLE: &str = "CDI_PRUNE_ISA";
+
+impl InstructionSet {
+    /// What every processor has that can run this program.
+    pub const PORTABLE: Self = Self(Kind::Portable);
+
+    /// All that this processor has, the fastest last.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "other processors have one set")]
+        let mut sets = vec![Self::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            let v3 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
+            if v3 {
+                sets.push(Self(Kind::Avx2));
+            }
+            if v3 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+                sets.push(Self(Kind::Avx512));
+            }
+        }
+        sets
+    }
+
+    /// The set that this run uses: the one that `CDI_PRUNE_ISA` names, else the fastest.
+    ///
+    /// # Errors
+    /// A text saying which sets there are, where the variable names none of them.
+    pub fn choose() -> Result<Self, String> {
+        let sets = Self::available();
+        let fastest = *sets.last().expect("the portable one is always there");
+        let Some(name) = std::env::var_os(VARIABLE) else { return Ok(fastest) };
+        sets.iter().copied().find(|set| name == set.name()).ok_or_else(|| {
+            let names: Vec<&str> = sets.iter().map(|set| set.name()).collect();
+            format!("{VARIABLE}={}: this processor has {}", name.to_string_lossy(), names.join(", "))
+        })
+    }
+
+    /// [`Self::choose`], asked once; the fastest where the variable names none.
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            Self::choose().unwrap_or_else(|_| *Self::available().last().expect("never empty"))
+        })
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs the copy of this kernel that was compiled for the set.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Kind::Portable => kernel.run(),
+            // SAFETY: `available` alone makes this value, after asking the processor for each feature that `avx2`
+            // enables.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { avx2(kernel) },
+            // SAFETY: as above, for the features that `avx512` enables.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { avx512(kernel) },
+        }
+    }
+}
+
+impl fmt::Debug for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+/// Runs a kernel on the current instruction set.
+#[inline]
+pub fn run<K: Kernel>(kernel: K) -> K::Output {
+    InstructionSet::current().run(kernel)
+}
