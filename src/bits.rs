@@ -4,7 +4,7 @@
 ///
 /// # Panics
 /// If `bits` has fewer bytes than the flags fill.
-#[inline(always)]
+#[cfg(test)]
 pub fn pack(flags: &[u8], bits: &mut [u8]) {
     let (whole, rest) = flags.as_chunks::<8>();
     let (bytes, last) = bits.split_at_mut(whole.len());

@@ -11,7 +11,7 @@ use crate::tensor::FloatDtype;
 pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) -> (bool, f64) {
     let (w, w0) = (f64::from(trained), f64::from(initial));
     let mut changed = [0];
-    Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&[w], &mut [w0], &mut changed);
+    Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&trained.to_le_bytes(), &mut [w0], &mut changed);
     (changed == [1], w - w0)
 }
 
@@ -43,14 +43,14 @@ pub fn analyze_weight_matrix(
         (matrix.rows, matrix.cols),
         "a matrix of another shape than its initial values"
     );
-    let weights: Vec<f64> = trained.iter().map(|w| f64::from(*w)).collect();
-    let mut starts = vec![0.0; weights.len()];
+    let weights: Vec<u8> = trained.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let mut starts = vec![0.0; trained.len()];
     initial.fill(0, &mut starts);
     FloatDtype::F32.round_slice(&mut starts);
-    let mut changed = vec![0; weights.len().div_ceil(8)];
+    let mut changed = vec![0; trained.len().div_ceil(8)];
     let stats = Comparison::new(threshold, 1.0, FloatDtype::F32).compare(&weights, &mut starts, &mut changed);
     let awake = |n: usize| changed[n / 8] >> (n % 8) & 1 == 1;
-    let awakened = Array2::from_shape_vec(trained.dim(), (0..weights.len()).map(awake).collect())
+    let awakened = Array2::from_shape_vec(trained.dim(), (0..trained.len()).map(awake).collect())
         .expect("as many flags as weights");
     let asleep = |axis: Axis| {
         awakened.axis_iter(axis).filter(|line| !line.is_empty() && !line.iter().any(|awake| *awake)).count()

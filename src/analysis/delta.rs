@@ -4,7 +4,7 @@ use super::stats::DeltaStats;
 use super::threshold::Threshold;
 use crate::bits;
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::FloatDtype;
+use crate::tensor::{FloatDtype, bf16_to_f32, f16_to_f32};
 
 /// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the end: the
 /// same order of additions whatever the processor's vectors, and a form that compilers vectorise.
@@ -24,15 +24,15 @@ impl Comparison {
         Self { threshold, decay, dtype }
     }
 
-    /// Compares a run of weights. `initial` comes in as the initial values rounded to the stored type, and goes out
-    /// multiplied by the decay factor: the `w0` of `delta = w - w0`. Of `changed`, bit `n % 8` (least significant first)
+    /// Compares a run of weights, given as they are stored: little-endian elements of the type. `initial` comes in as the
+    /// initial values rounded to that type, and goes out multiplied by the decay factor: the `w0` of `delta = w - w0`. Of `changed`, bit `n % 8` (least significant first)
     /// of byte `n / 8` becomes 1 where `|delta|` is over the threshold or no number, else 0; bits beyond the run become
     /// 0. The result depends on how a tensor is cut into runs only in the rounding of the sums: callers keep the cuts
     /// fixed.
     ///
     /// # Panics
     /// If the slices differ in length.
-    pub fn compare(&self, trained: &[f64], initial: &mut [f64], changed: &mut [u8]) -> DeltaStats {
+    pub fn compare(&self, trained: &[u8], initial: &mut [f64], changed: &mut [u8]) -> DeltaStats {
         let mut tally = Tally::default();
         tally.add(self, trained, initial, changed);
         tally.stats()
@@ -44,7 +44,6 @@ impl Comparison {
 pub struct Tally {
     stats: DeltaStats,
     sums: Sums,
-    strip: Strip,
     /// Whether the last piece filled no lanes, so that none may follow.
     ended: bool,
 }
@@ -58,7 +57,7 @@ impl Tally {
     ///
     /// # Panics
     /// If the slices differ in length, or a piece before this one was not a multiple of [`Self::PIECE`].
-    pub fn add(&mut self, by: &Comparison, trained: &[f64], initial: &mut [f64], changed: &mut [u8]) -> u64 {
+    pub fn add(&mut self, by: &Comparison, trained: &[u8], initial: &mut [f64], changed: &mut [u8]) -> u64 {
         self.add_on(InstructionSet::current(), by, trained, initial, changed)
     }
 
@@ -67,52 +66,55 @@ impl Tally {
         &mut self,
         set: InstructionSet,
         by: &Comparison,
-        trained: &[f64],
+        trained: &[u8],
         initial: &mut [f64],
         changed: &mut [u8],
     ) -> u64 {
-        assert!(
-            trained.len() == initial.len() && trained.len().div_ceil(8) == changed.len(),
-            "runs of different lengths"
-        );
+        let (len, size) = (initial.len(), by.dtype.size());
+        assert!(trained.len() == len * size && changed.len() == len.div_ceil(8), "runs of different lengths");
         assert!(!self.ended, "a piece after the end of its run");
-        self.ended = !trained.len().is_multiple_of(LANES);
+        self.ended = !len.is_multiple_of(LANES);
         if by.decay != 1.0 {
             for w0 in &mut *initial {
                 *w0 *= by.decay;
             }
         }
-        let zeros_before = self.stats.zeros;
-        let pieces = trained.chunks(STRIP).zip(initial.chunks(STRIP)).zip(changed.chunks_mut(STRIP / 8));
-        for ((trained, initial), changed) in pieces {
-            let strip = &mut self.strip;
-            let found = set.run(Compare { by, trained, initial, changed: &mut *changed, strip: &mut *strip });
-            self.stats.total += trained.len() as u64;
+        // The kernel takes whole tiles in which every delta is finite; what it leaves goes one by one.
+        let whole = len / TILE * TILE;
+        let mut done = 0;
+        let mut zeros = 0;
+        let (head, head0, bits) = (&trained[..whole * size], &initial[..whole], &mut changed[..whole / 8]);
+        if let Some(found) =
+            set.run(Compare { by, trained: head, initial: head0, changed: bits, sums: self.sums })
+        {
+            self.sums = found.sums;
+            self.stats.total += whole as u64;
+            self.stats.finite += whole as u64;
             self.stats.changed += found.changed;
-            self.stats.zeros += found.zeros;
-            let whole = trained.len() / LANES;
-            let sums = set.run(SumUp { strip, whole, sums: self.sums });
-            match sums {
-                Some(sums) if whole * LANES == trained.len() => {
-                    self.sums = sums;
-                    self.stats.finite += trained.len() as u64;
-                    self.stats.changed_finite += found.changed;
-                }
-                _ => self.add_one_by_one(trained, initial, changed),
+            self.stats.changed_finite += found.changed;
+            done = whole;
+            zeros = found.zeros;
+        }
+        for n in done..len {
+            let mut w = [0.0];
+            by.dtype.decode(&trained[n * size..(n + 1) * size], &mut w);
+            let awake = self.add_one(by, n % LANES, w[0], initial[n]);
+            if n % 8 == 0 {
+                changed[n / 8] = 0;
             }
+            changed[n / 8] |= u8::from(awake) << (n % 8);
+            zeros += u64::from(w[0] == 0.0);
         }
-        self.stats.zeros - zeros_before
+        self.stats.zeros += zeros;
+        zeros
     }
 
-    /// Adds up a strip that the kernel did not: one whose end fills no lanes, or in which some delta is not finite.
-    fn add_one_by_one(&mut self, trained: &[f64], initial: &[f64], changed: &[u8]) {
-        for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
-            self.add_one(n % LANES, *w, *w0, changed[n / 8] >> (n % 8) & 1 == 1);
-        }
-    }
-
-    fn add_one(&mut self, lane: usize, w: f64, w0: f64, changed: bool) {
+    /// Adds one weight, all but its being zero; says whether it has changed.
+    fn add_one(&mut self, by: &Comparison, lane: usize, w: f64, w0: f64) -> bool {
         let d = (w - w0).abs();
+        let changed = !by.sleeps(w, w0, d);
+        self.stats.total += 1;
+        self.stats.changed += u64::from(changed);
         self.stats.not_finite += u64::from(!w.is_finite());
         if d < f64::INFINITY {
             self.stats.finite += 1;
@@ -122,6 +124,7 @@ impl Tally {
             self.sums.changed[lane] += if changed { d } else { 0.0 };
             self.sums.max[lane] = self.sums.max[lane].max(d);
         }
+        changed
     }
 
     /// What the pieces came to.
@@ -137,90 +140,23 @@ impl Tally {
     }
 }
 
-/// Elements that the two kernels hand each other at once.
-const STRIP: usize = 512;
-
 type Lanes = [f64; LANES];
 
-/// |delta| of a strip: of all weights, and with 0 in place of the sleeping ones.
-#[derive(Clone, Debug)]
-struct Strip {
-    all: [Lanes; STRIP / LANES],
-    changed: [Lanes; STRIP / LANES],
-    flags: [u8; STRIP],
-}
+/// Lanes that give one word of bits.
+const STEPS: usize = 8;
+/// Elements of a turn of the kernel's loop.
+const TILE: usize = STEPS * LANES;
 
-impl Default for Strip {
-    fn default() -> Self {
-        let zeros = [[0.0; LANES]; STRIP / LANES];
-        Self { all: zeros, changed: zeros, flags: [0; STRIP] }
+/// The bit of each element of a tile.
+const BITS: [[u64; LANES]; STEPS] = {
+    let mut bits = [[0; LANES]; STEPS];
+    let mut n = 0;
+    while n < TILE {
+        bits[n / LANES][n % LANES] = 1 << n;
+        n += 1;
     }
-}
-
-/// What [`Compare`] counts.
-struct Found {
-    changed: u64,
-    zeros: u64,
-}
-
-/// Compares a strip.
-struct Compare<'a> {
-    by: &'a Comparison,
-    trained: &'a [f64],
-    initial: &'a [f64],
-    changed: &'a mut [u8],
-    strip: &'a mut Strip,
-}
-
-impl Kernel for Compare<'_> {
-    type Output = Found;
-
-    #[inline(always)]
-    fn run(self) -> Found {
-        // A copy of the loop for each kind of threshold, with the choice outside it.
-        let dtype = self.by.dtype;
-        match self.by.threshold {
-            Threshold::Absolute(limit) => self.measure(|_, _, d| d <= limit),
-            Threshold::Relative(x) => self.measure(|_, w0: f64, d| d <= x * w0.abs()),
-            Threshold::Ulps(n) => match dtype {
-                FloatDtype::F64 => self.measure(within(FloatDtype::F64, n)),
-                FloatDtype::F32 => self.measure(within(FloatDtype::F32, n)),
-                FloatDtype::F16 => self.measure(within(FloatDtype::F16, n)),
-                FloatDtype::Bf16 => self.measure(within(FloatDtype::Bf16, n)),
-            },
-        }
-    }
-}
-
-#[inline(always)]
-fn within(dtype: FloatDtype, ulps: u64) -> impl Fn(f64, f64, f64) -> bool {
-    move |w, w0, _| dtype.ulps_between(w, dtype.round(w0)) <= ulps
-}
-
-impl Compare<'_> {
-    #[inline(always)]
-    fn measure(self, sleeps: impl Fn(f64, f64, f64) -> bool) -> Found {
-        let Self { trained, initial, changed, strip, .. } = self;
-        // Equal lengths, said so that the compiler sees it.
-        let len = trained.len();
-        let initial = &initial[..len];
-        let all = &mut strip.all.as_flattened_mut()[..len];
-        let all_changed = &mut strip.changed.as_flattened_mut()[..len];
-        let flags = &mut strip.flags[..len];
-        let mut zeros = 0;
-        for n in 0..len {
-            let (w, w0) = (trained[n], initial[n]);
-            let d = (w - w0).abs();
-            let awake = !sleeps(w, w0, d);
-            all[n] = d;
-            all_changed[n] = if awake { d } else { 0.0 };
-            flags[n] = u8::from(awake);
-            zeros += u64::from(w == 0.0);
-        }
-        bits::pack(flags, changed);
-        Found { changed: bits::count(changed), zeros }
-    }
-}
+    bits
+};
 
 /// Sums over finite |delta|, element `n` of a run in lane `n % LANES`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -231,29 +167,89 @@ struct Sums {
     max: Lanes,
 }
 
-/// Adds whole lanes of a strip to the sums; `None` where some delta is not finite. A kernel of its own, so that its
-/// sums find room in the registers.
-struct SumUp<'a> {
-    strip: &'a Strip,
-    whole: usize,
+/// Compares whole tiles.
+struct Compare<'a> {
+    by: &'a Comparison,
+    trained: &'a [u8],
+    initial: &'a [f64],
+    changed: &'a mut [u8],
     sums: Sums,
 }
 
-impl Kernel for SumUp<'_> {
-    type Output = Option<Sums>;
+/// What [`Compare`] finds.
+struct Found {
+    sums: Sums,
+    changed: u64,
+    zeros: u64,
+}
+
+impl Kernel for Compare<'_> {
+    /// `None` where some delta is not finite.
+    type Output = Option<Found>;
 
     #[inline(always)]
-    fn run(self) -> Option<Sums> {
-        let Self { strip, whole, sums } = self;
-        let Sums { mut all, mut squares, mut changed, mut max } = sums;
-        for (d, c) in strip.all[..whole].iter().zip(&strip.changed) {
-            each(&mut all, |n, x| x + d[n]);
-            each(&mut squares, |n, x| x + d[n] * d[n]);
-            each(&mut changed, |n, x| x + c[n]);
-            each(&mut max, |n, x| if d[n] > x { d[n] } else { x });
+    fn run(self) -> Option<Found> {
+        // A copy of the loop for each type, and below for each kind of threshold, with the choice outside it.
+        match self.by.dtype {
+            FloatDtype::F64 => self.of_type(FloatDtype::F64, f64::from_le_bytes),
+            FloatDtype::F32 => self.of_type(FloatDtype::F32, |b| f64::from(f32::from_le_bytes(b))),
+            FloatDtype::F16 => {
+                self.of_type(FloatDtype::F16, |b| f64::from(f16_to_f32(u16::from_le_bytes(b))))
+            }
+            FloatDtype::Bf16 => {
+                self.of_type(FloatDtype::Bf16, |b| f64::from(bf16_to_f32(u16::from_le_bytes(b))))
+            }
         }
+    }
+}
+
+impl Compare<'_> {
+    #[inline(always)]
+    fn of_type<const N: usize>(self, dtype: FloatDtype, load: impl Fn([u8; N]) -> f64) -> Option<Found> {
+        match self.by.threshold {
+            Threshold::Absolute(limit) => self.measure(load, |_, _, d| d <= limit),
+            Threshold::Relative(x) => self.measure(load, |_, w0: f64, d| d <= x * w0.abs()),
+            Threshold::Ulps(n) => self.measure(load, |w, w0, _| dtype.ulps_between(w, dtype.round(w0)) <= n),
+        }
+    }
+
+    /// Written in lanes, with no more sums than fit into the registers of AVX2: measured, and read in the compiler's
+    /// output. What counts something else has a loop of its own.
+    #[inline(always)]
+    fn measure<const N: usize>(
+        self,
+        load: impl Fn([u8; N]) -> f64,
+        sleeps: impl Fn(f64, f64, f64) -> bool,
+    ) -> Option<Found> {
+        let Self { trained, initial, changed, sums, .. } = self;
+        let Sums { mut all, mut squares, changed: mut over, mut max } = sums;
+        let trained = trained.as_chunks::<N>().0;
+        let trained_tiles = trained.as_chunks::<LANES>().0.as_chunks::<STEPS>().0;
+        let initial_tiles = initial.as_chunks::<LANES>().0.as_chunks::<STEPS>().0;
+        let words = changed.as_chunks_mut::<{ TILE / 8 }>().0;
+        for ((w, w0), out) in trained_tiles.iter().zip(initial_tiles).zip(&mut *words) {
+            let mut word = [0; LANES];
+            for step in 0..STEPS {
+                let w: Lanes = std::array::from_fn(|n| load(w[step][n]));
+                let w0 = &w0[step];
+                let d: Lanes = std::array::from_fn(|n| (w[n] - w0[n]).abs());
+                let awake: [u64; LANES] =
+                    std::array::from_fn(|n| if sleeps(w[n], w0[n], d[n]) { 0 } else { !0 });
+                each(&mut all, |n, x| x + d[n]);
+                each(&mut squares, |n, x| x + d[n] * d[n]);
+                each(&mut over, |n, x| x + f64::from_bits(d[n].to_bits() & awake[n]));
+                each(&mut max, |n, x| if d[n] > x { d[n] } else { x });
+                for n in 0..LANES {
+                    word[n] |= awake[n] & BITS[step][n];
+                }
+            }
+            *out = word.iter().fold(0, |all, bits| all | bits).to_le_bytes();
+        }
+        let zeros = trained.iter().map(|w| u64::from(load(*w) == 0.0)).sum();
+        let changed = bits::count(changed);
         // Infinity and NaN stay in a sum of magnitudes. (So does an overflow of finite ones: one by one gives it again.)
-        all.iter().all(|sum| sum.is_finite()).then_some(Sums { all, squares, changed, max })
+        let finite = all.iter().all(|sum| sum.is_finite());
+        finite.then_some(Found { sums: Sums { all, squares, changed: over, max }, changed, zeros })
     }
 }
 
@@ -261,6 +257,17 @@ impl Kernel for SumUp<'_> {
 fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
     for (n, x) in lanes.iter_mut().enumerate() {
         *x = f(n, *x);
+    }
+}
+
+impl Comparison {
+    #[inline(always)]
+    fn sleeps(&self, w: f64, w0: f64, d: f64) -> bool {
+        match self.threshold {
+            Threshold::Absolute(limit) => d <= limit,
+            Threshold::Relative(x) => d <= x * w0.abs(),
+            Threshold::Ulps(n) => self.dtype.ulps_between(w, self.dtype.round(w0)) <= n,
+        }
     }
 }
 
@@ -277,8 +284,10 @@ mod tests {
 
     fn compare(threshold: Threshold, decay: f64, trained: &[f64], initial: &[f64]) -> (DeltaStats, Vec<u8>) {
         let mut changed = vec![9; trained.len().div_ceil(8)];
+        let mut bytes = vec![0; 4 * trained.len()];
+        FloatDtype::F32.encode(trained, &mut bytes);
         let stats = Comparison::new(threshold, decay, FloatDtype::F32).compare(
-            trained,
+            &bytes,
             &mut initial.to_vec(),
             &mut changed,
         );

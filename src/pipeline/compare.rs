@@ -204,15 +204,19 @@ fn measure(
     scratch.changed.resize(block.len.div_ceil(8), 0);
     scratch.signed_zeros.clear();
     let mut tally = Tally::default();
-    let bytes = job.trained.part(block.bytes(size)).bytes();
+    let data = job.trained.part(block.bytes(size));
+    data.prefetch(0..piece * size);
     let changed = scratch.changed.chunks_mut(piece.div_ceil(8));
-    for ((n, bytes), changed) in bytes.chunks(piece * size).enumerate().zip(changed) {
+    for ((n, bytes), changed) in data.bytes().chunks(piece * size).enumerate().zip(changed) {
+        // Regenerating takes longer than memory needs to bring the next trained weights.
+        data.prefetch((n + 2) * piece * size..(n + 3) * piece * size);
         let len = bytes.len() / size;
-        let (trained, initial) = (&mut scratch.trained[..len], &mut scratch.initial[..len]);
-        job.dtype.decode(bytes, trained);
+        let initial = &mut scratch.initial[..len];
         source.fill(block.start + n * piece, Some(job.dtype), initial);
-        let zeros = tally.add(&job.comparison, trained, initial, changed);
+        let zeros = tally.add(&job.comparison, bytes, initial, changed);
         if signed_zeros && zeros > 0 {
+            let trained = &mut scratch.trained[..len];
+            job.dtype.decode(bytes, trained);
             mark_signed_zeros(trained, initial, n * piece, block.len, &mut scratch.signed_zeros);
         }
     }

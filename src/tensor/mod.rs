@@ -5,5 +5,6 @@ mod narrow;
 mod shape;
 
 pub use dtype::{Decode, Encode, FloatDtype, Round};
+pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
 pub use shape::{Layout, Matrix, Shape, ShapeError};
