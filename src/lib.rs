@@ -27,6 +27,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`dispatch`] | one copy of each hot loop per instruction set |
 //! | [`tensor`] | element types, shapes, the matrix view |
 //! | [`noise`] | the noise function |
 //! | [`init`] | schemes and generators of initial weights |

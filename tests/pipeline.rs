@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -42,7 +43,13 @@ fn cdi_prune(args: &[&str]) -> Output {
 }
 
 fn succeed(args: &[&str]) -> Output {
-    let output = cdi_prune(args);
+    succeed_on(InstructionSet::current().name(), args)
+}
+
+/// The program on this instruction set.
+fn succeed_on(set: &str, args: &[&str]) -> Output {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_cdi-prune")).args(args).env(VARIABLE, set).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -182,7 +189,7 @@ fn auto_is_never_larger_than_dense() {
 }
 
 #[test]
-fn every_output_has_the_same_bytes_at_any_thread_count_and_in_every_run() {
+fn every_output_has_the_same_bytes_at_any_thread_count_on_any_instruction_set_and_in_every_run() {
     const OUTPUTS: [&str; 6] = [
         "init.safetensors",
         "pruned.safetensors",
@@ -193,19 +200,15 @@ fn every_output_has_the_same_bytes_at_any_thread_count_and_in_every_run() {
     ];
     for (name, _) in DATA {
         let mut runs = Vec::new();
-        for threads in ["1", "2", "2", "7"] {
+        let fastest = InstructionSet::current().name();
+        let sets = InstructionSet::available().into_iter().map(|set| ("2", set.name()));
+        for (threads, set) in [("1", fastest), ("2", fastest), ("7", fastest)].into_iter().chain(sets) {
             let dir = TempDir::new().unwrap();
             let config = config(&dir, name, &[("prune", "fill", json!("init"))]);
-            let output = succeed(&["run", &config, "--threads", threads, "--color", "never"]);
-            let (pruned, back) = (dir.path().join("pruned.safetensors"), dir.path().join("back.safetensors"));
-            succeed(&[
-                "restore",
-                pruned.to_str().unwrap(),
-                "-o",
-                back.to_str().unwrap(),
-                "--threads",
-                threads,
-            ]);
+            let output = succeed_on(set, &["run", &config, "--threads", threads, "--color", "never"]);
+            let [pruned, back] =
+                ["pruned", "back"].map(|n| dir.path().join(n).with_extension("safetensors").display().to_string());
+            succeed_on(set, &["restore", &pruned, "-o", &back, "--threads", threads]);
             let files: Vec<Vec<u8>> = OUTPUTS.iter().map(|f| fs::read(dir.path().join(f)).unwrap()).collect();
             let table =
                 String::from_utf8(output.stdout).unwrap().replace(dir.path().to_str().unwrap(), "DIR");

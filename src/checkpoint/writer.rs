@@ -74,7 +74,9 @@ impl CheckpointWriter {
                     let kind = ErrorKind::DuplicateOutput(name.to_owned());
                     return Err(CheckpointError::new(&writer.output, kind));
                 }
-                weight_map.insert(name.to_owned(), shard_name.clone());
+                if shards.len() > 1 {
+                    weight_map.insert(name.to_owned(), shard_name.clone());
+                }
             }
             writer.bytes += layout.length;
             writer.files.push(OutFile { path, file });

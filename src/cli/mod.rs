@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context;
 use args::{Cli, Command, Format, Global, LogFormat};
 use cdi_prune::config::{self, Settings};
+use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
 use clap::{CommandFactory, Parser};
 use progress::Bar;
@@ -40,6 +41,7 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 pub fn main() -> Result {
     let cli = Cli::parse();
     start_log(&cli.global);
+    InstructionSet::choose().map_err(|message| Failure { message, code: 2 })?;
     if let Some(threads) = cli.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
         pool.build_global().context("cannot start the threads")?;

@@ -8,6 +8,15 @@ use crate::tensor::{FloatDtype, Shape};
 /// smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper bound for every
 /// offset in the file.
 pub fn smallest(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize, longest_offset: u64) -> Format {
+    // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a checkpoint
+    // the exact sums.
+    const LEAST_ENTRIES: u64 = 4 * 48;
+    let matrix = shape.matrix();
+    let least = LEAST_ENTRIES + (matrix.mask_bytes() + 8 * matrix.rows + stored * dtype.size()) as u64;
+    let most_dense = (shape.elements() * dtype.size() + 6 * name.len() + 20 * shape.rank() + 100) as u64;
+    if least >= most_dense {
+        return Format::Dense;
+    }
     let dense = TensorSpec { name: name.to_owned(), dtype: dtype.dtype(), shape: shape.clone() };
     // Offsets are not known yet: the shortest possible for dense, the longest for the other. The header is padded
     // to 8 bytes, and the format's name stands in the metadata: ten bytes cover both.

@@ -86,10 +86,17 @@ impl Scratch {
 
     /// Runs the program in the folder.
     pub fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(&[], args)
+    }
+
+    /// Runs the program in the folder with these environment variables.
+    pub fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_cdi-prune"))
             .args(args)
             .current_dir(&self.path)
             .env_remove("CDI_PRUNE_LOG")
+            .env_remove("CDI_PRUNE_ISA")
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         let dir = self.path.display().to_string();

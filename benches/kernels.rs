@@ -1,0 +1,112 @@
+//! The hot loops, each on every instruction set of this processor: `cargo bench --bench kernels`. Each is first checked
+//! against one value at a time.
+
+use std::hint::black_box;
+
+use cdi_prune::analysis::{Comparison, Tally, Threshold};
+use cdi_prune::dispatch::InstructionSet;
+use cdi_prune::init::{Fill, Generator, SchemeParams};
+use cdi_prune::noise::block::{Gaussians, Uniforms};
+use cdi_prune::noise::scalar::{gaussian_at, uniform_at};
+use cdi_prune::sparse::bitmask;
+use cdi_prune::tensor::{Decode, Encode, FloatDtype, Layout, Shape};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Values that stay in the fastest memory, as in the real program.
+const LEN: usize = 1024;
+
+fn generator(dims: &[usize]) -> Generator {
+    let shape = Shape::new(dims.to_vec()).unwrap();
+    Generator::new(1, 2, &SchemeParams::named("he").scheme().unwrap(), &shape, Layout::OutIn)
+}
+
+fn noise(c: &mut Criterion) {
+    let mut out = vec![0.0; LEN];
+    let mut group = c.benchmark_group("noise");
+    group.throughput(Throughput::Elements(LEN as u64));
+    for set in InstructionSet::available() {
+        set.run(Gaussians { key: 5, j0: 3, out: &mut out });
+        assert!(out.iter().zip(3..).all(|(x, j)| x.to_bits() == gaussian_at(5, j).to_bits()));
+        group.bench_function(BenchmarkId::new("gaussian", set.name()), |b| {
+            b.iter(|| set.run(Gaussians { key: black_box(5), j0: 0, out: black_box(&mut out) }));
+        });
+        set.run(Uniforms { key: 5, j0: 3, out: &mut out });
+        assert!(out.iter().zip(3..).all(|(x, j)| x.to_bits() == uniform_at(5, j).to_bits()));
+        group.bench_function(BenchmarkId::new("uniform", set.name()), |b| {
+            b.iter(|| set.run(Uniforms { key: black_box(5), j0: 0, out: black_box(&mut out) }));
+        });
+    }
+    for (name, generator) in [("he, rows of 4096", generator(&[64, 4096])), ("he, rows of 27", generator(&[4096, 27]))]
+    {
+        for set in InstructionSet::available() {
+            set.run(Fill { generator: &generator, start: 5000, out: &mut out });
+            let cols = generator.matrix().cols;
+            let alone = |n: usize| generator.weight_at(n / cols, n % cols).to_bits();
+            assert!(out.iter().zip(5000..).all(|(x, n)| x.to_bits() == alone(n)));
+            group.bench_function(BenchmarkId::new(name, set.name()), |b| {
+                b.iter(|| {
+                    set.run(Fill { generator: &generator, start: black_box(4096), out: black_box(&mut out) })
+                });
+            });
+        }
+    }
+}
+
+fn types(c: &mut Criterion) {
+    let mut values = vec![0.0; LEN];
+    generator(&[64, 4096]).fill(0, &mut values);
+    let mut group = c.benchmark_group("types");
+    group.throughput(Throughput::Elements(LEN as u64));
+    for dtype in [FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16] {
+        let mut bytes = vec![0; LEN * dtype.size()];
+        let mut back = vec![0.0; LEN];
+        for set in InstructionSet::available() {
+            set.run(Encode { dtype, xs: &values, out: &mut bytes });
+            set.run(Decode { dtype, bytes: &bytes, out: &mut back });
+            assert!(back.iter().zip(&values).all(|(back, x)| *back == dtype.round(*x)));
+            group.bench_function(BenchmarkId::new(format!("encode {dtype}"), set.name()), |b| {
+                b.iter(|| set.run(Encode { dtype, xs: black_box(&values), out: black_box(&mut bytes) }));
+            });
+        }
+    }
+}
+
+fn comparison(c: &mut Criterion) {
+    let mut initial = vec![0.0; LEN];
+    generator(&[64, 4096]).fill(0, &mut initial);
+    FloatDtype::F32.round_slice(&mut initial);
+    let moved: Vec<f64> = initial.iter().enumerate().map(|(n, x)| x + f64::from(n % 3 == 0)).collect();
+    let mut trained = vec![0; 4 * LEN];
+    FloatDtype::F32.encode(&moved, &mut trained);
+    let mut bits = vec![0; LEN / 8];
+    let mut group = c.benchmark_group("compare");
+    group.throughput(Throughput::Elements(LEN as u64));
+    for threshold in [Threshold::Absolute(1e-3), Threshold::Relative(1e-3), Threshold::Ulps(1)] {
+        let by = Comparison::new(threshold, 1.0, FloatDtype::F32);
+        for set in InstructionSet::available() {
+            let mut tally = Tally::default();
+            tally.add_on(set, &by, &trained, &mut initial, &mut bits);
+            assert_eq!(tally.stats().changed, LEN.div_ceil(3) as u64);
+            group.bench_function(BenchmarkId::new(threshold.to_string(), set.name()), |b| {
+                b.iter(|| tally.add_on(set, &by, black_box(&trained), &mut initial, black_box(&mut bits)));
+            });
+        }
+    }
+    group.finish();
+    let mut stored = Vec::new();
+    bitmask::gather(&trained, LEN, &bits, FloatDtype::F32, &mut stored);
+    assert_eq!(stored.len(), 4 * LEN.div_ceil(3));
+    let mut group = c.benchmark_group("bitmask");
+    group.throughput(Throughput::Elements(LEN as u64));
+    group.bench_function("gather a third", |b| {
+        b.iter(|| bitmask::gather(black_box(&trained), LEN, black_box(&bits), FloatDtype::F32, &mut stored));
+    });
+    let mut dense = vec![0; 4 * LEN];
+    group.bench_function("scatter a third", |b| {
+        b.iter(|| bitmask::scatter(black_box(&stored), LEN, black_box(&bits), FloatDtype::F32, &mut dense));
+    });
+    assert!(dense.as_chunks::<12>().0.iter().zip(trained.as_chunks::<12>().0).all(|(d, t)| d[..4] == t[..4]));
+}
+
+criterion_group!(benches, noise, types, comparison);
+criterion_main!(benches);
