@@ -36,7 +36,8 @@ fn noise(c: &mut Criterion) {
             b.iter(|| set.run(Uniforms { key: black_box(5), j0: 0, out: black_box(&mut out) }));
         });
     }
-    for (name, generator) in [("he, rows of 4096", generator(&[64, 4096])), ("he, rows of 27", generator(&[4096, 27]))]
+    for (name, generator) in
+        [("he, rows of 4096", generator(&[64, 4096])), ("he, rows of 27", generator(&[4096, 27]))]
     {
         for set in InstructionSet::available() {
             set.run(Fill { generator: &generator, start: 5000, out: &mut out });

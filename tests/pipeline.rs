@@ -206,8 +206,8 @@ fn every_output_has_the_same_bytes_at_any_thread_count_on_any_instruction_set_an
             let dir = TempDir::new().unwrap();
             let config = config(&dir, name, &[("prune", "fill", json!("init"))]);
             let output = succeed_on(set, &["run", &config, "--threads", threads, "--color", "never"]);
-            let [pruned, back] =
-                ["pruned", "back"].map(|n| dir.path().join(n).with_extension("safetensors").display().to_string());
+            let [pruned, back] = ["pruned", "back"]
+                .map(|n| dir.path().join(n).with_extension("safetensors").display().to_string());
             succeed_on(set, &["restore", &pruned, "-o", &back, "--threads", threads]);
             let files: Vec<Vec<u8>> = OUTPUTS.iter().map(|f| fs::read(dir.path().join(f)).unwrap()).collect();
             let table =

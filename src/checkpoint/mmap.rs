@@ -86,24 +86,6 @@ impl<'a> Mapped<'a> {
         &self.file.bytes()[self.start..self.end]
     }
 
-    /// Asks the processor to have bytes at hand that will be read soon, while it computes something else. Bytes beyond
-    /// the part's end are none of its business.
-    #[inline]
-    pub fn prefetch(self, range: Range<usize>) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            const LINE: usize = 64;
-            let bytes = self.bytes();
-            for line in bytes[range.start.min(bytes.len())..range.end.min(bytes.len())].chunks(LINE) {
-                // SAFETY: a hint about memory, which changes nothing and never faults; the address is a valid one.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = range;
-    }
-
     /// A part of the part.
     ///
     /// # Panics

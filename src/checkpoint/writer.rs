@@ -53,8 +53,7 @@ impl CheckpointWriter {
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
         create_parent(output)?;
-        // A link is written through, not replaced.
-        let output = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+        let output = through_link(output);
         let shards = divide(groups, max_shard_size);
         let mut writer = Self { files: Vec::new(), slots: HashMap::new(), index: None, bytes: 0, output };
         let mut weight_map = BTreeMap::new();
@@ -150,10 +149,19 @@ impl CheckpointWriter {
 /// Writes a small text file atomically, its folder made where it is missing.
 pub fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
     create_parent(path)?;
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &through_link(path);
     let mut file = AtomicWriteFile::open(path).map_err(CheckpointError::io(path, "create"))?;
     file.write_all(text.as_bytes()).map_err(CheckpointError::io(path, "write"))?;
     file.commit().map_err(CheckpointError::io(path, "finish"))
+}
+
+/// A link is written through, not replaced. Any other path stays as its user wrote it.
+fn through_link(path: &Path) -> PathBuf {
+    if path.is_symlink() {
+        fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    } else {
+        path.to_owned()
+    }
 }
 
 /// `model.safetensors` → `model`.

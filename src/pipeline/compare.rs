@@ -205,11 +205,8 @@ fn measure(
     scratch.signed_zeros.clear();
     let mut tally = Tally::default();
     let data = job.trained.part(block.bytes(size));
-    data.prefetch(0..piece * size);
     let changed = scratch.changed.chunks_mut(piece.div_ceil(8));
     for ((n, bytes), changed) in data.bytes().chunks(piece * size).enumerate().zip(changed) {
-        // Regenerating takes longer than memory needs to bring the next trained weights.
-        data.prefetch((n + 2) * piece * size..(n + 3) * piece * size);
         let len = bytes.len() / size;
         let initial = &mut scratch.initial[..len];
         source.fill(block.start + n * piece, Some(job.dtype), initial);
