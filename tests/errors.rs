@@ -801,7 +801,7 @@ fn shards_that_would_displace_an_input() {
         &s,
         &args,
         2,
-        "`trained.path` and a file of `prune.output` are the same file (DIR/pruned-00001-of-00002.safetensors): an output \
+        "`trained.path` and a file of `prune.output` are the same file (pruned-00001-of-00002.safetensors): an output \
          must not replace an input or another output; give one of them another path",
     );
 }
