@@ -12,6 +12,7 @@ use rayon::prelude::*;
 /// Weights that a thread takes at once, and of these those that stay in its fastest memory.
 const BLOCK: usize = 1 << 16;
 const PIECE: usize = 1024;
+const COLUMNS: usize = 4096;
 
 fn main() {
     InstructionSet::choose().expect("an instruction set of this processor");
@@ -26,8 +27,8 @@ fn main() {
         Some("f64") => FloatDtype::F64,
         Some(other) => panic!("{other} is none of f64, f32, f16, bf16"),
     };
-    assert!(elements.is_multiple_of(BLOCK), "a multiple of {BLOCK}");
-    let shape = Shape::new(vec![elements / 4096, 4096]).expect("a shape");
+    assert!(elements.is_multiple_of(COLUMNS), "whole rows of {COLUMNS}");
+    let shape = Shape::new(vec![elements / COLUMNS, COLUMNS]).expect("a shape");
     let he = SchemeParams::named("he").scheme().expect("a scheme");
     let generator = Generator::new(7, 0, &he, &shape, Layout::OutIn);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
@@ -35,13 +36,14 @@ fn main() {
         .map(|_| {
             let begun = Instant::now();
             let sums: Vec<f64> = pool.install(|| {
-                (0..elements / BLOCK)
+                (0..elements.div_ceil(BLOCK))
                     .into_par_iter()
                     .map_init(
                         || vec![0.0; PIECE],
                         |values, block| {
                             let mut last = 0.0;
-                            for start in (block * BLOCK..(block + 1) * BLOCK).step_by(PIECE) {
+                            let end = elements.min((block + 1) * BLOCK);
+                            for start in (block * BLOCK..end).step_by(PIECE) {
                                 generator.fill(start, values);
                                 dtype.round_slice(values);
                                 last = values[PIECE - 1];
@@ -52,7 +54,7 @@ fn main() {
                     .collect()
             });
             let time = begun.elapsed().as_secs_f64();
-            let last = generator.weight_at(elements / 4096 - 1, 4095);
+            let last = generator.weight_at(elements / COLUMNS - 1, COLUMNS - 1);
             assert_eq!(sums.last().copied(), Some(dtype.round(last)));
             time
         })
