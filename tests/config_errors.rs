@@ -149,7 +149,8 @@ fn unknown_keys() {
     assert_eq!(
         rule_error("    init: {mode: normal, sdt: 1}\n"),
         "configs/x.yaml:4:26: unknown key `sdt` in `rules[0].init` (did you mean `std`?); the keys are mode, \
-         distribution, gain, d_model, mean, std, low, high, value, zero_mean"
+         distribution, fan, gain, nonlinearity, a, scale, d_model, fan_in, fan_in_of, mean, std, depth, low, high, value, \
+         groups, sparsity, zero_mean"
     );
     assert_eq!(
         error("seed: 1\nmodel:\n  tensors:\n    fc1.weight: {shape: [2], dtpe: f32}\n", &[]),
@@ -289,11 +290,50 @@ fn what_a_later_version_brings() {
         );
     }
     assert_eq!(
-        rule_error("    init: {mode: trunc_normal, a: -2}\n"),
-        "configs/x.yaml:4:18: initialisation mode `trunc_normal` is not supported yet"
+        rule_error("    init: {mode: orthogonal, a: -2}\n"),
+        "configs/x.yaml:4:18: initialisation mode `orthogonal` is not supported yet"
     );
     let later = Settings::parse("{seed: 1, gates: {}}", Path::new("x"), &[]).unwrap_err();
     assert!(later.kind.is_not_supported_yet());
+}
+
+/// Each parameter of an initialiser outside its range, at its place.
+#[test]
+fn parameters_of_initialisers() {
+    for (init, column, message) in [
+        ("{mode: trunc_normal, std: 0}", 37, "`std` is 0, expected a finite number greater than 0"),
+        ("{mode: trunc_normal, low: 2}", 11, "trunc_normal needs low < high, got low 2 and high 2"),
+        ("{mode: normal, std: -1}", 31, "`std` is -1, expected a finite number that is not negative"),
+        ("{mode: normal, depth: 0}", 33, "`depth` is 0, expected 1 or more"),
+        ("{mode: he, gain: .inf}", 28, "`gain` is inf, expected a finite number"),
+        (
+            "{mode: he, nonlinearity: tanh, a: 1}",
+            45,
+            "`a` is the slope of leaky_relu; `nonlinearity: tanh` has none",
+        ),
+        ("{mode: he, scale: 2}", 22, "`scale` does not apply to initialisation mode `he`"),
+        ("{mode: xavier, fan: out}", 26, "`fan` does not apply to initialisation mode `xavier`"),
+        (
+            "{mode: variance_scaling, scale: -1}",
+            43,
+            "`scale` is -1, expected a finite number that is not negative",
+        ),
+        ("{mode: sparse}", 18, "initialisation mode `sparse` needs a `sparsity`"),
+        ("{mode: sparse, sparsity: 1.5}", 36, "`sparsity` is 1.5, expected a number from 0 to 1"),
+        ("{mode: dirac, groups: 0}", 33, "`groups` is 0, expected 1 or more"),
+        ("{mode: torch_default, fan_in: 3, fan_in_of: w}", 41, "`fan_in` and `fan_in_of` exclude each other"),
+        (
+            "{mode: he_normal, zero_mean: true}",
+            40,
+            "`zero_mean` and `distribution: trunc_normal` exclude each other",
+        ),
+    ] {
+        assert_eq!(
+            rule_error(&format!("    init: {init}\n")),
+            format!("configs/x.yaml:4:{column}: {message}"),
+            "{init}"
+        );
+    }
 }
 
 #[test]
@@ -309,7 +349,8 @@ fn schemes_that_make_no_sense() {
     assert_eq!(
         rule_error("    init: hee\n"),
         "configs/x.yaml:4:11: unknown initialisation mode `hee` (did you mean `he`?); the modes are he, xavier, lecun, \
-         attention, normal, uniform, constant, zeros, ones"
+         attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant, zeros, ones, eye, \
+         dirac"
     );
     assert_eq!(
         rule_error("    init:\n      mode: normal\n      std: -1\n"),

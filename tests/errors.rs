@@ -887,3 +887,50 @@ fn an_instruction_set_that_there_is_not() {
         cdi_prune::dispatch::InstructionSet::available().iter().map(|set| set.name()).collect();
     expect(&ran, 2, &format!("CDI_PRUNE_ISA=avx9000: this processor has {}", sets.join(", ")));
 }
+
+#[test]
+fn an_initialiser_that_cannot_make_the_shape() {
+    for (init, expected) in [
+        ("eye", "tensor `a.bias`: `eye` needs two dimensions; its shape is [4]"),
+        ("{mode: sparse, sparsity: 0.5}", "tensor `a.bias`: `sparse` needs two dimensions; its shape is [4]"),
+        ("dirac", "tensor `a.bias`: `dirac` needs three to five dimensions; its shape is [4]"),
+        (
+            "torch_default",
+            "tensor `a.bias`: `torch_default` needs two dimensions or more, or for a bias `fan_in` or `fan_in_of`; \
+             its shape is [4]",
+        ),
+        (
+            "{mode: torch_default, fan_in_of: '*.wieght'}",
+            "tensor `a.bias`: `fan_in_of` leads to `a.wieght`, and there is no such tensor",
+        ),
+    ] {
+        let s = scratch();
+        change(&s, &[("init: zeros", &format!("init: {init}"))]);
+        let ran = s.run(&["plan", "x.yaml"]);
+        expect(&ran, 2, &format!("x.yaml:5:29: {expected}"));
+    }
+}
+
+#[test]
+fn groups_that_do_not_divide_the_channels() {
+    let s = scratch();
+    let config =
+        "seed: 1\nmodel: {tensors: {c: [4, 2, 3, 3]}}\nrules: [{match: c, init: {mode: dirac, groups: 3}}]\n";
+    s.write("x.yaml", format!("{config}init: {{output: init.safetensors}}\n"));
+    let expected = "x.yaml:3:26: tensor `c`: `dirac` needs a number of output channels that 3 groups divide; its shape is \
+                    [4, 2, 3, 3]";
+    expect(&s.run(&["plan", "x.yaml"]), 2, expected);
+}
+
+/// A bias that starts as PyTorch's do, by the weight that it belongs to, keeps its number in the pruned file.
+#[test]
+fn the_fan_in_of_another_tensor() {
+    let s = scratch();
+    change(&s, &[("init: zeros", "init: {mode: torch_default, fan_in_of: '*.weight'}")]);
+    let plan = s.run(&["plan", "x.yaml", "--format", "json"]);
+    assert_eq!(plan.code, 0, "{plan:?}");
+    assert!(plan.stdout.contains("\"init\": \"torch_default(fan_in=4)\""), "{}", plan.stdout);
+    assert_eq!(s.run(&["run", "x.yaml", "--set", "prune.fill=init"]).code, 0);
+    let back = s.run(&["restore", "pruned.safetensors", "-o", "back.safetensors"]);
+    assert_eq!(back.code, 0, "{back:?}");
+}

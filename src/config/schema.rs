@@ -48,7 +48,7 @@ forms! {
 
     /// A mode, `none`, a mode with parameters, or another checkpoint.
     #[schemars(untagged)]
-    enum InitValue { Mode(String), Params(SchemeParams), From(wire::FromCheckpoint) }
+    enum InitValue { Mode(String), Params(Box<SchemeParams>), From(wire::FromCheckpoint) }
 
     /// A number (the largest |delta|), or a form that depends on the weight.
     #[schemars(untagged)]

@@ -44,7 +44,8 @@ impl Generator {
         match self.draw {
             Draw::Constant(value) => value,
             Draw::Gaussian { .. } => self.scale(scalar::gaussian_at(key, j as u64)),
-            Draw::Uniform { .. } => self.scale(scalar::uniform_at(key, j as u64)),
+            Draw::Uniform { .. } | Draw::Truncated(_) => self.scale(scalar::uniform_at(key, j as u64)),
+            Draw::Structured(structure) => structure.weight(self.layer_key, i, j, self.matrix.cols),
         }
     }
 
@@ -75,6 +76,8 @@ impl Generator {
             Draw::Gaussian { mean: 0.0, std } => std * x,
             Draw::Gaussian { mean, std } => mean + std * x,
             Draw::Uniform { low, span } => low + span * x,
+            Draw::Truncated(truncated) => truncated.weight(x),
+            Draw::Structured(_) => x,
         }
     }
 
@@ -82,9 +85,9 @@ impl Generator {
     #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
         match self.draw {
-            Draw::Constant(value) => out.fill(value),
+            Draw::Constant(_) | Draw::Structured(_) => {}
             Draw::Gaussian { .. } => block::gaussians(key, j as u64, out, |x| x),
-            Draw::Uniform { .. } => block::uniforms(key, j as u64, out, |x| x),
+            Draw::Uniform { .. } | Draw::Truncated(_) => block::uniforms(key, j as u64, out, |x| x),
         }
     }
 
@@ -92,7 +95,8 @@ impl Generator {
     #[inline(always)]
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
         let scale = match self.draw {
-            Draw::Constant(_) => return,
+            // Of these none has a zero mean asked for.
+            Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) => return,
             Draw::Gaussian { std, .. } => std,
             Draw::Uniform { span, .. } => span,
         };
@@ -155,6 +159,18 @@ impl Kernel for Fill<'_> {
                 Gaussian { generator, scale: |x| mean + std * x }.fill(start, out)
             }
             Draw::Uniform { low, span } => Uniform { generator, scale: |x| low + span * x }.fill(start, out),
+            Draw::Truncated(truncated) => {
+                Uniform { generator, scale: |x| x }.fill(start, out);
+                for x in out {
+                    *x = truncated.weight(*x);
+                }
+            }
+            Draw::Structured(structure) => {
+                let cols = generator.matrix.cols;
+                for (n, x) in (start..).zip(out) {
+                    *x = structure.weight(generator.layer_key, n / cols, n % cols, cols);
+                }
+            }
         }
     }
 }

@@ -4,14 +4,19 @@
 //! [`Generator`], which gives the weight at any `(i, j)`, or any run of a tensor's elements, as unrounded binary64;
 //! [`crate::tensor::FloatDtype`] then rounds them into the stored type.
 
+mod alias;
 mod api;
+mod gain;
 mod generator;
 mod initial;
 mod params;
 mod scheme;
+mod structure;
+mod truncated;
 
 pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
+pub use gain::Nonlinearity;
 pub use generator::{Fill, Generator};
 pub use initial::Initial;
-pub use params::{Distribution, MODE_NAMES, SchemeError, SchemeParams};
-pub use scheme::{Scheme, VarianceRule};
+pub use params::{Distribution, Fan, MODE_NAMES, SchemeError, SchemeParams};
+pub use scheme::{FanIn, Scheme, ShapeMismatch, VarianceRule};

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::params::{Distribution, SchemeParams};
+use super::gain::Nonlinearity;
+use super::params::{Distribution, Fan, SchemeParams};
+use super::structure::Structure;
+use super::truncated::Truncated;
 use crate::tensor::{Layout, Shape};
 
 /// How the weights of one tensor start. All reals are finite, standard deviations are not negative, `low < high`.
@@ -10,23 +13,43 @@ use crate::tensor::{Layout, Shape};
 pub enum Scheme {
     /// Zero mean, variance by the fans.
     Scaled {
-        /// Which fans count.
+        /// Which fans count, and how.
         rule: VarianceRule,
-        /// Shape of the distribution; both have the same standard deviation.
+        /// Shape of the distribution; all have the same standard deviation.
         distribution: Distribution,
         /// Factor on the standard deviation.
         gain: f64,
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
+    /// What PyTorch's Linear and Conv layers start with when nobody says otherwise, weights and biases: uniform on
+    /// ±1/sqrt(fan_in) (`kaiming_uniform_` with `a = sqrt(5)`).
+    TorchDefault {
+        /// Whose fan-in.
+        fan_in: FanIn,
+    },
     /// Normal with this mean and standard deviation.
     Normal {
         /// Mean.
         mean: f64,
-        /// Standard deviation.
+        /// Standard deviation, before the division by depth.
         std: f64,
+        /// Blocks of a residual network: the standard deviation is divided by `sqrt(2 depth)`. Radford et al., "Language
+        /// models are unsupervised multitask learners", 2019, section 2.3.
+        depth: Option<u64>,
         /// Subtract each convolution kernel's mean (then `mean` is 0).
         zero_mean: bool,
+    },
+    /// Normal, cut off outside `[low, high]`.
+    TruncNormal {
+        /// Mean before the cut.
+        mean: f64,
+        /// Standard deviation before the cut, more than 0.
+        std: f64,
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
     },
     /// Uniform in `[low, high)`.
     Uniform {
@@ -37,20 +60,55 @@ pub enum Scheme {
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
+    /// Normal with zero mean, of which in each column `ceil(sparsity * rows)` weights are 0. Martens, "Deep learning via
+    /// Hessian-free optimization", ICML 2010.
+    Sparse {
+        /// Share of zeros, 0 … 1.
+        sparsity: f64,
+        /// Standard deviation of the others.
+        std: f64,
+    },
     /// One value everywhere.
     Constant(f64),
+    /// 1 where row and column have one number, else 0.
+    Eye,
+    /// Convolutions that pass their input channels on: 1 in the middle of the kernel that leads from an input channel to
+    /// the output channel of the same number within its group, else 0.
+    Dirac {
+        /// Groups of output channels.
+        groups: u64,
+    },
 }
 
 /// The standard deviation as a function of the fans, before the gain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VarianceRule {
-    /// `sqrt(2 / fan_in)`: He et al., "Delving deep into rectifiers", ICCV 2015, eq. 10.
-    He,
-    /// `sqrt(2 / (fan_in + fan_out))`: Glorot and Bengio, "Understanding the difficulty of training deep
-    /// feedforward neural networks", AISTATS 2010, eq. 12 (its uniform form is eq. 16).
-    Xavier,
-    /// `sqrt(1 / fan_in)`: LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16.
-    Lecun,
+    /// `sqrt(g² / fan)`, `g² = 2` unless another activation is named: He et al., "Delving deep into rectifiers",
+    /// ICCV 2015, eq. 10.
+    He {
+        /// Which fan.
+        fan: Fan,
+        /// Activation and its slope below 0.
+        activation: Option<(Nonlinearity, f64)>,
+    },
+    /// `sqrt(2 g² / (fan_in + fan_out))`, `g² = 1` unless another activation is named: Glorot and Bengio, "Understanding
+    /// the difficulty of training deep feedforward neural networks", AISTATS 2010, eq. 12 (its uniform form is eq. 16).
+    Xavier {
+        /// Activation and its slope below 0.
+        activation: Option<(Nonlinearity, f64)>,
+    },
+    /// `sqrt(1 / fan)`: LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, eq. 16.
+    Lecun {
+        /// Which fan.
+        fan: Fan,
+    },
+    /// `sqrt(scale / fan)`: `jax.nn.initializers.variance_scaling` and Keras's `VarianceScaling`.
+    VarianceScaling {
+        /// Variance times fan.
+        scale: f64,
+        /// Which fan.
+        fan: Fan,
+    },
     /// `1 / sqrt(d_model)`, `d_model` being `fan_in` where none is given: the scale of the projections in Vaswani et
     /// al., "Attention is all you need", NeurIPS 2017.
     Attention {
@@ -59,23 +117,57 @@ pub enum VarianceRule {
     },
 }
 
+/// Whose fan-in a tensor's scale is taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FanIn {
+    /// The tensor's own, a weight's.
+    Own,
+    /// This number.
+    Given(u64),
+    /// That of another tensor, still to be found.
+    Of(String),
+}
+
 impl VarianceRule {
     /// The standard deviation for a tensor with these fans, in binary64, each operation rounded once.
     pub fn std(self, fan_in: usize, fan_out: usize) -> f64 {
+        let fans = |fan| match fan {
+            Fan::In => fan_in as f64,
+            Fan::Out => fan_out as f64,
+            Fan::Avg => (fan_in + fan_out) as f64 / 2.0,
+        };
+        let gain_squared = |activation: Option<(Nonlinearity, f64)>, default: f64| {
+            activation.map_or(default, |(nonlinearity, a)| nonlinearity.gain_squared(a))
+        };
         match self {
-            Self::He => (2.0 / fan_in as f64).sqrt(),
-            Self::Xavier => (2.0 / (fan_in + fan_out) as f64).sqrt(),
-            Self::Lecun => (1.0 / fan_in as f64).sqrt(),
+            Self::He { fan, activation } => (gain_squared(activation, 2.0) / fans(fan)).sqrt(),
+            Self::Xavier { activation } => {
+                (2.0 * gain_squared(activation, 1.0) / (fan_in + fan_out) as f64).sqrt()
+            }
+            Self::Lecun { fan } => (1.0 / fans(fan)).sqrt(),
+            Self::VarianceScaling { scale, fan } => (scale / fans(fan)).sqrt(),
             Self::Attention { d_model } => 1.0 / (d_model.map_or(fan_in as f64, |d| d as f64)).sqrt(),
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The parameters that differ from their defaults.
+    fn params(self) -> SchemeParams {
+        let fan = |fan| (fan != Fan::In).then_some(fan);
+        let with = |name, activation: Option<(Nonlinearity, f64)>| SchemeParams {
+            nonlinearity: activation.map(|(nonlinearity, _)| nonlinearity),
+            a: activation.filter(|(n, _)| *n == Nonlinearity::LeakyRelu).map(|(_, a)| a),
+            ..SchemeParams::named(name)
+        };
         match self {
-            Self::He => "he",
-            Self::Xavier => "xavier",
-            Self::Lecun => "lecun",
-            Self::Attention { .. } => "attention",
+            Self::He { fan: f, activation } => SchemeParams { fan: fan(f), ..with("he", activation) },
+            Self::Xavier { activation } => with("xavier", activation),
+            Self::Lecun { fan: f } => SchemeParams { fan: fan(f), ..SchemeParams::named("lecun") },
+            Self::VarianceScaling { scale, fan: f } => SchemeParams {
+                scale: (scale != 1.0).then_some(scale),
+                fan: fan(f),
+                ..SchemeParams::named("variance_scaling")
+            },
+            Self::Attention { d_model } => SchemeParams { d_model, ..SchemeParams::named("attention") },
         }
     }
 }
@@ -94,26 +186,76 @@ pub(super) enum Draw {
         low: f64,
         span: f64,
     },
+    Truncated(Truncated),
+    Structured(Structure),
 }
+
+/// Standard deviation of a standard normal distribution cut off at ±2: what JAX and Keras divide by.
+const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 
 impl Scheme {
     pub(super) fn draw(&self, shape: &Shape, layout: Layout) -> Draw {
+        let (fan_in, fan_out) = shape.fans(layout);
+        // Uniform on ±bound.
+        let around_zero = |bound: f64| Draw::Uniform { low: -bound, span: bound - -bound };
         match *self {
             Self::Scaled { rule, distribution, gain, .. } => {
-                let (fan_in, fan_out) = shape.fans(layout);
                 let std = gain * rule.std(fan_in, fan_out);
                 match distribution {
                     Distribution::Normal => Draw::Gaussian { mean: 0.0, std },
-                    Distribution::Uniform => {
-                        // A uniform distribution on ±b has the standard deviation b / sqrt(3).
-                        let bound = 3f64.sqrt() * std;
-                        Draw::Uniform { low: -bound, span: bound - -bound }
+                    // A uniform distribution on ±b has the standard deviation b / sqrt(3).
+                    Distribution::Uniform => around_zero(3f64.sqrt() * std),
+                    Distribution::TruncNormal => {
+                        let std = std.abs() / TRUNCATED_STD;
+                        match std {
+                            0.0 => Draw::Constant(0.0),
+                            _ => Draw::Truncated(Truncated::new(0.0, std, -2.0 * std, 2.0 * std)),
+                        }
                     }
                 }
             }
-            Self::Normal { mean, std, .. } => Draw::Gaussian { mean, std },
+            Self::TorchDefault { ref fan_in } => {
+                let own = shape.fans(layout).0 as f64;
+                let fan_in = if let FanIn::Given(fan_in) = fan_in { *fan_in as f64 } else { own };
+                around_zero(1.0 / fan_in.sqrt())
+            }
+            Self::Normal { mean, std, depth, .. } => {
+                let std = depth.map_or(std, |depth| std / (2.0 * depth as f64).sqrt());
+                Draw::Gaussian { mean, std }
+            }
+            Self::TruncNormal { mean, std, low, high } => {
+                Draw::Truncated(Truncated::new(mean, std, low, high))
+            }
             Self::Uniform { low, high, .. } => Draw::Uniform { low, span: high - low },
+            Self::Sparse { sparsity, std } => Draw::Structured(Structure::sparse(shape, sparsity, std)),
             Self::Constant(value) => Draw::Constant(value),
+            Self::Eye => Draw::Structured(Structure::Eye),
+            Self::Dirac { groups } => Draw::Structured(Structure::dirac(shape, layout, groups)),
+        }
+    }
+
+    /// Whether the scheme makes sense for a tensor of this shape; why not in words.
+    pub fn check_shape(&self, shape: &Shape, layout: Layout) -> Result<(), ShapeMismatch> {
+        let needs = |expected| ShapeMismatch { mode: self.params().mode, expected, shape: shape.clone() };
+        let rank = shape.rank();
+        match self {
+            Self::Eye | Self::Sparse { .. } if rank != 2 => Err(needs("two dimensions".to_owned())),
+            Self::Dirac { .. } if !(3..=5).contains(&rank) => {
+                Err(needs("three to five dimensions".to_owned()))
+            }
+            Self::Dirac { groups } => {
+                let dims = shape.dims();
+                let out = if layout == Layout::OutIn { dims[0] } else { dims[rank - 1] };
+                if (out as u64).is_multiple_of(*groups) {
+                    Ok(())
+                } else {
+                    Err(needs(format!("a number of output channels that {groups} groups divide")))
+                }
+            }
+            Self::TorchDefault { fan_in: FanIn::Own } if rank < 2 => {
+                Err(needs("two dimensions or more, or for a bias `fan_in` or `fan_in_of`".to_owned()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -123,13 +265,13 @@ impl Scheme {
             Self::Scaled { zero_mean, .. }
             | Self::Normal { zero_mean, .. }
             | Self::Uniform { zero_mean, .. } => *zero_mean,
-            Self::Constant(_) => false,
+            _ => false,
         }
     }
 
     /// Whether the values come from the noise function, so that the layer id matters.
     pub fn is_random(&self) -> bool {
-        !matches!(self, Self::Constant(_))
+        !matches!(self, Self::Constant(_) | Self::Eye | Self::Dirac { .. })
     }
 
     /// The parameters that make this scheme, those with their default value left out: the canonical form in files.
@@ -140,16 +282,35 @@ impl Scheme {
             Self::Scaled { rule, distribution, gain, .. } => SchemeParams {
                 distribution: (distribution != Distribution::Normal).then_some(distribution),
                 gain: some_if(gain != 1.0, gain),
-                d_model: if let VarianceRule::Attention { d_model } = rule { d_model } else { None },
                 zero_mean,
-                ..SchemeParams::named(rule.name())
+                ..rule.params()
             },
-            Self::Normal { mean, std, .. } => SchemeParams {
+            Self::TorchDefault { ref fan_in } => SchemeParams {
+                fan_in: if let FanIn::Given(fan_in) = fan_in { Some(*fan_in) } else { None },
+                fan_in_of: if let FanIn::Of(tensor) = fan_in { Some(tensor.clone()) } else { None },
+                ..SchemeParams::named("torch_default")
+            },
+            Self::Normal { mean, std, depth, .. } => SchemeParams {
                 mean: some_if(mean != 0.0, mean),
                 std: Some(std),
+                depth,
                 zero_mean,
                 ..SchemeParams::named("normal")
             },
+            Self::TruncNormal { mean, std, low, high } => SchemeParams {
+                mean: some_if(mean != 0.0, mean),
+                std: Some(std),
+                low: Some(low),
+                high: Some(high),
+                ..SchemeParams::named("trunc_normal")
+            },
+            Self::Sparse { sparsity, std } => {
+                SchemeParams { sparsity: Some(sparsity), std: Some(std), ..SchemeParams::named("sparse") }
+            }
+            Self::Eye => SchemeParams::named("eye"),
+            Self::Dirac { groups } => {
+                SchemeParams { groups: (groups != 1).then_some(groups), ..SchemeParams::named("dirac") }
+            }
             Self::Uniform { low, high, .. } => {
                 SchemeParams { low: Some(low), high: Some(high), zero_mean, ..SchemeParams::named("uniform") }
             }
@@ -158,6 +319,18 @@ impl Scheme {
             Self::Constant(value) => SchemeParams { value: Some(value), ..SchemeParams::named("constant") },
         }
     }
+}
+
+/// A scheme for a tensor that it cannot make.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{mode}` needs {expected}; its shape is {shape}")]
+pub struct ShapeMismatch {
+    /// Canonical mode.
+    pub mode: String,
+    /// What it needs, in words.
+    pub expected: String,
+    /// The tensor's shape.
+    pub shape: Shape,
 }
 
 /// `he`, `normal(std=0.02)`: the mode and what differs from its defaults.

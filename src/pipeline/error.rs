@@ -7,6 +7,7 @@ use safetensors::Dtype;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
+use crate::init::ShapeMismatch;
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 
@@ -114,6 +115,22 @@ pub enum RuleProblem {
         tensor: String,
         /// Why not.
         error: LayerError,
+    },
+    /// A scheme that cannot make a tensor of this shape.
+    #[error("tensor `{tensor}`: {error}")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        error: ShapeMismatch,
+    },
+    /// `fan_in_of` leads nowhere.
+    #[error("tensor `{tensor}`: `fan_in_of` leads to `{weight}`, and there is no such tensor")]
+    NoWeight {
+        /// The tensor to initialise.
+        tensor: String,
+        /// The one that is missing.
+        weight: String,
     },
     /// Two tensors that would start with the same noise.
     #[error(

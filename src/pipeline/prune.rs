@@ -165,7 +165,7 @@ fn describe(
 ) -> Result<PrunedTensor, Error> {
     let origin = tensor.origin.as_ref().expect("only tensors with initial values are pruned");
     let init = match &origin.source {
-        InitSource::Scheme(scheme) => InitialValues::Scheme(scheme.params()),
+        InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
             let sha256 = digest(base_tensor(base, name, &tensor.shape)?.data);

@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use super::error::{BaseProblem, Error, Mismatch, RuleProblem};
 use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, Settings};
-use crate::init::{Generator, Initial};
+use crate::init::{FanIn, Generator, Initial, Scheme};
 use crate::near::nearest;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Kind};
@@ -136,16 +136,19 @@ impl<'s> Resolved<'s> {
         }
         let mut tensors = BTreeMap::new();
         let mut unmatched = Vec::new();
-        for (name, (dtype, shape)) in forms {
+        let shape_of =
+            |name: &str| forms.get(name).map(|(_, shape)| shape).or_else(|| self.trained_shape(name));
+        for (name, (dtype, shape)) in &forms {
+            let (dtype, shape) = (*dtype, shape.clone());
             let mut tensor = Tensor { dtype, shape, origin: None, action: Action::PassThrough };
             if FloatDtype::of(dtype).is_some() {
-                tensor.origin = self.origin(&name)?;
-                tensor.action = self.action(&name, tensor.origin.as_ref());
+                tensor.origin = self.origin(name, &tensor.shape, shape_of)?;
+                tensor.action = self.action(name, tensor.origin.as_ref());
                 if tensor.origin.is_none() {
                     unmatched.push(name.clone());
                 }
             }
-            tensors.insert(name, tensor);
+            tensors.insert(name.clone(), tensor);
         }
         if unmatched.is_empty() {
             return Ok(tensors);
@@ -162,12 +165,14 @@ impl<'s> Resolved<'s> {
         let Some(file) = &self.trained_file else { return Ok(None) };
         let mut mismatch = Mismatch { path: file.path().to_owned(), ..Mismatch::default() };
         let mut tensors = BTreeMap::new();
+        let shape_of =
+            |name: &str| self.model.get(name).map(|t| &t.shape).or_else(|| self.trained_shape(name));
         for (name, TensorRef { dtype, shape, .. }) in file.tensors() {
             let mut tensor =
                 Tensor { dtype, shape: shape.clone(), origin: None, action: Action::PassThrough };
             let float = FloatDtype::of(dtype);
             if let Some(float) = float {
-                tensor.origin = self.origin(name)?;
+                tensor.origin = self.origin(name, shape, shape_of)?;
                 tensor.action = self.action(name, tensor.origin.as_ref());
                 match &mut tensor.origin {
                     None => mismatch.unmatched.push(name.to_owned()),
@@ -191,14 +196,32 @@ impl<'s> Resolved<'s> {
         if mismatch.is_empty() { Ok(Some(tensors)) } else { Err(mismatch.into()) }
     }
 
-    fn origin(&self, name: &str) -> Result<Option<Origin>, Error> {
+    fn trained_shape(&self, name: &str) -> Option<&Shape> {
+        self.trained_file.as_ref()?.tensor(name).map(|t| t.shape)
+    }
+
+    /// What the rules say about a tensor; `shape_of` knows the shapes of the others.
+    fn origin<'t>(
+        &self,
+        name: &str,
+        shape: &Shape,
+        shape_of: impl Fn(&str) -> Option<&'t Shape>,
+    ) -> Result<Option<Origin>, Error> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
         let InitRule { layer, init, layout, .. } = found.value;
-        let layer = match init {
-            InitSource::Scheme(_) => Some(layer.id(name, &found.captures).map_err(|error| {
-                let key = KeyPath::root().key("rules").index(found.rule).key("layer");
-                self.wrong(&key, RuleProblem::Layer { tensor: name.to_owned(), error })
-            })?),
+        let rule = KeyPath::root().key("rules").index(found.rule);
+        let mut source = init.clone();
+        let layer = match &mut source {
+            InitSource::Scheme(scheme) => {
+                let wrong = |problem| self.wrong(&rule.key("init"), problem);
+                self.find_fan_in(scheme, &found, name, shape_of).map_err(wrong)?;
+                scheme
+                    .check_shape(shape, *layout)
+                    .map_err(|error| wrong(RuleProblem::Shape { tensor: name.to_owned(), error }))?;
+                Some(layer.id(name, &found.captures).map_err(|error| {
+                    self.wrong(&rule.key("layer"), RuleProblem::Layer { tensor: name.to_owned(), error })
+                })?)
+            }
             InitSource::From(_) | InitSource::None => None,
         };
         Ok(Some(Origin {
@@ -206,9 +229,37 @@ impl<'s> Resolved<'s> {
             rule_index: found.rule,
             layer,
             layout: *layout,
-            source: init.clone(),
+            source,
             stored_as: None,
         }))
+    }
+
+    /// Puts the number in place of the tensor that `fan_in_of` names.
+    fn find_fan_in<'t>(
+        &self,
+        scheme: &mut Scheme,
+        found: &Match<'_, '_, InitRule>,
+        name: &str,
+        shape_of: impl Fn(&str) -> Option<&'t Shape>,
+    ) -> Result<(), RuleProblem> {
+        let Scheme::TorchDefault { fan_in: fan_in @ FanIn::Of(_) } = scheme else { return Ok(()) };
+        let FanIn::Of(template) = &*fan_in else { return Ok(()) };
+        // Each star stands for what the pattern's groups matched, in their order.
+        let mut weight = String::new();
+        let mut group = 0;
+        for (n, part) in template.split('*').enumerate() {
+            if n > 0 {
+                group += 1;
+                weight += found.captures.get(group).unwrap_or("*");
+            }
+            weight += part;
+        }
+        let Some(shape) = shape_of(&weight) else {
+            return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
+        };
+        let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
+        *fan_in = FanIn::Given(shape.fans(layout).0 as u64);
+        Ok(())
     }
 
     fn action(&self, name: &str, origin: Option<&Origin>) -> Action {

@@ -77,7 +77,7 @@ pub enum InitialValues {
         sha256: String,
     },
     /// A scheme.
-    Scheme(SchemeParams),
+    Scheme(Box<SchemeParams>),
 }
 
 impl FileMetadata {

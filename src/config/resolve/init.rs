@@ -73,9 +73,11 @@ fn scheme(params: &SchemeParams, path: &KeyPath, is_mapping: bool) -> Result<Ini
 fn scheme_problem(error: SchemeError, path: &KeyPath, is_mapping: bool) -> Problem {
     let parameter = match &error {
         _ if !is_mapping => return Problem::at_value(path, scheme_kind(error)),
-        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::MissingValue => {
+        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::Missing { .. } => {
             "mode"
         }
+        SchemeError::Both(first, _) => first,
+        SchemeError::SlopeWithout(_) => "a",
         SchemeError::DoesNotApply { parameter, .. } => {
             return Problem::at_key(&path.key(parameter), scheme_kind(error));
         }
