@@ -289,10 +289,6 @@ fn what_a_later_version_brings() {
             expected(column, &format!("prune.{key}: {what}"))
         );
     }
-    assert_eq!(
-        rule_error("    init: {mode: orthogonal, a: -2}\n"),
-        "configs/x.yaml:4:18: initialisation mode `orthogonal` is not supported yet"
-    );
     let later = Settings::parse("{seed: 1, gates: {}}", Path::new("x"), &[]).unwrap_err();
     assert!(later.kind.is_not_supported_yet());
 }
@@ -320,6 +316,8 @@ fn parameters_of_initialisers() {
         ),
         ("{mode: sparse}", 18, "initialisation mode `sparse` needs a `sparsity`"),
         ("{mode: sparse, sparsity: 1.5}", 36, "`sparsity` is 1.5, expected a number from 0 to 1"),
+        ("{mode: orthogonal, gain: .inf}", 36, "`gain` is inf, expected a finite number"),
+        ("{mode: orthogonal, a: 1}", 30, "`a` does not apply to initialisation mode `orthogonal`"),
         ("{mode: dirac, groups: 0}", 33, "`groups` is 0, expected 1 or more"),
         ("{mode: torch_default, fan_in: 3, fan_in_of: w}", 41, "`fan_in` and `fan_in_of` exclude each other"),
         (
@@ -350,7 +348,7 @@ fn schemes_that_make_no_sense() {
         rule_error("    init: hee\n"),
         "configs/x.yaml:4:11: unknown initialisation mode `hee` (did you mean `he`?); the modes are he, xavier, lecun, \
          attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant, zeros, ones, eye, \
-         dirac"
+         dirac, orthogonal, delta_orthogonal"
     );
     assert_eq!(
         rule_error("    init:\n      mode: normal\n      std: -1\n"),

@@ -894,6 +894,11 @@ fn an_initialiser_that_cannot_make_the_shape() {
         ("eye", "tensor `a.bias`: `eye` needs two dimensions; its shape is [4]"),
         ("{mode: sparse, sparsity: 0.5}", "tensor `a.bias`: `sparse` needs two dimensions; its shape is [4]"),
         ("dirac", "tensor `a.bias`: `dirac` needs three to five dimensions; its shape is [4]"),
+        ("orthogonal", "tensor `a.bias`: `orthogonal` needs two dimensions or more; its shape is [4]"),
+        (
+            "delta_orthogonal",
+            "tensor `a.bias`: `delta_orthogonal` needs three to five dimensions; its shape is [4]",
+        ),
         (
             "torch_default",
             "tensor `a.bias`: `torch_default` needs two dimensions or more, or for a bias `fan_in` or `fan_in_of`; \
@@ -909,6 +914,17 @@ fn an_initialiser_that_cannot_make_the_shape() {
         let ran = s.run(&["plan", "x.yaml"]);
         expect(&ran, 2, &format!("x.yaml:5:29: {expected}"));
     }
+}
+
+#[test]
+fn more_inputs_than_a_delta_orthogonal_convolution_has_outputs() {
+    let s = scratch();
+    let config =
+        "seed: 1\nmodel: {tensors: {c: [2, 4, 3, 3]}}\nrules: [{match: c, init: delta_orthogonal}]\n";
+    s.write("x.yaml", format!("{config}init: {{output: init.safetensors}}\n"));
+    let expected = "x.yaml:3:26: tensor `c`: `delta_orthogonal` needs no more input channels than output channels, not \
+                    4 and 2; its shape is [2, 4, 3, 3]";
+    expect(&s.run(&["plan", "x.yaml"]), 2, expected);
 }
 
 #[test]

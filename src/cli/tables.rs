@@ -134,13 +134,23 @@ pub fn plan(rows: &[PlanRow], color: ColorChoice) -> String {
     }
     let (dense, least) =
         rows.iter().fold((0, 0), |(dense, least), r| (dense + r.dense_bytes, least + r.smallest_bytes));
-    format!(
+    let mut text = format!(
         "{table}\n{} tensors, {} bytes dense; between {} and {} bytes of data once pruned.",
         rows.len(),
         group(dense),
         group(least),
         group(dense)
-    )
+    );
+    let whole: Vec<u64> = rows.iter().filter_map(|row| row.whole_bytes).collect();
+    if let Some(largest) = whole.iter().max() {
+        let tensors = if whole.len() == 1 { "tensor is" } else { "tensors are" };
+        text += &format!(
+            "\n{} orthogonal {tensors} regenerated whole, not weight by weight, the largest in {} bytes of memory.",
+            whole.len(),
+            group(*largest)
+        );
+    }
+    text
 }
 
 /// The tensors of a checkpoint.

@@ -7,7 +7,7 @@
 use super::params::{Distribution, SchemeParams};
 
 /// Name, canonical mode, and the distribution that the name says.
-const ALIASES: [(&str, &str, Option<Distribution>); 36] = {
+const ALIASES: [(&str, &str, Option<Distribution>); 37] = {
     use Distribution::{TruncNormal, Uniform};
     [
         ("kaiming", "he", None),
@@ -39,6 +39,7 @@ const ALIASES: [(&str, &str, Option<Distribution>); 36] = {
         ("trunc_normal_", "trunc_normal", None),
         ("truncated_normal", "trunc_normal", None),
         ("orthogonal_", "orthogonal", None),
+        ("Orthogonal", "orthogonal", None),
         ("sparse_", "sparse", None),
         ("VarianceScaling", "variance_scaling", None),
         ("HeNormal", "he", Some(TruncNormal)),

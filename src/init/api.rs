@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Array4};
 
-use super::{Generator, Scheme};
+use super::{Generator, Scheme, Whole};
 use crate::tensor::{FloatDtype, Layout, Shape, ShapeError};
 
 /// The standard normal draw at `(seed, layer, i, j)`, before any scale: [`crate::noise::scalar::gaussian`].
@@ -58,6 +58,8 @@ pub fn init_conv_kernel(
 
 fn init_f32(seed: u64, layer: u64, shape: &Shape, scheme: &Scheme) -> Vec<f32> {
     let mut weights = vec![0.0; shape.elements()];
-    Generator::new(seed, layer, scheme, shape, Layout::OutIn).fill(0, &mut weights);
+    let generator = Generator::new(seed, layer, scheme, shape, Layout::OutIn);
+    generator.whole().into_iter().for_each(Whole::prepare);
+    generator.fill(0, &mut weights);
     weights.into_iter().map(|w| w as f32).collect()
 }

@@ -1,5 +1,6 @@
 //! A tensor's initial weights, any of them at any time.
 
+use super::orthogonal::Whole;
 use super::scheme::{Draw, Scheme};
 use crate::dispatch::{self, Kernel};
 use crate::noise::{block, hash, scalar};
@@ -20,10 +21,11 @@ impl Generator {
     /// The generator of a tensor of this shape. The fans, and with them the scale, follow from shape and layout.
     pub fn new(seed: u64, layer: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
         let zero_mean = scheme.zero_mean() && layout == Layout::OutIn;
+        let layer_key = hash::layer_key(seed, layer);
         Self {
-            layer_key: hash::layer_key(seed, layer),
+            layer_key,
             matrix: shape.matrix(),
-            draw: scheme.draw(shape, layout),
+            draw: scheme.draw(layer_key, shape, layout),
             kernel: if zero_mean { shape.kernel_elements().max(1) } else { 1 },
         }
     }
@@ -41,11 +43,16 @@ impl Generator {
             self.fill_zero_mean(key, j, &mut one);
             return one[0];
         }
-        match self.draw {
-            Draw::Constant(value) => value,
+        match &self.draw {
+            Draw::Constant(value) => *value,
             Draw::Gaussian { .. } => self.scale(scalar::gaussian_at(key, j as u64)),
             Draw::Uniform { .. } | Draw::Truncated(_) => self.scale(scalar::uniform_at(key, j as u64)),
             Draw::Structured(structure) => structure.weight(self.layer_key, i, j, self.matrix.cols),
+            Draw::Whole(whole) => {
+                let mut one = [0.0];
+                whole.fill(i * self.matrix.cols + j, &mut one);
+                one[0]
+            }
         }
     }
 
@@ -60,7 +67,13 @@ impl Generator {
     /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the run's ends
     /// cut are regenerated whole. Such a tensor is better filled in long runs.
     pub fn prefers_long_runs(&self) -> bool {
-        self.kernel > 1
+        self.kernel > 1 || self.whole().is_some()
+    }
+
+    /// The tensor's weights as what must be made all at once, where they cannot be made one by one. [`Self::fill`] makes
+    /// them if they are not there, on one thread; and they stay until they are released.
+    pub fn whole(&self) -> Option<&Whole> {
+        if let Draw::Whole(whole) = &self.draw { Some(whole) } else { None }
     }
 
     #[inline(always)]
@@ -71,21 +84,21 @@ impl Generator {
     /// One draw, scaled. A zero mean is not added: it could turn -0.0 into +0.0.
     #[inline(always)]
     fn scale(&self, x: f64) -> f64 {
-        match self.draw {
-            Draw::Constant(value) => value,
+        match &self.draw {
+            Draw::Constant(value) => *value,
             Draw::Gaussian { mean: 0.0, std } => std * x,
             Draw::Gaussian { mean, std } => mean + std * x,
             Draw::Uniform { low, span } => low + span * x,
             Draw::Truncated(truncated) => truncated.weight(x),
-            Draw::Structured(_) => x,
+            Draw::Structured(_) | Draw::Whole(_) => x,
         }
     }
 
     /// Draws `j, j + 1, …` of a row, not scaled.
     #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
-        match self.draw {
-            Draw::Constant(_) | Draw::Structured(_) => {}
+        match &self.draw {
+            Draw::Constant(_) | Draw::Structured(_) | Draw::Whole(_) => {}
             Draw::Gaussian { .. } => block::gaussians(key, j as u64, out, |x| x),
             Draw::Uniform { .. } | Draw::Truncated(_) => block::uniforms(key, j as u64, out, |x| x),
         }
@@ -94,11 +107,11 @@ impl Generator {
     /// Weights `j, j + 1, …` of a row whose kernels have their mean subtracted: `scale * (draw - mean)`.
     #[inline(always)]
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
-        let scale = match self.draw {
+        let scale = match &self.draw {
             // Of these none has a zero mean asked for.
-            Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) => return,
-            Draw::Gaussian { std, .. } => std,
-            Draw::Uniform { span, .. } => span,
+            Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) | Draw::Whole(_) => return,
+            Draw::Gaussian { std, .. } => *std,
+            Draw::Uniform { span, .. } => *span,
         };
         // The kernels that the run's ends cut are regenerated whole, beside it.
         let before = (self.kernel - j % self.kernel) % self.kernel;
@@ -149,16 +162,16 @@ impl Kernel for Fill<'_> {
     fn run(self) {
         let Self { generator, start, out } = self;
         // A copy of the loops for each form of scaling, with the choice outside them.
-        match generator.draw {
-            Draw::Constant(value) => out.fill(value),
+        match &generator.draw {
+            Draw::Constant(value) => out.fill(*value),
             _ if generator.kernel > 1 => ZeroMean(generator).fill(start, out),
-            Draw::Gaussian { mean: 0.0, std } => {
+            &Draw::Gaussian { mean: 0.0, std } => {
                 Gaussian { generator, scale: |x| std * x }.fill(start, out);
             }
-            Draw::Gaussian { mean, std } => {
+            &Draw::Gaussian { mean, std } => {
                 Gaussian { generator, scale: |x| mean + std * x }.fill(start, out)
             }
-            Draw::Uniform { low, span } => Uniform { generator, scale: |x| low + span * x }.fill(start, out),
+            &Draw::Uniform { low, span } => Uniform { generator, scale: |x| low + span * x }.fill(start, out),
             Draw::Truncated(truncated) => {
                 Uniform { generator, scale: |x| x }.fill(start, out);
                 for x in out {
@@ -171,6 +184,7 @@ impl Kernel for Fill<'_> {
                     *x = structure.weight(generator.layer_key, n / cols, n % cols, cols);
                 }
             }
+            Draw::Whole(whole) => whole.fill(start, out),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The initial values of one tensor, wherever they come from, as the trained file would store them.
 
-use super::Generator;
+use super::{Generator, Whole};
 use crate::tensor::FloatDtype;
 
 /// Gives any run of a tensor's initial values, rounded to a stored type.
@@ -23,6 +23,11 @@ pub enum Initial<'a> {
 }
 
 impl Initial<'_> {
+    /// What must be made all at once, where the values cannot be made one by one.
+    pub fn whole(&self) -> Option<&Whole> {
+        if let Self::Generated { generator, .. } = self { generator.whole() } else { None }
+    }
+
     /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to `dtype` where one is given.
     ///
     /// # Panics

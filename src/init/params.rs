@@ -60,7 +60,7 @@ impl Fan {
 }
 
 /// The canonical mode names.
-pub const MODE_NAMES: [&str; 15] = [
+pub const MODE_NAMES: [&str; 17] = [
     "he",
     "xavier",
     "lecun",
@@ -76,17 +76,16 @@ pub const MODE_NAMES: [&str; 15] = [
     "ones",
     "eye",
     "dirac",
+    "orthogonal",
+    "delta_orthogonal",
 ];
-
-/// Modes of the interface that a later version brings.
-const RESERVED: [&str; 2] = ["orthogonal", "delta_orthogonal"];
 
 /// A mode with the parameters given for it. Which of them a mode takes is checked by [`SchemeParams::scheme`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemeParams {
     /// he, xavier, lecun, attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant,
-    /// zeros, ones, eye or dirac; or a framework's own name, such as kaiming_uniform_ or glorot_normal.
+    /// zeros, ones, eye, dirac, orthogonal or delta_orthogonal; or a framework's own name, such as kaiming_uniform_ or glorot_normal.
     pub mode: String,
     /// normal (default), uniform or trunc_normal; for he, xavier, lecun, attention and variance_scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +93,7 @@ pub struct SchemeParams {
     /// in, out or avg; for he, lecun and variance_scaling, whose default is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan: Option<Fan>,
-    /// Factor on the standard deviation of he, xavier, lecun and attention; default 1.
+    /// Factor on the standard deviation of he, xavier, lecun and attention, and on the orthogonal modes' matrix; default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<f64>,
     /// The activation after the layer, for he and xavier: linear, conv, sigmoid, tanh, relu, leaky_relu or selu. Default:
@@ -156,9 +155,6 @@ pub enum SchemeError {
         /// The closest mode, where one is close.
         near: Option<&'static str>,
     },
-    /// The interface has this mode, this version does not.
-    #[error("initialisation mode `{0}` is not supported yet")]
-    NotSupportedYet(String),
     /// The mode has no such parameter.
     #[error("`{parameter}` does not apply to initialisation mode `{mode}`")]
     DoesNotApply {
@@ -286,6 +282,10 @@ impl SchemeParams {
                 at_least_one("groups", this.groups)?;
                 Ok(Scheme::Dirac { groups: this.groups.unwrap_or(1) })
             }
+            "orthogonal" => Ok(Scheme::Orthogonal { gain: finite("gain", this.gain.unwrap_or(1.0))? }),
+            "delta_orthogonal" => {
+                Ok(Scheme::DeltaOrthogonal { gain: finite("gain", this.gain.unwrap_or(1.0))? })
+            }
             "zeros" => Ok(Scheme::Constant(0.0)),
             "ones" => Ok(Scheme::Constant(1.0)),
             _ => {
@@ -316,9 +316,6 @@ impl SchemeParams {
         if let Some(mode) = MODE_NAMES.iter().find(|m| **m == self.mode) {
             return Ok(mode);
         }
-        if RESERVED.contains(&self.mode.as_str()) {
-            return Err(SchemeError::NotSupportedYet(self.mode.clone()));
-        }
         let near = nearest(asked, MODE_NAMES.into_iter().chain(alias::names()));
         Err(SchemeError::UnknownMode { mode: asked.to_owned(), near })
     }
@@ -328,10 +325,11 @@ impl SchemeParams {
         let activation = matches!(mode, "he" | "xavier");
         let normal = matches!(mode, "normal" | "trunc_normal");
         let interval = matches!(mode, "uniform" | "trunc_normal");
+        let orthogonal = matches!(mode, "orthogonal" | "delta_orthogonal");
         let given_and_allowed = [
             ("distribution", self.distribution.is_some(), scaled),
             ("fan", self.fan.is_some(), matches!(mode, "he" | "lecun" | "variance_scaling")),
-            ("gain", self.gain.is_some(), scaled && mode != "variance_scaling"),
+            ("gain", self.gain.is_some(), orthogonal || (scaled && mode != "variance_scaling")),
             ("nonlinearity", self.nonlinearity.is_some(), activation),
             ("a", self.a.is_some(), activation),
             ("scale", self.scale.is_some(), mode == "variance_scaling"),
@@ -452,11 +450,8 @@ mod tests {
         assert_eq!(
             error(SchemeParams::named("hee")),
             "unknown initialisation mode `hee` (did you mean `he`?); the modes are he, xavier, lecun, attention, \
-             variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant, zeros, ones, eye, dirac"
-        );
-        assert_eq!(
-            error(SchemeParams::named("orthogonal")),
-            "initialisation mode `orthogonal` is not supported yet"
+             variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant, zeros, ones, eye, dirac, \
+             orthogonal, delta_orthogonal"
         );
         let he = SchemeParams::named("he");
         assert_eq!(

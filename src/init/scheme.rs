@@ -1,8 +1,10 @@
 //! The schemes, decided: every parameter has a value, and each knows its scale from the fans.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::gain::Nonlinearity;
+use super::orthogonal::Whole;
 use super::params::{Distribution, Fan, SchemeParams};
 use super::structure::Structure;
 use super::truncated::Truncated;
@@ -77,6 +79,19 @@ pub enum Scheme {
     Dirac {
         /// Groups of output channels.
         groups: u64,
+    },
+    /// Orthonormal rows or columns, whichever are the fewer, of the matrix `[out, rest]`: Saxe, McClelland, Ganguli,
+    /// "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", ICLR 2014. Uniformly
+    /// distributed among all such matrices.
+    Orthogonal {
+        /// Factor on the matrix.
+        gain: f64,
+    },
+    /// Convolutions whose kernels are an orthonormal matrix in the middle and zero elsewhere: Xiao et al., "Dynamical
+    /// isometry and a mean field theory of CNNs", ICML 2018, algorithm 1.
+    DeltaOrthogonal {
+        /// Factor on the matrix.
+        gain: f64,
     },
 }
 
@@ -173,7 +188,7 @@ impl VarianceRule {
 }
 
 /// What a scheme draws for a tensor of known fans: the noise page's last section.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Draw {
     Constant(f64),
     /// `std * gaussian`, plus `mean` where it is not 0.
@@ -188,13 +203,14 @@ pub(super) enum Draw {
     },
     Truncated(Truncated),
     Structured(Structure),
+    Whole(Arc<Whole>),
 }
 
 /// Standard deviation of a standard normal distribution cut off at ±2: what JAX and Keras divide by.
 const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 
 impl Scheme {
-    pub(super) fn draw(&self, shape: &Shape, layout: Layout) -> Draw {
+    pub(super) fn draw(&self, layer_key: u64, shape: &Shape, layout: Layout) -> Draw {
         let (fan_in, fan_out) = shape.fans(layout);
         // Uniform on ±bound.
         let around_zero = |bound: f64| Draw::Uniform { low: -bound, span: bound - -bound };
@@ -231,6 +247,12 @@ impl Scheme {
             Self::Constant(value) => Draw::Constant(value),
             Self::Eye => Draw::Structured(Structure::Eye),
             Self::Dirac { groups } => Draw::Structured(Structure::dirac(shape, layout, groups)),
+            Self::Orthogonal { gain } => {
+                Draw::Whole(Arc::new(Whole::orthogonal(layer_key, gain, shape, layout)))
+            }
+            Self::DeltaOrthogonal { gain } => {
+                Draw::Whole(Arc::new(Whole::delta(layer_key, gain, shape, layout)))
+            }
         }
     }
 
@@ -240,8 +262,23 @@ impl Scheme {
         let rank = shape.rank();
         match self {
             Self::Eye | Self::Sparse { .. } if rank != 2 => Err(needs("two dimensions".to_owned())),
-            Self::Dirac { .. } if !(3..=5).contains(&rank) => {
+            Self::Orthogonal { .. } if rank < 2 => Err(needs("two dimensions or more".to_owned())),
+            Self::Dirac { .. } | Self::DeltaOrthogonal { .. } if !(3..=5).contains(&rank) => {
                 Err(needs("three to five dimensions".to_owned()))
+            }
+            Self::DeltaOrthogonal { .. } => {
+                let dims = shape.dims();
+                let (outputs, inputs) = match layout {
+                    Layout::OutIn => (dims[0], dims[1]),
+                    Layout::InOut => (dims[rank - 1], dims[rank - 2]),
+                };
+                if inputs <= outputs {
+                    Ok(())
+                } else {
+                    Err(needs(format!(
+                        "no more input channels than output channels, not {inputs} and {outputs}"
+                    )))
+                }
             }
             Self::Dirac { groups } => {
                 let dims = shape.dims();
@@ -308,6 +345,12 @@ impl Scheme {
                 SchemeParams { sparsity: Some(sparsity), std: Some(std), ..SchemeParams::named("sparse") }
             }
             Self::Eye => SchemeParams::named("eye"),
+            Self::Orthogonal { gain } => {
+                SchemeParams { gain: some_if(gain != 1.0, gain), ..SchemeParams::named("orthogonal") }
+            }
+            Self::DeltaOrthogonal { gain } => {
+                SchemeParams { gain: some_if(gain != 1.0, gain), ..SchemeParams::named("delta_orthogonal") }
+            }
             Self::Dirac { groups } => {
                 SchemeParams { groups: (groups != 1).then_some(groups), ..SchemeParams::named("dirac") }
             }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::progress::Progress;
 use crate::checkpoint::{Mapped, release};
+use crate::init::Whole;
 use crate::tensor::Matrix;
 
 /// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask and on a
@@ -82,12 +83,14 @@ pub struct Reads<'a> {
     pub bytes: u64,
     /// Parts of mapped files that it touches.
     pub mapped: [Option<Mapped<'a>>; 3],
+    /// Initial values that it takes from a tensor that can only be made whole.
+    pub whole: Option<&'a Whole>,
 }
 
 impl<'a> Reads<'a> {
     /// An item that reads one part of a file, which is its share of the progress too.
     pub fn of(part: Mapped<'a>) -> Self {
-        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None] }
+        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None], whole: None }
     }
 
     fn mapped_bytes(&self) -> usize {
@@ -102,7 +105,8 @@ const LARGEST_WINDOW: usize = 128 << 20;
 
 /// Runs `work` on every item (a block, or a block with something beside it), on all threads of the current pool, each
 /// thread with its own scratch space; the results are in the items' order. Memory of mapped files that the items read is
-/// given back on the way.
+/// given back on the way, and so are tensors that can only be made whole, which are made before the first item in need of
+/// them (all such items of one tensor must be together).
 pub fn for_each<'a, T, S, R, E>(
     items: &[T],
     progress: &dyn Progress,
@@ -118,13 +122,22 @@ where
     let window = (WINDOW_PER_THREAD * rayon::current_num_threads()).min(LARGEST_WINDOW);
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
+    // The whole tensor that the last item needed, which later ones may need too.
+    let mut held: Option<&Whole> = None;
     while !rest.is_empty() {
-        let mut mapped = 0;
+        let mut bytes = 0;
+        let mut last = held;
         let mut fits = |item: &T| {
-            mapped += reads(item).mapped_bytes();
-            mapped <= window
+            let reads = reads(item);
+            bytes += reads.mapped_bytes();
+            if let Some(whole) = reads.whole.filter(|whole| !same(last, Some(whole))) {
+                bytes += whole.bytes();
+                last = Some(whole);
+            }
+            bytes <= window
         };
         let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
+        now.iter().filter_map(|item| reads(item).whole).for_each(Whole::prepare);
         let done: Result<Vec<R>, E> = now
             .par_iter()
             .map_init(&scratch, |scratch, item| {
@@ -135,9 +148,18 @@ where
             .collect();
         results.extend(done?);
         release(now.iter().flat_map(|item| reads(item).mapped).flatten());
+        held = later.first().and_then(|item| reads(item).whole);
+        now.iter()
+            .filter_map(|item| reads(item).whole)
+            .filter(|whole| !same(held, Some(whole)))
+            .for_each(Whole::release);
         rest = later;
     }
     Ok(results)
+}
+
+fn same(a: Option<&Whole>, b: Option<&Whole>) -> bool {
+    a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
 }
 
 #[cfg(test)]

@@ -68,11 +68,12 @@ struct BlockResult {
     stored: usize,
 }
 
-impl<'a> Job<'a> {
-    fn reads(&self, block: &Block) -> Reads<'a> {
+impl Job<'_> {
+    fn reads(&self, block: &Block) -> Reads<'_> {
         let trained = self.trained.part(block.bytes(self.dtype.size()));
         let initial = self.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-        Reads { mapped: [Some(trained), initial, None], ..Reads::of(trained) }
+        let whole = self.initial.as_ref().and_then(Initial::whole);
+        Reads { mapped: [Some(trained), initial, None], whole, ..Reads::of(trained) }
     }
 }
 

@@ -37,19 +37,21 @@ enum Source<'a> {
     Copy(Mapped<'a>),
 }
 
-impl<'a> Job<'a> {
+impl Job<'_> {
     /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
     /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
         block.start * self.bits / 8..(block.start + block.len) * self.bits / 8
     }
 
-    fn reads(&self, block: &Block) -> Reads<'a> {
-        let mapped = match &self.source {
-            Source::Copy(from) => Some(from.part(self.bytes(block))),
-            Source::Initial { from, .. } => from.map(|(from, dtype)| from.part(block.bytes(dtype.size()))),
+    fn reads(&self, block: &Block) -> Reads<'_> {
+        let (mapped, whole) = match &self.source {
+            Source::Copy(from) => (Some(from.part(self.bytes(block))), None),
+            Source::Initial { values, from, .. } => {
+                (from.map(|(from, dtype)| from.part(block.bytes(dtype.size()))), values.whole())
+            }
         };
-        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None] }
+        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None], whole }
     }
 }
 

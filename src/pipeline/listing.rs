@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::resolve::{Resolved, Tensor};
+use crate::init::Initial;
 use crate::tensor::FloatDtype;
 
 /// One tensor of the model or the trained checkpoint.
@@ -28,6 +29,9 @@ pub struct PlanRow {
     pub dense_bytes: u64,
     /// Bytes of its data in the smallest pruned file, were every weight of it asleep.
     pub smallest_bytes: u64,
+    /// Bytes of memory that its initial values take, where they cannot be made one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole_bytes: Option<u64>,
 }
 
 /// The tensors of the model and of the trained checkpoint, in name order.
@@ -41,6 +45,7 @@ pub fn listing(resolved: &Resolved<'_>) -> Vec<PlanRow> {
 
 fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
     let origin = tensor.origin.as_ref();
+    let initial = resolved.initial(name, tensor);
     let action = resolved.settings.prune.is_some().then_some(tensor.action);
     let dense_bytes = (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
     let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
@@ -60,5 +65,6 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
         action: action.map(super::Action::name),
         dense_bytes,
         smallest_bytes,
+        whole_bytes: initial.as_ref().and_then(Initial::whole).map(|whole| whole.bytes() as u64),
     }
 }

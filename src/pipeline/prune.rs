@@ -57,8 +57,8 @@ enum Target<'a> {
     Bitmask { mask: Slot, compressed: Slot, row_offsets: Slot },
 }
 
-impl<'a> Job<'a> {
-    fn reads(&self, block: &Block) -> Reads<'a> {
+impl Job<'_> {
+    fn reads(&self, block: &Block) -> Reads<'_> {
         let trained = self.trained.part(block.bytes(self.dtype.size()));
         let initial = match &self.target {
             Target::Dense { initial: Some(_), from: Some((from, dtype)), .. } => {
@@ -66,7 +66,11 @@ impl<'a> Job<'a> {
             }
             _ => None,
         };
-        Reads { mapped: [Some(trained), initial, None], ..Reads::of(trained) }
+        let whole = match &self.target {
+            Target::Dense { initial: Some(initial), .. } => initial.whole(),
+            _ => None,
+        };
+        Reads { mapped: [Some(trained), initial, None], whole, ..Reads::of(trained) }
     }
 }
 

@@ -12,7 +12,7 @@ use super::progress::Silent;
 use super::prune::digest;
 use super::resolve::base_tensor;
 use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
-use crate::init::{Generator, Initial};
+use crate::init::{Generator, Initial, SchemeParams, Whole};
 use crate::noise::NOISE_VERSION;
 use crate::sparse::bitmask::{self, BitmaskError, CheckedRun};
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, VERSION};
@@ -40,6 +40,8 @@ enum Stored {
         shape: Shape,
         /// Stored values before each block.
         before: Vec<usize>,
+        /// Draws the values of pruned places, where they are drawn.
+        drawn: Option<Generator>,
     },
 }
 
@@ -141,40 +143,52 @@ impl PrunedFile {
             let problem = format!("a decay of {}", description.decay);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
-        self.check_initial(&description, &shape)?;
+        let drawn = self.check_initial(&description, &shape)?;
         parts.extend(part_names);
-        let stored = Stored::Bitmask { description: Box::new(description), dtype, shape, before };
+        let stored = Stored::Bitmask { description: Box::new(description), dtype, shape, before, drawn };
         if self.tensors.insert(name.clone(), stored).is_some() {
             return Err(PrunedProblem::Twice(name).into());
         }
         Ok(())
     }
 
-    /// Whether the pruned places' values can be had.
-    fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<(), Wrong> {
+    /// Whether the pruned places' values can be had, and what draws them, where they are drawn.
+    fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<Option<Generator>, Wrong> {
         let tensor = description.name.clone();
         match (&description.init, description.fill, &self.base) {
-            (_, Fill::Zero, _) => Ok(()),
-            (InitialValues::Scheme(params), Fill::Init, _) => match params.scheme() {
-                Ok(scheme) if scheme.is_random() && description.layer_id.is_none() => {
-                    let problem = "no layer id".to_owned();
-                    Err(PrunedProblem::Description { tensor, problem }.into())
-                }
-                Ok(_) => Ok(()),
-                Err(error) => Err(PrunedProblem::Description { tensor, problem: error.to_string() }.into()),
-            },
+            (_, Fill::Zero, _) => Ok(None),
+            (InitialValues::Scheme(params), Fill::Init, _) => {
+                let drawn = self.generator(params, description, shape);
+                drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
+            }
             (InitialValues::Stored { from, .. }, Fill::Init, None) => {
                 Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
             }
             (InitialValues::Stored { sha256, .. }, Fill::Init, Some(base)) => {
                 let got = digest(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.data);
                 if got == *sha256 {
-                    return Ok(());
+                    return Ok(None);
                 }
                 let problem = BaseProblem::Digest { expected: sha256.clone(), got };
                 Err(Wrong::Other(Error::Base { path: base.path().to_owned(), tensor, problem }))
             }
         }
+    }
+
+    /// What draws a tensor's initial values; otherwise why nothing can.
+    fn generator(
+        &self,
+        params: &SchemeParams,
+        description: &PrunedTensor,
+        shape: &Shape,
+    ) -> Result<Generator, String> {
+        let scheme = params.scheme().map_err(|error| error.to_string())?;
+        scheme.check_shape(shape, description.layout).map_err(|error| error.to_string())?;
+        let layer = match description.layer_id {
+            None if scheme.is_random() => return Err("no layer id".to_owned()),
+            layer => layer.unwrap_or_default(),
+        };
+        Ok(Generator::new(self.seed, layer, &scheme, shape, description.layout))
     }
 
     fn part(
@@ -246,11 +260,14 @@ impl PrunedFile {
         let mut bytes = Vec::with_capacity(shape.elements() * dtype.bitsize() / 8);
         match &self.tensors[name] {
             Stored::Whole => bytes.extend(self.whole(name).bytes()),
-            Stored::Bitmask { shape, .. } => {
+            Stored::Bitmask { shape, drawn, .. } => {
+                let whole = drawn.as_ref().and_then(Generator::whole);
+                whole.into_iter().for_each(Whole::prepare);
                 let mut encoder = Encoder::default();
                 for (n, block) in blocks::cut(0, shape.matrix()).enumerate() {
                     bytes.extend(self.read_block(name, n, &block, &mut encoder));
                 }
+                whole.into_iter().for_each(Whole::release);
             }
         }
         Some(bytes)
@@ -258,7 +275,7 @@ impl PrunedFile {
 
     /// What of the files block number `n` of a tensor is read from.
     pub(super) fn reads(&self, name: &str, n: usize, block: &Block) -> Reads<'_> {
-        let Stored::Bitmask { description, dtype, shape, before } = &self.tensors[name] else {
+        let Stored::Bitmask { description, dtype, shape, before, drawn } = &self.tensors[name] else {
             return Reads::of(self.whole(name).data);
         };
         let part = |n: usize| self.whole(&format!("{name}{}", bitmask::SUFFIXES[n])).data;
@@ -272,7 +289,8 @@ impl PrunedFile {
             Some(tensor.data.part(block.bytes(tensor.float()?.size())))
         });
         let mapped = [Some(mask), Some(compressed.part(before[n] * size..end)), initial];
-        Reads { bytes: (block.len * size) as u64, mapped }
+        let whole = drawn.as_ref().and_then(Generator::whole);
+        Reads { bytes: (block.len * size) as u64, mapped, whole }
     }
 
     /// The bytes of block number `n` of an encoded tensor.
@@ -283,10 +301,10 @@ impl PrunedFile {
         block: &Block,
         encoder: &'a mut Encoder,
     ) -> &'a [u8] {
-        let Stored::Bitmask { description, dtype, shape, .. } = &self.tensors[name] else {
+        let Stored::Bitmask { description, dtype, shape, drawn, .. } = &self.tensors[name] else {
             return self.whole(name).bytes();
         };
-        let out = match (description.fill, self.initial(description, shape)) {
+        let out = match (description.fill, self.initial(description, drawn.as_ref())) {
             (Fill::Init, Some(initial)) => {
                 encoder.encode(&initial, block.start, block.len, *dtype, description.decay)
             }
@@ -307,15 +325,10 @@ impl PrunedFile {
         self.checkpoint.tensor(name).expect("found when the file was opened")
     }
 
-    fn initial<'a>(&'a self, description: &PrunedTensor, shape: &Shape) -> Option<Initial<'a>> {
+    fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
         match &description.init {
-            InitialValues::Scheme(params) => {
-                let scheme = params.scheme().ok()?;
-                let layer = description.layer_id.unwrap_or_default();
-                Some(Initial::Generated {
-                    generator: Generator::new(self.seed, layer, &scheme, shape, description.layout),
-                    stored_as: description.initial_dtype,
-                })
+            InitialValues::Scheme(_) => {
+                Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
             InitialValues::Stored { .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
@@ -344,7 +357,7 @@ fn check_bitmask(
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
         &blocks,
         &Silent,
-        |block| Reads { bytes: 0, mapped: [Some(bits(block)), Some(offsets(block)), None] },
+        |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None], ..Reads::default() },
         || (),
         |(), block| {
             let (row, cols) = (block.row(matrix), block.columns(matrix));

@@ -1,5 +1,7 @@
 //! A scratch folder with small hand-written checkpoints, and the program run in it.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -51,10 +51,9 @@ fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitSource, Prob
             Ok(InitSource::From(folder.join(from.from)))
         }
         Node::Map(_) => {
-            // A mode that is unknown or comes later is the fault to name, not a parameter of it that no mode has.
+            // A mode that is unknown is the fault to name, not a parameter of it that no mode has.
             if let Some(Node::Text(mode)) = node.get("mode")
-                && let Err(e @ (SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_))) =
-                    SchemeParams::named(mode).scheme()
+                && let Err(e @ SchemeError::UnknownMode { .. }) = SchemeParams::named(mode).scheme()
             {
                 return Err(scheme_problem(e, path, true));
             }
@@ -72,29 +71,18 @@ fn scheme(params: &SchemeParams, path: &KeyPath, is_mapping: bool) -> Result<Ini
 /// The fault at the parameter that it is about, where the config has it.
 fn scheme_problem(error: SchemeError, path: &KeyPath, is_mapping: bool) -> Problem {
     let parameter = match &error {
-        _ if !is_mapping => return Problem::at_value(path, scheme_kind(error)),
-        SchemeError::UnknownMode { .. } | SchemeError::NotSupportedYet(_) | SchemeError::Missing { .. } => {
-            "mode"
-        }
+        _ if !is_mapping => return Problem::at_value(path, ConfigErrorKind::Scheme(error)),
+        SchemeError::UnknownMode { .. } | SchemeError::Missing { .. } => "mode",
         SchemeError::Both(first, _) => first,
         SchemeError::SlopeWithout(_) => "a",
         SchemeError::DoesNotApply { parameter, .. } => {
-            return Problem::at_key(&path.key(parameter), scheme_kind(error));
+            return Problem::at_key(&path.key(parameter), ConfigErrorKind::Scheme(error));
         }
         SchemeError::OutOfRange { parameter, .. } => parameter,
         SchemeError::TwoMeans(_) => "mean",
-        SchemeError::EmptyInterval { .. } => return Problem::at_value(path, scheme_kind(error)),
+        SchemeError::EmptyInterval { .. } => return Problem::at_value(path, ConfigErrorKind::Scheme(error)),
     };
-    Problem::at_value(&path.key(parameter), scheme_kind(error))
-}
-
-fn scheme_kind(error: SchemeError) -> ConfigErrorKind {
-    match error {
-        SchemeError::NotSupportedYet(mode) => {
-            ConfigErrorKind::NotSupportedYet(format!("initialisation mode `{mode}`"))
-        }
-        other => ConfigErrorKind::Scheme(other),
-    }
+    Problem::at_value(&path.key(parameter), ConfigErrorKind::Scheme(error))
 }
 
 fn layer(node: Option<&Node>, path: &KeyPath, patterns: &[Pattern]) -> Result<LayerRule, Problem> {

@@ -1,0 +1,131 @@
+//! Tensors with orthonormal rows or columns. Their weights depend on each other, so that they are made together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::householder::Columns;
+use crate::tensor::{Layout, Shape};
+
+/// The weights of a tensor that can only be made all at once: made when the first is asked for, kept until
+/// [`Whole::release`].
+#[derive(Debug)]
+pub struct Whole {
+    layer_key: u64,
+    gain: f64,
+    /// The matrix with orthonormal rows or columns, whichever are the fewer.
+    rows: usize,
+    cols: usize,
+    place: Place,
+    made: Mutex<Option<Arc<Columns>>>,
+}
+
+/// Where the matrix's elements, in storage order, are in the tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// They are the tensor's.
+    Same,
+    /// Each has a convolution kernel, `[…, kernel]`, and stands at the place `middle` of it; the rest is 0.
+    InKernel { kernel: usize, middle: usize },
+    /// The same of `[kernel, …]`.
+    AcrossKernels { middle: usize },
+}
+
+impl Whole {
+    /// `[out, rest]` or `[rest, out]`, by the layout.
+    pub(super) fn orthogonal(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
+        let cols = match layout {
+            Layout::OutIn => shape.matrix().cols,
+            Layout::InOut => shape.dims().last().copied().unwrap_or(1),
+        };
+        let rows = shape.elements().checked_div(cols).unwrap_or(0);
+        Self { layer_key, gain, rows, cols, place: Place::Same, made: Mutex::default() }
+    }
+
+    /// `[out, in]` or `[in, out]` in the middle of the kernel, by the layout, of a shape that
+    /// [`super::Scheme::check_shape`] accepts.
+    pub(super) fn delta(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
+        let (kernel, rows, cols) = match (layout, shape.dims()) {
+            (Layout::OutIn, [rows, cols, kernel @ ..]) | (Layout::InOut, [kernel @ .., rows, cols]) => {
+                (kernel, *rows, *cols)
+            }
+            _ => (&[][..], 1, shape.elements()),
+        };
+        let middle = kernel.iter().fold(0, |at, size| at * size + size.saturating_sub(1) / 2);
+        let place = match layout {
+            Layout::OutIn => Place::InKernel { kernel: kernel.iter().product(), middle },
+            Layout::InOut => Place::AcrossKernels { middle },
+        };
+        Self { layer_key, gain, rows, cols, place, made: Mutex::default() }
+    }
+
+    /// Bytes of memory that it takes while it is made.
+    pub fn bytes(&self) -> usize {
+        8 * self.rows * self.cols
+    }
+
+    /// Makes the weights now, on all threads of the current pool, unless they are made already.
+    pub fn prepare(&self) {
+        if self.lock().is_none() {
+            // Not under the lock: this thread may take over work of another that waits for it.
+            let made = Arc::new(self.make(true));
+            self.lock().get_or_insert(made);
+        }
+    }
+
+    /// Forgets the weights; they are made again if they are asked for.
+    pub fn release(&self) {
+        *self.lock() = None;
+    }
+
+    /// Fills `out` with the tensor's elements `start, start + 1, …`.
+    pub(super) fn fill(&self, start: usize, out: &mut [f64]) {
+        let columns = {
+            let mut made = self.lock();
+            // On this thread alone: see `prepare`.
+            Arc::clone(made.get_or_insert_with(|| Arc::new(self.make(false))))
+        };
+        match self.place {
+            Place::Same => self.fill_matrix(&columns, start, out),
+            Place::InKernel { kernel, middle } => {
+                for (e, x) in (start..).zip(out) {
+                    *x = if e % kernel == middle { self.element(&columns, e / kernel) } else { 0.0 };
+                }
+            }
+            Place::AcrossKernels { middle } => {
+                let len = self.rows * self.cols;
+                for (e, x) in (start..).zip(out) {
+                    *x = if e / len == middle { self.element(&columns, e % len) } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    fn fill_matrix(&self, columns: &Columns, start: usize, mut out: &mut [f64]) {
+        let (mut i, mut j) = (start / self.cols.max(1), start % self.cols.max(1));
+        while !out.is_empty() {
+            let (part, rest) = out.split_at_mut(out.len().min(self.cols - j));
+            if self.rows < self.cols {
+                for (j, x) in (j..).zip(part) {
+                    *x = columns.at(j, i);
+                }
+            } else {
+                columns.copy_row(i, j, part);
+            }
+            (i, j, out) = (i + 1, 0, rest);
+        }
+    }
+
+    fn element(&self, columns: &Columns, n: usize) -> f64 {
+        let (i, j) = (n / self.cols, n % self.cols);
+        if self.rows < self.cols { columns.at(j, i) } else { columns.at(i, j) }
+    }
+
+    fn make(&self, threads: bool) -> Columns {
+        let size = (self.rows.max(self.cols), self.rows.min(self.cols));
+        Columns::new(self.layer_key, size, self.gain, threads)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Columns>>> {
+        // A panic while it was held leaves what was there before.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
