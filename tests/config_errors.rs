@@ -259,8 +259,6 @@ fn what_a_later_version_brings() {
     for key in ["tune", "gates", "manifest"] {
         assert_eq!(error(&format!("seed: 1\n{key}: {{}}\n"), &[]), expected(1, key));
     }
-    assert_eq!(analyze_error("threshold: auto"), expected(22, "analyze.threshold: auto"));
-    assert_eq!(analyze_error("decay: auto"), expected(18, "analyze.decay: auto"));
     assert_eq!(analyze_error("report: {html: a}"), expected(26, "analyze.report.html"));
     for (key, value, what) in [
         ("criterion", "magnitude", "magnitude"),

@@ -116,6 +116,7 @@ impl Tally {
         self.stats.total += 1;
         self.stats.changed += u64::from(changed);
         self.stats.not_finite += u64::from(!w.is_finite());
+        self.stats.nan += u64::from(w.is_nan());
         if d < f64::INFINITY {
             self.stats.finite += 1;
             self.stats.changed_finite += u64::from(changed);
@@ -209,7 +210,10 @@ impl Compare<'_> {
         match self.by.threshold {
             Threshold::Absolute(limit) => self.measure(load, |_, _, d| d <= limit),
             Threshold::Relative(x) => self.measure(load, |_, w0: f64, d| d <= x * w0.abs()),
+            // Equality needs no count of values: a loop that compilers vectorise.
+            Threshold::Ulps(0) => self.measure(load, |w, w0, _| w == dtype.round(w0)),
             Threshold::Ulps(n) => self.measure(load, |w, w0, _| dtype.ulps_between(w, dtype.round(w0)) <= n),
+            Threshold::Nothing => self.measure(load, |_, _, _| false),
         }
     }
 
@@ -267,6 +271,7 @@ impl Comparison {
             Threshold::Absolute(limit) => d <= limit,
             Threshold::Relative(x) => d <= x * w0.abs(),
             Threshold::Ulps(n) => self.dtype.ulps_between(w, self.dtype.round(w0)) <= n,
+            Threshold::Nothing => false,
         }
     }
 }
@@ -275,7 +280,8 @@ impl Comparison {
 pub fn census(trained: &[f64]) -> DeltaStats {
     let zeros = trained.iter().map(|w| u64::from(*w == 0.0)).sum();
     let not_finite = trained.iter().map(|w| u64::from(!w.is_finite())).sum();
-    DeltaStats { total: trained.len() as u64, zeros, not_finite, ..DeltaStats::default() }
+    let nan = trained.iter().map(|w| u64::from(w.is_nan())).sum();
+    DeltaStats { total: trained.len() as u64, zeros, not_finite, nan, ..DeltaStats::default() }
 }
 
 #[cfg(test)]

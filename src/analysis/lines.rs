@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::tensor::Matrix;
+use crate::tensor::{Layout, Matrix, Shape};
 
 /// The columns of one tensor in which some weight has changed, gathered from any number of threads: a bitmask like a
 /// row's, into which rows are or-ed, which gives the same in any order.
@@ -13,9 +13,10 @@ pub struct AwakeColumns {
 }
 
 impl AwakeColumns {
-    /// All columns asleep. A matrix of one row needs no set of its own: its columns are its weights.
-    pub fn new(matrix: Matrix) -> Self {
-        let bytes = if matrix.rows > 1 { matrix.mask_row_bytes() } else { 0 };
+    /// All columns asleep. A vector needs no set of its own: its columns are its weights.
+    pub fn new(shape: &Shape) -> Self {
+        let matrix = shape.matrix();
+        let bytes = if shape.rank() > 1 { matrix.mask_row_bytes() } else { 0 };
         Self { columns: matrix.cols, bits: std::iter::repeat_with(|| AtomicU8::new(0)).take(bytes).collect() }
     }
 
@@ -45,13 +46,47 @@ impl AwakeColumns {
     pub fn sleeping(&self, matrix: Matrix, sleeping_weights: u64) -> u64 {
         match matrix.rows {
             0 => 0,
-            1 => sleeping_weights,
+            _ if self.bits.is_empty() => sleeping_weights,
             _ => {
                 let awake: u64 =
                     self.bits.iter().map(|b| u64::from(b.load(Ordering::Relaxed).count_ones())).sum();
                 self.columns as u64 - awake
             }
         }
+    }
+
+    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows;
+    /// `None` below two dimensions. The inputs of a convolution are its channels, the outputs its filters.
+    pub fn sleeping_outputs_and_inputs(
+        &self,
+        shape: &Shape,
+        layout: Layout,
+        sleeping_rows: u64,
+    ) -> Option<(u64, u64)> {
+        let asleep = |group: usize, place: &dyn Fn(usize) -> usize, groups: usize| {
+            let mut awake = vec![false; groups];
+            for column in (0..self.columns).filter(|column| self.is_awake(*column)) {
+                awake[place(column) / group] = true;
+            }
+            // Without a weight there is nothing that could sleep.
+            if shape.elements() == 0 { 0 } else { awake.iter().filter(|awake| !**awake).count() as u64 }
+        };
+        match (shape.dims(), layout) {
+            ([] | [_], _) => None,
+            ([_, inputs, field @ ..], Layout::OutIn) => {
+                let receptive = field.iter().product::<usize>().max(1);
+                Some((sleeping_rows, asleep(receptive, &|column| column, *inputs)))
+            }
+            ([_, outputs], Layout::InOut) => Some((asleep(1, &|column| column, *outputs), sleeping_rows)),
+            ([.., inputs, outputs], Layout::InOut) => Some((
+                asleep(1, &|column| column % outputs, *outputs),
+                asleep(*outputs, &|column| column % (inputs * outputs), *inputs),
+            )),
+        }
+    }
+
+    fn is_awake(&self, column: usize) -> bool {
+        self.bits.get(column / 8).is_some_and(|byte| byte.load(Ordering::Relaxed) >> (column % 8) & 1 == 1)
     }
 }
 
@@ -94,15 +129,43 @@ mod tests {
     #[test]
     fn columns_wake_from_any_row() {
         let matrix = Matrix { rows: 3, cols: 10 };
-        let columns = AwakeColumns::new(matrix);
+        let columns = AwakeColumns::new(&shape(&[3, 10]));
         let mut scratch = vec![0xFF];
         columns.wake(0, &[0b0000_0001, 0, 0b0000_0101, 0], 2, &mut scratch);
         columns.wake(1, &[0b10], 1, &mut scratch);
         assert_eq!(columns.sleeping(matrix, 0), 7);
         let vector = Matrix { rows: 1, cols: 10 };
-        let columns = AwakeColumns::new(vector);
+        let columns = AwakeColumns::new(&shape(&[10]));
         columns.wake(0, &[0xFF, 0x03], 2, &mut scratch);
         assert_eq!(columns.sleeping(vector, 4), 4);
+    }
+
+    #[test]
+    fn channels_sleep_where_all_of_their_columns_do() {
+        let mut scratch = Vec::new();
+        // Two filters of three channels, 2 x 2: columns 0 to 3 are channel 0.
+        let dims = shape(&[2, 3, 2, 2]);
+        let columns = AwakeColumns::new(&dims);
+        columns.wake(0, &[0b0010_0000, 0b0000], 2, &mut scratch);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::OutIn, 1), Some((1, 2)));
+        // The same bits of [2, 2, 3 in, 1 out] and of [1, 3, 2 in, 2 out].
+        let dims = shape(&[2, 4, 3, 1]);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9), Some((0, 2)));
+        let dims = shape(&[1, 3, 2, 2]);
+        // Column 5 = (1, 0 in, 1 out).
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9), Some((1, 1)));
+        let dims = shape(&[4, 12]);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 3), Some((11, 3)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&shape(&[12]), Layout::OutIn, 0), None);
+        let empty = shape(&[2, 3, 0]);
+        assert_eq!(
+            AwakeColumns::new(&empty).sleeping_outputs_and_inputs(&empty, Layout::OutIn, 0),
+            Some((0, 0))
+        );
+    }
+
+    fn shape(dims: &[usize]) -> Shape {
+        Shape::new(dims.to_vec()).unwrap()
     }
 
     #[test]

@@ -5,13 +5,21 @@
 //! **changed**. A NaN is changed.
 
 mod api;
+mod decay;
 mod delta;
+mod evidence;
+mod histogram;
 mod lines;
+mod moments;
 mod stats;
 mod threshold;
 
 pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
+pub use decay::{Decided, Sampled, decide};
 pub use delta::{Comparison, Tally, census};
+pub use evidence::{Evidence, Pair, RatioHistogram};
+pub use histogram::{DeltaHistogram, DeltaSpread, FineCounts, Quantiles, TensorCounts};
 pub use lines::{AwakeColumns, SleepingRows};
+pub use moments::{Gathering, Moments};
 pub use stats::DeltaStats;
 pub use threshold::Threshold;

@@ -15,6 +15,8 @@ pub struct DeltaStats {
     pub zeros: u64,
     /// Trained weights that are NaN or infinite.
     pub not_finite: u64,
+    /// Those of them that are NaN.
+    pub nan: u64,
     /// Sum of |delta| over the finite ones.
     pub sum: f64,
     /// Sum of delta² over the finite ones.
@@ -34,6 +36,7 @@ impl DeltaStats {
         self.finite += later.finite;
         self.zeros += later.zeros;
         self.not_finite += later.not_finite;
+        self.nan += later.nan;
         self.sum += later.sum;
         self.sum_squares += later.sum_squares;
         self.sum_changed += later.sum_changed;

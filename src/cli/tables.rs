@@ -67,7 +67,7 @@ pub fn report(report: &Report, color: ColorChoice) -> String {
         cells.extend(changes(&t.changes, t.sleeping_rows, t.sleeping_columns));
         cells.push(count(t.zeros));
         if pruned {
-            cells.extend([t.action.unwrap_or("-").replace('_', " "), count(t.pruned_weights)]);
+            cells.extend([t.action.as_deref().unwrap_or("-").replace('_', " "), count(t.pruned_weights)]);
         }
         table.add_row(cells);
     }

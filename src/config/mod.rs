@@ -44,7 +44,7 @@ pub use layer::{Group, LayerError, LayerRule};
 pub use path::{KeyPath, Step};
 pub use schema::schema;
 pub use settings::{
-    AnalyzeSettings, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
+    AnalyzeSettings, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
     PruneSettings, ReportPaths, Settings, TrainedSettings,
 };
 pub use size::{SizeError, parse_size};

@@ -50,17 +50,25 @@ forms! {
     #[schemars(untagged)]
     enum InitValue { Mode(String), Params(Box<SchemeParams>), From(wire::FromCheckpoint) }
 
-    /// A number (the largest |delta|), or a form that depends on the weight.
+    /// A number (the largest |delta|), a form that depends on the weight, or `auto`.
     #[schemars(untagged)]
-    enum ThresholdValue { Absolute(#[schemars(range(min = 0))] f64), Form(wire::ThresholdForm) }
+    enum ThresholdValue {
+        Absolute(#[schemars(range(min = 0))] f64),
+        Form(wire::ThresholdForm),
+        Auto(Told),
+    }
 
-    /// `none`, or the factor.
-    #[schemars(untagged)]
-    enum Decay { None(NoDecay), Factor(#[schemars(extend("exclusiveMinimum" = 0))] f64) }
-
-    /// No decay: the factor 1.
+    /// The weights tell it.
     #[schemars(rename_all = "lowercase")]
-    enum NoDecay { None }
+    enum Told { Auto }
+
+    /// `none`, `auto`, or the factor.
+    #[schemars(untagged)]
+    enum Decay { Word(DecayWord), Factor(#[schemars(extend("exclusiveMinimum" = 0))] f64) }
+
+    /// No decay, which is the factor 1, or whatever the weights tell.
+    #[schemars(rename_all = "lowercase")]
+    enum DecayWord { None, Auto }
 
     /// Bytes, or a number with a unit: 10MB is 10^7, 10MiB is 10 * 2^20.
     #[schemars(untagged)]
@@ -154,7 +162,7 @@ mod tests {
         assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
         assert_eq!(
             properties(&schema, &["rules"]),
-            ["match", "layer", "init", "layout", "shared", "optional"]
+            ["match", "layer", "init", "layout", "decay", "shared", "optional"]
         );
         assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown"]);
         assert_eq!(properties(&schema, &["prune", "rules"]), ["match", "keep", "optional"]);

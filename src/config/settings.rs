@@ -66,6 +66,8 @@ pub struct InitRule {
     pub init: InitSource,
     /// Their layout.
     pub layout: Layout,
+    /// The factor that weight decay put on those without gradient, where the rule names one.
+    pub decay: Option<Decay>,
     /// Whether they may share a layer id with another tensor.
     pub shared: bool,
     /// Whether it is fine that the rule matches nothing.
@@ -101,13 +103,22 @@ pub struct TrainedSettings {
     pub strip_prefix: Vec<String>,
 }
 
+/// The factor that weight decay put on weights without gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decay {
+    /// This one, finite and above 0; 1 for `none`.
+    Fixed(f64),
+    /// The weights are to tell it.
+    Auto,
+}
+
 /// How trained and initial values are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnalyzeSettings {
-    /// The largest change of a weight that sleeps; default 0.
-    pub threshold: Threshold,
-    /// Factor on initial values, finite and above 0; 1 for `none`.
-    pub decay: f64,
+    /// The largest change of a weight that sleeps; default 0. `None` where the weights are to tell it.
+    pub threshold: Option<Threshold>,
+    /// The factor for tensors whose rule names none.
+    pub decay: Decay,
     /// Files for the results.
     pub report: ReportPaths,
 }

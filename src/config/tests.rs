@@ -84,6 +84,7 @@ fn the_example_of_the_interface_makes_its_settings() {
         layer,
         init: InitSource::Scheme(scheme(params)),
         layout: Layout::OutIn,
+        decay: None,
         shared: false,
         optional: false,
     };
@@ -111,8 +112,8 @@ fn the_example_of_the_interface_makes_its_settings() {
         csv: Some("configs/out/report.csv".into()),
         markdown: Some("configs/out/report.md".into()),
     };
-    let threshold = Threshold::Absolute(1e-6);
-    assert_eq!(settings.analyze, AnalyzeSettings { threshold, decay: 1.0, report });
+    let threshold = Some(Threshold::Absolute(1e-6));
+    assert_eq!(settings.analyze, AnalyzeSettings { threshold, decay: Decay::Fixed(1.0), report });
     let prune = settings.prune.unwrap();
     assert_eq!(prune.output, Path::new("configs/out/pruned.safetensors"));
     assert_eq!((prune.fill, prune.format, prune.max_shard_size), (Fill::Zero, FormatChoice::Auto, None));
@@ -125,8 +126,11 @@ fn defaults_are_decided() {
     let settings = parse("seed: 1");
     assert_eq!((settings.model, settings.init, settings.trained, settings.prune), (None, None, None, None));
     assert!(settings.rules.is_empty() && !settings.analyze_named);
-    let analyze =
-        AnalyzeSettings { threshold: Threshold::Absolute(0.0), decay: 1.0, report: ReportPaths::default() };
+    let analyze = AnalyzeSettings {
+        threshold: Some(Threshold::Absolute(0.0)),
+        decay: Decay::Fixed(1.0),
+        report: ReportPaths::default(),
+    };
     assert_eq!(settings.analyze, analyze);
     assert!(parse("seed: 1\nanalyze:\n").analyze_named, "a key without a value asks for the stage");
     let settings = parse(
@@ -184,11 +188,19 @@ fn rules_may_be_written_as_json() {
 #[test]
 fn thresholds_decays_formats_and_prefixes() {
     let analyze = |text: &str| parse(&format!("{{seed: 1, analyze: {{{text}}}}}")).analyze;
-    assert_eq!(analyze("threshold: 1").threshold, Threshold::Absolute(1.0));
-    assert_eq!(analyze("threshold: {relative: 1}").threshold, Threshold::Relative(1.0));
-    assert_eq!(analyze("threshold: {ulps: 3}").threshold, Threshold::Ulps(3));
-    assert!(matches!(analyze("threshold: -0.0").threshold, Threshold::Absolute(x) if x.is_sign_positive()));
-    assert_eq!(analyze("decay: 0.9").decay, 0.9);
+    assert_eq!(analyze("threshold: 1").threshold, Some(Threshold::Absolute(1.0)));
+    assert_eq!(analyze("threshold: {relative: 1}").threshold, Some(Threshold::Relative(1.0)));
+    assert_eq!(analyze("threshold: {ulps: 3}").threshold, Some(Threshold::Ulps(3)));
+    assert!(
+        matches!(analyze("threshold: -0.0").threshold, Some(Threshold::Absolute(x)) if x.is_sign_positive())
+    );
+    assert_eq!(analyze("threshold: auto").threshold, None);
+    assert_eq!(analyze("decay: 0.9").decay, Decay::Fixed(0.9));
+    assert_eq!(analyze("decay: auto").decay, Decay::Auto);
+    let rules =
+        parse("{seed: 1, rules: [{match: a, init: he, decay: auto}, {match: b, init: he, decay: none}]}");
+    let decays: Vec<_> = rules.rules.rules().iter().map(|rule| rule.value.decay).collect();
+    assert_eq!(decays, [Some(Decay::Auto), Some(Decay::Fixed(1.0))]);
     let prune =
         parse("{seed: 1, prune: {output: p, fill: init, format: bitmask, max_shard_size: 4MiB}}").prune;
     let prune = prune.unwrap();

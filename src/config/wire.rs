@@ -90,6 +90,9 @@ pub(super) struct Rule {
     pub init: Node,
     /// Overrides the model's layout.
     pub layout: Option<Layout>,
+    /// Overrides `analyze.decay` for these tensors.
+    #[schemars(with = "Option<schema::Decay>")]
+    pub decay: Option<Node>,
     /// Allow tensors to share a layer id, and so their noise; default false.
     #[serde(default)]
     pub shared: bool,
@@ -145,10 +148,11 @@ pub(super) struct Trained {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Analyze {
-    /// The largest change of a weight that sleeps; default 0.
+    /// The largest change of a weight that sleeps; default 0; auto to let the weights tell it.
     #[schemars(with = "Option<schema::ThresholdValue>")]
     pub threshold: Option<Node>,
-    /// The factor by which training shrank initial values; default none, which is 1.
+    /// The factor by which weight decay shrank weights without gradient; default none, which is 1; auto to let the weights
+    /// tell it.
     #[schemars(with = "Option<schema::Decay>")]
     pub decay: Option<Node>,
     /// Files to write the results to.

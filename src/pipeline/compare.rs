@@ -1,18 +1,24 @@
 //! The one pass over a trained checkpoint: every weight beside its regenerated initial value, for the report and, where
 //! pruning follows, for its masks.
 
+use std::sync::{Mutex, OnceLock, PoisonError};
+
 use super::blocks::{self, Block, Reads};
 use super::encoder::{self, PIECE};
 use super::error::Error;
 use super::masks::MaskSpool;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved};
-use crate::analysis::{AwakeColumns, Comparison, DeltaStats, SleepingRows, Tally, census};
+use super::survey::Judgement;
+use crate::analysis::{
+    AwakeColumns, Comparison, DeltaSpread, DeltaStats, FineCounts, Gathering, Moments, SleepingRows, Tally,
+    TensorCounts, census,
+};
 use crate::bits;
 use crate::checkpoint::{CheckpointError, Mapped};
 use crate::init::Initial;
 use crate::sparse::Fill;
-use crate::tensor::{FloatDtype, Matrix};
+use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 
 /// What the comparison found, tensors in name order.
 #[derive(Debug)]
@@ -34,6 +40,12 @@ pub struct ComparedTensor {
     pub sleeping_rows: u64,
     /// Columns whose every weight sleeps.
     pub sleeping_columns: u64,
+    /// Outputs and inputs whose every weight sleeps, by the tensor's layout; `None` below two dimensions.
+    pub sleeping_outputs_and_inputs: Option<(u64, u64)>,
+    /// Sums over the weights then (without decay) and now.
+    pub moments: Moments,
+    /// How |delta| is distributed.
+    pub spread: DeltaSpread,
 }
 
 /// Which places of the tensors to be pruned keep their value.
@@ -49,6 +61,7 @@ pub struct Masks {
 }
 
 struct Job<'a> {
+    shape: Shape,
     matrix: Matrix,
     dtype: FloatDtype,
     trained: Mapped<'a>,
@@ -56,7 +69,13 @@ struct Job<'a> {
     /// Where the initial values are read from, if they are.
     from: Option<(Mapped<'a>, FloatDtype)>,
     comparison: Comparison,
+    decay: f64,
+    layout: Layout,
     columns: AwakeColumns,
+    /// Counts of |delta| and their largest of the blocks done so far, where there are several, and how many are to come.
+    counts: Mutex<(Option<(TensorCounts, f64)>, usize)>,
+    /// What they came to.
+    spread: OnceLock<DeltaSpread>,
     /// Start of its mask in the spool, where it is to be pruned.
     mask_at: Option<u64>,
 }
@@ -64,6 +83,7 @@ struct Job<'a> {
 #[derive(Default)]
 struct BlockResult {
     stats: DeltaStats,
+    moments: Moments,
     sleeping_rows: u64,
     stored: usize,
 }
@@ -75,10 +95,38 @@ impl Job<'_> {
         let whole = self.initial.as_ref().and_then(Initial::whole);
         Reads { mapped: [Some(trained), initial, None], whole, ..Reads::of(trained) }
     }
+
+    /// Adds a block's counts of |delta|; what all came to is told as soon as the last block is there, so that the counts
+    /// of few tensors take memory at once. They add up to the same in any order.
+    fn count(&self, counts: &FineCounts, max: f64) {
+        let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (so_far, to_come) = &mut *guard;
+        *to_come -= 1;
+        let spread = match (so_far.as_mut(), *to_come) {
+            (None, 0) => counts.spread(max),
+            (None, _) => {
+                let mut all = TensorCounts::default();
+                all.merge(counts);
+                *so_far = Some((all, max));
+                return;
+            }
+            (Some((all, largest)), to_come) => {
+                all.merge(counts);
+                *largest = largest.max(max);
+                if to_come > 0 {
+                    return;
+                }
+                all.spread(*largest)
+            }
+        };
+        *so_far = None;
+        let _ = self.spread.set(spread);
+    }
 }
 
 #[derive(Default)]
 struct Scratch {
+    gathering: Gathering,
     trained: Vec<f64>,
     initial: Vec<f64>,
     /// One bit an element, without regard to rows.
@@ -96,12 +144,12 @@ struct Scratch {
 /// [`Error::TrainedMissing`] where there is none yet; whatever the temporary file of masks meets.
 pub fn compare(
     resolved: &Resolved<'_>,
+    judgement: &Judgement,
     masks_for: Option<Fill>,
     stage: &'static str,
     progress: &dyn Progress,
 ) -> Result<Compared, Error> {
     let (checkpoint, tensors) = resolved.trained()?;
-    let settings = resolved.settings;
     let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
     let mut work: Vec<Block> = Vec::new();
     let (mut total_bytes, mut mask_end) = (0u64, 0u64);
@@ -117,19 +165,26 @@ pub fn compare(
         let mask_at = pruned.then_some(mask_end);
         mask_end += if pruned { matrix.mask_bytes() as u64 } else { 0 };
         total_bytes += data.bytes().len() as u64;
+        let before = work.len();
         work.extend(blocks::cut(n, matrix));
+        let decided = &judgement.tensors[n];
         jobs.push(Some(Job {
+            shape: tensor.shape.clone(),
             matrix,
             dtype,
             trained: data.data,
             initial: resolved.initial(name, tensor),
             from: resolved.initial_data(name, tensor),
-            comparison: Comparison::new(settings.analyze.threshold, settings.analyze.decay, dtype),
-            columns: AwakeColumns::new(matrix),
+            comparison: Comparison::new(decided.threshold, decided.decay, dtype),
+            decay: decided.decay,
+            layout: tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default(),
+            columns: AwakeColumns::new(&tensor.shape),
+            counts: Mutex::new((None, work.len() - before)),
+            spread: OnceLock::new(),
             mask_at,
         }));
     }
-    let spool = match (masks_for, &settings.prune) {
+    let spool = match (masks_for, &resolved.settings.prune) {
         (Some(_), Some(prune)) => Some(MaskSpool::beside(&prune.output)?),
         _ => None,
     };
@@ -162,6 +217,8 @@ fn compare_block(
     let spool = spool.zip(job.mask_at);
     let signed_zeros = spool.is_some() && fill == Fill::Init;
     let stats = measure(job, block, initial, signed_zeros, scratch);
+    job.count(&scratch.gathering.counts, stats.max);
+    let moments = scratch.gathering.moments();
 
     let Scratch { changed, signed_zeros, mask, columns, .. } = scratch;
     let places = block.mask_bytes(job.matrix);
@@ -185,7 +242,7 @@ fn compare_block(
         stored = bits::count(mask) as usize;
         spool.write(start + places.start as u64, mask)?;
     }
-    Ok(BlockResult { stats, sleeping_rows, stored })
+    Ok(BlockResult { stats, moments, sleeping_rows, stored })
 }
 
 /// Regenerates and compares a block piece by piece. Leaves the changed places in `scratch.changed` and, where
@@ -204,6 +261,7 @@ fn measure(
     scratch.initial.resize(piece, 0.0);
     scratch.changed.resize(block.len.div_ceil(8), 0);
     scratch.signed_zeros.clear();
+    scratch.gathering.clear();
     let mut tally = Tally::default();
     let data = job.trained.part(block.bytes(size));
     let changed = scratch.changed.chunks_mut(piece.div_ceil(8));
@@ -212,6 +270,7 @@ fn measure(
         let initial = &mut scratch.initial[..len];
         source.fill(block.start + n * piece, Some(job.dtype), initial);
         let zeros = tally.add(&job.comparison, bytes, initial, changed);
+        scratch.gathering.add(job.dtype, bytes, initial);
         if signed_zeros && zeros > 0 {
             let trained = &mut scratch.trained[..len];
             job.dtype.decode(bytes, trained);
@@ -263,6 +322,7 @@ fn merge(
         let n = block.tensor;
         let Some(job) = &jobs[n] else { continue };
         tensors[n].stats.merge(&result.stats);
+        tensors[n].moments.merge(&result.moments);
         if block.whole_rows(job.matrix) {
             rows[n].whole(result.sleeping_rows);
         } else {
@@ -279,6 +339,10 @@ fn merge(
             tensor.compared = true;
             tensor.sleeping_rows = if job.matrix.cols == 0 { 0 } else { rows.count() };
             tensor.sleeping_columns = job.columns.sleeping(job.matrix, tensor.stats.sleeping());
+            tensor.sleeping_outputs_and_inputs =
+                job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, tensor.sleeping_rows);
+            tensor.moments = tensor.moments.without_decay(job.decay);
+            tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }
     }
     Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, stored, blocks }) }

@@ -16,6 +16,7 @@ mod resolve;
 mod restore;
 mod run;
 mod summarise;
+mod survey;
 
 pub use compare::{Compared, ComparedTensor};
 pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem};

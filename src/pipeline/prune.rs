@@ -14,6 +14,7 @@ use super::initialise::Written;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::{Action, Resolved, Tensor, base_tensor};
+use super::survey::Judgement;
 use crate::bits;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, Slot, TensorSpec, release,
@@ -98,6 +99,7 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
 /// Whatever reading the masks or writing meets.
 pub fn prune(
     resolved: &Resolved<'_>,
+    judgement: &Judgement,
     prune: &PruneSettings,
     masks: &Masks,
     progress: &dyn Progress,
@@ -110,7 +112,10 @@ pub fn prune(
     for (n, (name, tensor)) in tensors.iter().enumerate() {
         let (result, group) = decide(name, tensor, prune, masks.stored[n], longest_offset);
         if result.pruned > 0 || result.format != Format::Dense {
-            descriptions.insert(name.as_str(), describe(resolved, name, tensor, prune.fill, result.format)?);
+            descriptions.insert(
+                name.as_str(),
+                describe(resolved, name, tensor, judgement.tensors[n].decay, prune.fill, result.format)?,
+            );
         }
         results.push(result);
         groups.push(group);
@@ -125,7 +130,7 @@ pub fn prune(
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
-    encode_pruned(resolved, prune, masks, &results, &writer, progress)?;
+    encode_pruned(resolved, judgement, prune, masks, &results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
     Ok(Pruned { written: Written { files: writer.commit()?, tensors: count, bytes }, tensors: results })
@@ -164,6 +169,7 @@ fn describe(
     resolved: &Resolved<'_>,
     name: &str,
     tensor: &Tensor,
+    decay: f64,
     fill: Fill,
     format: Format,
 ) -> Result<PrunedTensor, Error> {
@@ -187,7 +193,7 @@ fn describe(
         init,
         layout: origin.layout,
         initial_dtype: origin.stored_as,
-        decay: resolved.settings.analyze.decay,
+        decay,
     })
 }
 
@@ -243,6 +249,7 @@ fn copy_untouched(
 
 fn encode_pruned(
     resolved: &Resolved<'_>,
+    judgement: &Judgement,
     prune: &PruneSettings,
     masks: &Masks,
     results: &[PrunedResult],
@@ -261,7 +268,7 @@ fn encode_pruned(
                 slot: writer.slot(name),
                 initial: if prune.fill == Fill::Init { resolved.initial(name, tensor) } else { None },
                 from: resolved.initial_data(name, tensor),
-                decay: resolved.settings.analyze.decay,
+                decay: judgement.tensors[n].decay,
             },
             Format::Bitmask => {
                 let part = |n: usize| writer.slot(&format!("{name}{}", bitmask::SUFFIXES[n]));

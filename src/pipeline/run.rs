@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
 use super::resolve::Resolved;
 use super::summarise::summarise;
+use super::survey::judge;
 use crate::checkpoint::{index_path, write_text};
 use crate::config::{ReportPaths, Settings};
 use crate::report::{Report, csv, json, markdown};
@@ -71,13 +72,14 @@ pub fn run(
     }
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
-    let compared = compare(resolved, pruning.map(|p| p.fill), stage, progress)?;
+    let judgement = judge(resolved, progress)?;
+    let compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
     outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     if let (Some(pruning), Some(masks)) = (pruning, &compared.masks) {
-        outcome.pruned = Some(prune(resolved, pruning, masks, progress)?);
+        outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, progress)?);
     }
-    let report =
-        summarise(settings, tensors, &compared, outcome.pruned.as_ref().map(|p| p.tensors.as_slice()));
+    let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
+    let report = summarise(settings, tensors, &judgement, &compared, results);
     if analyze {
         outcome.report_files = write_reports(&report, &settings.analyze.report)?;
     }

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use super::compare::Compared;
 use super::prune::PrunedResult;
 use super::resolve::Tensor;
+use super::survey::Judgement;
 use crate::analysis::DeltaStats;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
-use crate::report::{Changes, Report, ReportTensor, Totals, share};
+use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
 use crate::tensor::FloatDtype;
 
 /// Puts together what the comparison, and pruning where it was done, found of the trained checkpoint's tensors.
 pub fn summarise(
     settings: &Settings,
     tensors: &BTreeMap<String, Tensor>,
+    judgement: &Judgement,
     compared: &Compared,
     pruned: Option<&[PrunedResult]>,
 ) -> Report {
@@ -36,6 +38,8 @@ pub fn summarise(
             sleeping_columns += found.sleeping_columns;
         }
         let total = tensor.shape.elements() as u64;
+        let judged = &judgement.tensors[n];
+        let channels = found.sleeping_outputs_and_inputs.filter(|_| found.compared);
         rows.push(ReportTensor {
             name: name.clone(),
             layer_id: origin.and_then(|o| o.layer),
@@ -45,13 +49,25 @@ pub fn summarise(
             rule: origin.map(|o| o.rule.clone()),
             total_weights: total,
             changes: if found.compared { Changes::new(&found.stats) } else { Changes::default() },
-            threshold: found.compared.then_some(settings.analyze.threshold),
-            decay: found.compared.then_some(settings.analyze.decay),
+            threshold: found.compared.then_some(judged.threshold),
+            decay: found.compared.then_some(judged.decay),
+            evidence: judged.evidence.filter(|_| found.compared),
+            own_evidence: judged.evidence.filter(|_| found.compared).map(|_| judged.own),
             sleeping_rows: found.compared.then_some(found.sleeping_rows),
             sleeping_columns: found.compared.then_some(found.sleeping_columns),
             zeros: float.then_some(found.stats.zeros),
             not_finite: float.then_some(found.stats.not_finite),
-            action: result.map(|r| r.action.name()),
+            sleeping_outputs: channels.map(|(outputs, _)| outputs),
+            sleeping_inputs: channels.map(|(_, inputs)| inputs),
+            nan_share: float.then(|| share(found.stats.nan, total)),
+            infinite_share: float.then(|| share(found.stats.not_finite - found.stats.nan, total)),
+            zero_share: float.then(|| share(found.stats.zeros, total)),
+            drift: if found.compared {
+                Drift::new(found.stats.finite, &found.moments, &found.spread)
+            } else {
+                Drift::default()
+            },
+            action: result.map(|r| r.action.name().to_owned()),
             pruned_weights: result.map(|r| r.pruned),
             sparsity: result.map(|r| share(r.pruned, total)),
         });
@@ -73,6 +89,7 @@ pub fn summarise(
         noise_version: NOISE_VERSION,
         config_sha256: settings.config_sha256.clone(),
         totals,
+        evidence: judgement.evidence.clone(),
         tensors: rows,
     }
 }

@@ -46,7 +46,7 @@ pub fn markdown(report: &Report) -> String {
             real(mean_delta),
             real(max_delta),
             integer(t.zeros),
-            t.action.unwrap_or_default().to_owned(),
+            t.action.clone().unwrap_or_default(),
             integer(t.pruned_weights),
         ];
         let _ = writeln!(text, "| {} |", cells.join(" | "));

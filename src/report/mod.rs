@@ -9,4 +9,4 @@ pub use csv::csv;
 pub use json::json;
 pub use markdown::markdown;
 pub(crate) use model::share;
-pub use model::{Changes, Report, ReportTensor, Totals};
+pub use model::{Changes, Drift, Report, ReportTensor, Totals};

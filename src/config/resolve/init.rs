@@ -7,6 +7,7 @@ use super::super::path::KeyPath;
 use super::super::settings::{InitRule, InitSource};
 use super::super::typed::read;
 use super::super::wire;
+use super::stages::decay;
 use super::value::{Folder, patterns};
 use crate::init::{Scheme, SchemeError, SchemeParams};
 use crate::rules::{Pattern, Rule, RuleSet};
@@ -38,7 +39,8 @@ fn rule(
         return Err(Problem::at_value(&path.key("init"), ConfigErrorKind::ZeroMeanLayout));
     }
     let layer = layer(wire.layer.as_ref(), &path.key("layer"), &patterns)?;
-    let value = InitRule { text, layer, init, layout, shared: wire.shared, optional: wire.optional };
+    let decay = wire.decay.as_ref().map(|node| decay(Some(node), &path.key("decay"))).transpose()?;
+    let value = InitRule { text, layer, init, layout, decay, shared: wire.shared, optional: wire.optional };
     Ok(Rule { patterns, value })
 }
 

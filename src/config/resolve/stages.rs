@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::super::error::Problem;
 use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::settings::{AnalyzeSettings, InitSettings, ModelSettings, ReportPaths, TrainedSettings};
+use super::super::settings::{
+    AnalyzeSettings, Decay, InitSettings, ModelSettings, ReportPaths, TrainedSettings,
+};
 use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, real, size, texts};
@@ -97,22 +99,24 @@ pub(super) fn analyze(
     })
 }
 
-fn threshold(node: Option<&Node>, path: &KeyPath) -> Result<Threshold, Problem> {
-    let expected = "a finite number that is not negative, {relative: x} or {ulps: n}";
-    let node = match node {
-        None => return Ok(Threshold::default()),
-        Some(Node::Text(word)) if word == "auto" => {
-            return Err(Problem::not_supported_yet(path, "analyze.threshold: auto"));
-        }
-        Some(node) => node,
-    };
+/// `None` for `auto`.
+fn threshold(node: Option<&Node>, path: &KeyPath) -> Result<Option<Threshold>, Problem> {
+    match node {
+        None => Ok(Some(Threshold::default())),
+        Some(Node::Text(word)) if word == "auto" => Ok(None),
+        Some(node) => fixed_threshold(node, path).map(Some),
+    }
+}
+
+fn fixed_threshold(node: &Node, path: &KeyPath) -> Result<Threshold, Problem> {
+    let expected = "a finite number that is not negative, {relative: x}, {ulps: n} or auto";
     if let Some(x) = real(node) {
         return not_negative(x)
             .map(Threshold::Absolute)
             .ok_or_else(|| Problem::bad_value(path, expected, node));
     }
     if !matches!(node, Node::Map(_)) {
-        return Err(Problem::bad_value(path, expected, with_near(node, "auto")));
+        return Err(Problem::bad_value(path, expected, with_near(node, &["auto"])));
     }
     let form: wire::ThresholdForm = read(node, path)?;
     match (form.relative, form.ulps) {
@@ -134,28 +138,26 @@ fn not_negative(x: f64) -> Option<f64> {
     (x.is_finite() && x >= 0.0).then(|| x.abs())
 }
 
-fn decay(node: Option<&Node>, path: &KeyPath) -> Result<f64, Problem> {
+pub(super) fn decay(node: Option<&Node>, path: &KeyPath) -> Result<Decay, Problem> {
     let node = match node {
-        None => return Ok(1.0),
-        Some(Node::Text(word)) if word == "none" => return Ok(1.0),
-        Some(Node::Text(word)) if word == "auto" => {
-            return Err(Problem::not_supported_yet(path, "analyze.decay: auto"));
-        }
+        None => return Ok(Decay::Fixed(1.0)),
+        Some(Node::Text(word)) if word == "none" => return Ok(Decay::Fixed(1.0)),
+        Some(Node::Text(word)) if word == "auto" => return Ok(Decay::Auto),
         Some(node) => node,
     };
     match real(node) {
-        Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+        Some(x) if x.is_finite() && x > 0.0 => Ok(Decay::Fixed(x)),
         _ => {
-            let got = with_near(node, "none");
-            Err(Problem::bad_value(path, "none or a finite number above 0", got))
+            let got = with_near(node, &["none", "auto"]);
+            Err(Problem::bad_value(path, "none, auto or a finite number above 0", got))
         }
     }
 }
 
 /// The value, and the word that it may be meant to be.
-fn with_near(node: &Node, word: &'static str) -> String {
+fn with_near(node: &Node, words: &[&'static str]) -> String {
     let near = match node {
-        Node::Text(text) => nearest(text, [word]),
+        Node::Text(text) => nearest(text, words.iter().copied()),
         _ => None,
     };
     format!("{node}{}", did_you_mean(near))

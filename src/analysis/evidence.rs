@@ -1,0 +1,350 @@
+//! What tells weights that training never touched from live ones, at a given decay factor: how near they lie.
+//!
+//! With `rho = |w / (s * w0) - 1|`, untouched weights sit at 0 (no decay) or within the rounding errors of many steps,
+//! some 1e-5; live weights are spread over all of `rho`, so that near 0 their number grows tenfold per decade. Between
+//! the two there is a valley, if there are untouched weights at all. Types of two bytes are too coarse for that: there
+//! untouched weights are those equal to `s * w0` once rounded, and live ones fall on neighbouring values as often as
+//! on that one.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::histogram::power_of_ten;
+use super::threshold::Threshold;
+use crate::tensor::FloatDtype;
+
+/// Least share of the weights looked at, and least number, that may be called sleeping.
+const LEAST_SHARE: f64 = 2e-4;
+const LEAST_COUNT: f64 = 16.0;
+/// How many times as many weights lie at the peak as live ones alone would put there.
+const PEAK_OVER_LIVE: f64 = 20.0;
+/// What the valley may have of the peak, at most.
+const VALLEY_OVER_PEAK: f64 = 0.2;
+/// Least share of truly sleeping weights among those called so, as the live ones' density lets expect.
+const LEAST_PRECISION: f64 = 0.97;
+/// For types of two bytes, whose neighbouring values live weights hold too.
+const NARROW_PEAK_OVER_LIVE: f64 = 5.0;
+/// A wider threshold is taken as long as it lets expect at most this share of live weights.
+const AMPLE_LIVE_SHARE: f64 = 0.005;
+
+/// Quarters of a decade of rho: from 1e-9 to 1. Untouched weights in F32 are farther apart than the least.
+const LOWEST_QUARTER: i32 = -36;
+const QUARTERS: usize = 36;
+/// The largest threshold: at 10^-3.5 a live weight is as likely a stranger as a sleeper.
+const HIGHEST_CUT: usize = 22;
+
+/// What `decay: auto` or `threshold: auto` was decided on for the tensors of one stored type and one factor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Whether there are weights that can be called sleeping.
+    pub found: bool,
+    /// The stored type of the tensors: f64, f32, f16 or bf16.
+    pub dtype: String,
+    /// The factor on the initial values; where none was found, the one that was looked at last: 1.
+    pub decay: f64,
+    /// The threshold that follows, where it was asked for: `none` if nothing was found.
+    pub threshold: Threshold,
+    /// Tensors whose own weights bear this out.
+    pub tensors: u64,
+    /// Weights with an initial value other than 0 that were looked at: all of a checkpoint, or an even sample of a large one.
+    pub weights: u64,
+    /// Of them, those within the threshold.
+    pub sleeping: u64,
+    /// How many live weights lie there by chance, from the density of live ones beside it.
+    pub live_expected: f64,
+    /// Weights in the fullest bin of the histogram (of types of two bytes: on exactly the expected value).
+    pub peak: u64,
+    /// Live weights that the neighbourhood lets expect in that bin.
+    pub peak_live_expected: f64,
+    /// Weights in the valley between the peak and the live weights.
+    pub valley: u64,
+    /// Counts of rho by quarters of a decade.
+    pub histogram: RatioHistogram,
+}
+
+/// Counts by the decimal logarithm of `rho = |w / (s * w0) - 1|`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RatioHistogram {
+    /// Exactly 0.
+    pub zero: u64,
+    /// Others below the first edge.
+    pub below: u64,
+    /// Decimal logarithm of the first edge: -9.
+    pub first: f64,
+    /// From edge to edge: 0.25.
+    pub step: f64,
+    /// Bins up to 1.
+    pub counts: Vec<u64>,
+    /// Above 1.
+    pub above: u64,
+}
+
+impl Evidence {
+    /// Share of truly sleeping weights among those called so, as far as the live ones' density tells.
+    pub fn expected_precision(&self) -> Option<f64> {
+        (self.sleeping > 0).then(|| (1.0 - self.live_expected / self.sleeping as f64).max(0.0))
+    }
+}
+
+/// A weight and its initial value, rounded to the stored type.
+pub type Pair = [f64; 2];
+
+/// rho of one pair; `None` where the initial value is 0 or something is not finite.
+fn rho([w, w0]: Pair, s: f64) -> Option<f64> {
+    let rho = (w / (s * w0) - 1.0).abs();
+    (w0 != 0.0 && rho.is_finite()).then_some(rho)
+}
+
+/// rho of many weights, counted.
+#[derive(Clone, Debug)]
+pub(super) struct RhoCounts {
+    zero: u64,
+    below: u64,
+    bins: [u64; QUARTERS],
+    above: u64,
+}
+
+impl RhoCounts {
+    pub fn of(pairs: impl Iterator<Item = Pair>, s: f64) -> Self {
+        let mut counts = Self { zero: 0, below: 0, bins: [0; QUARTERS], above: 0 };
+        let edges: Vec<f64> = (0..=QUARTERS as i32).map(|n| power_of_ten(LOWEST_QUARTER + n)).collect();
+        for rho in pairs.filter_map(|pair| rho(pair, s)) {
+            if rho == 0.0 {
+                counts.zero += 1;
+                continue;
+            }
+            match edges.partition_point(|edge| *edge <= rho) {
+                0 => counts.below += 1,
+                n if n > QUARTERS => counts.above += 1,
+                n => counts.bins[n - 1] += 1,
+            }
+        }
+        counts
+    }
+
+    fn total(&self) -> u64 {
+        self.zero + self.below + self.bins.iter().sum::<u64>() + self.above
+    }
+
+    fn histogram(&self) -> RatioHistogram {
+        RatioHistogram {
+            zero: self.zero,
+            below: self.below,
+            first: f64::from(LOWEST_QUARTER) / 4.0,
+            step: 0.25,
+            counts: self.bins.to_vec(),
+            above: self.above,
+        }
+    }
+
+    /// Weights below edge `n`.
+    fn up_to(&self, n: usize) -> u64 {
+        self.zero + self.below + self.bins[..n].iter().sum::<u64>()
+    }
+
+    /// Live weights per unit of rho in the decade above edge `n`.
+    fn live_density(&self, n: usize) -> f64 {
+        let decade = &self.bins[n..(n + 4).min(QUARTERS)];
+        decade.iter().sum::<u64>() as f64 / (edge(n + decade.len()) - edge(n))
+    }
+}
+
+fn edge(n: usize) -> f64 {
+    power_of_ten(LOWEST_QUARTER + n as i32)
+}
+
+fn width(n: usize) -> f64 {
+    edge(n + 1) - edge(n)
+}
+
+/// Looks for untouched weights among these at this factor.
+pub(super) fn judge(pairs: impl Iterator<Item = Pair> + Clone, s: f64, dtype: FloatDtype) -> Evidence {
+    let counts = RhoCounts::of(pairs.clone(), s);
+    let mut evidence = Evidence {
+        found: false,
+        dtype: dtype.name().to_owned(),
+        decay: s,
+        threshold: Threshold::Nothing,
+        tensors: 0,
+        weights: counts.total(),
+        sleeping: 0,
+        live_expected: 0.0,
+        peak: 0,
+        peak_live_expected: 0.0,
+        valley: 0,
+        histogram: counts.histogram(),
+    };
+    let found = match dtype {
+        FloatDtype::F64 | FloatDtype::F32 => {
+            cut_at_zero(&counts, s, dtype).or_else(|| cut_in_valley(&counts, s))
+        }
+        FloatDtype::F16 | FloatDtype::Bf16 => cut_at_value(&Steps::of(pairs, s, dtype)),
+    };
+    if let Some(cut) = found {
+        evidence = Evidence {
+            found: true,
+            threshold: cut.threshold,
+            sleeping: cut.sleeping,
+            live_expected: cut.live_expected,
+            peak: cut.peak,
+            peak_live_expected: cut.peak_live_expected,
+            valley: cut.valley,
+            ..evidence
+        };
+    }
+    evidence
+}
+
+struct Cut {
+    threshold: Threshold,
+    sleeping: u64,
+    live_expected: f64,
+    peak: u64,
+    peak_live_expected: f64,
+    valley: u64,
+}
+
+impl Cut {
+    /// Enough weights, far enough over what live ones alone would be, with a valley beside them.
+    fn is_sound(&self, weights: u64, over_live: f64, precision: f64) -> bool {
+        let sleeping = self.sleeping as f64;
+        sleeping - self.live_expected >= (LEAST_SHARE * weights as f64).max(LEAST_COUNT)
+            && self.peak as f64 >= over_live * self.peak_live_expected
+            && self.valley as f64 <= VALLEY_OVER_PEAK * self.peak as f64
+            && self.live_expected <= (1.0 - precision) * sleeping
+    }
+}
+
+/// Without decay untouched weights are exactly the initial values.
+fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Cut> {
+    if s != 1.0 {
+        return None;
+    }
+    // Half the distance to the next value of the type, and a decade in which that distance does not show.
+    let (half_ulp, beside) = if dtype == FloatDtype::F32 { (6e-8, 8) } else { (1.2e-16, 0) };
+    let live = counts.live_density(beside) * half_ulp;
+    let valley = counts.bins[beside..beside + 4].iter().copied().max().unwrap_or(0);
+    let cut = Cut {
+        threshold: Threshold::Relative(0.0),
+        sleeping: counts.zero,
+        live_expected: live,
+        peak: counts.zero,
+        peak_live_expected: live,
+        valley,
+    };
+    cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION).then_some(cut)
+}
+
+/// With decay their ratios differ by rounding errors: the threshold is the first edge beyond the peak at which there are
+/// no more weights than live ones would be, or one farther where that costs next to nothing.
+fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
+    // The peak in the narrow sense; all that lies below the bins counts as one.
+    let low = (counts.zero + counts.below, None);
+    let bins = counts.bins[..HIGHEST_CUT].iter().enumerate().map(|(n, count)| (*count, Some(n)));
+    let over_live = |n: Option<usize>| n.map_or(0.0, |n| counts.live_density(HIGHEST_CUT) * width(n));
+    let (peak, at) = std::iter::once(low)
+        .chain(bins)
+        .max_by(|a, b| (a.0 as f64 - over_live(a.1)).total_cmp(&(b.0 as f64 - over_live(b.1))))?;
+    // Where there is no decay, only weights equal to their initial values are known to be untouched.
+    if s == 1.0 {
+        return None;
+    }
+    let first = at.map_or(0, |n| n + 1);
+    let cut_at = |n: usize| {
+        let live = counts.live_density(n) * edge(n);
+        Cut {
+            threshold: Threshold::Relative(edge(n)),
+            sleeping: counts.up_to(n),
+            live_expected: live,
+            peak,
+            peak_live_expected: at.map_or(0.0, |at| counts.live_density(n) * width(at)),
+            valley: counts.bins[n],
+        }
+    };
+    let live_only = |n: usize| {
+        let live = counts.live_density(n + 1) * width(n);
+        counts.bins[n] as f64 <= live + 3.0 * (live + 1.0).sqrt()
+    };
+    let n = (first..HIGHEST_CUT).find(|n| live_only(*n))?;
+    let cut = cut_at(n);
+    if !cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION) {
+        return None;
+    }
+    let wider = cut_at(n + 1);
+    let ample = wider.live_expected <= AMPLE_LIVE_SHARE * wider.sleeping as f64;
+    Some(if ample {
+        Cut { valley: cut.valley, peak_live_expected: cut.peak_live_expected, ..wider }
+    } else {
+        cut
+    })
+}
+
+/// Weights of a type of two bytes by the number of values from the one expected to theirs.
+pub(super) struct Steps {
+    weights: u64,
+    /// At -2, -1, 0, 1 and 2 values from it.
+    near: [u64; 5],
+}
+
+impl Steps {
+    pub fn of(pairs: impl Iterator<Item = Pair>, s: f64, dtype: FloatDtype) -> Self {
+        let mut steps = Self { weights: 0, near: [0; 5] };
+        for [w, w0] in pairs.filter(|[w, w0]| *w0 != 0.0 && w.is_finite()) {
+            steps.weights += 1;
+            let expected = dtype.round(s * w0);
+            let distance = dtype.ulps_between(w, expected);
+            if distance <= 2 {
+                let distance = distance as usize;
+                steps.near[if w < expected { 2 - distance } else { 2 + distance }] += 1;
+            }
+        }
+        steps
+    }
+
+    fn live(&self) -> f64 {
+        let [a, b, _, c, d] = self.near;
+        (a + b + c + d) as f64 / 4.0
+    }
+}
+
+fn cut_at_value(steps: &Steps) -> Option<Cut> {
+    let live = steps.live();
+    let peak = steps.near[2];
+    let cut = Cut {
+        threshold: Threshold::Ulps(0),
+        sleeping: peak,
+        live_expected: live,
+        peak,
+        peak_live_expected: live,
+        valley: steps.near[1].max(steps.near[3]),
+    };
+    // A weight that moved and came back to its value is no other than one that never moved: no precision is asked for.
+    cut.is_sound(steps.weights, NARROW_PEAK_OVER_LIVE, 0.0).then_some(cut)
+}
+
+/// Whether the weights of one tensor bear the evidence of many out by themselves.
+pub(super) fn borne_out_by(
+    pairs: impl Iterator<Item = Pair> + Clone,
+    evidence: &Evidence,
+    dtype: FloatDtype,
+) -> bool {
+    const LEAST: f64 = 8.0;
+    const OVER_LIVE: f64 = 5.0;
+    let (sleeping, live) = match evidence.threshold {
+        Threshold::Ulps(_) => {
+            let steps = Steps::of(pairs, evidence.decay, dtype);
+            (steps.near[2], steps.live())
+        }
+        _ => {
+            let counts = RhoCounts::of(pairs, evidence.decay);
+            match evidence.threshold {
+                Threshold::Relative(x) if x > 0.0 => {
+                    let n = (0..QUARTERS).find(|n| edge(*n) >= x).unwrap_or(QUARTERS - 1);
+                    (counts.up_to(n), counts.live_density(n) * x)
+                }
+                _ => (counts.zero, counts.live_density(8) * 6e-8),
+            }
+        }
+    };
+    sleeping as f64 >= LEAST && sleeping as f64 >= OVER_LIVE * live
+}

@@ -1,0 +1,184 @@
+//! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard deviations
+//! and quantiles are read from.
+
+use super::histogram::{FineCounts, ZEROS, counter};
+use crate::dispatch::{InstructionSet, Kernel};
+use crate::tensor::{FloatDtype, bf16_to_f32, f16_to_f32};
+
+/// As in the comparison: element `n` of a run in lane `n % LANES`, lanes added up in their order.
+const LANES: usize = ZEROS;
+/// Elements whose counters are found together, before any is counted.
+const STEP: usize = 8 * LANES;
+
+type Lanes = [f64; LANES];
+
+/// Sums over the weights whose delta is finite, of one run or several merged in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Of the weights.
+    pub sum: f64,
+    /// Of their squares.
+    pub sum_squares: f64,
+    /// Of the initial values.
+    pub initial_sum: f64,
+    /// Of their squares.
+    pub initial_sum_squares: f64,
+    /// Of the products of both.
+    pub dot: f64,
+}
+
+impl Moments {
+    /// Adds a later run.
+    pub fn merge(&mut self, later: &Self) {
+        self.sum += later.sum;
+        self.sum_squares += later.sum_squares;
+        self.initial_sum += later.initial_sum;
+        self.initial_sum_squares += later.initial_sum_squares;
+        self.dot += later.dot;
+    }
+
+    /// With the factor taken off the initial values.
+    pub fn without_decay(self, decay: f64) -> Self {
+        Self {
+            initial_sum: self.initial_sum / decay,
+            initial_sum_squares: self.initial_sum_squares / decay / decay,
+            dot: self.dot / decay,
+            ..self
+        }
+    }
+}
+
+/// Gathers one run of weights that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    sums: [Lanes; 5],
+    /// Counts of |delta|.
+    pub counts: FineCounts,
+}
+
+impl Gathering {
+    /// Begins a run.
+    pub fn clear(&mut self) {
+        self.sums = Default::default();
+        self.counts.clear();
+    }
+
+    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`. All but the last piece of a run
+    /// are a multiple of [`super::Tally::PIECE`] long.
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    pub fn add(&mut self, dtype: FloatDtype, trained: &[u8], initial: &[f64]) {
+        self.add_on(InstructionSet::current(), dtype, trained, initial);
+    }
+
+    /// [`Self::add`] on a given instruction set.
+    pub fn add_on(&mut self, set: InstructionSet, dtype: FloatDtype, trained: &[u8], initial: &[f64]) {
+        assert_eq!(trained.len(), initial.len() * dtype.size(), "runs of different lengths");
+        set.run(Gather { into: self, dtype, trained, initial });
+    }
+
+    /// The sums.
+    pub fn moments(&self) -> Moments {
+        let sum = |n: usize| self.sums[n].iter().fold(0.0, |sum, x| sum + x);
+        Moments {
+            sum: sum(0),
+            sum_squares: sum(1),
+            initial_sum: sum(2),
+            initial_sum_squares: sum(3),
+            dot: sum(4),
+        }
+    }
+}
+
+struct Gather<'a> {
+    into: &'a mut Gathering,
+    dtype: FloatDtype,
+    trained: &'a [u8],
+    initial: &'a [f64],
+}
+
+impl Kernel for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self.dtype {
+            FloatDtype::F64 => self.of_type(f64::from_le_bytes),
+            FloatDtype::F32 => self.of_type(|b| f64::from(f32::from_le_bytes(b))),
+            FloatDtype::F16 => self.of_type(|b| f64::from(f16_to_f32(u16::from_le_bytes(b)))),
+            FloatDtype::Bf16 => self.of_type(|b| f64::from(bf16_to_f32(u16::from_le_bytes(b)))),
+        }
+    }
+}
+
+impl Gather<'_> {
+    #[inline(always)]
+    fn of_type<const N: usize>(self, load: impl Fn([u8; N]) -> f64) {
+        let Self { into, trained, initial, .. } = self;
+        let (steps, rest) = trained.as_chunks::<N>().0.as_chunks::<STEP>();
+        let (initial_steps, initial_rest) = initial.as_chunks::<STEP>();
+        let mut sums = into.sums;
+        for (w, w0) in steps.iter().zip(initial_steps) {
+            let mut counters = [0u64; STEP];
+            for ((w, w0), counters) in w
+                .as_chunks::<LANES>()
+                .0
+                .iter()
+                .zip(w0.as_chunks::<LANES>().0)
+                .zip(counters.as_chunks_mut::<LANES>().0)
+            {
+                for n in 0..LANES {
+                    counters[n] = one(&mut sums, n, load(w[n]), w0[n]);
+                }
+            }
+            for counter in counters {
+                into.counts.add(counter);
+            }
+        }
+        for (n, (w, w0)) in rest.iter().zip(initial_rest).enumerate() {
+            let counter = one(&mut sums, n % LANES, load(*w), *w0);
+            into.counts.add(counter);
+        }
+        into.sums = sums;
+    }
+}
+
+/// Adds one weight to the sums of its lane, and says where its |delta| is counted.
+#[inline(always)]
+fn one(sums: &mut [Lanes; 5], lane: usize, w: f64, w0: f64) -> u64 {
+    let d = (w - w0).abs();
+    let finite = d < f64::INFINITY;
+    let (w, w0) = if finite { (w, w0) } else { (0.0, 0.0) };
+    sums[0][lane] += w;
+    sums[1][lane] += w * w;
+    sums[2][lane] += w0;
+    sums[3][lane] += w0 * w0;
+    sums[4][lane] += w * w0;
+    counter(d, lane)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_leave_out_what_is_not_finite() {
+        let trained = [1.0, f64::NAN, -3.0, f64::INFINITY, 0.5];
+        let initial = [2.0, 1.0, -3.0, 1.0, 0.0];
+        let mut bytes = vec![0; 40];
+        FloatDtype::F64.encode(&trained, &mut bytes);
+        let mut gathering = Gathering::default();
+        gathering.add(FloatDtype::F64, &bytes, &initial);
+        let expected = Moments {
+            sum: -1.5,
+            sum_squares: 10.25,
+            initial_sum: -1.0,
+            initial_sum_squares: 13.0,
+            dot: 11.0,
+        };
+        assert_eq!(gathering.moments(), expected);
+        let histogram = gathering.counts.spread(1.0).histogram;
+        assert_eq!((histogram.zero, histogram.counts), (1, vec![1, 1]));
+    }
+}
