@@ -1,6 +1,6 @@
 //! Every copy of every kernel that this processor can run gives the same bits: those of one value at a time.
 
-use cdi_prune::analysis::{Comparison, DeltaStats, Tally, Threshold};
+use cdi_prune::analysis::{Comparison, DeltaStats, Gathering, Moments, Tally, Threshold};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::init::{Fill, Generator, SchemeParams};
 use cdi_prune::noise::block::{Gaussians, Uniforms};
@@ -37,6 +37,7 @@ fn threshold() -> impl Strategy<Value = Threshold> {
         (0.0..2.0f64).prop_map(Threshold::Absolute),
         (0.0..2.0f64).prop_map(Threshold::Relative),
         (0..5u64).prop_map(Threshold::Ulps),
+        Just(Threshold::Nothing),
     ]
 }
 
@@ -147,9 +148,35 @@ proptest! {
                 prop_assert_eq!(tally.stats(), expected, "{:?} {}", set, dtype);
                 let found: Vec<bool> = (0..trained.len()).map(|n| changed[n / 8] >> (n % 8) & 1 == 1).collect();
                 prop_assert_eq!(&found, &flags, "{:?} {}", set, dtype);
+                // What norms, angles and quantiles are read from.
+                let mut gathering = Gathering::default();
+                gathering.add_on(set, dtype, &stored[..cut * dtype.size()], &starts[..cut]);
+                gathering.add_on(set, dtype, &stored[cut * dtype.size()..], &starts[cut..]);
+                prop_assert_eq!(gathering.moments(), moments(&trained, &starts), "{:?} {}", set, dtype);
+                let mut portable = Gathering::default();
+                portable.add_on(InstructionSet::PORTABLE, dtype, &stored, &starts);
+                let spreads = [&gathering, &portable].map(|g| g.counts.spread(f64::MAX));
+                prop_assert_eq!(&spreads[0], &spreads[1], "{:?} {}", set, dtype);
+                let histogram = &spreads[0].histogram;
+                let counted = histogram.zero + histogram.below + histogram.above + histogram.counts.iter().sum::<u64>();
+                prop_assert_eq!(counted, expected.finite);
             }
         }
     }
+}
+
+/// Sums over finite deltas in eight lanes; `initial` has the decay factor on it.
+fn moments(trained: &[f64], initial: &[f64]) -> Moments {
+    let mut lanes = [[0.0; 8]; 5];
+    for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
+        let (w, w0) = if (w - w0).abs() < f64::INFINITY { (*w, *w0) } else { (0.0, 0.0) };
+        for (sum, x) in lanes.iter_mut().zip([w, w * w, w0, w0 * w0, w * w0]) {
+            sum[n % 8] += x;
+        }
+    }
+    let [sum, sum_squares, initial_sum, initial_sum_squares, dot] =
+        lanes.map(|lanes| lanes.iter().fold(0.0, |sum, x| sum + x));
+    Moments { sum, sum_squares, initial_sum, initial_sum_squares, dot }
 }
 
 /// The definition: counts, and sums in eight lanes, element `n` in lane `n % 8`.
@@ -170,12 +197,14 @@ fn one_at_a_time(
             Threshold::Absolute(limit) => d.is_nan() || d > limit,
             Threshold::Relative(x) => d.is_nan() || (x * w0.abs()).is_nan() || d > x * w0.abs(),
             Threshold::Ulps(ulps) => dtype.ulps_between(*w, dtype.round(w0)) > ulps,
+            Threshold::Nothing => true,
         };
         flags.push(changed);
         stats.total += 1;
         stats.changed += u64::from(changed);
         stats.zeros += u64::from(*w == 0.0);
         stats.not_finite += u64::from(!w.is_finite());
+        stats.nan += u64::from(w.is_nan());
         if d.is_finite() {
             stats.finite += 1;
             stats.changed_finite += u64::from(changed);

@@ -204,8 +204,8 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
     let mut found: Vec<(f64, usize)> = Vec::new();
     // No decay makes weights larger.
     let end = bin(1.0 + step(FloatDtype::Bf16)).unwrap_or(BINS);
-    for n in from..end.min(BINS - to) {
-        let here = i64::from(cover[n]);
+    for (n, here) in cover.iter().enumerate().take(end.min(BINS - to)).skip(from) {
+        let here = i64::from(*here);
         if here < LEAST {
             continue;
         }

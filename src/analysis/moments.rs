@@ -179,6 +179,6 @@ mod tests {
         };
         assert_eq!(gathering.moments(), expected);
         let histogram = gathering.counts.spread(1.0).histogram;
-        assert_eq!((histogram.zero, histogram.counts), (1, vec![1, 1]));
+        assert_eq!((histogram.zero, histogram.counts), (1, vec![1, 0, 1]));
     }
 }

@@ -85,6 +85,18 @@ impl LayerRule {
     }
 }
 
+impl LayerRule {
+    /// The id so many after the tensor's own, for a slice of it.
+    ///
+    /// # Errors
+    /// See [`LayerError`].
+    pub fn id_after(&self, slices: u64, name: &str, captures: &Captures<'_>) -> Result<u64, LayerError> {
+        let id = self.id(name, captures)?;
+        let number = slices.to_string();
+        id.checked_add(slices).ok_or(LayerError::Overflow { base: id, step: 1, number })
+    }
+}
+
 fn id_of_name(name: &str) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
     let mut first = [0; 8];

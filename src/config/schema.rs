@@ -50,6 +50,14 @@ forms! {
     #[schemars(untagged)]
     enum InitValue { Mode(String), Params(Box<SchemeParams>), From(wire::FromCheckpoint) }
 
+    /// A slice's name, or its name with what differs from the rule.
+    #[schemars(untagged)]
+    enum SliceForm { Name(String), Full(wire::Slice) }
+
+    /// A mode, or a mode with parameters.
+    #[schemars(untagged)]
+    enum SliceInit { Mode(String), Params(Box<SchemeParams>) }
+
     /// A number (the largest |delta|), a form that depends on the weight, or `auto`.
     #[schemars(untagged)]
     enum ThresholdValue {
@@ -162,7 +170,7 @@ mod tests {
         assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
         assert_eq!(
             properties(&schema, &["rules"]),
-            ["match", "layer", "init", "layout", "decay", "shared", "optional"]
+            ["match", "layer", "init", "slices", "layout", "decay", "shared", "optional"]
         );
         assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown"]);
         assert_eq!(properties(&schema, &["prune", "rules"]), ["match", "keep", "optional"]);

@@ -64,6 +64,8 @@ pub struct InitRule {
     pub layer: LayerRule,
     /// Their initial values.
     pub init: InitSource,
+    /// The slices that they are cut into, of which each starts as a tensor of its own; empty for most.
+    pub slices: Vec<SliceRule>,
     /// Their layout.
     pub layout: Layout,
     /// The factor that weight decay put on those without gradient, where the rule names one.
@@ -72,6 +74,20 @@ pub struct InitRule {
     pub shared: bool,
     /// Whether it is fine that the rule matches nothing.
     pub optional: bool,
+}
+
+/// A slice of a fused tensor along its output dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceRule {
+    /// Its name, which no other slice of the rule has.
+    pub name: String,
+    /// Outputs, more than 0; `None` for an equal share of what the others leave.
+    pub size: Option<usize>,
+    /// Its layer id. `None` for one that follows from the rule's: of `auto` the hash of the tensor's name, a dot and the
+    /// slice's; otherwise the rule's id plus the number of the slice.
+    pub layer: Option<LayerRule>,
+    /// Its initial values.
+    pub scheme: Scheme,
 }
 
 /// Where initial values come from.

@@ -83,6 +83,7 @@ fn the_example_of_the_interface_makes_its_settings() {
         text: vec![text.to_owned()],
         layer,
         init: InitSource::Scheme(scheme(params)),
+        slices: Vec::new(),
         layout: Layout::OutIn,
         decay: None,
         shared: false,

@@ -88,6 +88,10 @@ pub(super) struct Rule {
     /// A mode, a mode with parameters, another checkpoint, or none.
     #[schemars(with = "schema::InitValue")]
     pub init: Node,
+    /// For a fused tensor, its slices along the output dimension, each initialised as a tensor of its own: names, or names
+    /// with sizes, layers and inits.
+    #[schemars(with = "Option<Vec<schema::SliceForm>>")]
+    pub slices: Option<Node>,
     /// Overrides the model's layout.
     pub layout: Option<Layout>,
     /// Overrides `analyze.decay` for these tensors.
@@ -112,6 +116,23 @@ pub(super) struct Affine {
     /// The group: its number, from 1, or the name that a regular expression gives it; default 1.
     #[schemars(with = "Option<schema::By>")]
     pub by: Option<Node>,
+}
+
+/// A slice of a fused tensor.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Slice {
+    /// Its name: with `layer: auto`, the id is the hash of the tensor's name, a dot and this.
+    pub name: String,
+    /// Outputs; default: an equal share of what the other slices leave.
+    #[schemars(with = "Option<u64>", range(min = 1))]
+    pub size: Option<Node>,
+    /// Its layer id; default the rule's, plus the number of the slice.
+    #[schemars(with = "Option<schema::Layer>")]
+    pub layer: Option<Node>,
+    /// A mode, or a mode with parameters; default the rule's.
+    #[schemars(with = "Option<schema::SliceInit>")]
+    pub init: Option<Node>,
 }
 
 /// The tensor of the same name in a stored checkpoint.

@@ -1,7 +1,10 @@
 //! A tensor's initial weights, any of them at any time.
 
+use std::sync::Arc;
+
 use super::orthogonal::Whole;
 use super::scheme::{Draw, Scheme};
+use super::slices::Sliced;
 use crate::dispatch::{self, Kernel};
 use crate::noise::{block, hash, scalar};
 use crate::tensor::{Layout, Matrix, Shape};
@@ -30,6 +33,13 @@ impl Generator {
         }
     }
 
+    /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the generator of a
+    /// tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
+    pub fn sliced(shape: &Shape, layout: Layout, slices: Vec<(usize, Self)>) -> Self {
+        let draw = Draw::Sliced(Arc::new(Sliced::new(shape, layout, slices)));
+        Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 }
+    }
+
     /// The matrix view of the tensor.
     pub fn matrix(&self) -> Matrix {
         self.matrix
@@ -48,9 +58,9 @@ impl Generator {
             Draw::Gaussian { .. } => self.scale(scalar::gaussian_at(key, j as u64)),
             Draw::Uniform { .. } | Draw::Truncated(_) => self.scale(scalar::uniform_at(key, j as u64)),
             Draw::Structured(structure) => structure.weight(self.layer_key, i, j, self.matrix.cols),
-            Draw::Whole(whole) => {
+            Draw::Whole { .. } | Draw::Sliced(_) => {
                 let mut one = [0.0];
-                whole.fill(i * self.matrix.cols + j, &mut one);
+                self.fill(i * self.matrix.cols + j, &mut one);
                 one[0]
             }
         }
@@ -61,19 +71,30 @@ impl Generator {
     /// # Panics
     /// If the tensor has no columns and `out` is not empty.
     pub fn fill(&self, start: usize, out: &mut [f64]) {
-        dispatch::run(Fill { generator: self, start, out });
+        match &self.draw {
+            // Each slice has a loop of its own.
+            Draw::Sliced(sliced) => sliced.fill(start, out),
+            _ => dispatch::run(Fill { generator: self, start, out }),
+        }
     }
 
     /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the run's ends
     /// cut are regenerated whole. Such a tensor is better filled in long runs.
     pub fn prefers_long_runs(&self) -> bool {
-        self.kernel > 1 || self.whole().is_some()
+        match &self.draw {
+            Draw::Sliced(sliced) => sliced.prefers_long_runs(),
+            draw => self.kernel > 1 || matches!(draw, Draw::Whole { .. }),
+        }
     }
 
     /// The tensor's weights as what must be made all at once, where they cannot be made one by one. [`Self::fill`] makes
     /// them if they are not there, on one thread; and they stay until they are released.
     pub fn whole(&self) -> Option<&Whole> {
-        if let Draw::Whole(whole) = &self.draw { Some(whole) } else { None }
+        match &self.draw {
+            Draw::Whole { whole, .. } => Some(whole),
+            Draw::Sliced(sliced) => sliced.whole(),
+            _ => None,
+        }
     }
 
     #[inline(always)]
@@ -90,7 +111,7 @@ impl Generator {
             Draw::Gaussian { mean, std } => mean + std * x,
             Draw::Uniform { low, span } => low + span * x,
             Draw::Truncated(truncated) => truncated.weight(x),
-            Draw::Structured(_) | Draw::Whole(_) => x,
+            Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => x,
         }
     }
 
@@ -98,7 +119,7 @@ impl Generator {
     #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
         match &self.draw {
-            Draw::Constant(_) | Draw::Structured(_) | Draw::Whole(_) => {}
+            Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => {}
             Draw::Gaussian { .. } => block::gaussians(key, j as u64, out, |x| x),
             Draw::Uniform { .. } | Draw::Truncated(_) => block::uniforms(key, j as u64, out, |x| x),
         }
@@ -109,7 +130,11 @@ impl Generator {
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
         let scale = match &self.draw {
             // Of these none has a zero mean asked for.
-            Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) | Draw::Whole(_) => return,
+            Draw::Constant(_)
+            | Draw::Truncated(_)
+            | Draw::Structured(_)
+            | Draw::Whole { .. }
+            | Draw::Sliced(_) => return,
             Draw::Gaussian { std, .. } => *std,
             Draw::Uniform { span, .. } => *span,
         };
@@ -184,7 +209,8 @@ impl Kernel for Fill<'_> {
                     *x = structure.weight(generator.layer_key, n / cols, n % cols, cols);
                 }
             }
-            Draw::Whole(whole) => whole.fill(start, out),
+            Draw::Whole { matrix, .. } => matrix.fill(start, out),
+            Draw::Sliced(sliced) => sliced.fill(start, out),
         }
     }
 }

@@ -13,6 +13,7 @@ mod initial;
 mod orthogonal;
 mod params;
 mod scheme;
+mod slices;
 mod structure;
 mod truncated;
 
@@ -23,3 +24,4 @@ pub use initial::Initial;
 pub use orthogonal::Whole;
 pub use params::{Distribution, Fan, MODE_NAMES, SchemeError, SchemeParams};
 pub use scheme::{FanIn, Scheme, ShapeMismatch, VarianceRule};
+pub use slices::{SliceError, slice_shape, slice_sizes};

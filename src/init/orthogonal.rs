@@ -5,10 +5,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::householder::Columns;
 use crate::tensor::{Layout, Shape};
 
-/// The weights of a tensor that can only be made all at once: made when the first is asked for, kept until
-/// [`Whole::release`].
+/// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice. Made when a
+/// weight is asked for, kept until [`Whole::release`].
+#[derive(Clone, Debug)]
+pub struct Whole(Vec<Arc<Orthogonal>>);
+
+impl Whole {
+    pub(super) fn new(matrix: Arc<Orthogonal>) -> Self {
+        Self(vec![matrix])
+    }
+
+    /// Those of all slices of a tensor; `None` of none.
+    pub(super) fn join<'w>(slices: impl Iterator<Item = &'w Self>) -> Option<Self> {
+        let all: Vec<_> = slices.flat_map(|whole| whole.0.iter().cloned()).collect();
+        (!all.is_empty()).then_some(Self(all))
+    }
+
+    /// Bytes of memory that it takes while it is made.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|matrix| 8 * matrix.rows * matrix.cols).sum()
+    }
+
+    /// Makes it now, on all threads of the current pool, unless it is made already.
+    pub fn prepare(&self) {
+        self.0.iter().for_each(|matrix| matrix.prepare());
+    }
+
+    /// Forgets it; it is made again if a weight is asked for.
+    pub fn release(&self) {
+        self.0.iter().for_each(|matrix| matrix.release());
+    }
+}
+
+/// A matrix with orthonormal rows or columns, as a tensor.
 #[derive(Debug)]
-pub struct Whole {
+pub(super) struct Orthogonal {
     layer_key: u64,
     gain: f64,
     /// The matrix with orthonormal rows or columns, whichever are the fewer.
@@ -29,9 +60,9 @@ enum Place {
     AcrossKernels { middle: usize },
 }
 
-impl Whole {
+impl Orthogonal {
     /// `[out, rest]` or `[rest, out]`, by the layout.
-    pub(super) fn orthogonal(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
+    pub(super) fn full(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
         let cols = match layout {
             Layout::OutIn => shape.matrix().cols,
             Layout::InOut => shape.dims().last().copied().unwrap_or(1),
@@ -57,13 +88,7 @@ impl Whole {
         Self { layer_key, gain, rows, cols, place, made: Mutex::default() }
     }
 
-    /// Bytes of memory that it takes while it is made.
-    pub fn bytes(&self) -> usize {
-        8 * self.rows * self.cols
-    }
-
-    /// Makes the weights now, on all threads of the current pool, unless they are made already.
-    pub fn prepare(&self) {
+    fn prepare(&self) {
         if self.lock().is_none() {
             // Not under the lock: this thread may take over work of another that waits for it.
             let made = Arc::new(self.make(true));
@@ -71,8 +96,7 @@ impl Whole {
         }
     }
 
-    /// Forgets the weights; they are made again if they are asked for.
-    pub fn release(&self) {
+    fn release(&self) {
         *self.lock() = None;
     }
 

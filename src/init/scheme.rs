@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::gain::Nonlinearity;
-use super::orthogonal::Whole;
+use super::orthogonal::{Orthogonal, Whole};
 use super::params::{Distribution, Fan, SchemeParams};
+use super::slices::Sliced;
 use super::structure::Structure;
 use super::truncated::Truncated;
 use crate::tensor::{Layout, Shape};
@@ -203,7 +204,11 @@ pub(super) enum Draw {
     },
     Truncated(Truncated),
     Structured(Structure),
-    Whole(Arc<Whole>),
+    Whole {
+        matrix: Arc<Orthogonal>,
+        whole: Whole,
+    },
+    Sliced(Arc<Sliced>),
 }
 
 /// Standard deviation of a standard normal distribution cut off at ±2: what JAX and Keras divide by.
@@ -212,6 +217,10 @@ const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 impl Scheme {
     pub(super) fn draw(&self, layer_key: u64, shape: &Shape, layout: Layout) -> Draw {
         let (fan_in, fan_out) = shape.fans(layout);
+        let whole = |matrix| {
+            let matrix = Arc::new(matrix);
+            Draw::Whole { whole: Whole::new(Arc::clone(&matrix)), matrix }
+        };
         // Uniform on ±bound.
         let around_zero = |bound: f64| Draw::Uniform { low: -bound, span: bound - -bound };
         match *self {
@@ -247,12 +256,8 @@ impl Scheme {
             Self::Constant(value) => Draw::Constant(value),
             Self::Eye => Draw::Structured(Structure::Eye),
             Self::Dirac { groups } => Draw::Structured(Structure::dirac(shape, layout, groups)),
-            Self::Orthogonal { gain } => {
-                Draw::Whole(Arc::new(Whole::orthogonal(layer_key, gain, shape, layout)))
-            }
-            Self::DeltaOrthogonal { gain } => {
-                Draw::Whole(Arc::new(Whole::delta(layer_key, gain, shape, layout)))
-            }
+            Self::Orthogonal { gain } => whole(Orthogonal::full(layer_key, gain, shape, layout)),
+            Self::DeltaOrthogonal { gain } => whole(Orthogonal::delta(layer_key, gain, shape, layout)),
         }
     }
 

@@ -7,8 +7,9 @@ use super::blocks::{self, Block, Reads};
 use super::encoder::{self, PIECE};
 use super::error::Error;
 use super::masks::MaskSpool;
+use super::origin::Action;
 use super::progress::Progress;
-use super::resolve::{Action, Resolved};
+use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::analysis::{
     AwakeColumns, Comparison, DeltaSpread, DeltaStats, FineCounts, Gathering, Moments, SleepingRows, Tally,

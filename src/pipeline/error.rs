@@ -7,7 +7,7 @@ use safetensors::Dtype;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
-use crate::init::ShapeMismatch;
+use crate::init::{ShapeMismatch, SliceError};
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 
@@ -123,6 +123,14 @@ pub enum RuleProblem {
         tensor: String,
         /// Why not.
         error: ShapeMismatch,
+    },
+    /// Slices that are not those of the tensor.
+    #[error("tensor `{tensor}`: {error}")]
+    Slices {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        error: SliceError,
     },
     /// `fan_in_of` leads nowhere.
     #[error("tensor `{tensor}`: `fan_in_of` leads to `{weight}`, and there is no such tensor")]

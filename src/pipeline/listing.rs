@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::resolve::{Resolved, Tensor};
+use super::origin::Tensor;
+use super::resolve::Resolved;
 use crate::init::Initial;
 use crate::tensor::FloatDtype;
 

@@ -11,9 +11,10 @@ use super::compare::Masks;
 use super::encoder::Encoder;
 use super::error::Error;
 use super::initialise::Written;
+use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
-use super::resolve::{Action, Resolved, Tensor, base_tensor};
+use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::bits;
 use crate::checkpoint::{
@@ -21,7 +22,9 @@ use crate::checkpoint::{
 };
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::init::Initial;
-use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, bitmask, smallest};
+use crate::sparse::{
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, bitmask, smallest,
+};
 use crate::tensor::{FloatDtype, Matrix};
 
 /// What pruning did.
@@ -175,6 +178,15 @@ fn describe(
 ) -> Result<PrunedTensor, Error> {
     let origin = tensor.origin.as_ref().expect("only tensors with initial values are pruned");
     let init = match &origin.source {
+        InitSource::Scheme(_) if !origin.slices.is_empty() => {
+            let slice = |slice: &Slice| SliceValues {
+                name: slice.name.clone(),
+                size: slice.size,
+                layer_id: slice.layer,
+                init: slice.scheme.params(),
+            };
+            InitialValues::Slices { slices: origin.slices.iter().map(slice).collect() }
+        }
         InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");

@@ -12,11 +12,11 @@ use super::progress::Silent;
 use super::prune::digest;
 use super::resolve::base_tensor;
 use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
-use crate::init::{Generator, Initial, SchemeParams, Whole};
+use crate::init::{Generator, Initial, SchemeParams, Whole, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
 use crate::sparse::bitmask::{self, BitmaskError, CheckedRun};
-use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, VERSION};
-use crate::tensor::{FloatDtype, Matrix, Shape};
+use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION};
+use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 
 /// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
 #[derive(Debug)]
@@ -158,7 +158,11 @@ impl PrunedFile {
         match (&description.init, description.fill, &self.base) {
             (_, Fill::Zero, _) => Ok(None),
             (InitialValues::Scheme(params), Fill::Init, _) => {
-                let drawn = self.generator(params, description, shape);
+                let drawn = self.generator(params, description.layer_id, description.layout, shape);
+                drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
+            }
+            (InitialValues::Slices { slices }, Fill::Init, _) => {
+                let drawn = self.sliced_generator(slices, description.layout, shape);
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
             }
             (InitialValues::Stored { from, .. }, Fill::Init, None) => {
@@ -179,16 +183,33 @@ impl PrunedFile {
     fn generator(
         &self,
         params: &SchemeParams,
-        description: &PrunedTensor,
+        layer_id: Option<u64>,
+        layout: Layout,
         shape: &Shape,
     ) -> Result<Generator, String> {
         let scheme = params.scheme().map_err(|error| error.to_string())?;
-        scheme.check_shape(shape, description.layout).map_err(|error| error.to_string())?;
-        let layer = match description.layer_id {
+        scheme.check_shape(shape, layout).map_err(|error| error.to_string())?;
+        let layer = match layer_id {
             None if scheme.is_random() => return Err("no layer id".to_owned()),
             layer => layer.unwrap_or_default(),
         };
-        Ok(Generator::new(self.seed, layer, &scheme, shape, description.layout))
+        Ok(Generator::new(self.seed, layer, &scheme, shape, layout))
+    }
+
+    /// The same of a tensor in slices.
+    fn sliced_generator(
+        &self,
+        slices: &[SliceValues],
+        layout: Layout,
+        shape: &Shape,
+    ) -> Result<Generator, String> {
+        let given: Vec<Option<usize>> = slices.iter().map(|slice| Some(slice.size)).collect();
+        let sizes = slice_sizes(shape, layout, &given).map_err(|error| error.to_string())?;
+        let parts = slices.iter().zip(sizes).map(|(slice, size)| {
+            let shape = slice_shape(shape, layout, size);
+            Ok((size, self.generator(&slice.init, Some(slice.layer_id), layout, &shape)?))
+        });
+        Ok(Generator::sliced(shape, layout, parts.collect::<Result<_, String>>()?))
     }
 
     fn part(
@@ -327,7 +348,7 @@ impl PrunedFile {
 
     fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
         match &description.init {
-            InitialValues::Scheme(_) => {
+            InitialValues::Scheme(_) | InitialValues::Slices { .. } => {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
             InitialValues::Stored { .. } => {

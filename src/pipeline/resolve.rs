@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 
 use super::error::{BaseProblem, Error, Mismatch, RuleProblem};
+use super::origin::{Action, Origin, Slice, Tensor};
 use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
-use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, Settings};
-use crate::init::{FanIn, Generator, Initial, Scheme};
+use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
+use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::near::nearest;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Kind};
-use crate::tensor::{FloatDtype, Layout, Shape};
+use crate::tensor::{FloatDtype, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
 #[derive(Debug)]
@@ -28,72 +29,6 @@ pub struct Resolved<'s> {
     like: Option<Checkpoint>,
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
-}
-
-/// A tensor and what the config says about it.
-#[derive(Clone, Debug)]
-pub struct Tensor {
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape.
-    pub shape: Shape,
-    /// What makes its initial value; `None` for types that are passed through.
-    pub origin: Option<Origin>,
-    /// What pruning does with it, where it stands in the trained checkpoint.
-    pub action: Action,
-}
-
-/// What makes a tensor's initial value.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The pattern that matched.
-    pub rule: String,
-    /// Index of the rule.
-    pub rule_index: usize,
-    /// The layer id, for values that a scheme makes.
-    pub layer: Option<u64>,
-    /// Which dimensions the fans are taken from.
-    pub layout: Layout,
-    /// Scheme, other checkpoint, or not known.
-    pub source: InitSource,
-    /// The type in which the initial checkpoint stores the tensor, where the trained one's is wider: the values that
-    /// training started from are then those of the narrower type.
-    pub stored_as: Option<FloatDtype>,
-}
-
-/// What pruning does with a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Its sleeping weights are pruned.
-    Prune,
-    /// A rule keeps it, or nothing is known to prune it by.
-    Keep,
-    /// Not a floating-point type: copied byte for byte.
-    PassThrough,
-}
-
-impl Action {
-    /// The name used in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prune => "pruned",
-            Self::Keep => "kept",
-            Self::PassThrough => "passed_through",
-        }
-    }
-}
-
-impl Origin {
-    /// The initial value in words: a mode with its parameters, `from FILE` or `none`.
-    pub fn init_text(&self) -> String {
-        match &self.source {
-            InitSource::Scheme(scheme) => scheme.to_string(),
-            InitSource::From(path) => {
-                format!("from {}", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
-            }
-            InitSource::None => "none".to_owned(),
-        }
-    }
 }
 
 impl<'s> Resolved<'s> {
@@ -208,13 +143,14 @@ impl<'s> Resolved<'s> {
         shape_of: impl Fn(&str) -> Option<&'t Shape>,
     ) -> Result<Option<Origin>, Error> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
-        let InitRule { layer, init, layout, .. } = found.value;
+        let InitRule { layer, init, layout, slices, .. } = found.value;
         let rule = KeyPath::root().key("rules").index(found.rule);
         let mut source = init.clone();
         let layer = match &mut source {
+            InitSource::Scheme(_) if !slices.is_empty() => None,
             InitSource::Scheme(scheme) => {
                 let wrong = |problem| self.wrong(&rule.key("init"), problem);
-                self.find_fan_in(scheme, &found, name, shape_of).map_err(wrong)?;
+                self.find_fan_in(scheme, &found, name, &shape_of).map_err(wrong)?;
                 scheme
                     .check_shape(shape, *layout)
                     .map_err(|error| wrong(RuleProblem::Shape { tensor: name.to_owned(), error }))?;
@@ -230,8 +166,48 @@ impl<'s> Resolved<'s> {
             layer,
             layout: *layout,
             source,
+            slices: self.slices(name, shape, &found, &shape_of)?,
             stored_as: None,
         }))
+    }
+
+    /// The slices of a tensor that the rule cuts.
+    fn slices<'t>(
+        &self,
+        name: &str,
+        shape: &Shape,
+        found: &Match<'_, '_, InitRule>,
+        shape_of: impl Fn(&str) -> Option<&'t Shape>,
+    ) -> Result<Vec<Slice>, Error> {
+        let InitRule { layer, layout, slices, .. } = found.value;
+        if slices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rule = KeyPath::root().key("rules").index(found.rule);
+        let key = rule.key("slices");
+        let tensor = name.to_owned();
+        let given: Vec<Option<usize>> = slices.iter().map(|slice| slice.size).collect();
+        let sizes = slice_sizes(shape, *layout, &given)
+            .map_err(|error| self.wrong(&key, RuleProblem::Slices { tensor: tensor.clone(), error }))?;
+        let mut all = Vec::with_capacity(slices.len());
+        for (n, (slice, size)) in slices.iter().zip(sizes).enumerate() {
+            let wrong = |problem| self.wrong(&key.index(n), problem);
+            let mut scheme = slice.scheme.clone();
+            self.find_fan_in(&mut scheme, found, name, &shape_of).map_err(wrong)?;
+            let full_name = format!("{name}.{}", slice.name);
+            scheme
+                .check_shape(&slice_shape(shape, *layout, size), *layout)
+                .map_err(|error| wrong(RuleProblem::Shape { tensor: full_name.clone(), error }))?;
+            let id = match (&slice.layer, layer) {
+                (Some(layer), _) | (None, layer @ LayerRule::Auto) => layer.id(&full_name, &found.captures),
+                (None, layer) => layer.id_after(n as u64, name, &found.captures),
+            };
+            let layer = id.map_err(|error| {
+                self.wrong(&rule.key("layer"), RuleProblem::Layer { tensor: full_name.clone(), error })
+            })?;
+            all.push(Slice { name: slice.name.clone(), size, layer, scheme });
+        }
+        Ok(all)
     }
 
     /// Puts the number in place of the tensor that `fan_in_of` names.
@@ -308,16 +284,20 @@ impl<'s> Resolved<'s> {
     }
 
     fn check_layer_ids(&self) -> Result<(), Error> {
-        let mut first: BTreeMap<u64, (&str, usize)> = BTreeMap::new();
+        let mut first: BTreeMap<u64, (String, usize)> = BTreeMap::new();
         let all = self.model.iter().chain(self.trained.iter().flatten());
         for (name, tensor) in all {
-            let Some(Origin { layer: Some(layer), rule_index, .. }) = &tensor.origin else { continue };
-            let Some((other, other_rule)) = first.insert(*layer, (name, *rule_index)) else { continue };
-            let shared = |rule: usize| self.settings.rules.rules()[rule].value.shared;
-            if other != name && !(shared(*rule_index) && shared(other_rule)) {
-                let (first, second) = (other.to_owned(), name.clone());
-                let problem = RuleProblem::SameLayer { first, second, layer: *layer };
-                return Err(self.wrong(&KeyPath::root().key("rules").index(*rule_index), problem));
+            let Some(Origin { layer, slices, rule_index, .. }) = &tensor.origin else { continue };
+            let slices = slices.iter().map(|slice| (format!("{name}.{}", slice.name), slice.layer));
+            for (name, layer) in layer.map(|layer| (name.clone(), layer)).into_iter().chain(slices) {
+                let Some((other, other_rule)) = first.insert(layer, (name.clone(), *rule_index)) else {
+                    continue;
+                };
+                let shared = |rule: usize| self.settings.rules.rules()[rule].value.shared;
+                if other != name && !(shared(*rule_index) && shared(other_rule)) {
+                    let problem = RuleProblem::SameLayer { first: other, second: name, layer };
+                    return Err(self.wrong(&KeyPath::root().key("rules").index(*rule_index), problem));
+                }
             }
         }
         Ok(())
@@ -340,19 +320,10 @@ impl<'s> Resolved<'s> {
     pub fn initial(&self, name: &str, tensor: &Tensor) -> Option<Initial<'_>> {
         let origin = tensor.origin.as_ref()?;
         match &origin.source {
-            InitSource::Scheme(scheme) => {
-                let layer = origin.layer.unwrap_or_default();
-                Some(Initial::Generated {
-                    generator: Generator::new(
-                        self.settings.seed,
-                        layer,
-                        scheme,
-                        &tensor.shape,
-                        origin.layout,
-                    ),
-                    stored_as: origin.stored_as,
-                })
-            }
+            InitSource::Scheme(scheme) => Some(Initial::Generated {
+                generator: origin.generator(self.settings.seed, scheme, &tensor.shape),
+                stored_as: origin.stored_as,
+            }),
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::compare::Compared;
+use super::origin::Tensor;
 use super::prune::PrunedResult;
-use super::resolve::Tensor;
 use super::survey::Judgement;
 use crate::analysis::DeltaStats;
 use crate::config::Settings;

@@ -76,8 +76,26 @@ pub enum InitialValues {
         /// SHA-256 of the tensor's bytes there, in hexadecimal.
         sha256: String,
     },
+    /// Slices along the output dimension, in their order.
+    Slices {
+        /// Each a tensor of its own.
+        slices: Vec<SliceValues>,
+    },
     /// A scheme.
     Scheme(Box<SchemeParams>),
+}
+
+/// Initial values of a slice of a fused tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceValues {
+    /// Its name in the config.
+    pub name: String,
+    /// Outputs.
+    pub size: usize,
+    /// The layer id of its noise.
+    pub layer_id: u64,
+    /// Its scheme.
+    pub init: SchemeParams,
 }
 
 impl FileMetadata {

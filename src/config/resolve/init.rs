@@ -4,7 +4,7 @@ use super::super::error::{ConfigErrorKind, Problem};
 use super::super::layer::{Group, LayerRule};
 use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::settings::{InitRule, InitSource};
+use super::super::settings::{InitRule, InitSource, SliceRule};
 use super::super::typed::read;
 use super::super::wire;
 use super::stages::decay;
@@ -31,26 +31,102 @@ fn rule(
 ) -> Result<Rule<InitRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
     let layout = wire.layout.unwrap_or(layout);
-    let init = init(&wire.init, &path.key("init"), folder)?;
-    if let InitSource::Scheme(scheme) = &init
-        && scheme.zero_mean()
-        && layout == Layout::InOut
-    {
-        return Err(Problem::at_value(&path.key("init"), ConfigErrorKind::ZeroMeanLayout));
+    let init = init(&wire.init, &path.key("init"), Some(folder))?;
+    if let InitSource::Scheme(scheme) = &init {
+        check_zero_mean(scheme, layout, &path.key("init"))?;
     }
     let layer = layer(wire.layer.as_ref(), &path.key("layer"), &patterns)?;
     let decay = wire.decay.as_ref().map(|node| decay(Some(node), &path.key("decay"))).transpose()?;
-    let value = InitRule { text, layer, init, layout, decay, shared: wire.shared, optional: wire.optional };
+    let slices = match &wire.slices {
+        Some(node) => slices(node, &path.key("slices"), &init, layout, &patterns)?,
+        None => Vec::new(),
+    };
+    let value =
+        InitRule { text, layer, init, slices, layout, decay, shared: wire.shared, optional: wire.optional };
     Ok(Rule { patterns, value })
 }
 
-fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitSource, Problem> {
+fn check_zero_mean(scheme: &Scheme, layout: Layout, path: &KeyPath) -> Result<(), Problem> {
+    if scheme.zero_mean() && layout == Layout::InOut {
+        return Err(Problem::at_value(path, ConfigErrorKind::ZeroMeanLayout));
+    }
+    Ok(())
+}
+
+fn slices(
+    node: &Node,
+    path: &KeyPath,
+    init: &InitSource,
+    layout: Layout,
+    patterns: &[Pattern],
+) -> Result<Vec<SliceRule>, Problem> {
+    let Node::List(list) = node else {
+        return Err(Problem::bad_value(path, "a list of slices, such as [q, k, v]", node));
+    };
+    if list.is_empty() {
+        return Err(Problem::bad_value(path, "a list of slices, such as [q, k, v]", "an empty list"));
+    }
+    let InitSource::Scheme(scheme) = init else {
+        let got = "initial values that are not drawn (`init: none` or `{from: FILE}`)";
+        return Err(Problem::bad_value(path, "no slices, or a mode as the rule's `init`", got));
+    };
+    let mut slices: Vec<SliceRule> = Vec::with_capacity(list.len());
+    for (n, node) in list.iter().enumerate() {
+        let path = path.index(n);
+        let (slice, name_path) = match node {
+            Node::Text(name) => {
+                let (name, scheme) = (name.clone(), scheme.clone());
+                (SliceRule { name, size: None, layer: None, scheme }, path)
+            }
+            Node::Map(_) => (slice(&read(node, &path)?, &path, scheme, layout, patterns)?, path.key("name")),
+            other => {
+                return Err(Problem::bad_value(&path, "a slice's name, or {name, size, layer, init}", other));
+            }
+        };
+        if slices.iter().any(|other| other.name == slice.name) {
+            let got = format!("`{}` twice", slice.name);
+            return Err(Problem::bad_value(&name_path, "slices of different names", got));
+        }
+        slices.push(slice);
+    }
+    Ok(slices)
+}
+
+fn slice(
+    wire: &wire::Slice,
+    path: &KeyPath,
+    scheme: &Scheme,
+    layout: Layout,
+    patterns: &[Pattern],
+) -> Result<SliceRule, Problem> {
+    let size = match &wire.size {
+        None => None,
+        Some(Node::Int(n)) if *n >= 1 && usize::try_from(*n).is_ok() => Some(*n as usize),
+        Some(other) => return Err(Problem::bad_value(&path.key("size"), "a whole number above 0", other)),
+    };
+    let layer_path = path.key("layer");
+    let layer = wire.layer.as_ref().map(|node| layer(Some(node), &layer_path, patterns)).transpose()?;
+    let init_path = path.key("init");
+    let scheme = match &wire.init {
+        None => scheme.clone(),
+        Some(node) => match init(node, &init_path, None)? {
+            InitSource::Scheme(scheme) => scheme,
+            _ => return Err(Problem::bad_value(&init_path, "a mode or {mode: …}", node)),
+        },
+    };
+    check_zero_mean(&scheme, layout, &init_path)?;
+    Ok(SliceRule { name: wire.name.clone(), size, layer, scheme })
+}
+
+fn init(node: &Node, path: &KeyPath, folder: Option<&Folder>) -> Result<InitSource, Problem> {
     match node {
         Node::Text(word) if word == "none" => Ok(InitSource::None),
         Node::Text(mode) => scheme(&SchemeParams::named(mode), path, false),
         Node::Map(_) if node.get("from").is_some() => {
             let from: wire::FromCheckpoint = read(node, path)?;
-            Ok(InitSource::From(folder.join(from.from)))
+            Ok(InitSource::From(
+                folder.map_or_else(|| from.from.clone(), |folder| folder.join(from.from.clone())),
+            ))
         }
         Node::Map(_) => {
             // A mode that is unknown is the fault to name, not a parameter of it that no mode has.
