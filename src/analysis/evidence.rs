@@ -280,7 +280,7 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
 }
 
 /// Weights of a type of two bytes by the number of values from the one expected to theirs.
-pub(super) struct Steps {
+struct Steps {
     weights: u64,
     /// At -2, -1, 0, 1 and 2 values from it.
     near: [u64; 5],
