@@ -149,12 +149,13 @@ proptest! {
                 let found: Vec<bool> = (0..trained.len()).map(|n| changed[n / 8] >> (n % 8) & 1 == 1).collect();
                 prop_assert_eq!(&found, &flags, "{:?} {}", set, dtype);
                 // What norms, angles and quantiles are read from.
+                let all_finite = tally.is_finite();
                 let mut gathering = Gathering::default();
-                gathering.add_on(set, dtype, &stored[..cut * dtype.size()], &starts[..cut]);
-                gathering.add_on(set, dtype, &stored[cut * dtype.size()..], &starts[cut..]);
+                gathering.add_on(set, dtype, &stored[..cut * dtype.size()], &starts[..cut], all_finite);
+                gathering.add_on(set, dtype, &stored[cut * dtype.size()..], &starts[cut..], all_finite);
                 prop_assert_eq!(gathering.moments(), moments(&trained, &starts), "{:?} {}", set, dtype);
                 let mut portable = Gathering::default();
-                portable.add_on(InstructionSet::PORTABLE, dtype, &stored, &starts);
+                portable.add_on(InstructionSet::PORTABLE, dtype, &stored, &starts, false);
                 let spreads = [&gathering, &portable].map(|g| g.counts.spread(f64::MAX));
                 prop_assert_eq!(&spreads[0], &spreads[1], "{:?} {}", set, dtype);
                 let histogram = &spreads[0].histogram;

@@ -131,8 +131,8 @@ fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype
     best
 }
 
-/// Ratios are counted in bins of 17 bits of their significand, 3.8e-6 to 7.6e-6 of their value, from 2^-20 to 2.
-const BIN_BITS: u32 = 17;
+/// Ratios are counted in bins of 16 bits of their significand, 7.6e-6 to 1.5e-5 of their value, from 2^-20 to 2.
+const BIN_BITS: u32 = 16;
 const LOWEST_EXPONENT: u64 = 1023 - 20;
 const BINS: usize = 21 << BIN_BITS;
 
@@ -194,7 +194,7 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
     }
     // The sides, in bins of the widest kind: beyond the reach of the peak's own intervals.
     let (from, to) = match dtype {
-        FloatDtype::F64 | FloatDtype::F32 => (20, 500),
+        FloatDtype::F64 | FloatDtype::F32 => (10, 250),
         _ => (
             (1.5 * step(dtype) * (1 << BIN_BITS) as f64) as usize,
             (4.0 * step(dtype) * (1 << BIN_BITS) as f64) as usize,

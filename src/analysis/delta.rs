@@ -128,6 +128,11 @@ impl Tally {
         changed
     }
 
+    /// Whether every delta so far is finite.
+    pub fn is_finite(&self) -> bool {
+        self.stats.finite == self.stats.total
+    }
+
     /// What the pieces came to.
     pub fn stats(&self) -> DeltaStats {
         let sum = |lanes: &Lanes| lanes.iter().fold(0.0, |sum, x| sum + x);

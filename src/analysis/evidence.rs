@@ -107,13 +107,22 @@ pub(super) struct RhoCounts {
 impl RhoCounts {
     pub fn of(pairs: impl Iterator<Item = Pair>, s: f64) -> Self {
         let mut counts = Self { zero: 0, below: 0, bins: [0; QUARTERS], above: 0 };
-        let edges: Vec<f64> = (0..=QUARTERS as i32).map(|n| power_of_ten(LOWEST_QUARTER + n)).collect();
+        let edges: Vec<f64> = (0..=QUARTERS).map(edge).collect();
+        // How many edges lie at or below each power of two: a factor of two holds one more, or two.
+        let exponent = |x: f64| (x.to_bits() >> 52) as usize;
+        let below: Vec<usize> = (0..2048u64)
+            .map(|e| edges.partition_point(|edge| *edge <= f64::from_bits(e << 52)).min(QUARTERS + 1))
+            .collect();
         for rho in pairs.filter_map(|pair| rho(pair, s)) {
             if rho == 0.0 {
                 counts.zero += 1;
                 continue;
             }
-            match edges.partition_point(|edge| *edge <= rho) {
+            let mut n = below[exponent(rho)];
+            while n <= QUARTERS && edges[n] <= rho {
+                n += 1;
+            }
+            match n {
                 0 => counts.below += 1,
                 n if n > QUARTERS => counts.above += 1,
                 n => counts.bins[n - 1] += 1,

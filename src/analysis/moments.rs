@@ -12,6 +12,13 @@ const STEP: usize = 8 * LANES;
 
 type Lanes = [f64; LANES];
 
+#[inline(always)]
+fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
+    for (n, x) in lanes.iter_mut().enumerate() {
+        *x = f(n, *x);
+    }
+}
+
 /// Sums over the weights whose delta is finite, of one run or several merged in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moments {
@@ -63,19 +70,26 @@ impl Gathering {
         self.counts.clear();
     }
 
-    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`. All but the last piece of a run
-    /// are a multiple of [`super::Tally::PIECE`] long.
+    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`; `finite` says that every delta
+    /// is. All but the last piece of a run are a multiple of [`super::Tally::PIECE`] long.
     ///
     /// # Panics
     /// If the slices differ in length.
-    pub fn add(&mut self, dtype: FloatDtype, trained: &[u8], initial: &[f64]) {
-        self.add_on(InstructionSet::current(), dtype, trained, initial);
+    pub fn add(&mut self, dtype: FloatDtype, trained: &[u8], initial: &[f64], finite: bool) {
+        self.add_on(InstructionSet::current(), dtype, trained, initial, finite);
     }
 
     /// [`Self::add`] on a given instruction set.
-    pub fn add_on(&mut self, set: InstructionSet, dtype: FloatDtype, trained: &[u8], initial: &[f64]) {
+    pub fn add_on(
+        &mut self,
+        set: InstructionSet,
+        dtype: FloatDtype,
+        trained: &[u8],
+        initial: &[f64],
+        finite: bool,
+    ) {
         assert_eq!(trained.len(), initial.len() * dtype.size(), "runs of different lengths");
-        set.run(Gather { into: self, dtype, trained, initial });
+        set.run(Gather { into: self, dtype, trained, initial, finite });
     }
 
     /// The sums.
@@ -96,6 +110,7 @@ struct Gather<'a> {
     dtype: FloatDtype,
     trained: &'a [u8],
     initial: &'a [f64],
+    finite: bool,
 }
 
 impl Kernel for Gather<'_> {
@@ -115,47 +130,49 @@ impl Kernel for Gather<'_> {
 impl Gather<'_> {
     #[inline(always)]
     fn of_type<const N: usize>(self, load: impl Fn([u8; N]) -> f64) {
-        let Self { into, trained, initial, .. } = self;
-        let (steps, rest) = trained.as_chunks::<N>().0.as_chunks::<STEP>();
-        let (initial_steps, initial_rest) = initial.as_chunks::<STEP>();
-        let mut sums = into.sums;
-        for (w, w0) in steps.iter().zip(initial_steps) {
-            let mut counters = [0u64; STEP];
-            for ((w, w0), counters) in w
-                .as_chunks::<LANES>()
-                .0
-                .iter()
-                .zip(w0.as_chunks::<LANES>().0)
-                .zip(counters.as_chunks_mut::<LANES>().0)
-            {
-                for n in 0..LANES {
-                    counters[n] = one(&mut sums, n, load(w[n]), w0[n]);
-                }
+        let Self { into, trained, initial, finite, .. } = self;
+        let trained = trained.as_chunks::<N>().0;
+        // Weights that are not finite are rare: their run goes one by one.
+        let fast = if finite { trained.len() / STEP * STEP } else { 0 };
+        let whole = trained[..fast].as_chunks::<LANES>().0;
+        let initial_whole = initial[..fast].as_chunks::<LANES>().0;
+        // Two loops, each short enough for the registers.
+        let [mut w1, mut w2, mut s1, mut s2, mut dot] = into.sums;
+        for (w, w0) in whole.iter().zip(initial_whole) {
+            let w: Lanes = std::array::from_fn(|n| load(w[n]));
+            each(&mut w1, |n, sum| sum + w[n]);
+            each(&mut w2, |n, sum| sum + w[n] * w[n]);
+            each(&mut s1, |n, sum| sum + w0[n]);
+            each(&mut s2, |n, sum| sum + w0[n] * w0[n]);
+            each(&mut dot, |n, sum| sum + w[n] * w0[n]);
+        }
+        let mut sums = [w1, w2, s1, s2, dot];
+        let steps = trained[..fast].as_chunks::<STEP>().0.iter().zip(initial[..fast].as_chunks::<STEP>().0);
+        for (w, w0) in steps {
+            let mut d = [0.0; STEP];
+            for n in 0..STEP {
+                d[n] = (load(w[n]) - w0[n]).abs();
             }
-            for counter in counters {
-                into.counts.add(counter);
+            let mut counters = [0; STEP];
+            for n in 0..STEP {
+                counters[n] = counter(d[n], n % LANES);
+            }
+            for counters in counters.as_chunks::<LANES>().0 {
+                into.counts.add_all(counters);
             }
         }
-        for (n, (w, w0)) in rest.iter().zip(initial_rest).enumerate() {
-            let counter = one(&mut sums, n % LANES, load(*w), *w0);
-            into.counts.add(counter);
+        for (n, (w, w0)) in trained.iter().zip(initial).enumerate().skip(fast) {
+            let (w, w0, lane) = (load(*w), *w0, n % LANES);
+            let d = (w - w0).abs();
+            if d < f64::INFINITY {
+                into.counts.add(counter(d, lane));
+                for (sum, x) in sums.iter_mut().zip([w, w * w, w0, w0 * w0, w * w0]) {
+                    sum[lane] += x;
+                }
+            }
         }
         into.sums = sums;
     }
-}
-
-/// Adds one weight to the sums of its lane, and says where its |delta| is counted.
-#[inline(always)]
-fn one(sums: &mut [Lanes; 5], lane: usize, w: f64, w0: f64) -> u64 {
-    let d = (w - w0).abs();
-    let finite = d < f64::INFINITY;
-    let (w, w0) = if finite { (w, w0) } else { (0.0, 0.0) };
-    sums[0][lane] += w;
-    sums[1][lane] += w * w;
-    sums[2][lane] += w0;
-    sums[3][lane] += w0 * w0;
-    sums[4][lane] += w * w0;
-    counter(d, lane)
 }
 
 #[cfg(test)]
@@ -169,7 +186,7 @@ mod tests {
         let mut bytes = vec![0; 40];
         FloatDtype::F64.encode(&trained, &mut bytes);
         let mut gathering = Gathering::default();
-        gathering.add(FloatDtype::F64, &bytes, &initial);
+        gathering.add(FloatDtype::F64, &bytes, &initial, false);
         let expected = Moments {
             sum: -1.5,
             sum_squares: 10.25,

@@ -271,7 +271,7 @@ fn measure(
         let initial = &mut scratch.initial[..len];
         source.fill(block.start + n * piece, Some(job.dtype), initial);
         let zeros = tally.add(&job.comparison, bytes, initial, changed);
-        scratch.gathering.add(job.dtype, bytes, initial);
+        scratch.gathering.add(job.dtype, bytes, initial, tally.is_finite());
         if signed_zeros && zeros > 0 {
             let trained = &mut scratch.trained[..len];
             job.dtype.decode(bytes, trained);
