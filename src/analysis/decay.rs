@@ -255,13 +255,14 @@ fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: Floa
                 .filter(|(low, high)| *low <= candidate * 1.0001 && *high >= candidate * 0.9999)
                 .flat_map(|(low, high)| [(low, 1), (high, -1)])
                 .collect();
-            ends.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+            ends.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let (mut depth, mut most, mut best) = (0, 0, (candidate, candidate));
             for (n, (at, change)) in ends.iter().enumerate() {
                 depth += change;
-                if depth > most {
-                    most = depth;
-                    best = (*at, ends.get(n + 1).map_or(*at, |(next, _)| *next));
+                let next = ends.get(n + 1).map_or(*at, |(next, _)| *next);
+                // Where one value's interval ends another's begins: there both seem to agree, but nowhere around it.
+                if depth > most && next - at > 1e-7 * at {
+                    (most, best) = (depth, (*at, next));
                 }
             }
             (best.0 + best.1) / 2.0

@@ -244,8 +244,8 @@ fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Cut> {
     cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION).then_some(cut)
 }
 
-/// With decay their ratios differ by rounding errors: the threshold is the first edge beyond the peak at which there are
-/// no more weights than live ones would be, or one farther where that costs next to nothing.
+/// With decay their ratios differ by rounding errors: the threshold is the lower edge of the valley beyond the peak, or the
+/// upper one where that costs next to nothing.
 fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
     // The peak in the narrow sense; all that lies below the bins counts as one.
     let low = (counts.zero + counts.below, None);
@@ -270,11 +270,13 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
             valley: counts.bins[n],
         }
     };
-    let live_only = |n: usize| {
-        let live = counts.live_density(n + 1) * width(n);
-        counts.bins[n] as f64 <= live + 3.0 * (live + 1.0).sqrt()
+    // The count of sleeping weights falls beyond the peak, that of live ones rises: by 1.8 from bin to bin where they are
+    // spread evenly, by less where training was so short that they lie close together too.
+    let rises = |n: usize| {
+        let next = counts.bins[n + 1] as f64;
+        counts.bins[n] as f64 <= (next + 2.0 * next.sqrt()).min(VALLEY_OVER_PEAK * peak as f64)
     };
-    let n = (first..HIGHEST_CUT).find(|n| live_only(*n))?;
+    let n = (first..HIGHEST_CUT).find(|n| rises(*n))?;
     let cut = cut_at(n);
     if !cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION) {
         return None;
@@ -325,7 +327,7 @@ fn cut_at_value(steps: &Steps) -> Option<Cut> {
         live_expected: live,
         peak,
         peak_live_expected: live,
-        valley: steps.near[1].max(steps.near[3]),
+        valley: (steps.near[1] + steps.near[3]) / 2,
     };
     // A weight that moved and came back to its value is no other than one that never moved: no precision is asked for.
     cut.is_sound(steps.weights, NARROW_PEAK_OVER_LIVE, 0.0).then_some(cut)
