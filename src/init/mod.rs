@@ -6,6 +6,7 @@
 
 mod alias;
 mod api;
+mod exact;
 mod gain;
 mod generator;
 mod householder;
@@ -14,10 +15,12 @@ mod orthogonal;
 mod params;
 mod scheme;
 mod slices;
+mod special;
 mod structure;
 mod truncated;
 
 pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
+pub use exact::ExactDistribution;
 pub use gain::Nonlinearity;
 pub use generator::{Fill, Generator};
 pub use initial::Initial;

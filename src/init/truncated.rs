@@ -118,6 +118,11 @@ impl Truncated {
         Self { mean, std, low, high, below, between }
     }
 
+    /// Mean and standard deviation before the cut, and its ends.
+    pub fn parameters(&self) -> (f64, f64, f64, f64) {
+        (self.mean, self.std, self.low, self.high)
+    }
+
     /// The weight of a uniform draw in `[0, 1)`: `mean + std * quantile(below + between * u)`, at most the ends.
     #[inline(always)]
     pub fn weight(&self, u: f64) -> f64 {

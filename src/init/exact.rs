@@ -1,0 +1,247 @@
+//! The exact distribution of a scheme's weights, to hold against what was drawn.
+
+use super::scheme::{Draw, Scheme};
+use super::special::{normal_above, normal_between, sphere_above, tails_of_largest, truncated_moments};
+use crate::tensor::{Layout, Shape};
+
+/// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights, drawn for the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExactDistribution {
+    /// Share of the weights that are 0 by the scheme.
+    zeros: f64,
+    /// Independent draws per weight: fewer than one where weights are tied to each other.
+    freedom: f64,
+    drawn: Drawn,
+}
+
+/// A continuous distribution. Standard deviations are more than 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Drawn {
+    Normal {
+        mean: f64,
+        std: f64,
+    },
+    Uniform {
+        low: f64,
+        high: f64,
+    },
+    Truncated {
+        mean: f64,
+        std: f64,
+        low: f64,
+        high: f64,
+    },
+    /// A coordinate of a point on the sphere of `n` dimensions, 2 or more: an entry of a uniformly distributed matrix whose
+    /// columns have `n` elements and this length.
+    Sphere {
+        n: usize,
+        radius: f64,
+    },
+}
+
+impl Scheme {
+    /// The distribution of the weights of a tensor of this shape; `None` where they are fixed, or where no formula is known
+    /// (uniform kernels less their mean).
+    pub fn distribution(&self, shape: &Shape, layout: Layout) -> Option<ExactDistribution> {
+        let matrix = shape.matrix();
+        let (mut zeros, mut freedom) = (0.0, 1.0);
+        let drawn = match *self {
+            Self::Sparse { sparsity, std } => {
+                zeros = (sparsity * matrix.rows as f64).ceil() / matrix.rows as f64;
+                Drawn::Normal { mean: 0.0, std }
+            }
+            Self::Orthogonal { gain } => {
+                let cols = match layout {
+                    Layout::OutIn => matrix.cols,
+                    Layout::InOut => *shape.dims().last()?,
+                };
+                Drawn::Sphere { n: cols.max(shape.elements().checked_div(cols)?), radius: gain.abs() }
+            }
+            Self::DeltaOrthogonal { gain } => {
+                let (fan_in, fan_out) = shape.fans(layout);
+                // Of a kernel's elements one is drawn; there are no more inputs than outputs.
+                let kernel = match (layout, shape.dims()) {
+                    (Layout::OutIn, [_, _, kernel @ ..]) | (Layout::InOut, [kernel @ .., _, _]) => kernel,
+                    _ => &[],
+                };
+                let kernel: usize = kernel.iter().product();
+                zeros = 1.0 - 1.0 / kernel as f64;
+                Drawn::Sphere { n: fan_out.max(fan_in).checked_div(kernel)?, radius: gain.abs() }
+            }
+            _ => match self.draw(0, shape, layout) {
+                Draw::Gaussian { mean, std } => Drawn::Normal { mean, std: std.abs() },
+                Draw::Uniform { low, span } => {
+                    Drawn::Uniform { low: low.min(low + span), high: low.max(low + span) }
+                }
+                Draw::Truncated(truncated) => {
+                    let (mean, std, low, high) = truncated.parameters();
+                    Drawn::Truncated { mean, std, low, high }
+                }
+                Draw::Constant(_) | Draw::Structured(_) | Draw::Whole(_) => return None,
+            },
+        };
+        let kernel = shape.kernel_elements();
+        let drawn = match drawn {
+            // A kernel's mean has 1/k of the variance, and each element is tied to the others by it.
+            Drawn::Normal { mean, std } if self.zero_mean() && kernel > 1 => {
+                freedom = 1.0 - 1.0 / kernel as f64;
+                Drawn::Normal { mean, std: std * freedom.sqrt() }
+            }
+            Drawn::Uniform { .. } if self.zero_mean() && kernel > 1 => return None,
+            drawn => drawn,
+        };
+        let wide = match drawn {
+            Drawn::Normal { std, .. } => std > 0.0,
+            Drawn::Uniform { low, high } => low < high,
+            Drawn::Truncated { .. } => true,
+            Drawn::Sphere { n, radius } => n > 1 && radius > 0.0,
+        };
+        (wide && zeros < 1.0).then_some(ExactDistribution { zeros, freedom, drawn })
+    }
+}
+
+impl ExactDistribution {
+    /// The mean.
+    pub fn mean(&self) -> f64 {
+        (1.0 - self.zeros) * self.drawn.moments().0
+    }
+
+    /// The standard deviation.
+    pub fn std(&self) -> f64 {
+        // Where weights are 0 by the scheme, the others have the mean 0.
+        (1.0 - self.zeros).sqrt() * self.drawn.moments().1
+    }
+
+    /// Standard deviation of the mean of `n` weights.
+    pub fn error_of_mean(&self, n: f64) -> f64 {
+        self.std() / n.sqrt()
+    }
+
+    /// Standard deviation, to first order, of the standard deviation of `n` weights.
+    pub fn error_of_std(&self, n: f64) -> f64 {
+        let (.., kurtosis) = self.drawn.moments();
+        let draws = n * self.freedom * (1.0 - self.zeros);
+        self.std() * ((kurtosis - 1.0) / draws).sqrt() / 2.0
+    }
+
+    /// The share of weights that are `0` by the scheme.
+    pub fn zeros(&self) -> f64 {
+        self.zeros
+    }
+
+    /// The probability of a weight in `[low, high]`, `low <= high`, ends included.
+    pub fn probability(&self, low: f64, high: f64) -> f64 {
+        let zeros = if low <= 0.0 && 0.0 <= high { self.zeros } else { 0.0 };
+        zeros + (1.0 - self.zeros) * self.drawn.between(low, high)
+    }
+
+    /// The probabilities of a weight `< x`, and `<= x`.
+    pub fn below(&self, x: f64) -> (f64, f64) {
+        let drawn = (1.0 - self.zeros) * (1.0 - self.drawn.above(x));
+        let with = |zero: bool| if zero { self.zeros + drawn } else { drawn };
+        (with(x > 0.0), with(x >= 0.0))
+    }
+
+    /// The smallest and largest values that a weight can have, which may be infinite.
+    pub fn support(&self) -> (f64, f64) {
+        let (low, high) = self.drawn.support();
+        if self.zeros > 0.0 { (low.min(0.0), high.max(0.0)) } else { (low, high) }
+    }
+
+    /// Two intervals: of the smallest and of the largest of `n` weights. Each end is passed with probability `p`. `None`
+    /// where weights are tied to each other, so that the largest has no simple distribution.
+    pub fn extremes(&self, n: f64, p: f64) -> Option<[(f64, f64); 2]> {
+        if self.freedom < 1.0 || matches!(self.drawn, Drawn::Sphere { .. }) {
+            return None;
+        }
+        let (far, near) = tails_of_largest((n * (1.0 - self.zeros)).max(1.0), p);
+        let [min_far, min_near] = [far, near].map(|tail| self.drawn.first(|x| self.drawn.up_to(x) >= tail));
+        let [max_near, max_far] = [near, far].map(|tail| self.drawn.first(|x| self.drawn.above(x) <= tail));
+        // A matrix with zeros has them among its weights.
+        let zero = if self.zeros > 0.0 { 0.0 } else { f64::INFINITY };
+        Some([(min_far, min_near.min(zero)), (max_near.max(-zero), max_far)])
+    }
+}
+
+impl Drawn {
+    /// Mean, standard deviation, kurtosis.
+    fn moments(&self) -> (f64, f64, f64) {
+        match *self {
+            Self::Normal { mean, std } => (mean, std, 3.0),
+            Self::Uniform { low, high } => (low + (high - low) / 2.0, (high - low) / 12f64.sqrt(), 1.8),
+            Self::Truncated { mean, std, low, high } => {
+                let (shift, variance, fourth) = truncated_moments((low - mean) / std, (high - mean) / std);
+                (mean + std * shift, std * variance.sqrt(), fourth / (variance * variance))
+            }
+            Self::Sphere { n, radius } => {
+                let n = n as f64;
+                (0.0, radius / n.sqrt(), 3.0 * n / (n + 2.0))
+            }
+        }
+    }
+
+    /// `P(X > x)`.
+    fn above(&self, x: f64) -> f64 {
+        match *self {
+            Self::Normal { mean, std } => normal_above((x - mean) / std),
+            Self::Uniform { low, high } => ((high - x) / (high - low)).clamp(0.0, 1.0),
+            Self::Truncated { mean, std, low, high } => {
+                let [a, x, b] = [low, x.clamp(low, high), high].map(|x| (x - mean) / std);
+                normal_between(x, b) / normal_between(a, b)
+            }
+            Self::Sphere { n, radius } => {
+                let above = sphere_above(n, (x.abs() / radius).min(1.0));
+                if x < 0.0 { 1.0 - above } else { above }
+            }
+        }
+    }
+
+    /// `P(X <= x)`, as `P(-X >= -x)`, so that the lower tail has as many digits as the upper one.
+    fn up_to(&self, x: f64) -> f64 {
+        let mirrored = match *self {
+            Self::Normal { mean, std } => Self::Normal { mean: -mean, std },
+            Self::Uniform { low, high } => Self::Uniform { low: -high, high: -low },
+            Self::Truncated { mean, std, low, high } => {
+                Self::Truncated { mean: -mean, std, low: -high, high: -low }
+            }
+            sphere @ Self::Sphere { .. } => sphere,
+        };
+        mirrored.above(-x)
+    }
+
+    /// `P(low < X < high)`.
+    fn between(&self, low: f64, high: f64) -> f64 {
+        let above = self.above(low);
+        let between = if above < 0.5 { above - self.above(high) } else { self.up_to(high) - self.up_to(low) };
+        between.max(0.0)
+    }
+
+    fn support(&self) -> (f64, f64) {
+        match *self {
+            Self::Normal { .. } => (f64::NEG_INFINITY, f64::INFINITY),
+            Self::Uniform { low, high } | Self::Truncated { low, high, .. } => (low, high),
+            Self::Sphere { radius, .. } => (-radius, radius),
+        }
+    }
+
+    /// The smallest value at which what stays true after it is true, by bisection.
+    fn first(&self, is_true: impl Fn(f64) -> bool) -> f64 {
+        let (mut low, mut high) = match *self {
+            // Beyond these a binary64 has no probability left.
+            Self::Normal { mean, std } => (mean - 40.0 * std, mean + 40.0 * std),
+            _ => self.support(),
+        };
+        for _ in 0..200 {
+            let middle = low + (high - low) / 2.0;
+            if middle <= low || middle >= high {
+                break;
+            }
+            if is_true(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        high
+    }
+}
