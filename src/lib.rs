@@ -38,6 +38,7 @@
 //! | [`report`] | the report and its formats |
 //! | [`config`] | YAML, checked and completed |
 //! | [`pipeline`] | the stages on real files |
+//! | [`matrix`] | one generated matrix, looked at |
 //!
 //! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
 
@@ -47,6 +48,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod dispatch;
 pub mod init;
+pub mod matrix;
 pub mod near;
 pub mod noise;
 pub mod pipeline;

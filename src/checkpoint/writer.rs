@@ -148,10 +148,20 @@ impl CheckpointWriter {
 
 /// Writes a small text file atomically, its folder made where it is missing.
 pub fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
+    write_stream(path, |file| file.write_all(text.as_bytes()))
+}
+
+/// Writes a file atomically with what `write` puts into it, its folder made where it is missing.
+pub fn write_stream(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CheckpointError> {
     create_parent(path)?;
     let path = &through_link(path);
     let mut file = AtomicWriteFile::open(path).map_err(CheckpointError::io(path, "create"))?;
-    file.write_all(text.as_bytes()).map_err(CheckpointError::io(path, "write"))?;
+    let mut buffered = io::BufWriter::new(&mut file);
+    write(&mut buffered).and_then(|()| buffered.flush()).map_err(CheckpointError::io(path, "write"))?;
+    drop(buffered);
     file.commit().map_err(CheckpointError::io(path, "finish"))
 }
 

@@ -35,6 +35,8 @@ pub enum Place {
     },
     /// An override, `KEY=VALUE`.
     Override(String),
+    /// An argument of the command line.
+    Argument(String),
 }
 
 impl fmt::Display for Place {
@@ -43,6 +45,7 @@ impl fmt::Display for Place {
             Self::File(file) => write!(f, "{}", file.display()),
             Self::Position { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
             Self::Override(text) => write!(f, "--set {text}"),
+            Self::Argument(text) => f.write_str(text),
         }
     }
 }

@@ -25,6 +25,7 @@
 //! set it. Later stages report what they find wrong with the config in the same way: see [`Source::error`].
 
 mod error;
+mod init_value;
 mod layer;
 mod node;
 mod overrides;
@@ -40,6 +41,7 @@ mod typed;
 mod wire;
 
 pub use error::{ConfigError, ConfigErrorKind, Place};
+pub use init_value::{parse_init, takes_gain};
 pub use layer::{Group, LayerError, LayerRule};
 pub use path::{KeyPath, Step};
 pub use schema::schema;

@@ -77,7 +77,9 @@ impl Scheme {
                     let (mean, std, low, high) = truncated.parameters();
                     Drawn::Truncated { mean, std, low, high }
                 }
-                Draw::Constant(_) | Draw::Structured(_) | Draw::Whole(_) => return None,
+                Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => {
+                    return None;
+                }
             },
         };
         let kernel = shape.kernel_elements();

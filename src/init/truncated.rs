@@ -106,16 +106,21 @@ pub(super) struct Truncated {
     std: f64,
     low: f64,
     high: f64,
-    /// Probability below `low` of the whole distribution, and between the ends.
+    /// `std`, or its negative where the whole interval lies above the mean.
+    scale: f64,
+    /// Probability below `low` of the whole distribution, and between the ends; of its mirror image where `scale` is
+    /// negative, where the second is negative too.
     below: f64,
     between: f64,
 }
 
 impl Truncated {
     pub fn new(mean: f64, std: f64, low: f64, high: f64) -> Self {
-        let below = cumulative((low - mean) / std);
-        let between = cumulative((high - mean) / std) - below;
-        Self { mean, std, low, high, below, between }
+        // Far above the mean probabilities are next to 1, where binary64 tells few apart: there the mirror image is drawn.
+        let scale = if low > mean { -std } else { std };
+        let below = cumulative((low - mean) / scale);
+        let between = cumulative((high - mean) / scale) - below;
+        Self { mean, std, low, high, scale, below, between }
     }
 
     /// Mean and standard deviation before the cut, and its ends.
@@ -123,10 +128,10 @@ impl Truncated {
         (self.mean, self.std, self.low, self.high)
     }
 
-    /// The weight of a uniform draw in `[0, 1)`: `mean + std * quantile(below + between * u)`, at most the ends.
+    /// The weight of a uniform draw in `[0, 1)`: `mean + scale * quantile(below + between * u)`, at most the ends.
     #[inline(always)]
     pub fn weight(&self, u: f64) -> f64 {
-        let x = self.mean + self.std * quantile(self.below + self.between * u);
+        let x = self.mean + self.scale * quantile(self.below + self.between * u);
         let x = if x < self.low { self.low } else { x };
         if x > self.high { self.high } else { x }
     }
@@ -141,6 +146,22 @@ fn cumulative(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_far_tails_are_drawn_alike() {
+        for (low, high) in [(9.0, 10.0), (2.0, 3.0), (37.0, 38.0)] {
+            let (above, below) = (Truncated::new(0.0, 1.0, low, high), Truncated::new(0.0, 1.0, -high, -low));
+            let mut last = low;
+            for n in 0..1000 {
+                let u = f64::from(n) / 1000.0;
+                let x = above.weight(u);
+                assert!((low..high).contains(&x) && x >= last, "{x} after {last}");
+                last = x;
+            }
+            // The median from either side.
+            assert!((above.weight(0.5) + below.weight(0.5)).abs() < 1e-9 * low, "{low}");
+        }
+    }
 
     #[test]
     fn quantiles_are_those_of_the_published_algorithm() {

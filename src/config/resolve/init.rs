@@ -31,7 +31,7 @@ fn rule(
 ) -> Result<Rule<InitRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
     let layout = wire.layout.unwrap_or(layout);
-    let init = init(&wire.init, &path.key("init"), Some(folder))?;
+    let init = init(&wire.init, &path.key("init"), folder)?;
     if let InitSource::Scheme(scheme) = &init {
         check_zero_mean(scheme, layout, &path.key("init"))?;
     }
@@ -109,7 +109,7 @@ fn slice(
     let init_path = path.key("init");
     let scheme = match &wire.init {
         None => scheme.clone(),
-        Some(node) => match init(node, &init_path, None)? {
+        Some(node) => match super::init_value(node, &init_path)? {
             InitSource::Scheme(scheme) => scheme,
             _ => return Err(Problem::bad_value(&init_path, "a mode or {mode: …}", node)),
         },
@@ -118,15 +118,13 @@ fn slice(
     Ok(SliceRule { name: wire.name.clone(), size, layer, scheme })
 }
 
-fn init(node: &Node, path: &KeyPath, folder: Option<&Folder>) -> Result<InitSource, Problem> {
+pub(super) fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitSource, Problem> {
     match node {
         Node::Text(word) if word == "none" => Ok(InitSource::None),
         Node::Text(mode) => scheme(&SchemeParams::named(mode), path, false),
         Node::Map(_) if node.get("from").is_some() => {
             let from: wire::FromCheckpoint = read(node, path)?;
-            Ok(InitSource::From(
-                folder.map_or_else(|| from.from.clone(), |folder| folder.join(from.from.clone())),
-            ))
+            Ok(InitSource::From(folder.join(from.from)))
         }
         Node::Map(_) => {
             // A mode that is unknown is the fault to name, not a parameter of it that no mode has.

@@ -5,10 +5,12 @@ mod prune;
 mod stages;
 mod value;
 
+use std::path::Path;
+
 use super::error::{ConfigErrorKind, Problem};
 use super::node::Node;
 use super::path::KeyPath;
-use super::settings::Settings;
+use super::settings::{InitSource, Settings};
 use super::source::Source;
 use super::wire::Config;
 use value::Folder;
@@ -40,6 +42,11 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
     };
     outputs_differ(&settings)?;
     Ok(settings)
+}
+
+/// A rule's `init` alone; a path in it stays as it is.
+pub(super) fn init_value(node: &Node, path: &KeyPath) -> Result<InitSource, Problem> {
+    init::init(node, path, &Folder::of(Path::new("")))
 }
 
 fn version(node: Option<&Node>, path: &KeyPath) -> Result<(), Problem> {

@@ -1,0 +1,278 @@
+//! What was drawn against what should have been: each figure with what is expected of it and how far chance may carry it.
+
+use serde::Serialize;
+
+use super::singular::{departure_from_orthonormal, singular_values};
+use super::stats::{Distance, Statistics, statistics};
+use super::{MOST_ELEMENTS, Subject};
+use crate::init::{ExactDistribution, Scheme};
+use crate::tensor::{FloatDtype, Layout};
+
+/// Standard deviations that a figure may be off. Of healthy matrices one in 16,000 is.
+pub const ALLOWED_ERRORS: f64 = 4.0;
+
+/// The 99.99 % point of Kolmogorov's distribution: the distance may be this by the root of the number of weights.
+pub const ALLOWED_DISTANCE: f64 = 2.23;
+
+/// With this probability chance carries the smallest or largest weight beyond an end of its interval.
+pub const EXTREME_PROBABILITY: f64 = 5e-5;
+
+/// A figure, and what is expected of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// What the figure is.
+    pub statistic: &'static str,
+    /// What it is here; `None` where it was not computed or there is none.
+    pub found: Option<f64>,
+    /// What it should be.
+    pub expected: Option<f64>,
+    /// The least that it may be.
+    pub at_least: Option<f64>,
+    /// The most that it may be.
+    pub at_most: Option<f64>,
+    /// Whether it is as it should be; `None` where nothing is expected of it.
+    pub ok: Option<bool>,
+    /// Why there is no figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Check {
+    fn plain(statistic: &'static str, found: Option<f64>) -> Self {
+        Self { statistic, found, expected: None, at_least: None, at_most: None, ok: None, note: None }
+    }
+
+    fn around(self, expected: f64, allowed: f64) -> Self {
+        Self { expected: Some(expected), ..self.within(expected - allowed, expected + allowed) }
+    }
+
+    fn within(self, low: f64, high: f64) -> Self {
+        let ok = self.found.map(|x| (low..=high).contains(&x));
+        Self { at_least: Some(low), at_most: Some(high), ok, ..self }
+    }
+
+    fn at_most(self, high: f64) -> Self {
+        Self { at_most: Some(high), ok: self.found.map(|x| x <= high), ..self }
+    }
+
+    fn because(self, note: String) -> Self {
+        Self { note: Some(note), ..self }
+    }
+}
+
+/// Every figure of a matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The exact distribution, where there is one.
+    pub exact: Option<ExactDistribution>,
+    /// The figures as they are.
+    pub statistics: Statistics,
+    /// The distance from the exact distribution.
+    pub distance: Option<Distance>,
+    /// The figures with what is expected of them.
+    pub checks: Vec<Check>,
+}
+
+/// Goes through the matrix and holds each figure against what its scheme says.
+pub fn summarise(subject: &Subject) -> Summary {
+    let exact = subject.scheme().distribution(subject.shape(), subject.layout());
+    let (statistics, distance) = statistics(subject, exact.as_ref());
+    let mut checks = moments(subject, &statistics, exact.as_ref());
+    checks.extend(distance.as_ref().map(distance_check));
+    checks.extend(spectrum(subject));
+    Summary { exact, statistics, distance, checks }
+}
+
+fn moments(subject: &Subject, found: &Statistics, exact: Option<&ExactDistribution>) -> Vec<Check> {
+    let n = found.weights as f64;
+    let any = found.weights > found.not_finite;
+    let figure = |name, x| Check::plain(name, Some(x).filter(|_| any));
+    let [mean, std, min, max] =
+        [("mean", found.mean), ("std", found.std), ("min", found.min), ("max", found.max)]
+            .map(|(name, x)| figure(name, x));
+    let zeros = Check::plain("zeros", Some(found.zeros as f64));
+    let mut checks = match exact {
+        None => vec![mean, std, min, max, zeros],
+        Some(exact) => {
+            let intervals = exact.extremes(n, EXTREME_PROBABILITY);
+            let extreme = |check: Check, which: usize| match intervals {
+                // Rounding keeps order, so a rounded weight lies between the rounded ends.
+                Some(ends) => {
+                    check.within(subject.dtype().round(ends[which].0), subject.dtype().round(ends[which].1))
+                }
+                None => check,
+            };
+            // Weights that are nearer to 0 than to any other number of the stored type.
+            let half = smallest(subject.dtype()) / 2.0;
+            let by_rounding = n * (exact.probability(-half, half) - exact.zeros());
+            let allowed =
+                ALLOWED_ERRORS * by_rounding.max(0.0).sqrt() + if by_rounding > 1e-4 { 2.0 } else { 0.0 };
+            vec![
+                mean.around(exact.mean(), ALLOWED_ERRORS * exact.error_of_mean(n)),
+                std.around(exact.std(), ALLOWED_ERRORS * exact.error_of_std(n)),
+                extreme(min, 0),
+                extreme(max, 1),
+                zeros.around((n * exact.zeros() + by_rounding).round(), allowed.floor()),
+            ]
+        }
+    };
+    if found.not_finite > 0 {
+        checks.push(Check::plain("not finite", Some(found.not_finite as f64)).at_most(0.0));
+    }
+    checks
+}
+
+fn distance_check(found: &Distance) -> Check {
+    let allowed = ALLOWED_DISTANCE / (found.weights as f64).sqrt();
+    Check::plain("KS distance", Some(found.distance)).at_most(allowed)
+}
+
+/// Condition number, and for orthogonal schemes how orthogonal the weights are.
+fn spectrum(subject: &Subject) -> Vec<Check> {
+    let condition = Check::plain("condition number", None);
+    let departure = Check::plain("off orthogonal", None);
+    let orthogonal = matches!(subject.scheme(), Scheme::Orthogonal { .. } | Scheme::DeltaOrthogonal { .. });
+    if subject.weights() > MOST_ELEMENTS {
+        let note = "not computed above 2^20 weights".to_owned();
+        let mut checks = vec![condition.because(note.clone())];
+        checks.extend(orthogonal.then(|| departure.because(note)));
+        return checks;
+    }
+    let weights = subject.stored();
+    let Some((part, gain)) = orthonormal_part(subject, &weights) else {
+        let matrix = subject.matrix();
+        return vec![condition_check(&weights, (matrix.rows, matrix.cols))];
+    };
+    let (weights, (rows, cols)) = part;
+    // Each weight is off by at most the unit roundoff of its stored type times itself, or half its smallest number; and the
+    // reflections that made it by some units in the last place of a binary64.
+    let roundoff = roundoff(subject.dtype());
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    let absolute = smallest(subject.dtype()) / 2.0;
+    let of_line = gain.abs() * (roundoff + 1e-14) + absolute * long.sqrt();
+    let allowed = of_line * (2.0 * gain.abs() + of_line);
+    // The matrix of all the errors is no larger than the root of the sum of their squares.
+    let relative = of_line * short.sqrt() / gain.abs();
+    let mut condition = condition_check(&weights, (rows, cols));
+    if relative < 1.0 && condition.found.is_some() {
+        condition = Check { expected: Some(1.0), ..condition.at_most((1.0 + relative) / (1.0 - relative)) };
+    }
+    let found = departure_from_orthonormal(&weights, (rows, cols), gain * gain);
+    let departure = Check { found: Some(found).filter(|x| x.is_finite()), ..departure };
+    vec![condition, Check { expected: Some(0.0), ..departure.at_most(allowed) }]
+}
+
+fn condition_check(weights: &[f64], size: (usize, usize)) -> Check {
+    let condition = Check::plain("condition number", None);
+    match singular_values(weights, size) {
+        None => condition.because("not all weights are finite".to_owned()),
+        Some(values) => match values.condition_number() {
+            None => condition.because("infinite: the matrix is singular".to_owned()),
+            found => Check { found, ..condition },
+        },
+    }
+}
+
+type Part = (Vec<f64>, (usize, usize));
+
+/// The matrix that an orthogonal scheme makes orthonormal, and its gain.
+fn orthonormal_part(subject: &Subject, weights: &[f64]) -> Option<(Part, f64)> {
+    let (shape, layout) = (subject.shape(), subject.layout());
+    let rank = shape.rank();
+    match *subject.scheme() {
+        Scheme::Orthogonal { gain } if gain != 0.0 => {
+            let cols = match layout {
+                Layout::OutIn => shape.matrix().cols,
+                Layout::InOut => shape.dims()[rank - 1],
+            };
+            Some(((weights.to_vec(), (weights.len() / cols, cols)), gain))
+        }
+        // The middle of each kernel: the only weights that are not 0.
+        Scheme::DeltaOrthogonal { gain } if gain != 0.0 => {
+            let (kernel, rows, cols) = match (layout, shape.dims()) {
+                (Layout::OutIn, [rows, cols, kernel @ ..]) | (Layout::InOut, [kernel @ .., rows, cols]) => {
+                    (kernel, *rows, *cols)
+                }
+                _ => return None,
+            };
+            let middle = kernel.iter().fold(0, |at, size| at * size + (size - 1) / 2);
+            let len: usize = kernel.iter().product();
+            let part = match layout {
+                Layout::OutIn => weights.iter().skip(middle).step_by(len).copied().collect(),
+                Layout::InOut => weights[middle * rows * cols..(middle + 1) * rows * cols].to_vec(),
+            };
+            Some(((part, (rows, cols)), gain))
+        }
+        _ => None,
+    }
+}
+
+/// The largest relative error of rounding into a type, F32 on the way where that is the way.
+fn roundoff(dtype: FloatDtype) -> f64 {
+    let bits = |n: u32| 1.0 / (1u64 << n) as f64;
+    match dtype {
+        FloatDtype::F64 => 0.0,
+        FloatDtype::F32 => bits(24),
+        FloatDtype::F16 => bits(11) + bits(24),
+        FloatDtype::Bf16 => bits(8) + bits(24),
+    }
+}
+
+/// The smallest number above 0 of a type.
+fn smallest(dtype: FloatDtype) -> f64 {
+    match dtype {
+        FloatDtype::F64 => f64::from_bits(1),
+        FloatDtype::F32 => f64::from(f32::from_bits(1)),
+        FloatDtype::F16 => 1.0 / (1u64 << 24) as f64,
+        // 2^-133.
+        FloatDtype::Bf16 => f64::from(f32::from_bits(1 << 16)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::SchemeParams;
+    use crate::tensor::Shape;
+
+    fn subject(params: SchemeParams) -> Subject {
+        let shape = Shape::new(vec![64, 64]).unwrap();
+        let scheme = params.scheme().unwrap();
+        Subject::new((1, 1), scheme, (shape, Layout::OutIn), FloatDtype::F32).unwrap()
+    }
+
+    fn normal(mean: f64, std: f64) -> Subject {
+        subject(SchemeParams { mean: Some(mean), std: Some(std), ..SchemeParams::named("normal") })
+    }
+
+    /// The figures of one matrix that another's distribution finds off.
+    fn off(drawn: &Subject, expected: &Subject) -> Vec<&'static str> {
+        let exact = expected.scheme().distribution(expected.shape(), expected.layout()).unwrap();
+        let (found, distance) = statistics(drawn, Some(&exact));
+        let mut checks = moments(drawn, &found, Some(&exact));
+        checks.push(distance_check(&distance.unwrap()));
+        checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic).collect()
+    }
+
+    #[test]
+    fn weights_of_another_distribution_are_found() {
+        let standard = normal(0.0, 1.0);
+        assert!(off(&standard, &standard).is_empty());
+        assert_eq!(off(&normal(0.1, 1.0), &standard), ["mean", "KS distance"]);
+        assert_eq!(off(&normal(0.0, 1.1), &standard), ["std"]);
+        assert_eq!(off(&normal(0.0, 1.2), &standard), ["std", "KS distance"]);
+        // The same mean and standard deviation, but ends at ±sqrt(3).
+        let uniform = subject(SchemeParams {
+            low: Some(-3f64.sqrt()),
+            high: Some(3f64.sqrt()),
+            ..SchemeParams::named("uniform")
+        });
+        assert_eq!(off(&uniform, &standard), ["min", "max", "KS distance"]);
+        assert_eq!(off(&standard, &uniform), ["min", "max", "KS distance"]);
+        let sparse = |sparsity| {
+            let (sparsity, std) = (Some(sparsity), Some(1.0));
+            subject(SchemeParams { sparsity, std, ..SchemeParams::named("sparse") })
+        };
+        assert_eq!(off(&sparse(0.25), &sparse(0.265625)), ["zeros"]);
+    }
+}
