@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::matrix::MatrixArgs;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -128,6 +129,9 @@ Examples:
         #[arg(long, default_value = "table")]
         format: Format,
     },
+    /// Look at one generated matrix: a corner of it, and whether its figures are as its mode should have them
+    #[command(after_help = super::matrix::EXAMPLES)]
+    Matrix(Box<MatrixArgs>),
     /// Print the config's JSON Schema
     #[command(after_help = "Example:\n  cdi-prune schema > cdi-prune.schema.json")]
     Schema,
@@ -143,9 +147,6 @@ Examples:
     /// Infer a starting config from a checkpoint (not supported yet)
     #[command(hide = true)]
     New(Reserved),
-    /// Look at one generated matrix (not supported yet)
-    #[command(hide = true)]
-    Matrix(Reserved),
 }
 
 /// The arguments of a command that a later version brings.

@@ -1,6 +1,7 @@
 //! The program: what its commands print, and which exit code an error has.
 
 mod args;
+mod matrix;
 mod progress;
 mod tables;
 
@@ -73,7 +74,7 @@ pub fn main() -> Result {
         }
         Command::Verify(_) => reserved("verify"),
         Command::New(_) => reserved("new"),
-        Command::Matrix(_) => reserved("matrix"),
+        Command::Matrix(args) => matrix::run(args, &cli.global),
     }
 }
 

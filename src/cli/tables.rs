@@ -6,7 +6,7 @@ use clap::ColorChoice;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 
-fn table(header: &[(&str, bool)], color: ColorChoice) -> Table {
+pub fn table(header: &[(&str, bool)], color: ColorChoice) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     match color {
@@ -174,7 +174,7 @@ pub fn inventory(inventory: &Inventory, color: ColorChoice) -> String {
 }
 
 /// `[64, 1024]` → `64x1024`; a scalar is `scalar`.
-fn shape(dims: &[usize]) -> String {
+pub fn shape(dims: &[usize]) -> String {
     if dims.is_empty() {
         return "scalar".to_owned();
     }
