@@ -128,7 +128,25 @@ fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype
             best = evidence;
         }
     }
+    // A heap wider than the window in which it was found has its middle elsewhere.
+    for _ in 0..3 {
+        let Threshold::Relative(reach @ f64::MIN_POSITIVE..) = best.threshold else { break };
+        let s = median_near(all(), best.decay, reach);
+        let evidence = judge(all(), s, dtype);
+        if s == best.decay || !evidence.found || evidence.sleeping < best.sleeping {
+            break;
+        }
+        best = evidence;
+    }
     best
+}
+
+/// The median of the ratios that are a factor, give or take `reach` of it.
+fn median_near(pairs: impl Iterator<Item = Pair>, factor: f64, reach: f64) -> f64 {
+    let mut near: Vec<f64> =
+        pairs.map(|[w, w0]| w / w0).filter(|ratio| (ratio / factor - 1.0).abs() <= reach).collect();
+    let middle = near.len() / 2;
+    if near.is_empty() { factor } else { *near.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
 /// Ratios are counted in bins of 16 bits of their significand, 7.6e-6 to 1.5e-5 of their value, from 2^-20 to 2.
@@ -233,20 +251,7 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
 fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 | FloatDtype::F32 => {
-            let mut s = candidate;
-            for reach in [6e-5, 3e-5] {
-                let mut near: Vec<f64> = pairs
-                    .clone()
-                    .map(|[w, w0]| w / w0)
-                    .filter(|ratio| (ratio / s - 1.0).abs() <= reach)
-                    .collect();
-                if near.is_empty() {
-                    return s;
-                }
-                let middle = near.len() / 2;
-                s = *near.select_nth_unstable_by(middle, f64::total_cmp).1;
-            }
-            s
+            [6e-5, 3e-5].into_iter().fold(candidate, |s, reach| median_near(pairs.clone(), s, reach))
         }
         FloatDtype::F16 | FloatDtype::Bf16 => {
             // The ends of the intervals around the candidate: where most of them overlap.
