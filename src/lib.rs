@@ -37,6 +37,7 @@
 //! | [`sparse`] | encodings of pruned tensors |
 //! | [`report`] | the report and its formats |
 //! | [`config`] | YAML, checked and completed |
+//! | [`infer`] | a starting config from a checkpoint's names and shapes |
 //! | [`pipeline`] | the stages on real files |
 //! | [`matrix`] | one generated matrix, looked at |
 //!
@@ -47,6 +48,7 @@ mod bits;
 pub mod checkpoint;
 pub mod config;
 pub mod dispatch;
+pub mod infer;
 pub mod init;
 pub mod matrix;
 pub mod near;

@@ -1,0 +1,361 @@
+//! The config as text.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::Inference;
+use super::family::{Family, Role};
+use super::group::{Layer, Rule};
+
+/// The column at which comments beside keys begin, where there is room.
+const COMMENT: usize = 40;
+/// The longest line that a list of patterns may make.
+const WIDTH: usize = 110;
+
+/// What a config says beside its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What the checkpoint is called.
+    pub checkpoint: String,
+    /// The value of `model.like`: a path from the config's folder; `None` leaves `model` and `init` out.
+    pub like: Option<String>,
+    /// The value of `trained.path`.
+    pub trained: String,
+    /// Prefixes to take off the trained checkpoint's names.
+    pub strip_prefix: Vec<String>,
+    /// The seed, where the checkpoint is an initial one that was made with it.
+    pub seed: Option<u64>,
+    /// The folder for outputs, from the config's.
+    pub outputs: String,
+    /// Whether large outputs are to be cut in shards.
+    pub sharded: bool,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            checkpoint: "model.safetensors".to_owned(),
+            like: Some("model.safetensors".to_owned()),
+            trained: "model.safetensors".to_owned(),
+            strip_prefix: Vec::new(),
+            seed: None,
+            outputs: "out".to_owned(),
+            sharded: false,
+        }
+    }
+}
+
+/// A config in the making.
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: &str) {
+        self.0 += line;
+        self.0.push('\n');
+    }
+
+    /// A line with a comment beside it.
+    fn noted(&mut self, line: &str, comment: &str) {
+        let blanks = COMMENT.saturating_sub(line.chars().count()).max(2);
+        self.line(&format!("{line}{:blanks$}# {comment}", ""));
+    }
+}
+
+pub(super) fn config(inference: &Inference<'_>, around: &Surroundings) -> String {
+    let mut text = Text(String::new());
+    head(&mut text, inference, around);
+    // Without `model` there is no place for the layout of all.
+    let in_out = around.like.is_some() && inference.family.in_out();
+    model(&mut text, around, in_out);
+    rules(&mut text, inference, in_out);
+    stages(&mut text, inference, around);
+    text.0
+}
+
+fn head(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
+    let weights: usize = inference.tensors.iter().map(|(_, shape)| shape.elements()).sum();
+    text.line(&format!(
+        "# A starting point for {}: {} with {}.",
+        yaml(&around.checkpoint),
+        count(inference.tensors.len(), "floating-point tensor"),
+        count(weights, "weight"),
+    ));
+    text.line(
+        "# Names and shapes tell what a tensor is, not how it started: every `init` below is a guess, here",
+    );
+    text.line(&format!("# {}.", inference.family.guess()));
+    text.line("#");
+    match around.seed {
+        Some(_) => {
+            text.line("# The checkpoint is an initial one that cdi-prune wrote. The config that wrote it is the better one to go on with:");
+            text.line("# rules that are guessed need not make the same values. `init: {from: FILE}` in every rule does.");
+        }
+        None => {
+            text.line("# To edit: `seed` and `rules`, so that they make the values that training starts from (`cdi-prune init` writes them; a");
+            text.line("# model that started from another file needs `init: {from: FILE}`), and `trained.path`, the checkpoint after training.");
+        }
+    }
+    text.line("# `cdi-prune plan` with this file shows what each tensor comes to.");
+    text.line("version: 1");
+    match around.seed {
+        Some(seed) => text.noted(&format!("seed: {seed}"), "that of the initial checkpoint"),
+        None => text.noted("seed: 42", "any number; with the layer ids, all that initial weights depend on"),
+    }
+    text.line("");
+}
+
+fn model(text: &mut Text, around: &Surroundings, in_out: bool) {
+    match &around.like {
+        Some(like) => {
+            text.line("model:");
+            text.noted(
+                &format!("  like: {}", yaml(like)),
+                "names, shapes and types; its values are not used",
+            );
+            if in_out {
+                text.noted("  layout: in_out", "kernels are [..., in, out]");
+            }
+        }
+        None => {
+            text.line("# No initial checkpoint is written: its tensors would be called as in this checkpoint, with the prefix. Save the model");
+            text.line("# without its wrapper, and add");
+            text.line("#   model: {like: plain.safetensors}");
+            text.line(&format!(
+                "#   init: {{output: {}}}",
+                yaml(&format!("{}/init.safetensors", around.outputs))
+            ));
+        }
+    }
+    text.line("");
+}
+
+fn rules(text: &mut Text, inference: &Inference<'_>, in_out: bool) {
+    if inference.rules.is_empty() {
+        return;
+    }
+    text.line("# The first rule that matches decides. `layer` chooses a tensor's noise; without it, the hash of its name does.");
+    text.line("rules:");
+    let mut role = None;
+    let mut explained = false;
+    for (n, rule) in inference.rules.iter().enumerate() {
+        if role.replace(rule.start.role) != Some(rule.start.role) {
+            if n > 0 {
+                text.line("");
+            }
+            for line in heading(rule.start.role, &inference.family) {
+                text.line(&format!("  # {line}"));
+            }
+        }
+        patterns(text, "  ", &rule.patterns, &shapes(inference, rule));
+        match rule.layer {
+            Layer::Auto => {}
+            Layer::Id(id) => text.line(&format!("    layer: {id}")),
+            Layer::By { base, step } => {
+                let layer = format!("    layer: {{base: {base}, step: {step}, by: 1}}");
+                if explained {
+                    text.line(&layer);
+                } else {
+                    text.noted(&layer, &formula(base, step));
+                }
+                explained = true;
+            }
+        }
+        text.line(&format!("    init: {}", rule.start.init));
+        if rule.start.role.is_random() && rule.start.in_out != in_out {
+            text.line(&format!("    layout: {}", if rule.start.in_out { "in_out" } else { "out_in" }));
+        }
+        if rule.tied {
+            text.noted("    shared: true", "stored more than once, with the same bytes: tied");
+        }
+        if rule.start.fused {
+            // A rule's `slices` would stand here.
+            text.noted("    # slices: [q, k, v]", "fused; started as one tensor unless it is cut so");
+        }
+    }
+    text.line("");
+}
+
+/// What `{base, step, by: 1}` means, in words.
+fn formula(base: u64, step: u64) -> String {
+    let base = if base == 0 { String::new() } else { format!("{base} + ") };
+    let step = if step == 1 { String::new() } else { format!("{step} * ") };
+    format!("{base}{step}the number that the star stands for")
+}
+
+/// What a role's rules are about, and what the guess is.
+fn heading(role: Role, family: &Family) -> Vec<&'static str> {
+    let torch = matches!(family, Family::Torch | Family::ResNet);
+    match role {
+        Role::Embedding if torch => vec!["Embeddings: PyTorch's are normal(0, 1)."],
+        Role::Embedding => vec!["Embeddings."],
+        Role::Norm => vec!["Scales of norms."],
+        Role::Slope => vec!["Slopes of PReLU: PyTorch's default."],
+        Role::Statistic => {
+            vec!["Running statistics, which are no weights: not initialised, not compared, kept."]
+        }
+        Role::Buffer => vec!["Computed, not learnt: not initialised, not compared, kept."],
+        Role::Unknown => vec![
+            "Names do not tell how these start: not initialised, not compared, kept. Say it here if you know it.",
+        ],
+        Role::LoraB => {
+            vec!["Low-rank adapters: B is zero, so that training starts from the model as it is …"]
+        }
+        Role::LoraA => vec!["… and A is drawn as PEFT does."],
+        Role::Recurrent => vec![
+            "Recurrent layers: PyTorch's default, uniform on ±1/sqrt(hidden size), for weights and biases.",
+        ],
+        Role::Weight if *family == Family::Torch => {
+            vec!["Weights: PyTorch's default for Linear and Conv layers, uniform on ±1/sqrt(fan_in)."]
+        }
+        Role::Weight => vec!["Weights."],
+        Role::Zero => vec!["Biases that start at zero."],
+        Role::OneBias => {
+            vec!["The one bias that starts as PyTorch's do, uniform on ±1/sqrt(fan_in) of its weight."]
+        }
+        Role::Bias => {
+            vec!["Biases: PyTorch's default, uniform on ±1/sqrt(fan_in) of the weight beside them."]
+        }
+    }
+}
+
+/// `12 of [768, 2304]`, or how many there are.
+fn shapes(inference: &Inference<'_>, rule: &Rule) -> String {
+    let shapes: BTreeSet<&[usize]> = rule.members.iter().map(|i| inference.tensors[*i].1.dims()).collect();
+    match (shapes.first(), rule.members.len()) {
+        (Some(shape), 1) => format!("{shape:?}"),
+        (Some(shape), n) if shapes.len() == 1 => format!("{} of {shape:?}", grouped(n)),
+        (_, n) => count(n, "tensor"),
+    }
+}
+
+/// `- match: …`, on one line where that is short.
+fn patterns(text: &mut Text, indent: &str, patterns: &[String], comment: &str) {
+    let all: Vec<String> = patterns.iter().map(|p| yaml(p)).collect();
+    let one = match all.as_slice() {
+        [one] => one.clone(),
+        _ => format!("[{}]", all.join(", ")),
+    };
+    let line = format!("{indent}- match: {one}");
+    if all.len() == 1 || line.chars().count() <= WIDTH {
+        text.noted(&line, comment);
+    } else {
+        text.noted(&format!("{indent}- match:"), comment);
+        all.iter().for_each(|pattern| text.line(&format!("{indent}    - {pattern}")));
+    }
+}
+
+fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
+    let output = |file: &str| yaml(&format!("{}/{file}", around.outputs));
+    if around.like.is_some() {
+        text.line("init:");
+        text.noted(&format!("  output: {}", output("init.safetensors")), "what training starts from");
+        if around.sharded {
+            text.line("  max_shard_size: 5GB");
+        }
+        text.line("");
+    }
+    text.line("trained:");
+    text.noted(&format!("  path: {}", yaml(&around.trained)), "edit: the checkpoint after training");
+    if !around.strip_prefix.is_empty() {
+        let prefixes: Vec<String> = around.strip_prefix.iter().map(|p| yaml(p)).collect();
+        text.line(&format!("  strip_prefix: [{}]", prefixes.join(", ")));
+    }
+    text.line("");
+    text.line("analyze:");
+    text.noted("  threshold: 0", "asleep: exactly the initial value, times `decay`");
+    text.noted("  decay: none", "with weight decay: its factor on a weight that nothing else moved");
+    text.line("  report:");
+    for (key, file) in [("json", "report.json"), ("csv", "report.csv"), ("markdown", "report.md")] {
+        text.line(&format!("    {key}: {}", output(file)));
+    }
+    text.line("");
+    text.line("prune:");
+    text.line(&format!("  output: {}", output("pruned.safetensors")));
+    text.noted("  fill: init", "regenerated by `cdi-prune restore`; `zero` makes another network");
+    text.noted("  format: auto", "per tensor, the smallest");
+    if around.sharded {
+        text.line("  max_shard_size: 5GB");
+    }
+    if !inference.keep.is_empty() {
+        text.line("  rules:");
+        patterns(text, "    ", &inference.keep, "few, and sensitive");
+        text.line("      keep: true");
+    }
+}
+
+/// `1 tensor`, `12,345 weights`.
+fn count(n: usize, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
+/// Digits in groups of three.
+fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A text as a YAML scalar on one line, quoted where it could be read as anything else.
+pub(super) fn yaml(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/')
+        || text.strip_prefix("..").or(text.strip_prefix('.')).is_some_and(|rest| rest.starts_with('/'));
+    let words = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "auto"];
+    if begins && text.chars().all(plain) && !words.contains(&text.to_ascii_lowercase().as_str()) {
+        return text.to_owned();
+    }
+    if text.contains('\\') && text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        // No backslash has to be doubled here.
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ if c.is_alphanumeric() => out.push(c),
+            // Others may be line ends, or unseen, or not allowed.
+            _ => {
+                let _ = write!(out, "\\U{:08X}", c as u32);
+            }
+        }
+    }
+    out + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_read_as_they_were() {
+        for (text, written) in [
+            ("h.0.weight", "h.0.weight"),
+            ("../out/a-b.safetensors", "../out/a-b.safetensors"),
+            ("h.*.weight", "\"h.*.weight\""),
+            ("null", "\"null\""),
+            ("0", "\"0\""),
+            ("-a", "\"-a\""),
+            ("a b", "\"a b\""),
+            ("", "\"\""),
+            (r"a\[0\]'s", r"'a\[0\]''s'"),
+            ("a\n#\u{2028}\u{7f}\u{1F600}é", "\"a\\U0000000A#\\U00002028\\U0000007F\\U0001F600é\""),
+            ("a\\\t\"", "\"a\\\\\\U00000009\\\"\""),
+        ] {
+            assert_eq!(yaml(text), written);
+            assert_eq!(serde_yaml::from_str::<String>(written).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn formulas_leave_out_what_does_nothing() {
+        assert_eq!(formula(10, 20), "10 + 20 * the number that the star stands for");
+        assert_eq!(formula(0, 1), "the number that the star stands for");
+    }
+}
