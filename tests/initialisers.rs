@@ -289,3 +289,23 @@ fn eye_and_dirac_pass_their_input_on() {
     assert_eq!(xs[8..16], [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
     assert_eq!(xs.iter().sum::<f64>(), 4.0);
 }
+
+#[test]
+fn the_bias_of_a_layer_without_inputs_is_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let text =
+        "{seed: 1, model: {tensors: {w: [3, 0], w.bias: [3]}}, init: {output: init.safetensors}, rules: [
+        {match: w, init: he}, {match: w.bias, init: {mode: torch_default, fan_in_of: w}}]}";
+    std::fs::write(dir.path().join("x.yaml"), text).unwrap();
+    let settings = cdi_prune::config::Settings::load(&dir.path().join("x.yaml"), &[]).unwrap();
+    let resolved = cdi_prune::pipeline::Resolved::new(&settings).unwrap();
+    cdi_prune::pipeline::run(
+        &resolved,
+        cdi_prune::pipeline::Stages::Init,
+        &cdi_prune::pipeline::Silent,
+        |_| (),
+    )
+    .unwrap();
+    let written = cdi_prune::checkpoint::Checkpoint::open(&dir.path().join("init.safetensors")).unwrap();
+    assert_eq!(written.tensor("w.bias").unwrap().bytes(), [0; 12]);
+}

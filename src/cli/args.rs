@@ -132,6 +132,25 @@ Examples:
     /// Look at one generated matrix: a corner of it, and whether its figures are as its mode should have them
     #[command(after_help = super::matrix::EXAMPLES)]
     Matrix(Box<MatrixArgs>),
+    /// Print a starting config, inferred from the names, shapes and types of a checkpoint's tensors
+    #[command(after_help = "\
+Examples:
+  cdi-prune new model.safetensors
+  cdi-prune new runs/last/ -o configs/model.yaml
+  cdi-prune new model.safetensors > model.yaml && cdi-prune plan model.yaml
+
+The checkpoint is the trained one, or what the untrained model was saved as. How tensors started is a
+guess: read the config, and edit it. Its paths are relative to its own folder.")]
+    New {
+        /// A .safetensors file, a shard index, or a folder that holds either
+        checkpoint: PathBuf,
+        /// Write it here instead of printing it
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Replace the output if it exists
+        #[arg(long, requires = "output")]
+        force: bool,
+    },
     /// Print the config's JSON Schema
     #[command(after_help = "Example:\n  cdi-prune schema > cdi-prune.schema.json")]
     Schema,
@@ -144,9 +163,6 @@ Examples:
     /// Re-check what a run wrote against its manifest (not supported yet)
     #[command(hide = true)]
     Verify(Reserved),
-    /// Infer a starting config from a checkpoint (not supported yet)
-    #[command(hide = true)]
-    New(Reserved),
 }
 
 /// The arguments of a command that a later version brings.

@@ -2,6 +2,7 @@
 
 mod args;
 mod matrix;
+mod new;
 mod progress;
 mod tables;
 
@@ -66,6 +67,9 @@ pub fn main() -> Result {
                 Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
             }
         }
+        Command::New { checkpoint, output, force } => {
+            new::new(checkpoint, output.as_deref(), *force, &cli.global)
+        }
         Command::Schema => print(&serde_json::to_string_pretty(&config::schema())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -73,7 +77,6 @@ pub fn main() -> Result {
             print(String::from_utf8_lossy(&script).trim_end())
         }
         Command::Verify(_) => reserved("verify"),
-        Command::New(_) => reserved("new"),
         Command::Matrix(args) => matrix::run(args, &cli.global),
     }
 }

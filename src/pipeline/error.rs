@@ -75,6 +75,23 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A checkpoint to infer a config from that has no weights.
+    #[error(
+        "{}: none of its {tensors} tensors is F64, F32, F16 or BF16, so there is nothing to initialise, compare or prune",
+        .path.display()
+    )]
+    NoWeights {
+        /// The checkpoint.
+        path: PathBuf,
+        /// How many tensors it has.
+        tensors: usize,
+    },
+    /// A path that no config can name.
+    #[error("{}: a config is UTF-8 text, which this path is not; give the file another name", .path.display())]
+    PathNotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
     /// A tensor of the name that an encoding would give to another.
     #[error(
         "{}: tensor `{part}` has the name that a part of the encoded tensor `{tensor}` would have; set `format: dense` \

@@ -16,6 +16,7 @@ mod pruned_file;
 mod resolve;
 mod restore;
 mod run;
+mod starting;
 mod summarise;
 mod survey;
 
@@ -31,3 +32,4 @@ pub use pruned_file::PrunedFile;
 pub use resolve::Resolved;
 pub use restore::restore;
 pub use run::{Outcome, Stages, run};
+pub use starting::starting_config;

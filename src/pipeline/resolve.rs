@@ -234,7 +234,11 @@ impl<'s> Resolved<'s> {
             return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
         };
         let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
-        *fan_in = FanIn::Given(shape.fans(layout).0 as u64);
+        match shape.fans(layout).0 as u64 {
+            // No input, no bound: as in PyTorch the bias stays 0.
+            0 => *scheme = Scheme::Constant(0.0),
+            inputs => *fan_in = FanIn::Given(inputs),
+        }
         Ok(())
     }
 

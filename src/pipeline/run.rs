@@ -111,7 +111,7 @@ fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
 }
 
 /// Everything that the config would write or remove, with the key that names it.
-fn outputs(settings: &Settings) -> Vec<(String, Cow<'_, Path>)> {
+pub(super) fn outputs(settings: &Settings) -> Vec<(String, Cow<'_, Path>)> {
     let ReportPaths { json, csv, markdown } = &settings.analyze.report;
     let keys = [
         ("`init.output`", settings.init.as_ref().map(|i| &i.output)),

@@ -1,0 +1,220 @@
+//! The command `new`: a starting config for a checkpoint, which is known to fit it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::error::{Error, RuleProblem};
+use super::outputs::check_distinct;
+use super::resolve::Resolved;
+use super::run::outputs;
+use crate::checkpoint::{Checkpoint, create_parent, release};
+use crate::config::{ConfigErrorKind, Settings};
+use crate::infer::{Inference, Surroundings};
+use crate::sparse::{FileMetadata, Kind};
+
+/// Prefixes that PyTorch's wrappers (DataParallel, `torch.compile`) put before every name.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// How often the config is mended before no tensor's start is said to be known.
+const ATTEMPTS: usize = 100;
+
+/// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its relative paths
+/// are right for the file `config`, whose folder is made, or for the current folder where none is named.
+///
+/// # Errors
+/// A checkpoint that cannot be read, is a pruned file, or has no weights; a path that is not UTF-8; a `config` that is a file of
+/// the checkpoint.
+pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
+    let mut checkpoint = Checkpoint::open(path)?;
+    let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
+    if let Some(FileMetadata { kind: Kind::Pruned, .. }) = made_by {
+        return Err(Error::AlreadyPruned { path: path.to_owned() });
+    }
+    if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
+        return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
+    }
+    let file = config.unwrap_or(Path::new("config.yaml"));
+    if config.is_some() {
+        let inputs: Vec<PathBuf> = checkpoint.files().map(Path::to_owned).collect();
+        let inputs = inputs.iter().map(|file| ("the checkpoint".to_owned(), file.as_path()));
+        check_distinct(inputs, [("the config".to_owned(), file.into())])?;
+        // Only from a folder that exists can a path lead out of it.
+        create_parent(file)?;
+    }
+    let from_config = from_config(path, config)?;
+    let strip_prefix = wrappers(&checkpoint);
+    checkpoint.strip_prefixes(&strip_prefix)?;
+    let mut around = Surroundings {
+        checkpoint: text(path)?,
+        like: strip_prefix.is_empty().then(|| from_config.clone()),
+        trained: from_config,
+        strip_prefix,
+        seed: made_by.map(|made_by| made_by.seed),
+        sharded: checkpoint.files().count() > 1,
+        ..Surroundings::default()
+    };
+    if around.seed.is_some() {
+        around.trained = free(file, "trained", ".safetensors");
+    }
+    let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
+    let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
+    for _ in 0..ATTEMPTS {
+        let config = inference.config(&around);
+        match fits(&config, file) {
+            Ok(()) => return Ok(config),
+            Err(Error::SameFile { .. }) => around.outputs = free(file, &around.outputs, ""),
+            Err(error) => {
+                let tensors = offending(&error);
+                // One after the other: each must be set apart.
+                if !tensors.iter().fold(false, |changed, tensor| inference.set_apart(tensor) | changed) {
+                    break;
+                }
+            }
+        }
+    }
+    inference.give_up();
+    let config = inference.config(&around);
+    fits(&config, file).map(|()| config)
+}
+
+/// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
+fn fits(config: &str, file: &Path) -> Result<(), Error> {
+    let settings = Settings::parse(config, file, &[])?;
+    let resolved = Resolved::new(&settings)?;
+    check_distinct(resolved.inputs(), outputs(&settings))
+}
+
+/// The tensors whose rules an error is about.
+fn offending(error: &Error) -> Vec<String> {
+    match error {
+        Error::Mismatch(mismatch) => mismatch.unmatched.clone(),
+        Error::Config(error) => match &*error.kind {
+            ConfigErrorKind::Stage(problem) => match problem.downcast_ref::<RuleProblem>() {
+                Some(RuleProblem::Unmatched { tensors }) => tensors.clone(),
+                Some(
+                    RuleProblem::Layer { tensor, .. }
+                    | RuleProblem::Shape { tensor, .. }
+                    | RuleProblem::Slices { tensor, .. }
+                    | RuleProblem::NoWeight { tensor, .. },
+                ) => vec![tensor.clone()],
+                Some(RuleProblem::SameLayer { first, second, .. }) => vec![first.clone(), second.clone()],
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// The wrappers' prefixes, where every weight has one and the names differ without them.
+fn wrappers(checkpoint: &Checkpoint) -> Vec<String> {
+    let wrapper = |name: &str| WRAPPERS.into_iter().find(|prefix| name.starts_with(prefix));
+    let mut floats = checkpoint.tensors().filter(|(_, tensor)| tensor.float().is_some());
+    if !floats.all(|(name, _)| wrapper(name).is_some()) {
+        return Vec::new();
+    }
+    let mut found = BTreeSet::new();
+    let mut short = BTreeSet::new();
+    for (mut name, _) in checkpoint.tensors() {
+        while let Some(prefix) = wrapper(name) {
+            found.insert(prefix);
+            name = &name[prefix.len()..];
+        }
+        if !short.insert(name) {
+            return Vec::new();
+        }
+    }
+    WRAPPERS.iter().filter(|prefix| found.contains(*prefix)).map(|prefix| (*prefix).to_owned()).collect()
+}
+
+/// Whether two tensors of one type and shape have the same bytes, and not one value throughout, as in a skeleton.
+fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
+    let (Some(a), Some(b)) = (checkpoint.tensor(a), checkpoint.tensor(b)) else { return false };
+    let size = (a.dtype.bitsize() / 8).max(1);
+    let first = a.bytes().get(..size);
+    let mut constant = true;
+    // A multiple of every element size.
+    for (a, b) in a.data.chunks(1 << 20).zip(b.data.chunks(1 << 20)) {
+        if a.bytes() != b.bytes() {
+            return false;
+        }
+        constant = constant && a.bytes().chunks_exact(size).all(|element| Some(element) == first);
+        release([a, b]);
+    }
+    !constant
+}
+
+/// The path of the checkpoint as a config in this file has to write it.
+fn from_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
+    let folder = config.and_then(Path::parent).filter(|folder| *folder != Path::new(""));
+    let Some(folder) = folder.filter(|_| path.is_relative()) else { return text(path) };
+    // Links must be resolved in both folders, as `..` leads out of where a link leads to; the checkpoint itself may well
+    // be a link, into a cache, and is to be called by its own name.
+    let whole = || fs::canonicalize(path);
+    let place = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if parent == Path::new("") => fs::canonicalize(".").map(|p| p.join(name)),
+        (Some(parent), Some(name)) => fs::canonicalize(parent).map(|parent| parent.join(name)),
+        _ => whole(),
+    };
+    match (fs::canonicalize(folder), place) {
+        (Ok(folder), Ok(place)) => text(&relative(&place, &folder)),
+        _ => text(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+    }
+}
+
+/// The way from a folder to a place, both absolute and without links or dots.
+fn relative(place: &Path, folder: &Path) -> PathBuf {
+    let common = place.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return place.to_owned();
+    }
+    let up = folder.components().skip(common).map(|_| Component::ParentDir);
+    let way: PathBuf = up.chain(place.components().skip(common)).collect();
+    if way == Path::new("") { PathBuf::from(".") } else { way }
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::PathNotUtf8 { path: path.to_owned() })
+}
+
+/// A name in the config's folder that nothing has: `stem` and `end`, with a number between them if need be.
+fn free(config: &Path, stem: &str, end: &str) -> String {
+    let is_free = |name: &String| config.with_file_name(name).symlink_metadata().is_err();
+    let numbered = (2..u64::MAX).map(|n| format!("{stem}-{n}{end}"));
+    std::iter::once(format!("{stem}{end}")).chain(numbered).find(is_free).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inference is not known to give rise to any of these; that it could not be mended if it did must not be the first
+    /// that is heard of it.
+    #[test]
+    fn errors_name_the_tensors_to_set_apart() {
+        for (rules, tensors) in [
+            ("[{match: b, init: he}, {match: c, init: he}]", &["a"][..]),
+            ("[{match: '**', init: he, layer: 1}]", &["a", "b"]),
+            ("[{match: '*', init: he, layer: {by: 1}}]", &["a"]),
+            ("[{match: b, init: dirac}, {match: '*', init: he}]", &["b"]),
+            ("[{match: c, init: {mode: torch_default, fan_in_of: d}}, {match: '*', init: he}]", &["c"]),
+            ("[{match: d, init: he}, {match: '*', init: he}]", &[]),
+            ("[{match: '[', init: he}]", &[]),
+        ] {
+            let config =
+                format!("seed: 1\nmodel: {{tensors: {{a: [2, 2], b: [2, 2], c: [2]}}}}\nrules: {rules}\n");
+            let error = fits(&config, Path::new("x.yaml")).unwrap_err();
+            assert_eq!(offending(&error), tensors, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_a_place() {
+        let way = |place: &str, folder: &str| relative(Path::new(place), Path::new(folder));
+        assert_eq!(way("/a/b/m", "/a/c/d"), Path::new("../../b/m"));
+        assert_eq!(way("/a/m", "/a"), Path::new("m"));
+        assert_eq!(way("/a", "/a"), Path::new("."));
+        assert_eq!(way("/a", "/a/b"), Path::new(".."));
+    }
+}
