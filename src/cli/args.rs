@@ -139,8 +139,8 @@ Examples:
   cdi-prune new runs/last/ -o configs/model.yaml
   cdi-prune new model.safetensors > model.yaml && cdi-prune plan model.yaml
 
-The checkpoint is the trained one, or what the untrained model was saved as. How tensors started is a
-guess: read the config, and edit it. Its paths are relative to its own folder.")]
+The checkpoint is the trained one, or what the untrained model was saved as. How its tensors
+started is a guess: read the config, and edit it. Its paths are relative to its own folder.")]
     New {
         /// A .safetensors file, a shard index, or a folder that holds either
         checkpoint: PathBuf,

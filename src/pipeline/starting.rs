@@ -99,7 +99,7 @@ fn offending(error: &Error) -> Vec<String> {
                     | RuleProblem::NoWeight { tensor, .. },
                 ) => vec![tensor.clone()],
                 Some(RuleProblem::SameLayer { first, second, .. }) => vec![first.clone(), second.clone()],
-                None => Vec::new(),
+                _ => Vec::new(),
             },
             _ => Vec::new(),
         },
