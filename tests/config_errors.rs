@@ -222,8 +222,8 @@ fn bad_values() {
     );
     assert_eq!(
         analyze_error("threshold: .nan"),
-        "configs/x.yaml:2:22: `analyze.threshold`: expected a finite number that is not negative, {relative: x} or \
-         {ulps: n}, got NaN"
+        "configs/x.yaml:2:22: `analyze.threshold`: expected a finite number that is not negative, {relative: x}, \
+         {ulps: n} or auto, got NaN"
     );
     assert_eq!(
         analyze_error("threshold: {relative: -1}"),
@@ -235,7 +235,7 @@ fn bad_values() {
     );
     assert_eq!(
         analyze_error("decay: nome"),
-        "configs/x.yaml:2:18: `analyze.decay`: expected none or a finite number above 0, got the text `nome` (did you \
+        "configs/x.yaml:2:18: `analyze.decay`: expected none, auto or a finite number above 0, got the text `nome` (did you \
          mean `none`?)"
     );
 }

@@ -196,6 +196,7 @@ mod tests {
         };
         assert_eq!(gathering.moments(), expected);
         let histogram = gathering.counts.spread(1.0).histogram;
-        assert_eq!((histogram.zero, histogram.counts), (1, vec![1, 0, 1]));
+        // |delta| is 1, 0 and 0.5: 0.5 lies below 10^-0.25, 1 at 10^0, so that a quarter between them is empty.
+        assert_eq!((histogram.zero, histogram.first, histogram.counts), (1, -0.5, vec![1, 0, 1]));
     }
 }
