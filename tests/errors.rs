@@ -219,7 +219,7 @@ fn nan_is_no_error() {
     values[1] = f32::NAN;
     s.safetensors("trained.safetensors", &[weight(), ("a.bias", "F32", &[4], f32s(&values))]);
     let ran = succeeds(&s, &["analyze", "x.yaml"]);
-    assert!(ran.stdout.contains("WARNING: 1 weights are NaN or infinite."), "{}", ran.stdout);
+    assert!(ran.stdout.contains("WARNING: 1 NaN in a.bias."), "{}", ran.stdout);
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
     let bias = &report["tensors"][0];

@@ -47,7 +47,36 @@ fn configs_say_what_the_facts_say() {
     let (_dir, table) = run("mlp.yaml");
     assert!(table.contains("21,546 of 50,890 weights (42.3 %) are sleeping"), "{table}");
     let (_dir, table) = run("cnn.yaml");
-    assert!(table.contains("110 of 39,418 weights (0.3 %) are sleeping"), "{table}");
+    assert!(
+        table.contains("110 of 39,418 weights (0.3 %) are within the threshold, |w - w0| <= 1e-4;"),
+        "{table}"
+    );
+}
+
+/// What the README shows. The counts are those of `facts.json`; P50, P99 and max of |delta| and the standard deviations are
+/// NumPy's, quantiles to 1 / 64 of their value.
+#[test]
+fn the_quickstart_prints_its_table() {
+    let (dir, printed) = run("quickstart.yaml");
+    assert_eq!(
+        printed.replace(&dir.path().display().to_string(), "DIR"),
+        "\
+┌─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┐
+│ tensor      shape    weights  sleeping     %            outputs  inputs      P50      P99      max  std now  pruned │
+│                                                          asleep  asleep  |delta|  |delta|  |delta|  / start         │
+╞═════════════════════════════════════════════════════════════════════════════════════════════════════════════════════╡
+│ fc1.bias    64            64         0   0.0  ········        -       -  9.42e-2  4.20e-1  5.62e-1        -    kept │
+│ fc1.weight  64x1024   65,536    15,442  23.6  █▉······        0     240  7.33e-3  1.09e-1  3.05e-1     1.21  15,442 │
+│ fc2.bias    32            32         0   0.0  ········        -       -  1.11e-1  2.83e-1  2.99e-1        -    kept │
+│ fc2.weight  32x64      2,048         0   0.0  ········        0       0  3.29e-2  2.28e-1  3.98e-1     1.17       0 │
+│ fc3.bias    10            10         0   0.0  ········        -       -  1.63e-1  3.22e-1  4.12e-1        -    kept │
+│ fc3.weight  10x32        320         0   0.0  ········        0       0  1.09e-1  4.60e-1  6.76e-1     1.55       0 │
+│ total                 68,010    15,442  22.7  █▉······        0     240                    6.76e-1           15,442 │
+└─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+15,442 of 68,010 weights (22.7 %) are sleeping: they still have exactly their initial value.
+Pruned file: DIR/pruned.safetensors, 219,992 bytes, 80.9 % of the 272,040 bytes of trained weights.
+"
+    );
 }
 
 #[test]

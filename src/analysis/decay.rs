@@ -68,6 +68,7 @@ fn decide_pool(tensors: &[Sampled], pool: &[usize], decided: &mut [Decided], evi
         let borne_out = |n: &usize| found.found && borne_out_by(pairs(tensors, &[*n]), &found, dtype);
         let (own, others): (Vec<usize>, Vec<usize>) = left.iter().partition(|n| borne_out(n));
         found.tensors = own.len() as u64;
+        found.decay_sought = given.is_none();
         // What only all tensors together show, and none alone, is told once.
         if own.is_empty() && evidence.len() > begin {
             break;

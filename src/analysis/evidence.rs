@@ -42,6 +42,8 @@ pub struct Evidence {
     pub dtype: String,
     /// The factor on the initial values; where none was found, the one that was looked at last: 1.
     pub decay: f64,
+    /// Whether the factor was looked for (`decay: auto`); otherwise the config gives it.
+    pub decay_sought: bool,
     /// The threshold that follows, where it was asked for: `none` if nothing was found.
     pub threshold: Threshold,
     /// Tensors whose own weights bear this out.
@@ -65,17 +67,17 @@ pub struct Evidence {
 /// Counts by the decimal logarithm of `rho = |w / (s * w0) - 1|`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatioHistogram {
-    /// Exactly 0.
+    /// Weights whose rho is exactly 0.
     pub zero: u64,
-    /// Others below the first edge.
+    /// Other weights below the first edge.
     pub below: u64,
     /// Decimal logarithm of the first edge: -9.
     pub first: f64,
     /// From edge to edge: 0.25.
     pub step: f64,
-    /// Bins up to 1.
+    /// Weights from each edge to the next, up to a rho of 1.
     pub counts: Vec<u64>,
-    /// Above 1.
+    /// Weights whose rho is above 1.
     pub above: u64,
 }
 
@@ -173,6 +175,7 @@ pub(super) fn judge(pairs: impl Iterator<Item = Pair> + Clone, s: f64, dtype: Fl
         found: false,
         dtype: dtype.name().to_owned(),
         decay: s,
+        decay_sought: false,
         threshold: Threshold::Nothing,
         tensors: 0,
         weights: counts.total(),

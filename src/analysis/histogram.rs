@@ -141,17 +141,17 @@ impl Quantiles {
 /// stand for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeltaHistogram {
-    /// Exact zeros.
+    /// Weights whose value is exactly 0.
     pub zero: u64,
-    /// Others below the least edge, 1e-13.
+    /// Other weights below the least edge, 1e-13.
     pub below: u64,
     /// Decimal logarithm of the lower edge of the first count.
     pub first: f64,
     /// From edge to edge: 0.25.
     pub step: f64,
-    /// From the first bin that holds a value to the last one that does.
+    /// Weights from each edge to the next: from the first bin that holds one to the last that does.
     pub counts: Vec<u64>,
-    /// Values above the largest edge, 1e6.
+    /// Weights above the largest edge, 1e6.
     pub above: u64,
 }
 

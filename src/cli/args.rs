@@ -64,6 +64,16 @@ pub struct Config {
     pub config: PathBuf,
 }
 
+/// The arguments of a command that prints the analysis.
+#[derive(Debug, Args)]
+pub struct Stage {
+    #[command(flatten)]
+    pub config: Config,
+    /// List every tensor in every column, however many and wide; else more than 40 are grouped by the pattern of their names
+    #[arg(long)]
+    pub full: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run every stage that the config names: init, analyze, prune
@@ -73,7 +83,7 @@ Examples:
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
 
 Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again.")]
-    Run(Config),
+    Run(Stage),
     /// Write the initial checkpoint
     #[command(after_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
     Init(Config),
@@ -81,13 +91,14 @@ Before training, this writes the initial checkpoint and ends with exit code 3. T
     #[command(after_help = "\
 Examples:
   cdi-prune analyze model.yaml
-  cdi-prune analyze model.yaml --set 'analyze.threshold={ulps: 1}'")]
-    Analyze(Config),
+  cdi-prune analyze model.yaml --set analyze.threshold=auto --set analyze.decay=auto
+  cdi-prune analyze model.yaml --set 'analyze.threshold={ulps: 1}' --full")]
+    Analyze(Stage),
     /// Write the pruned checkpoint
     #[command(
         after_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
     )]
-    Prune(Config),
+    Prune(Stage),
     /// Show every tensor with its rule, layer id, initialisation, action and size; touches no data
     #[command(
         after_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
@@ -151,9 +162,16 @@ started is a guess: read the config, and edit it. Its paths are relative to its 
         #[arg(long, requires = "output")]
         force: bool,
     },
-    /// Print the config's JSON Schema
-    #[command(after_help = "Example:\n  cdi-prune schema > cdi-prune.schema.json")]
-    Schema,
+    /// Print the JSON Schema of the config, or of the report
+    #[command(after_help = "\
+Examples:
+  cdi-prune schema > cdi-prune.schema.json
+  cdi-prune schema --report > cdi-prune-report.schema.json")]
+    Schema {
+        /// That of the JSON report
+        #[arg(long)]
+        report: bool,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cdi-prune completions bash > /etc/bash_completion.d/cdi-prune")]
     Completions {

@@ -15,9 +15,9 @@ use args::{Cli, Command, Format, Global, LogFormat};
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
+use cdi_prune::report::text::thousands;
 use clap::{CommandFactory, Parser};
 use progress::Bar;
-use tables::group;
 
 /// An error on its way out.
 pub struct Failure {
@@ -49,10 +49,10 @@ pub fn main() -> Result {
         pool.build_global().context("cannot start the threads")?;
     }
     match &cli.command {
-        Command::Run(c) => stages(&c.config, Stages::All, &cli.global),
-        Command::Init(c) => stages(&c.config, Stages::Init, &cli.global),
-        Command::Analyze(c) => stages(&c.config, Stages::Analyze, &cli.global),
-        Command::Prune(c) => stages(&c.config, Stages::Prune, &cli.global),
+        Command::Run(c) => stages(&c.config.config, Stages::All, c.full, &cli.global),
+        Command::Init(c) => stages(&c.config, Stages::Init, false, &cli.global),
+        Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, c.full, &cli.global),
+        Command::Prune(c) => stages(&c.config.config, Stages::Prune, c.full, &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
         Command::Restore { file, output, base, max_shard_size } => {
             let begun = Instant::now();
@@ -70,7 +70,10 @@ pub fn main() -> Result {
         Command::New { checkpoint, output, force } => {
             new::new(checkpoint, output.as_deref(), *force, &cli.global)
         }
-        Command::Schema => print(&serde_json::to_string_pretty(&config::schema())?),
+        Command::Schema { report } => {
+            let schema = if *report { cdi_prune::report::schema() } else { config::schema() };
+            print(&serde_json::to_string_pretty(&schema)?)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "cdi-prune", &mut script);
@@ -112,7 +115,7 @@ fn print(text: &str) -> Result {
     }
 }
 
-fn stages(config: &Path, stages: Stages, global: &Global) -> Result {
+fn stages(config: &Path, stages: Stages, full: bool, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let resolved = Resolved::new(&settings)?;
     let begun = Instant::now();
@@ -124,7 +127,7 @@ fn stages(config: &Path, stages: Stages, global: &Global) -> Result {
         }
     })?;
     if !global.quiet {
-        say_outcome(&outcome, global)?;
+        say_outcome(&outcome, full, global)?;
     }
     Ok(())
 }
@@ -145,10 +148,9 @@ fn shown(path: &Path) -> String {
     short.display().to_string()
 }
 
-fn say_outcome(outcome: &Outcome, global: &Global) -> Result {
+fn say_outcome(outcome: &Outcome, full: bool, global: &Global) -> Result {
     if let Some(report) = &outcome.report {
-        print(&tables::report(report, global.color))?;
-        print(&tables::verdict(report))?;
+        print(&tables::report(report, full, global.color))?;
     }
     for file in &outcome.report_files {
         tracing::info!("report: {}", shown(file));
@@ -159,9 +161,9 @@ fn say_outcome(outcome: &Outcome, global: &Global) -> Result {
         print(&format!(
             "Pruned file: {}, {} bytes, {:.1} % of the {} bytes of trained weights.",
             files.join(", "),
-            group(bytes),
+            thousands(bytes),
             100.0 * bytes as f64 / before.max(1) as f64,
-            group(before),
+            thousands(before),
         ))?;
     }
     Ok(())
@@ -174,7 +176,7 @@ fn say_written(what: &str, written: &Written, begun: Instant, global: &Global) -
             "{what}: {}, {} tensors, {} bytes, {:.2} s",
             files.join(", "),
             written.tensors,
-            group(written.bytes),
+            thousands(written.bytes),
             begun.elapsed().as_secs_f64()
         );
     }

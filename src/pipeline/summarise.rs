@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Compared;
+use super::compare::{Compared, ComparedTensor};
 use super::origin::Tensor;
 use super::prune::PrunedResult;
 use super::survey::Judgement;
@@ -59,6 +59,7 @@ pub fn summarise(
             not_finite: float.then_some(found.stats.not_finite),
             sleeping_outputs: channels.map(|(outputs, _)| outputs),
             sleeping_inputs: channels.map(|(_, inputs)| inputs),
+            sleeping_scattered: found.compared.then(|| scattered(tensor, found)),
             nan_share: float.then(|| share(found.stats.nan, total)),
             infinite_share: float.then(|| share(found.stats.not_finite - found.stats.nan, total)),
             zero_share: float.then(|| share(found.stats.zeros, total)),
@@ -88,8 +89,25 @@ pub fn summarise(
         seed: settings.seed,
         noise_version: NOISE_VERSION,
         config_sha256: settings.config_sha256.clone(),
+        fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
         totals,
         evidence: judgement.evidence.clone(),
         tensors: rows,
     }
+}
+
+/// Sleeping weights outside outputs and inputs that sleep whole.
+fn scattered(tensor: &Tensor, found: &ComparedTensor) -> u64 {
+    let sleeping = found.stats.sleeping();
+    let Some((outputs, inputs)) = found.sleeping_outputs_and_inputs else { return sleeping };
+    let layout = tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default();
+    // An output has one weight for each of its inputs' places, the fan-in; where both sleep whole they share a kernel.
+    let (fan_in, fan_out) = tensor.shape.fans(layout);
+    let kernel = match tensor.shape.elements() {
+        0 => 0,
+        elements => fan_in as u128 * fan_out as u128 / elements as u128,
+    };
+    let whole = u128::from(outputs) * fan_in as u128 + u128::from(inputs) * fan_out as u128
+        - u128::from(outputs) * u128::from(inputs) * kernel;
+    u64::try_from(u128::from(sleeping).saturating_sub(whole)).unwrap_or(sleeping)
 }

@@ -1,20 +1,55 @@
 //! The report as CSV: one row per tensor, by RFC 4180; what has no value is an empty field.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Report;
+use super::model::ReportTensor;
 
-/// A header line and one line per tensor; lines end in CR LF, lists are joined with `x`.
+/// Keys whose value may be an object, with the keys in it. A threshold may be a number or a word as well.
+const OBJECTS: [(&str, &[&str]); 3] = [
+    ("threshold", &["", "relative", "ulps"]),
+    ("delta_quantiles", &["p50", "p90", "p99"]),
+    ("delta_over_std", &["p50", "p90", "p99"]),
+];
+
+/// Lists of counts are for programs that read JSON.
+const LEFT_OUT: &str = "delta_histogram";
+
+/// A header line and one line per tensor; lines end in CR LF. What JSON has in an object has a column for each key in it,
+/// `delta_quantiles.p50`; dimensions are joined with `x`; the histogram is left out. The columns are always the same.
 pub fn csv(report: &Report) -> String {
+    let columns = columns();
     let mut text = String::new();
-    for (n, tensor) in report.tensors.iter().enumerate() {
-        let Ok(Value::Object(fields)) = serde_json::to_value(tensor) else { continue };
-        if n == 0 {
-            line(&mut text, fields.keys().cloned());
-        }
-        line(&mut text, fields.values().map(field));
+    line(&mut text, columns.iter().map(|(key, inner)| title(key, inner)));
+    for tensor in &report.tensors {
+        let fields = fields(tensor);
+        line(&mut text, columns.iter().map(|(key, inner)| field(fields.get(key), inner)));
     }
     text
+}
+
+fn fields(tensor: &ReportTensor) -> Map<String, Value> {
+    match serde_json::to_value(tensor) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Key and key within its object, `""` where it is none, in the report's order.
+fn columns() -> Vec<(String, &'static str)> {
+    let mut columns = Vec::new();
+    for (key, _) in fields(&ReportTensor::default()) {
+        match OBJECTS.iter().find(|(object, _)| *object == key) {
+            Some((_, inner)) => columns.extend(inner.iter().map(|inner| (key.clone(), *inner))),
+            None if key == LEFT_OUT => {}
+            None => columns.push((key, "")),
+        }
+    }
+    columns
+}
+
+fn title(key: &str, inner: &str) -> String {
+    if inner.is_empty() { key.to_owned() } else { format!("{key}.{inner}") }
 }
 
 fn line(text: &mut String, fields: impl Iterator<Item = String>) {
@@ -25,11 +60,64 @@ fn line(text: &mut String, fields: impl Iterator<Item = String>) {
     text.push_str("\r\n");
 }
 
-fn field(value: &Value) -> String {
+fn field(value: Option<&Value>, inner: &str) -> String {
+    match value {
+        Some(Value::Object(object)) => object.get(inner).map(scalar).unwrap_or_default(),
+        Some(value) if inner.is_empty() => scalar(value),
+        _ => String::new(),
+    }
+}
+
+fn scalar(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(field).collect::<Vec<_>>().join("x"),
+        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join("x"),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{Quantiles, Threshold};
+    use crate::report::Drift;
+
+    fn row(tensor: ReportTensor) -> Vec<(String, String)> {
+        let fields = fields(&tensor);
+        let cell = |(key, inner): &(String, &str)| (title(key, inner), field(fields.get(key), inner));
+        columns().iter().map(cell).filter(|(_, text)| !text.is_empty()).collect()
+    }
+
+    /// Whatever forms a value takes, each scalar in it has a column.
+    #[test]
+    fn nothing_is_lost_but_the_histogram() {
+        let quantiles = Some(Quantiles { p50: 0.5, p90: 1.0, p99: 2.0 });
+        for (threshold, (column, text)) in [
+            (Threshold::Absolute(1e-6), ("threshold", "1e-6")),
+            (Threshold::Relative(0.5), ("threshold.relative", "0.5")),
+            (Threshold::Ulps(2), ("threshold.ulps", "2")),
+            (Threshold::Nothing, ("threshold", "none")),
+        ] {
+            let drift = Drift { delta_quantiles: quantiles, delta_over_std: quantiles, ..Drift::default() };
+            let tensor = ReportTensor {
+                threshold: Some(threshold),
+                drift,
+                shape: vec![2, 3],
+                ..ReportTensor::default()
+            };
+            let expected = [
+                ("shape", "2x3"),
+                ("total_weights", "0"),
+                (column, text),
+                ("delta_quantiles.p50", "0.5"),
+                ("delta_quantiles.p90", "1.0"),
+                ("delta_quantiles.p99", "2.0"),
+                ("delta_over_std.p50", "0.5"),
+                ("delta_over_std.p90", "1.0"),
+                ("delta_over_std.p99", "2.0"),
+            ];
+            assert_eq!(row(tensor), expected.map(|(key, text)| (key.to_owned(), text.to_owned())));
+        }
     }
 }

@@ -1,12 +1,23 @@
-//! The report: its model, and one small file per format.
+//! The report: its model, and one small file per format. Reading it back.
 
 mod csv;
+mod group;
 mod json;
 mod markdown;
 mod model;
+mod read;
+mod schema;
+pub mod text;
+mod verdict;
+mod warnings;
 
 pub use csv::csv;
+pub use group::{MOST_ROWS, Row, rows};
 pub use json::json;
 pub use markdown::markdown;
 pub(crate) use model::share;
 pub use model::{Changes, Drift, Report, ReportTensor, Totals};
+pub use read::{ReadError, ReadErrorKind, parse, read};
+pub use schema::schema;
+pub use verdict::verdict;
+pub use warnings::{is_alarming, warnings};

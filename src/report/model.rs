@@ -3,24 +3,29 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Threshold};
+use crate::sparse::Fill;
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(title = "cdi-prune report")]
 pub struct Report {
     /// Version of this form: 1.
+    #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The seed, reduced to 64 bits.
     pub seed: u64,
     /// Version of the noise function.
     pub noise_version: u32,
-    /// Digest of the config.
+    /// SHA-256 of the config's bytes, followed, for each override, by a line with it.
     pub config_sha256: String,
-    /// Over all floating-point tensors.
+    /// What pruned places became: `zero` or `init`; null in a report without pruning.
+    pub fill: Option<Fill>,
+    /// Sums over all floating-point tensors.
     pub totals: Totals,
     /// What `decay: auto` and `threshold: auto` were decided on, one entry per factor found or looked for in vain; empty
     /// where the config gives both.
     pub evidence: Vec<Evidence>,
-    /// In name order.
+    /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
 }
 
@@ -38,27 +43,27 @@ pub struct Totals {
     pub sleeping_rows: Option<u64>,
     /// Columns whose every weight sleeps.
     pub sleeping_columns: Option<u64>,
-    /// Trained weights that are zero.
+    /// Trained weights that are zero, of either sign.
     pub zeros: Option<u64>,
     /// Trained weights that are NaN or infinite.
     pub not_finite: Option<u64>,
-    /// Places pruned.
+    /// Places pruned, by any fill.
     pub pruned_weights: Option<u64>,
-    /// `pruned_weights / total_weights`.
+    /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
 }
 
 /// One tensor. What does not apply is `None`: a type that passes through has no counts, a tensor without initial value
 /// no changes, a report without pruning no action.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReportTensor {
-    /// Its name.
+    /// Its name, after `strip_prefix`.
     pub name: String,
-    /// The layer id of its noise.
+    /// The layer id of its noise; null where no noise makes its initial value.
     pub layer_id: Option<u64>,
     /// Its type, in safetensors' spelling.
     pub dtype: String,
-    /// Its shape.
+    /// Its shape, outermost dimension first.
     pub shape: Vec<usize>,
     /// What made its initial value, in words.
     pub init: Option<String>,
@@ -69,62 +74,66 @@ pub struct ReportTensor {
     /// Counts and means.
     #[serde(flatten)]
     pub changes: Changes,
-    /// As used.
+    /// The largest |delta| of a weight that sleeps, as used.
     pub threshold: Option<Threshold>,
-    /// The factor on its initial values.
+    /// The factor on its initial values, as used; 1 without decay.
     pub decay: Option<f64>,
-    /// Place in the report's `evidence` of what decay and threshold were decided on; `None` where the config gave both.
+    /// Place in the report's `evidence`, from 0, of what decay or threshold was decided on; null where the config gave
+    /// both, and for a tensor that starts at 0, whose ratios say nothing.
     pub evidence: Option<usize>,
-    /// Whether the tensor's own weights bear that evidence out; otherwise it was decided by the others'.
+    /// Whether the tensor's own weights bear that evidence out; otherwise it was decided by those of the others.
     pub own_evidence: Option<bool>,
-    /// Rows whose every weight sleeps.
+    /// Rows of the matrix view whose every weight sleeps.
     pub sleeping_rows: Option<u64>,
-    /// Columns whose every weight sleeps.
+    /// Columns of the matrix view whose every weight sleeps.
     pub sleeping_columns: Option<u64>,
-    /// Trained weights that are zero.
+    /// Trained weights that are zero, of either sign.
     pub zeros: Option<u64>,
     /// Trained weights that are NaN or infinite.
     pub not_finite: Option<u64>,
-    /// Output neurons, filters or embedding rows whose every weight sleeps, by the tensor's layout; `None` below two
+    /// Output neurons, filters or embedding rows whose every weight sleeps, by the tensor's layout; null below two
     /// dimensions.
     pub sleeping_outputs: Option<u64>,
-    /// Inputs or input channels whose every weight sleeps, by the tensor's layout; `None` below two dimensions.
+    /// Inputs or input channels whose every weight sleeps, by the tensor's layout; null below two dimensions.
     pub sleeping_inputs: Option<u64>,
-    /// Shares of the weights that are NaN, infinite, and zero: 0 … 1.
+    /// Sleeping weights in none of these: what else reads them is awake, so that setting them to zero is felt. All
+    /// sleeping ones below two dimensions.
+    pub sleeping_scattered: Option<u64>,
+    /// Share of the weights that are NaN, 0 … 1.
     pub nan_share: Option<f64>,
-    /// As `nan_share`.
+    /// Share of the weights that are infinite, 0 … 1.
     pub infinite_share: Option<f64>,
-    /// As `nan_share`.
+    /// Share of the weights that are zero, 0 … 1.
     pub zero_share: Option<f64>,
     /// How far the tensor has come from its initial values.
     #[serde(flatten)]
     pub drift: Drift,
-    /// `pruned`, `kept` or `passed_through`.
+    /// What pruning did: `pruned`, `kept` or `passed_through`.
     pub action: Option<String>,
-    /// Places pruned.
+    /// Places pruned, by any fill.
     pub pruned_weights: Option<u64>,
-    /// `pruned_weights / total_weights`.
+    /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
 }
 
 /// What changed, of one tensor or all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Changes {
-    /// Weights over the threshold.
+    /// Weights over the threshold, NaN and infinite ones included.
     pub changed_weights: Option<u64>,
-    /// Weights within it.
+    /// Weights within the threshold.
     pub sleeping_weights: Option<u64>,
-    /// Of the weights compared, 0 … 100.
+    /// `changed_weights` of the weights compared, 0 … 100.
     pub changed_percentage: Option<f64>,
-    /// Of the weights compared, 0 … 100.
+    /// `sleeping_weights` of the weights compared, 0 … 100.
     pub sleeping_percentage: Option<f64>,
-    /// Mean |delta|.
+    /// Mean |delta| over finite ones.
     pub mean_delta: Option<f64>,
-    /// Largest |delta|.
+    /// Largest finite |delta|.
     pub max_delta: Option<f64>,
-    /// Root of the mean delta².
+    /// Root of the mean delta² over finite ones.
     pub rms_delta: Option<f64>,
-    /// Mean |delta| of the changed weights.
+    /// Mean |delta| of the changed weights whose delta is finite; null where there is none.
     pub mean_delta_changed: Option<f64>,
 }
 
@@ -153,30 +162,35 @@ impl Changes {
 pub struct Drift {
     /// P50, P90 and P99 of |delta| over finite ones.
     pub delta_quantiles: Option<Quantiles>,
-    /// The same in standard deviations of the initial values; `None` where these are all alike.
+    /// The same in standard deviations of the initial values; null where these are all alike.
     pub delta_over_std: Option<Quantiles>,
     /// Standard deviation of the weights now.
     pub std: Option<f64>,
     /// Standard deviation of the initial values.
     pub initial_std: Option<f64>,
-    /// `std / initial_std`: far below 1 the layer vanishes, far above it explodes.
+    /// `std / initial_std`: far below 1 the layer vanishes, far above it explodes; null where the initial values are all
+    /// alike.
     pub std_ratio: Option<f64>,
-    /// `(|w| - |w0|) / |w0|` of the Euclidean norms.
+    /// `(|w| - |w0|) / |w0|` of the Euclidean norms; null where the initial values are all 0.
     pub norm_change: Option<f64>,
-    /// Cosine of the angle between the tensor and its initial value.
+    /// Cosine of the angle between the tensor and its initial value; null where either is all 0.
     pub cosine: Option<f64>,
     /// Counts of |delta| by quarters of a decade.
     pub delta_histogram: Option<DeltaHistogram>,
 }
+
+/// The share of the mean square below which a variance is rounding: a spread of a millionth of the mean.
+const ROUNDING: f64 = 1e-12;
 
 impl Drift {
     /// From the number of weights, sums over them, and counts of |delta|.
     pub fn new(n: u64, sums: &Moments, spread: &DeltaSpread) -> Self {
         let finite = |x: f64| x.is_finite().then_some(x);
         let std = |sum: f64, squares: f64| {
-            let mean = sum / n as f64;
-            // Rounding may leave less than nothing.
-            finite((squares / n as f64 - mean * mean).max(0.0).sqrt())
+            let (mean, mean_square) = (sum / n as f64, squares / n as f64);
+            let variance = mean_square - mean * mean;
+            // Of equal values rounding leaves a little more than nothing, or less. (Of no values all is NaN.)
+            finite(if variance <= ROUNDING * mean_square { 0.0 } else { variance.sqrt() })
         };
         let (now, start) = (sums.sum_squares.sqrt(), sums.initial_sum_squares.sqrt());
         let initial_std = std(sums.initial_sum, sums.initial_sum_squares);
@@ -198,4 +212,27 @@ impl Drift {
 /// `n / of`, 0 of nothing.
 pub(crate) fn share(n: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_initial_values_have_no_spread() {
+        // 64 ones that a factor was put on and taken off again: sums as they come out, 6 ulps from 64.
+        let sums = Moments {
+            sum: 70.0,
+            sum_squares: 77.0,
+            initial_sum: 64.0,
+            initial_sum_squares: 64.000_000_000_000_08,
+            dot: 70.0,
+        };
+        let drift = Drift::new(64, &sums, &DeltaSpread::default());
+        assert_eq!((drift.initial_std, drift.std_ratio), (Some(0.0), None));
+        // sqrt(77 / 64 - (70 / 64)²)
+        assert_eq!(drift.std, Some(0.082_679_728_470_768_46));
+        let none = Drift::new(0, &Moments::default(), &DeltaSpread::default());
+        assert_eq!((none.std, none.initial_std), (None, None));
+    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a pruned place becomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fill {
     /// `+0.0`.

@@ -13,6 +13,7 @@ use cdi_prune::matrix::{
     Bin, Check, Reproduction, Subject, Summary, Trace, histogram, reproduce, save, summarise, trace,
 };
 use cdi_prune::noise::NOISE_VERSION;
+use cdi_prune::report::text::thousands;
 use serde::Serialize;
 
 use super::args::{Format, Global};
@@ -148,6 +149,6 @@ fn compare(args: &MatrixArgs, global: &Global) -> Result {
 
 fn say_saved(subject: &Subject, path: &Path) {
     let bytes = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-    let (weights, bytes) = (subject.weights() as u64, super::group(bytes));
-    tracing::info!("saved: {}, {} weights, {bytes} bytes", shown(path), super::group(weights));
+    let (weights, bytes) = (subject.weights() as u64, thousands(bytes));
+    tracing::info!("saved: {}, {} weights, {bytes} bytes", shown(path), thousands(weights));
 }

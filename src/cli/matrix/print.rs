@@ -1,11 +1,12 @@
 //! Tables of one matrix.
 
 use cdi_prune::matrix::{Bin, Check, Decimal, Noise, Reproduction, Subject, Summary, Trace};
+use cdi_prune::report::text::{shape, thousands};
 use cdi_prune::tensor::{FloatDtype, Layout};
 use clap::ColorChoice;
-use comfy_table::{Cell, Color};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
-use crate::cli::tables::{group, shape, table};
+use crate::cli::tables::blank;
 
 /// Rows and columns of the corner that is shown.
 pub const CORNER: usize = 6;
@@ -106,7 +107,7 @@ pub fn verdict(subject: &Subject, summary: &Summary) -> String {
         if off.is_empty() { "All as it should be.".to_owned() } else { format!("OFF: {}.", off.join(", ")) };
     text += " Of healthy matrices chance carries less than one in a thousand beyond what is allowed.";
     if let Some(distance) = summary.distance.filter(|distance| distance.weights < subject.weights() as u64) {
-        text += &format!("\nThe KS distance is that of {} of the weights.", group(distance.weights));
+        text += &format!("\nThe KS distance is that of {} of the weights.", thousands(distance.weights));
     }
     text
 }
@@ -158,7 +159,7 @@ pub fn histogram(bins: &[Bin], color: ColorChoice) -> String {
     for bin in bins {
         let edge = |x: Option<f64>| x.map(real).unwrap_or_default();
         let percent = |share: f64| format!("{:.3}", 100.0 * share);
-        let mut cells = vec![edge(bin.low), edge(bin.high), group(bin.weights), percent(bin.share)];
+        let mut cells = vec![edge(bin.low), edge(bin.high), thousands(bin.weights), percent(bin.share)];
         cells.extend(bin.exact.map(percent));
         let (filled, stroke) = (place(bin.share), bin.exact.map(place));
         let bar: String = (0..=BAR)
@@ -210,7 +211,7 @@ pub fn reproduction(reproduction: &Reproduction, color: ColorChoice) -> String {
     for way in &reproduction.ways {
         table.add_row([
             Cell::new(&way.way),
-            Cell::new(group(way.differing)),
+            Cell::new(thousands(way.differing)),
             Cell::new(real(way.largest)),
             mark(Some(way.differing == 0)),
         ]);
@@ -233,7 +234,7 @@ fn mark(ok: Option<bool>) -> Cell {
 fn figure(check: &Check, x: f64) -> String {
     match check.statistic {
         "zeros" | "not finite" => {
-            let count = group(x.abs() as u64);
+            let count = thousands(x.abs() as u64);
             if x < 0.0 { "0".to_owned() } else { count }
         }
         "condition number" if x < 10.0 => format!("{x:.7}"),
@@ -252,4 +253,16 @@ fn weight(x: f64, largest: f64) -> String {
         _ if (1e-3..1e4).contains(&largest) => format!("{x:.6}"),
         _ => format!("{x:.4e}"),
     }
+}
+
+/// A table with these titles, of which some are those of numbers.
+fn table(header: &[(&str, bool)], color: ColorChoice) -> Table {
+    let mut table = blank(color);
+    table.set_header(header.iter().map(|(title, _)| Cell::new(title).add_attribute(Attribute::Bold)));
+    for (n, (_, number)) in header.iter().enumerate() {
+        if let (true, Some(column)) = (*number, table.column_mut(n)) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }

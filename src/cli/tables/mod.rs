@@ -1,0 +1,12 @@
+//! Tables and sentences on standard output.
+
+mod bar;
+mod inventory;
+mod plan;
+mod report;
+mod sheet;
+
+pub use inventory::inventory;
+pub use plan::plan;
+pub use report::report;
+pub use sheet::blank;

@@ -1,0 +1,44 @@
+//! What a config comes to.
+
+use cdi_prune::pipeline::PlanRow;
+use cdi_prune::report::text::{printable, shape, thousands};
+use clap::ColorChoice;
+
+use super::sheet::{Column, Sheet};
+
+/// The table, what the bytes add up to, and which tensors cannot be regenerated weight by weight.
+pub fn plan(rows: &[PlanRow], color: ColorChoice) -> String {
+    let cells = |cell: fn(&PlanRow) -> String| rows.iter().map(cell);
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let sheet = Sheet::new(vec![
+        Column::text("tensor", cells(|row| printable(&row.name))),
+        Column::text("type", cells(|row| row.dtype.clone())),
+        Column::text("shape", cells(|row| shape(&row.shape))),
+        Column::text("rule", rows.iter().map(|row| or_none(&row.rule))),
+        Column::numbers("layer id", cells(|row| row.layer_id.map_or("-".to_owned(), |id| id.to_string()))),
+        Column::text("init", rows.iter().map(|row| or_none(&row.init))),
+        Column::text("action", cells(|row| row.action.unwrap_or("-").replace('_', " "))),
+        Column::numbers("dense bytes", cells(|row| thousands(row.dense_bytes))),
+        Column::numbers("least bytes", cells(|row| thousands(row.smallest_bytes))),
+    ]);
+    let (dense, least) =
+        rows.iter().fold((0, 0), |(dense, least), r| (dense + r.dense_bytes, least + r.smallest_bytes));
+    let mut text = format!(
+        "{}\n{} tensors, {} bytes dense; between {} and {} bytes of data once pruned.",
+        sheet.render(color),
+        rows.len(),
+        thousands(dense),
+        thousands(least),
+        thousands(dense)
+    );
+    let whole: Vec<u64> = rows.iter().filter_map(|row| row.whole_bytes).collect();
+    if let Some(largest) = whole.iter().max() {
+        let tensors = if whole.len() == 1 { "tensor is" } else { "tensors are" };
+        text += &format!(
+            "\n{} orthogonal {tensors} regenerated whole, not weight by weight, the largest in {} bytes of memory.",
+            whole.len(),
+            thousands(*largest)
+        );
+    }
+    text
+}

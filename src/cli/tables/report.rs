@@ -1,0 +1,128 @@
+//! The analysis.
+
+use cdi_prune::report::text::{percentage, printable, ratio, scientific, shape, thousands};
+use cdi_prune::report::{Report, Row, is_alarming, rows, verdict, warnings};
+use clap::ColorChoice;
+use comfy_table::Color;
+
+use super::bar::bar;
+use super::sheet::{Column, Sheet, WIDTH};
+
+/// The table with a row for each tensor or, unless `full` asks for all, each kind of very many; notes on it; warnings; the
+/// verdict.
+pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
+    let rows = rows(report, full);
+    let grouped = rows.iter().any(|row| row.tensors > 1);
+    let mut sheet = Sheet::with_totals(columns(report, &rows, grouped));
+    let left_out = if full { Vec::new() } else { sheet.fit() };
+    let mut text = sheet.render(color);
+    if grouped {
+        text.push_str(&format!(
+            "\n{} tensors in {} rows, `*` for the numbers in their names: counts are sums, P50, P99 and max the largest, \
+             std the farthest from 1. --full lists every tensor.",
+            thousands(report.tensors.len() as u64),
+            rows.len(),
+        ));
+    }
+    if !left_out.is_empty() {
+        text.push_str(&format!(
+            "\nLeft out to fit {WIDTH} columns: {}. --full shows all.",
+            left_out.join(", ")
+        ));
+    }
+    for warning in warnings(report) {
+        text.push_str(&format!("\nWARNING: {warning}"));
+    }
+    text.push('\n');
+    text.push_str(&verdict(report));
+    text
+}
+
+fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
+    let totals = &report.totals;
+    let all = Row {
+        weights: totals.total_weights,
+        sleeping: totals.changes.sleeping_weights,
+        share: totals.changes.sleeping_percentage,
+        outputs: sum(rows, |row| row.outputs),
+        inputs: sum(rows, |row| row.inputs),
+        max: totals.changes.max_delta,
+        pruned: totals.pruned_weights,
+        ..Row::default()
+    };
+    let with_total = |cell: &dyn Fn(&Row) -> String, total: String| -> Vec<String> {
+        rows.iter().map(cell).chain([total]).collect()
+    };
+    let cells = |cell: &dyn Fn(&Row) -> String| with_total(cell, cell(&all));
+    let real = |x: Option<f64>| x.map_or("-".to_owned(), scientific);
+
+    let mut columns = vec![
+        Column::text("tensor", with_total(&|row| printable(&row.title()), "total".to_owned())),
+        Column::text(
+            "shape",
+            with_total(
+                &|row| row.shape.as_ref().map_or("various".to_owned(), |dims| shape(dims)),
+                String::new(),
+            ),
+        )
+        .rank(9),
+        Column::numbers("weights", cells(&|row| thousands(row.weights))),
+        Column::numbers("sleeping", cells(&|row| count(row.sleeping))),
+        Column::numbers("%", cells(&|row| row.share.map_or("-".to_owned(), percentage))),
+    ];
+    if grouped {
+        columns.push(Column::numbers("of a\ntensor", with_total(&range, String::new())).rank(2));
+    }
+    let colors = rows.iter().map(|row| Some(if row.share.is_some() { Color::Cyan } else { Color::DarkGrey }));
+    columns.extend([
+        Column::text("", cells(&share_or_reason)).colored(colors.chain([Some(Color::Cyan)])),
+        Column::numbers("outputs\nasleep", cells(&|row| count(row.outputs))).rank(4),
+        Column::numbers("inputs\nasleep", cells(&|row| count(row.inputs))).rank(3),
+        Column::numbers("P50\n|delta|", with_total(&|row| real(row.p50), String::new())).rank(6),
+        Column::numbers("P99\n|delta|", with_total(&|row| real(row.p99), String::new())).rank(7),
+        Column::numbers("max\n|delta|", cells(&|row| real(row.max))).rank(8),
+        Column::numbers(
+            "std now\n/ start",
+            with_total(&|row| row.std_ratio.map_or("-".to_owned(), ratio), String::new()),
+        )
+        .rank(5)
+        .colored(rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x)).map(|_| Color::Red))),
+    ]);
+    if totals.pruned_weights.is_some() {
+        columns.push(Column::numbers("pruned", cells(&pruned)).rank(1));
+    }
+    columns
+}
+
+/// The bar of sleeping weights, or why there is none.
+fn share_or_reason(row: &Row) -> String {
+    match (row.share, &row.init, &row.dtype) {
+        (Some(share), _, _) => bar(share),
+        (None, Some(init), _) => format!("init {init}"),
+        (None, None, dtype) => dtype.clone().unwrap_or_default(),
+    }
+}
+
+fn pruned(row: &Row) -> String {
+    match row.action.as_deref() {
+        Some("kept") => "kept".to_owned(),
+        Some("passed_through") => "as it is".to_owned(),
+        _ => count(row.pruned),
+    }
+}
+
+/// The smallest and the largest share of a group's tensors.
+fn range(row: &Row) -> String {
+    match (row.least_share, row.most_share) {
+        (Some(least), Some(most)) if row.tensors > 1 => format!("{}…{}", percentage(least), percentage(most)),
+        _ => String::new(),
+    }
+}
+
+fn sum(rows: &[Row], of: impl Fn(&Row) -> Option<u64>) -> Option<u64> {
+    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
+}
+
+fn count(n: Option<u64>) -> String {
+    n.map_or("-".to_owned(), thousands)
+}

@@ -1,0 +1,237 @@
+//! The rows of a report that people look at: one per tensor, or, of a model with very many, one per kind of layer.
+
+use std::collections::HashMap;
+
+use super::model::{Report, ReportTensor};
+
+/// More tensors than this are grouped: what a person can still take in at a glance.
+pub const MOST_ROWS: usize = 40;
+
+/// One tensor, or all whose names differ in their layers' numbers only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The tensor's name; of several, their pattern, with `*` for the numbers.
+    pub name: String,
+    /// How many tensors these are.
+    pub tensors: usize,
+    /// Their shape, if it is one.
+    pub shape: Option<Vec<usize>>,
+    /// Their type, if it is one.
+    pub dtype: Option<String>,
+    /// What made their initial values, if it is the same.
+    pub init: Option<String>,
+    /// Weights.
+    pub weights: u64,
+    /// Of them, those compared with an initial value.
+    pub compared: u64,
+    /// Sleeping weights; `None` where none was compared. So for all that follow.
+    pub sleeping: Option<u64>,
+    /// Their share of those compared, 0 … 100.
+    pub share: Option<f64>,
+    /// The smallest share of one of the tensors.
+    pub least_share: Option<f64>,
+    /// The largest.
+    pub most_share: Option<f64>,
+    /// Outputs whose every weight sleeps.
+    pub outputs: Option<u64>,
+    /// Inputs whose every weight sleeps.
+    pub inputs: Option<u64>,
+    /// Median of |delta|, of several tensors the largest.
+    pub p50: Option<f64>,
+    /// 99th percentile of |delta|, of several tensors the largest.
+    pub p99: Option<f64>,
+    /// Largest |delta|.
+    pub max: Option<f64>,
+    /// Standard deviation now over that at the start, of several tensors the one farthest from 1.
+    pub std_ratio: Option<f64>,
+    /// Weights that are zero.
+    pub zeros: Option<u64>,
+    /// Weights that are NaN or infinite.
+    pub not_finite: Option<u64>,
+    /// What pruning did with them, if it is the same.
+    pub action: Option<String>,
+    /// Places pruned.
+    pub pruned: Option<u64>,
+}
+
+impl Row {
+    /// The name, with the number of tensors behind a pattern: `h.*.attn.weight (24)`.
+    pub fn title(&self) -> String {
+        if self.tensors == 1 { self.name.clone() } else { format!("{} ({})", self.name, self.tensors) }
+    }
+
+    fn of(name: String, tensors: &[&ReportTensor]) -> Self {
+        let all = || tensors.iter().copied();
+        let changes = || all().map(|t| &t.changes);
+        let compared = all().filter(|t| t.changes.sleeping_weights.is_some()).map(|t| t.total_weights).sum();
+        let sleeping = sum(changes().map(|c| c.sleeping_weights));
+        let shares = || changes().filter_map(|c| c.sleeping_percentage);
+        let share = match tensors {
+            [tensor] => tensor.changes.sleeping_percentage,
+            _ => sleeping.map(|n| 100.0 * super::share(n, compared)),
+        };
+        Self {
+            name,
+            tensors: tensors.len(),
+            shape: same(all().map(|t| &t.shape)),
+            dtype: same(all().map(|t| &t.dtype)),
+            init: same(all().map(|t| &t.init)).flatten(),
+            weights: all().map(|t| t.total_weights).sum(),
+            compared,
+            sleeping,
+            share,
+            least_share: shares().min_by(f64::total_cmp),
+            most_share: shares().max_by(f64::total_cmp),
+            outputs: sum(all().map(|t| t.sleeping_outputs)),
+            inputs: sum(all().map(|t| t.sleeping_inputs)),
+            p50: largest(all().map(|t| t.drift.delta_quantiles.map(|q| q.p50))),
+            p99: largest(all().map(|t| t.drift.delta_quantiles.map(|q| q.p99))),
+            max: largest(changes().map(|c| c.max_delta)),
+            std_ratio: all()
+                .filter_map(|t| t.drift.std_ratio)
+                .max_by(|a, b| a.max(1.0 / a).total_cmp(&b.max(1.0 / b))),
+            zeros: sum(all().map(|t| t.zeros)),
+            not_finite: sum(all().map(|t| t.not_finite)),
+            action: same(all().map(|t| &t.action)).flatten(),
+            pruned: sum(all().map(|t| t.pruned_weights)),
+        }
+    }
+}
+
+/// The report's rows in name order. With `full`, or of no more than [`MOST_ROWS`] tensors, each tensor has its own.
+pub fn rows(report: &Report, full: bool) -> Vec<Row> {
+    let names: Vec<&str> = report.tensors.iter().map(|t| t.name.as_str()).collect();
+    groups(&names, full)
+        .into_iter()
+        .map(|(name, members)| {
+            let tensors: Vec<&ReportTensor> = members.iter().map(|n| &report.tensors[*n]).collect();
+            Row::of(name, &tensors)
+        })
+        .collect()
+}
+
+/// Places of the names in each group, in the order in which groups begin. What has no like keeps its name.
+pub(super) fn groups(names: &[&str], full: bool) -> Vec<(String, Vec<usize>)> {
+    let singles = || names.iter().enumerate().map(|(n, name)| ((*name).to_owned(), vec![n])).collect();
+    if full || names.len() <= MOST_ROWS {
+        return singles();
+    }
+    let grouped = group(names, false);
+    if grouped.len() <= MOST_ROWS { grouped } else { group(names, true) }
+}
+
+fn group(names: &[&str], glued: bool) -> Vec<(String, Vec<usize>)> {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (n, name) in names.iter().enumerate() {
+        let pattern = pattern(name, glued);
+        let place = *places.entry(pattern).or_insert_with_key(|pattern| {
+            groups.push((pattern.clone(), Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(n);
+    }
+    for (pattern, members) in &mut groups {
+        if let [only] = members[..] {
+            names[only].clone_into(pattern);
+        }
+    }
+    groups
+}
+
+/// The name with `*` for each number that stands alone between separators; `glued`, for those at a word's end too
+/// (`h12`, `block3`), which are as often a layer's number as part of its kind (`conv1`, `fc2`).
+fn pattern(name: &str, glued: bool) -> String {
+    const SEPARATORS: [char; 5] = ['.', '_', '/', '-', ':'];
+    let mut out = String::with_capacity(name.len());
+    for piece in name.split_inclusive(SEPARATORS) {
+        let word = piece.trim_end_matches(SEPARATORS);
+        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        if stem.len() < word.len() && (stem.is_empty() || glued) {
+            out.push_str(stem);
+            out.push('*');
+        } else {
+            out.push_str(word);
+        }
+        out.push_str(&piece[word.len()..]);
+    }
+    out
+}
+
+/// `None` where no one has a value.
+fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    values.flatten().fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
+}
+
+fn largest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values.flatten().max_by(f64::total_cmp)
+}
+
+fn same<T: Clone + PartialEq>(mut values: impl Iterator<Item = impl std::borrow::Borrow<T>>) -> Option<T> {
+    let first = values.next()?.borrow().clone();
+    values.all(|value| *value.borrow() == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_between_separators_are_the_layers() {
+        for (name, expected) in [
+            ("h.0.attn.qkv.weight", "h.*.attn.qkv.weight"),
+            ("model.layers.31.mlp.up_proj.weight", "model.layers.*.mlp.up_proj.weight"),
+            ("Dense_12/kernel", "Dense_*/kernel"),
+            ("layer1.0.conv2.weight", "layer1.*.conv2.weight"),
+            ("blocks.10.experts.3.w1", "blocks.*.experts.*.w1"),
+            ("12", "*"),
+            ("a.3d.b", "a.3d.b"),
+            ("a..0_", "a..*_"),
+            ("fc1.weight", "fc1.weight"),
+            ("λ.7.ß8", "λ.*.ß8"),
+            ("", ""),
+        ] {
+            assert_eq!(pattern(name, false), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_words_are_layers_only_where_that_is_asked_for() {
+        assert_eq!(pattern("h0.ln1.weight", false), "h0.ln1.weight");
+        assert_eq!(pattern("h0.ln1.weight", true), "h*.ln*.weight");
+        assert_eq!(pattern("layer1.0.conv2.weight", true), "layer*.*.conv*.weight");
+        assert_eq!(pattern("2x2.w", true), "2x*.w");
+    }
+
+    fn grouped(names: &[String], full: bool) -> Vec<(String, usize)> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        groups(&names, full).into_iter().map(|(name, members)| (name, members.len())).collect()
+    }
+
+    #[test]
+    fn only_more_than_forty_tensors_are_grouped() {
+        let names: Vec<String> = (0..41).map(|n| format!("h.{n}.w")).collect();
+        assert_eq!(grouped(&names[..40], false).len(), 40);
+        assert_eq!(grouped(&names, true).len(), 41);
+        assert_eq!(grouped(&names, false), [("h.*.w".to_owned(), 41)]);
+    }
+
+    #[test]
+    fn what_has_no_like_keeps_its_name_and_groups_stand_where_they_begin() {
+        let mut names: Vec<String> = (0..40).map(|n| format!("h.{n}.w")).collect();
+        names.insert(3, "ln.7.weight".to_owned());
+        names.push("tok_emb.weight".to_owned());
+        let expected = [("h.*.w", 40), ("ln.7.weight", 1), ("tok_emb.weight", 1)];
+        assert_eq!(grouped(&names, false), expected.map(|(name, n)| (name.to_owned(), n)));
+    }
+
+    #[test]
+    fn words_that_end_in_numbers_are_layers_where_nothing_else_makes_forty_rows_of_them() {
+        let names: Vec<String> = (0..60).map(|n| format!("h{n}.mlp.weight")).collect();
+        assert_eq!(grouped(&names, false), [("h*.mlp.weight".to_owned(), 60)]);
+        // Here the numbers that stand alone do.
+        let names: Vec<String> = (0..60).map(|n| format!("layer{}.{}.conv.weight", n % 4, n / 4)).collect();
+        assert_eq!(grouped(&names, false).len(), 4);
+        assert_eq!(grouped(&names, false)[1], ("layer1.*.conv.weight".to_owned(), 15));
+    }
+}

@@ -1,0 +1,6 @@
+//! Reports as Markdown, fit for a CI job's summary.
+
+mod cells;
+mod report;
+
+pub use report::markdown;

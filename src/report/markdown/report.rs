@@ -1,0 +1,171 @@
+//! One report.
+
+use std::fmt::Write as _;
+
+use super::super::group::{MOST_ROWS, Row, rows};
+use super::super::text::{condition, percentage, ratio, scientific, shape, significant, thousands};
+use super::super::verdict::verdict;
+use super::super::warnings::warnings_with;
+use super::super::{Report, Totals};
+use super::cells::{Columns, code, opening, plain, table};
+
+/// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the table has one
+/// row for each kind, and all of them follow folded.
+pub fn markdown(report: &Report) -> String {
+    let mut text = opening("cdi-prune report", &verdict(report), &warnings_with(report, code));
+    let totals = &report.totals;
+    if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
+        let fill = report.fill.map(|fill| format!(" (`fill: {}`)", fill.name())).unwrap_or_default();
+        let (pruned, of) = (thousands(pruned), thousands(totals.total_weights));
+        let _ =
+            writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
+    }
+    evidence(&mut text, report);
+    let grouped = report.tensors.len() > MOST_ROWS;
+    text.push_str(&tensors(&rows(report, false), totals));
+    if grouped {
+        let _ = writeln!(
+            text,
+            "\nIn a row for several tensors (their number behind the name, `*` for the numbers in it) counts are sums, \
+             \"of a tensor\" goes from the smallest share to the largest, P50 and P99 are the largest, and the standard \
+             deviation is the one that moved farthest.\n\n\
+             <details>\n<summary>All {} tensors</summary>\n\n{}\n</details>",
+            thousands(report.tensors.len() as u64),
+            tensors(&rows(report, true), totals),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nSeed {}, noise version {}, config SHA-256 `{}`.",
+        report.seed, report.noise_version, report.config_sha256
+    );
+    text
+}
+
+/// What the weights themselves were asked, and what they said.
+fn evidence(text: &mut String, report: &Report) {
+    if report.evidence.is_empty() {
+        return;
+    }
+    let columns: &Columns<'_> = &[
+        ("type", false),
+        ("sleeping weights", false),
+        ("factor s", true),
+        ("threshold", false),
+        ("tensors", true),
+        ("looked at", true),
+        ("within", true),
+        ("expected by chance", true),
+        ("peak", true),
+        ("background", true),
+    ];
+    let rows = report.evidence.iter().map(|e| {
+        let live = |x: f64| if e.found { significant(x, 3) } else { String::new() };
+        let counted = |n: u64| if e.found { thousands(n) } else { String::new() };
+        vec![
+            plain(&e.dtype),
+            if e.found { "found" } else { "none told from live ones" }.to_owned(),
+            significant(e.decay, 6),
+            plain(&condition(e.threshold, e.decay)),
+            counted(e.tensors),
+            thousands(e.weights),
+            counted(e.sleeping),
+            live(e.live_expected),
+            counted(e.peak),
+            live(e.peak_live_expected),
+        ]
+    });
+    text.push_str("## Evidence\n\n");
+    text.push_str(&table(columns, rows));
+    text.push_str("\n## Tensors\n\n");
+}
+
+fn tensors(rows: &[Row], totals: &Totals) -> String {
+    let grouped = rows.iter().any(|row| row.tensors > 1);
+    let mut columns = vec![
+        ("tensor", false),
+        ("shape", false),
+        ("init", false),
+        ("weights", true),
+        ("sleeping", true),
+        ("sleeping %", true),
+    ];
+    if grouped {
+        columns.push(("of a tensor", true));
+    }
+    columns.extend([
+        ("outputs asleep", true),
+        ("inputs asleep", true),
+        ("P50 \\|delta\\|", true),
+        ("P99 \\|delta\\|", true),
+        ("max \\|delta\\|", true),
+        ("std now / start", true),
+        ("zeros", true),
+    ]);
+    let pruned = totals.pruned_weights.is_some();
+    if pruned {
+        columns.extend([("action", false), ("pruned", true)]);
+    }
+    let cells = |row: &Row| {
+        let mut cells = vec![
+            if row.tensors == 1 { code(&row.name) } else { format!("{} ({})", code(&row.name), row.tensors) },
+            row.shape.as_ref().map_or("various".to_owned(), |dims| shape(dims)),
+            plain(row.init.as_ref().or(row.dtype.as_ref()).map_or("various", String::as_str)),
+            thousands(row.weights),
+            count(row.sleeping),
+            row.share.map(|x| plain(&percentage(x))).unwrap_or_default(),
+        ];
+        if grouped {
+            cells.push(range(row));
+        }
+        cells.extend([count(row.outputs), count(row.inputs), real(row.p50), real(row.p99), real(row.max)]);
+        cells.extend([row.std_ratio.map(ratio).unwrap_or_default(), count(row.zeros)]);
+        if pruned {
+            cells.push(row.action.as_deref().unwrap_or("various").replace('_', " "));
+            cells.push(count(row.pruned));
+        }
+        cells
+    };
+    let all = Row {
+        weights: totals.total_weights,
+        sleeping: totals.changes.sleeping_weights,
+        share: totals.changes.sleeping_percentage,
+        outputs: sum(rows, |row| row.outputs),
+        inputs: sum(rows, |row| row.inputs),
+        max: totals.changes.max_delta,
+        zeros: totals.zeros,
+        pruned: totals.pruned_weights,
+        tensors: 1,
+        ..Row::default()
+    };
+    let mut last = cells(&all);
+    last[..3].clone_from_slice(&["total".to_owned(), String::new(), String::new()]);
+    if pruned {
+        let action = last.len() - 2;
+        last[action].clear();
+    }
+    let bold = |cell: String| if cell.is_empty() { cell } else { format!("**{cell}**") };
+    table(&columns, rows.iter().map(cells).chain([last.into_iter().map(bold).collect()]))
+}
+
+fn sum(rows: &[Row], of: impl Fn(&Row) -> Option<u64>) -> Option<u64> {
+    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
+}
+
+/// The smallest and the largest share of a group's tensors.
+fn range(row: &Row) -> String {
+    match (row.least_share, row.most_share) {
+        (Some(least), Some(most)) if row.tensors > 1 => {
+            format!("{} … {}", plain(&percentage(least)), plain(&percentage(most)))
+        }
+        _ => String::new(),
+    }
+}
+
+fn count(n: Option<u64>) -> String {
+    n.map(thousands).unwrap_or_default()
+}
+
+fn real(x: Option<f64>) -> String {
+    x.map(scientific).unwrap_or_default()
+}
