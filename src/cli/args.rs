@@ -58,6 +58,14 @@ pub enum Format {
     Json,
 }
 
+/// How a comparison of reports is printed or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    Table,
+    Markdown,
+    Json,
+}
+
 #[derive(Debug, Args)]
 pub struct Config {
     /// The config, in YAML
@@ -161,6 +169,30 @@ started is a guess: read the config, and edit it. Its paths are relative to its 
         /// Replace the output if it exists
         #[arg(long, requires = "output")]
         force: bool,
+    },
+    /// Show what changed between two reports: of one training at two steps, or of two recipes
+    #[command(after_help = "\
+Examples:
+  cdi-prune compare step1000.json step2000.json
+  cdi-prune compare adamw.json sgd.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
+  cdi-prune compare step1000.json step2000.json --format json -o progress.json
+
+Reports are the JSON files that `analyze.report.json` names.")]
+    Compare {
+        /// The earlier report, or the one to compare with
+        old: PathBuf,
+        /// The later report
+        new: PathBuf,
+        /// How to print or write it
+        #[arg(long, default_value = "table")]
+        format: CompareFormat,
+        /// Write it to this file instead of standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// List every tensor in every column, however many and wide; else more than 40 are grouped by the pattern of their
+        /// names
+        #[arg(long)]
+        full: bool,
     },
     /// Print the JSON Schema of the config, or of the report
     #[command(after_help = "\

@@ -11,12 +11,13 @@ use std::path::{Component, Path};
 use std::time::Instant;
 
 use anyhow::Context;
-use args::{Cli, Command, Format, Global, LogFormat};
+use args::{Cli, Command, CompareFormat, Format, Global, LogFormat};
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
 use cdi_prune::report::text::thousands;
-use clap::{CommandFactory, Parser};
+use cdi_prune::report::{comparison_json, comparison_markdown};
+use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
 
 /// An error on its way out.
@@ -69,6 +70,9 @@ pub fn main() -> Result {
         }
         Command::New { checkpoint, output, force } => {
             new::new(checkpoint, output.as_deref(), *force, &cli.global)
+        }
+        Command::Compare { old, new, format, output, full } => {
+            compare(old, new, output.as_deref(), (*format, *full), &cli.global)
         }
         Command::Schema { report } => {
             let schema = if *report { cdi_prune::report::schema() } else { config::schema() };
@@ -189,5 +193,29 @@ fn plan(config: &Path, format: Format, global: &Global) -> Result {
     match format {
         Format::Table => print(&tables::plan(&rows, global.color)),
         Format::Json => print(&serde_json::to_string_pretty(&rows)?),
+    }
+}
+
+fn compare(
+    old: &Path,
+    new: &Path,
+    output: Option<&Path>,
+    (format, full): (CompareFormat, bool),
+    global: &Global,
+) -> Result {
+    let form = |comparison: &_, color| match format {
+        CompareFormat::Table => tables::comparison(comparison, full, color) + "\n",
+        CompareFormat::Markdown => comparison_markdown(comparison),
+        CompareFormat::Json => comparison_json(comparison),
+    };
+    // A file is no terminal, whatever standard output is.
+    let in_file = if global.color == ColorChoice::Always { ColorChoice::Always } else { ColorChoice::Never };
+    let comparison = pipeline::compare_reports(old, new, output, |comparison| form(comparison, in_file))?;
+    match output {
+        None => print(form(&comparison, global.color).trim_end()),
+        Some(path) => {
+            tracing::info!("comparison: {}", shown(path));
+            Ok(())
+        }
     }
 }

@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::init::{ShapeMismatch, SliceError};
+use crate::report::ReadError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 
@@ -44,6 +45,9 @@ pub enum Error {
     /// A checkpoint that cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file that is no report.
+    #[error(transparent)]
+    Report(#[from] ReadError),
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
     TrainedMissing {

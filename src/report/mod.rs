@@ -1,5 +1,6 @@
-//! The report: its model, and one small file per format. Reading it back.
+//! The report: its model, and one small file per format. Reading it back, and what changed between two.
 
+pub mod compare;
 mod csv;
 mod group;
 mod json;
@@ -13,8 +14,8 @@ mod warnings;
 
 pub use csv::csv;
 pub use group::{MOST_ROWS, Row, rows};
-pub use json::json;
-pub use markdown::markdown;
+pub use json::{comparison_json, json};
+pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
 pub use model::{Changes, Drift, Report, ReportTensor, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};

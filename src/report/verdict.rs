@@ -1,6 +1,6 @@
 //! What a report comes to, in one line: no more than the weights bear out.
 
-use super::model::Report;
+use super::model::{Report, ReportTensor};
 use super::text::{condition, percentage, significant, thousands};
 use crate::analysis::{Evidence, Threshold};
 
@@ -55,6 +55,12 @@ fn is_exact(threshold: Threshold, decay: f64) -> bool {
 fn agrees(evidence: &Evidence, threshold: Threshold, decay: f64) -> bool {
     evidence.threshold == threshold
         || (is_exact(evidence.threshold, evidence.decay) && is_exact(threshold, decay))
+}
+
+/// The evidence that a tensor's sleeping weights are untouched ones: there is some, and its threshold was used.
+pub(super) fn proof<'a>(report: &'a Report, tensor: &ReportTensor) -> Option<&'a Evidence> {
+    let (threshold, decay) = tensor.threshold.zip(tensor.decay)?;
+    report.evidence.get(tensor.evidence?).filter(|e| e.found && agrees(e, threshold, decay))
 }
 
 /// How clearly sleeping weights stand out: `peak 7,773 times its background; about 8 expected by chance`.

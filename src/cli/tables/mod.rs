@@ -1,11 +1,13 @@
 //! Tables and sentences on standard output.
 
 mod bar;
+mod compare;
 mod inventory;
 mod plan;
 mod report;
 mod sheet;
 
+pub use compare::comparison;
 pub use inventory::inventory;
 pub use plan::plan;
 pub use report::report;

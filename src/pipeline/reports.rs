@@ -1,0 +1,29 @@
+//! Two reports side by side.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::error::Error;
+use super::outputs::check_distinct;
+use crate::checkpoint::write_text;
+use crate::report::compare::{Comparison, compare};
+use crate::report::read;
+
+/// Reads two reports and compares them. With an `output`, `form` makes its text.
+///
+/// # Errors
+/// [`Error::Report`] where a file is no report, [`Error::SameFile`] where the output is one of them.
+pub fn compare_reports(
+    old: &Path,
+    new: &Path,
+    output: Option<&Path>,
+    form: impl FnOnce(&Comparison) -> String,
+) -> Result<Comparison, Error> {
+    let inputs = [("the old report".to_owned(), old), ("the new report".to_owned(), new)];
+    check_distinct(inputs, output.map(|path| ("the output".to_owned(), Cow::from(path))))?;
+    let comparison = compare(&read(old)?, &read(new)?);
+    if let Some(path) = output {
+        write_text(path, &form(&comparison))?;
+    }
+    Ok(comparison)
+}

@@ -1,0 +1,126 @@
+//! What a comparison comes to, and what stands in its way.
+
+use super::super::text::{percentage, printable, shape, significant, thousands, threshold};
+use super::{Comparison, Difference, Figures, TensorComparison, totals};
+
+/// How a tensor's name is written.
+type Name = fn(&str) -> String;
+
+/// The comparison in one line.
+pub fn verdict(comparison: &Comparison) -> String {
+    if comparison.tensors.is_empty() {
+        return "No tensor is in both reports.".to_owned();
+    }
+    let all = totals(comparison);
+    let (Some(old), Some(new)) = all.sleeping else {
+        return "No tensor was compared with initial values in both reports.".to_owned();
+    };
+    let tensors = match comparison.tensors.len() {
+        1 => "the tensor that both have".to_owned(),
+        n => format!("{n} tensors that both have"),
+    };
+    let (old, new) = (percentage(old), percentage(new));
+    let Some(awakened) = all.awakened else {
+        return format!(
+            "{old} % of the weights slept, now {new} %, but not by the same measure: the counts cannot be compared."
+        );
+    };
+    if is_same(comparison) {
+        return format!("Nothing changed in {tensors}: {new} % of the weights sleep.");
+    }
+    let awake = match awakened {
+        0 => "As many weights are awake as before".to_owned(),
+        n => format!(
+            "{} {} {} awake than before",
+            thousands(n.unsigned_abs()),
+            if n > 0 { "more" } else { "fewer" },
+            if n.unsigned_abs() == 1 { "weight is" } else { "weights are" },
+        ),
+    };
+    let mean = all.mean_delta.map(|x| format!("; mean |delta| is {} times as large", significant(x, 3)));
+    format!("{awake}: {old} % slept, now {new} %{}.", mean.unwrap_or_default())
+}
+
+/// Whether every figure is the same.
+fn is_same(comparison: &Comparison) -> bool {
+    let onlys = comparison.only_in_old.len() + comparison.only_in_new.len();
+    let same = |t: &TensorComparison| {
+        t.differs.is_empty() && t.old == Figures { threshold: t.old.threshold, ..t.new.clone() }
+    };
+    onlys == 0 && comparison.tensors.iter().all(same)
+}
+
+/// What to know before trusting the comparison, for a terminal; nothing where the reports fit together.
+pub fn warnings(comparison: &Comparison) -> Vec<String> {
+    warnings_with(comparison, printable)
+}
+
+pub(in crate::report) fn warnings_with(comparison: &Comparison, name: Name) -> Vec<String> {
+    let Comparison { old, new, only_in_old, only_in_new, .. } = comparison;
+    let mut warnings = Vec::new();
+    if old.noise_version != new.noise_version {
+        warnings.push(format!(
+            "Noise versions differ, {} and {}: the initial weights are others.",
+            old.noise_version, new.noise_version
+        ));
+    }
+    if old.seed != new.seed {
+        warnings.push(format!(
+            "Seeds differ, {} and {}: the initial weights are others, so these are two runs, not two steps of one.",
+            old.seed, new.seed
+        ));
+    }
+    let mut differ = |what, text: &str, form: &dyn Fn(&Figures) -> String| {
+        // Where the weights themselves told threshold and factor, the counts still mean the same.
+        let counts = matches!(what, Difference::Threshold | Difference::Decay);
+        let bad =
+            comparison.tensors.iter().filter(|t| t.differs.contains(&what) && !(counts && t.comparable));
+        let bad: Vec<&TensorComparison> = bad.filter(|t| !counts || !t.is_uncounted()).collect();
+        if !bad.is_empty() {
+            let word = |t: &TensorComparison| match (form(&t.old), form(&t.new)) {
+                (old, new) if old.is_empty() && new.is_empty() => String::new(),
+                (old, new) => format!(" ({old}, now {new})"),
+            };
+            let names: Vec<String> = bad.iter().map(|t| name(&t.name) + &word(t)).collect();
+            warnings.push(format!("{text}: {}.", list(&names)));
+        }
+    };
+    let decay = |f: &Figures| f.decay.map_or("none".to_owned(), |s| significant(s, 6));
+    differ(Difference::Shape, "Shapes differ, and no figures are compared", &|f| shape(&f.shape));
+    differ(Difference::Dtype, "Types differ", &|f| name(&f.dtype));
+    differ(Difference::Init, "Initial values differ", &|_| String::new());
+    differ(
+        Difference::Threshold,
+        "Thresholds differ, so the counts of sleeping weights cannot be compared",
+        &|f| f.threshold.map_or("none".to_owned(), threshold),
+    );
+    differ(
+        Difference::Decay,
+        "Decay factors differ, so the counts of sleeping weights cannot be compared",
+        &decay,
+    );
+    for (names, which) in [(only_in_old, "old"), (only_in_new, "new")] {
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(|n| name(n)).collect();
+            warnings.push(format!("Only in the {which} report: {}.", list(&names)));
+        }
+    }
+    let not_finite = |figures: fn(&TensorComparison) -> &Figures| -> u64 {
+        comparison.tensors.iter().map(|t| figures(t).not_finite.unwrap_or(0)).sum()
+    };
+    let (old, new) = (not_finite(|t| &t.old), not_finite(|t| &t.new));
+    if old + new > 0 {
+        warnings.push(format!("NaN or infinite weights: {}, now {}.", thousands(old), thousands(new)));
+    }
+    warnings
+}
+
+/// The first of them, and how many more there are.
+fn list(items: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN {
+        text.push_str(&format!(" and {} more", items.len() - SHOWN));
+    }
+    text
+}
