@@ -424,7 +424,7 @@ fn files_hold_the_stored_weights() {
         hex("cda7123e8e60e7be7e05d4be3169b1bf7cb5353fdc4697be")
     );
     let ran = scratch.run(&["inspect", "w.safetensors"]);
-    contains(&ran.stdout, &["│ weight   F32    2x3"]);
+    contains(&ran.stdout, &["│ weight  F32   2x3"]);
 }
 
 #[test]
