@@ -134,7 +134,7 @@ fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype
         let Threshold::Relative(reach @ f64::MIN_POSITIVE..) = best.threshold else { break };
         let s = median_near(all(), best.decay, reach);
         let evidence = judge(all(), s, dtype);
-        if s == best.decay || !evidence.found || evidence.sleeping < best.sleeping {
+        if s == best.decay || !evidence.found || (evidence.sleeping as f64) < 0.999 * best.sleeping as f64 {
             break;
         }
         best = evidence;
