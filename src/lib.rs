@@ -34,6 +34,7 @@
 //! | [`rules`] | patterns over tensor names |
 //! | [`checkpoint`] | safetensors: mapped reading, streamed atomic writing |
 //! | [`analysis`] | trained weights against initial ones |
+//! | [`prune`] | which places go: criteria, targets, scopes, structures |
 //! | [`sparse`] | encodings of pruned tensors |
 //! | [`report`] | the report and its formats |
 //! | [`config`] | YAML, checked and completed |
@@ -54,6 +55,7 @@ pub mod matrix;
 pub mod near;
 pub mod noise;
 pub mod pipeline;
+pub mod prune;
 pub mod report;
 pub mod rules;
 pub mod sparse;

@@ -1,0 +1,39 @@
+//! Scores as integers of the same order.
+
+/// The key of what is never pruned: larger than that of any score.
+pub const NEVER: u64 = u64::MAX;
+
+/// A score's place among all scores: `key(a) < key(b)` where `a < b`, both zeros alike. [`NEVER`] for a score that is no
+/// finite number; 0 belongs to none.
+#[inline(always)]
+pub fn key(score: f64) -> u64 {
+    // The sum turns a negative zero into the positive one and leaves every other number as it is.
+    let bits = (score + 0.0).to_bits();
+    let flipped = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+    if score.is_finite() { flipped } else { NEVER }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_ordered_like_scores() {
+        let scores = [
+            -f64::MAX,
+            -1.0,
+            -f64::MIN_POSITIVE,
+            -5e-324,
+            0.0,
+            5e-324,
+            f64::MIN_POSITIVE,
+            0.1,
+            1.0,
+            f64::MAX,
+        ];
+        assert!(scores.windows(2).all(|pair| key(pair[0]) < key(pair[1])));
+        assert!(key(-f64::MAX) > 0 && key(f64::MAX) < NEVER);
+        assert_eq!(key(-0.0), key(0.0));
+        assert!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].iter().all(|x| key(*x) == NEVER));
+    }
+}

@@ -1,0 +1,28 @@
+//! Which places are pruned: scores by a criterion, and the selection of the smallest of them.
+//!
+//! Everything here is about numbers in memory; the pipeline brings the blocks. A score is a real in binary64, taken in
+//! the order of its bits ([`key`]), so that a selection needs counts of bits only ([`Narrowing`]) and never a sorted copy
+//! of all weights.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `settings` | criteria, targets, scopes and structures, as a config chooses them |
+//! | `score` | what each criterion makes of a weight and its initial value |
+//! | `key` | scores as integers of the same order |
+//! | `count` | how many of `n` a sparsity is, and a gradient of sparsities over the depth |
+//! | `narrow` | from histograms of keys to the one key at which a selection ends |
+//! | `structure` | places that go together: rows, channels, blocks, `n` of `m` |
+
+mod count;
+mod key;
+mod narrow;
+mod score;
+mod settings;
+mod structure;
+
+pub use count::{gradient, natural_order, share_of};
+pub use key::{NEVER, key};
+pub use narrow::{Cut, Enough, Limits, Narrowing, Step, Ties, allowances, first_enough};
+pub use score::Pair;
+pub use settings::{Criterion, Decision, Scope, Structure, Target};
+pub use structure::{Groups, keep_largest};

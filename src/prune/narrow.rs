@@ -1,0 +1,339 @@
+//! From histograms of keys to the one key at which a selection ends.
+//!
+//! Each histogram divides the keys that are still in question into bins of equal width and finds the one in which the
+//! selection ends; what lies in lower bins goes, what lies in higher ones stays. It is a radix selection from the upper
+//! bits down, except that it stops as soon as so few are left that they can be looked at one by one.
+
+use super::key::NEVER;
+
+/// Where a selection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Everything of a smaller key goes.
+    key: u64,
+    /// Of each block's places with that very key, how many go, the first ones; none where the list has ended.
+    ties: Vec<u64>,
+}
+
+/// A cut as it concerns one block, whose places must be asked about in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    key: u64,
+    ties: u64,
+}
+
+impl Cut {
+    /// Nothing goes.
+    pub const NOTHING: Self = Self { key: 0, ties: Vec::new() };
+    /// All goes that may.
+    pub const EVERYTHING: Self = Self { key: NEVER, ties: Vec::new() };
+
+    /// Everything of a smaller key goes, nothing else.
+    pub fn below(key: u64) -> Self {
+        Self { key, ties: Vec::new() }
+    }
+
+    /// What it says about a block.
+    pub fn of_block(&self, block: usize) -> Limits {
+        Limits { key: self.key, ties: self.ties.get(block).copied().unwrap_or(0) }
+    }
+}
+
+impl Limits {
+    /// The end of a selection of the `count` smallest of these keys, as far as they may go. `some` is room for a copy.
+    pub fn smallest(keys: &[u64], count: u64, some: &mut Vec<u64>) -> Self {
+        some.clear();
+        some.extend(keys.iter().copied().filter(|key| *key != NEVER));
+        match (count as usize).checked_sub(1) {
+            None => Self { key: 0, ties: 0 },
+            Some(last) if last + 1 >= some.len() => Self { key: NEVER, ties: 0 },
+            Some(last) => {
+                let key = *some.select_nth_unstable(last).1;
+                let ties = count - some[..=last].iter().filter(|other| **other < key).count() as u64;
+                Self { key, ties }
+            }
+        }
+    }
+
+    /// Whether the next place, which has this key, goes. One of key 0 always does.
+    #[inline(always)]
+    pub fn goes(&mut self, key: u64) -> bool {
+        if key == self.key && self.ties > 0 {
+            self.ties -= 1;
+            return true;
+        }
+        key < self.key || key == 0
+    }
+}
+
+/// The first `total` of what blocks have so many of, block by block.
+pub fn allowances(counts: impl IntoIterator<Item = u64>, total: u64) -> Vec<u64> {
+    let mut left = total;
+    let take = |count: u64| {
+        let taken = count.min(left);
+        left -= taken;
+        taken
+    };
+    counts.into_iter().map(take).collect()
+}
+
+/// Whether so many pruned places of each class are enough. Asked about growing numbers it must not go back from yes to no.
+pub type Enough<'e, E> = &'e mut dyn FnMut(&[u64]) -> Result<bool, E>;
+
+/// A selection under way, over keys that each belong to a class (a tensor, say, whose size matters by itself).
+#[derive(Clone, Debug)]
+pub struct Narrowing {
+    lowest: u64,
+    highest: u64,
+    /// Bins of a histogram at the most, as a power of two.
+    bits: u32,
+    /// Per class, what has a lower key than those in question, all of which goes.
+    below: Vec<u64>,
+}
+
+/// What a histogram brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is enough that nothing goes.
+    Nothing,
+    /// All that may go is not enough, or just so.
+    Everything,
+    /// So many keys are in question now.
+    Among(u64),
+}
+
+/// Candidates of the last step.
+#[derive(Clone, Copy, Debug)]
+pub enum Ties<'c> {
+    /// Of each block, the keys in question, in the order of the places.
+    Keys(&'c [Vec<u64>]),
+    /// Of each block, how many places have the one key in question.
+    Counts(&'c [u64]),
+}
+
+impl Narrowing {
+    /// All keys are in question; histograms have at most `2^bits` bins a class.
+    pub fn new(classes: usize, bits: u32) -> Self {
+        Self { lowest: 0, highest: NEVER - 1, bits, below: vec![0; classes] }
+    }
+
+    fn shift(&self) -> u32 {
+        (u64::BITS - (self.highest - self.lowest).leading_zeros()).saturating_sub(self.bits)
+    }
+
+    /// Bins of a histogram of one class.
+    pub fn bins(&self) -> usize {
+        ((self.highest - self.lowest) >> self.shift()) as usize + 1
+    }
+
+    /// Whether only one key is in question.
+    pub fn is_one_key(&self) -> bool {
+        self.lowest == self.highest
+    }
+
+    /// Counts keys into the histogram of their class.
+    pub fn count(&self, keys: &[u64], histogram: &mut [u64]) {
+        let (span, shift) = (self.highest - self.lowest, self.shift());
+        for key in keys {
+            let above = key.wrapping_sub(self.lowest);
+            if above <= span {
+                histogram[(above >> shift) as usize] += 1;
+            }
+        }
+    }
+
+    /// Appends the keys in question.
+    pub fn collect(&self, keys: &[u64], found: &mut Vec<u64>) {
+        let span = self.highest - self.lowest;
+        found.extend(keys.iter().copied().filter(|key| key.wrapping_sub(self.lowest) <= span));
+    }
+
+    /// How many of these keys are in question.
+    pub fn how_many(&self, keys: &[u64]) -> u64 {
+        let span = self.highest - self.lowest;
+        keys.iter().filter(|key| key.wrapping_sub(self.lowest) <= span).count() as u64
+    }
+
+    /// Finds the bin in which the selection ends. `histogram` holds one histogram per class, one behind the other.
+    ///
+    /// # Errors
+    /// Those of `enough`.
+    pub fn narrow<E>(&mut self, histogram: &[u64], enough: Enough<'_, E>) -> Result<Step, E> {
+        let bins = self.bins();
+        let sums = |end: usize, below: &[u64]| -> Vec<u64> {
+            let class =
+                |(n, below): (usize, &u64)| below + histogram[n * bins..n * bins + end].iter().sum::<u64>();
+            below.iter().enumerate().map(class).collect()
+        };
+        if enough(&self.below)? {
+            return Ok(Step::Nothing);
+        }
+        if !enough(&sums(bins, &self.below))? {
+            return Ok(Step::Everything);
+        }
+        // The first `low` bins are not enough, the first `high` ones are.
+        let (mut low, mut high) = (0, bins);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if enough(&sums(middle, &self.below))? {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        self.below = sums(low, &self.below);
+        let shift = self.shift();
+        self.lowest += (low as u64) << shift;
+        self.highest = self.highest.min(self.lowest + ((1 << shift) - 1));
+        let classes = self.below.len();
+        Ok(Step::Among((0..classes).map(|n| histogram[n * bins + low]).sum()))
+    }
+
+    /// Finds the place at which the selection ends, `class` naming the class of each block.
+    ///
+    /// # Errors
+    /// Those of `enough`.
+    pub fn finish<E>(
+        &self,
+        candidates: Ties<'_>,
+        class: impl Fn(usize) -> usize,
+        enough: Enough<'_, E>,
+    ) -> Result<Cut, E> {
+        let keys = match candidates {
+            Ties::Keys(keys) => keys,
+            Ties::Counts(counts) => {
+                let with = |total: u64| {
+                    let mut pruned = self.below.clone();
+                    let first = allowances(counts.iter().copied(), total);
+                    first.iter().enumerate().for_each(|(block, n)| pruned[class(block)] += n);
+                    pruned
+                };
+                let total = first_enough(counts.iter().sum(), &mut |n| enough(&with(n)))?;
+                return Ok(Cut { key: self.lowest, ties: allowances(counts.iter().copied(), total) });
+            }
+        };
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(keys.iter().map(Vec::len).sum());
+        for (block, keys) in keys.iter().enumerate() {
+            order.extend(keys.iter().map(|key| (*key, block as u32)));
+        }
+        // Blocks are in order, and within one it makes no difference which of several with one key it is.
+        order.sort_unstable();
+        let with = |total: u64| {
+            let mut pruned = self.below.clone();
+            order[..total as usize].iter().for_each(|(_, block)| pruned[class(*block as usize)] += 1);
+            pruned
+        };
+        let total = first_enough(order.len() as u64, &mut |n| enough(&with(n)))? as usize;
+        let Some((key, _)) = order[..total].last().copied() else { return Ok(Cut::below(self.lowest)) };
+        let first = order.partition_point(|(other, _)| *other < key);
+        let mut ties = vec![0; keys.len()];
+        order[first..total].iter().for_each(|(_, block)| ties[*block as usize] += 1);
+        Ok(Cut { key, ties })
+    }
+}
+
+/// The smallest number up to `most` that is enough; `most` where none is.
+pub fn first_enough<E>(most: u64, enough: &mut dyn FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if enough(middle)? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::super::key::key;
+    use super::*;
+
+    /// Selects `count` of scores in blocks of three by histograms of so many bins, looking one by one at `few`.
+    fn select(scores: &[f64], count: u64, bits: u32, few: u64) -> (Vec<bool>, usize) {
+        let keys: Vec<u64> = scores.iter().map(|x| key(*x)).collect();
+        let mut enough = |n: &[u64]| Ok::<_, Infallible>(n[0] >= count);
+        let mut narrowing = Narrowing::new(1, bits);
+        let mut passes = 0;
+        let cut = loop {
+            passes += 1;
+            let mut histogram = vec![0; narrowing.bins()];
+            narrowing.count(&keys, &mut histogram);
+            match narrowing.narrow(&histogram, &mut enough).unwrap() {
+                Step::Nothing => break Cut::NOTHING,
+                Step::Everything => break Cut::EVERYTHING,
+                Step::Among(n) if n <= few => {
+                    let found: Vec<Vec<u64>> = keys
+                        .chunks(3)
+                        .map(|keys| {
+                            let mut found = Vec::new();
+                            narrowing.collect(keys, &mut found);
+                            found
+                        })
+                        .collect();
+                    break narrowing.finish(Ties::Keys(&found), |_| 0, &mut enough).unwrap();
+                }
+                Step::Among(_) if narrowing.is_one_key() => {
+                    let counts: Vec<u64> = keys.chunks(3).map(|keys| narrowing.how_many(keys)).collect();
+                    break narrowing.finish(Ties::Counts(&counts), |_| 0, &mut enough).unwrap();
+                }
+                Step::Among(_) => {}
+            }
+        };
+        let goes = keys.chunks(3).enumerate().flat_map(|(n, keys)| {
+            let mut limits = cut.of_block(n);
+            keys.iter().map(move |key| limits.goes(*key)).collect::<Vec<_>>()
+        });
+        (goes.collect(), passes)
+    }
+
+    #[test]
+    fn the_smallest_go_and_of_equals_the_first() {
+        let scores: Vec<f64> = (0..200)
+            .map(|n: i32| match n * n % 37 {
+                0 => f64::NAN,
+                k if k < 9 => 1.0,
+                k => f64::from(k - 20) * 0.125,
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..scores.len()).filter(|n| scores[*n].is_finite()).collect();
+        order.sort_by(|a, b| scores[*a].partial_cmp(&scores[*b]).unwrap());
+        for count in 0..=210 {
+            let mut expected = vec![false; scores.len()];
+            order.iter().take(count).for_each(|n| expected[*n] = true);
+            for (bits, few) in [(20, 1000), (20, 3), (8, 5), (3, 0)] {
+                assert_eq!(select(&scores, count as u64, bits, few).0, expected, "{count} {bits} {few}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_equals_take_a_few_passes() {
+        let (goes, passes) = select(&[0.0; 100], 31, 20, 10);
+        assert_eq!(goes.iter().position(|goes| !goes), Some(31));
+        assert_eq!(passes, 4);
+    }
+
+    #[test]
+    fn a_histogram_per_class_tells_when_a_class_has_enough() {
+        // The second class's share decides: enough once three of it go.
+        let classes = [[5.0, 1.0, 3.0, 9.0], [2.0, 4.0, 4.0, 4.0]].map(|scores| scores.map(key));
+        let mut enough = |n: &[u64]| Ok::<_, Infallible>(n[1] >= 3);
+        let mut narrowing = Narrowing::new(2, 12);
+        let mut histogram = vec![0; 2 * narrowing.bins()];
+        let bins = narrowing.bins();
+        classes.iter().zip(histogram.chunks_mut(bins)).for_each(|(keys, h)| narrowing.count(keys, h));
+        assert_eq!(narrowing.narrow(&histogram, &mut enough), Ok(Step::Among(4)));
+        let found = classes.map(|keys| {
+            let mut found = Vec::new();
+            narrowing.collect(&keys, &mut found);
+            found
+        });
+        let cut = narrowing.finish(Ties::Keys(&found), |block| block, &mut enough).unwrap();
+        assert_eq!(cut, Cut { key: key(4.0), ties: vec![0, 2] });
+    }
+}
