@@ -270,8 +270,9 @@ fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
 }
 
 impl Comparison {
+    /// Whether a weight lies within the threshold of a value that it is `d` away from.
     #[inline(always)]
-    fn sleeps(&self, w: f64, w0: f64, d: f64) -> bool {
+    pub(crate) fn sleeps(&self, w: f64, w0: f64, d: f64) -> bool {
         match self.threshold {
             Threshold::Absolute(limit) => d <= limit,
             Threshold::Relative(x) => d <= x * w0.abs(),

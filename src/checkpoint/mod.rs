@@ -25,7 +25,7 @@ pub use paths::{create_parent, identity};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef};
 pub use shards::{Group, TensorSpec};
-pub use writer::{CheckpointWriter, Slot, index_path, write_stream, write_text};
+pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, index_path, write_stream, write_text};
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

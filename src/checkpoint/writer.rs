@@ -146,6 +146,15 @@ impl CheckpointWriter {
     }
 }
 
+/// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`] would make of these.
+pub fn checkpoint_bytes(
+    groups: &[Group],
+    max_shard_size: Option<u64>,
+    metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
+) -> u64 {
+    divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum()
+}
+
 /// Writes a small text file atomically, its folder made where it is missing.
 pub fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
     write_stream(path, |file| file.write_all(text.as_bytes()))

@@ -97,7 +97,8 @@ impl LayerRule {
     }
 }
 
-fn id_of_name(name: &str) -> u64 {
+/// The first eight bytes, little-endian, of the SHA-256 of a name.
+pub(crate) fn id_of_name(name: &str) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);

@@ -42,6 +42,7 @@ mod wire;
 
 pub use error::{ConfigError, ConfigErrorKind, Place};
 pub use init_value::{parse_init, takes_gain};
+pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};
 pub use path::{KeyPath, Step};
 pub use schema::schema;

@@ -85,21 +85,40 @@ forms! {
         Text(#[schemars(regex(pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKMGT]B|[KMGT]iB|B)?\s*$"))] String),
     }
 
-    /// Weights that did not move.
-    #[schemars(rename_all = "lowercase")]
-    enum Criterion { Sleeping }
+    /// A criterion's name, or scores of a file.
+    #[schemars(untagged)]
+    enum Criterion { Word(CriterionWord), Scores(wire::Scores) }
+
+    /// By what weights are ranked.
+    #[schemars(rename_all = "snake_case")]
+    enum CriterionWord { Sleeping, Magnitude, Movement, MagnitudeIncrease, Nearest, Random }
+
+    /// What the analysis' threshold says, or a number of places.
+    #[schemars(untagged)]
+    enum Target { Word(TargetWord), Form(wire::TargetForm) }
 
     /// All that the analysis' threshold calls sleeping.
     #[schemars(rename_all = "lowercase")]
-    enum Target { Threshold }
+    enum TargetWord { Threshold }
 
-    /// Each tensor by itself.
-    #[schemars(rename_all = "lowercase")]
-    enum Scope { Tensor }
+    /// A share, or several along the depth.
+    #[schemars(untagged)]
+    enum Shares {
+        One(#[schemars(range(min = 0, max = 1))] f64),
+        Many(#[schemars(length(min = 1), inner(range(min = 0, max = 1)))] Vec<f64>),
+    }
 
-    /// Each weight by itself.
+    /// What is ranked with each other.
     #[schemars(rename_all = "lowercase")]
-    enum Structure { Unstructured }
+    enum Scope { Tensor, Global, Row }
+
+    /// A structure's name, n of m, or blocks.
+    #[schemars(untagged)]
+    enum Structure { Word(StructureWord), Form(wire::StructureForm) }
+
+    /// What goes together.
+    #[schemars(rename_all = "lowercase")]
+    enum StructureWord { Unstructured, Rows, Columns, Filters, Channels }
 
     /// What a pruned place becomes.
     #[schemars(rename_all = "lowercase")]
@@ -173,7 +192,21 @@ mod tests {
             ["match", "layer", "init", "slices", "layout", "decay", "shared", "optional"]
         );
         assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown"]);
-        assert_eq!(properties(&schema, &["prune", "rules"]), ["match", "keep", "optional"]);
+        assert_eq!(
+            properties(&schema, &["prune", "rules"]),
+            [
+                "match",
+                "keep",
+                "criterion",
+                "target",
+                "scope",
+                "structure",
+                "min_elements",
+                "floor",
+                "ceiling",
+                "optional"
+            ]
+        );
         assert_eq!(resolved(&schema, &schema["properties"]["seed"])["maximum"], json!(u64::MAX));
     }
 

@@ -13,6 +13,7 @@ use super::source::Source;
 use super::typed::read;
 use crate::analysis::Threshold;
 use crate::init::Scheme;
+use crate::prune::Decision;
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
@@ -150,7 +151,7 @@ pub struct ReportPaths {
     pub markdown: Option<PathBuf>,
 }
 
-/// How the trained checkpoint is pruned: every weight by itself, those that sleep, its type kept.
+/// How the trained checkpoint is pruned, its type kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PruneSettings {
     /// The pruned checkpoint.
@@ -161,8 +162,21 @@ pub struct PruneSettings {
     pub format: FormatChoice,
     /// Most bytes of a shard; `None` writes one file whatever its size.
     pub max_shard_size: Option<u64>,
+    /// What decides about tensors whose rule says nothing else.
+    pub decision: Decision,
     /// What differs for some tensors.
     pub rules: RuleSet<PruneRule>,
+}
+
+impl PruneSettings {
+    /// What decides about a tensor, `None` where a rule keeps it.
+    pub fn decision(&self, name: &str) -> Option<&Decision> {
+        match self.rules.find(name) {
+            Some(found) if found.value.keep => None,
+            Some(found) => Some(&found.value.decision),
+            None => Some(&self.decision),
+        }
+    }
 }
 
 /// How tensors are stored.
@@ -176,12 +190,14 @@ pub enum FormatChoice {
 }
 
 /// What differs for the tensors that a rule matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PruneRule {
     /// The rule's patterns as written.
     pub text: Vec<String>,
     /// Whether the tensors pass through byte for byte.
     pub keep: bool,
+    /// What decides about them otherwise.
+    pub decision: Decision,
     /// Whether it is fine that the rule matches nothing.
     pub optional: bool,
 }

@@ -118,7 +118,12 @@ fn the_example_of_the_interface_makes_its_settings() {
     let prune = settings.prune.unwrap();
     assert_eq!(prune.output, Path::new("configs/out/pruned.safetensors"));
     assert_eq!((prune.fill, prune.format, prune.max_shard_size), (Fill::Zero, FormatChoice::Auto, None));
-    let keep = PruneRule { text: vec!["**.bias".into(), "**norm**".into()], keep: true, optional: false };
+    let keep = PruneRule {
+        text: vec!["**.bias".into(), "**norm**".into()],
+        keep: true,
+        decision: prune.decision.clone(),
+        optional: false,
+    };
     assert_eq!(prune.rules.find("a.norm1.weight").unwrap().value, &keep);
 }
 

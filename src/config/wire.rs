@@ -210,18 +210,30 @@ pub(super) struct ThresholdForm {
 pub(super) struct Prune {
     /// The pruned checkpoint.
     pub output: PathBuf,
-    /// Which weights go: sleeping (default).
+    /// By what weights are ranked, the smallest to go: sleeping (default), magnitude, movement, magnitude_increase, nearest,
+    /// random, or scores of a file.
     #[schemars(with = "Option<schema::Criterion>")]
     pub criterion: Option<Node>,
-    /// How many go: threshold (default), all that the analysis' threshold calls sleeping.
+    /// How many go: threshold (default), all that the analysis' threshold calls sleeping; a share, all but so many, or as
+    /// many as it takes for a size of the file.
     #[schemars(with = "Option<schema::Target>")]
     pub target: Option<Node>,
-    /// What the target counts over: tensor (default).
+    /// What is ranked with each other: the weights of a tensor (default), of all tensors, or of a row.
     #[schemars(with = "Option<schema::Scope>")]
     pub scope: Option<Node>,
-    /// What goes together: unstructured (default), each weight alone.
+    /// What goes together: unstructured (default), each weight alone; all but n of m columns; rows, columns, filters,
+    /// channels or blocks.
     #[schemars(with = "Option<schema::Structure>")]
     pub structure: Option<Node>,
+    /// Keep tensors of fewer elements; default 0.
+    #[schemars(with = "Option<u64>")]
+    pub min_elements: Option<Node>,
+    /// With scope global, the least share of each tensor that goes; default 0.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
+    pub floor: Option<Node>,
+    /// With scope global, the largest share of each tensor that goes; default 1.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
+    pub ceiling: Option<Node>,
     /// What a pruned place becomes: zero (default), or init, its initial value.
     #[schemars(with = "Option<schema::FillValue>")]
     pub fill: Option<Node>,
@@ -247,9 +259,70 @@ pub(super) struct PruneRule {
     #[serde(rename = "match")]
     #[schemars(with = "schema::OneOrMany")]
     pub patterns: Node,
-    /// Write the tensors byte for byte as they are (true), or prune them (false).
+    /// Write the tensors byte for byte as they are (true), or prune them (false, the default).
+    #[serde(default)]
     pub keep: bool,
+    /// Overrides `prune.criterion` for these tensors.
+    #[schemars(with = "Option<schema::Criterion>")]
+    pub criterion: Option<Node>,
+    /// Overrides `prune.target` for these tensors; a size of the file is for `prune.target` only.
+    #[schemars(with = "Option<schema::Target>")]
+    pub target: Option<Node>,
+    /// Overrides `prune.scope` for these tensors.
+    #[schemars(with = "Option<schema::Scope>")]
+    pub scope: Option<Node>,
+    /// Overrides `prune.structure` for these tensors.
+    #[schemars(with = "Option<schema::Structure>")]
+    pub structure: Option<Node>,
+    /// Overrides `prune.min_elements` for these tensors.
+    #[schemars(with = "Option<u64>")]
+    pub min_elements: Option<Node>,
+    /// Overrides `prune.floor` for these tensors.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
+    pub floor: Option<Node>,
+    /// Overrides `prune.ceiling` for these tensors.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
+    pub ceiling: Option<Node>,
     /// Allow the rule to match nothing; default false.
     #[serde(default)]
     pub optional: bool,
+}
+
+/// Importance that another program has measured: the largest stay.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scores {
+    /// A checkpoint with a tensor of the same name and shape for every one pruned, or of one number per input channel, by
+    /// which magnitudes are multiplied.
+    pub scores: PathBuf,
+}
+
+/// How many go: exactly one of the keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TargetForm {
+    /// This share; of a list, one per tensor along the depth.
+    #[schemars(with = "Option<schema::Shares>")]
+    pub sparsity: Option<Node>,
+    /// All but so many.
+    #[schemars(with = "Option<u64>")]
+    pub keep: Option<Node>,
+    /// As many as it takes for the written file to have no more bytes than this.
+    #[schemars(with = "Option<schema::Size>")]
+    pub bytes: Option<Node>,
+}
+
+/// What goes together: `n` with `m`, or `block`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StructureForm {
+    /// Columns that stay of every m.
+    #[schemars(with = "Option<u64>", range(min = 1))]
+    pub n: Option<Node>,
+    /// Consecutive columns that are ranked with each other.
+    #[schemars(with = "Option<u64>", range(min = 1))]
+    pub m: Option<Node>,
+    /// Rows and columns of a block.
+    #[schemars(with = "Option<[u64; 2]>")]
+    pub block: Option<Node>,
 }

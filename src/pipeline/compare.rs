@@ -18,6 +18,7 @@ use crate::analysis::{
 use crate::bits;
 use crate::checkpoint::{CheckpointError, Mapped};
 use crate::init::Initial;
+use crate::prune::Decision;
 use crate::sparse::Fill;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 
@@ -49,7 +50,7 @@ pub struct ComparedTensor {
     pub spread: DeltaSpread,
 }
 
-/// Which places of the tensors to be pruned keep their value.
+/// Which places of the tensors to be pruned keep their value: from the comparison, and then from the selection.
 #[derive(Debug)]
 pub struct Masks {
     pub(super) spool: MaskSpool,
@@ -77,7 +78,7 @@ struct Job<'a> {
     counts: Mutex<(Option<(TensorCounts, f64)>, usize)>,
     /// What they came to.
     spread: OnceLock<DeltaSpread>,
-    /// Start of its mask in the spool, where it is to be pruned.
+    /// Start of its mask in the spool, where it is to be pruned by what is found here.
     mask_at: Option<u64>,
 }
 
@@ -139,7 +140,7 @@ struct Scratch {
 }
 
 /// Compares the trained checkpoint with its initial values. With `masks_for`, the places that `fill` may replace are
-/// found in the same pass.
+/// found in the same pass where they are those within the threshold.
 ///
 /// # Errors
 /// [`Error::TrainedMissing`] where there is none yet; whatever the temporary file of masks meets.
@@ -163,7 +164,9 @@ pub fn compare(
         };
         let matrix = tensor.shape.matrix();
         let pruned = masks_for.is_some() && tensor.action == Action::Prune;
-        let mask_at = pruned.then_some(mask_end);
+        // What is decided otherwise has its masks from the selection.
+        let here = pruned && decides(resolved, name);
+        let mask_at = here.then_some(mask_end);
         mask_end += if pruned { matrix.mask_bytes() as u64 } else { 0 };
         total_bytes += data.bytes().len() as u64;
         let before = work.len();
@@ -203,6 +206,12 @@ pub fn compare(
     )?;
     progress.end();
     Ok(merge(&jobs, &work, &results, spool, starts))
+}
+
+/// Whether the places to be pruned are those that the comparison finds asleep.
+fn decides(resolved: &Resolved<'_>, name: &str) -> bool {
+    let prune = resolved.settings.prune.as_ref();
+    prune.and_then(|prune| prune.decision(name)).is_some_and(Decision::is_threshold_of_weights)
 }
 
 fn compare_block(

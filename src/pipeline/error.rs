@@ -69,6 +69,30 @@ pub enum Error {
         /// What is wrong with it.
         problem: BaseProblem,
     },
+    /// A tensor of a file of scores that cannot serve.
+    #[error("{}: tensor `{tensor}`, whose scores pruning goes by, {problem}", .path.display())]
+    Scores {
+        /// The file of scores.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with its scores.
+        problem: Box<ScoresProblem>,
+    },
+    /// A size that no pruning reaches.
+    #[error(
+        "{}: the pruned file would have {least} bytes with everything pruned that may be, more than the {limit} of \
+         `prune.target`; raise them, or let fewer tensors be kept",
+        .output.display()
+    )]
+    TooLarge {
+        /// The pruned file.
+        output: PathBuf,
+        /// Most bytes that it may have.
+        limit: u64,
+        /// Least bytes that it can have.
+        least: u64,
+    },
     /// A pruned file where a trained one is expected.
     #[error(
         "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore` makes an ordinary \
@@ -161,6 +185,39 @@ pub enum RuleProblem {
         /// The one that is missing.
         weight: String,
     },
+    /// Columns that groups of m do not fill.
+    #[error(
+        "tensor `{tensor}` has {columns} columns, which groups of {m} do not divide; give it another structure, or \
+         keep it, by a rule of `prune.rules`"
+    )]
+    Columns {
+        /// The tensor.
+        tensor: String,
+        /// Columns of its matrix view.
+        columns: usize,
+        /// Columns of a group.
+        m: usize,
+    },
+    /// A tensor without filters and channels.
+    #[error(
+        "tensor `{tensor}` of shape {shape} has no filters or channels, which take two dimensions; give it another \
+         structure, or keep it, by a rule of `prune.rules`"
+    )]
+    NoChannels {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// Pruned places that would take values nobody knows.
+    #[error(
+        "tensor `{tensor}` has `init: none`, so there is no initial value for its pruned places; take `fill: zero`, \
+         or keep it by a rule of `prune.rules`"
+    )]
+    NoFill {
+        /// The tensor.
+        tensor: String,
+    },
     /// Two tensors that would start with the same noise.
     #[error(
         "tensors `{first}` and `{second}` both have layer id {layer}, so they would start with the same noise; give \
@@ -174,6 +231,49 @@ pub enum RuleProblem {
         /// Their id.
         layer: u64,
     },
+}
+
+/// Why the scores of a tensor cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoresProblem {
+    /// There are none.
+    #[error("is missing there")]
+    Missing,
+    /// They are no floating-point numbers.
+    #[error("is {0} there, expected F64, F32, F16 or BF16")]
+    Dtype(Dtype),
+    /// As many as neither weights nor input channels.
+    #[error("has shape {got} there, expected {expected}{}", for_channels(.channels))]
+    Shape {
+        /// Shape of the tensor.
+        expected: Shape,
+        /// Its input channels, where it has some.
+        channels: Option<usize>,
+        /// Shape there.
+        got: Shape,
+    },
+    /// A score that cannot be ranked.
+    #[error("has the score {score} at place {place}, expected finite numbers")]
+    NotFinite {
+        /// The place, in storage order.
+        place: usize,
+        /// The score.
+        score: f64,
+    },
+    /// A number that no norm can be.
+    #[error("has the norm {norm} for input channel {place}, expected finite numbers that are not negative")]
+    NotANorm {
+        /// The channel.
+        place: usize,
+        /// The number.
+        norm: f64,
+    },
+}
+
+fn for_channels(channels: &Option<usize>) -> String {
+    channels.map_or_else(String::new, |n| {
+        format!(" for a score per weight, or [{n}] for a norm per input channel")
+    })
 }
 
 /// Why a tensor of a base checkpoint cannot serve.

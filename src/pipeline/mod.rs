@@ -17,12 +17,13 @@ mod reports;
 mod resolve;
 mod restore;
 mod run;
+mod select;
 mod starting;
 mod summarise;
 mod survey;
 
 pub use compare::{Compared, ComparedTensor};
-pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem};
+pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};
 pub use initialise::Written;
 pub use inspect::{Inventory, InventoryTensor, inspect};
 pub use listing::{PlanRow, listing};

@@ -55,9 +55,9 @@ pub struct Slice {
 /// What pruning does with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Its sleeping weights are pruned.
+    /// Weights of it are pruned.
     Prune,
-    /// A rule keeps it, or nothing is known to prune it by.
+    /// A rule keeps it, it is too small, or nothing is known to prune it by.
     Keep,
     /// Not a floating-point type: copied byte for byte.
     PassThrough,

@@ -18,12 +18,13 @@ use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::bits;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, Slot, TensorSpec, release,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, Slot, TensorSpec,
+    checkpoint_bytes, release,
 };
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::init::Initial;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, bitmask, smallest,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, bitmask, smallest,
 };
 use crate::tensor::{FloatDtype, Matrix};
 
@@ -107,27 +108,11 @@ pub fn prune(
     masks: &Masks,
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
-    let (checkpoint, tensors) = resolved.trained()?;
-    let longest_offset = 2 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>();
-    let mut results = Vec::with_capacity(tensors.len());
-    let mut groups = Vec::with_capacity(tensors.len());
-    let mut descriptions = BTreeMap::new();
-    for (n, (name, tensor)) in tensors.iter().enumerate() {
-        let (result, group) = decide(name, tensor, prune, masks.stored[n], longest_offset);
-        if result.pruned > 0 || result.format != Format::Dense {
-            descriptions.insert(
-                name.as_str(),
-                describe(resolved, name, tensor, judgement.tensors[n].decay, prune.fill, result.format)?,
-            );
-        }
-        results.push(result);
-        groups.push(group);
-    }
-    let others = other_metadata(checkpoint);
-    let seed = resolved.settings.seed;
+    let (checkpoint, _) = resolved.trained()?;
+    let mut layout = Layout::new(resolved, judgement, prune)?;
+    let (results, groups) = layout.decide(&masks.stored)?;
     let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
-        let tensors = groups.iter().filter_map(|g| descriptions.get(g.name.as_str()).cloned()).collect();
-        FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&others)
+        layout.metadata(groups)
     })?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
@@ -137,6 +122,77 @@ pub fn prune(
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
     Ok(Pruned { written: Written { files: writer.commit()?, tensors: count, bytes }, tensors: results })
+}
+
+/// What stands in the pruned file, by how many values of each tensor stay.
+pub(super) struct Layout<'r> {
+    resolved: &'r Resolved<'r>,
+    judgement: &'r Judgement,
+    prune: &'r PruneSettings,
+    longest_offset: u64,
+    others: BTreeMap<String, String>,
+    /// Descriptions made so far: of a tensor from another checkpoint it takes a digest.
+    known: BTreeMap<String, PrunedTensor>,
+    /// Those of the last decision.
+    described: BTreeMap<String, Format>,
+}
+
+impl<'r> Layout<'r> {
+    pub fn new(
+        resolved: &'r Resolved<'_>,
+        judgement: &'r Judgement,
+        prune: &'r PruneSettings,
+    ) -> Result<Self, Error> {
+        let (checkpoint, _) = resolved.trained()?;
+        Ok(Self {
+            resolved,
+            judgement,
+            prune,
+            longest_offset: 2 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            others: other_metadata(checkpoint),
+            known: BTreeMap::new(),
+            described: BTreeMap::new(),
+        })
+    }
+
+    /// How each tensor is stored.
+    fn decide(&mut self, stored: &[usize]) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
+        let (_, tensors) = self.resolved.trained()?;
+        let mut results = Vec::with_capacity(tensors.len());
+        let mut groups = Vec::with_capacity(tensors.len());
+        self.described.clear();
+        for (n, (name, tensor)) in tensors.iter().enumerate() {
+            let (result, group) = decide(name, tensor, self.prune, stored[n], self.longest_offset);
+            if result.pruned > 0 || result.format != Format::Dense {
+                if !self.known.contains_key(name) {
+                    let decay = self.judgement.tensors[n].decay;
+                    let found = describe(self.resolved, name, tensor, decay, self.prune.fill, result.format)?;
+                    self.known.insert(name.clone(), found);
+                }
+                self.described.insert(name.clone(), result.format);
+            }
+            results.push(result);
+            groups.push(group);
+        }
+        Ok((results, groups))
+    }
+
+    /// The `__metadata__` of the file that holds these tensors.
+    fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
+        let description = |group: &Group| {
+            let format = *self.described.get(&group.name)?;
+            self.known.get(&group.name).map(|known| PrunedTensor { format, ..known.clone() })
+        };
+        let tensors = groups.iter().filter_map(description).collect();
+        let seed = self.resolved.settings.seed;
+        FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&self.others)
+    }
+
+    /// Bytes of the files with so many values of each tensor, an index not counted.
+    pub fn bytes(&mut self, stored: &[usize]) -> Result<u64, Error> {
+        let (_, groups) = self.decide(stored)?;
+        Ok(checkpoint_bytes(&groups, self.prune.max_shard_size, |groups| self.metadata(groups)))
+    }
 }
 
 /// How a tensor is stored with so many values kept, and under which names.
@@ -176,7 +232,7 @@ fn describe(
     fill: Fill,
     format: Format,
 ) -> Result<PrunedTensor, Error> {
-    let origin = tensor.origin.as_ref().expect("only tensors with initial values are pruned");
+    let origin = tensor.origin.as_ref().expect("only tensors that a rule matches are pruned");
     let init = match &origin.source {
         InitSource::Scheme(_) if !origin.slices.is_empty() => {
             let slice = |slice: &Slice| SliceValues {
@@ -193,7 +249,7 @@ fn describe(
             let sha256 = digest(base_tensor(base, name, &tensor.shape)?.data);
             InitialValues::Stored { from: file_name(path), sha256 }
         }
-        InitSource::None => unreachable!("a tensor of `init: none` is kept"),
+        InitSource::None => InitialValues::Unknown(Unknown::None),
     };
     Ok(PrunedTensor {
         name: name.to_owned(),

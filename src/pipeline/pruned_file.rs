@@ -165,6 +165,10 @@ impl PrunedFile {
                 let drawn = self.sliced_generator(slices, description.layout, shape);
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
             }
+            (InitialValues::Unknown(_), Fill::Init, _) => {
+                let problem = "initial values are not known, and its pruned places take them".to_owned();
+                Err(PrunedProblem::Description { tensor, problem }.into())
+            }
             (InitialValues::Stored { from, .. }, Fill::Init, None) => {
                 Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
             }
@@ -351,6 +355,7 @@ impl PrunedFile {
             InitialValues::Scheme(_) | InitialValues::Slices { .. } => {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
+            InitialValues::Unknown(_) => None,
             InitialValues::Stored { .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
                 Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use safetensors::Dtype;
 
@@ -13,6 +14,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRe
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::near::nearest;
+use crate::prune::{Criterion, Decision};
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::{FloatDtype, Shape};
@@ -29,6 +31,7 @@ pub struct Resolved<'s> {
     like: Option<Checkpoint>,
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
+    scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
 }
 
 impl<'s> Resolved<'s> {
@@ -47,6 +50,7 @@ impl<'s> Resolved<'s> {
             like,
             trained_file,
             bases: BTreeMap::new(),
+            scores: OnceLock::new(),
         };
         resolved.model = resolved.resolve_model()?;
         resolved.trained = resolved.resolve_trained()?;
@@ -78,7 +82,7 @@ impl<'s> Resolved<'s> {
             let mut tensor = Tensor { dtype, shape, origin: None, action: Action::PassThrough };
             if FloatDtype::of(dtype).is_some() {
                 tensor.origin = self.origin(name, &tensor.shape, shape_of)?;
-                tensor.action = self.action(name, tensor.origin.as_ref());
+                tensor.action = self.action(name, &tensor.shape, tensor.origin.as_ref());
                 if tensor.origin.is_none() {
                     unmatched.push(name.clone());
                 }
@@ -92,7 +96,7 @@ impl<'s> Resolved<'s> {
     }
 
     /// An error about the rules, at their place in the config.
-    fn wrong(&self, key: &KeyPath, problem: RuleProblem) -> Error {
+    pub(super) fn wrong(&self, key: &KeyPath, problem: RuleProblem) -> Error {
         self.settings.source.error(key, ConfigErrorKind::Stage(Box::new(problem))).into()
     }
 
@@ -108,7 +112,7 @@ impl<'s> Resolved<'s> {
             let float = FloatDtype::of(dtype);
             if let Some(float) = float {
                 tensor.origin = self.origin(name, shape, shape_of)?;
-                tensor.action = self.action(name, tensor.origin.as_ref());
+                tensor.action = self.action(name, shape, tensor.origin.as_ref());
                 match &mut tensor.origin {
                     None => mismatch.unmatched.push(name.to_owned()),
                     Some(origin) => {
@@ -242,17 +246,16 @@ impl<'s> Resolved<'s> {
         Ok(())
     }
 
-    fn action(&self, name: &str, origin: Option<&Origin>) -> Action {
-        let kept = match &self.settings.prune {
-            Some(prune) => prune.rules.find(name).is_some_and(|found| found.value.keep),
-            None => false,
+    fn action(&self, name: &str, shape: &Shape, origin: Option<&Origin>) -> Action {
+        let default = Decision::default();
+        let decision = match &self.settings.prune {
+            Some(prune) => prune.decision(name),
+            None => Some(&default),
         };
-        match origin {
-            Some(Origin { source: InitSource::Scheme(_) | InitSource::From(_), .. }) if !kept => {
-                Action::Prune
-            }
-            _ => Action::Keep,
-        }
+        let (Some(decision), Some(origin)) = (decision, origin) else { return Action::Keep };
+        let unknown = origin.source == InitSource::None && decision.criterion.needs_initial();
+        let small = (shape.elements() as u64) < decision.min_elements;
+        if unknown || small { Action::Keep } else { Action::Prune }
     }
 
     /// Every name that a rule may be about.
@@ -349,6 +352,31 @@ impl<'s> Resolved<'s> {
         self.bases.get(path)
     }
 
+    /// Opens the files of scores that pruning the trained checkpoint takes. Not done before: they may come from a program
+    /// that runs after the other stages.
+    ///
+    /// # Errors
+    /// Those of opening a checkpoint.
+    pub(super) fn open_scores(&self) -> Result<(), Error> {
+        let mut opened = BTreeMap::new();
+        let Some(prune) = &self.settings.prune else { return Ok(()) };
+        for (name, tensor) in self.trained.iter().flatten() {
+            let decision = prune.decision(name).filter(|_| tensor.action == Action::Prune);
+            if let Some(Criterion::Scores(path)) = decision.map(|decision| &decision.criterion)
+                && !opened.contains_key(path)
+            {
+                opened.insert(path.clone(), Checkpoint::open(path)?);
+            }
+        }
+        let _ = self.scores.set(opened);
+        Ok(())
+    }
+
+    /// The opened file of scores of this path.
+    pub(super) fn scores(&self, path: &Path) -> Option<&Checkpoint> {
+        self.scores.get()?.get(path)
+    }
+
     /// A tensor's data in the model's skeleton.
     pub fn skeleton(&self, name: &str) -> Option<Mapped<'_>> {
         self.like.as_ref()?.tensor(name).map(|t| t.data)
@@ -384,6 +412,9 @@ impl<'s> Resolved<'s> {
         for base in self.bases.values() {
             inputs
                 .extend(base.files().map(|file| ("a checkpoint that `init: {from}` names".to_owned(), file)));
+        }
+        for scores in self.scores.get().into_iter().flat_map(BTreeMap::values) {
+            inputs.extend(scores.files().map(|file| ("the scores of `prune`".to_owned(), file)));
         }
         inputs
     }

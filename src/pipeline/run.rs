@@ -10,6 +10,7 @@ use super::outputs::check_distinct;
 use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
 use super::resolve::Resolved;
+use super::select::{check_decisions, select};
 use super::summarise::summarise;
 use super::survey::judge;
 use crate::checkpoint::{index_path, write_text};
@@ -56,9 +57,13 @@ pub fn run(
 ) -> Result<Outcome, Error> {
     let settings = resolved.settings;
     check_sections(settings, stages)?;
-    check_distinct(resolved.inputs(), outputs(settings))?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
-    if let (Some(pruning), Some(_)) = (pruning, &resolved.trained) {
+    let checked = pruning.filter(|_| resolved.trained.is_some());
+    if let Some(pruning) = checked {
+        check_decisions(resolved, pruning)?;
+    }
+    check_distinct(resolved.inputs(), outputs(settings))?;
+    if let Some(pruning) = checked {
         check_part_names(resolved, pruning)?;
     }
     let mut outcome = Outcome::default();
@@ -73,9 +78,10 @@ pub fn run(
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
     let judgement = judge(resolved, progress)?;
-    let compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
+    let mut compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
     outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
-    if let (Some(pruning), Some(masks)) = (pruning, &compared.masks) {
+    if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
+        select(resolved, &judgement, pruning, masks, progress)?;
         outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, progress)?);
     }
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());

@@ -81,8 +81,18 @@ pub enum InitialValues {
         /// Each a tensor of its own.
         slices: Vec<SliceValues>,
     },
+    /// Not known: the pruned places need none.
+    Unknown(Unknown),
     /// A scheme.
     Scheme(Box<SchemeParams>),
+}
+
+/// The word for initial values that are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unknown {
+    /// As in the config.
+    None,
 }
 
 /// Initial values of a slice of a fused tensor.

@@ -6,5 +6,5 @@ mod metadata;
 mod settings;
 
 pub use choice::smallest;
-pub use metadata::{FileMetadata, InitialValues, Kind, PrunedTensor, SliceValues, VERSION};
+pub use metadata::{FileMetadata, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, VERSION};
 pub use settings::{Fill, Format};

@@ -1,5 +1,6 @@
 //! From the config as typed to settings: every default is filled in here, every combination checked.
 
+mod decision;
 mod init;
 mod prune;
 mod stages;

@@ -1,27 +1,15 @@
-//! Pruning: what this version does of it, and what it knows to come.
+//! Pruning: how the result is written, and what decides about each tensor.
 
 use super::super::error::Problem;
 use super::super::path::KeyPath;
 use super::super::settings::{FormatChoice, PruneRule, PruneSettings};
 use super::super::wire;
+use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
+use crate::prune::Decision;
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
-
-const CRITERION: Words<()> = Words {
-    now: &[("sleeping", ())],
-    later: &["magnitude", "movement", "magnitude_increase", "nearest", "random"],
-    later_keys: &["scores"],
-};
-
-const TARGET: Words<()> =
-    Words { now: &[("threshold", ())], later: &[], later_keys: &["sparsity", "keep", "bytes"] };
-
-const SCOPE: Words<()> = Words { now: &[("tensor", ())], later: &["global"], later_keys: &[] };
-
-const STRUCTURE: Words<()> =
-    Words { now: &[("unstructured", ())], later: &["rows", "columns"], later_keys: &["n", "m", "block"] };
 
 const FILL: Words<Fill> =
     Words { now: &[("zero", Fill::Zero), ("init", Fill::Init)], later: &["nearest"], later_keys: &[] };
@@ -39,27 +27,50 @@ const FORMAT: Words<FormatChoice> = Words {
 const DTYPE: Words<()> = Words { now: &[("keep", ())], later: &["f32", "bf16", "f16"], later_keys: &[] };
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
-    let only = [
-        (CRITERION, "criterion", &wire.criterion),
-        (TARGET, "target", &wire.target),
-        (SCOPE, "scope", &wire.scope),
-        (STRUCTURE, "structure", &wire.structure),
-        (DTYPE, "dtype", &wire.dtype),
-    ];
-    for (words, key, node) in only {
-        words.choose(node.as_ref(), &path.key(key))?;
-    }
-    let rules = wire.rules.iter().enumerate().map(|(i, r)| rule(r, &path.key("rules").index(i)));
+    DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?;
+    let keys = Keys {
+        criterion: wire.criterion.as_ref(),
+        target: wire.target.as_ref(),
+        scope: wire.scope.as_ref(),
+        structure: wire.structure.as_ref(),
+        min_elements: wire.min_elements.as_ref(),
+        floor: wire.floor.as_ref(),
+        ceiling: wire.ceiling.as_ref(),
+    };
+    let decision = decision(&keys, None, path, folder)?;
+    let rules = wire.rules.iter().enumerate();
+    let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
+    let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
     Ok(PruneSettings {
         output: folder.join(wire.output),
         fill: FILL.choose(wire.fill.as_ref(), &path.key("fill"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
-        rules: RuleSet::new(rules.collect::<Result<_, _>>()?),
+        decision,
+        rules,
     })
 }
 
-fn rule(wire: &wire::PruneRule, path: &KeyPath) -> Result<Rule<PruneRule>, Problem> {
+fn rule(
+    wire: &wire::PruneRule,
+    outer: &Decision,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<Rule<PruneRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
-    Ok(Rule { patterns, value: PruneRule { text, keep: wire.keep, optional: wire.optional } })
+    let keys = Keys {
+        criterion: wire.criterion.as_ref(),
+        target: wire.target.as_ref(),
+        scope: wire.scope.as_ref(),
+        structure: wire.structure.as_ref(),
+        min_elements: wire.min_elements.as_ref(),
+        floor: wire.floor.as_ref(),
+        ceiling: wire.ceiling.as_ref(),
+    };
+    if let (true, Some(key)) = (wire.keep, keys.given().first()) {
+        let expected = "no such key beside `keep: true`, which leaves the tensors as they are";
+        return Err(Problem::bad_value(&path.key(key), expected, "one"));
+    }
+    let decision = decision(&keys, Some(outer), path, folder)?;
+    Ok(Rule { patterns, value: PruneRule { text, keep: wire.keep, decision, optional: wire.optional } })
 }

@@ -1,0 +1,287 @@
+//! What decides which places are pruned: criterion, target, scope, structure and their limits.
+
+use super::super::error::{ConfigErrorKind, Problem};
+use super::super::node::Node;
+use super::super::path::KeyPath;
+use super::super::typed::read;
+use super::super::wire;
+use super::value::{Folder, Words, real, size};
+use crate::near::nearest;
+use crate::prune::{Criterion, Decision, Scope, Structure, Target};
+
+const SCOPE: Words<Scope> = Words {
+    now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)],
+    later: &[],
+    later_keys: &[],
+};
+
+const STRUCTURES: [(&str, Structure); 5] = [
+    ("unstructured", Structure::Unstructured),
+    ("rows", Structure::Rows),
+    ("columns", Structure::Columns),
+    ("filters", Structure::Filters),
+    ("channels", Structure::Channels),
+];
+
+/// The keys of a mapping that may say something about a decision.
+pub(super) struct Keys<'w> {
+    pub criterion: Option<&'w Node>,
+    pub target: Option<&'w Node>,
+    pub scope: Option<&'w Node>,
+    pub structure: Option<&'w Node>,
+    pub min_elements: Option<&'w Node>,
+    pub floor: Option<&'w Node>,
+    pub ceiling: Option<&'w Node>,
+}
+
+impl Keys<'_> {
+    /// The names of those that are there.
+    pub fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("criterion", self.criterion),
+            ("target", self.target),
+            ("scope", self.scope),
+            ("structure", self.structure),
+            ("min_elements", self.min_elements),
+            ("floor", self.floor),
+            ("ceiling", self.ceiling),
+        ];
+        all.iter().filter(|(_, node)| node.is_some()).map(|(key, _)| *key).collect()
+    }
+}
+
+/// What the keys say, and `outer` where they are silent.
+pub(super) fn decision(
+    keys: &Keys<'_>,
+    outer: Option<&Decision>,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<Decision, Problem> {
+    let default = Decision::default();
+    let base = outer.unwrap_or(&default);
+    let criterion = match keys.criterion {
+        Some(node) => criterion(node, &path.key("criterion"), folder)?,
+        None => base.criterion.clone(),
+    };
+    let target = match keys.target {
+        Some(node) => target(node, &path.key("target"), outer.is_some())?,
+        None => base.target.clone(),
+    };
+    let scope = match keys.scope {
+        Some(node) => SCOPE.choose(Some(node), &path.key("scope"))?,
+        None => base.scope,
+    };
+    let structure = match keys.structure {
+        Some(node) => structure(node, &path.key("structure"))?,
+        None => base.structure,
+    };
+    let min_elements = match keys.min_elements {
+        Some(node) => whole(node, &path.key("min_elements"))?,
+        None => base.min_elements,
+    };
+    let limit = |node: Option<&Node>, key: &str, outer: f64| match node {
+        Some(node) => share(node, &path.key(key)),
+        None => Ok(outer),
+    };
+    let floor = limit(keys.floor, "floor", base.floor)?;
+    let ceiling = limit(keys.ceiling, "ceiling", base.ceiling)?;
+    let decision = Decision { criterion, target, scope, structure, min_elements, floor, ceiling };
+    check(&decision, keys, path)?;
+    let other = ["criterion", "scope", "structure"].into_iter().find(|key| keys.given().contains(key));
+    if let (true, true, Some(key)) =
+        (outer.is_some_and(Decision::counts_bytes), decision.counts_bytes(), other)
+    {
+        let expected =
+            "a target of its own beside it: `{bytes: …}` of `prune.target` counts over one ranking";
+        return Err(Problem::bad_value(&path.key(key), expected, "none"));
+    }
+    Ok(decision)
+}
+
+/// Refuses what cannot be done together, at the key that brought it in.
+fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Problem> {
+    let given = keys.given();
+    let refuse = |about: &[&str], expected: &str, got: &str| {
+        let key = about.iter().find(|key| given.contains(key)).unwrap_or(&about[0]);
+        Err(Problem::bad_value(&path.key(key), expected, got))
+    };
+    let Decision { criterion, target, scope, structure, floor, ceiling, .. } = decision;
+    let bounded = *floor > 0.0 || *ceiling < 1.0;
+    if let Structure::OfM { .. } = structure {
+        // What a rule takes over from outside is for other structures; what stands beside it contradicts it.
+        if keys.target.is_some() && *target != Target::Threshold {
+            return refuse(
+                &["target"],
+                "no target beside a structure of n of m, which says itself how many stay",
+                "one",
+            );
+        }
+        if keys.scope.is_some() && *scope != Scope::Tensor {
+            return refuse(&["scope"], "no scope beside a structure of n of m, which ranks m by m", "one");
+        }
+        if !given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
+            return Ok(());
+        }
+    }
+    if *target == Target::Threshold
+        && !criterion.takes_threshold()
+        && !matches!(structure, Structure::OfM { .. })
+    {
+        let got = keys.criterion.map_or_else(|| "it with another criterion".to_owned(), Node::to_string);
+        return refuse(
+            &["criterion", "target"],
+            "sleeping or nearest with `target: threshold`, the default; other criteria need a target of \
+             {sparsity: x}, {keep: n} or {bytes: SIZE}",
+            &got,
+        );
+    }
+    if matches!(target, Target::Sparsity(values) if values.len() > 1) && *scope == Scope::Global {
+        return refuse(&["target", "scope"], "one sparsity with `scope: global`", "a list of them");
+    }
+    if *scope == Scope::Row {
+        if *structure != Structure::Unstructured {
+            return refuse(&["structure", "scope"], "unstructured with `scope: row`", "another structure");
+        }
+        if let Target::Bytes(_) = target {
+            let expected = "{sparsity: x} or {keep: n} with `scope: row`";
+            return refuse(&["target", "scope"], expected, "{bytes: …}");
+        }
+    }
+    if floor > ceiling {
+        let (expected, got) = (format!("at most the ceiling, {ceiling:?}"), format!("{floor:?}"));
+        return refuse(&["floor", "ceiling"], &expected, &got);
+    }
+    let by_count = *scope == Scope::Global
+        && *target != Target::Threshold
+        && !matches!(structure, Structure::OfM { .. });
+    if bounded && !by_count && given.iter().any(|key| ["floor", "ceiling", "scope"].contains(key)) {
+        let expected = "no floor or ceiling but with `scope: global` and a target of {sparsity: x}, {keep: n} or \
+                        {bytes: SIZE}";
+        return refuse(&["floor", "ceiling", "scope"], expected, "one");
+    }
+    Ok(())
+}
+
+fn criterion(node: &Node, path: &KeyPath, folder: &Folder) -> Result<Criterion, Problem> {
+    match node {
+        Node::Text(word) => word_of(&Criterion::WORDS, word, path),
+        Node::Map(_) => {
+            let file: wire::Scores = read(node, path)?;
+            Ok(Criterion::Scores(folder.join(file.scores)))
+        }
+        other => {
+            let words: Vec<&str> = Criterion::WORDS.iter().map(|(word, _)| *word).collect();
+            Err(Problem::bad_value(path, &format!("{} or {{scores: FILE}}", words.join(", ")), other))
+        }
+    }
+}
+
+fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
+    let expected = "unstructured, rows, columns, filters, channels, {n: 2, m: 4} or {block: [4, 4]}";
+    match node {
+        Node::Text(word) => word_of(&STRUCTURES, word, path),
+        Node::Map(_) => {
+            let form: wire::StructureForm = read(node, path)?;
+            match (&form.n, &form.m, &form.block) {
+                (Some(n), Some(m), None) => {
+                    let m = above_zero(m, &path.key("m"))?;
+                    let n = above_zero(n, &path.key("n"))?;
+                    if n > m {
+                        let got = format!("{n} of {m}");
+                        return Err(Problem::bad_value(path, "n of m to stay, n no more than m", got));
+                    }
+                    Ok(Structure::OfM { n, m })
+                }
+                (None, None, Some(block)) => {
+                    let path = path.key("block");
+                    let Node::List(sides) = block else {
+                        return Err(Problem::bad_value(&path, "[rows, columns]", block));
+                    };
+                    let [rows, columns] = sides.as_slice() else {
+                        let got = format!("a list of {}", sides.len());
+                        return Err(Problem::bad_value(&path, "[rows, columns]", got));
+                    };
+                    Ok(Structure::Block {
+                        rows: above_zero(rows, &path.index(0))?,
+                        columns: above_zero(columns, &path.index(1))?,
+                    })
+                }
+                _ => Err(Problem::bad_value(path, expected, "other keys together")),
+            }
+        }
+        other => Err(Problem::bad_value(path, expected, other)),
+    }
+}
+
+fn target(node: &Node, path: &KeyPath, in_rule: bool) -> Result<Target, Problem> {
+    match node {
+        Node::Text(word) => word_of(&[("threshold", Target::Threshold)], word, path),
+        Node::Map(_) => {
+            let form: wire::TargetForm = read(node, path)?;
+            match (&form.sparsity, &form.keep, &form.bytes) {
+                (Some(node), None, None) => Ok(Target::Sparsity(shares(node, &path.key("sparsity"))?)),
+                (None, Some(node), None) => Ok(Target::Keep(whole(node, &path.key("keep"))?)),
+                (None, None, Some(_)) if in_rule => {
+                    let expected =
+                        "a target of some tensors; `bytes` is about the whole file, for `prune.target`";
+                    Err(Problem::bad_value(path, expected, "{bytes: …}"))
+                }
+                (None, None, Some(node)) => Ok(Target::Bytes(size(node, &path.key("bytes"))?)),
+                (None, None, None) => {
+                    Err(Problem::bad_value(path, "one of sparsity, keep and bytes", "an empty mapping"))
+                }
+                _ => Err(Problem::bad_value(path, "one of sparsity, keep and bytes", "several")),
+            }
+        }
+        other => {
+            let expected = "threshold, {sparsity: x}, {keep: n} or {bytes: SIZE}";
+            Err(Problem::bad_value(path, expected, other))
+        }
+    }
+}
+
+/// One share or a list of them.
+fn shares(node: &Node, path: &KeyPath) -> Result<Vec<f64>, Problem> {
+    match node {
+        Node::List(list) if list.is_empty() => {
+            Err(Problem::bad_value(path, "a number from 0 to 1 or a list of them", "an empty list"))
+        }
+        Node::List(list) => list.iter().enumerate().map(|(i, node)| share(node, &path.index(i))).collect(),
+        node => Ok(vec![share(node, path)?]),
+    }
+}
+
+fn share(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
+    match real(node) {
+        Some(x) if (0.0..=1.0).contains(&x) => Ok(x.abs()),
+        _ => Err(Problem::bad_value(path, "a number from 0 to 1", node)),
+    }
+}
+
+fn whole(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
+    match node {
+        Node::Int(n) if u64::try_from(*n).is_ok() => Ok(*n as u64),
+        other => Err(Problem::bad_value(path, "a whole number that is not negative", other)),
+    }
+}
+
+fn above_zero(node: &Node, path: &KeyPath) -> Result<usize, Problem> {
+    match node {
+        Node::Int(n) if *n > 0 && usize::try_from(*n).is_ok() => Ok(*n as usize),
+        other => Err(Problem::bad_value(path, "a whole number above 0", other)),
+    }
+}
+
+fn word_of<T: Clone>(words: &[(&'static str, T)], word: &str, path: &KeyPath) -> Result<T, Problem> {
+    if let Some((_, meaning)) = words.iter().find(|(name, _)| *name == word) {
+        return Ok(meaning.clone());
+    }
+    let names = || words.iter().map(|(name, _)| *name);
+    let kind = ConfigErrorKind::UnknownValue {
+        key: path.clone(),
+        value: word.to_owned(),
+        near: nearest(word, names()),
+        values: names().collect(),
+    };
+    Err(Problem::at_value(path, kind))
+}

@@ -1,0 +1,252 @@
+//! Single weights, ranked within a tensor or over many.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::super::blocks::BLOCK_ELEMENTS;
+use super::super::compare::Masks;
+use super::super::error::Error;
+use super::super::progress::Progress;
+use super::sizes::Sizes;
+use super::{Item, Job, Scratch, items, note, pass, write};
+use crate::prune::{Cut, Enough, Limits, NEVER, Narrowing, Step, Ties, first_enough, key, share_of};
+
+/// As few candidates as this are looked at one by one.
+const FEW: u64 = 1 << 19;
+/// Bins of histograms, as a power of two: of one, and of all classes together.
+const BITS: u32 = 20;
+const ALL_BITS: u32 = 22;
+
+/// What a tensor's floor and ceiling of sparsity come to: the places that go in any case, and those that may.
+#[derive(Default)]
+pub(super) struct Bounds {
+    always: Option<Cut>,
+    at_most: Option<Cut>,
+}
+
+/// All that lies within the threshold goes: its score is 0, of the rest 1.
+pub(super) fn within(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
+    let items = items(jobs.iter().enumerate());
+    mark(jobs, &items, &[], &Cut::below(key(0.5)), masks, progress)
+}
+
+/// Each tensor by itself.
+pub(super) fn by_tensor(
+    jobs: &[Job<'_>],
+    sizes: Option<&mut Sizes<'_>>,
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let counts: Vec<u64> = match sizes {
+        None => jobs.iter().map(|job| job.count(job.elements())).collect(),
+        Some(sizes) => shares(jobs, sizes, progress)?,
+    };
+    let is_small = |job: &Job<'_>| job.elements() <= BLOCK_ELEMENTS as u64;
+    let small = items(jobs.iter().enumerate().filter(|(_, job)| is_small(job)));
+    let (spool, starts) = (&masks.spool, &masks.starts);
+    let stored = pass(jobs, &small, progress, |scratch, item| {
+        let scorer = &jobs[item.job].scorer;
+        let Scratch { buffers, keys, some, stays, mask, .. } = scratch;
+        keys.clear();
+        scorer.keys(item.block.start, item.block.len, buffers, |piece| keys.extend_from_slice(piece))?;
+        let mut limits = Limits::smallest(keys, counts[item.job], some);
+        stays.clear();
+        stays.resize(keys.len().div_ceil(8), 0);
+        set(keys, 0, stays, |key| limits.goes(key));
+        Ok(write(spool, starts, scorer.matrix, &item.block, stays, mask)?)
+    })?;
+    note(masks, &small, &stored);
+    for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !is_small(job)) {
+        let items = items([(n, job)]);
+        let cut = end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= counts[n]), progress)?;
+        mark(jobs, &items, &[], &cut, masks, progress)?;
+    }
+    Ok(())
+}
+
+/// All tensors together.
+pub(super) fn global(
+    jobs: &[Job<'_>],
+    sizes: Option<&mut Sizes<'_>>,
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut bounds = Vec::with_capacity(jobs.len());
+    for (n, job) in jobs.iter().enumerate() {
+        let first = |x: f64| {
+            let (items, count) = (items([(n, job)]), share_of(x, job.elements()));
+            end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)
+        };
+        let (floor, ceiling) = (job.decision.floor, job.decision.ceiling);
+        bounds.push(Bounds {
+            always: (floor > 0.0).then(|| first(floor)).transpose()?,
+            at_most: (ceiling < 1.0).then(|| first(ceiling)).transpose()?,
+        });
+    }
+    let items = items(jobs.iter().enumerate());
+    let cut = match sizes {
+        None => {
+            let count = jobs[0].count(jobs.iter().map(Job::elements).sum());
+            end(jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), progress)?
+        }
+        Some(sizes) => {
+            // What was asked about last before it turned out that all must go.
+            let mut last = Vec::new();
+            let mut fits = |pruned: &[u64]| {
+                last = pruned.to_vec();
+                sizes.fits(pruned)
+            };
+            let cut = end(jobs, &items, &bounds, jobs.len(), &mut fits, progress)?;
+            if cut == Cut::EVERYTHING {
+                sizes.require(&last)?;
+            }
+            cut
+        }
+    };
+    mark(jobs, &items, &bounds, &cut, masks, progress)
+}
+
+/// How many of each tensor go, the same share of each, so that the file has the wanted size.
+fn shares(jobs: &[Job<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
+    let items = items(jobs.iter().enumerate());
+    let found = pass(jobs, &items, progress, |scratch, item| {
+        let mut may = 0;
+        jobs[item.job].scorer.keys(item.block.start, item.block.len, &mut scratch.buffers, |keys| {
+            may += keys.iter().filter(|key| **key != NEVER).count() as u64;
+        })?;
+        Ok(may)
+    })?;
+    let mut may = vec![0; jobs.len()];
+    items.iter().zip(found).for_each(|(item, n)| may[item.job] += n);
+    let total: u64 = jobs.iter().map(Job::elements).sum();
+    let counts = |of_all: u64| -> Vec<u64> {
+        let x = of_all as f64 / total.max(1) as f64;
+        jobs.iter().zip(&may).map(|(job, may)| share_of(x, job.elements()).min(*may)).collect()
+    };
+    let of_all = first_enough(total, &mut |n| sizes.fits(&counts(n)))?;
+    sizes.require(&counts(of_all))?;
+    Ok(counts(of_all))
+}
+
+/// Calls `each` with the keys of an item; with bounds, those that go in any case as 0, those that may not as [`NEVER`].
+fn keys(
+    jobs: &[Job<'_>],
+    item: &Item,
+    bounds: &[Bounds],
+    scratch: &mut super::Buffers,
+    mut each: impl FnMut(&[u64]),
+) -> Result<(), Error> {
+    let bounds = bounds.get(item.job);
+    let limits = |cut: Option<&Option<Cut>>| cut.and_then(Option::as_ref).map(|cut| cut.of_block(item.local));
+    let mut always = limits(bounds.map(|bounds| &bounds.always));
+    let mut at_most = limits(bounds.map(|bounds| &bounds.at_most));
+    jobs[item.job].scorer.keys(item.block.start, item.block.len, scratch, |keys| {
+        if always.is_some() || at_most.is_some() {
+            for key in keys.iter_mut() {
+                let goes = always.as_mut().is_some_and(|limits| limits.goes(*key));
+                let may = at_most.as_mut().is_none_or(|limits| limits.goes(*key));
+                *key = if goes {
+                    0
+                } else if may {
+                    *key
+                } else {
+                    NEVER
+                };
+            }
+        }
+        each(keys);
+    })
+}
+
+/// Finds where the selection ends: after the smallest keys that are enough. With several classes, there is one for each
+/// job.
+pub(super) fn end(
+    jobs: &[Job<'_>],
+    items: &[Item],
+    bounds: &[Bounds],
+    classes: usize,
+    enough: Enough<'_, Error>,
+    progress: &dyn Progress,
+) -> Result<Cut, Error> {
+    let units: usize = items.iter().map(|item| item.block.len).sum();
+    // Bins that are few enough beside the weights to be nothing beside the pass over them.
+    let bits = (units / 16).max(1).ilog2().clamp(10, BITS);
+    let mut narrowing =
+        Narrowing::new(classes, bits.min(ALL_BITS.saturating_sub(classes.ilog2() + 1).max(1)));
+    let class = |job: usize| if classes == 1 { 0 } else { job };
+    loop {
+        let bins = narrowing.bins();
+        // One a thread, whichever block it is at: counts add up to the same in any order.
+        let free: Mutex<Vec<Vec<u64>>> = Mutex::default();
+        let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
+        pass(jobs, items, progress, |scratch, item| {
+            let taken = lock().pop();
+            let mut histogram = taken.unwrap_or_else(|| vec![0; classes * bins]);
+            let of_class = &mut histogram[class(item.job) * bins..][..bins];
+            let done = keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.count(keys, of_class));
+            lock().push(histogram);
+            done
+        })?;
+        let mut all = free.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+        let mut histogram = all.next().unwrap_or_else(|| vec![0; classes * bins]);
+        for other in all {
+            histogram.iter_mut().zip(other).for_each(|(sum, n)| *sum += n);
+        }
+        let among = match narrowing.narrow(&histogram, enough)? {
+            Step::Nothing => return Ok(Cut::NOTHING),
+            Step::Everything => return Ok(Cut::EVERYTHING),
+            Step::Among(among) => among,
+        };
+        let job_of = |block: usize| class(items[block].job);
+        if among <= FEW {
+            let found = pass(jobs, items, progress, |scratch, item| {
+                let mut found = Vec::new();
+                keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.collect(keys, &mut found))?;
+                Ok(found)
+            })?;
+            return narrowing.finish(Ties::Keys(&found), job_of, enough);
+        }
+        if narrowing.is_one_key() {
+            let counts = pass(jobs, items, progress, |scratch, item| {
+                let mut count = 0;
+                keys(jobs, item, bounds, &mut scratch.buffers, |keys| count += narrowing.how_many(keys))?;
+                Ok(count)
+            })?;
+            return narrowing.finish(Ties::Counts(&counts), job_of, enough);
+        }
+    }
+}
+
+/// Writes the masks of items, of which goes what lies before the cut.
+pub(super) fn mark(
+    jobs: &[Job<'_>],
+    items: &[Item],
+    bounds: &[Bounds],
+    cut: &Cut,
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let (spool, starts) = (&masks.spool, &masks.starts);
+    let stored = pass(jobs, items, progress, |scratch, item| {
+        let Scratch { buffers, stays, mask, .. } = scratch;
+        stays.clear();
+        stays.resize(item.block.len.div_ceil(8), 0);
+        let mut limits = cut.of_block(item.at);
+        let mut done = 0;
+        keys(jobs, item, bounds, buffers, |keys| {
+            set(keys, done, stays, |key| limits.goes(key));
+            done += keys.len();
+        })?;
+        Ok(write(spool, starts, jobs[item.job].scorer.matrix, &item.block, stays, mask)?)
+    })?;
+    note(masks, items, &stored);
+    Ok(())
+}
+
+/// Sets the bits, from place `first` on, of keys that do not go. `first` is a multiple of eight.
+fn set(keys: &[u64], first: usize, stays: &mut [u8], mut goes: impl FnMut(u64) -> bool) {
+    for (keys, byte) in keys.chunks(8).zip(&mut stays[first / 8..]) {
+        for (bit, key) in keys.iter().enumerate() {
+            *byte |= u8::from(!goes(*key)) << bit;
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The scores of one tensor's weights, a run at a time, from wherever the criterion takes them.
+
+use std::path::Path;
+
+use super::super::blocks::{Block, Reads};
+use super::super::encoder::{self, PIECE};
+use super::super::error::{Error, ScoresProblem};
+use super::super::origin::Tensor;
+use super::super::resolve::Resolved;
+use crate::analysis::{Comparison, Decided, Threshold};
+use crate::checkpoint::Mapped;
+use crate::config::id_of_name;
+use crate::init::Initial;
+use crate::noise::block::fill_uniform;
+use crate::noise::hash::{hash64, row_key};
+use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, key};
+use crate::tensor::{FloatDtype, Layout, Matrix};
+
+/// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
+pub(super) struct Scorer<'a> {
+    pub matrix: Matrix,
+    name: &'a str,
+    dtype: FloatDtype,
+    trained: Mapped<'a>,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Magnitude,
+    Pair {
+        pair: Pair,
+        start: Start<'a>,
+    },
+    /// 0 within the threshold, 1 beyond it.
+    Within {
+        threshold: Threshold,
+        nearest: bool,
+        start: Start<'a>,
+    },
+    Random {
+        seed: u64,
+        layer: u64,
+    },
+    Scores {
+        data: Mapped<'a>,
+        dtype: FloatDtype,
+        file: &'a Path,
+    },
+    /// A norm for each input channel, by which magnitudes are multiplied.
+    Channels {
+        norms: Vec<f64>,
+        channels: Groups,
+    },
+}
+
+struct Start<'a> {
+    initial: Initial<'a>,
+    from: Option<(Mapped<'a>, FloatDtype)>,
+    decay: f64,
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+pub(super) struct Buffers {
+    scores: Vec<f64>,
+    initial: Vec<f64>,
+    keys: Vec<u64>,
+}
+
+impl<'a> Scorer<'a> {
+    /// For a tensor that is to be pruned.
+    pub fn new(
+        resolved: &'a Resolved<'_>,
+        name: &'a str,
+        tensor: &Tensor,
+        data: Mapped<'a>,
+        dtype: FloatDtype,
+        decided: &Decided,
+        decision: &'a Decision,
+    ) -> Result<Self, Error> {
+        let start = || Start {
+            initial: resolved.initial(name, tensor).expect("without initial values it is kept"),
+            from: resolved.initial_data(name, tensor),
+            decay: decided.decay,
+        };
+        // A structure of n of m ranks within its columns, whatever the target.
+        let ranks = matches!(decision.structure, Structure::OfM { .. });
+        let source = match (&decision.criterion, Pair::of(&decision.criterion)) {
+            (criterion, Some(_)) if decision.target == Target::Threshold && !ranks => Source::Within {
+                threshold: decided.threshold,
+                nearest: *criterion == Criterion::Nearest,
+                start: start(),
+            },
+            (_, Some(pair)) => Source::Pair { pair, start: start() },
+            // Another seed than the initial values': ranked by their own noise, weights would not go at random.
+            (Criterion::Random, _) => {
+                Source::Random { seed: hash64(resolved.settings.seed), layer: id_of_name(name) }
+            }
+            (Criterion::Scores(path), _) => scores(resolved, path, name, tensor)?,
+            _ => Source::Magnitude,
+        };
+        Ok(Self { matrix: tensor.shape.matrix(), name, dtype, trained: data, source })
+    }
+
+    /// What a block's scores are made from.
+    pub fn reads(&self, block: &Block) -> Reads<'_> {
+        let trained = self.trained.part(block.bytes(self.dtype.size()));
+        let part = |(data, dtype): (Mapped<'a>, FloatDtype)| data.part(block.bytes(dtype.size()));
+        let (other, whole) = match &self.source {
+            Source::Pair { start, .. } | Source::Within { start, .. } => {
+                (start.from.map(part), start.initial.whole())
+            }
+            Source::Scores { data, dtype, .. } => (Some(part((*data, *dtype))), None),
+            Source::Magnitude | Source::Random { .. } | Source::Channels { .. } => (None, None),
+        };
+        Reads { mapped: [Some(trained), other, None], whole, ..Reads::of(trained) }
+    }
+
+    /// Calls `each` with the scores of a run, piece by piece; every piece but the last has a multiple of eight.
+    ///
+    /// # Errors
+    /// Scores of a file that are no finite numbers.
+    pub fn scores(
+        &self,
+        start: usize,
+        len: usize,
+        buffers: &mut Buffers,
+        mut each: impl FnMut(&[f64], &mut Vec<u64>),
+    ) -> Result<(), Error> {
+        let piece = match &self.source {
+            Source::Pair { start, .. } | Source::Within { start, .. } => encoder::piece(&start.initial, len),
+            _ => PIECE,
+        };
+        let size = self.dtype.size();
+        let Buffers { scores, initial, keys } = buffers;
+        for at in (0..len).step_by(piece.max(1)) {
+            let (first, count) = (start + at, piece.min(len - at));
+            scores.resize(count, 0.0);
+            let bytes = self.trained.part(first * size..(first + count) * size).bytes();
+            self.dtype.decode(bytes, scores);
+            self.score(first, scores, initial)?;
+            each(scores, keys);
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the keys of a run, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Self::scores`].
+    pub fn keys(
+        &self,
+        start: usize,
+        len: usize,
+        buffers: &mut Buffers,
+        mut each: impl FnMut(&mut [u64]),
+    ) -> Result<(), Error> {
+        self.scores(start, len, buffers, |scores, keys| {
+            keys.clear();
+            keys.extend(scores.iter().map(|score| key(*score)));
+            each(keys);
+        })
+    }
+
+    /// Turns the weights from place `first` on into their scores.
+    fn score(&self, first: usize, weights: &mut [f64], initial: &mut Vec<f64>) -> Result<(), Error> {
+        let mut fill = |start: &Start<'_>, len: usize| {
+            initial.resize(len, 0.0);
+            start.initial.fill(first, Some(self.dtype), initial);
+        };
+        match &self.source {
+            Source::Magnitude => weights.iter_mut().for_each(|w| *w = w.abs()),
+            Source::Pair { pair, start } => {
+                fill(start, weights.len());
+                pair.score(weights, initial, start.decay);
+            }
+            Source::Within { threshold, nearest, start } => {
+                fill(start, weights.len());
+                self.within(*threshold, *nearest, start.decay, weights, initial);
+            }
+            Source::Random { seed, layer } => {
+                initial.resize(weights.len(), 0.0);
+                uniforms(*seed, *layer, self.matrix.cols, first, initial);
+                replace_finite(weights, initial);
+            }
+            Source::Scores { data, dtype, file } => {
+                initial.resize(weights.len(), 0.0);
+                let places = first * dtype.size()..(first + weights.len()) * dtype.size();
+                dtype.decode(data.part(places).bytes(), initial);
+                if let Some(at) = initial.iter().position(|score| !score.is_finite()) {
+                    let problem = ScoresProblem::NotFinite { place: first + at, score: initial[at] };
+                    return Err(self.wrong(file, problem));
+                }
+                replace_finite(weights, initial);
+            }
+            Source::Channels { norms, channels } => {
+                let mut at = 0;
+                channels.runs(first, weights.len(), |channel, run| {
+                    weights[at..at + run].iter_mut().for_each(|w| *w = w.abs() * norms[channel]);
+                    at += run;
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn within(&self, threshold: Threshold, nearest: bool, decay: f64, weights: &mut [f64], initial: &[f64]) {
+        let by = Comparison::new(threshold, 1.0, self.dtype);
+        for (w, w0) in weights.iter_mut().zip(initial) {
+            let start = w0 * decay;
+            let near_zero = || match threshold {
+                Threshold::Relative(x) => w.abs() <= x * start.abs(),
+                _ => by.sleeps(*w, 0.0, w.abs()),
+            };
+            let goes = by.sleeps(*w, start, (*w - start).abs()) || (nearest && near_zero());
+            *w = if goes { 0.0 } else { 1.0 };
+        }
+    }
+
+    fn wrong(&self, file: &Path, problem: ScoresProblem) -> Error {
+        Error::Scores { path: file.to_owned(), tensor: self.name.to_owned(), problem: Box::new(problem) }
+    }
+}
+
+/// Weights become the scores beside them, unless they are no finite numbers.
+fn replace_finite(weights: &mut [f64], scores: &[f64]) {
+    for (w, score) in weights.iter_mut().zip(scores) {
+        *w = if w.is_finite() { *score } else { f64::NAN };
+    }
+}
+
+/// The noise of the places from `first` on, those of a row by the row's key and the column.
+fn uniforms(seed: u64, layer: u64, cols: usize, first: usize, mut out: &mut [f64]) {
+    let mut at = first;
+    while !out.is_empty() {
+        let (row, column) = (at / cols, at % cols);
+        let (now, rest) = out.split_at_mut((cols - column).min(out.len()));
+        fill_uniform(row_key(seed, layer, row as u64), column as u64, now);
+        at += now.len();
+        out = rest;
+    }
+}
+
+/// Where the scores of a tensor are; headers alone are looked at, unless they are norms.
+fn scores<'a>(
+    resolved: &'a Resolved<'_>,
+    path: &'a Path,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<Source<'a>, Error> {
+    let file = resolved.scores(path).expect("opened before pruning");
+    let wrong = |problem| {
+        let (path, tensor) = (file.path().to_owned(), name.to_owned());
+        Error::Scores { path, tensor, problem: Box::new(problem) }
+    };
+    let found = file.tensor(name).ok_or_else(|| wrong(ScoresProblem::Missing))?;
+    let dtype = found.float().ok_or_else(|| wrong(ScoresProblem::Dtype(found.dtype)))?;
+    if *found.shape == tensor.shape {
+        return Ok(Source::Scores { data: found.data, dtype, file: file.path() });
+    }
+    let layout = tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default();
+    let divided = |structure| Groups::new(structure, &tensor.shape, layout);
+    let channels = [divided(Structure::Channels), divided(Structure::Columns)];
+    let fits = |groups: &Groups| tensor.shape.rank() > 1 && found.shape.dims() == [groups.count()];
+    let Some(channels) = channels.into_iter().flatten().find(fits) else {
+        return Err(wrong(ScoresProblem::Shape {
+            expected: tensor.shape.clone(),
+            channels: divided(Structure::Channels).map(|groups| groups.count()),
+            got: found.shape.clone(),
+        }));
+    };
+    let mut norms = vec![0.0; channels.count()];
+    dtype.decode(found.bytes(), &mut norms);
+    if let Some(place) = norms.iter().position(|norm| !norm.is_finite() || *norm < 0.0) {
+        return Err(wrong(ScoresProblem::NotANorm { place, norm: norms[place] }));
+    }
+    Ok(Source::Channels { norms, channels })
+}
+
+/// Refuses scores that are missing or do not fit, before anything is written.
+pub(super) fn check_scores(
+    resolved: &Resolved<'_>,
+    path: &Path,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<(), Error> {
+    scores(resolved, path, name, tensor).map(drop)
+}
+
+/// The layout of a tensor by its rule.
+pub(super) fn layout(tensor: &Tensor) -> Layout {
+    tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default()
+}

@@ -1,0 +1,61 @@
+//! How large the pruned file will be, without writing it.
+
+use super::super::error::Error;
+use super::super::prune::Layout;
+use super::super::resolve::Resolved;
+use super::super::survey::Judgement;
+use super::Job;
+use crate::config::PruneSettings;
+use crate::prune::Target;
+
+/// Predicts the size of the file from what is pruned of the tensors that its size is to decide about.
+pub(super) struct Sizes<'s> {
+    /// Most bytes.
+    limit: u64,
+    prune: &'s PruneSettings,
+    layout: Layout<'s>,
+    /// Values that stay, of every tensor.
+    stored: Vec<usize>,
+    /// Of each job, the tensor and its elements.
+    tensors: Vec<(usize, usize)>,
+}
+
+impl<'s> Sizes<'s> {
+    /// `stored` says how many values stay of the other tensors.
+    pub fn new(
+        resolved: &'s Resolved<'_>,
+        judgement: &'s Judgement,
+        prune: &'s PruneSettings,
+        jobs: &[Job<'_>],
+        stored: Vec<usize>,
+    ) -> Result<Self, Error> {
+        let limit = match jobs[0].decision.target {
+            Target::Bytes(limit) => limit,
+            _ => u64::MAX,
+        };
+        let tensors = jobs.iter().map(|job| (job.n, job.shape.elements())).collect();
+        Ok(Self { limit, prune, layout: Layout::new(resolved, judgement, prune)?, stored, tensors })
+    }
+
+    /// Bytes of the file with so many places of each job pruned.
+    fn with(&mut self, pruned: &[u64]) -> Result<u64, Error> {
+        for ((n, elements), pruned) in self.tensors.iter().zip(pruned) {
+            self.stored[*n] = elements - *pruned as usize;
+        }
+        self.layout.bytes(&self.stored)
+    }
+
+    /// Whether the file is then small enough.
+    pub fn fits(&mut self, pruned: &[u64]) -> Result<bool, Error> {
+        Ok(self.with(pruned)? <= self.limit)
+    }
+
+    /// Refuses a limit that is not kept when so much is pruned, which is all that may be.
+    pub fn require(&mut self, pruned: &[u64]) -> Result<(), Error> {
+        let least = self.with(pruned)?;
+        if least <= self.limit {
+            return Ok(());
+        }
+        Err(Error::TooLarge { output: self.prune.output.clone(), limit: self.limit, least })
+    }
+}

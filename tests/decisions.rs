@@ -1,0 +1,419 @@
+//! What decides which places are pruned: small cases whose result can be counted by hand, every error that a person can
+//! meet, and the same bytes on any number of threads. `tests/python/test_decisions.py` holds all combinations of criteria,
+//! structures and scopes against NumPy.
+
+mod common;
+
+use std::path::Path;
+
+use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::config::Settings;
+use common::{Scratch, f32s};
+use serde_json::Value;
+
+const F32: &str = "F32";
+
+/// Two tensors whose initial values are zero everywhere, and a third of unknown ones.
+fn scratch(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    s.safetensors(
+        "trained.safetensors",
+        &[
+            ("a", F32, &[2, 4], f32s(&[0.5, -0.25, 4.0, 1.0, 0.25, -3.0, 2.0, -0.0])),
+            ("b", F32, &[2, 2], f32s(&[0.125, f32::NAN, -0.25, 8.0])),
+            ("free", F32, &[3], f32s(&[1.0, 0.25, 2.0])),
+        ],
+    );
+    configure(&s, prune);
+    s
+}
+
+fn configure(s: &Scratch, prune: &str) {
+    let config = format!(
+        "seed: 1
+rules: [{{match: free, init: none}}, {{match: '*', init: zeros}}]
+trained: {{path: trained.safetensors}}
+analyze: {{threshold: 0.25, report: {{json: report.json}}}}
+prune:
+  output: pruned.safetensors
+  {}
+",
+        prune.replace('\n', "\n  ")
+    );
+    s.write("x.yaml", config);
+}
+
+/// Prunes and gives a tensor of the restored file.
+fn restored(s: &Scratch, name: &str) -> Vec<f32> {
+    for args in [&["run", "x.yaml"][..], &["restore", "pruned.safetensors", "-o", "back.safetensors"]] {
+        let ran = s.run(args);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    let back = Checkpoint::open(&s.path("back.safetensors")).unwrap();
+    let bytes = back.tensor(name).unwrap().bytes();
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn fails(prune: &str, code: i32, message: &str) {
+    fails_in(&scratch(prune), code, message);
+}
+
+fn fails_in(s: &Scratch, code: i32, message: &str) {
+    let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
+    assert_eq!(ran.stderr.trim_end(), format!("error: {message}"));
+    assert_eq!(ran.code, code);
+    assert!(!s.path("pruned.safetensors").exists());
+}
+
+fn config_error(prune: &str) -> String {
+    let text = format!("seed: 1\nprune: {{output: a, {prune}}}\n");
+    Settings::parse(&text, Path::new("x.yaml"), &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn half_of_a_tensor_goes_and_of_equals_the_first() {
+    let s = scratch("criterion: magnitude\ntarget: {sparsity: 0.5}");
+    // |-0.0| and the first of the two 0.25; then the second, then 0.5.
+    assert_eq!(restored(&s, "a"), [0.0, 0.0, 4.0, 1.0, 0.0, -3.0, 2.0, 0.0]);
+    assert_eq!(restored(&s, "a")[7].to_bits(), 0);
+    let b = restored(&s, "b");
+    assert!(b[1].is_nan());
+    assert_eq!([b[0], b[2], b[3]], [0.0, 0.0, 8.0]);
+    // 1.5 of 3 is rounded to the even 2. The criterion needs no initial value.
+    assert_eq!(restored(&s, "free"), [0.0, 0.0, 2.0]);
+    let report: Value = serde_json::from_slice(&std::fs::read(s.path("report.json")).unwrap()).unwrap();
+    assert_eq!(report["totals"]["pruned_weights"], 8);
+    assert_eq!(report["tensors"][2]["action"], "pruned");
+}
+
+#[test]
+fn a_global_ranking_takes_tensors_in_name_order() {
+    let s = scratch("criterion: magnitude\nscope: global\ntarget: {keep: 11}");
+    // 4 of 15 go: 0, 0.125, then two of the four 0.25: those of `a`.
+    assert_eq!(restored(&s, "a"), [0.5, 0.0, 4.0, 1.0, 0.0, -3.0, 2.0, 0.0]);
+    let b = restored(&s, "b");
+    assert_eq!([b[0], b[2], b[3]], [0.0, -0.25, 8.0]);
+    assert_eq!(restored(&s, "free"), [1.0, 0.25, 2.0]);
+}
+
+#[test]
+fn what_needs_initial_values_keeps_tensors_without() {
+    let s = scratch("criterion: movement\ntarget: {sparsity: 1}");
+    assert_eq!(restored(&s, "free"), [1.0, 0.25, 2.0]);
+    // A weight that is no number stays, whatever the target.
+    let b = restored(&s, "b");
+    assert!(b[1].is_nan() && [b[0], b[2], b[3]] == [0.0; 3]);
+}
+
+#[test]
+fn rules_and_small_tensors() {
+    let s = scratch(
+        "criterion: magnitude\ntarget: {sparsity: 1}\nmin_elements: 4\n\
+         rules: [{match: a, structure: {n: 1, m: 2}}]",
+    );
+    assert_eq!(restored(&s, "a"), [0.5, 0.0, 4.0, 0.0, 0.0, -3.0, 2.0, 0.0]);
+    assert_eq!(restored(&s, "free"), [1.0, 0.25, 2.0]);
+}
+
+#[test]
+fn scores_of_a_file() {
+    let scores = |s: &Scratch, a: (&[usize], Vec<f32>)| {
+        s.safetensors(
+            "scores.safetensors",
+            &[
+                ("a", F32, a.0, f32s(&a.1)),
+                ("b", "BF16", &[2, 2], vec![0, 0, 0, 0x40, 0x80, 0x3f, 0, 0xc0]),
+                ("free", F32, &[3], f32s(&[0.0, 1.0, -1.0])),
+            ],
+        );
+    };
+    let s = scratch("criterion: {scores: scores.safetensors}\ntarget: {sparsity: 0.5}");
+    scores(&s, (&[2, 4], vec![8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]));
+    assert_eq!(restored(&s, "a"), [0.5, -0.25, 4.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    // 0 and -2 are the smallest of 0, 2, 1 and -2.
+    let b = restored(&s, "b");
+    assert_eq!([b[0], b[2], b[3]], [0.0, -0.25, 0.0]);
+    assert_eq!(restored(&s, "free"), [0.0, 0.25, 0.0]);
+    // Norms of input channels: 1, 8, 0.25 and 0, times magnitudes: 0.5, 2, 1, 0; 0.25, 24, 0.5, 0.
+    scores(&s, (&[4], vec![1.0, 8.0, 0.25, 0.0]));
+    assert_eq!(restored(&s, "a"), [0.0, -0.25, 4.0, 0.0, 0.0, -3.0, 2.0, 0.0]);
+    configure(&s, "criterion: {scores: scores.safetensors}\ntarget: {sparsity: 0.5}\nscope: row");
+    assert_eq!(restored(&s, "a"), [0.0, -0.25, 4.0, 0.0, 0.0, -3.0, 2.0, 0.0]);
+}
+
+#[test]
+fn scores_that_cannot_serve() {
+    let s = scratch(
+        "criterion: {scores: scores.safetensors}\ntarget: {sparsity: 0.5}\nrules: [{match: 'free', keep: true}]",
+    );
+    let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
+    assert_eq!((ran.code, ran.stderr.starts_with("error: DIR/scores.safetensors: cannot open")), (1, true));
+    let b = || ("b", F32, &[2usize, 2][..], f32s(&[1.0; 4]));
+    let at = "DIR/scores.safetensors: tensor `a`, whose scores pruning goes by,";
+    s.safetensors("scores.safetensors", &[b()]);
+    fails_in(&s, 1, &format!("{at} is missing there"));
+    s.safetensors("scores.safetensors", &[("a", "I32", &[2, 4], vec![0; 32]), b()]);
+    fails_in(&s, 1, &format!("{at} is I32 there, expected F64, F32, F16 or BF16"));
+    s.safetensors("scores.safetensors", &[("a", F32, &[3], f32s(&[1.0; 3])), b()]);
+    let message =
+        "has shape [3] there, expected [2, 4] for a score per weight, or [4] for a norm per input channel";
+    fails_in(&s, 1, &format!("{at} {message}"));
+    s.safetensors("scores.safetensors", &[("a", F32, &[4], f32s(&[1.0, 2.0, -0.5, 1.0])), b()]);
+    let message = "has the norm -0.5 for input channel 2, expected finite numbers that are not negative";
+    fails_in(&s, 1, &format!("{at} {message}"));
+    let scores = [1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN, 7.0, 8.0];
+    s.safetensors("scores.safetensors", &[("a", F32, &[2, 4], f32s(&scores)), b()]);
+    fails_in(&s, 1, &format!("{at} has the score NaN at place 5, expected finite numbers"));
+    s.safetensors("pruned.safetensors", &[("a", F32, &[4], f32s(&[1.0; 4])), b()]);
+    configure(
+        &s,
+        "criterion: {scores: pruned.safetensors}\ntarget: {sparsity: 0.5}\nrules: [{match: 'free', keep: true}]",
+    );
+    let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
+    assert_eq!(ran.code, 2);
+    let message = "the scores of `prune` and `prune.output` are the same file (DIR/pruned.safetensors): an output must not replace an input or another output; give one of them another path";
+    assert_eq!(ran.stderr.trim_end(), format!("error: {message}"));
+}
+
+#[test]
+fn what_the_tensors_do_not_allow() {
+    fails(
+        "criterion: magnitude\nstructure: {n: 2, m: 4}",
+        2,
+        "DIR/x.yaml:8:14: tensor `b` has 2 columns, which groups of 4 do not divide; give it another structure, or keep \
+         it, by a rule of `prune.rules`",
+    );
+    fails(
+        "criterion: magnitude\ntarget: {sparsity: 0.5}\nrules: [{match: 'f*', structure: filters}]",
+        2,
+        "DIR/x.yaml:9:36: tensor `free` of shape [3] has no filters or channels, which take two dimensions; give it \
+         another structure, or keep it, by a rule of `prune.rules`",
+    );
+    fails(
+        "criterion: magnitude\ntarget: {sparsity: 0.5}\nfill: init",
+        2,
+        "DIR/x.yaml:9:9: tensor `free` has `init: none`, so there is no initial value for its pruned places; take \
+         `fill: zero`, or keep it by a rule of `prune.rules`",
+    );
+    // 15 weights of four bytes, and a header.
+    for scope in ["tensor", "global"] {
+        let s =
+            scratch(&format!("criterion: magnitude\nscope: {scope}\nformat: dense\ntarget: {{bytes: 100}}"));
+        let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
+        let message = "bytes with everything pruned that may be, more than the 100 of `prune.target`; raise them, or let \
+                       fewer tensors be kept";
+        assert!(ran.stderr.starts_with("error: DIR/pruned.safetensors: the pruned file would have "));
+        assert!(ran.stderr.trim_end().ends_with(message), "{}", ran.stderr);
+        assert_eq!(ran.code, 1);
+    }
+}
+
+#[test]
+fn what_makes_no_sense_together() {
+    let needs_a_number = "expected sleeping or nearest with `target: threshold`, the default; other criteria need a \
+                          target of {sparsity: x}, {keep: n} or {bytes: SIZE}";
+    for (prune, column, message) in [
+        ("criterion: random", 31, format!("`prune.criterion`: {needs_a_number}, got the text `random`")),
+        (
+            "rules: [{match: a, criterion: movement}]",
+            50,
+            format!("`prune.rules[0].criterion`: {needs_a_number}, got the text `movement`"),
+        ),
+        (
+            "criterion: random, target: {keep: 1}, rules: [{match: a, target: threshold}]",
+            85,
+            format!("`prune.rules[0].target`: {needs_a_number}, got it with another criterion"),
+        ),
+        (
+            "structure: {n: 2, m: 4}, target: {keep: 1}",
+            53,
+            "`prune.target`: expected no target beside a structure of n of m, which says itself how many stay, got one"
+                .to_owned(),
+        ),
+        (
+            "structure: {n: 2, m: 4}, scope: global",
+            52,
+            "`prune.scope`: expected no scope beside a structure of n of m, which ranks m by m, got one".to_owned(),
+        ),
+        (
+            "target: {sparsity: [0.1, 0.2]}, scope: global",
+            28,
+            "`prune.target`: expected one sparsity with `scope: global`, got a list of them".to_owned(),
+        ),
+        (
+            "target: {keep: 1}, scope: row, structure: rows",
+            62,
+            "`prune.structure`: expected unstructured with `scope: row`, got another structure".to_owned(),
+        ),
+        (
+            "target: {bytes: 1kB}, scope: row",
+            28,
+            "`prune.target`: expected {sparsity: x} or {keep: n} with `scope: row`, got {bytes: …}".to_owned(),
+        ),
+        (
+            "target: {keep: 1}, scope: global, floor: 0.5, ceiling: 0.25",
+            61,
+            "`prune.floor`: expected at most the ceiling, 0.25, got 0.5".to_owned(),
+        ),
+        (
+            "target: {keep: 1}, floor: 0.5",
+            46,
+            "`prune.floor`: expected no floor or ceiling but with `scope: global` and a target of {sparsity: x}, {keep: \
+             n} or {bytes: SIZE}, got one"
+                .to_owned(),
+        ),
+        (
+            "rules: [{match: a, target: {bytes: 1kB}}]",
+            47,
+            "`prune.rules[0].target`: expected a target of some tensors; `bytes` is about the whole file, for \
+             `prune.target`, got {bytes: …}"
+                .to_owned(),
+        ),
+        (
+            "target: {bytes: 1kB}, rules: [{match: a, structure: rows}]",
+            72,
+            "`prune.rules[0].structure`: expected a target of its own beside it: `{bytes: …}` of `prune.target` counts \
+             over one ranking, got none"
+                .to_owned(),
+        ),
+        (
+            "rules: [{match: a, keep: true, scope: row}]",
+            58,
+            "`prune.rules[0].scope`: expected no such key beside `keep: true`, which leaves the tensors as they are, got \
+             one"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(config_error(prune), format!("x.yaml:2:{column}: {message}"), "{prune}");
+    }
+}
+
+#[test]
+fn values_that_no_key_has() {
+    for (prune, column, message) in [
+        (
+            "criterion: [1]",
+            31,
+            "`prune.criterion`: expected sleeping, magnitude, movement, magnitude_increase, nearest, random or {scores: \
+             FILE}, got a list",
+        ),
+        ("criterion: {file: a}", 32, "unknown key `file` in `prune.criterion`; the keys are scores"),
+        (
+            "target: treshold",
+            28,
+            "`prune.target` cannot be `treshold` (did you mean `threshold`?); the values are threshold",
+        ),
+        (
+            "target: 0.5",
+            28,
+            "`prune.target`: expected threshold, {sparsity: x}, {keep: n} or {bytes: SIZE}, got 0.5",
+        ),
+        ("target: {}", 28, "`prune.target`: expected one of sparsity, keep and bytes, got an empty mapping"),
+        (
+            "target: {keep: 1, sparsity: 1}",
+            28,
+            "`prune.target`: expected one of sparsity, keep and bytes, got several",
+        ),
+        ("target: {sparsity: 70}", 39, "`prune.target.sparsity`: expected a number from 0 to 1, got 70"),
+        (
+            "target: {sparsity: [0, 2]}",
+            43,
+            "`prune.target.sparsity[1]`: expected a number from 0 to 1, got 2",
+        ),
+        (
+            "target: {sparsity: []}",
+            39,
+            "`prune.target.sparsity`: expected a number from 0 to 1 or a list of them, got an empty list",
+        ),
+        (
+            "target: {keep: -1}",
+            35,
+            "`prune.target.keep`: expected a whole number that is not negative, got -1",
+        ),
+        (
+            "target: {bytes: 4 megs}",
+            36,
+            "`prune.target.bytes`: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB, \
+             got the text `4 megs`",
+        ),
+        (
+            "scope: globl",
+            27,
+            "`prune.scope` cannot be `globl` (did you mean `global`?); the values are tensor, global, row",
+        ),
+        (
+            "structure: row",
+            31,
+            "`prune.structure` cannot be `row` (did you mean `rows`?); the values are unstructured, rows, columns, \
+             filters, channels",
+        ),
+        (
+            "structure: {n: 2}",
+            31,
+            "`prune.structure`: expected unstructured, rows, columns, filters, channels, {n: 2, m: 4} or {block: [4, \
+             4]}, got other keys together",
+        ),
+        (
+            "structure: {n: 3, m: 2}",
+            31,
+            "`prune.structure`: expected n of m to stay, n no more than m, got 3 of 2",
+        ),
+        ("structure: {n: 0, m: 2}", 35, "`prune.structure.n`: expected a whole number above 0, got 0"),
+        ("structure: {block: 4}", 39, "`prune.structure.block`: expected [rows, columns], got 4"),
+        ("structure: {block: [4]}", 39, "`prune.structure.block`: expected [rows, columns], got a list of 1"),
+        (
+            "structure: {block: [4, 0]}",
+            43,
+            "`prune.structure.block[1]`: expected a whole number above 0, got 0",
+        ),
+        (
+            "min_elements: many",
+            34,
+            "`prune.min_elements`: expected a whole number that is not negative, got the text `many`",
+        ),
+        ("floor: 1.5", 27, "`prune.floor`: expected a number from 0 to 1, got 1.5"),
+    ] {
+        assert_eq!(config_error(prune), format!("x.yaml:2:{column}: {message}"), "{prune}");
+    }
+}
+
+/// Several blocks, rows longer than one, and many equal weights.
+#[test]
+fn the_same_bytes_on_any_number_of_threads() {
+    let s = Scratch::new();
+    let weight = |n: usize| match n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40 {
+        hash if hash % 3 > 0 => 0.0,
+        hash => (hash % 1024) as f32 / 64.0 - 8.0,
+    };
+    let weights = |n: usize, salt: usize| f32s(&(0..n).map(|i| weight(i + salt)).collect::<Vec<_>>());
+    s.safetensors(
+        "trained.safetensors",
+        &[
+            ("long", F32, &[2, 90_000], weights(180_000, 1)),
+            ("many", F32, &[400, 700], weights(280_000, 7)),
+            ("small", F32, &[50], weights(50, 9)),
+        ],
+    );
+    for decision in [
+        "criterion: magnitude, scope: global, target: {sparsity: 0.5}",
+        "criterion: magnitude, scope: global, target: {sparsity: 0.9}, floor: 0.2, ceiling: 0.95",
+        "criterion: magnitude, scope: global, target: {bytes: 500kB}",
+        "criterion: movement, scope: row, target: {sparsity: 0.8}",
+        "criterion: nearest, target: {sparsity: 0.75}",
+        "criterion: random, structure: {n: 1, m: 50}",
+        "criterion: magnitude, structure: columns, target: {keep: 30}",
+        "criterion: sleeping, structure: {block: [7, 9]}, scope: global, target: {sparsity: 0.4}",
+    ] {
+        let config = format!(
+            "{{seed: 1, rules: [{{match: '*', init: he}}], trained: {{path: \
+             trained.safetensors}}, prune: {{output: pruned.safetensors, {decision}}}}}"
+        );
+        s.write("x.yaml", config);
+        let files = ["1", "2", "3"].map(|threads| {
+            let ran = s.run(&["prune", "x.yaml", "--threads", threads]);
+            assert_eq!(ran.code, 0, "{decision}: {}", ran.stderr);
+            std::fs::read(s.path("pruned.safetensors")).unwrap()
+        });
+        assert!(files[0] == files[1] && files[0] == files[2], "{decision}");
+    }
+}
