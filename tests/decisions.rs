@@ -8,6 +8,7 @@ use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
+use cdi_prune::prune::Target;
 use common::{Scratch, f32s};
 use serde_json::Value;
 
@@ -416,4 +417,18 @@ fn the_same_bytes_on_any_number_of_threads() {
         });
         assert!(files[0] == files[1] && files[0] == files[2], "{decision}");
     }
+}
+
+/// The config of docs/pruning.md is one.
+#[test]
+fn the_documented_config_is_accepted() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pruning.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let settings = Settings::parse(&format!("seed: 1\n{text}"), Path::new("x.yaml"), &[]).unwrap();
+    let prune = settings.prune.unwrap();
+    assert_eq!(prune.decision("h0.attn.bias"), None);
+    let embedding = prune.decision("embed.weight").unwrap();
+    assert_eq!((embedding.min_elements, &embedding.target), (1000, &Target::Sparsity(vec![0.3])));
 }

@@ -64,6 +64,20 @@ prune: {output: pruned.safetensors, format: bitmask, fill: init}
         ["analyze", "x.yaml", "--set", "seed=2"].as_slice(),
         &["prune", "x.yaml", "--set", "seed=2"],
         &["run", "x.yaml", "--set", "seed=2"],
+        // Ranked, with the bins of a histogram and the candidates of its last bin in memory.
+        &[
+            "run",
+            "x.yaml",
+            "--set",
+            "prune={output: a, criterion: movement, target: {sparsity: 0.7}, scope: global}",
+        ],
+        &["run", "x.yaml", "--set", "prune={output: a, criterion: magnitude, target: {bytes: 100MB}}"],
+        &[
+            "run",
+            "x.yaml",
+            "--set",
+            "prune={output: a, criterion: magnitude, structure: rows, target: {keep: 9}}",
+        ],
         &["restore", "pruned.safetensors", "-o", "back.safetensors"],
         &["inspect", "pruned.safetensors"],
     ] {

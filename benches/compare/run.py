@@ -204,7 +204,7 @@ def measure(table, tool, regenerate, folder, options, wanted):
                 table.row("NumPy + safetensors", times["numpy"], memory["numpy"], f"{other / total:.1f}× this")
 
     first, path, elements = config(folder, "f32", options.gib, "f32")
-    if wanted("analyze") or wanted("threads"):
+    if wanted("analyze") or wanted("select") or wanted("threads"):
         run([tool, "init", first, "--quiet"], folder)
         run([sys.executable, HERE / "numpy_program.py", "train", "f32-init.safetensors", "f32-trained.safetensors"], folder)
     if wanted("analyze"):
@@ -234,6 +234,26 @@ def measure(table, tool, regenerate, folder, options, wanted):
         for name in ("analyze", "prune"):
             table.row(f"NumPy + safetensors, {name}, from a stored copy", times[f"numpy {name}"], memory[f"numpy {name}"],
                       f"{middle[f'numpy {name}'] / middle[name]:.1f}× this")
+
+    if wanted("select"):
+        table.section(f"Selection in {options.gib:g} GiB, F32, half of the weights moved")
+        setting = lambda **keys: [part for key, value in keys.items() for part in ("--set", f"prune.{key}={value}")]
+        share = {"scope": "global", "target": "{sparsity: 0.7}"}
+        decisions = {
+            "threshold": {},
+            "70 % by magnitude, global": {"criterion": "magnitude", **share},
+            "70 % by magnitude, per tensor": {"criterion": "magnitude", "target": "{sparsity: 0.7}"},
+            "70 % by movement, global, regenerated": {"criterion": "movement", **share},
+            "2:4 by magnitude": {"criterion": "magnitude", "structure": "{n: 2, m: 4}"},
+            "70 % of the rows by magnitude": {"criterion": "magnitude", "structure": "rows", **share},
+        }
+        times, memory = together(options.repeat, {
+            name: fresh(ours("prune", path, *setting(**keys)), "f32-pruned.safetensors")
+            for name, keys in decisions.items()})
+        before = statistics.median(times["threshold"])
+        for name in decisions:
+            ratio = f"{statistics.median(times[name]) / before:.2f}× threshold" if name != "threshold" else ""
+            table.row(f"prune: {name}", times[name], memory[name], ratio, "2×" if "magnitude, global" in name else "")
 
     if wanted("threads"):
         table.section("Threads: analyze")

@@ -1,5 +1,7 @@
 //! Scores as integers of the same order.
 
+use crate::dispatch::{self, Kernel};
+
 /// The key of what is never pruned: larger than that of any score.
 pub const NEVER: u64 = u64::MAX;
 
@@ -11,6 +13,28 @@ pub fn key(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits();
     let flipped = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
     if score.is_finite() { flipped } else { NEVER }
+}
+
+/// The keys of scores, as many as there are.
+pub fn keys(scores: &[f64], keys: &mut Vec<u64>) {
+    keys.resize(scores.len(), 0);
+    dispatch::run(Keys { scores, keys });
+}
+
+struct Keys<'a> {
+    scores: &'a [f64],
+    keys: &'a mut [u64],
+}
+
+impl Kernel for Keys<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (score, out) in self.scores.iter().zip(self.keys) {
+            *out = key(*score);
+        }
+    }
 }
 
 #[cfg(test)]

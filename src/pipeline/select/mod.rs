@@ -105,6 +105,9 @@ fn pass<R: Send>(
     progress: &dyn Progress,
     work: impl Fn(&mut Scratch, &Item) -> Result<R, Error> + Sync + Send,
 ) -> Result<Vec<R>, Error> {
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
     let reads = |item: &Item| jobs[item.job].scorer.reads(&item.block);
     progress.begin("select", items.iter().map(|item| reads(item).bytes).sum());
     let results = blocks::for_each(items, progress, reads, Scratch::default, work)?;

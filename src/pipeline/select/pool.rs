@@ -8,10 +8,12 @@ use super::super::error::Error;
 use super::super::progress::Progress;
 use super::sizes::Sizes;
 use super::{Item, Job, Scratch, items, note, pass, write};
-use crate::prune::{Cut, Enough, Limits, NEVER, Narrowing, Step, Ties, first_enough, key, share_of};
+use crate::prune::{
+    Cut, Enough, InQuestion, Limits, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
+};
 
 /// As few candidates as this are looked at one by one.
-const FEW: u64 = 1 << 19;
+const FEW: u64 = 1 << 20;
 /// Bins of histograms, as a power of two: of one, and of all classes together.
 const BITS: u32 = 20;
 const ALL_BITS: u32 = 22;
@@ -51,7 +53,7 @@ pub(super) fn by_tensor(
         let mut limits = Limits::smallest(keys, counts[item.job], some);
         stays.clear();
         stays.resize(keys.len().div_ceil(8), 0);
-        set(keys, 0, stays, |key| limits.goes(key));
+        limits.mark(keys, stays);
         Ok(write(spool, starts, scorer.matrix, &item.block, stays, mask)?)
     })?;
     note(masks, &small, &stored);
@@ -173,30 +175,14 @@ pub(super) fn end(
     let mut narrowing =
         Narrowing::new(classes, bits.min(ALL_BITS.saturating_sub(classes.ilog2() + 1).max(1)));
     let class = |job: usize| if classes == 1 { 0 } else { job };
+    let job_of = |block: usize| class(items[block].job);
     loop {
-        let bins = narrowing.bins();
-        // One a thread, whichever block it is at: counts add up to the same in any order.
-        let free: Mutex<Vec<Vec<u64>>> = Mutex::default();
-        let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
-        pass(jobs, items, progress, |scratch, item| {
-            let taken = lock().pop();
-            let mut histogram = taken.unwrap_or_else(|| vec![0; classes * bins]);
-            let of_class = &mut histogram[class(item.job) * bins..][..bins];
-            let done = keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.count(keys, of_class));
-            lock().push(histogram);
-            done
-        })?;
-        let mut all = free.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
-        let mut histogram = all.next().unwrap_or_else(|| vec![0; classes * bins]);
-        for other in all {
-            histogram.iter_mut().zip(other).for_each(|(sum, n)| *sum += n);
-        }
+        let histogram = histogram(jobs, items, bounds, &narrowing, classes, progress)?;
         let among = match narrowing.narrow(&histogram, enough)? {
             Step::Nothing => return Ok(Cut::NOTHING),
             Step::Everything => return Ok(Cut::EVERYTHING),
             Step::Among(among) => among,
         };
-        let job_of = |block: usize| class(items[block].job);
         if among <= FEW {
             let found = pass(jobs, items, progress, |scratch, item| {
                 let mut found = Vec::new();
@@ -205,15 +191,54 @@ pub(super) fn end(
             })?;
             return narrowing.finish(Ties::Keys(&found), job_of, enough);
         }
+        // Many in one narrow bin are often all the same.
+        let found = pass(jobs, items, progress, |scratch, item| {
+            let mut known = InQuestion::default();
+            keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.survey(keys, &mut known))?;
+            Ok(known)
+        })?;
+        let mut all = InQuestion::default();
+        found.iter().for_each(|known| all.merge(known));
+        narrowing.tighten(&all);
         if narrowing.is_one_key() {
-            let counts = pass(jobs, items, progress, |scratch, item| {
-                let mut count = 0;
-                keys(jobs, item, bounds, &mut scratch.buffers, |keys| count += narrowing.how_many(keys))?;
-                Ok(count)
-            })?;
+            let counts: Vec<u64> = found.iter().map(|known| known.count).collect();
             return narrowing.finish(Ties::Counts(&counts), job_of, enough);
         }
     }
+}
+
+/// Counts the keys of all items, one histogram a class, one behind the other.
+fn histogram(
+    jobs: &[Job<'_>],
+    items: &[Item],
+    bounds: &[Bounds],
+    narrowing: &Narrowing,
+    classes: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<[u64; 2]>, Error> {
+    let bins = narrowing.bins();
+    let empty = || vec![[0; 2]; classes * bins];
+    // One a thread, whichever block it is at: counts add up to the same in any order.
+    let free: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::default();
+    let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
+    pass(jobs, items, progress, |scratch, item| {
+        let taken = lock().pop();
+        let mut histogram = taken.unwrap_or_else(empty);
+        let class = if classes == 1 { 0 } else { item.job };
+        let of_class = &mut histogram[class * bins..][..bins];
+        let done = keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.count(keys, of_class));
+        lock().push(histogram);
+        done
+    })?;
+    let mut all = free.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+    let mut histogram = all.next().unwrap_or_else(empty);
+    for other in all {
+        for (sum, other) in histogram.iter_mut().zip(other) {
+            sum[0] += other[0];
+            sum[1] += other[1];
+        }
+    }
+    Ok(histogram)
 }
 
 /// Writes the masks of items, of which goes what lies before the cut.
@@ -233,20 +258,11 @@ pub(super) fn mark(
         let mut limits = cut.of_block(item.at);
         let mut done = 0;
         keys(jobs, item, bounds, buffers, |keys| {
-            set(keys, done, stays, |key| limits.goes(key));
+            limits.mark(keys, &mut stays[done / 8..]);
             done += keys.len();
         })?;
         Ok(write(spool, starts, jobs[item.job].scorer.matrix, &item.block, stays, mask)?)
     })?;
     note(masks, items, &stored);
     Ok(())
-}
-
-/// Sets the bits, from place `first` on, of keys that do not go. `first` is a multiple of eight.
-fn set(keys: &[u64], first: usize, stays: &mut [u8], mut goes: impl FnMut(u64) -> bool) {
-    for (keys, byte) in keys.chunks(8).zip(&mut stays[first / 8..]) {
-        for (bit, key) in keys.iter().enumerate() {
-            *byte |= u8::from(!goes(*key)) << bit;
-        }
-    }
 }

@@ -13,7 +13,7 @@ use crate::config::id_of_name;
 use crate::init::Initial;
 use crate::noise::block::fill_uniform;
 use crate::noise::hash::{hash64, row_key};
-use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, key};
+use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, keys};
 use crate::tensor::{FloatDtype, Layout, Matrix};
 
 /// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
@@ -155,10 +155,9 @@ impl<'a> Scorer<'a> {
         buffers: &mut Buffers,
         mut each: impl FnMut(&mut [u64]),
     ) -> Result<(), Error> {
-        self.scores(start, len, buffers, |scores, keys| {
-            keys.clear();
-            keys.extend(scores.iter().map(|score| key(*score)));
-            each(keys);
+        self.scores(start, len, buffers, |scores, of_scores| {
+            keys(scores, of_scores);
+            each(of_scores);
         })
     }
 
