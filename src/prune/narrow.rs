@@ -154,6 +154,11 @@ impl Default for InQuestion {
 }
 
 impl InQuestion {
+    /// Whether they are all the same.
+    pub fn is_one_key(&self) -> bool {
+        self.count > 0 && self.lowest == self.highest
+    }
+
     /// Adds those of other places.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
@@ -184,11 +189,6 @@ impl Narrowing {
     /// Bins of a histogram of one class.
     pub fn bins(&self) -> usize {
         ((self.highest - self.lowest) >> self.shift()) as usize + 1
-    }
-
-    /// Whether only one key is in question.
-    pub fn is_one_key(&self) -> bool {
-        self.lowest == self.highest
     }
 
     /// Counts keys into the histogram of their class. Each bin has two counters, of keys at even and at odd places: many
@@ -366,7 +366,7 @@ mod tests {
                         counts.push(known.count);
                     }
                     narrowing.tighten(&all);
-                    if narrowing.is_one_key() {
+                    if all.is_one_key() {
                         break narrowing.finish(Ties::Counts(&counts), |_| 0, &mut enough).unwrap();
                     }
                 }

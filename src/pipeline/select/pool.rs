@@ -15,8 +15,8 @@ use crate::prune::{
 /// As few candidates as this are looked at one by one.
 const FEW: u64 = 1 << 20;
 /// Bins of histograms, as a power of two: of one, and of all classes together.
-const BITS: u32 = 20;
-const ALL_BITS: u32 = 22;
+const BITS: u32 = 19;
+const ALL_BITS: u32 = 20;
 
 /// What a tensor's floor and ceiling of sparsity come to: the places that go in any case, and those that may.
 #[derive(Default)]
@@ -176,8 +176,18 @@ pub(super) fn end(
         Narrowing::new(classes, bits.min(ALL_BITS.saturating_sub(classes.ilog2() + 1).max(1)));
     let class = |job: usize| if classes == 1 { 0 } else { job };
     let job_of = |block: usize| class(items[block].job);
+    let mut first = true;
     loop {
-        let histogram = histogram(jobs, items, bounds, &narrowing, classes, progress)?;
+        let (histogram, found) = histogram(jobs, items, bounds, &narrowing, classes, !first, progress)?;
+        // Many in one narrow bin are often all the same.
+        let mut all = InQuestion::default();
+        found.iter().for_each(|known| all.merge(known));
+        if !first && all.is_one_key() {
+            narrowing.tighten(&all);
+            let counts: Vec<u64> = found.iter().map(|known| known.count).collect();
+            return narrowing.finish(Ties::Counts(&counts), job_of, enough);
+        }
+        first = false;
         let among = match narrowing.narrow(&histogram, enough)? {
             Step::Nothing => return Ok(Cut::NOTHING),
             Step::Everything => return Ok(Cut::EVERYTHING),
@@ -191,44 +201,39 @@ pub(super) fn end(
             })?;
             return narrowing.finish(Ties::Keys(&found), job_of, enough);
         }
-        // Many in one narrow bin are often all the same.
-        let found = pass(jobs, items, progress, |scratch, item| {
-            let mut known = InQuestion::default();
-            keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.survey(keys, &mut known))?;
-            Ok(known)
-        })?;
-        let mut all = InQuestion::default();
-        found.iter().for_each(|known| all.merge(known));
-        narrowing.tighten(&all);
-        if narrowing.is_one_key() {
-            let counts: Vec<u64> = found.iter().map(|known| known.count).collect();
-            return narrowing.finish(Ties::Counts(&counts), job_of, enough);
-        }
     }
 }
 
-/// Counts the keys of all items, one histogram a class, one behind the other.
+/// Counts the keys of all items, one histogram a class, one behind the other; with `survey`, says of each item which keys
+/// are in question too.
 fn histogram(
     jobs: &[Job<'_>],
     items: &[Item],
     bounds: &[Bounds],
     narrowing: &Narrowing,
     classes: usize,
+    survey: bool,
     progress: &dyn Progress,
-) -> Result<Vec<[u64; 2]>, Error> {
+) -> Result<(Vec<[u64; 2]>, Vec<InQuestion>), Error> {
     let bins = narrowing.bins();
     let empty = || vec![[0; 2]; classes * bins];
     // One a thread, whichever block it is at: counts add up to the same in any order.
     let free: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::default();
     let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
-    pass(jobs, items, progress, |scratch, item| {
+    let found = pass(jobs, items, progress, |scratch, item| {
         let taken = lock().pop();
         let mut histogram = taken.unwrap_or_else(empty);
         let class = if classes == 1 { 0 } else { item.job };
         let of_class = &mut histogram[class * bins..][..bins];
-        let done = keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.count(keys, of_class));
+        let mut known = InQuestion::default();
+        let done = keys(jobs, item, bounds, &mut scratch.buffers, |keys| {
+            narrowing.count(keys, of_class);
+            if survey {
+                narrowing.survey(keys, &mut known);
+            }
+        });
         lock().push(histogram);
-        done
+        done.map(|()| known)
     })?;
     let mut all = free.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
     let mut histogram = all.next().unwrap_or_else(empty);
@@ -238,7 +243,7 @@ fn histogram(
             sum[1] += other[1];
         }
     }
-    Ok(histogram)
+    Ok((histogram, found))
 }
 
 /// Writes the masks of items, of which goes what lies before the cut.
