@@ -289,7 +289,7 @@ fn tokens_never_seen_under_decoupled_decay() {
         (64 * row..64 * (row + 1)).map(|n| ("tok_emb.weight".to_owned(), n))
     };
     let truth: BTreeSet<_> = rows.iter().flat_map(row).collect();
-    assert_eq!((truth.len(), &found == &truth), (9_536, true));
+    assert_eq!((truth.len(), found == truth), (9_536, true));
     let embedding = tensor(&report, "tok_emb.weight");
     let decay = embedding["decay"].as_f64().unwrap();
     assert!((decay / 0.7866339628282469 - 1.0).abs() < 1e-8, "{decay:?}");
