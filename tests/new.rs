@@ -172,8 +172,8 @@ trained:
   path: mlp.safetensors                 # edit: the checkpoint after training
 
 analyze:
-  threshold: 0                          # asleep: exactly the initial value, times `decay`
-  decay: none                           # with weight decay: its factor on a weight that nothing else moved
+  threshold: auto                       # the weights tell how near to its start a weight sleeps; 0: exactly there
+  decay: auto                           # they tell what weight decay left of those that nothing else moved, too
   report:
     json: out/report.json
     csv: out/report.csv

@@ -262,8 +262,11 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     }
     text.line("");
     text.line("analyze:");
-    text.noted("  threshold: 0", "asleep: exactly the initial value, times `decay`");
-    text.noted("  decay: none", "with weight decay: its factor on a weight that nothing else moved");
+    text.noted(
+        "  threshold: auto",
+        "the weights tell how near to its start a weight sleeps; 0: exactly there",
+    );
+    text.noted("  decay: auto", "they tell what weight decay left of those that nothing else moved, too");
     text.line("  report:");
     for (key, file) in [("json", "report.json"), ("csv", "report.csv"), ("markdown", "report.md")] {
         text.line(&format!("    {key}: {}", output(file)));
