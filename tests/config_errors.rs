@@ -260,7 +260,6 @@ fn what_a_later_version_brings() {
     for key in ["tune", "gates", "manifest"] {
         assert_eq!(error(&format!("seed: 1\n{key}: {{}}\n"), &[]), expected(1, key));
     }
-    assert_eq!(analyze_error("report: {html: a}"), expected(26, "analyze.report.html"));
     for (key, value, what) in [
         ("fill", "nearest", "nearest"),
         ("format", "csr", "csr"),

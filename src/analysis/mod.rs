@@ -8,6 +8,7 @@ mod api;
 mod decay;
 mod delta;
 mod evidence;
+mod heatmap;
 mod histogram;
 mod lines;
 mod moments;
@@ -18,6 +19,7 @@ pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight
 pub use decay::{Decided, Sampled, decide};
 pub use delta::{Comparison, Tally, census};
 pub use evidence::{Evidence, Pair, RatioHistogram};
+pub use heatmap::{Cell, Grid, HeatMap};
 pub use histogram::{DeltaHistogram, DeltaSpread, FineCounts, Quantiles, TensorCounts};
 pub use lines::{AwakeColumns, SleepingRows};
 pub use moments::{Gathering, Moments};

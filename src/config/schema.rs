@@ -191,7 +191,7 @@ mod tests {
             properties(&schema, &["rules"]),
             ["match", "layer", "init", "slices", "layout", "decay", "shared", "optional"]
         );
-        assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown"]);
+        assert_eq!(properties(&schema, &["analyze", "report"]), ["json", "csv", "markdown", "html", "svg"]);
         assert_eq!(
             properties(&schema, &["prune", "rules"]),
             [

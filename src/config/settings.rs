@@ -149,6 +149,10 @@ pub struct ReportPaths {
     pub csv: Option<PathBuf>,
     /// Markdown.
     pub markdown: Option<PathBuf>,
+    /// One page with everything, for a browser.
+    pub html: Option<PathBuf>,
+    /// A folder for the plots.
+    pub svg: Option<PathBuf>,
 }
 
 /// How the trained checkpoint is pruned, its type kept.

@@ -35,7 +35,7 @@ trained: {path: runs/last/model.safetensors, strip_prefix: ["module.", "_orig_mo
 analyze:
   threshold: 1e-6
   decay: none
-  report: {json: out/report.json, csv: out/report.csv, markdown: out/report.md}
+  report: {json: out/report.json, csv: out/report.csv, markdown: out/report.md, html: out/report.html, svg: out/plots}
 prune:
   output: out/pruned.safetensors
   criterion: sleeping
@@ -112,6 +112,8 @@ fn the_example_of_the_interface_makes_its_settings() {
         json: Some("configs/out/report.json".into()),
         csv: Some("configs/out/report.csv".into()),
         markdown: Some("configs/out/report.md".into()),
+        html: Some("configs/out/report.html".into()),
+        svg: Some("configs/out/plots".into()),
     };
     let threshold = Some(Threshold::Absolute(1e-6));
     assert_eq!(settings.analyze, AnalyzeSettings { threshold, decay: Decay::Fixed(1.0), report });

@@ -13,7 +13,7 @@ use super::schema;
 use crate::tensor::{FloatDtype, Layout};
 
 /// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
-pub(super) const LATER_KEYS: [&str; 4] = ["tune", "gates", "manifest", "html"];
+pub(super) const LATER_KEYS: [&str; 3] = ["tune", "gates", "manifest"];
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
@@ -190,8 +190,10 @@ pub(super) struct Report {
     pub csv: Option<PathBuf>,
     /// Markdown.
     pub markdown: Option<PathBuf>,
-    #[schemars(skip)]
-    pub html: Option<Node>,
+    /// A page with tables and plots in one file, for any browser.
+    pub html: Option<PathBuf>,
+    /// A folder for the plots: layers.svg, delta_histograms.svg, evidence.svg and heatmap_NAME.svg.
+    pub svg: Option<PathBuf>,
 }
 
 /// A threshold that depends on the weight: exactly one of the keys.

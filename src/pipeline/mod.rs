@@ -4,6 +4,7 @@ mod blocks;
 mod compare;
 mod encoder;
 mod error;
+mod heatmap;
 mod initialise;
 mod inspect;
 mod listing;

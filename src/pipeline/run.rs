@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::compare::compare;
 use super::error::Error;
+use super::heatmap::heat_maps;
 use super::initialise::{Written, initialise};
 use super::outputs::check_distinct;
 use super::progress::Progress;
@@ -13,9 +14,10 @@ use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::summarise::summarise;
 use super::survey::judge;
-use crate::checkpoint::{index_path, write_text};
+use crate::analysis::HeatMap;
+use crate::checkpoint::{CheckpointError, index_path, write_text};
 use crate::config::{ReportPaths, Settings};
-use crate::report::{Report, csv, json, markdown};
+use crate::report::{self, Report};
 
 /// Which stages to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub fn run(
     if let Some(pruning) = checked {
         check_decisions(resolved, pruning)?;
     }
-    check_distinct(resolved.inputs(), outputs(settings))?;
+    check_distinct(resolved.inputs(), outputs(resolved))?;
     if let Some(pruning) = checked {
         check_part_names(resolved, pruning)?;
     }
@@ -87,7 +89,10 @@ pub fn run(
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
     let report = summarise(settings, tensors, &judgement, &compared, results);
     if analyze {
-        outcome.report_files = write_reports(&report, &settings.analyze.report)?;
+        let paths = &settings.analyze.report;
+        let drawn = paths.html.is_some() || paths.svg.is_some();
+        let maps = if drawn { heat_maps(resolved, &judgement, progress)? } else { Vec::new() };
+        outcome.report_files = write_reports(&report, &maps, settings)?;
     }
     outcome.report = Some(report);
     done(&outcome);
@@ -117,14 +122,17 @@ fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
 }
 
 /// Everything that the config would write or remove, with the key that names it.
-pub(super) fn outputs(settings: &Settings) -> Vec<(String, Cow<'_, Path>)> {
-    let ReportPaths { json, csv, markdown } = &settings.analyze.report;
+pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>)> {
+    let settings = resolved.settings;
+    let ReportPaths { json, csv, markdown, html, svg } = &settings.analyze.report;
     let keys = [
         ("`init.output`", settings.init.as_ref().map(|i| &i.output)),
         ("`prune.output`", settings.prune.as_ref().map(|p| &p.output)),
         ("`analyze.report.json`", json.as_ref()),
         ("`analyze.report.csv`", csv.as_ref()),
         ("`analyze.report.markdown`", markdown.as_ref()),
+        ("`analyze.report.html`", html.as_ref()),
+        ("`analyze.report.svg`", svg.as_ref()),
     ];
     let mut outputs = Vec::new();
     for (key, path) in keys {
@@ -135,17 +143,39 @@ pub(super) fn outputs(settings: &Settings) -> Vec<(String, Cow<'_, Path>)> {
             outputs.push((format!("the index of {key}"), Cow::from(index_path(path))));
         }
     }
+    if let Some(folder) = svg {
+        let maps = report::heat_map_names(resolved.trained.iter().flatten().map(|(name, _)| name.as_str()));
+        let files = report::FIXED_NAMES.into_iter().map(str::to_owned).chain(maps);
+        outputs.extend(
+            files.map(|file| ("a file of `analyze.report.svg`".to_owned(), Cow::from(folder.join(file)))),
+        );
+    }
     outputs
 }
 
-fn write_reports(report: &Report, paths: &ReportPaths) -> Result<Vec<PathBuf>, Error> {
+/// The files written; of plots, which are many, their folder.
+fn write_reports(
+    report: &Report,
+    maps: &[Option<HeatMap>],
+    settings: &Settings,
+) -> Result<Vec<PathBuf>, CheckpointError> {
+    let paths = &settings.analyze.report;
     let mut written = Vec::new();
-    let mut write = |path: &Option<PathBuf>, export: fn(&Report) -> String| match path {
+    let mut write = |path: &Option<PathBuf>, export: &dyn Fn(&Report) -> String| match path {
         Some(path) => write_text(path, &export(report)).map(|()| written.push(path.clone())),
         None => Ok(()),
     };
-    write(&paths.json, json)?;
-    write(&paths.csv, csv)?;
-    write(&paths.markdown, markdown)?;
+    let name = settings.source.file().file_name().unwrap_or_default().to_string_lossy();
+    write(&paths.json, &report::json)?;
+    write(&paths.csv, &report::csv)?;
+    write(&paths.markdown, &report::markdown)?;
+    write(&paths.html, &|report| report::html(report, maps, &name))?;
+    if let Some(folder) = &paths.svg {
+        let names = report::heat_map_names(report.tensors.iter().map(|t| t.name.as_str()));
+        for (file, text) in report::svg_files(report, maps, &names) {
+            write_text(&folder.join(file), &text)?;
+        }
+        written.push(folder.clone());
+    }
     Ok(written)
 }

@@ -82,7 +82,7 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
 fn fits(config: &str, file: &Path) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
     let resolved = Resolved::new(&settings)?;
-    check_distinct(resolved.inputs(), outputs(&settings))
+    check_distinct(resolved.inputs(), outputs(&resolved))
 }
 
 /// The tensors whose rules an error is about.

@@ -2,23 +2,32 @@
 
 pub mod compare;
 mod csv;
+mod escape;
+mod format;
 mod group;
+mod html;
 mod json;
+mod levels;
 mod markdown;
 mod model;
+mod order;
 mod read;
 mod schema;
+mod svg;
 pub mod text;
 mod verdict;
 mod warnings;
+mod words;
 
 pub use csv::csv;
 pub use group::{MOST_ROWS, Row, rows};
+pub use html::html;
 pub use json::{comparison_json, json};
 pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
 pub use model::{Changes, Drift, Report, ReportTensor, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};
 pub use schema::schema;
+pub use svg::{FIXED_NAMES, heat_map_names, svg_files};
 pub use verdict::verdict;
 pub use warnings::{is_alarming, warnings};

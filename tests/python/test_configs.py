@@ -22,6 +22,7 @@ def run(name, out, *changes):
         "analyze.report.json": "report.json",
         "analyze.report.csv": "report.csv",
         "analyze.report.markdown": "report.md",
+        "analyze.report.html": "report.html",
         "prune.output": "pruned.safetensors",
     }
     moved = [f"{key}={json.dumps(str(out / file))}" for key, file in keys.items()]

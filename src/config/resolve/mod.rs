@@ -75,6 +75,8 @@ fn outputs_differ(settings: &Settings) -> Result<(), Problem> {
         (report_key("json"), report.json.as_ref()),
         (report_key("csv"), report.csv.as_ref()),
         (report_key("markdown"), report.markdown.as_ref()),
+        (report_key("html"), report.html.as_ref()),
+        (report_key("svg"), report.svg.as_ref()),
         (key("prune", "output"), settings.prune.as_ref().map(|prune| &prune.output)),
     ];
     for (i, (second, file)) in outputs.iter().enumerate() {

@@ -85,9 +85,6 @@ pub(super) fn analyze(
     folder: &Folder,
 ) -> Result<AnalyzeSettings, Problem> {
     let report = wire.report.unwrap_or_default();
-    if report.html.is_some() {
-        return Err(Problem::not_supported_yet(&path.key("report").key("html"), "analyze.report.html"));
-    }
     Ok(AnalyzeSettings {
         threshold: threshold(wire.threshold.as_ref(), &path.key("threshold"))?,
         decay: decay(wire.decay.as_ref(), &path.key("decay"))?,
@@ -95,6 +92,8 @@ pub(super) fn analyze(
             json: folder.join_some(report.json),
             csv: folder.join_some(report.csv),
             markdown: folder.join_some(report.markdown),
+            html: folder.join_some(report.html),
+            svg: folder.join_some(report.svg),
         },
     })
 }

@@ -1,0 +1,53 @@
+//! What the threshold rests on.
+
+use super::titled;
+use crate::analysis::Evidence;
+use crate::report::Report;
+use crate::report::escape::escape;
+use crate::report::svg;
+use crate::report::words::{explain, factor, threshold};
+
+pub(super) fn section(report: &Report) -> String {
+    if report.totals.compared_weights == 0 {
+        return String::new();
+    }
+    if report.evidence.is_empty() {
+        let text = "<p>The config gives both the threshold and the decay factor, so nothing had to be found out. With \
+                    <code>threshold: auto</code> and <code>decay: auto</code> the weights themselves are asked, and what \
+                    they say is shown here.</p>\n";
+        return titled("proof", "Evidence", text);
+    }
+    let mut text = "<p class=\"note\">Each weight w is put beside s times its initial value w₀. A weight that training never \
+                    touched sits at ρ ≈ 0; live weights spread over all of ρ. A peak at the left, with a valley between it \
+                    and the live weights, is the proof that weights sleep.</p>\n"
+        .to_owned();
+    for evidence in &report.evidence {
+        text += &piece(evidence);
+    }
+    titled("proof", "Evidence", &text)
+}
+
+fn piece(evidence: &Evidence) -> String {
+    let words: String =
+        explain(evidence).iter().map(|sentence| format!("<p>{}</p>\n", escape(sentence))).collect();
+    let (class, verdict) = if evidence.found { ("found", "Found") } else { ("none", "None found") };
+    let mut legend = String::new();
+    if evidence.found {
+        legend += "<li><i class=\"sleep\"></i>taken for asleep</li><li><i class=\"awake\"></i>live</li>";
+    } else {
+        legend += "<li><i class=\"awake\"></i>live, or not to be told apart</li>";
+    }
+    if svg::has_live_line(evidence) {
+        legend += "<li><i class=\"dots\"></i>as live weights alone would lie</li>";
+    }
+    format!(
+        "<div class=\"card proof\">\n<figure>\n{}\n<ul class=\"legend\">{legend}</ul>\n</figure>\n<div>\n\
+         <h3>{verdict} <span class=\"badge {class}\">{}</span></h3>\n\
+         <dl class=\"pairs\"><div><dt>factor s</dt><dd>{}</dd></div><div><dt>threshold</dt><dd>{}</dd></div></dl>\n\
+         {words}</div>\n</div>\n",
+        svg::evidence(evidence).inline(),
+        escape(&evidence.dtype),
+        factor(evidence.decay),
+        escape(&threshold(&evidence.threshold)),
+    )
+}

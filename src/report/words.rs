@@ -1,0 +1,284 @@
+//! What the numbers come to, in words. Everything here is plain text: whoever puts it into a page escapes it.
+
+use super::format::{counted, percent, real, shortened};
+use super::text::thousands;
+use super::{Report, ReportTensor};
+use crate::analysis::{Evidence, HeatMap, Threshold};
+use crate::tensor::Layout;
+
+/// A sentence of the verdict.
+pub(super) struct Finding {
+    /// Whether it is bad news.
+    pub warns: bool,
+    /// A word or two on what it is about.
+    pub about: &'static str,
+    pub text: String,
+}
+
+/// The verdict in one sentence.
+pub(super) fn headline(report: &Report) -> String {
+    let changes = &report.totals.changes;
+    let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
+    if compared == 0 {
+        return "Nothing was compared: no rule says how a tensor started.".to_owned();
+    }
+    if asleep == 0 && all_undecided(report) {
+        return "No weight can be called sleeping.".to_owned();
+    }
+    if asleep == 0 {
+        return format!("Nothing sleeps: training changed every one of {}.", counted(compared, "weight"));
+    }
+    let share = percent(changes.sleeping_percentage.unwrap_or(0.0));
+    format!("{share} of the weights are sleeping.")
+}
+
+/// The sentence below it.
+pub(super) fn subline(report: &Report) -> String {
+    let changes = &report.totals.changes;
+    let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
+    if asleep == 0 {
+        let undecided = compared > 0 && all_undecided(report);
+        let text = "Nothing sets weights that training never touched apart from the others: the evidence below shows why.";
+        return if undecided { text.to_owned() } else { String::new() };
+    }
+    let decays = report.tensors.iter().any(|t| t.decay.is_some_and(|decay| decay != 1.0));
+    let start = if decays { "their initial value times the decay factor" } else { "their initial value" };
+    format!(
+        "{} of {} are still at {start}, within the threshold; training awakened the other {}.",
+        thousands(asleep),
+        counted(compared, "weight"),
+        thousands(compared - asleep)
+    )
+}
+
+fn all_undecided(report: &Report) -> bool {
+    let mut thresholds = report.tensors.iter().filter_map(|t| t.threshold).peekable();
+    thresholds.peek().is_some() && thresholds.any(|t| t == Threshold::Nothing)
+}
+
+/// What else there is to say, the most telling first.
+pub(super) fn findings(report: &Report) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut say = |warns, about, text| found.push(Finding { warns, about, text });
+    let totals = &report.totals;
+    if let Some(n @ 1..) = totals.not_finite {
+        let worst = largest(report, |t| t.not_finite.unwrap_or(0));
+        say(
+            true,
+            "Not finite",
+            format!("{} NaN or infinite, most of them in {}.", are(n, "weight"), names(&worst)),
+        );
+    }
+    where_asleep(report, &mut say);
+    dead_lines(report, &mut say);
+    drifts(report, &mut say);
+    if let Some(n @ 1..) = totals.zeros {
+        let share = percent(100.0 * super::share(n, totals.total_weights));
+        say(false, "Zero", format!("{} exactly 0 in the trained checkpoint ({share}).", are(n, "weight")));
+    }
+    if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
+        let of = counted(totals.total_weights, "weight");
+        say(
+            false,
+            "Pruned",
+            format!("{} of {of}: sparsity {}.", thousands(pruned), percent(100.0 * sparsity)),
+        );
+    }
+    if totals.changes.sleeping_weights.unwrap_or(0) > 0 {
+        let text = "A sleeping weight still holds its initial value, and the network may rely on it. Setting it to zero is \
+                    free only where nothing reads it, such as a dead input; giving it its initial value back is free at \
+                    threshold 0.";
+        say(false, "Mind", text.to_owned());
+    }
+    found
+}
+
+fn are(n: u64, one: &str) -> String {
+    format!("{} {}", counted(n, one), if n == 1 { "is" } else { "are" })
+}
+
+/// Up to three tensors with the most of something, the largest first.
+fn largest(report: &Report, of: impl Fn(&ReportTensor) -> u64) -> Vec<&ReportTensor> {
+    let mut found: Vec<&ReportTensor> = report.tensors.iter().filter(|t| of(t) > 0).collect();
+    found.sort_by_key(|t| std::cmp::Reverse(of(t)));
+    found.truncate(3);
+    found
+}
+
+fn name(tensor: &ReportTensor) -> String {
+    shortened(&tensor.name, 60)
+}
+
+fn names(tensors: &[&ReportTensor]) -> String {
+    tensors.iter().map(|t| name(t)).collect::<Vec<_>>().join(", ")
+}
+
+fn where_asleep(report: &Report, say: &mut impl FnMut(bool, &'static str, String)) {
+    let all = report.totals.changes.sleeping_weights.unwrap_or(0);
+    let count = |t: &ReportTensor| t.changes.sleeping_weights.unwrap_or(0);
+    let with_some = report.tensors.iter().filter(|t| count(t) > 0).count();
+    let most = largest(report, count);
+    match most.as_slice() {
+        [] => {}
+        [one] => say(false, "Where", format!("All of them are in {}.", name(one))),
+        several => {
+            let parts: Vec<String> = several
+                .iter()
+                .map(|t| format!("{} ({})", name(t), percent(100.0 * super::share(count(t), all))))
+                .collect();
+            let all = counted(with_some as u64, "tensor");
+            let text = format!("In {all}, most of them in {}.", parts.join(", "));
+            say(false, "Where", text);
+        }
+    }
+}
+
+/// Inputs and outputs that no gradient reached.
+fn dead_lines(report: &Report, say: &mut impl FnMut(bool, &'static str, String)) {
+    for (about, what, of) in [
+        ("Dead inputs", "input", (|t| t.sleeping_inputs) as fn(&ReportTensor) -> Option<u64>),
+        ("Sleeping outputs", "output", |t| t.sleeping_outputs),
+    ] {
+        let worst = largest(report, |t| of(t).unwrap_or(0));
+        if worst.is_empty() {
+            continue;
+        }
+        let parts: Vec<String> =
+            worst.iter().map(|t| format!("{} of {}", counted(of(t).unwrap_or(0), what), name(t))).collect();
+        say(false, about, format!("{}: not one weight of theirs ever moved.", parts.join(", ")));
+    }
+}
+
+/// Tensors whose spread has left its order of magnitude.
+fn drifts(report: &Report, say: &mut impl FnMut(bool, &'static str, String)) {
+    let ratio = |t: &ReportTensor| t.drift.std_ratio;
+    let out: Vec<&ReportTensor> =
+        report.tensors.iter().filter(|t| ratio(t).is_some_and(|x| !(0.1..=10.0).contains(&x))).collect();
+    for (about, verb, picked) in [
+        ("Exploding", "grown", out.iter().filter(|t| ratio(t) > Some(1.0)).collect::<Vec<_>>()),
+        ("Vanishing", "shrunk", out.iter().filter(|t| ratio(t) <= Some(1.0)).collect()),
+    ] {
+        let parts: Vec<String> = picked
+            .iter()
+            .take(3)
+            .map(|t| format!("{} ({} times its start)", name(t), real(ratio(t).unwrap_or(0.0))))
+            .collect();
+        if !parts.is_empty() {
+            let all = counted(picked.len() as u64, "tensor");
+            let text = format!("The spread of {all} has {verb} more than tenfold: {}.", parts.join(", "));
+            say(true, about, text);
+        }
+    }
+}
+
+/// Why there is, or is not, a threshold, from one piece of evidence.
+pub(super) fn explain(evidence: &Evidence) -> Vec<String> {
+    let Evidence { dtype, weights, sleeping, live_expected, peak, valley, .. } = evidence;
+    let decay = factor(evidence.decay);
+    let start = if evidence.decay == 1.0 {
+        "their initial value".to_owned()
+    } else {
+        format!("{decay} × their initial value")
+    };
+    let looked = counted(*weights, "weight");
+    let narrow = matches!(dtype.as_str(), "f16" | "bf16");
+    if !evidence.found {
+        let near = if narrow {
+            "Values beside the initial one are held as often as the initial one itself"
+        } else {
+            "From right to left the bars fall as those of live weights do, tenfold a decade, and no peak rises near 0"
+        };
+        return vec![
+            format!("Among {looked} of type {dtype}, none stand out as never touched."),
+            format!(
+                "{near}. So the threshold is none: a number given by hand would count live weights that lie near by chance."
+            ),
+        ];
+    }
+    let mut said = Vec::new();
+    let tensors = counted(evidence.tensors, "tensor");
+    let borne = format!("{tensors} {} it out alone", if evidence.tensors == 1 { "bears" } else { "bear" });
+    said.push(format!("{} of {looked} of type {dtype} are at {start}; {borne}.", thousands(*sleeping)));
+    let chance = if *live_expected < 1.0 {
+        "less than one".to_owned()
+    } else {
+        format!("about {}", thousands(live_expected.round() as u64))
+    };
+    if narrow {
+        said.push(format!(
+            "By chance {chance} live weights would hold that value, as many as hold the ones beside it."
+        ));
+    } else if evidence.decay == 1.0 {
+        said.push(format!("Live weights alone would put {chance} there."));
+    } else {
+        said.push(format!(
+            "The fullest bin holds {}, the valley beside the peak {}; live weights alone would put {chance} below the \
+             threshold.",
+            thousands(*peak),
+            thousands(*valley)
+        ));
+        said.push(
+            "Weight decay multiplied every weight without gradient by one factor, and rounding spread them a little: that is \
+             the peak."
+                .to_owned(),
+        );
+    }
+    if let Some(precision) = evidence.expected_precision().filter(|_| !narrow) {
+        said.push(format!("So {} of those called asleep are truly untouched.", percent(100.0 * precision)));
+    }
+    said
+}
+
+/// A factor near 1 needs more digits than other numbers.
+pub(super) fn factor(x: f64) -> String {
+    let text = format!("{x:.6}");
+    if (0.01..100.0).contains(&x) {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        real(x)
+    }
+}
+
+/// A threshold as a person says it.
+pub(super) fn threshold(threshold: &Threshold) -> String {
+    match threshold {
+        Threshold::Absolute(x) | Threshold::Relative(x @ 0.0) => real(*x),
+        Threshold::Relative(x) => format!("{} × |w₀|", real(*x)),
+        Threshold::Ulps(n) => counted(*n, "ulp"),
+        Threshold::Nothing => "none".to_owned(),
+    }
+}
+
+/// What a tensor's dimensions are called.
+fn lines(tensor: &ReportTensor, layout: Layout) -> (&'static str, &'static str) {
+    match (tensor.shape.len(), layout) {
+        (0 | 1, _) => ("row", "element"),
+        (2, Layout::OutIn) => ("output", "input"),
+        (2, Layout::InOut) => ("input", "output"),
+        (_, Layout::OutIn) => ("output", "input × kernel place"),
+        (_, Layout::InOut) => ("kernel row", "kernel place × input × output"),
+    }
+}
+
+/// What the rows of a map show.
+pub(super) fn rows_shown(tensor: &ReportTensor, map: &HeatMap) -> String {
+    let (rows, _) = lines(tensor, map.layout);
+    let (shown, all) = (map.grid.rows, map.grid.matrix.rows);
+    if shown == all {
+        counted(all as u64, rows)
+    } else {
+        format!("{shown} of {}, evenly spaced", counted(all as u64, rows))
+    }
+}
+
+/// What the columns of a map show.
+pub(super) fn columns_shown(tensor: &ReportTensor, map: &HeatMap) -> String {
+    let (_, columns) = lines(tensor, map.layout);
+    let (shown, all) = (map.grid.columns, map.grid.matrix.cols);
+    let words = counted(all as u64, columns);
+    match (all / shown, all.is_multiple_of(shown)) {
+        (1, true) => words,
+        (n, true) => format!("{words}, {n} to a cell"),
+        (n, false) => format!("{words}, {n} or {} to a cell", n + 1),
+    }
+}
