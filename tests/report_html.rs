@@ -234,13 +234,14 @@ fn check_markup(text: &str) {
     let tag = Regex::new("<[!/]?([A-Za-z][A-Za-z0-9]*)((?:\\s+[\\w:-]+(?:=\"[^\"<>]*\")?|\\s+html)*)\\s*/?>")
         .unwrap();
     let mut end = 0;
+    let quoted = Regex::new("\"[^\"]*\"").unwrap();
+    let code = Regex::new("\\s(on\\w+|style|srcdoc|src)=").unwrap();
     for found in tag.captures_iter(&text) {
         let whole = found.get(0).unwrap();
         assert!(!text[end..whole.start()].contains('<'), "{:?}", &text[end..whole.start()]);
         end = whole.end();
         assert!(known.contains(found[1].to_lowercase().as_str()), "{}", &found[1]);
-        let names = Regex::new("\"[^\"]*\"").unwrap().replace_all(&found[2], "").into_owned();
-        let code = Regex::new("\\s(on\\w+|style|srcdoc|src)=").unwrap();
+        let names = quoted.replace_all(&found[2], "").into_owned();
         assert!(!code.is_match(&names), "{}", whole.as_str());
     }
     assert!(!text[end..].contains('<'));

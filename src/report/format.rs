@@ -6,7 +6,7 @@ use super::text::thousands;
 pub(super) fn percent(x: f64) -> String {
     match x {
         x if x > 0.0 && x < 0.05 => "<0.1 %".to_owned(),
-        x if x < 100.0 && x >= 99.95 => ">99.9 %".to_owned(),
+        99.95..100.0 => ">99.9 %".to_owned(),
         x => format!("{x:.1} %"),
     }
 }

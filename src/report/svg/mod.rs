@@ -60,7 +60,7 @@ impl Plot {
 
     /// At a place in a larger one.
     fn put(&self, into: &mut String, x: f64, y: f64) {
-        let _ = write!(into, "<g transform=\"translate({} {})\">{}</g>\n", at(x), at(y), self.body);
+        let _ = writeln!(into, "<g transform=\"translate({} {})\">{}</g>", at(x), at(y), self.body);
     }
 }
 
