@@ -21,9 +21,9 @@ pub struct Judgement {
     pub evidence: Vec<Evidence>,
 }
 
-/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of a million, two hundred that sleep
-/// can be told from live ones.
-const SAMPLE: usize = 1 << 20;
+/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of half a million, a hundred that
+/// sleep can be told from live ones.
+const SAMPLE: usize = 1 << 19;
 const LEAST_OF_TENSOR: usize = 1 << 13;
 /// Weights that are looked at together: long enough to be regenerated quickly, short enough to fall everywhere.
 const PIECE: usize = 1 << 10;
