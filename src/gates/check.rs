@@ -168,7 +168,10 @@ mod tests {
     /// Of no tensor at all, nothing is pruned.
     #[test]
     fn nothing_is_no_sparsity() {
-        let gates = Gates { min_sparsity: vec![sparsity(&[], 0.1)], ..Gates::default() };
+        let gates = Gates {
+            min_sparsity: vec![SparsityGate { optional: false, ..sparsity(&[], 0.1) }],
+            ..Gates::default()
+        };
         let found = check(&gates, &Measured { output_bytes: Some(8), ..Measured::default() });
         assert_eq!((found[0].measured, found[0].passed), (Figure::Real(0.0), false));
     }
