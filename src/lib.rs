@@ -36,6 +36,7 @@
 //! | [`analysis`] | trained weights against initial ones |
 //! | [`prune`] | which places go: criteria, targets, scopes, structures |
 //! | [`sparse`] | encodings of pruned tensors |
+//! | [`gates`] | limits that the result must keep |
 //! | [`report`] | the report and its formats |
 //! | [`config`] | YAML, checked and completed |
 //! | [`infer`] | a starting config from a checkpoint's names and shapes |
@@ -49,6 +50,7 @@ mod bits;
 pub mod checkpoint;
 pub mod config;
 pub mod dispatch;
+pub mod gates;
 pub mod infer;
 pub mod init;
 pub mod matrix;

@@ -165,6 +165,7 @@ fn report(tensors: &[(u64, Threshold, f64, Option<usize>)], evidence: Vec<Eviden
             sparsity: None,
         },
         evidence,
+        gates: Vec::new(),
         tensors: rows.collect(),
     }
 }

@@ -58,6 +58,13 @@ pub enum Format {
     Json,
 }
 
+/// How gates and warnings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StageFormat {
+    Table,
+    Github,
+}
+
 /// How a comparison of reports is printed or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompareFormat {
@@ -77,6 +84,9 @@ pub struct Config {
 pub struct Stage {
     #[command(flatten)]
     pub config: Config,
+    /// How to print gates and warnings: after the table, or as annotations for GitHub Actions
+    #[arg(long, default_value = "table")]
+    pub format: StageFormat,
     /// List every tensor in every column, however many and wide; else more than 40 are grouped by the pattern of their names
     #[arg(long)]
     pub full: bool,
@@ -84,11 +94,12 @@ pub struct Stage {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run every stage that the config names: init, analyze, prune
+    /// Run every stage that the config names: init, analyze, prune, then the gates
     #[command(after_help = "\
 Examples:
   cdi-prune run model.yaml
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
+  cdi-prune run model.yaml --format github
 
 Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again.")]
     Run(Stage),

@@ -11,12 +11,14 @@ use std::path::{Component, Path};
 use std::time::Instant;
 
 use anyhow::Context;
-use args::{Cli, Command, CompareFormat, Format, Global, LogFormat};
+use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageFormat};
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
 use cdi_prune::report::text::thousands;
-use cdi_prune::report::{comparison_json, comparison_markdown};
+use cdi_prune::report::{
+    Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words, warnings,
+};
 use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
 
@@ -50,10 +52,10 @@ pub fn main() -> Result {
         pool.build_global().context("cannot start the threads")?;
     }
     match &cli.command {
-        Command::Run(c) => stages(&c.config.config, Stages::All, c.full, &cli.global),
-        Command::Init(c) => stages(&c.config, Stages::Init, false, &cli.global),
-        Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, c.full, &cli.global),
-        Command::Prune(c) => stages(&c.config.config, Stages::Prune, c.full, &cli.global),
+        Command::Run(c) => stages(&c.config.config, Stages::All, Some(c), &cli.global),
+        Command::Init(c) => stages(&c.config, Stages::Init, None, &cli.global),
+        Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, Some(c), &cli.global),
+        Command::Prune(c) => stages(&c.config.config, Stages::Prune, Some(c), &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
         Command::Restore { file, output, base, max_shard_size } => {
             let begun = Instant::now();
@@ -119,7 +121,7 @@ fn print(text: &str) -> Result {
     }
 }
 
-fn stages(config: &Path, stages: Stages, full: bool, global: &Global) -> Result {
+fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let resolved = Resolved::new(&settings)?;
     let begun = Instant::now();
@@ -130,10 +132,14 @@ fn stages(config: &Path, stages: Stages, full: bool, global: &Global) -> Result 
             initial_said = true;
         }
     })?;
+    let github = args.is_some_and(|args| args.format == StageFormat::Github);
     if !global.quiet {
-        say_outcome(&outcome, full, global)?;
+        say_outcome(&outcome, args.is_some_and(|args| args.full), github, global)?;
     }
-    Ok(())
+    if let (true, Some(report)) = (github, &outcome.report) {
+        annotations(report, global.quiet).iter().try_for_each(|line| print(line))?;
+    }
+    Ok(outcome.check_gates()?)
 }
 
 /// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may not be the
@@ -152,7 +158,17 @@ fn shown(path: &Path) -> String {
     short.display().to_string()
 }
 
-fn say_outcome(outcome: &Outcome, full: bool, global: &Global) -> Result {
+/// A line for each warning and gate; of those that failed only where no other is wanted.
+fn annotations(report: &Report, quiet: bool) -> Vec<String> {
+    let warnings = warnings(report).into_iter().filter(|_| !quiet);
+    let gates = report.gates.iter().filter(|result| !quiet || !result.passed);
+    warnings
+        .map(|warning| annotation(Severity::Warning, "cdi-prune", &warning))
+        .chain(gates.map(gate_annotation))
+        .collect()
+}
+
+fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> Result {
     if let Some(report) = &outcome.report {
         print(&tables::report(report, full, global.color))?;
     }
@@ -169,6 +185,10 @@ fn say_outcome(outcome: &Outcome, full: bool, global: &Global) -> Result {
             100.0 * bytes as f64 / before.max(1) as f64,
             thousands(before),
         ))?;
+    }
+    for result in outcome.report.iter().filter(|_| !github).flat_map(|report| &report.gates) {
+        let word = if result.passed { "passed" } else { "FAILED" };
+        print(&format!("Gate {word}: {}.", gate_words(result)))?;
     }
     Ok(())
 }

@@ -125,6 +125,14 @@ pub enum ConfigErrorKind {
     /// The interface has this, this version does not.
     #[error("{0} is not supported yet")]
     NotSupportedYet(String),
+    /// A key about what another key, which is not there, would bring about.
+    #[error("`{key}` needs the key `{needs}`, which the config does not have")]
+    NeedsKey {
+        /// The key.
+        key: KeyPath,
+        /// The missing one.
+        needs: &'static str,
+    },
     /// A config of another version of the interface.
     #[error("`version` is {0}, this tool reads version 1")]
     Version(String),

@@ -108,6 +108,20 @@ forms! {
         Many(#[schemars(length(min = 1), inner(range(min = 0, max = 1)))] Vec<f64>),
     }
 
+    /// A share of all weights, or a list of such shares and of those of some tensors.
+    #[schemars(untagged)]
+    enum MinSparsity {
+        All(#[schemars(range(min = 0, max = 1))] f64),
+        Several(#[schemars(length(min = 1))] Vec<MinSparsityEntry>),
+    }
+
+    /// A share of all weights, or of those of some tensors.
+    #[schemars(untagged)]
+    enum MinSparsityEntry {
+        All(#[schemars(range(min = 0, max = 1))] f64),
+        Some(wire::SparsityGate),
+    }
+
     /// What is ranked with each other.
     #[schemars(rename_all = "lowercase")]
     enum Scope { Tensor, Global, Row }
@@ -184,7 +198,7 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!(false));
         assert_eq!(
             properties(&schema, &[]),
-            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune"]
+            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune", "gates"]
         );
         assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
         assert_eq!(

@@ -12,6 +12,7 @@ use super::resolve;
 use super::source::Source;
 use super::typed::read;
 use crate::analysis::Threshold;
+use crate::gates::Gates;
 use crate::init::Scheme;
 use crate::prune::Decision;
 use crate::rules::RuleSet;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub analyze: AnalyzeSettings,
     /// How the trained checkpoint is pruned; `None` where it is not.
     pub prune: Option<PruneSettings>,
+    /// Limits that the result must keep.
+    pub gates: Gates,
 }
 
 /// The tensors to initialise.

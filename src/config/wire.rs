@@ -13,7 +13,7 @@ use super::schema;
 use crate::tensor::{FloatDtype, Layout};
 
 /// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
-pub(super) const LATER_KEYS: [&str; 3] = ["tune", "gates", "manifest"];
+pub(super) const LATER_KEYS: [&str; 2] = ["tune", "manifest"];
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
@@ -42,8 +42,8 @@ pub(super) struct Config {
     pub prune: Option<Prune>,
     #[schemars(skip)]
     pub tune: Option<Node>,
-    #[schemars(skip)]
-    pub gates: Option<Node>,
+    /// Limits that the result must keep, checked last: exit code 4 where it does not.
+    pub gates: Option<Gates>,
     #[schemars(skip)]
     pub manifest: Option<Node>,
 }
@@ -327,4 +327,40 @@ pub(super) struct StructureForm {
     /// Rows and columns of a block.
     #[schemars(with = "Option<[u64; 2]>")]
     pub block: Option<Node>,
+}
+
+/// Limits that the result must keep, one at least.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gates {
+    /// Least share of all floating-point weights that is pruned, or a list of least shares.
+    #[schemars(with = "Option<schema::MinSparsity>")]
+    pub min_sparsity: Option<Node>,
+    /// Most bytes of the pruned checkpoint, an index not counted.
+    #[schemars(with = "Option<schema::Size>")]
+    pub max_output_bytes: Option<Node>,
+    /// Largest share of any one tensor that is pruned.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
+    pub max_tensor_sparsity: Option<Node>,
+    /// Whether every weight of the trained checkpoint must be finite.
+    pub finite: Option<bool>,
+    /// Most that the metric of `tune` may be worse than the original's.
+    #[schemars(with = "Option<f64>", range(min = 0))]
+    pub max_metric_drop: Option<Node>,
+}
+
+/// The least share of the weights, of all tensors whose names match together, that is pruned.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SparsityGate {
+    /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
+    #[serde(rename = "match")]
+    #[schemars(with = "schema::OneOrMany")]
+    pub patterns: Node,
+    /// The share.
+    #[schemars(with = "f64", range(min = 0, max = 1))]
+    pub min: Node,
+    /// Allow the patterns to match nothing; default false.
+    #[serde(default)]
+    pub optional: bool,
 }

@@ -7,8 +7,9 @@ use safetensors::Dtype;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
+use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
-use crate::report::ReadError;
+use crate::report::{ReadError, gate_words};
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 
@@ -48,6 +49,14 @@ pub enum Error {
     /// A file that is no report.
     #[error(transparent)]
     Report(#[from] ReadError),
+    /// Gates that the result does not pass; everything was written.
+    #[error("{}", gates_failed(.failed, *.of))]
+    Gates {
+        /// Those that failed.
+        failed: Vec<GateResult>,
+        /// How many were measured.
+        of: usize,
+    },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
     TrainedMissing {
@@ -462,12 +471,22 @@ fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String 
     }
 }
 
+fn gates_failed(failed: &[GateResult], of: usize) -> String {
+    let gates = if of == 1 { "gate" } else { "gates" };
+    let mut text = format!("{} of {of} {gates} failed; everything was written:", failed.len());
+    for result in failed {
+        let _ = write!(text, "\n  {}", gate_words(result));
+    }
+    text
+}
+
 impl Error {
-    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet.
+    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet, 4 a gate failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } => 2,
             Self::TrainedMissing { .. } => 3,
+            Self::Gates { .. } => 4,
             _ => 1,
         }
     }

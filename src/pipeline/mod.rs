@@ -4,6 +4,7 @@ mod blocks;
 mod compare;
 mod encoder;
 mod error;
+mod gates;
 mod heatmap;
 mod initialise;
 mod inspect;

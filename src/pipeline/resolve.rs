@@ -287,6 +287,11 @@ impl<'s> Resolved<'s> {
                 }
             }
         }
+        for (index, gate) in self.settings.gates.min_sparsity.iter().enumerate() {
+            if !gate.optional && !names.iter().any(|name| gate.is_about(name)) {
+                return refuse(&root.key("gates").key("min_sparsity").index(index), &gate.text);
+            }
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::compare::compare;
 use super::error::Error;
+use super::gates::{check_gates, passed};
 use super::heatmap::heat_maps;
 use super::initialise::{Written, initialise};
 use super::outputs::check_distinct;
@@ -47,7 +48,18 @@ pub struct Outcome {
     pub trained_bytes: u64,
 }
 
+impl Outcome {
+    /// Whether every gate passed that the stages gave something to measure for.
+    ///
+    /// # Errors
+    /// [`Error::Gates`], with those that failed.
+    pub fn check_gates(&self) -> Result<(), Error> {
+        self.report.as_ref().map_or(Ok(()), |report| passed(&report.gates))
+    }
+}
+
 /// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
+/// Gates are measured, and in the report; whether they passed [`Outcome::check_gates`] says.
 ///
 /// # Errors
 /// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
@@ -87,7 +99,9 @@ pub fn run(
         outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, progress)?);
     }
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
-    let report = summarise(settings, tensors, &judgement, &compared, results);
+    let mut report = summarise(settings, tensors, &judgement, &compared, results);
+    let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);
+    report.gates = check_gates(&settings.gates, &report, output_bytes, None);
     if analyze {
         let paths = &settings.analyze.report;
         let drawn = paths.html.is_some() || paths.svg.is_some();

@@ -92,6 +92,7 @@ pub fn summarise(
         fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
         totals,
         evidence: judgement.evidence.clone(),
+        gates: Vec::new(),
         tensors: rows,
     }
 }

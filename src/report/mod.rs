@@ -4,6 +4,7 @@ pub mod compare;
 mod csv;
 mod escape;
 mod format;
+mod gates;
 mod group;
 mod html;
 mod json;
@@ -20,6 +21,7 @@ mod warnings;
 mod words;
 
 pub use csv::csv;
+pub use gates::{Severity, annotation, gate_annotation, gate_words};
 pub use group::{MOST_ROWS, Row, rows};
 pub use html::html;
 pub use json::{comparison_json, json};

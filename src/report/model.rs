@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Threshold};
+use crate::gates::GateResult;
 use crate::sparse::Fill;
 
 /// The whole report.
@@ -25,6 +26,9 @@ pub struct Report {
     /// What `decay: auto` and `threshold: auto` were decided on, one entry per factor found or looked for in vain; empty
     /// where the config gives both.
     pub evidence: Vec<Evidence>,
+    /// The config's gates, as they were found; empty where it has none.
+    #[serde(default)]
+    pub gates: Vec<GateResult>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
 }

@@ -1,6 +1,7 @@
 //! From the config as typed to settings: every default is filled in here, every combination checked.
 
 mod decision;
+mod gates;
 mod init;
 mod prune;
 mod stages;
@@ -20,13 +21,19 @@ use value::Folder;
 pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -> Result<Settings, Problem> {
     let root = KeyPath::root();
     version(config.version.as_ref(), &root.key("version"))?;
-    for (key, value) in [("tune", &config.tune), ("gates", &config.gates), ("manifest", &config.manifest)] {
+    for (key, value) in [("tune", &config.tune), ("manifest", &config.manifest)] {
         if value.is_some() {
             let kind = ConfigErrorKind::NotSupportedYet(format!("`{key}`"));
             return Err(Problem::at_key(&root.key(key), kind));
         }
     }
     let folder = Folder::of(source.file());
+    let named = gates::Named {
+        compared: config.analyze.is_some() || config.prune.is_some(),
+        prune: config.prune.is_some(),
+        tune: config.tune.is_some(),
+    };
+    let gates = config.gates.as_ref().map(|g| gates::gates(g, &root.key("gates"), &named)).transpose()?;
     let layout = config.model.as_ref().and_then(|model| model.layout).unwrap_or_default();
     let settings = Settings {
         source: source.clone(),
@@ -40,6 +47,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         analyze_named: config.analyze.is_some(),
         analyze: stages::analyze(config.analyze.unwrap_or_default(), &root.key("analyze"), &folder)?,
         prune: config.prune.map(|p| prune::prune(p, &root.key("prune"), &folder)).transpose()?,
+        gates: gates.unwrap_or_default(),
     };
     outputs_differ(&settings)?;
     Ok(settings)

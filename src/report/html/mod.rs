@@ -1,6 +1,7 @@
 //! The report as one page: no other file, no network, and without a script all but the heat maps, sorting and the filter.
 
 mod cards;
+mod gates;
 mod layers;
 mod proof;
 mod summary;
@@ -21,6 +22,7 @@ pub fn html(report: &Report, maps: &[Option<HeatMap>], name: &str) -> String {
     let scale = Scale::of(maps.iter().flatten());
     let sections = [
         ("summary", "Summary", summary::section(report)),
+        ("gates", "Gates", gates::section(report)),
         ("proof", "Evidence", proof::section(report)),
         ("layers", "Layers", layers::section(report)),
         ("table", "Table", table::section(report)),

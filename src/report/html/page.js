@@ -7,7 +7,7 @@
   const id = (name) => document.getElementById(name);
 
   // Sorting: numbers by their exact value, texts with numbers in them by those. Empty cells stay last.
-  const table = document.querySelector("table");
+  const table = document.querySelector("#table table");
   const body = table.tBodies[0];
   const heads = all("thead th", table);
   const texts = new Intl.Collator("en", { numeric: true });

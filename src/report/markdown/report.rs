@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
 use super::super::text::{condition, percentage, ratio, scientific, shape, significant, thousands};
 use super::super::verdict::verdict;
@@ -20,6 +21,7 @@ pub fn markdown(report: &Report) -> String {
         let _ =
             writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
     }
+    gates(&mut text, report);
     evidence(&mut text, report);
     let grouped = report.tensors.len() > MOST_ROWS;
     text.push_str(&tensors(&rows(report, false), totals));
@@ -40,6 +42,23 @@ pub fn markdown(report: &Report) -> String {
         report.seed, report.noise_version, report.config_sha256
     );
     text
+}
+
+/// The gates with their limits.
+fn gates(text: &mut String, report: &Report) {
+    if report.gates.is_empty() {
+        return;
+    }
+    let columns: &Columns<'_> = &[("gate", false), ("limit", true), ("measured", true), ("result", false)];
+    let rows = report.gates.iter().map(|result| {
+        let (measured, limit) = figures(result);
+        let word = if result.passed { "passed" } else { "**failed**" };
+        vec![subject(result, code), limit, measured, word.to_owned()]
+    });
+    text.push_str("## Gates\n\n");
+    text.push_str(&table(columns, rows));
+    // What follows has its own heading where there is evidence.
+    text.push_str(if report.evidence.is_empty() { "\n## Tensors\n\n" } else { "\n" });
 }
 
 /// What the weights themselves were asked, and what they said.

@@ -1,0 +1,29 @@
+//! The gates held against what the stages found.
+
+use super::error::Error;
+use crate::gates::{GateResult, Gates, Measured, MeasuredTensor, check};
+use crate::report::Report;
+
+/// Every gate that the stages gave something to measure for.
+pub(super) fn check_gates(
+    gates: &Gates,
+    report: &Report,
+    output_bytes: Option<u64>,
+    metric_drop: Option<f64>,
+) -> Vec<GateResult> {
+    let tensors = report.tensors.iter().filter_map(|t| {
+        Some(MeasuredTensor {
+            name: &t.name,
+            weights: t.total_weights,
+            pruned: t.pruned_weights,
+            not_finite: t.not_finite?,
+        })
+    });
+    check(gates, &Measured { tensors: tensors.collect(), output_bytes, metric_drop })
+}
+
+/// The gates that failed, as an error.
+pub(super) fn passed(results: &[GateResult]) -> Result<(), Error> {
+    let failed: Vec<GateResult> = results.iter().filter(|result| !result.passed).cloned().collect();
+    if failed.is_empty() { Ok(()) } else { Err(Error::Gates { failed, of: results.len() }) }
+}
