@@ -48,7 +48,7 @@ pub use path::{KeyPath, Step};
 pub use schema::schema;
 pub use settings::{
     AnalyzeSettings, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
-    PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
+    Chain, PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;

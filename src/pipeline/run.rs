@@ -101,6 +101,7 @@ pub fn run(
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
     let mut report = summarise(settings, tensors, &judgement, &compared, results);
     let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);
+    report.removed = outcome.pruned.iter().flat_map(|pruned| pruned.removed.clone()).collect();
     report.gates = check_gates(&settings.gates, &report, output_bytes, None);
     if analyze {
         let paths = &settings.analyze.report;
