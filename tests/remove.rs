@@ -17,7 +17,12 @@ fn network() -> Vec<Tensor<'static>> {
     vec![
         ("a.weight", F32, &[4, 2], f32s(&[0.5, 0.25, 0.25, 0.5, 4.0, -8.0, 0.125, 0.125])),
         ("a.bias", F32, &[4], f32s(&[-1.0, 2.0, 0.5, 1.0])),
-        ("b.weight", F32, &[3, 4], f32s(&[9.0, 8.0, 10.0, -11.0, 8.0, 9.0, -9.0, 16.0, 0.5, 0.5, 0.25, 0.25])),
+        (
+            "b.weight",
+            F32,
+            &[3, 4],
+            f32s(&[9.0, 8.0, 10.0, -11.0, 8.0, 9.0, -9.0, 16.0, 0.5, 0.5, 0.25, 0.25]),
+        ),
         ("b.bias", F32, &[3], f32s(&[0.25, -0.5, -1.0])),
         ("c.weight", F32, &[2, 3], f32s(&[8.0, 9.0, 10.0, -11.0, 12.0, 13.0])),
     ]
@@ -61,7 +66,8 @@ fn tensor(file: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
     (tensor.shape.dims().to_vec(), values)
 }
 
-const CHAIN: &str = "scope: global\ntarget: {sparsity: 0.45}\nremove: true\nchains: [{layers: [a, b, c], activation: relu}]";
+const CHAIN: &str =
+    "scope: global\ntarget: {sparsity: 0.45}\nremove: true\nchains: [{layers: [a, b, c], activation: relu}]";
 
 #[test]
 fn silent_units_go_and_their_constants_are_folded() {
@@ -259,32 +265,97 @@ fn fails(tensors: &[Tensor<'_>], prune: &str, code: i32, message: &str) {
 
 #[test]
 fn configs_that_cannot_be() {
-    let chains = "chains: [{layers: [a, b]}]";
-    fails(&network(), chains, 2, "error: x\n");
-    fails(&network(), "remove: true", 2, "error: x\n");
-    fails(&network(), &format!("fill: init\nremove: true\n{chains}"), 2, "error: x\n");
-    fails(&network(), &format!("target: {{bytes: 1kB}}\nremove: true\n{chains}"), 2, "error: x\n");
-    fails(&network(), "remove: true\nchains: [{layers: [a]}]", 2, "error: x\n");
-    fails(&network(), "remove: true\nchains: [{layers: [a, b]}, {layers: [b, c]}]", 2, "error: x\n");
-    fails(&network(), "remove: true\nchains: [{layers: [a, b], activation: rely}]", 2, "error: x\n");
+    let chains = "target: {keep: 1}\nchains: [{layers: [a, b]}]";
+    fails(
+        &network(),
+        chains,
+        2,
+        "error: x.yaml:10:11: `prune.chains`: expected `remove: true` beside it, got none\n",
+    );
+    fails(
+        &network(),
+        "target: {keep: 1}\nremove: true",
+        2,
+        "error: x.yaml:10:11: `prune.remove`: expected `chains` beside it, which name the layers that read each other, got none\n",
+    );
+    fails(
+        &network(),
+        &format!("fill: init\nremove: true\n{chains}"),
+        2,
+        "error: x.yaml:10:11: `prune.remove`: expected `fill: zero` beside it: other rows are not without weights, got another\n",
+    );
+    fails(
+        &network(),
+        "target: {bytes: 1kB}\nremove: true\nchains: [{layers: [a, b]}]",
+        2,
+        "error: x.yaml:10:11: `prune.remove`: expected another target than `{bytes: …}`, which knows nothing of what is removed, got it\n",
+    );
+    fails(
+        &network(),
+        "target: {keep: 1}\nremove: true\nchains: [{layers: [a]}]",
+        2,
+        "error: x.yaml:11:21: `prune.chains[0].layers`: expected two layers or more, got 1\n",
+    );
+    fails(
+        &network(),
+        "target: {keep: 1}\nremove: true\nchains: [{layers: [a, b]}, {layers: [b, c]}]",
+        2,
+        "error: x.yaml:11:40: `prune.chains[1].layers[0]`: expected each layer once, got `b` again\n",
+    );
+    fails(
+        &network(),
+        "target: {keep: 1}\nremove: true\nchains: [{layers: [a, b], activation: rely}]",
+        2,
+        "error: x.yaml:11:41: `prune.chains[0].activation` cannot be `rely` (did you mean `relu`?); the values are relu, identity, gelu, silu, tanh\n",
+    );
 }
 
 #[test]
 fn tensors_that_form_no_chain() {
-    let chain = |layers: &str| format!("remove: true\nchains: [{{layers: [{layers}]}}]");
-    fails(&network(), &chain("a, d"), 2, "error: x\n");
-    fails(&network(), &chain("a, c"), 2, "error: x\n");
+    let chain = |layers: &str| format!("target: {{keep: 1}}\nremove: true\nchains: [{{layers: [{layers}]}}]");
+    fails(
+        &network(),
+        &chain("a, d"),
+        2,
+        "error: x.yaml:11:25: layer `d` of the chain has no tensor `d.weight` in the trained checkpoint\n",
+    );
+    fails(
+        &network(),
+        &chain("a, c"),
+        2,
+        "error: x.yaml:11:25: layer `c` of the chain has 3 columns, expected a multiple of the 4 units of the layer before it\n",
+    );
     let mut tensors = network();
     tensors[1] = ("a.bias", F32, &[3], f32s(&[0.0; 3]));
-    fails(&tensors, &chain("a, b"), 2, "error: x\n");
+    fails(
+        &tensors,
+        &chain("a, b"),
+        2,
+        "error: x.yaml:11:22: layer `a` of the chain has a bias of shape [3], expected 4 floating-point numbers\n",
+    );
     tensors[1] = ("norm.weight", F32, &[4], f32s(&[0.0; 4]));
-    fails(&tensors, &chain("a, norm, b"), 2, "error: x\n");
+    fails(
+        &tensors,
+        &chain("a, norm, b"),
+        2,
+        "error: x.yaml:11:25: layer `norm` of the chain has a weight of shape [4], expected a weight of outputs by inputs, or a batch norm behind such a layer, with weight, bias, running_mean and running_var for each of its units\n",
+    );
     tensors[0] = ("a.weight", "I32", &[4, 2], f32s(&[0.0; 8]));
-    fails(&tensors, &chain("a, b"), 2, "error: x\n");
+    fails(
+        &tensors,
+        &chain("a, b"),
+        2,
+        "error: x.yaml:11:22: layer `a` of the chain has a weight of type I32, expected F64, F32, F16 or BF16\n",
+    );
     let norm: Vec<Tensor<'_>> = ["n.weight", "n.bias", "n.running_mean", "n.running_var"]
         .into_iter()
         .map(|name| (name, F32, &[4][..], f32s(&[1.0; 4])))
         .chain(network())
         .collect();
-    fails(&norm, &chain("a, n"), 2, "error: x\n");
+    fails(
+        &norm,
+        &chain("a, n"),
+        2,
+        "error: x.yaml:11:21: layer `a` of the chain stands alone: the chain needs two layers that are no batch norms\n",
+    );
 }

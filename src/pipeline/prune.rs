@@ -50,6 +50,8 @@ pub struct PrunedResult {
     pub pruned: u64,
     /// How it is stored.
     pub format: Format,
+    /// Whether units were taken out of it or of a layer that it belongs to: it is dense and written apart.
+    pub smaller: bool,
 }
 
 struct Job<'a> {
@@ -123,7 +125,7 @@ pub fn prune(
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
-    encode_pruned(resolved, judgement, prune, masks, &results, &removal, &writer, progress)?;
+    encode_pruned(resolved, judgement, prune, masks, &results, &writer, progress)?;
     removal.write(resolved, masks, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
@@ -175,7 +177,12 @@ impl<'r> Layout<'r> {
             if let Some(cut) = self.removal.and_then(|removal| removal.of(n)) {
                 let spec = TensorSpec { name: name.clone(), dtype: tensor.dtype, shape: cut.shape.clone() };
                 let pruned = tensor.shape.elements() as u64 - cut.stored;
-                results.push(PrunedResult { action: Action::Prune, pruned, format: Format::Dense });
+                results.push(PrunedResult {
+                    action: Action::Prune,
+                    pruned,
+                    format: Format::Dense,
+                    smaller: true,
+                });
                 groups.push(Group::single(spec));
                 continue;
             }
@@ -220,7 +227,7 @@ fn decide(
     stored: usize,
     longest_offset: u64,
 ) -> (PrunedResult, Group) {
-    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense };
+    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense, smaller: false };
     let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
         return (result, Group::single(whole));
@@ -338,15 +345,14 @@ fn encode_pruned(
     prune: &PruneSettings,
     masks: &Masks,
     results: &[PrunedResult],
-    removal: &Removal,
     writer: &CheckpointWriter,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let (checkpoint, tensors) = resolved.trained()?;
     let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
     for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype), None) =
-            (tensor.action, FloatDtype::of(tensor.dtype), removal.of(n))
+        let (Action::Prune, Some(dtype), false) =
+            (tensor.action, FloatDtype::of(tensor.dtype), results[n].smaller)
         else {
             jobs.push(None);
             continue;

@@ -59,12 +59,17 @@ const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS, later: &[
 
 /// The chains, where units are to be removed from them.
 fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec<Chain>, Problem> {
-    let refuse = |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
+    let refuse =
+        |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
     match (wire.remove, wire.chains.is_empty()) {
         (false, true) => return Ok(Vec::new()),
         (false, false) => return refuse("chains", "`remove: true` beside it", "none"),
         (true, true) => {
-            return refuse("remove", "`chains` beside it, which name the layers that read each other", "none");
+            return refuse(
+                "remove",
+                "`chains` beside it, which name the layers that read each other",
+                "none",
+            );
         }
         (true, false) => {}
     }
@@ -72,7 +77,11 @@ fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec
         return refuse("remove", "`fill: zero` beside it: other rows are not without weights", "another");
     }
     if decision.counts_bytes() {
-        return refuse("remove", "another target than `{bytes: …}`, which knows nothing of what is removed", "it");
+        return refuse(
+            "remove",
+            "another target than `{bytes: …}`, which knows nothing of what is removed",
+            "it",
+        );
     }
     let mut seen = BTreeSet::new();
     let chain = |(i, chain): (usize, &wire::Chain)| {
@@ -84,7 +93,11 @@ fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec
         for (n, layer) in chain.layers.iter().enumerate() {
             if !seen.insert(layer.clone()) {
                 let got = format!("`{layer}` again");
-                return Err(Problem::bad_value(&path.key("layers").index(n), "each layer once", got.as_str()));
+                return Err(Problem::bad_value(
+                    &path.key("layers").index(n),
+                    "each layer once",
+                    got.as_str(),
+                ));
             }
         }
         let activation = match &chain.activation {
