@@ -166,6 +166,7 @@ fn report(tensors: &[(u64, Threshold, f64, Option<usize>)], evidence: Vec<Eviden
         },
         evidence,
         gates: Vec::new(),
+        tune: None,
         tensors: rows.collect(),
     }
 }

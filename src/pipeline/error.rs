@@ -9,9 +9,11 @@ use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
+use crate::report::text::significant;
 use crate::report::{ReadError, gate_words};
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
+use crate::tune::{CacheError, EvaluationError, TunePoint};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,24 @@ pub enum Error {
         failed: Vec<GateResult>,
         /// How many were measured.
         of: usize,
+    },
+    /// The evaluation command of `tune` gave no metric.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    /// What `tune` keeps between runs cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Every file that `tune` tried drops too far.
+    #[error("{}: {}", .file.display(), nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
+    NothingWithin {
+        /// The config.
+        file: PathBuf,
+        /// Most that the metric may be worse.
+        max_drop: f64,
+        /// The original's metric.
+        original: f64,
+        /// The point that drops least.
+        nearest: Option<Box<TunePoint>>,
     },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
@@ -478,6 +498,27 @@ fn gates_failed(failed: &[GateResult], of: usize) -> String {
         let _ = write!(text, "\n  {}", gate_words(result));
     }
     text
+}
+
+fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
+    let number = |x: f64| significant(x, 6);
+    let mut text = format!(
+        "no pruned file that `tune` tried is within {} of the original's metric, {}",
+        number(max_drop),
+        number(original)
+    );
+    if let Some(point) = nearest {
+        let at = point.target_sparsity.map(|s| format!(", sparsity {}", number(s))).unwrap_or_default();
+        let _ = write!(
+            text,
+            "; the nearest has {}, which is {} worse ({}{at}; {} bytes)",
+            number(point.metric),
+            number(point.drop),
+            point.recipe(),
+            point.bytes
+        );
+    }
+    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
 }
 
 impl Error {

@@ -23,6 +23,7 @@ mod select;
 mod starting;
 mod summarise;
 mod survey;
+mod tune;
 
 pub use compare::{Compared, ComparedTensor};
 pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};

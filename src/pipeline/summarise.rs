@@ -93,6 +93,7 @@ pub fn summarise(
         totals,
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
+        tune: None,
         tensors: rows,
     }
 }
