@@ -17,7 +17,8 @@ use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
 use cdi_prune::report::text::thousands;
 use cdi_prune::report::{
-    Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words, warnings,
+    Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
+    tune_words, warnings,
 };
 use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
@@ -174,6 +175,9 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
     }
     for file in &outcome.report_files {
         tracing::info!("report: {}", shown(file));
+    }
+    if let Some(tune) = outcome.report.as_ref().and_then(|report| report.tune.as_ref()) {
+        print(&format!("Tuned: {}", tune_words(tune)))?;
     }
     if let Some(pruned) = &outcome.pruned {
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
