@@ -119,7 +119,7 @@
       own ? `colours from ${words(value(low))} to ${words(value(high))}` : "";
     drawn.add(canvas);
   };
-  // Only what comes near the screen is drawn: a model may have hundreds of maps.
+  // What comes near the screen is drawn at once, the rest in idle moments: a model may have hundreds of maps.
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (isIntersecting && !drawn.has(target)) draw(target);
@@ -127,6 +127,14 @@
   }, { rootMargin: "400px" });
   const canvases = all("canvas", maps);
   canvases.forEach((canvas) => watcher.observe(canvas));
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 20));
+  const drawNext = () => {
+    const next = canvases.find((canvas) => !drawn.has(canvas));
+    if (!next) return;
+    draw(next);
+    idle(drawNext);
+  };
+  idle(drawNext);
   const again = () => { colours = palette(); drawn.forEach(draw); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   addEventListener("beforeprint", () => canvases.forEach(draw));
