@@ -215,7 +215,7 @@ fn plan(config: &Path, format: Format, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let rows = pipeline::listing(&Resolved::new(&settings)?);
     match format {
-        Format::Table => print(&tables::plan(&rows, global.color)),
+        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), global.color)),
         Format::Json => print(&serde_json::to_string_pretty(&rows)?),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::settings::PruneSettings;
 use crate::prune::Target;
-use crate::tune::{Better, Lines};
+use crate::tune::{Better, Lines, TunePoint};
 
 /// How the smallest file within an accuracy budget is searched for.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,13 +63,20 @@ impl Recipe {
         settings
     }
 
-    /// What is decided about tensors that no rule is about, whatever the sparsity.
-    pub fn decision(&self) -> &crate::prune::Decision {
-        &self.low.decision
-    }
-
-    /// What pruned places become.
-    pub fn fill(&self) -> crate::sparse::Fill {
-        self.low.fill
+    /// What is decided about tensors that no rule is about, as a point at which nothing is measured yet.
+    pub fn point(&self, target_sparsity: Option<f64>) -> TunePoint {
+        let decision = &self.low.decision;
+        TunePoint {
+            criterion: decision.criterion.to_string(),
+            structure: decision.structure.to_string(),
+            scope: decision.scope.name().to_owned(),
+            fill: self.low.fill.name().to_owned(),
+            target_sparsity,
+            sparsity: 0.0,
+            bytes: 0,
+            metric: 0.0,
+            drop: 0.0,
+            within: false,
+        }
     }
 }

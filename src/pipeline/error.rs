@@ -508,13 +508,12 @@ fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> 
         number(original)
     );
     if let Some(point) = nearest {
-        let at = point.target_sparsity.map(|s| format!(", sparsity {}", number(s))).unwrap_or_default();
         let _ = write!(
             text,
-            "; the nearest has {}, which is {} worse ({}{at}; {} bytes)",
+            "; the nearest has {}, which is {} worse ({}; {} bytes)",
             number(point.metric),
             number(point.drop),
-            point.recipe(),
+            point.words(),
             point.bytes
         );
     }

@@ -63,21 +63,8 @@ pub(super) fn tune(
     let mut places = Vec::new();
     let complete = search(&tune.lines, |line, sparsity| {
         let recipe = &tune.recipes[line];
-        let decision = recipe.decision();
-        let mut point = TunePoint {
-            criterion: decision.criterion.to_string(),
-            structure: decision.structure.to_string(),
-            scope: decision.scope.name().to_owned(),
-            fill: recipe.fill().name().to_owned(),
-            target_sparsity: sparsity,
-            sparsity: 0.0,
-            bytes: 0,
-            metric: 0.0,
-            drop: 0.0,
-            within: false,
-        };
-        let at = sparsity.map(|s| format!(", sparsity {}", significant(s, 6))).unwrap_or_default();
-        let what = format!("{}{at}", point.recipe());
+        let mut point = recipe.point(sparsity);
+        let what = point.words();
         let made = trials.file(recipe.at(sparsity.unwrap_or_default()), &what)?;
         let Some(metric) = made.metric else { return Ok(None) };
         point.metric = metric;

@@ -1,7 +1,7 @@
 //! What the search for the smallest file found, in words and rows.
 
 use super::text::{significant, thousands};
-use crate::tune::{TunePoint, TuneReport};
+use crate::tune::TuneReport;
 
 /// The winner in one line.
 pub fn tune_words(tune: &TuneReport) -> String {
@@ -10,19 +10,13 @@ pub fn tune_words(tune: &TuneReport) -> String {
     let Some(best) = tune.points.get(tune.winner) else { return String::new() };
     format!(
         "{}: metric {}, {} the original's {} (at most {} worse). The smallest within of {} tried{ended}.",
-        at(best),
+        best.words(),
         number(best.metric),
         worse(best.drop),
         number(tune.original_metric),
         number(tune.max_drop),
         thousands(tried),
     )
-}
-
-/// Recipe and sparsity of a point.
-fn at(point: &TunePoint) -> String {
-    let sparsity = point.target_sparsity.map(|s| format!(", sparsity {}", number(s))).unwrap_or_default();
-    format!("{}{sparsity}", point.recipe())
 }
 
 fn worse(drop: f64) -> String {

@@ -9,6 +9,8 @@ mod search;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::text::significant;
+
 pub use cache::{Cache, CacheError};
 pub use command::{EvaluationError, EvaluationProblem, PLACE, evaluate};
 pub use metric::{Metric, last_number};
@@ -101,6 +103,12 @@ impl TunePoint {
     /// What it has in common with the other points of its line: `magnitude, global, unstructured, fill zero`.
     pub fn recipe(&self) -> String {
         format!("{}, {}, {}, fill {}", self.criterion, self.scope, self.structure, self.fill)
+    }
+
+    /// Recipe and sparsity: `magnitude, global, unstructured, fill zero, sparsity 0.5`.
+    pub fn words(&self) -> String {
+        let sparsity = self.target_sparsity.map(|s| format!(", sparsity {}", significant(s, 6)));
+        self.recipe() + &sparsity.unwrap_or_default()
     }
 }
 
