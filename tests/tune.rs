@@ -498,10 +498,10 @@ fn configs_that_cannot_be() {
     let alone = |text: &str| Settings::parse(text, Path::new("x.yaml"), &[]).unwrap_err().to_string();
     assert_eq!(
         alone(&format!("{{seed: 1, trained: {{path: t}}, tune: {{{base}}}}}")),
-        "x.yaml:1:30: `tune` needs the key `prune`, which the config does not have"
+        "x.yaml:1:31: `tune` needs the key `prune`, which the config does not have"
     );
     assert_eq!(
         alone(&format!("{{seed: 1, prune: {{output: p}}, tune: {{{base}}}}}")),
-        "x.yaml:1:30: `tune` needs the key `trained`, which the config does not have"
+        "x.yaml:1:31: `tune` needs the key `trained`, which the config does not have"
     );
 }
