@@ -384,6 +384,30 @@ fn a_command_that_hangs() {
     assert!(!s.path("c/alive").exists());
 }
 
+/// The terminal's interrupt, which does not reach the command itself, ends it too.
+#[test]
+fn an_interrupt_ends_the_command() {
+    use std::os::unix::process::ExitStatusExt;
+    let s = scratch(
+        "[sh, -c, 'echo > begun; sleep 2; echo > alive', x, '{checkpoint}']",
+        "better: higher, max_drop: 1",
+    );
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_cdi-prune"))
+        .args(["run", "c/x.yaml", "--quiet"])
+        .current_dir(s.path(""))
+        .spawn()
+        .unwrap();
+    while !s.path("c/begun").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it had begun");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    thread::sleep(Duration::from_secs(3));
+    assert!(!s.path("c/alive").exists());
+}
+
 /// Nobody waits for what a command leaves behind, though it holds its output open.
 #[test]
 fn what_a_command_leaves_running_is_killed() {

@@ -4,6 +4,7 @@ mod args;
 mod matrix;
 mod new;
 mod progress;
+mod signals;
 mod tables;
 
 use std::io::Write;
@@ -124,6 +125,9 @@ fn print(text: &str) -> Result {
 
 fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
+    if settings.tune.is_some() {
+        signals::watch().context("cannot watch for signals")?;
+    }
     let resolved = Resolved::new(&settings)?;
     let begun = Instant::now();
     let mut initial_said = false;

@@ -42,7 +42,7 @@ pub(super) const COLUMNS: [(&str, bool); 9] = [
     ("bytes", true),
     ("metric", true),
     ("worse by", true),
-    ("", false),
+    ("result", false),
 ];
 
 /// A point as a row of a table.

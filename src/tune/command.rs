@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,13 @@ pub fn evaluate(
     process.args(arguments.iter().skip(1)).current_dir(folder);
     process.stdin(Stdio::null()).stdout(out).stderr(err);
     group::own(&mut process);
-    let mut child = process.spawn().map_err(|e| fail(EvaluationProblem::Start(e), Default::default()))?;
+    let mut child = {
+        // Held until the group is known: whoever stops it meanwhile waits that long.
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = process.spawn().map_err(|e| fail(EvaluationProblem::Start(e), Default::default()))?;
+        *running = Some(child.id());
+        child
+    };
     let status = wait(&mut child, timeout).map_err(io)?;
     let [printed, complained] = &mut outputs;
     let printed = end(printed).map_err(io)?;
@@ -120,20 +127,31 @@ pub fn evaluate(
     Err(fail(problem, tail(&end(complained).map_err(io)?)))
 }
 
+/// The process, and process group, of the command that is running.
+static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+
+/// Kills the command that is running, if there is one, with every process of its group. The group is its own, so that the
+/// interrupt of a terminal does not reach it: a program that ends on a signal calls this first.
+pub fn stop_running() {
+    if let Some(id) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        group::kill(id);
+    }
+}
+
 /// `None` where the time was over. Nothing of the group lives when this returns.
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        if group::has_ended(child)? {
-            group::kill(child);
-            return child.wait().map(Some);
-        }
+        let ended = group::has_ended(child)?;
         let left = timeout.saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            group::kill(child);
-            child.wait()?;
-            return Ok(None);
+        if ended || left.is_zero() {
+            // Before the process is reaped, while its id is still its own.
+            stop_running();
+            // Where there are no groups; else it is dead already.
+            let _ = child.kill();
+            let status = child.wait()?;
+            return Ok(ended.then_some(status));
         }
         thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -155,7 +173,7 @@ mod group {
 
     /// Whether the process has ended. It is not reaped, so that its id, and its group's, stay its own.
     pub fn has_ended(child: &mut Child) -> io::Result<bool> {
-        let Some(pid) = pid(child) else { return Ok(true) };
+        let Some(pid) = pid(child.id()) else { return Ok(true) };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         match waitid(WaitId::Pid(pid), options) {
             Ok(status) => Ok(status.is_some()),
@@ -164,16 +182,16 @@ mod group {
         }
     }
 
-    /// Kills what is left of its group.
-    pub fn kill(child: &mut Child) {
-        if let Some(pid) = pid(child) {
+    /// Kills what is left of the group.
+    pub fn kill(id: u32) {
+        if let Some(pid) = pid(id) {
             // A group without living processes is what is wanted.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
 
-    fn pid(child: &Child) -> Option<Pid> {
-        i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+    fn pid(id: u32) -> Option<Pid> {
+        i32::try_from(id).ok().and_then(Pid::from_raw)
     }
 }
 
@@ -188,9 +206,7 @@ mod group {
         child.try_wait().map(|status| status.is_some())
     }
 
-    pub fn kill(child: &mut Child) {
-        let _ = child.kill();
-    }
+    pub fn kill(_: u32) {}
 }
 
 /// A program with a path of several parts is found from the folder, as the arguments' paths are.

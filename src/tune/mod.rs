@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::text::significant;
 
 pub use cache::{Cache, CacheError};
-pub use command::{EvaluationError, EvaluationProblem, PLACE, evaluate};
+pub use command::{EvaluationError, EvaluationProblem, PLACE, evaluate, stop_running};
 pub use metric::{Metric, last_number};
 pub use search::{Lines, search};
 
