@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use super::{gates, tune};
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
-use crate::report::text::significant;
-use crate::report::{ReadError, gate_words};
+use crate::report::ReadError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
 use crate::tune::{CacheError, EvaluationError, TunePoint};
@@ -52,7 +52,7 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] ReadError),
     /// Gates that the result does not pass; everything was written.
-    #[error("{}", gates_failed(.failed, *.of))]
+    #[error("{}", gates::failed(.failed, *.of))]
     Gates {
         /// Those that failed.
         failed: Vec<GateResult>,
@@ -61,12 +61,12 @@ pub enum Error {
     },
     /// The evaluation command of `tune` gave no metric.
     #[error(transparent)]
-    Evaluation(#[from] EvaluationError),
+    Evaluation(#[from] Box<EvaluationError>),
     /// What `tune` keeps between runs cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// Every file that `tune` tried drops too far.
-    #[error("{}: {}", .file.display(), nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
+    #[error("{}: {}", .file.display(), tune::nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
     NothingWithin {
         /// The config.
         file: PathBuf,
@@ -489,35 +489,6 @@ fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String 
             "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
         ),
     }
-}
-
-fn gates_failed(failed: &[GateResult], of: usize) -> String {
-    let gates = if of == 1 { "gate" } else { "gates" };
-    let mut text = format!("{} of {of} {gates} failed; everything was written:", failed.len());
-    for result in failed {
-        let _ = write!(text, "\n  {}", gate_words(result));
-    }
-    text
-}
-
-fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
-    let number = |x: f64| significant(x, 6);
-    let mut text = format!(
-        "no pruned file that `tune` tried is within {} of the original's metric, {}",
-        number(max_drop),
-        number(original)
-    );
-    if let Some(point) = nearest {
-        let _ = write!(
-            text,
-            "; the nearest has {}, which is {} worse ({}; {} bytes)",
-            number(point.metric),
-            number(point.drop),
-            point.words(),
-            point.bytes
-        );
-    }
-    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
 }
 
 impl Error {

@@ -2,6 +2,7 @@
 //! keeps the accuracy is known.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -202,7 +203,8 @@ impl<'a> Trials<'a> {
             None => {
                 self.progress.note(&format!("tune: evaluating {what}, {} bytes", thousands(bytes)));
                 // A file that fails stays there, for its command to be run by hand.
-                let metric = evaluate(command, &restored, &self.config_folder, self.tune.timeout)?;
+                let metric =
+                    evaluate(command, &restored, &self.config_folder, self.tune.timeout).map_err(Box::new)?;
                 self.cache.put(command, &sha256, metric)?;
                 metric
             }
@@ -255,4 +257,25 @@ fn digest(path: &Path) -> io::Result<String> {
         }
     }
     Ok(sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What is said where every file drops too far.
+pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
+    let number = |x: f64| significant(x, 6);
+    let mut text = format!(
+        "no pruned file that `tune` tried is within {} of the original's metric, {}",
+        number(max_drop),
+        number(original)
+    );
+    if let Some(point) = nearest {
+        let _ = write!(
+            text,
+            "; the nearest has {}, which is {} worse ({}; {} bytes)",
+            number(point.metric),
+            number(point.drop),
+            point.words(),
+            point.bytes
+        );
+    }
+    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
 }
