@@ -167,6 +167,7 @@ fn report(tensors: &[(u64, Threshold, f64, Option<usize>)], evidence: Vec<Eviden
         evidence,
         gates: Vec::new(),
         removed: Vec::new(),
+        tune: None,
         tensors: rows.collect(),
     }
 }

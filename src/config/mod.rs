@@ -24,6 +24,7 @@
 //! error of any step knows the key it is about, and [`Source`] finds that key's line and column, or the override that
 //! set it. Later stages report what they find wrong with the config in the same way: see [`Source::error`].
 
+mod duration;
 mod error;
 mod init_value;
 mod layer;
@@ -37,9 +38,11 @@ mod size;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tune;
 mod typed;
 mod wire;
 
+pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, ConfigErrorKind, Place};
 pub use init_value::{parse_init, takes_gain};
 pub(crate) use layer::id_of_name;
@@ -52,3 +55,4 @@ pub use settings::{
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;
+pub use tune::{Recipe, TuneSettings};

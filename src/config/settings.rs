@@ -10,6 +10,7 @@ use super::layer::LayerRule;
 use super::path::KeyPath;
 use super::resolve;
 use super::source::Source;
+use super::tune::TuneSettings;
 use super::typed::read;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub analyze: AnalyzeSettings,
     /// How the trained checkpoint is pruned; `None` where it is not.
     pub prune: Option<PruneSettings>,
+    /// How the smallest file is searched for; `prune` is then the first thing tried.
+    pub tune: Option<TuneSettings>,
     /// Limits that the result must keep.
     pub gates: Gates,
 }

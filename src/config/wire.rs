@@ -13,7 +13,7 @@ use super::schema;
 use crate::tensor::{FloatDtype, Layout};
 
 /// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
-pub(super) const LATER_KEYS: [&str; 2] = ["tune", "manifest"];
+pub(super) const LATER_KEYS: [&str; 1] = ["manifest"];
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
@@ -40,8 +40,8 @@ pub(super) struct Config {
     pub analyze: Option<Analyze>,
     /// How the trained checkpoint is pruned.
     pub prune: Option<Prune>,
-    #[schemars(skip)]
-    pub tune: Option<Node>,
+    /// Search for the smallest file that keeps the accuracy, as a command of yours measures it.
+    pub tune: Option<Tune>,
     /// Limits that the result must keep, checked last: exit code 4 where it does not.
     pub gates: Option<Gates>,
     #[schemars(skip)]
@@ -207,7 +207,7 @@ pub(super) struct ThresholdForm {
 }
 
 /// How the trained checkpoint is pruned.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
     /// The pruned checkpoint.
@@ -261,7 +261,7 @@ pub(super) struct Prune {
 }
 
 /// Layers that read each other and nothing else reads: the units between any two of them may be removed.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chain {
     /// Names of the layers in their order, two at least: the tensors are NAME.weight and NAME.bias. A batch norm between
@@ -274,7 +274,7 @@ pub(super) struct Chain {
 }
 
 /// What differs for the tensors whose names match.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PruneRule {
     /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
@@ -383,4 +383,56 @@ pub(super) struct SparsityGate {
     /// Allow the patterns to match nothing; default false.
     #[serde(default)]
     pub optional: bool,
+}
+
+/// The search for the smallest file that keeps the accuracy.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tune {
+    /// The evaluation command: a program and its arguments, in which {checkpoint} stands for the path of the checkpoint to
+    /// evaluate. It runs without a shell in the config's folder; the last number that it prints is the metric.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Whether higher or lower metrics are better.
+    pub better: BetterWord,
+    /// Most that the metric may be worse than the original's, in its units.
+    #[schemars(with = "f64", range(min = 0))]
+    pub max_drop: Node,
+    /// Most time for each call of the command; default 1h.
+    #[schemars(with = "Option<schema::Duration>")]
+    pub timeout: Option<Node>,
+    /// Criteria to try; default that of `prune`.
+    #[schemars(with = "Option<Vec<schema::Criterion>>", length(min = 1))]
+    pub criteria: Option<Vec<Node>>,
+    /// Structures to try; default that of `prune`.
+    #[schemars(with = "Option<Vec<schema::Structure>>", length(min = 1))]
+    pub structures: Option<Vec<Node>>,
+    /// Scopes to try; default that of `prune`.
+    #[schemars(with = "Option<Vec<schema::Scope>>", length(min = 1))]
+    pub scopes: Option<Vec<Node>>,
+    /// Fills to try; default that of `prune`.
+    #[schemars(with = "Option<Vec<schema::FillValue>>", length(min = 1))]
+    pub fills: Option<Vec<Node>>,
+    /// Least and largest sparsity to try; default [0, 0.99].
+    #[schemars(with = "Option<[f64; 2]>", inner(range(min = 0, max = 1)))]
+    pub sparsity: Option<Node>,
+    /// Even steps of that range whose ends are all tried, before the search goes on between two of them; default 1.
+    #[schemars(with = "Option<u64>", range(min = 1, max = 1_000_000))]
+    pub steps: Option<Node>,
+    /// How near the sparsity is searched for; default 0.01.
+    #[schemars(with = "Option<f64>", range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub tolerance: Option<Node>,
+    /// Most checkpoints to evaluate, the original included; default as many as it takes.
+    #[schemars(with = "Option<u64>", range(min = 2, max = 1_000_000))]
+    pub max_evaluations: Option<Node>,
+    /// A folder for what was measured, so that nothing is evaluated twice; default that of `prune.output` with `.tune` added.
+    pub cache: Option<PathBuf>,
+}
+
+/// Which metrics are better.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BetterWord {
+    Higher,
+    Lower,
 }

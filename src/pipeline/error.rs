@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use super::{gates, tune};
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
-use crate::report::{ReadError, gate_words};
+use crate::report::ReadError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::tensor::Shape;
+use crate::tune::{CacheError, EvaluationError, TunePoint};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +52,30 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] ReadError),
     /// Gates that the result does not pass; everything was written.
-    #[error("{}", gates_failed(.failed, *.of))]
+    #[error("{}", gates::failed(.failed, *.of))]
     Gates {
         /// Those that failed.
         failed: Vec<GateResult>,
         /// How many were measured.
         of: usize,
+    },
+    /// The evaluation command of `tune` gave no metric.
+    #[error(transparent)]
+    Evaluation(#[from] Box<EvaluationError>),
+    /// What `tune` keeps between runs cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Every file that `tune` tried drops too far.
+    #[error("{}: {}", .file.display(), tune::nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
+    NothingWithin {
+        /// The config.
+        file: PathBuf,
+        /// Most that the metric may be worse.
+        max_drop: f64,
+        /// The original's metric.
+        original: f64,
+        /// The point that drops least.
+        nearest: Option<Box<TunePoint>>,
     },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
@@ -516,15 +536,6 @@ fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String 
             "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
         ),
     }
-}
-
-fn gates_failed(failed: &[GateResult], of: usize) -> String {
-    let gates = if of == 1 { "gate" } else { "gates" };
-    let mut text = format!("{} of {of} {gates} failed; everything was written:", failed.len());
-    for result in failed {
-        let _ = write!(text, "\n  {}", gate_words(result));
-    }
-    text
 }
 
 impl Error {

@@ -24,6 +24,7 @@ mod select;
 mod starting;
 mod summarise;
 mod survey;
+mod tune;
 
 pub use compare::{Compared, ComparedTensor};
 pub use error::{BaseProblem, ChainProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};

@@ -94,6 +94,7 @@ pub fn summarise(
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
         removed: Vec::new(),
+        tune: None,
         tensors: rows,
     }
 }

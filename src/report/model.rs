@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::{DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Threshold};
 use crate::gates::GateResult;
 use crate::sparse::Fill;
+use crate::tune::TuneReport;
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -32,6 +33,9 @@ pub struct Report {
     /// Units taken out of the config's chains of layers; empty where it has none.
     #[serde(default)]
     pub removed: Vec<Removed>,
+    /// The search for the smallest file; null where there was none.
+    #[serde(default)]
+    pub tune: Option<TuneReport>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
 }
