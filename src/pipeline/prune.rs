@@ -19,7 +19,7 @@ use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::bits;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, Slot, TensorSpec,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, OutputSet, Slot, TensorSpec,
     checkpoint_bytes, release,
 };
 use crate::config::{FormatChoice, InitSource, PruneSettings};
@@ -103,7 +103,7 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
-/// Writes the pruned checkpoint.
+/// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
 /// Whatever reading the masks or writing meets.
@@ -112,6 +112,7 @@ pub fn prune(
     judgement: &Judgement,
     prune: &PruneSettings,
     masks: &Masks,
+    set: &mut OutputSet,
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, _) = resolved.trained()?;
@@ -129,7 +130,7 @@ pub fn prune(
     removal.write(resolved, masks, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    let written = Written { files: writer.commit()?, tensors: count, bytes };
+    let written = Written { files: writer.stage(set)?, tensors: count, bytes };
     Ok(Pruned { written, tensors: results, removed: removal.removed })
 }
 
