@@ -16,7 +16,7 @@ use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageF
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
-use cdi_prune::report::text::thousands;
+use cdi_prune::report::text::{printable, removed_words, thousands};
 use cdi_prune::report::{
     Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
     tune_words, warnings,
@@ -193,6 +193,9 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
             100.0 * bytes as f64 / before.max(1) as f64,
             thousands(before),
         ))?;
+    }
+    for removed in outcome.report.iter().flat_map(|report| &report.removed) {
+        print(&format!("Removed: {}.", removed_words(removed, printable)))?;
     }
     for result in outcome.report.iter().filter(|_| !github).flat_map(|report| &report.gates) {
         let word = if result.passed { "passed" } else { "FAILED" };

@@ -50,8 +50,8 @@ pub use layer::{Group, LayerError, LayerRule};
 pub use path::{KeyPath, Step};
 pub use schema::schema;
 pub use settings::{
-    AnalyzeSettings, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
-    PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
+    AnalyzeSettings, Chain, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings,
+    PruneRule, PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;

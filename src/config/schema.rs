@@ -129,6 +129,10 @@ forms! {
         Some(wire::SparsityGate),
     }
 
+    /// A function between two layers.
+    #[schemars(rename_all = "lowercase")]
+    enum ActivationWord { Relu, Identity, Gelu, Silu, Tanh }
+
     /// What is ranked with each other.
     #[schemars(rename_all = "lowercase")]
     enum Scope { Tensor, Global, Row }

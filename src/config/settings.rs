@@ -15,7 +15,7 @@ use super::typed::read;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
-use crate::prune::Decision;
+use crate::prune::{Activation, Decision};
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
@@ -176,6 +176,17 @@ pub struct PruneSettings {
     pub decision: Decision,
     /// What differs for some tensors.
     pub rules: RuleSet<PruneRule>,
+    /// Chains of layers to take useless units out of; empty where none are.
+    pub chains: Vec<Chain>,
+}
+
+/// Layers that read each other and nothing else reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Their names, without `.weight`: two at least.
+    pub layers: Vec<String>,
+    /// What stands between two of them, where that is known.
+    pub activation: Option<Activation>,
 }
 
 impl PruneSettings {

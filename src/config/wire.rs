@@ -248,9 +248,29 @@ pub(super) struct Prune {
     /// Split into shards above this size; default one file.
     #[schemars(with = "Option<schema::Size>")]
     pub max_shard_size: Option<Node>,
+    /// Take the units that rows or columns without a weight leave useless out of the layers of `chains`, which become
+    /// smaller dense tensors; default false. For fill zero.
+    #[serde(default)]
+    pub remove: bool,
+    /// The chains of layers whose units `remove` may take out.
+    #[serde(default)]
+    pub chains: Vec<Chain>,
     /// What differs for some tensors: ordered, the first rule that matches wins.
     #[serde(default)]
     pub rules: Vec<PruneRule>,
+}
+
+/// Layers that read each other and nothing else reads: the units between any two of them may be removed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chain {
+    /// Names of the layers in their order, two at least: the tensors are NAME.weight and NAME.bias. A batch norm between
+    /// two layers is named too.
+    #[schemars(length(min = 2))]
+    pub layers: Vec<String>,
+    /// What stands between two of them: relu, identity, gelu, silu, tanh. Without it, none is known.
+    #[schemars(with = "Option<schema::ActivationWord>")]
+    pub activation: Option<Node>,
 }
 
 /// What differs for the tensors whose names match.

@@ -238,6 +238,14 @@ pub enum RuleProblem {
         /// Its shape.
         shape: Shape,
     },
+    /// Layers that form no chain.
+    #[error("layer `{layer}` of the chain {problem}")]
+    Chain {
+        /// The layer.
+        layer: String,
+        /// Why it has no place there.
+        problem: ChainProblem,
+    },
     /// Pruned places that would take values nobody knows.
     #[error(
         "tensor `{tensor}` has `init: none`, so there is no initial value for its pruned places; take `fill: zero`, \
@@ -260,6 +268,45 @@ pub enum RuleProblem {
         /// Their id.
         layer: u64,
     },
+}
+
+/// Why a layer has no place in a chain.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainProblem {
+    /// It is not in the checkpoint.
+    #[error("has no tensor `{0}` in the trained checkpoint")]
+    NoWeight(String),
+    /// Its weight is no floating-point tensor.
+    #[error("has a weight of type {0}, expected F64, F32, F16 or BF16")]
+    Dtype(Dtype),
+    /// A vector that is no batch norm of the layer before it.
+    #[error(
+        "has a weight of shape {0}, expected a weight of outputs by inputs, or a batch norm behind such a layer, with weight, \
+         bias, running_mean and running_var for each of its units"
+    )]
+    NoNorm(Shape),
+    /// A weight whose rows are no outputs.
+    #[error("has a weight of shape {0} and layout in_out, expected out_in, where rows are outputs")]
+    Layout(Shape),
+    /// Columns that are not those of the units before.
+    #[error("has {columns} columns, expected a multiple of the {units} units of the layer before it")]
+    Units {
+        /// Columns of its weight.
+        columns: usize,
+        /// Units of the layer before.
+        units: usize,
+    },
+    /// A bias that is not one number a unit.
+    #[error("has a bias of shape {got}, expected {units} floating-point numbers")]
+    Bias {
+        /// Units of the layer.
+        units: usize,
+        /// Shape of the bias.
+        got: Shape,
+    },
+    /// Nothing that it could pass units to.
+    #[error("stands alone: the chain needs two layers that are no batch norms")]
+    Alone,
 }
 
 /// Why the scores of a tensor cannot serve.

@@ -15,6 +15,7 @@ mod outputs;
 mod progress;
 mod prune;
 mod pruned_file;
+mod remove;
 mod reports;
 mod resolve;
 mod restore;
@@ -26,7 +27,7 @@ mod survey;
 mod tune;
 
 pub use compare::{Compared, ComparedTensor};
-pub use error::{BaseProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};
+pub use error::{BaseProblem, ChainProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};
 pub use initialise::Written;
 pub use inspect::{Inventory, InventoryTensor, inspect};
 pub use listing::{PlanRow, listing};

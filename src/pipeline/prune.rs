@@ -14,6 +14,7 @@ use super::initialise::Written;
 use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
+use super::remove::Removal;
 use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::bits;
@@ -23,6 +24,7 @@ use crate::checkpoint::{
 };
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::init::Initial;
+use crate::report::Removed;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, bitmask, smallest,
 };
@@ -35,6 +37,8 @@ pub struct Pruned {
     pub written: Written,
     /// Per tensor of the trained checkpoint, in name order.
     pub tensors: Vec<PrunedResult>,
+    /// Units taken out of chains of layers.
+    pub removed: Vec<Removed>,
 }
 
 /// What pruning did with one tensor.
@@ -46,6 +50,8 @@ pub struct PrunedResult {
     pub pruned: u64,
     /// How it is stored.
     pub format: Format,
+    /// Whether units were taken out of it or of a layer that it belongs to: it is dense and written apart.
+    pub smaller: bool,
 }
 
 struct Job<'a> {
@@ -109,7 +115,8 @@ pub fn prune(
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, _) = resolved.trained()?;
-    let mut layout = Layout::new(resolved, judgement, prune)?;
+    let removal = Removal::find(resolved, prune, masks)?;
+    let mut layout = Layout::new(resolved, judgement, prune, Some(&removal))?;
     let (results, groups) = layout.decide(&masks.stored)?;
     let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
         layout.metadata(groups)
@@ -119,9 +126,11 @@ pub fn prune(
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
     encode_pruned(resolved, judgement, prune, masks, &results, &writer, progress)?;
+    removal.write(resolved, masks, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    Ok(Pruned { written: Written { files: writer.commit()?, tensors: count, bytes }, tensors: results })
+    let written = Written { files: writer.commit()?, tensors: count, bytes };
+    Ok(Pruned { written, tensors: results, removed: removal.removed })
 }
 
 /// What stands in the pruned file, by how many values of each tensor stay.
@@ -129,6 +138,7 @@ pub(super) struct Layout<'r> {
     resolved: &'r Resolved<'r>,
     judgement: &'r Judgement,
     prune: &'r PruneSettings,
+    removal: Option<&'r Removal>,
     longest_offset: u64,
     others: BTreeMap<String, String>,
     /// Descriptions made so far: of a tensor from another checkpoint it takes a digest.
@@ -142,12 +152,14 @@ impl<'r> Layout<'r> {
         resolved: &'r Resolved<'_>,
         judgement: &'r Judgement,
         prune: &'r PruneSettings,
+        removal: Option<&'r Removal>,
     ) -> Result<Self, Error> {
         let (checkpoint, _) = resolved.trained()?;
         Ok(Self {
             resolved,
             judgement,
             prune,
+            removal,
             longest_offset: 2 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
@@ -162,6 +174,18 @@ impl<'r> Layout<'r> {
         let mut groups = Vec::with_capacity(tensors.len());
         self.described.clear();
         for (n, (name, tensor)) in tensors.iter().enumerate() {
+            if let Some(cut) = self.removal.and_then(|removal| removal.of(n)) {
+                let spec = TensorSpec { name: name.clone(), dtype: tensor.dtype, shape: cut.shape.clone() };
+                let pruned = tensor.shape.elements() as u64 - cut.stored;
+                results.push(PrunedResult {
+                    action: Action::Prune,
+                    pruned,
+                    format: Format::Dense,
+                    smaller: true,
+                });
+                groups.push(Group::single(spec));
+                continue;
+            }
             let (result, group) = decide(name, tensor, self.prune, stored[n], self.longest_offset);
             if result.pruned > 0 || result.format != Format::Dense {
                 if !self.known.contains_key(name) {
@@ -203,7 +227,7 @@ fn decide(
     stored: usize,
     longest_offset: u64,
 ) -> (PrunedResult, Group) {
-    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense };
+    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense, smaller: false };
     let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
         return (result, Group::single(whole));
@@ -327,7 +351,9 @@ fn encode_pruned(
     let (checkpoint, tensors) = resolved.trained()?;
     let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
     for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
+        let (Action::Prune, Some(dtype), false) =
+            (tensor.action, FloatDtype::of(tensor.dtype), results[n].smaller)
+        else {
             jobs.push(None);
             continue;
         };

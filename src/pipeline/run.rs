@@ -128,6 +128,7 @@ fn finish(
     let metric_drop = tuned.as_ref().and_then(|tuned| tuned.points.get(tuned.winner)).map(|best| best.drop);
     report.tune = tuned;
     let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);
+    report.removed = outcome.pruned.iter().flat_map(|pruned| pruned.removed.clone()).collect();
     report.gates = check_gates(&settings.gates, &report, output_bytes, metric_drop);
     if analyze {
         let paths = &settings.analyze.report;

@@ -94,6 +94,7 @@ pub fn summarise(
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
         tune: None,
+        removed: Vec::new(),
         tensors: rows,
     }
 }

@@ -120,6 +120,7 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
     let keep = PruneRule { text, keep: true, decision, optional: true };
     PruneSettings {
         format: FormatChoice::Fixed(Format::Dense),
+        chains: Vec::new(),
         rules: RuleSet::new(vec![Rule { patterns, value: keep }]),
         ..prune.clone()
     }

@@ -28,7 +28,7 @@ pub use html::html;
 pub use json::{comparison_json, json};
 pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
-pub use model::{Changes, Drift, Report, ReportTensor, Totals};
+pub use model::{Changes, Drift, Removed, Report, ReportTensor, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};
 pub use schema::schema;
 pub use svg::{FIXED_NAMES, heat_map_names, svg_files};

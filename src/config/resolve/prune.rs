@@ -1,13 +1,15 @@
 //! Pruning: how the result is written, and what decides about each tensor.
 
+use std::collections::BTreeSet;
+
 use super::super::error::Problem;
 use super::super::path::KeyPath;
-use super::super::settings::{FormatChoice, PruneRule, PruneSettings};
+use super::super::settings::{Chain, FormatChoice, PruneRule, PruneSettings};
 use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
-use crate::prune::Decision;
+use crate::prune::{Activation, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
 
@@ -38,6 +40,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         ceiling: wire.ceiling.as_ref(),
     };
     let decision = decision(&keys, None, path, folder)?;
+    let chains = chains(&wire, &decision, path)?;
     let rules = wire.rules.iter().enumerate();
     let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
     let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
@@ -46,9 +49,64 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         fill: FILL.choose(wire.fill.as_ref(), &path.key("fill"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
+        chains,
         decision,
         rules,
     })
+}
+
+const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS, later: &[], later_keys: &[] };
+
+/// The chains, where units are to be removed from them.
+fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec<Chain>, Problem> {
+    let refuse =
+        |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
+    match (wire.remove, wire.chains.is_empty()) {
+        (false, true) => return Ok(Vec::new()),
+        (false, false) => return refuse("chains", "`remove: true` beside it", "none"),
+        (true, true) => {
+            return refuse(
+                "remove",
+                "`chains` beside it, which name the layers that read each other",
+                "none",
+            );
+        }
+        (true, false) => {}
+    }
+    if FILL.choose(wire.fill.as_ref(), &path.key("fill"))? != Fill::Zero {
+        return refuse("remove", "`fill: zero` beside it: other rows are not without weights", "another");
+    }
+    if decision.counts_bytes() {
+        return refuse(
+            "remove",
+            "another target than `{bytes: …}`, which knows nothing of what is removed",
+            "it",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let chain = |(i, chain): (usize, &wire::Chain)| {
+        let path = path.key("chains").index(i);
+        if chain.layers.len() < 2 {
+            let got = format!("{}", chain.layers.len());
+            return Err(Problem::bad_value(&path.key("layers"), "two layers or more", got.as_str()));
+        }
+        for (n, layer) in chain.layers.iter().enumerate() {
+            if !seen.insert(layer.clone()) {
+                let got = format!("`{layer}` again");
+                return Err(Problem::bad_value(
+                    &path.key("layers").index(n),
+                    "each layer once",
+                    got.as_str(),
+                ));
+            }
+        }
+        let activation = match &chain.activation {
+            None => None,
+            given => Some(ACTIVATION.choose(given.as_ref(), &path.key("activation"))?),
+        };
+        Ok(Chain { layers: chain.layers.clone(), activation })
+    };
+    wire.chains.iter().enumerate().map(chain).collect()
 }
 
 fn rule(

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
-use super::super::text::{condition, percentage, ratio, scientific, shape, significant, thousands};
+use super::super::text::{
+    condition, percentage, ratio, removed_words, scientific, shape, significant, thousands,
+};
 use super::super::tune::{COLUMNS, by_recipe, cells, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
@@ -22,6 +24,7 @@ pub fn markdown(report: &Report) -> String {
         let _ =
             writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
     }
+    removed(&mut text, report);
     tune(&mut text, report);
     gates(&mut text, report);
     evidence(&mut text, report);
@@ -82,6 +85,14 @@ fn gates(text: &mut String, report: &Report) {
     text.push_str(&table(columns, rows));
     // What follows has its own heading where there is evidence.
     text.push_str(if report.evidence.is_empty() { "\n## Tensors\n\n" } else { "\n" });
+}
+
+/// The units taken out of chains of layers.
+fn removed(text: &mut String, report: &Report) {
+    for removed in &report.removed {
+        let _ = writeln!(text, "- Removed: {}.", removed_words(removed, code));
+    }
+    text.push_str(if report.removed.is_empty() { "" } else { "\n" });
 }
 
 /// What the weights themselves were asked, and what they said.
