@@ -28,7 +28,7 @@ use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
 /// The files in the folder of the cache.
 const METRICS: &str = "evaluations.json";
-const PRUNED: &str = "pruned.safetensors";
+const PRUNED: &str = "candidate.pruned.safetensors";
 const RESTORED: &str = "candidate.safetensors";
 
 /// Searches. Gives what pruning is to be done with, and what was found.
@@ -97,6 +97,12 @@ pub(super) fn tune(
         winner: best,
     };
     Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
+}
+
+/// The files that the search writes or removes.
+pub(super) fn files(tune: &TuneSettings) -> [PathBuf; 4] {
+    let pruned = tune.cache.join(PRUNED);
+    [tune.cache.join(METRICS), tune.cache.join(RESTORED), index_path(&pruned), pruned]
 }
 
 /// The settings with another pruning, and nothing done but that.
