@@ -430,6 +430,18 @@ fn a_cache_that_is_none() {
     assert_eq!((ran.code, ran.stderr.as_str()), (1, expected));
 }
 
+/// The search removes its own files, and so no other may have their names.
+#[test]
+fn a_cache_in_the_way() {
+    let s = scratch(COMMAND, &format!("{BUDGET}, cache: ."));
+    fs::rename(s.path("c/trained.safetensors"), s.path("c/candidate.safetensors")).unwrap();
+    let ran = s.run(&["run", "c/x.yaml", "--set", "trained.path=candidate.safetensors"]);
+    let expected = "error: `trained.path` and a file in `tune.cache` are the same file (c/./candidate.safetensors): an output must \
+                    not replace an input or another output; give one of them another path\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, expected));
+    assert!(s.path("c/candidate.safetensors").exists());
+}
+
 /// What no file can be made with is found before anything is evaluated.
 #[test]
 fn recipes_that_the_tensors_do_not_fit() {

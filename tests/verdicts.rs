@@ -166,8 +166,8 @@ fn report(tensors: &[(u64, Threshold, f64, Option<usize>)], evidence: Vec<Eviden
         },
         evidence,
         gates: Vec::new(),
-        removed: Vec::new(),
         tune: None,
+        removed: Vec::new(),
         tensors: rows.collect(),
     }
 }

@@ -26,6 +26,7 @@
 
 mod duration;
 mod error;
+mod goals;
 mod init_value;
 mod layer;
 mod node;

@@ -15,7 +15,7 @@ use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::summarise::summarise;
 use super::survey::judge;
-use super::tune::tune;
+use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
 use crate::checkpoint::{CheckpointError, OutputSet, index_path};
 use crate::config::{ReportPaths, Settings};
@@ -206,6 +206,8 @@ pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>
     let mut outputs = Vec::new();
     if let Some(tune) = &settings.tune {
         outputs.push(("`tune.cache`".to_owned(), Cow::from(tune.cache.as_path())));
+        let files = tune_files(tune).into_iter();
+        outputs.extend(files.map(|file| ("a file in `tune.cache`".to_owned(), Cow::from(file))));
     }
     for (key, path) in keys {
         let Some(path) = path else { continue };

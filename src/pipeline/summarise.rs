@@ -93,8 +93,8 @@ pub fn summarise(
         totals,
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
-        removed: Vec::new(),
         tune: None,
+        removed: Vec::new(),
         tensors: rows,
     }
 }

@@ -28,7 +28,7 @@ use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
 /// The files in the folder of the cache.
 const METRICS: &str = "evaluations.json";
-const PRUNED: &str = "pruned.safetensors";
+const PRUNED: &str = "candidate.pruned.safetensors";
 const RESTORED: &str = "candidate.safetensors";
 
 /// Searches. Gives what pruning is to be done with, and what was found.
@@ -99,6 +99,12 @@ pub(super) fn tune(
     Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
 }
 
+/// The files that the search writes or removes.
+pub(super) fn files(tune: &TuneSettings) -> [PathBuf; 4] {
+    let pruned = tune.cache.join(PRUNED);
+    [tune.cache.join(METRICS), tune.cache.join(RESTORED), index_path(&pruned), pruned]
+}
+
 /// The settings with another pruning, and nothing done but that.
 pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings {
     Settings {
@@ -120,6 +126,7 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
     let keep = PruneRule { text, keep: true, decision, optional: true };
     PruneSettings {
         format: FormatChoice::Fixed(Format::Dense),
+        chains: Vec::new(),
         rules: RuleSet::new(vec![Rule { patterns, value: keep }]),
         ..prune.clone()
     }

@@ -30,12 +30,12 @@ pub struct Report {
     /// The config's gates, as they were found; empty where it has none.
     #[serde(default)]
     pub gates: Vec<GateResult>,
-    /// Units taken out of the config's chains of layers; empty where it has none.
-    #[serde(default)]
-    pub removed: Vec<Removed>,
     /// The search for the smallest file; null where there was none.
     #[serde(default)]
     pub tune: Option<TuneReport>,
+    /// Units taken out of the config's chains of layers; empty where it has none.
+    #[serde(default)]
+    pub removed: Vec<Removed>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
 }

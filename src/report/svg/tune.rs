@@ -79,18 +79,17 @@ fn circle(class: &str, (x, y): (f64, f64), radius: f64) -> String {
     format!("<circle class=\"{class}\" cx=\"{}\" cy=\"{}\" r=\"{}\"/>", at(x), at(y), at(radius))
 }
 
-/// Round numbers of a range: 1, 2 or 5 times a power of ten apart, about so many of them.
+/// Round numbers of a range: 1, 2, 5 or 10 times a power of ten apart, about so many of them.
 fn ticks(low: f64, high: f64, about: u32) -> Vec<f64> {
     let raw = high / f64::from(about) - low / f64::from(about);
     let text = format!("{raw:e}");
     let Some((mantissa, exponent)) = text.split_once('e') else { return Vec::new() };
     let mantissa: f64 = mantissa.parse().unwrap_or(1.0);
-    let digit = if mantissa < 1.5 {
-        1
-    } else if mantissa < 3.5 {
-        2
-    } else {
-        5
+    let digit = match mantissa {
+        ..1.5 => 1,
+        ..3.5 => 2,
+        ..7.5 => 5,
+        _ => 10,
     };
     // Multiplied out in decimal, so that 3 steps of 0.1 are 0.3.
     let of = |n: i64| format!("{}e{exponent}", n * digit).parse::<f64>().unwrap_or(f64::NAN);
