@@ -71,8 +71,9 @@ impl OutputSet {
         let at = beside(&path, JOURNAL);
         let file = lock(&at, &path)?;
         finish(&file);
-        file.set_len(0).map_err(CheckpointError::io(&path, "create"))?;
-        Ok(Self { journal: Some(JournalFile { path: at, file }), ..Self::default() })
+        let journal = JournalFile { path: at, file };
+        journal.file.set_len(0).map_err(CheckpointError::io(&path, "create"))?;
+        Ok(Self { journal: Some(journal), ..Self::default() })
     }
 
     /// Finishes, or forgets, what a killed run with this anchor has begun, so that its outputs are the old ones or the new

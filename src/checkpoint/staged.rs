@@ -33,10 +33,11 @@ impl Staged {
         }
         let temporary = beside(&path, TEMPORARY);
         let file = lock(&temporary, &path)?;
-        // A run that was killed between two steps may have left it.
-        let _ = fs::remove_file(beside(&path, OLD));
-        file.set_len(0).map_err(CheckpointError::io(&path, "write"))?;
-        Ok(Self { path, temporary, file, named: false })
+        let staged = Self { path, temporary, file, named: false };
+        // A run that was killed between two steps may have left something.
+        let _ = fs::remove_file(beside(&staged.path, OLD));
+        staged.file.set_len(0).map_err(CheckpointError::io(&staged.path, "create"))?;
+        Ok(staged)
     }
 
     /// Where it will be.
