@@ -39,6 +39,7 @@
 //! | [`gates`] | limits that the result must keep |
 //! | [`tune`] | the smallest file within an accuracy budget: search, evaluation command |
 //! | [`report`] | the report and its formats |
+//! | [`manifest`] | every file of a run with its digest |
 //! | [`config`] | YAML, checked and completed |
 //! | [`infer`] | a starting config from a checkpoint's names and shapes |
 //! | [`pipeline`] | the stages on real files |
@@ -50,10 +51,12 @@ pub mod analysis;
 mod bits;
 pub mod checkpoint;
 pub mod config;
+mod digest;
 pub mod dispatch;
 pub mod gates;
 pub mod infer;
 pub mod init;
+pub mod manifest;
 pub mod matrix;
 pub mod near;
 pub mod noise;

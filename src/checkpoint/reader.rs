@@ -164,6 +164,25 @@ impl Checkpoint {
         self.files.iter().map(MappedFile::path).chain(self.index.as_deref())
     }
 
+    /// The files with tensors.
+    pub fn shards(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(MappedFile::path)
+    }
+
+    /// The index of a sharded one.
+    pub fn index(&self) -> Option<&Path> {
+        self.index.as_deref()
+    }
+
+    /// All bytes of file number `n` of [`Self::shards`].
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn whole_file(&self, n: usize) -> Mapped<'_> {
+        let file = &self.files[n];
+        Mapped::new(file, 0..file.bytes().len())
+    }
+
     /// The `__metadata__` of each file.
     pub fn metadata(&self) -> &[BTreeMap<String, String>] {
         &self.metadata

@@ -92,6 +92,16 @@ pub struct Stage {
     pub full: bool,
 }
 
+/// The arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub stage: Stage,
+    /// Run even where the manifest proves that the outputs are there already
+    #[arg(long)]
+    pub force: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run every stage that the config names: init, analyze, prune, then the gates
@@ -101,8 +111,9 @@ Examples:
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
   cdi-prune run model.yaml --format github
 
-Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again.")]
-    Run(Stage),
+Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again. Where the
+config names a manifest and nothing has changed since, there is nothing to do.")]
+    Run(Run),
     /// Write the initial checkpoint
     #[command(after_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
     Init(Config),
@@ -221,16 +232,21 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Re-check what a run wrote against its manifest (not supported yet)
-    #[command(hide = true)]
-    Verify(Reserved),
-}
+    /// Check every file that a run wrote against its manifest, and the pruned checkpoint against what was trained
+    #[command(after_help = "\
+Examples:
+  cdi-prune verify out/manifest.json
+  cdi-prune verify out/manifest.json --sample 100
 
-/// The arguments of a command that a later version brings.
-#[derive(Debug, Args)]
-pub struct Reserved {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<String>,
+Hashes the outputs, and the inputs that are still there. With all inputs at hand it finds anew which weights go, and compares
+every weight of the pruned checkpoint with the one that it should be. Ends with exit code 1 at the first difference.")]
+    Verify {
+        /// The manifest
+        manifest: PathBuf,
+        /// Hash nothing: check sizes, and this many blocks of the pruned checkpoint, evenly spaced
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        sample: Option<u64>,
+    },
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

@@ -54,7 +54,12 @@ pub fn main() -> Result {
         pool.build_global().context("cannot start the threads")?;
     }
     match &cli.command {
-        Command::Run(c) => stages(&c.config.config, Stages::All, Some(c), &cli.global),
+        Command::Run(c) => {
+            if !c.force && done_before(&c.stage, &cli.global)? {
+                return Ok(());
+            }
+            stages(&c.stage.config.config, Stages::All, Some(&c.stage), &cli.global)
+        }
         Command::Init(c) => stages(&c.config, Stages::Init, None, &cli.global),
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, Some(c), &cli.global),
@@ -87,13 +92,34 @@ pub fn main() -> Result {
             clap_complete::generate(*shell, &mut Cli::command(), "cdi-prune", &mut script);
             print(String::from_utf8_lossy(&script).trim_end())
         }
-        Command::Verify(_) => reserved("verify"),
+        Command::Verify { manifest, sample } => {
+            let found = pipeline::verify(manifest, *sample, &bar(&cli.global))?;
+            if cli.global.quiet { Ok(()) } else { print(&found.words()) }
+        }
         Command::Matrix(args) => matrix::run(args, &cli.global),
     }
 }
 
-fn reserved(command: &str) -> Result {
-    Err(Failure { message: format!("the command `{command}` is not supported yet"), code: 2 })
+/// Whether the manifest proves that there is nothing to do; its gates are held up again then.
+fn done_before(args: &Stage, global: &Global) -> Result<bool> {
+    let settings = Settings::load(&args.config.config, &global.overrides)?;
+    let (Some(path), Some(manifest)) = (&settings.manifest, pipeline::done_before(&Resolved::new(&settings)?)?)
+    else {
+        return Ok(false);
+    };
+    if !global.quiet {
+        print(&format!(
+            "Nothing to do: by {} these inputs have given these {} outputs, which are as they were written. \
+             `--force` runs anyway.",
+            shown(path),
+            manifest.outputs.len()
+        ))?;
+    }
+    if args.format == StageFormat::Github {
+        let gates = manifest.gates.iter().filter(|result| !global.quiet || !result.passed);
+        gates.map(gate_annotation).try_for_each(|line| print(&line))?;
+    }
+    Ok(pipeline::check_gates(&manifest.gates).map(|()| true)?)
 }
 
 fn start_log(global: &Global) {

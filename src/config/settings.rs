@@ -51,6 +51,8 @@ pub struct Settings {
     pub tune: Option<TuneSettings>,
     /// Limits that the result must keep.
     pub gates: Gates,
+    /// Where a run's manifest goes; `None` where none is written.
+    pub manifest: Option<PathBuf>,
 }
 
 /// The tensors to initialise.
@@ -263,5 +265,5 @@ fn digest(text: &str, overrides: &[String]) -> String {
         hasher.update(b"\n--set ");
         hasher.update(text.as_bytes());
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::digest::hex(hasher)
 }

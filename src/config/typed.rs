@@ -10,7 +10,6 @@ use serde_path_to_error::Segment;
 use super::error::{ConfigErrorKind, Problem};
 use super::node::Node;
 use super::path::{KeyPath, Step};
-use super::wire::LATER_KEYS;
 use crate::near::nearest;
 
 /// Reads the value at `path`.
@@ -29,7 +28,7 @@ pub(super) fn read<'n, T: Deserialize<'n>>(node: &'n Node, path: &KeyPath) -> Re
 fn problem(path: &KeyPath, raised: Raised) -> Problem {
     match raised {
         Raised::UnknownKey { key, keys } => {
-            let keys: Vec<&'static str> = keys.iter().copied().filter(|k| !LATER_KEYS.contains(k)).collect();
+            let keys = keys.to_vec();
             let near = nearest(&key, keys.iter().copied());
             // The path ends with the key itself.
             let parent = path.parent().unwrap_or_default();

@@ -13,9 +13,6 @@ use super::node::Node;
 use super::schema;
 use crate::tensor::{FloatDtype, Layout};
 
-/// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
-pub(super) const LATER_KEYS: [&str; 1] = ["manifest"];
-
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,8 +42,8 @@ pub(super) struct Config {
     pub tune: Option<Tune>,
     /// Limits that the result must keep, checked last: exit code 4 where it does not.
     pub gates: Option<Gates>,
-    #[schemars(skip)]
-    pub manifest: Option<Node>,
+    /// Every file that `run` read and wrote with its digest, written last.
+    pub manifest: Option<PathBuf>,
 }
 
 /// The tensors to initialise: those of a checkpoint, those listed, or both; the list wins.

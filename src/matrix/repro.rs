@@ -133,7 +133,7 @@ fn digest(subject: &Subject, generator: &Generator) -> String {
         subject.dtype().encode(&weights, &mut bytes);
         hasher.update(&bytes);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::digest::hex(hasher)
 }
 
 #[cfg(test)]

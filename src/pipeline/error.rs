@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 
 use super::{gates, tune};
+use super::verify_problem::VerifyProblem;
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
@@ -162,6 +163,14 @@ pub enum Error {
         tensor: String,
         /// The tensor in the way.
         part: String,
+    },
+    /// Something that is not as a manifest says.
+    #[error("{}: {problem}", .path.display())]
+    Verify {
+        /// The manifest, or the file that was looked into.
+        path: PathBuf,
+        /// What it is.
+        problem: Box<VerifyProblem>,
     },
     /// A file to restore that is not a sound pruned file.
     #[error("{}: {problem}", .path.display())]

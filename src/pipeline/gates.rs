@@ -25,7 +25,10 @@ pub(super) fn check_gates(
 }
 
 /// The gates that failed, as an error.
-pub(super) fn passed(results: &[GateResult]) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Gates`] where one failed.
+pub fn passed(results: &[GateResult]) -> Result<(), Error> {
     let failed: Vec<GateResult> = results.iter().filter(|result| !result.passed).cloned().collect();
     if failed.is_empty() { Ok(()) } else { Err(Error::Gates { failed, of: results.len() }) }
 }

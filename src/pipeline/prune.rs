@@ -297,7 +297,7 @@ pub(super) fn digest(data: Mapped<'_>) -> String {
         sha256.update(part.bytes());
         release([part]);
     }
-    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::digest::hex(sha256)
 }
 
 fn file_name(path: &Path) -> String {

@@ -401,6 +401,15 @@ impl<'s> Resolved<'s> {
         }
     }
 
+    /// Every checkpoint that is read, with the key that names it, or what it is.
+    pub(super) fn checkpoints(&self) -> Vec<(&'static str, &Checkpoint)> {
+        let like = self.like.iter().map(|c| ("model.like", c));
+        let trained = self.trained_file.iter().map(|c| ("trained.path", c));
+        let bases = self.bases.values().map(|c| ("base", c));
+        let scores = self.scores.get().into_iter().flat_map(BTreeMap::values).map(|c| ("scores", c));
+        like.chain(trained).chain(bases).chain(scores).collect()
+    }
+
     /// Every file that is read, with what it is for.
     pub fn inputs(&self) -> Vec<(String, &Path)> {
         let mut inputs = vec![("the config".to_owned(), self.settings.source.file())];

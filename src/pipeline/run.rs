@@ -8,6 +8,7 @@ use super::error::Error;
 use super::gates::{check_gates, passed};
 use super::heatmap::heat_maps;
 use super::initialise::{Written, initialise};
+use super::manifest::add_manifest;
 use super::outputs::check_distinct;
 use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
@@ -19,6 +20,7 @@ use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
 use crate::checkpoint::{CheckpointError, OutputSet, index_path};
 use crate::config::{ReportPaths, Settings};
+use crate::manifest::Manifest;
 use crate::report::{self, Report};
 use crate::tune::TuneReport;
 
@@ -95,6 +97,7 @@ pub fn run(
         done(&outcome);
     }
     if !analyze && pruning.is_none() {
+        write_manifest(resolved, stages, &outcome, &mut set)?;
         set.commit()?;
         return Ok(outcome);
     }
@@ -106,9 +109,37 @@ pub fn run(
         }
         _ => finish(resolved, analyze, pruning.is_some(), None, &mut set, progress, &mut outcome)?,
     }
+    write_manifest(resolved, stages, &outcome, &mut set)?;
     set.commit()?;
     done(&outcome);
     Ok(outcome)
+}
+
+/// A whole run has a manifest, where the config names one.
+fn write_manifest(
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    outcome: &Outcome,
+    set: &mut OutputSet,
+) -> Result<(), Error> {
+    match &resolved.settings.manifest {
+        Some(path) if stages == Stages::All => add_manifest(resolved, path, outcome, set),
+        _ => Ok(()),
+    }
+}
+
+/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
+/// version, config and inputs, and outputs that are as they were written.
+///
+/// # Errors
+/// Inputs that cannot be read.
+pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
+    let settings = resolved.settings;
+    let Some(path) = &settings.manifest else { return Ok(None) };
+    if resolved.trained.is_some() && settings.prune.is_some() {
+        resolved.open_scores()?;
+    }
+    super::manifest::done_before(resolved, path)
 }
 
 /// The set of the outputs that the stages will write. What killed runs left half done with any of them is finished or
@@ -202,6 +233,7 @@ pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>
         ("`analyze.report.markdown`", markdown.as_ref()),
         ("`analyze.report.html`", html.as_ref()),
         ("`analyze.report.svg`", svg.as_ref()),
+        ("`manifest`", settings.manifest.as_ref()),
     ];
     let mut outputs = Vec::new();
     if let Some(tune) = &settings.tune {

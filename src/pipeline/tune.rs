@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::error::Error;
 use super::progress::{Progress, Silent};
@@ -20,6 +18,7 @@ use crate::checkpoint::{CheckpointError, index_path};
 use crate::config::{
     AnalyzeSettings, FormatChoice, InitSource, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
+use crate::digest;
 use crate::gates::Gates;
 use crate::report::text::{significant, thousands};
 use crate::rules::{Pattern, Rule, RuleSet};
@@ -114,6 +113,7 @@ pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings 
         prune: Some(prune),
         tune: None,
         gates: Gates::default(),
+        manifest: None,
         ..settings.clone()
     }
 }
@@ -197,7 +197,9 @@ impl<'a> Trials<'a> {
         let index = index_path(&pruned);
         let from = if index.exists() { &index } else { &pruned };
         restore(from, &restored, self.base.as_deref(), None, &Silent)?;
-        let sha256 = digest(&restored).map_err(CheckpointError::io(&restored, "read"))?;
+        let (sha256, _) = fs::File::open(&restored)
+            .and_then(digest::of_reader)
+            .map_err(CheckpointError::io(&restored, "read"))?;
         if !self.evaluated.contains(&sha256) {
             if self.tune.max_evaluations.is_some_and(|most| self.evaluated.len() as u64 >= most) {
                 return Ok(Made { bytes, sparsity, metric: None });
@@ -248,22 +250,6 @@ fn remove(path: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// SHA-256 of a file in hexadecimal.
-fn digest(path: &Path) -> io::Result<String> {
-    let mut sha256 = Sha256::new();
-    let mut file = fs::File::open(path)?;
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => sha256.update(&piece[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What is said where every file drops too far.

@@ -22,10 +22,6 @@ use value::Folder;
 pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -> Result<Settings, Problem> {
     let root = KeyPath::root();
     version(config.version.as_ref(), &root.key("version"))?;
-    if config.manifest.is_some() {
-        let kind = ConfigErrorKind::NotSupportedYet("`manifest`".to_owned());
-        return Err(Problem::at_key(&root.key("manifest"), kind));
-    }
     let folder = Folder::of(source.file());
     let named = gates::Named {
         trained: config.trained.is_some(),
@@ -64,6 +60,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         },
         tune: tuned.map(|(tune, _)| tune),
         gates: gates.unwrap_or_default(),
+        manifest: folder.join_some(config.manifest),
     };
     outputs_differ(&settings)?;
     Ok(settings)
@@ -102,6 +99,7 @@ fn outputs_differ(settings: &Settings) -> Result<(), Problem> {
         (report_key("html"), report.html.as_ref()),
         (report_key("svg"), report.svg.as_ref()),
         (key("prune", "output"), settings.prune.as_ref().map(|prune| &prune.output)),
+        (KeyPath::root().key("manifest"), settings.manifest.as_ref()),
     ];
     for (i, (second, file)) in outputs.iter().enumerate() {
         let Some(file) = file else { continue };

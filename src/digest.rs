@@ -1,0 +1,35 @@
+//! SHA-256 in lower-case hexadecimal.
+
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+/// Of these pieces, one after the other.
+pub(crate) fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut sha256 = Sha256::new();
+    pieces.into_iter().for_each(|piece| sha256.update(piece));
+    hex(sha256)
+}
+
+/// Of all that comes, and how many bytes that were.
+pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<(String, u64)> {
+    let mut sha256 = Sha256::new();
+    let mut piece = vec![0; 1 << 18];
+    let mut length = 0;
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok((hex(sha256), length)),
+            Ok(n) => {
+                sha256.update(&piece[..n]);
+                length += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Of what has been taken in.
+pub(crate) fn hex(sha256: Sha256) -> String {
+    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,167 @@
+//! The manifest: what a run read and wrote, file by file with digests, so that anyone can check it later.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gates::GateResult;
+use crate::noise::NOISE_VERSION;
+
+/// Version of this form.
+pub const VERSION: u32 = 1;
+
+/// What a run read and wrote. The same run gives the same bytes: there are no times, host names or absolute paths in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of the tool.
+    pub tool_version: String,
+    /// Version of the noise function.
+    pub noise_version: u32,
+    /// Version of the config's form: 1.
+    pub config_version: u32,
+    /// As in the report: SHA-256 of the config's bytes, followed, for each override, by a line with it.
+    pub config_sha256: String,
+    /// The overrides of the command line, in order.
+    pub overrides: Vec<String>,
+    /// The seed, reduced to 64 bits.
+    pub seed: u64,
+    /// Every file that was read: the config first.
+    pub inputs: Vec<FileEntry>,
+    /// Every file that was written, in the order in which they got their names.
+    pub outputs: Vec<FileEntry>,
+    /// The gates as they were found.
+    pub gates: Vec<GateResult>,
+    /// The trained checkpoint's tensors in name order; empty where there was none.
+    pub tensors: Vec<TensorEntry>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// What it is for: the config's key that names it, `config`, `base` or `scores`.
+    pub role: String,
+    /// Its path, with `/`, relative to the manifest's folder.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What became of one tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorEntry {
+    /// Its name.
+    pub name: String,
+    /// Number of weights, 0 for types that pass through.
+    pub total_weights: u64,
+    /// Those awake; `null` where it was not compared.
+    pub changed_weights: Option<u64>,
+    /// Those asleep; `null` where it was not compared.
+    pub sleeping_weights: Option<u64>,
+    /// Places pruned; `null` without pruning.
+    pub pruned_weights: Option<u64>,
+}
+
+/// A file that is no manifest of this version.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestProblem {
+    /// Not the expected JSON.
+    #[error("not a manifest of cdi-prune (line {line}: {message})")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// In the parser's words.
+        message: String,
+    },
+    /// Made by a version that this one does not understand.
+    #[error("a manifest with {what} {got}; this version reads {expected}")]
+    Version {
+        /// Which version.
+        what: &'static str,
+        /// The one in the file.
+        got: u32,
+        /// The one understood.
+        expected: u32,
+    },
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// [`ManifestProblem`].
+    pub fn parse(text: &[u8]) -> Result<Self, ManifestProblem> {
+        /// What tells a later form, whatever else is in it.
+        #[derive(Deserialize)]
+        struct Versions {
+            version: u32,
+            noise_version: u32,
+        }
+        let syntax =
+            |error: serde_json::Error| ManifestProblem::Syntax { line: error.line(), message: error.to_string() };
+        let Versions { version, noise_version } = serde_json::from_slice(text).map_err(syntax)?;
+        for (what, got, expected) in
+            [("version", version, VERSION), ("noise version", noise_version, NOISE_VERSION)]
+        {
+            if got != expected {
+                return Err(ManifestProblem::Version { what, got, expected });
+            }
+        }
+        serde_json::from_slice(text).map_err(syntax)
+    }
+
+    /// Its text, with a line feed at the end.
+    pub fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialise");
+        text.push('\n');
+        text
+    }
+}
+
+/// `path` as seen from `folder`, with `/`; both are absolute and without links. As it is where they have no root in common.
+pub(crate) fn relative(path: &Path, folder: &Path) -> String {
+    let (parts, base): (Vec<_>, Vec<_>) = (path.components().collect(), folder.components().collect());
+    let common = parts.iter().zip(&base).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return path.to_string_lossy().into_owned();
+    }
+    let up = std::iter::repeat_n("..".to_owned(), base.len() - common);
+    let down = parts[common..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_seen_from_the_manifest() {
+        let seen = |path: &str| relative(Path::new(path), Path::new("/a/b/out"));
+        assert_eq!(seen("/a/b/out/x.json"), "x.json");
+        assert_eq!(seen("/a/b/in/y/x.json"), "../in/y/x.json");
+        assert_eq!(seen("/c"), "../../../c");
+    }
+
+    #[test]
+    fn other_versions_are_told_by_name() {
+        let error = |text: &str| Manifest::parse(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(
+            error(r#"{"version": 2, "noise_version": 1, "new": 0}"#),
+            "a manifest with version 2; this version reads 1"
+        );
+        assert_eq!(
+            error(r#"{"version": 1, "noise_version": 7}"#),
+            "a manifest with noise version 7; this version reads 1"
+        );
+        assert_eq!(
+            error("{\n}"),
+            "not a manifest of cdi-prune (line 2: missing field `version` at line 2 column 1)"
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! The manifest of a run: written last, and asked first whether there is anything to do.
+
+use std::fs::{self, File};
+use std::io::{self, Seek};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::error::Error;
+use super::prune::digest;
+use super::resolve::Resolved;
+use super::run::Outcome;
+use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged};
+use crate::digest;
+use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
+use crate::noise::NOISE_VERSION;
+use crate::report::Report;
+
+/// The folder that a manifest's paths are seen from, links resolved.
+pub(super) fn folder_of(manifest: &Path) -> Result<PathBuf, CheckpointError> {
+    let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::canonicalize(folder).map_err(CheckpointError::io(folder, "find"))
+}
+
+/// `path` as seen from `folder`. The file itself may be a link: its own name is kept.
+fn seen_from(folder: &Path, path: &Path) -> Result<String, CheckpointError> {
+    let parent = folder_of(path)?;
+    Ok(relative(&parent.join(path.file_name().unwrap_or_default()), folder))
+}
+
+/// What is hashed of an input: the very bytes that the stages saw.
+enum Bytes<'a> {
+    Text(&'a str),
+    Mapped(&'a Checkpoint, usize),
+    File(&'a Path),
+}
+
+/// Every file that the run read, with its digest.
+pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileEntry>, Error> {
+    let source = &resolved.settings.source;
+    let mut found = vec![("config", source.file(), Bytes::Text(source.text()))];
+    for (role, checkpoint) in resolved.checkpoints() {
+        let shards = checkpoint.shards();
+        found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
+        found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
+    }
+    let entry = |(role, path, bytes): &(&str, &Path, Bytes<'_>)| {
+        let (sha256, size) = match bytes {
+            Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
+            Bytes::Mapped(checkpoint, n) => {
+                let data = checkpoint.whole_file(*n);
+                (digest(data), data.bytes().len() as u64)
+            }
+            Bytes::File(path) => File::open(path)
+                .and_then(digest::of_reader)
+                .map_err(CheckpointError::io(path, "read"))?,
+        };
+        Ok(FileEntry { role: (*role).to_owned(), path: seen_from(folder, path)?, size, sha256 })
+    };
+    found.par_iter().map(entry).collect()
+}
+
+fn output(staged: &Staged, role: &str, folder: &Path) -> Result<FileEntry, CheckpointError> {
+    let mut file = staged.file();
+    let read = file.rewind().and_then(|()| digest::of_reader(file));
+    let (sha256, size) = read.map_err(CheckpointError::io(staged.path(), "read back"))?;
+    Ok(FileEntry { role: role.to_owned(), path: seen_from(folder, staged.path())?, size, sha256 })
+}
+
+/// Adds the manifest of everything in the set, and of what was read for it, to the set.
+pub(super) fn add_manifest(
+    resolved: &Resolved<'_>,
+    path: &Path,
+    outcome: &Outcome,
+    set: &mut OutputSet,
+) -> Result<(), Error> {
+    crate::checkpoint::create_parent(path)?;
+    let folder = folder_of(path)?;
+    let role = |file: &Path| {
+        let of = |files: Option<&Vec<PathBuf>>| files.is_some_and(|files| files.iter().any(|f| f == file));
+        if of(outcome.initial.as_ref().map(|written| &written.files)) {
+            return "init.output";
+        }
+        if of(outcome.pruned.as_ref().map(|pruned| &pruned.written.files)) {
+            return "prune.output";
+        }
+        "analyze.report"
+    };
+    let settings = resolved.settings;
+    let outputs: Result<Vec<_>, _> =
+        set.files().par_iter().map(|staged| output(staged, role(staged.path()), &folder)).collect();
+    let report = outcome.report.as_ref();
+    let manifest = Manifest {
+        version: VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        noise_version: NOISE_VERSION,
+        config_version: 1,
+        config_sha256: settings.config_sha256.clone(),
+        overrides: settings.source.overrides().map(str::to_owned).collect(),
+        seed: settings.seed,
+        inputs: inputs(resolved, &folder)?,
+        outputs: outputs?,
+        gates: report.map(|report| report.gates.clone()).unwrap_or_default(),
+        tensors: report.map(tensors).unwrap_or_default(),
+    };
+    set.add_text(path, &manifest.text())?;
+    Ok(())
+}
+
+/// Each tensor's counts.
+pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
+    let entry = |t: &crate::report::ReportTensor| TensorEntry {
+        name: t.name.clone(),
+        total_weights: t.total_weights,
+        changed_weights: t.changes.changed_weights,
+        sleeping_weights: t.changes.sleeping_weights,
+        pruned_weights: t.pruned_weights,
+    };
+    report.tensors.iter().map(entry).collect()
+}
+
+/// The manifest, if it proves that the run which is asked for has been done: the same tool, config and inputs, and every
+/// output as it was written.
+pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
+    let Ok(text) = fs::read(path) else { return Ok(None) };
+    let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
+    let settings = resolved.settings;
+    let same = manifest.tool_version == env!("CARGO_PKG_VERSION")
+        && manifest.config_sha256 == settings.config_sha256
+        && manifest.text().as_bytes() == text;
+    if !same {
+        return Ok(None);
+    }
+    let folder = folder_of(path)?;
+    // Sizes first: a changed file has mostly another one.
+    let there = |entry: &FileEntry| {
+        fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)
+    };
+    if !manifest.outputs.iter().all(there) || inputs(resolved, &folder)? != manifest.inputs {
+        return Ok(None);
+    }
+    let proven = |entry: &FileEntry| {
+        hashed(&folder.join(&entry.path)).is_ok_and(|found| found == (entry.sha256.clone(), entry.size))
+    };
+    Ok(manifest.outputs.par_iter().all(proven).then_some(manifest))
+}
+
+/// SHA-256 and length of a regular file.
+pub(super) fn hashed(path: &Path) -> io::Result<(String, u64)> {
+    // A pipe or a device would not end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    digest::of_reader(File::open(path)?)
+}
