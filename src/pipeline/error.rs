@@ -11,6 +11,7 @@ use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
 use crate::report::{ReadError, gate_words};
 use crate::sparse::bitmask::BitmaskError;
+use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
 
 /// Why a command stopped.
@@ -218,6 +219,17 @@ pub enum RuleProblem {
         /// Its shape.
         shape: Shape,
     },
+    /// More columns than the encoding can number.
+    #[error(
+        "tensor `{tensor}` has {columns} columns, and `format: csr` can number 2147483648 at the most; take another \
+         format, or keep it by a rule of `prune.rules`"
+    )]
+    TooWide {
+        /// The tensor.
+        tensor: String,
+        /// Its columns.
+        columns: usize,
+    },
     /// Pruned places that would take values nobody knows.
     #[error(
         "tensor `{tensor}` has `init: none`, so there is no initial value for its pruned places; take `fill: zero`, \
@@ -366,6 +378,32 @@ pub enum PrunedProblem {
         tensor: String,
         /// How.
         error: BitmaskError,
+    },
+    /// Rows or columns that contradict each other.
+    #[error("tensor `{tensor}`: {error}")]
+    Csr {
+        /// The tensor.
+        tensor: String,
+        /// How.
+        error: CsrError,
+    },
+    /// Bits behind the last pruned place.
+    #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned places")]
+    FillPadding {
+        /// The tensor.
+        tensor: String,
+        /// Places pruned.
+        pruned: usize,
+    },
+    /// More values than the tensor has elements.
+    #[error("tensor `{tensor}`: {stored} stored values, but only {elements} elements")]
+    TooMany {
+        /// The tensor.
+        tensor: String,
+        /// Values.
+        stored: usize,
+        /// Elements.
+        elements: usize,
     },
     /// A stored shape other than the described one.
     #[error("tensor `{tensor}`: `{tensor}.shape` holds {got:?}, expected {expected:?}")]

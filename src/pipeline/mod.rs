@@ -2,6 +2,7 @@
 
 mod blocks;
 mod compare;
+mod encode;
 mod encoder;
 mod error;
 mod gates;

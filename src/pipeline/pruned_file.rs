@@ -383,7 +383,7 @@ fn check_bitmask(
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
         &blocks,
         &Silent,
-        |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None], ..Reads::default() },
+        |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None, None], ..Reads::default() },
         || (),
         |(), block| {
             let (row, cols) = (block.row(matrix), block.columns(matrix));

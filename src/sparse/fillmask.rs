@@ -65,6 +65,15 @@ pub fn clear(bits: &[u8], first: usize, mask: &[u8], cols: usize, size: usize, d
     });
 }
 
+/// Writes `+0.0` over the elements of `dense` whose bit in `takes`, without padding, is not set.
+pub fn clear_unless(takes: &[u8], size: usize, dense: &mut [u8]) {
+    for (n, element) in dense.chunks_exact_mut(size).enumerate() {
+        if takes[n / 8] >> (n % 8) & 1 == 0 {
+            element.fill(0);
+        }
+    }
+}
+
 /// Whether the bits behind the last pruned place are clear.
 pub fn padding_is_clear(bits: &[u8], pruned: usize) -> bool {
     match (pruned % 8, bits.last()) {
