@@ -395,16 +395,6 @@ pub enum PrunedProblem {
         /// Places pruned.
         pruned: usize,
     },
-    /// More values than the tensor has elements.
-    #[error("tensor `{tensor}`: {stored} stored values, but only {elements} elements")]
-    TooMany {
-        /// The tensor.
-        tensor: String,
-        /// Values.
-        stored: usize,
-        /// Elements.
-        elements: usize,
-    },
     /// A stored shape other than the described one.
     #[error("tensor `{tensor}`: `{tensor}.shape` holds {got:?}, expected {expected:?}")]
     StoredShape {

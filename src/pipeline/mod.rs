@@ -1,6 +1,7 @@
 //! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
 
 mod blocks;
+mod check_parts;
 mod compare;
 mod encode;
 mod encoder;

@@ -125,7 +125,7 @@ impl<'r> Layout<'r> {
             resolved,
             judgement,
             prune,
-            longest_offset: 8 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            longest_offset: if prune.dtype.is_some() { 4 } else { 2 } * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
             described: BTreeMap::new(),

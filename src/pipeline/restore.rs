@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::blocks::{self, Block, Reads};
-use super::encoder::Encoder;
 use super::error::{Error, PrunedProblem};
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use super::pruned_file::PrunedFile;
+use super::pruned_file::{Decoder, PrunedFile};
 use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
 
 /// Bytes of an unencoded tensor that are copied at once.
@@ -68,11 +67,11 @@ pub fn restore(
             Piece::Copy { from, .. } => Reads::of(*from),
             Piece::Decode { name, n, block, .. } => file.reads(name, *n, block),
         },
-        Encoder::default,
-        |encoder, piece| match piece {
+        Decoder::default,
+        |decoder, piece| match piece {
             Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
             Piece::Decode { slot, name, n, block, size } => {
-                let bytes = file.read_block(name, *n, block, encoder);
+                let bytes = file.read_block(name, *n, block, decoder);
                 writer.write_at(*slot, (block.start * size) as u64, bytes)
             }
         },

@@ -230,24 +230,21 @@ pub fn before(crow: &[u8], indices: &[u8], matrix: Matrix, row: usize, column: u
 }
 
 /// The bits of a run, as [`mask()`] sets them: it begins in `row` at `column`, has `rows` rows (or is a part of one) of
-/// `cols` columns, and stores the values `from..to`.
+/// `cols` columns; `indices` are its stored values' columns.
 pub fn run_mask(
     crow: &[u8],
     indices: &[u8],
     matrix: Matrix,
     (row, column): (usize, usize),
     (rows, cols): (usize, usize),
-    (from, to): (usize, usize),
     bits: &mut Vec<u8>,
 ) {
-    let size = index_size(matrix);
     bits.resize(rows * cols.div_ceil(8), 0);
-    let indices = &indices[from * size..to * size];
     if cols == matrix.cols {
         let counts = (row..row + rows).map(|row| offset(crow, row + 1) - offset(crow, row));
         mask(indices, counts, matrix, cols, column, bits);
     } else {
-        mask(indices, std::iter::once(to - from), matrix, cols, column, bits);
+        mask(indices, std::iter::once(indices.len() / index_size(matrix)), matrix, cols, column, bits);
     }
 }
 
