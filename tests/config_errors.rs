@@ -260,19 +260,6 @@ fn what_a_later_version_brings() {
     for key in ["tune", "manifest"] {
         assert_eq!(error(&format!("seed: 1\n{key}: {{}}\n"), &[]), expected(1, key));
     }
-    for (key, value, what) in [
-        ("fill", "nearest", "nearest"),
-        ("format", "csr", "csr"),
-        ("dtype", "f32", "f32"),
-        ("dtype", "bf16", "bf16"),
-        ("dtype", "f16", "f16"),
-    ] {
-        let column = "prune: {output: a, ".len() + key.len() + 3;
-        assert_eq!(
-            prune_error(&format!("{key}: {value}")),
-            expected(column, &format!("prune.{key}: {what}"))
-        );
-    }
     let later = Settings::parse("{seed: 1, manifest: {}}", Path::new("x"), &[]).unwrap_err();
     assert!(later.kind.is_not_supported_yet());
 }
