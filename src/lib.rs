@@ -37,6 +37,7 @@
 //! | [`prune`] | which places go: criteria, targets, scopes, structures |
 //! | [`sparse`] | encodings of pruned tensors |
 //! | [`gates`] | limits that the result must keep |
+//! | [`tune`] | the smallest file within an accuracy budget: search, evaluation command |
 //! | [`report`] | the report and its formats |
 //! | [`config`] | YAML, checked and completed |
 //! | [`infer`] | a starting config from a checkpoint's names and shapes |
@@ -62,3 +63,4 @@ pub mod report;
 pub mod rules;
 pub mod sparse;
 pub mod tensor;
+pub mod tune;

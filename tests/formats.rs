@@ -24,7 +24,12 @@ fn scratch() -> Scratch {
         let one = |n: u64| ((n * n * factor % 1009) as f32 - 504.0) / 64.0;
         f32s(&(0..(shape[0] * shape[1]) as u64).map(one).collect::<Vec<_>>())
     };
-    let tensors = |factor| [("long", "F32", &long[..], values(long, factor)), ("many", "F32", &many[..], values(many, factor + 6))];
+    let tensors = |factor| {
+        [
+            ("long", "F32", &long[..], values(long, factor)),
+            ("many", "F32", &many[..], values(many, factor + 6)),
+        ]
+    };
     s.safetensors("trained.safetensors", &tensors(31));
     s.safetensors("base.safetensors", &tensors(57));
     s
@@ -137,7 +142,10 @@ fn small(keys: &[&str]) -> (Scratch, Ran) {
     );
     s.safetensors(
         "base.safetensors",
-        &[("a", "F32", &[2, 4], f32s(&[1.0, 2.0, -5.0, 0.0, 0.0, 0.375, 5.0, 0.0])), ("kept", "F32", &[1], f32s(&[1e9]))],
+        &[
+            ("a", "F32", &[2, 4], f32s(&[1.0, 2.0, -5.0, 0.0, 0.0, 0.375, 5.0, 0.0])),
+            ("kept", "F32", &[1], f32s(&[1e9])),
+        ],
     );
     let mut args = vec!["run", "x.yaml", "--set", "prune.rules=[{match: kept, keep: true}]"];
     args.extend(["--set", "prune.target={sparsity: 0.5}"]);
@@ -154,7 +162,8 @@ fn values_beyond_the_range_are_counted_and_told() {
                     `prune.dtype`.";
         let all = ran.stdout + &ran.stderr;
         assert!(all.split_whitespace().collect::<Vec<_>>().join(" ").contains(text), "{all}");
-        let report: serde_json::Value = serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
         assert_eq!(report["tensors"][0]["overflowed_weights"], json!(2));
         // What a rule keeps is neither cast nor counted.
         assert!(report["tensors"][1].get("overflowed_weights").is_none());
@@ -169,7 +178,8 @@ fn corrupt(keys: &[&str], part: &str, at: usize, byte: u8, message: &str) {
         let start = header[part]["data_offsets"][0].as_u64().unwrap();
         data[usize::try_from(start).unwrap() + at] = byte;
     });
-    let ran = s.run(&["restore", "pruned.safetensors", "-o", "dense.safetensors", "--base", "base.safetensors"]);
+    let ran =
+        s.run(&["restore", "pruned.safetensors", "-o", "dense.safetensors", "--base", "base.safetensors"]);
     assert_eq!(ran.stderr, format!("error: pruned.safetensors: tensor `a`: {message}\n"));
     assert_eq!(ran.code, 1);
     assert!(!s.path("dense.safetensors").exists());
@@ -294,7 +304,11 @@ fn a_fill_that_nobody_knows_is_refused() {
     s.write("x.yaml", CONFIG.replace("{from: base.safetensors}", "none"));
     s.safetensors("trained.safetensors", &[("a", "F32", &[2], f32s(&[1.0, 2.0]))]);
     let ran = s.run(&["run", "x.yaml", "--set", "prune.fill=nearest"]);
-    assert!(ran.stderr.contains("tensor `a` has `init: none`, so there is no initial value for its pruned places"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("tensor `a` has `init: none`, so there is no initial value for its pruned places"),
+        "{ran:?}"
+    );
     assert_eq!(ran.code, 2);
 }
 
@@ -304,7 +318,8 @@ fn a_fill_that_nobody_knows_is_refused() {
 fn too_many_columns_for_csr_are_refused() {
     let s = Scratch::new();
     let columns = (1usize << 31) + 8;
-    let header = json!({"a": {"dtype": "F16", "shape": [columns], "data_offsets": [0, 2 * columns]}}).to_string();
+    let header =
+        json!({"a": {"dtype": "F16", "shape": [columns], "data_offsets": [0, 2 * columns]}}).to_string();
     let header = format!("{header:<80}");
     s.write("trained.safetensors", [&80u64.to_le_bytes()[..], header.as_bytes()].concat());
     let file = fs::OpenOptions::new().write(true).open(s.path("trained.safetensors")).unwrap();

@@ -12,6 +12,11 @@ fn root() -> &'static Path {
 
 /// Runs a config with its outputs in a scratch folder, and gives the last lines of its table.
 fn run(config: &str) -> (TempDir, String) {
+    run_with(config, &[])
+}
+
+/// The same with more overrides.
+fn run_with(config: &str, overrides: &[String]) -> (TempDir, String) {
     let dir = TempDir::new().unwrap();
     let out = |file: &str| dir.path().join(file).display().to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_cdi-prune"))
@@ -20,6 +25,7 @@ fn run(config: &str) -> (TempDir, String) {
         .args(["--set", &format!("init.output={}", out("init.safetensors"))])
         .args(["--set", &format!("prune.output={}", out("pruned.safetensors"))])
         .args(["--set", &format!("analyze.report={{json: {}}}", out("report.json"))])
+        .args(overrides.iter().flat_map(|text| ["--set", text]))
         .output()
         .unwrap();
     assert!(output.status.success(), "{config}: {}", String::from_utf8_lossy(&output.stderr));
@@ -36,7 +42,7 @@ fn every_config_is_tested_here() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     configs.sort();
-    assert_eq!(configs, ["cnn.yaml", "mlp.yaml", "quickstart.yaml", "transformer.yaml"]);
+    assert_eq!(configs, ["cnn.yaml", "mlp.yaml", "quickstart.yaml", "transformer.yaml", "tune.yaml"]);
 }
 
 /// The counts are those of the data's `facts.json` (`sleeping_totals`, `untouched`).
@@ -88,6 +94,26 @@ fn the_transformer_finds_the_bytes_never_seen() {
         report["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "tok_emb.weight").unwrap();
     // 149 of the 256 byte values do not occur in the training text.
     assert_eq!(embedding["sleeping_rows"], 149);
+}
+
+/// What docs/tuning.md says. The command is the same program, built already.
+#[test]
+fn tuning_finds_the_smallest_file() {
+    let command = format!("tune.command=[{}, '{{checkpoint}}']", example("evaluate").display());
+    let (_dir, printed) = run_with("tune.yaml", &[command]);
+    let last: Vec<&str> = printed.lines().rev().take(4).collect();
+    assert_eq!(
+        last[3],
+        "Tuned: sleeping, global, unstructured, fill init, sparsity 0.694687: metric 87.1, 0.5 worse than the original's 87.6 \
+         (at most 0.5 worse). The smallest within of 64 tried."
+    );
+    assert!(
+        last[2].contains(", 94,424 bytes, 34.7 % of the 272,040 bytes of trained weights."),
+        "{}",
+        last[2]
+    );
+    assert_eq!(last[1], "Gate passed: max_output_bytes: 94,424 bytes, limit at most 150,000.");
+    assert_eq!(last[0], "Gate passed: max_metric_drop: 0.5, limit at most 0.5.");
 }
 
 /// A built example; `cargo test` builds them all.

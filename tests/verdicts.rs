@@ -166,6 +166,8 @@ fn report(tensors: &[(u64, Threshold, f64, Option<usize>)], evidence: Vec<Eviden
         },
         evidence,
         gates: Vec::new(),
+        tune: None,
+        removed: Vec::new(),
         tensors: rows.collect(),
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod matrix;
 mod new;
 mod progress;
+mod signals;
 mod tables;
 
 use std::io::Write;
@@ -15,9 +16,10 @@ use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageF
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
-use cdi_prune::report::text::thousands;
+use cdi_prune::report::text::{printable, removed_words, thousands};
 use cdi_prune::report::{
-    Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words, warnings,
+    Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
+    tune_words, warnings,
 };
 use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
@@ -123,6 +125,9 @@ fn print(text: &str) -> Result {
 
 fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
+    if settings.tune.is_some() {
+        signals::watch().context("cannot watch for signals")?;
+    }
     let resolved = Resolved::new(&settings)?;
     let begun = Instant::now();
     let mut initial_said = false;
@@ -175,6 +180,9 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
     for file in &outcome.report_files {
         tracing::info!("report: {}", shown(file));
     }
+    if let Some(tune) = outcome.report.as_ref().and_then(|report| report.tune.as_ref()) {
+        print(&format!("Tuned: {}", tune_words(tune)))?;
+    }
     if let Some(pruned) = &outcome.pruned {
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
@@ -185,6 +193,9 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
             100.0 * bytes as f64 / before.max(1) as f64,
             thousands(before),
         ))?;
+    }
+    for removed in outcome.report.iter().flat_map(|report| &report.removed) {
+        print(&format!("Removed: {}.", removed_words(removed, printable)))?;
     }
     for result in outcome.report.iter().filter(|_| !github).flat_map(|report| &report.gates) {
         let word = if result.passed { "passed" } else { "FAILED" };
@@ -211,7 +222,7 @@ fn plan(config: &Path, format: Format, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let rows = pipeline::listing(&Resolved::new(&settings)?);
     match format {
-        Format::Table => print(&tables::plan(&rows, global.color)),
+        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), global.color)),
         Format::Json => print(&serde_json::to_string_pretty(&rows)?),
     }
 }

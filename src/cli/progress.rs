@@ -44,6 +44,10 @@ impl Progress for Bar {
         }
     }
 
+    fn note(&self, line: &str) {
+        tracing::info!("{line}");
+    }
+
     fn end(&self) {
         self.with(|bar| bar.finish_and_clear());
     }

@@ -133,6 +133,9 @@ pub enum ConfigErrorKind {
         /// The missing one.
         needs: &'static str,
     },
+    /// What `tune` would try cannot be done together.
+    #[error("`tune` would try what cannot be done together: {0}")]
+    Combination(Box<ConfigErrorKind>),
     /// A config of another version of the interface.
     #[error("`version` is {0}, this tool reads version 1")]
     Version(String),

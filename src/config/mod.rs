@@ -24,7 +24,9 @@
 //! error of any step knows the key it is about, and [`Source`] finds that key's line and column, or the override that
 //! set it. Later stages report what they find wrong with the config in the same way: see [`Source::error`].
 
+mod duration;
 mod error;
+mod goals;
 mod init_value;
 mod layer;
 mod node;
@@ -37,9 +39,11 @@ mod size;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tune;
 mod typed;
 mod wire;
 
+pub use duration::{DurationError, parse_duration};
 pub use error::{ConfigError, ConfigErrorKind, Place};
 pub use init_value::{parse_init, takes_gain};
 pub(crate) use layer::id_of_name;
@@ -47,8 +51,9 @@ pub use layer::{Group, LayerError, LayerRule};
 pub use path::{KeyPath, Step};
 pub use schema::schema;
 pub use settings::{
-    AnalyzeSettings, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings, PruneRule,
-    PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
+    AnalyzeSettings, Chain, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings,
+    PruneRule, PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;
+pub use tune::{Recipe, TuneSettings};

@@ -108,6 +108,13 @@ forms! {
         Many(#[schemars(length(min = 1), inner(range(min = 0, max = 1)))] Vec<f64>),
     }
 
+    /// Seconds, or a number with a unit: ms, s, m or h.
+    #[schemars(untagged)]
+    enum Duration {
+        Seconds(#[schemars(extend("exclusiveMinimum" = 0))] f64),
+        Text(#[schemars(regex(pattern = r"^\s*[0-9]*\.?[0-9]*\s*(ms|s|m|h)?\s*$"))] String),
+    }
+
     /// A share of all weights, or a list of such shares and of those of some tensors.
     #[schemars(untagged)]
     enum MinSparsity {
@@ -121,6 +128,10 @@ forms! {
         All(#[schemars(range(min = 0, max = 1))] f64),
         Some(wire::SparsityGate),
     }
+
+    /// A function between two layers.
+    #[schemars(rename_all = "lowercase")]
+    enum ActivationWord { Relu, Identity, Gelu, Silu, Tanh }
 
     /// What is ranked with each other.
     #[schemars(rename_all = "lowercase")]
@@ -198,7 +209,7 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!(false));
         assert_eq!(
             properties(&schema, &[]),
-            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune", "gates"]
+            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune", "tune", "gates"]
         );
         assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
         assert_eq!(

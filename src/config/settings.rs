@@ -10,11 +10,12 @@ use super::layer::LayerRule;
 use super::path::KeyPath;
 use super::resolve;
 use super::source::Source;
+use super::tune::TuneSettings;
 use super::typed::read;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
-use crate::prune::Decision;
+use crate::prune::{Activation, Decision};
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub analyze: AnalyzeSettings,
     /// How the trained checkpoint is pruned; `None` where it is not.
     pub prune: Option<PruneSettings>,
+    /// How the smallest file is searched for; `prune` is then the first thing tried.
+    pub tune: Option<TuneSettings>,
     /// Limits that the result must keep.
     pub gates: Gates,
 }
@@ -175,6 +178,17 @@ pub struct PruneSettings {
     pub decision: Decision,
     /// What differs for some tensors.
     pub rules: RuleSet<PruneRule>,
+    /// Chains of layers to take useless units out of; empty where none are.
+    pub chains: Vec<Chain>,
+}
+
+/// Layers that read each other and nothing else reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Their names, without `.weight`: two at least.
+    pub layers: Vec<String>,
+    /// What stands between two of them, where that is known.
+    pub activation: Option<Activation>,
 }
 
 impl PruneSettings {

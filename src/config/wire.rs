@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use super::goals::{BetterWord, Gates, SparsityGate, Tune};
 use super::node::Node;
 use super::schema;
 use crate::tensor::{FloatDtype, Layout};
 
 /// Keys that a later version reads: accepted here so that they can be told from slips, left out of lists of keys.
-pub(super) const LATER_KEYS: [&str; 2] = ["tune", "manifest"];
+pub(super) const LATER_KEYS: [&str; 1] = ["manifest"];
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
@@ -40,8 +41,8 @@ pub(super) struct Config {
     pub analyze: Option<Analyze>,
     /// How the trained checkpoint is pruned.
     pub prune: Option<Prune>,
-    #[schemars(skip)]
-    pub tune: Option<Node>,
+    /// Search for the smallest file that keeps the accuracy, as a command of yours measures it.
+    pub tune: Option<Tune>,
     /// Limits that the result must keep, checked last: exit code 4 where it does not.
     pub gates: Option<Gates>,
     #[schemars(skip)]
@@ -207,7 +208,7 @@ pub(super) struct ThresholdForm {
 }
 
 /// How the trained checkpoint is pruned.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
     /// The pruned checkpoint.
@@ -249,13 +250,33 @@ pub(super) struct Prune {
     /// Split into shards above this size; default one file.
     #[schemars(with = "Option<schema::Size>")]
     pub max_shard_size: Option<Node>,
+    /// Take the units that rows or columns without a weight leave useless out of the layers of `chains`, which become
+    /// smaller dense tensors; default false. For fill zero.
+    #[serde(default)]
+    pub remove: bool,
+    /// The chains of layers whose units `remove` may take out.
+    #[serde(default)]
+    pub chains: Vec<Chain>,
     /// What differs for some tensors: ordered, the first rule that matches wins.
     #[serde(default)]
     pub rules: Vec<PruneRule>,
 }
 
+/// Layers that read each other and nothing else reads: the units between any two of them may be removed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chain {
+    /// Names of the layers in their order, two at least: the tensors are NAME.weight and NAME.bias. A batch norm between
+    /// two layers is named too.
+    #[schemars(length(min = 2))]
+    pub layers: Vec<String>,
+    /// What stands between two of them: relu, identity, gelu, silu, tanh. Without it, none is known.
+    #[schemars(with = "Option<schema::ActivationWord>")]
+    pub activation: Option<Node>,
+}
+
 /// What differs for the tensors whose names match.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PruneRule {
     /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
@@ -328,40 +349,4 @@ pub(super) struct StructureForm {
     /// Rows and columns of a block.
     #[schemars(with = "Option<[u64; 2]>")]
     pub block: Option<Node>,
-}
-
-/// Limits that the result must keep, one at least.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Gates {
-    /// Least share of all floating-point weights that is pruned, or a list of least shares.
-    #[schemars(with = "Option<schema::MinSparsity>")]
-    pub min_sparsity: Option<Node>,
-    /// Most bytes of the pruned checkpoint, an index not counted.
-    #[schemars(with = "Option<schema::Size>")]
-    pub max_output_bytes: Option<Node>,
-    /// Largest share of any one tensor that is pruned.
-    #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
-    pub max_tensor_sparsity: Option<Node>,
-    /// Whether every weight of the trained checkpoint must be finite.
-    pub finite: Option<bool>,
-    /// Most that the metric of `tune` may be worse than the original's.
-    #[schemars(with = "Option<f64>", range(min = 0))]
-    pub max_metric_drop: Option<Node>,
-}
-
-/// The least share of the weights, of all tensors whose names match together, that is pruned.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SparsityGate {
-    /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
-    #[serde(rename = "match")]
-    #[schemars(with = "schema::OneOrMany")]
-    pub patterns: Node,
-    /// The share.
-    #[schemars(with = "f64", range(min = 0, max = 1))]
-    pub min: Node,
-    /// Allow the patterns to match nothing; default false.
-    #[serde(default)]
-    pub optional: bool,
 }

@@ -76,7 +76,9 @@ pub(super) fn encode_pruned(
     let (checkpoint, tensors) = resolved.trained()?;
     let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
     for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
+        let (Action::Prune, Some(dtype), false) =
+            (tensor.action, FloatDtype::of(tensor.dtype), results[n].smaller)
+        else {
             jobs.push(None);
             continue;
         };
@@ -219,8 +221,7 @@ fn encode_block(
 
     bitmask::gather(trained, columns, mask, job.dtype, kept);
     values.clear();
-    let mut left =
-        Left { overflowed: cast(kept, job.dtype, job.written, values), ..Left::default() };
+    let mut left = Left { overflowed: cast(kept, job.dtype, job.written, values), ..Left::default() };
     let initial = job
         .initial
         .as_ref()

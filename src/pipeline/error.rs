@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use super::{gates, tune};
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
-use crate::report::{ReadError, gate_words};
+use crate::report::ReadError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
+use crate::tune::{CacheError, EvaluationError, TunePoint};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +53,30 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] ReadError),
     /// Gates that the result does not pass; everything was written.
-    #[error("{}", gates_failed(.failed, *.of))]
+    #[error("{}", gates::failed(.failed, *.of))]
     Gates {
         /// Those that failed.
         failed: Vec<GateResult>,
         /// How many were measured.
         of: usize,
+    },
+    /// The evaluation command of `tune` gave no metric.
+    #[error(transparent)]
+    Evaluation(#[from] Box<EvaluationError>),
+    /// What `tune` keeps between runs cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Every file that `tune` tried drops too far.
+    #[error("{}: {}", .file.display(), tune::nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
+    NothingWithin {
+        /// The config.
+        file: PathBuf,
+        /// Most that the metric may be worse.
+        max_drop: f64,
+        /// The original's metric.
+        original: f64,
+        /// The point that drops least.
+        nearest: Option<Box<TunePoint>>,
     },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
@@ -230,6 +250,14 @@ pub enum RuleProblem {
         /// Its columns.
         columns: usize,
     },
+    /// Layers that form no chain.
+    #[error("layer `{layer}` of the chain {problem}")]
+    Chain {
+        /// The layer.
+        layer: String,
+        /// Why it has no place there.
+        problem: ChainProblem,
+    },
     /// Pruned places that would take values nobody knows.
     #[error(
         "tensor `{tensor}` has `init: none`, so there is no initial value for its pruned places; take `fill: zero`, \
@@ -252,6 +280,45 @@ pub enum RuleProblem {
         /// Their id.
         layer: u64,
     },
+}
+
+/// Why a layer has no place in a chain.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainProblem {
+    /// It is not in the checkpoint.
+    #[error("has no tensor `{0}` in the trained checkpoint")]
+    NoWeight(String),
+    /// Its weight is no floating-point tensor.
+    #[error("has a weight of type {0}, expected F64, F32, F16 or BF16")]
+    Dtype(Dtype),
+    /// A vector that is no batch norm of the layer before it.
+    #[error(
+        "has a weight of shape {0}, expected a weight of outputs by inputs, or a batch norm behind such a layer, with weight, \
+         bias, running_mean and running_var for each of its units"
+    )]
+    NoNorm(Shape),
+    /// A weight whose rows are no outputs.
+    #[error("has a weight of shape {0} and layout in_out, expected out_in, where rows are outputs")]
+    Layout(Shape),
+    /// Columns that are not those of the units before.
+    #[error("has {columns} columns, expected a multiple of the {units} units of the layer before it")]
+    Units {
+        /// Columns of its weight.
+        columns: usize,
+        /// Units of the layer before.
+        units: usize,
+    },
+    /// A bias that is not one number a unit.
+    #[error("has a bias of shape {got}, expected {units} floating-point numbers")]
+    Bias {
+        /// Units of the layer.
+        units: usize,
+        /// Shape of the bias.
+        got: Shape,
+    },
+    /// Nothing that it could pass units to.
+    #[error("stands alone: the chain needs two layers that are no batch norms")]
+    Alone,
 }
 
 /// Why the scores of a tensor cannot serve.
@@ -497,15 +564,6 @@ fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String 
             "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
         ),
     }
-}
-
-fn gates_failed(failed: &[GateResult], of: usize) -> String {
-    let gates = if of == 1 { "gate" } else { "gates" };
-    let mut text = format!("{} of {of} {gates} failed; everything was written:", failed.len());
-    for result in failed {
-        let _ = write!(text, "\n  {}", gate_words(result));
-    }
-    text
 }
 
 impl Error {

@@ -8,6 +8,8 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// The stage is over.
     fn end(&self);
+    /// Something worth a line between stages.
+    fn note(&self, _line: &str) {}
 }
 
 /// Shows nothing.

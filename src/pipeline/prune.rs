@@ -14,6 +14,7 @@ use super::initialise::Written;
 use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
+use super::remove::Removal;
 use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::checkpoint::{
@@ -21,9 +22,10 @@ use crate::checkpoint::{
     release,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
+use crate::report::Removed;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask, parts,
-    smallest, suffixes,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask,
+    parts, smallest, suffixes,
 };
 use crate::tensor::FloatDtype;
 
@@ -34,6 +36,8 @@ pub struct Pruned {
     pub written: Written,
     /// Per tensor of the trained checkpoint, in name order.
     pub tensors: Vec<PrunedResult>,
+    /// Units taken out of chains of layers.
+    pub removed: Vec<Removed>,
 }
 
 /// What pruning did with one tensor.
@@ -47,6 +51,8 @@ pub struct PrunedResult {
     pub format: Format,
     /// Finite values that are beyond the range of the type they were cast to.
     pub overflowed: u64,
+    /// Whether units were taken out of it or of a layer that it belongs to: it is dense and written apart.
+    pub smaller: bool,
 }
 
 /// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
@@ -57,7 +63,9 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     };
     let (checkpoint, tensors) = resolved.trained()?;
     for (name, tensor) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
-        if let (FormatChoice::Fixed(Format::Csr), false) = (prune.format, csr::can_hold(tensor.shape.matrix())) {
+        if let (FormatChoice::Fixed(Format::Csr), false) =
+            (prune.format, csr::can_hold(tensor.shape.matrix()))
+        {
             let columns = tensor.shape.matrix().cols;
             let problem = RuleProblem::TooWide { tensor: name.clone(), columns };
             return Err(resolved.wrong(&KeyPath::root().key("prune").key("format"), problem));
@@ -86,7 +94,8 @@ pub fn prune(
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, _) = resolved.trained()?;
-    let mut layout = Layout::new(resolved, judgement, prune)?;
+    let removal = Removal::find(resolved, prune, masks)?;
+    let mut layout = Layout::new(resolved, judgement, prune, Some(&removal))?;
     let (mut results, groups) = layout.decide(&masks.stored)?;
     let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
         layout.metadata(groups)
@@ -96,9 +105,11 @@ pub fn prune(
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
     encode_pruned(resolved, judgement, prune, masks, &mut results, &writer, progress)?;
+    removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    Ok(Pruned { written: Written { files: writer.commit()?, tensors: count, bytes }, tensors: results })
+    let written = Written { files: writer.commit()?, tensors: count, bytes };
+    Ok(Pruned { written, tensors: results, removed: removal.removed })
 }
 
 /// What stands in the pruned file, by how many values of each tensor stay.
@@ -106,6 +117,7 @@ pub(super) struct Layout<'r> {
     resolved: &'r Resolved<'r>,
     judgement: &'r Judgement,
     prune: &'r PruneSettings,
+    removal: Option<&'r Removal>,
     longest_offset: u64,
     others: BTreeMap<String, String>,
     /// Descriptions made so far: of a tensor from another checkpoint it takes a digest.
@@ -119,13 +131,16 @@ impl<'r> Layout<'r> {
         resolved: &'r Resolved<'_>,
         judgement: &'r Judgement,
         prune: &'r PruneSettings,
+        removal: Option<&'r Removal>,
     ) -> Result<Self, Error> {
         let (checkpoint, _) = resolved.trained()?;
         Ok(Self {
             resolved,
             judgement,
             prune,
-            longest_offset: if prune.dtype.is_some() { 4 } else { 2 } * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            removal,
+            longest_offset: if prune.dtype.is_some() { 4 } else { 2 }
+                * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
             described: BTreeMap::new(),
@@ -139,6 +154,20 @@ impl<'r> Layout<'r> {
         let mut groups = Vec::with_capacity(tensors.len());
         self.described.clear();
         for (n, (name, tensor)) in tensors.iter().enumerate() {
+            if let Some(cut) = self.removal.and_then(|removal| removal.of(n)) {
+                let dtype = self.prune.dtype.map_or(tensor.dtype, FloatDtype::dtype);
+                let spec = TensorSpec { name: name.clone(), dtype, shape: cut.shape.clone() };
+                let pruned = tensor.shape.elements() as u64 - cut.stored;
+                results.push(PrunedResult {
+                    action: Action::Prune,
+                    pruned,
+                    format: Format::Dense,
+                    overflowed: 0,
+                    smaller: true,
+                });
+                groups.push(Group::single(spec));
+                continue;
+            }
             let (result, group) = decide(name, tensor, self.prune, stored[n], self.longest_offset);
             if result.pruned > 0 || result.format != Format::Dense {
                 if !self.known.contains_key(name) {
@@ -180,8 +209,13 @@ fn decide(
     stored: usize,
     longest_offset: u64,
 ) -> (PrunedResult, Group) {
-    let mut result =
-        PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense, overflowed: 0 };
+    let mut result = PrunedResult {
+        action: tensor.action,
+        pruned: 0,
+        format: Format::Dense,
+        overflowed: 0,
+        smaller: false,
+    };
     let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
         return (result, Group::single(whole));
@@ -235,7 +269,8 @@ fn describe(
         init,
         layout: origin.layout,
         initial_dtype: origin.stored_as,
-        trained_dtype: FloatDtype::of(tensor.dtype).filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
+        trained_dtype: FloatDtype::of(tensor.dtype)
+            .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         decay,
     })
 }

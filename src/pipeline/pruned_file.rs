@@ -15,8 +15,8 @@ use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::init::{Generator, Initial, SchemeParams, Whole, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, bitmask, csr, fillmask,
-    suffixes,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, bitmask, csr,
+    fillmask, suffixes,
 };
 use crate::tensor::{FloatDtype, Layout, Shape, cast};
 

@@ -15,10 +15,12 @@ use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::summarise::summarise;
 use super::survey::judge;
+use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
 use crate::checkpoint::{CheckpointError, index_path, write_text};
 use crate::config::{ReportPaths, Settings};
 use crate::report::{self, Report};
+use crate::tune::TuneReport;
 
 /// Which stages to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,29 @@ pub fn run(
     if !analyze && pruning.is_none() {
         return Ok(outcome);
     }
+    match &settings.tune {
+        Some(wanted) if pruning.is_some() => {
+            let (prune, found) = tune(resolved, wanted, progress)?;
+            let settings = Settings { prune: Some(prune), ..settings.clone() };
+            finish(&Resolved::new(&settings)?, analyze, true, Some(found), progress, &mut outcome)?;
+        }
+        _ => finish(resolved, analyze, pruning.is_some(), None, progress, &mut outcome)?,
+    }
+    done(&outcome);
+    Ok(outcome)
+}
+
+/// Compares, and prunes and reports where that is wanted.
+fn finish(
+    resolved: &Resolved<'_>,
+    analyze: bool,
+    prunes: bool,
+    tuned: Option<TuneReport>,
+    progress: &dyn Progress,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let settings = resolved.settings;
+    let pruning = settings.prune.as_ref().filter(|_| prunes);
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
     let judgement = judge(resolved, progress)?;
@@ -100,8 +125,11 @@ pub fn run(
     }
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
     let mut report = summarise(settings, tensors, &judgement, &compared, results);
+    let metric_drop = tuned.as_ref().and_then(|tuned| tuned.points.get(tuned.winner)).map(|best| best.drop);
+    report.tune = tuned;
     let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);
-    report.gates = check_gates(&settings.gates, &report, output_bytes, None);
+    report.removed = outcome.pruned.iter().flat_map(|pruned| pruned.removed.clone()).collect();
+    report.gates = check_gates(&settings.gates, &report, output_bytes, metric_drop);
     if analyze {
         let paths = &settings.analyze.report;
         let drawn = paths.html.is_some() || paths.svg.is_some();
@@ -109,8 +137,7 @@ pub fn run(
         outcome.report_files = write_reports(&report, &maps, settings)?;
     }
     outcome.report = Some(report);
-    done(&outcome);
-    Ok(outcome)
+    Ok(())
 }
 
 /// A stage asked for by its own command must be in the config.
@@ -149,6 +176,11 @@ pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>
         ("`analyze.report.svg`", svg.as_ref()),
     ];
     let mut outputs = Vec::new();
+    if let Some(tune) = &settings.tune {
+        outputs.push(("`tune.cache`".to_owned(), Cow::from(tune.cache.as_path())));
+        let files = tune_files(tune).into_iter();
+        outputs.extend(files.map(|file| ("a file in `tune.cache`".to_owned(), Cow::from(file))));
+    }
     for (key, path) in keys {
         let Some(path) = path else { continue };
         outputs.push((key.to_owned(), Cow::from(path.as_path())));

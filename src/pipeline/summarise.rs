@@ -95,6 +95,8 @@ pub fn summarise(
         totals,
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
+        tune: None,
+        removed: Vec::new(),
         tensors: rows,
     }
 }

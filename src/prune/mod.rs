@@ -12,6 +12,7 @@
 //! | `count` | how many of `n` a sparsity is, and a gradient of sparsities over the depth |
 //! | `narrow` | from histograms of keys to the one key at which a selection ends |
 //! | `structure` | places that go together: rows, channels, blocks, `n` of `m` |
+//! | `units` | what a chain of layers can do without once its rows or columns are zero |
 
 mod count;
 mod key;
@@ -19,6 +20,7 @@ mod narrow;
 mod score;
 mod settings;
 mod structure;
+mod units;
 
 pub use count::{gradient, natural_order, share_of};
 pub use key::{NEVER, key, keys};
@@ -26,3 +28,4 @@ pub use narrow::{Cut, Enough, InQuestion, Limits, Narrowing, Step, Ties, allowan
 pub use score::Pair;
 pub use settings::{Criterion, Decision, Scope, Structure, Target};
 pub use structure::{Groups, keep_largest};
+pub use units::{Activation, Joint, Units};

@@ -1,6 +1,7 @@
 //! The choices that a config makes about what is pruned.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// By what weights are ranked: those of the smallest score go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,6 +45,17 @@ impl Criterion {
     }
 }
 
+impl fmt::Display for Criterion {
+    /// The word, or `scores of FILE`, by the file's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Scores(path) = self {
+            return write!(f, "scores of {}", Path::new(path.file_name().unwrap_or_default()).display());
+        }
+        let word = Self::WORDS.iter().find(|(_, criterion)| criterion == self).map(|(word, _)| *word);
+        f.write_str(word.unwrap_or_default())
+    }
+}
+
 /// How many of what is ranked go: weights, or what the structure puts together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Target {
@@ -68,6 +80,17 @@ pub enum Scope {
     Global,
     /// Those of a row of the matrix view.
     Row,
+}
+
+impl Scope {
+    /// As the config spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tensor => "tensor",
+            Self::Global => "global",
+            Self::Row => "row",
+        }
+    }
 }
 
 /// What goes together.
@@ -98,6 +121,21 @@ pub enum Structure {
         /// Columns of a block.
         columns: usize,
     },
+}
+
+impl fmt::Display for Structure {
+    /// As in `2:4`, `rows`, `4x4 blocks`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unstructured => f.write_str("unstructured"),
+            Self::OfM { n, m } => write!(f, "{n}:{m}"),
+            Self::Rows => f.write_str("rows"),
+            Self::Columns => f.write_str("columns"),
+            Self::Filters => f.write_str("filters"),
+            Self::Channels => f.write_str("channels"),
+            Self::Block { rows, columns } => write!(f, "{rows}x{columns} blocks"),
+        }
+    }
 }
 
 /// Everything that decides which places of a tensor go.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::{DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Threshold};
 use crate::gates::GateResult;
 use crate::sparse::Fill;
+use crate::tune::TuneReport;
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -29,8 +30,29 @@ pub struct Report {
     /// The config's gates, as they were found; empty where it has none.
     #[serde(default)]
     pub gates: Vec<GateResult>,
+    /// The search for the smallest file; null where there was none.
+    #[serde(default)]
+    pub tune: Option<TuneReport>,
+    /// Units taken out of the config's chains of layers; empty where it has none.
+    #[serde(default)]
+    pub removed: Vec<Removed>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
+}
+
+/// Units taken out between two layers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Removed {
+    /// The layer whose outputs they are.
+    pub layer: String,
+    /// The layer whose inputs they are.
+    pub next: String,
+    /// How many there were.
+    pub units: u64,
+    /// How many of them went.
+    pub removed: u64,
+    /// How many of those left a constant in the next layer's bias.
+    pub folded: u64,
 }
 
 /// Sums over all floating-point tensors. Changed, sleeping and deltas are over those whose initial values are known.

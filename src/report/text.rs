@@ -1,5 +1,6 @@
 //! Numbers and names as people read them, in tables and sentences.
 
+use super::Removed;
 use crate::analysis::Threshold;
 
 /// Digits in groups of three.
@@ -89,6 +90,17 @@ pub fn condition(threshold: Threshold, decay: f64) -> String {
 /// A name without characters that a terminal would obey.
 pub fn printable(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Units taken out between two layers, in words; `name` writes names.
+pub fn removed_words(removed: &Removed, name: impl Fn(&str) -> String) -> String {
+    let Removed { layer, next, units, removed, folded } = removed;
+    let (layer, next) = (name(layer), name(next));
+    let folded = match folded {
+        0 => String::new(),
+        n => format!(", the constants of {} folded into the bias of {next}", thousands(*n)),
+    };
+    format!("{} of {} units between {layer} and {next}{folded}", thousands(*removed), thousands(*units))
 }
 
 #[cfg(test)]

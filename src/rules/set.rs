@@ -47,6 +47,11 @@ impl<T> RuleSet<T> {
         &self.rules
     }
 
+    /// Changes the values, each given with the index of its rule.
+    pub fn for_each_mut(&mut self, mut change: impl FnMut(usize, &mut T)) {
+        self.rules.iter_mut().enumerate().for_each(|(n, rule)| change(n, &mut rule.value));
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

@@ -67,7 +67,8 @@ pub fn smallest(
         let tensors: u64 = parts.iter().map(|part| part.bytes() + header_entry_bytes(part, digits)).sum();
         tensors + format.name().len() as u64
     };
-    let possible = [Format::Bitmask, Format::Csr].into_iter().filter(|f| *f != Format::Csr || csr::can_hold(matrix));
+    let possible =
+        [Format::Bitmask, Format::Csr].into_iter().filter(|f| *f != Format::Csr || csr::can_hold(matrix));
     let (least, format) = possible
         .map(|format| (bytes(format, digits), format))
         .min_by_key(|(bytes, _)| *bytes)

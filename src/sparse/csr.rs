@@ -118,7 +118,11 @@ pub fn seek(indices: &[u8], matrix: Matrix, from: usize, to: usize, column: usiz
     let (mut low, mut high) = (from, to);
     while low < high {
         let middle = low + (high - low) / 2;
-        if index_at(&indices[middle * size..][..size]) < column as i64 { low = middle + 1 } else { high = middle }
+        if index_at(&indices[middle * size..][..size]) < column as i64 {
+            low = middle + 1
+        } else {
+            high = middle
+        }
     }
     low
 }
@@ -258,8 +262,7 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_the_set_bits_and_back() {
-        for (matrix, first) in
-            [(Matrix { rows: 3, cols: 11 }, 0), (Matrix { rows: 1, cols: 70_000 }, 65_536)]
+        for (matrix, first) in [(Matrix { rows: 3, cols: 11 }, 0), (Matrix { rows: 1, cols: 70_000 }, 65_536)]
         {
             let cols = if first == 0 { 11 } else { 11.min(matrix.cols - first) };
             let rows = if first == 0 { 3 } else { 1 };

@@ -1,13 +1,14 @@
 //! What a config comes to.
 
+use cdi_prune::config::TuneSettings;
 use cdi_prune::pipeline::PlanRow;
-use cdi_prune::report::text::{printable, shape, thousands};
+use cdi_prune::report::text::{printable, shape, significant, thousands};
 use clap::ColorChoice;
 
 use super::sheet::{Column, Sheet};
 
 /// The table, what the bytes add up to, and which tensors cannot be regenerated weight by weight.
-pub fn plan(rows: &[PlanRow], color: ColorChoice) -> String {
+pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, color: ColorChoice) -> String {
     let cells = |cell: fn(&PlanRow) -> String| rows.iter().map(cell);
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let sheet = Sheet::new(vec![
@@ -40,5 +41,28 @@ pub fn plan(rows: &[PlanRow], color: ColorChoice) -> String {
             thousands(*largest)
         );
     }
-    text
+    text + &tune.map(search).unwrap_or_default()
+}
+
+/// What will be tried.
+fn search(tune: &TuneSettings) -> String {
+    let number = |x: f64| significant(x, 6);
+    let TuneSettings { lines, recipes, .. } = tune;
+    let most = lines.most_points() + 1;
+    let most = tune.max_evaluations.map_or(most, |limit| limit.min(most));
+    let mut text = format!(
+        "\nTune: at most {} evaluations ({} is better, at most {} worse), sparsity {} to {} in {} even step{}, then to {}, of",
+        thousands(most),
+        tune.better.name(),
+        number(tune.max_drop),
+        number(lines.low),
+        number(lines.high),
+        lines.steps,
+        if lines.steps == 1 { "" } else { "s" },
+        number(lines.tolerance),
+    );
+    for recipe in recipes {
+        text += &format!("\n  {}", recipe.point(None).recipe());
+    }
+    text + &format!("\nby {}", tune.command.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" "))
 }

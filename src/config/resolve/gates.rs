@@ -10,6 +10,7 @@ use crate::gates::{Gates, SparsityGate};
 
 /// Which stages the config names.
 pub(super) struct Named {
+    pub trained: bool,
     /// Analyze or prune, which both look at every weight.
     pub compared: bool,
     pub prune: bool,

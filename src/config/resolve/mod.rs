@@ -5,6 +5,7 @@ mod gates;
 mod init;
 mod prune;
 mod stages;
+mod tune;
 mod value;
 
 use std::path::Path;
@@ -21,19 +22,30 @@ use value::Folder;
 pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -> Result<Settings, Problem> {
     let root = KeyPath::root();
     version(config.version.as_ref(), &root.key("version"))?;
-    for (key, value) in [("tune", &config.tune), ("manifest", &config.manifest)] {
-        if value.is_some() {
-            let kind = ConfigErrorKind::NotSupportedYet(format!("`{key}`"));
-            return Err(Problem::at_key(&root.key(key), kind));
-        }
+    if config.manifest.is_some() {
+        let kind = ConfigErrorKind::NotSupportedYet("`manifest`".to_owned());
+        return Err(Problem::at_key(&root.key("manifest"), kind));
     }
     let folder = Folder::of(source.file());
     let named = gates::Named {
+        trained: config.trained.is_some(),
         compared: config.analyze.is_some() || config.prune.is_some(),
         prune: config.prune.is_some(),
         tune: config.tune.is_some(),
     };
     let gates = config.gates.as_ref().map(|g| gates::gates(g, &root.key("gates"), &named)).transpose()?;
+    let pruning = config.prune.as_ref();
+    let tuned = match (&config.tune, pruning) {
+        (None, _) => None,
+        (Some(tune), Some(prune)) if named.trained => {
+            Some(tune::tune(tune, prune, &root.key("tune"), &folder)?)
+        }
+        (Some(_), prune) => {
+            let needs = if prune.is_none() { "prune" } else { "trained" };
+            let path = root.key("tune");
+            return Err(Problem::at_key(&path, ConfigErrorKind::NeedsKey { key: path.clone(), needs }));
+        }
+    };
     let layout = config.model.as_ref().and_then(|model| model.layout).unwrap_or_default();
     let settings = Settings {
         source: source.clone(),
@@ -46,7 +58,11 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         trained: config.trained.map(|t| stages::trained(t, &root.key("trained"), &folder)).transpose()?,
         analyze_named: config.analyze.is_some(),
         analyze: stages::analyze(config.analyze.unwrap_or_default(), &root.key("analyze"), &folder)?,
-        prune: config.prune.map(|p| prune::prune(p, &root.key("prune"), &folder)).transpose()?,
+        prune: match &tuned {
+            Some((_, first)) => Some(first.clone()),
+            None => config.prune.map(|p| prune::prune(p, &root.key("prune"), &folder)).transpose()?,
+        },
+        tune: tuned.map(|(tune, _)| tune),
         gates: gates.unwrap_or_default(),
     };
     outputs_differ(&settings)?;

@@ -1,19 +1,24 @@
 //! Pruning: how the result is written, and what decides about each tensor.
 
+use std::collections::BTreeSet;
+
 use super::super::error::Problem;
 use super::super::path::KeyPath;
-use super::super::settings::{FormatChoice, PruneRule, PruneSettings};
+use super::super::settings::{Chain, FormatChoice, PruneRule, PruneSettings};
 use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
-use crate::prune::{Criterion, Decision};
+use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
 use crate::tensor::FloatDtype;
 
-const FILL: Words<Fill> =
-    Words { now: &[("zero", Fill::Zero), ("init", Fill::Init), ("nearest", Fill::Nearest)], later: &[], later_keys: &[] };
+const FILL: Words<Fill> = Words {
+    now: &[("zero", Fill::Zero), ("init", Fill::Init), ("nearest", Fill::Nearest)],
+    later: &[],
+    later_keys: &[],
+};
 
 const FORMAT: Words<FormatChoice> = Words {
     now: &[
@@ -56,15 +61,76 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         None if decision.criterion == Criterion::Nearest => Fill::Nearest,
         fill => FILL.choose(fill.as_ref(), &path.key("fill"))?,
     };
+    let chains = chains(&wire, &decision, fill, path)?;
     Ok(PruneSettings {
         output: folder.join(wire.output),
         fill,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
+        chains,
         decision,
         rules,
     })
+}
+
+const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS, later: &[], later_keys: &[] };
+
+/// The chains, where units are to be removed from them.
+fn chains(
+    wire: &wire::Prune,
+    decision: &Decision,
+    fill: Fill,
+    path: &KeyPath,
+) -> Result<Vec<Chain>, Problem> {
+    let refuse =
+        |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
+    match (wire.remove, wire.chains.is_empty()) {
+        (false, true) => return Ok(Vec::new()),
+        (false, false) => return refuse("chains", "`remove: true` beside it", "none"),
+        (true, true) => {
+            return refuse(
+                "remove",
+                "`chains` beside it, which name the layers that read each other",
+                "none",
+            );
+        }
+        (true, false) => {}
+    }
+    if fill != Fill::Zero {
+        return refuse("remove", "`fill: zero` beside it: other rows are not without weights", "another");
+    }
+    if decision.counts_bytes() {
+        return refuse(
+            "remove",
+            "another target than `{bytes: …}`, which knows nothing of what is removed",
+            "it",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let chain = |(i, chain): (usize, &wire::Chain)| {
+        let path = path.key("chains").index(i);
+        if chain.layers.len() < 2 {
+            let got = format!("{}", chain.layers.len());
+            return Err(Problem::bad_value(&path.key("layers"), "two layers or more", got.as_str()));
+        }
+        for (n, layer) in chain.layers.iter().enumerate() {
+            if !seen.insert(layer.clone()) {
+                let got = format!("`{layer}` again");
+                return Err(Problem::bad_value(
+                    &path.key("layers").index(n),
+                    "each layer once",
+                    got.as_str(),
+                ));
+            }
+        }
+        let activation = match &chain.activation {
+            None => None,
+            given => Some(ACTIVATION.choose(given.as_ref(), &path.key("activation"))?),
+        };
+        Ok(Chain { layers: chain.layers.clone(), activation })
+    };
+    wire.chains.iter().enumerate().map(chain).collect()
 }
 
 fn rule(

@@ -18,6 +18,7 @@ use super::error::{Error, RuleProblem};
 use super::masks::MaskSpool;
 use super::origin::{Action, Tensor};
 use super::progress::Progress;
+use super::remove::check_chains;
 use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::bits;
@@ -151,7 +152,7 @@ pub fn check_decisions(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result
         let Some(decision) = prune.decision(name) else { continue };
         check_tensor(resolved, prune, name, tensor, decision)?;
     }
-    Ok(())
+    check_chains(resolved, prune)
 }
 
 fn check_tensor(

@@ -34,7 +34,7 @@ impl<'s> Sizes<'s> {
             _ => u64::MAX,
         };
         let tensors = jobs.iter().map(|job| (job.n, job.shape.elements())).collect();
-        Ok(Self { limit, prune, layout: Layout::new(resolved, judgement, prune)?, stored, tensors })
+        Ok(Self { limit, prune, layout: Layout::new(resolved, judgement, prune, None)?, stored, tensors })
     }
 
     /// Bytes of the file with so many places of each job pruned.

@@ -6,6 +6,7 @@ mod layers;
 mod proof;
 mod summary;
 mod table;
+mod tune;
 
 use super::Report;
 use super::escape::{escape, policy_hash};
@@ -22,6 +23,7 @@ pub fn html(report: &Report, maps: &[Option<HeatMap>], name: &str) -> String {
     let scale = Scale::of(maps.iter().flatten());
     let sections = [
         ("summary", "Summary", summary::section(report)),
+        ("tune", "Accuracy and size", tune::section(report)),
         ("gates", "Gates", gates::section(report)),
         ("proof", "Evidence", proof::section(report)),
         ("layers", "Layers", layers::section(report)),

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
-use super::super::text::{condition, percentage, ratio, scientific, shape, significant, thousands};
+use super::super::text::{
+    condition, percentage, ratio, removed_words, scientific, shape, significant, thousands,
+};
+use super::super::tune::{COLUMNS, by_recipe, cells, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
 use super::super::{Report, Totals};
@@ -21,6 +24,8 @@ pub fn markdown(report: &Report) -> String {
         let _ =
             writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
     }
+    removed(&mut text, report);
+    tune(&mut text, report);
     gates(&mut text, report);
     evidence(&mut text, report);
     let grouped = report.tensors.len() > MOST_ROWS;
@@ -44,6 +49,27 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
+/// The search for the smallest file.
+fn tune(text: &mut String, report: &Report) {
+    let Some(tune) = &report.tune else { return };
+    let _ = writeln!(
+        text,
+        "## Accuracy and size\n\n{}\n\nMeasured by {}.\n",
+        plain(&tune_words(tune)),
+        code(&tune.command.join(" "))
+    );
+    let places = by_recipe(tune).into_iter().flat_map(|(_, places)| places);
+    let rows = places.map(|place| {
+        let bold = |cell: String| {
+            if place == tune.winner && !cell.is_empty() { format!("**{cell}**") } else { cell }
+        };
+        cells(tune, place).iter().map(|cell| bold(plain(cell))).collect()
+    });
+    text.push_str(&table(&COLUMNS, rows));
+    let heading = report.gates.is_empty() && report.evidence.is_empty();
+    text.push_str(if heading { "\n## Tensors\n\n" } else { "\n" });
+}
+
 /// The gates with their limits.
 fn gates(text: &mut String, report: &Report) {
     if report.gates.is_empty() {
@@ -59,6 +85,14 @@ fn gates(text: &mut String, report: &Report) {
     text.push_str(&table(columns, rows));
     // What follows has its own heading where there is evidence.
     text.push_str(if report.evidence.is_empty() { "\n## Tensors\n\n" } else { "\n" });
+}
+
+/// The units taken out of chains of layers.
+fn removed(text: &mut String, report: &Report) {
+    for removed in &report.removed {
+        let _ = writeln!(text, "- Removed: {}.", removed_words(removed, code));
+    }
+    text.push_str(if report.removed.is_empty() { "" } else { "\n" });
 }
 
 /// What the weights themselves were asked, and what they said.

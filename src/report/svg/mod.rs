@@ -6,6 +6,7 @@ mod heatmap;
 mod histogram;
 mod names;
 mod png;
+mod tune;
 
 use std::fmt::{Display, Write as _};
 
@@ -13,6 +14,7 @@ pub(super) use bars::{bar, share_bar};
 pub(super) use evidence::{evidence, has_live_line};
 pub(super) use histogram::{Axis, delta_histogram, is_mixed};
 pub use names::heat_map_names;
+pub(super) use tune::tune;
 
 use super::Report;
 use super::escape::escape;
@@ -73,6 +75,9 @@ pub fn svg_files(report: &Report, maps: &[Option<HeatMap>], names: &[String]) ->
     if !report.evidence.is_empty() {
         files.push((FIXED_NAMES[2].to_owned(), evidence::all(report).file()));
     }
+    if let Some(found) = &report.tune {
+        files.push((FIXED_NAMES[3].to_owned(), tune(found).file()));
+    }
     let scale = Scale::of(maps.iter().flatten());
     for ((tensor, map), name) in report.tensors.iter().zip(maps).zip(names) {
         if let Some(map) = map {
@@ -83,7 +88,7 @@ pub fn svg_files(report: &Report, maps: &[Option<HeatMap>], names: &[String]) ->
 }
 
 /// The files beside the heat maps.
-pub const FIXED_NAMES: [&str; 3] = ["layers.svg", "delta_histograms.svg", "evidence.svg"];
+pub const FIXED_NAMES: [&str; 4] = ["layers.svg", "delta_histograms.svg", "evidence.svg", "tune.svg"];
 
 /// Tensors of which weights were compared, in the model's order.
 pub(super) fn compared(report: &Report) -> Vec<usize> {

@@ -1,0 +1,288 @@
+//! The stage `tune`: pruned files made, restored, evaluated by the user's command and measured, until the smallest one that
+//! keeps the accuracy is known.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+use super::progress::{Progress, Silent};
+use super::prune::check_part_names;
+use super::resolve::Resolved;
+use super::restore::restore;
+use super::run::{Stages, run};
+use super::select::check_decisions;
+use crate::checkpoint::{CheckpointError, index_path};
+use crate::config::{
+    AnalyzeSettings, FormatChoice, InitSource, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
+};
+use crate::gates::Gates;
+use crate::report::text::{significant, thousands};
+use crate::rules::{Pattern, Rule, RuleSet};
+use crate::sparse::Format;
+use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
+
+/// The files in the folder of the cache.
+const METRICS: &str = "evaluations.json";
+const PRUNED: &str = "candidate.pruned.safetensors";
+const RESTORED: &str = "candidate.safetensors";
+
+/// Searches. Gives what pruning is to be done with, and what was found.
+///
+/// # Errors
+/// [`Error::Evaluation`] where the command gives no metric, [`Error::NothingWithin`] where every file drops too far, and
+/// those of comparing, pruning and restoring.
+pub(super) fn tune(
+    resolved: &Resolved<'_>,
+    tune: &TuneSettings,
+    progress: &dyn Progress,
+) -> Result<(PruneSettings, TuneReport), Error> {
+    resolved.trained()?;
+    let settings = resolved.settings;
+    // What no file can be made with is found out before the first one is evaluated.
+    for recipe in &tune.recipes {
+        let settings = with_prune(settings, recipe.at(tune.lines.low));
+        let resolved = Resolved::new(&settings)?;
+        if let Some(pruning) = &settings.prune {
+            check_decisions(&resolved, pruning)?;
+            check_part_names(&resolved, pruning)?;
+        }
+    }
+    let mut trials = Trials::new(settings, tune, progress)?;
+    let original = trials.file(untouched(&tune.recipes[0].at(tune.lines.low)), "the original")?;
+    let Some(original_metric) = original.metric else { return Err(trials.nothing_within(0.0, &[])) };
+    progress.note(&format!(
+        "tune: the original: {} bytes, metric {}",
+        thousands(original.bytes),
+        significant(original_metric, 6)
+    ));
+    let mut points: Vec<TunePoint> = Vec::new();
+    let mut places = Vec::new();
+    let complete = search(&tune.lines, |line, sparsity| {
+        let recipe = &tune.recipes[line];
+        let mut point = recipe.point(sparsity);
+        let what = point.words();
+        let made = trials.file(recipe.at(sparsity.unwrap_or_default()), &what)?;
+        let Some(metric) = made.metric else { return Ok(None) };
+        point.metric = metric;
+        point.drop = tune.better.drop(original_metric, metric);
+        point.within = point.drop <= tune.max_drop;
+        (point.bytes, point.sparsity) = (made.bytes, made.sparsity);
+        progress.note(&format!(
+            "tune: {what}: {} bytes, metric {}, {}",
+            thousands(point.bytes),
+            significant(metric, 6),
+            if point.within { "within" } else { "too far" }
+        ));
+        let within = point.within;
+        points.push(point);
+        places.push((line, sparsity));
+        Ok::<_, Error>(Some(within))
+    })?;
+    let Some(best) = winner(&points) else { return Err(trials.nothing_within(original_metric, &points)) };
+    trials.clean()?;
+    let (line, sparsity) = places[best];
+    let report = TuneReport {
+        command: tune.command.clone(),
+        better: tune.better,
+        max_drop: tune.max_drop,
+        original_metric,
+        original_bytes: original.bytes,
+        complete,
+        points,
+        winner: best,
+    };
+    Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
+}
+
+/// The files that the search writes or removes.
+pub(super) fn files(tune: &TuneSettings) -> [PathBuf; 4] {
+    let pruned = tune.cache.join(PRUNED);
+    [tune.cache.join(METRICS), tune.cache.join(RESTORED), index_path(&pruned), pruned]
+}
+
+/// The settings with another pruning, and nothing done but that.
+pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings {
+    Settings {
+        init: None,
+        analyze_named: false,
+        analyze: AnalyzeSettings { report: ReportPaths::default(), ..settings.analyze.clone() },
+        prune: Some(prune),
+        tune: None,
+        gates: Gates::default(),
+        ..settings.clone()
+    }
+}
+
+/// Pruning that keeps every tensor: what comes out is the trained checkpoint, in the form in which candidates come out.
+fn untouched(prune: &PruneSettings) -> PruneSettings {
+    let text = vec!["**".to_owned()];
+    let patterns = text.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect();
+    let decision = prune.decision.clone();
+    let keep = PruneRule { text, keep: true, decision, optional: true };
+    PruneSettings {
+        format: FormatChoice::Fixed(Format::Dense),
+        chains: Vec::new(),
+        rules: RuleSet::new(vec![Rule { patterns, value: keep }]),
+        ..prune.clone()
+    }
+}
+
+/// Files on their way to the command.
+struct Trials<'a> {
+    settings: &'a Settings,
+    tune: &'a TuneSettings,
+    progress: &'a dyn Progress,
+    /// Absolute, as the command runs elsewhere.
+    folder: PathBuf,
+    config_folder: PathBuf,
+    base: Option<PathBuf>,
+    cache: Cache,
+    /// SHA-256 of every file that was evaluated, in this run or before.
+    evaluated: BTreeSet<String>,
+}
+
+/// A file that was made, and what the command said of it; `None` where no more may be asked.
+struct Made {
+    bytes: u64,
+    sparsity: f64,
+    metric: Option<f64>,
+}
+
+impl<'a> Trials<'a> {
+    fn new(
+        settings: &'a Settings,
+        tune: &'a TuneSettings,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let absolute = |path: &Path, doing| {
+            std::path::absolute(path).map_err(CheckpointError::io(path, doing)).map_err(Error::from)
+        };
+        let folder = absolute(&tune.cache, "find the folder of")?;
+        fs::create_dir_all(&folder).map_err(CheckpointError::io(&folder, "create the folder"))?;
+        let config = absolute(settings.source.file(), "find the folder of")?;
+        let base = settings.rules.rules().iter().find_map(|rule| match &rule.value.init {
+            InitSource::From(path) => Some(path.clone()),
+            _ => None,
+        });
+        let cache = Cache::open(&folder.join(METRICS))?;
+        let trials = Self {
+            settings,
+            tune,
+            progress,
+            config_folder: config.parent().unwrap_or(&config).to_owned(),
+            folder,
+            base,
+            cache,
+            evaluated: BTreeSet::new(),
+        };
+        trials.clean()?;
+        Ok(trials)
+    }
+
+    /// Makes the file, restores it as a device would, and has it evaluated, unless it has been.
+    fn file(&mut self, mut prune: PruneSettings, what: &str) -> Result<Made, Error> {
+        let (pruned, restored) = (self.folder.join(PRUNED), self.folder.join(RESTORED));
+        prune.output.clone_from(&pruned);
+        let settings = with_prune(self.settings, prune);
+        let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;
+        let written = outcome.pruned.map(|pruned| pruned.written);
+        let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
+        let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();
+        // In shards the pruned file is found by its index.
+        let index = index_path(&pruned);
+        let from = if index.exists() { &index } else { &pruned };
+        restore(from, &restored, self.base.as_deref(), None, &Silent)?;
+        let sha256 = digest(&restored).map_err(CheckpointError::io(&restored, "read"))?;
+        if !self.evaluated.contains(&sha256) {
+            if self.tune.max_evaluations.is_some_and(|most| self.evaluated.len() as u64 >= most) {
+                return Ok(Made { bytes, sparsity, metric: None });
+            }
+            self.evaluated.insert(sha256.clone());
+        }
+        let command = &self.tune.command;
+        let metric = match self.cache.get(command, &sha256) {
+            Some(metric) => metric,
+            None => {
+                self.progress.note(&format!("tune: evaluating {what}, {} bytes", thousands(bytes)));
+                // A file that fails stays there, for its command to be run by hand.
+                let metric =
+                    evaluate(command, &restored, &self.config_folder, self.tune.timeout).map_err(Box::new)?;
+                self.cache.put(command, &sha256, metric)?;
+                metric
+            }
+        };
+        for file in written.into_iter().flat_map(|written| written.files) {
+            remove(&file)?;
+        }
+        self.clean()?;
+        Ok(Made { bytes, sparsity, metric: Some(metric) })
+    }
+
+    /// Removes the files of a candidate, this one's or an earlier run's.
+    fn clean(&self) -> Result<(), Error> {
+        let pruned = self.folder.join(PRUNED);
+        [self.folder.join(RESTORED), index_path(&pruned), pruned].iter().try_for_each(|path| remove(path))
+    }
+
+    fn nothing_within(&self, original: f64, points: &[TunePoint]) -> Error {
+        let nearest = points.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
+        Error::NothingWithin {
+            file: self.settings.source.file().to_owned(),
+            max_drop: self.tune.max_drop,
+            original,
+            nearest: nearest.cloned().map(Box::new),
+        }
+    }
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CheckpointError::io(path, "remove")(error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of a file in hexadecimal.
+fn digest(path: &Path) -> io::Result<String> {
+    let mut sha256 = Sha256::new();
+    let mut file = fs::File::open(path)?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => sha256.update(&piece[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What is said where every file drops too far.
+pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
+    let number = |x: f64| significant(x, 6);
+    let mut text = format!(
+        "no pruned file that `tune` tried is within {} of the original's metric, {}",
+        number(max_drop),
+        number(original)
+    );
+    if let Some(point) = nearest {
+        let _ = write!(
+            text,
+            "; the nearest has {}, which is {} worse ({}; {} bytes)",
+            number(point.metric),
+            number(point.drop),
+            point.words(),
+            point.bytes
+        );
+    }
+    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
+}

@@ -1,0 +1,263 @@
+//! Runs the user's evaluation command.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::metric::{Metric, last_number};
+
+/// What stands for the checkpoint's path in an argument.
+pub const PLACE: &str = "{checkpoint}";
+/// So much of the end of an output is read for the metric.
+const READ: u64 = 1 << 20;
+/// Lines of the end of an output that an error shows.
+const SHOWN: usize = 12;
+
+/// A command that gave no metric.
+#[derive(Debug)]
+pub struct EvaluationError {
+    /// The command as a shell would take it.
+    pub command: String,
+    /// The folder that it ran in.
+    pub folder: String,
+    /// Why there is no metric.
+    pub problem: EvaluationProblem,
+    /// The last lines of its standard output and its standard error.
+    pub tail: [Vec<String>; 2],
+}
+
+/// Why there is no metric.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluationProblem {
+    /// It could not be started.
+    #[error("cannot be started: {0}")]
+    Start(io::Error),
+    /// It failed.
+    #[error("ended with {}", .0)]
+    Status(ExitStatus),
+    /// It took too long and was killed, with all processes of its group.
+    #[error("was killed after {} s, the limit of `tune.timeout`", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// It printed no number.
+    #[error("printed no number on its standard output; the last one there is the metric")]
+    NoNumber,
+    /// What it printed last is no finite number.
+    #[error("printed `{0}` last on its standard output, expected a finite number")]
+    NotFinite(String),
+    /// Its output could not be kept or read, or it could not be waited for.
+    #[error("cannot be run: {0}")]
+    Io(io::Error),
+}
+
+impl std::error::Error for EvaluationError {}
+
+impl fmt::Display for EvaluationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command, folder, problem, tail } = self;
+        write!(f, "the evaluation command {problem}\n  {command}\n  in the folder {folder}")?;
+        if matches!(problem, EvaluationProblem::Start(_)) {
+            return Ok(());
+        }
+        for (name, lines) in ["standard output", "standard error"].iter().zip(tail) {
+            match lines.as_slice() {
+                [] => write!(f, "\n  its {name} is empty")?,
+                [..] => write!(f, "\n  its {name} ends with")?,
+            }
+            for line in lines {
+                write!(f, "\n  | {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command, `{checkpoint}` in its arguments replaced by the path, in the folder, without a shell and without
+/// input. Its metric is the last number on its standard output ([`last_number`]). When it ends, or when the time is over,
+/// every process of its process group that is left is killed.
+///
+/// # Errors
+/// [`EvaluationError`].
+pub fn evaluate(
+    command: &[String],
+    checkpoint: &Path,
+    folder: &Path,
+    timeout: Duration,
+) -> Result<f64, EvaluationError> {
+    let arguments: Vec<OsString> = command.iter().map(|a| with_path(a, checkpoint)).collect();
+    let fail = |problem, tail| EvaluationError {
+        command: arguments.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" "),
+        folder: folder.display().to_string(),
+        problem,
+        tail,
+    };
+    let io = |error| fail(EvaluationProblem::Io(error), Default::default());
+    // Files, not pipes: whatever process keeps them open, nobody has to wait for it.
+    let mut outputs = [tempfile::tempfile().map_err(io)?, tempfile::tempfile().map_err(io)?];
+    let [out, err] = [outputs[0].try_clone().map_err(io)?, outputs[1].try_clone().map_err(io)?];
+    let mut process = Command::new(program(&arguments, folder));
+    process.args(arguments.iter().skip(1)).current_dir(folder);
+    process.stdin(Stdio::null()).stdout(out).stderr(err);
+    group::own(&mut process);
+    let mut child = {
+        // Held until the group is known: whoever stops it meanwhile waits that long.
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = process.spawn().map_err(|e| fail(EvaluationProblem::Start(e), Default::default()))?;
+        *running = Some(child.id());
+        child
+    };
+    let status = wait(&mut child, timeout).map_err(io)?;
+    let [printed, complained] = &mut outputs;
+    let printed = end(printed).map_err(io)?;
+    let tail = |complained: &str| [last_lines(&printed), last_lines(complained)];
+    let problem = match status {
+        None => EvaluationProblem::Timeout(timeout),
+        Some(status) if !status.success() => EvaluationProblem::Status(status),
+        Some(_) => match last_number(&printed) {
+            Metric::Finite(metric) => return Ok(metric),
+            Metric::NotFinite(word) => EvaluationProblem::NotFinite(word.to_owned()),
+            Metric::Missing => EvaluationProblem::NoNumber,
+        },
+    };
+    Err(fail(problem, tail(&end(complained).map_err(io)?)))
+}
+
+/// The process, and process group, of the command that is running.
+static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+
+/// Kills the command that is running, if there is one, with every process of its group. The group is its own, so that the
+/// interrupt of a terminal does not reach it: a program that ends on a signal calls this first.
+pub fn stop_running() {
+    if let Some(id) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        group::kill(id);
+    }
+}
+
+/// `None` where the time was over. Nothing of the group lives when this returns.
+fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let ended = group::has_ended(child)?;
+        let left = timeout.saturating_sub(begun.elapsed());
+        if ended || left.is_zero() {
+            // Before the process is reaped, while its id is still its own.
+            stop_running();
+            // Where there are no groups; else it is dead already.
+            let _ = child.kill();
+            let status = child.wait()?;
+            return Ok(ended.then_some(status));
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Process groups, so that the children of a killed command do not outlive it.
+#[cfg(unix)]
+mod group {
+    use std::io;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+    pub fn own(command: &mut Command) {
+        command.process_group(0);
+    }
+
+    /// Whether the process has ended. It is not reaped, so that its id, and its group's, stay its own.
+    pub fn has_ended(child: &mut Child) -> io::Result<bool> {
+        let Some(pid) = pid(child.id()) else { return Ok(true) };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(status) => Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Kills what is left of the group.
+    pub fn kill(id: u32) {
+        if let Some(pid) = pid(id) {
+            // A group without living processes is what is wanted.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    fn pid(id: u32) -> Option<Pid> {
+        i32::try_from(id).ok().and_then(Pid::from_raw)
+    }
+}
+
+#[cfg(not(unix))]
+mod group {
+    use std::io;
+    use std::process::{Child, Command};
+
+    pub fn own(_: &mut Command) {}
+
+    pub fn has_ended(child: &mut Child) -> io::Result<bool> {
+        child.try_wait().map(|status| status.is_some())
+    }
+
+    pub fn kill(_: u32) {}
+}
+
+/// A program with a path of several parts is found from the folder, as the arguments' paths are.
+fn program(arguments: &[OsString], folder: &Path) -> OsString {
+    let Some(program) = arguments.first() else { return OsString::new() };
+    let path = Path::new(program);
+    if path.components().count() > 1 { folder.join(path).into_os_string() } else { program.clone() }
+}
+
+fn with_path(argument: &str, checkpoint: &Path) -> OsString {
+    let mut out = OsString::new();
+    for (n, part) in argument.split(PLACE).enumerate() {
+        if n > 0 {
+            out.push(checkpoint);
+        }
+        out.push(part);
+    }
+    out
+}
+
+/// The end of what was written into a file.
+fn end(file: &mut File) -> io::Result<String> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
+    let mut bytes = Vec::new();
+    file.take(READ).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What an error shows: nothing that a terminal would obey, no endless lines.
+fn last_lines(text: &str) -> Vec<String> {
+    const LONGEST: usize = 200;
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN));
+    shown
+        .map(|line| {
+            let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+            match line.char_indices().nth(LONGEST) {
+                Some((at, _)) => format!("{}…", &line[..at]),
+                None => line,
+            }
+        })
+        .collect()
+}
+
+/// As a shell would take it.
+fn quoted(argument: &OsStr) -> String {
+    let text = argument.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

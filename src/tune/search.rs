@@ -1,0 +1,185 @@
+//! The search: places on several lines, evenly spaced at first, then ever nearer to where each line leaves the budget.
+
+/// What is to be searched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lines {
+    /// Whether each line is a range of sparsities; otherwise it has one point.
+    pub ranged: Vec<bool>,
+    /// Least sparsity, 0 … 1.
+    pub low: f64,
+    /// Largest sparsity, no less.
+    pub high: f64,
+    /// Even steps from the least to the largest, 1 or more: their ends are tried on every line.
+    pub steps: u32,
+    /// A line is done when the largest sparsity within the budget and the next tried one are no farther apart, above 0.
+    pub tolerance: f64,
+}
+
+impl Lines {
+    /// The sparsities that are tried on every ranged line, increasing.
+    pub fn grid(&self) -> Vec<f64> {
+        let Self { low, high, steps, .. } = self;
+        if low == high {
+            return vec![*low];
+        }
+        let at = |n: u32| low + (high - low) * f64::from(n) / f64::from(*steps);
+        (0..*steps).map(at).chain([*high]).collect()
+    }
+
+    /// Most points that are tried on all lines together.
+    pub fn most_points(&self) -> u64 {
+        let mut width = (self.high - self.low) / f64::from(self.steps);
+        let mut halvings = 0;
+        while width > self.tolerance {
+            width /= 2.0;
+            halvings += 1;
+        }
+        let of_range = self.grid().len() as u64 + halvings;
+        self.ranged.iter().map(|ranged| if *ranged { of_range } else { 1 }).sum()
+    }
+}
+
+/// Tries places on the lines: all of the grid, line by line for each sparsity, then by turns on every line the middle
+/// between its largest sparsity within the budget and the next larger one that was tried. A line none of whose places is
+/// within, or whose largest is, is done with the grid.
+///
+/// `attempt` is given the number of a line and a sparsity (`None` on a line with one point), and says whether the place is
+/// within the budget; `None` ends the search. Returns whether it came to its own end.
+///
+/// # Errors
+/// The first one of `attempt`.
+pub fn search<E>(
+    lines: &Lines,
+    mut attempt: impl FnMut(usize, Option<f64>) -> Result<Option<bool>, E>,
+) -> Result<bool, E> {
+    // Largest sparsity within, and the smallest tried one above it.
+    let mut brackets: Vec<(Option<f64>, f64)> = vec![(None, lines.high); lines.ranged.len()];
+    for (n, sparsity) in lines.grid().into_iter().enumerate() {
+        for (line, ranged) in lines.ranged.iter().enumerate() {
+            if !ranged && n > 0 {
+                continue;
+            }
+            let Some(within) = attempt(line, ranged.then_some(sparsity))? else { return Ok(false) };
+            if !ranged {
+                continue;
+            }
+            let (largest, next) = &mut brackets[line];
+            if within {
+                (*largest, *next) = (Some(sparsity), sparsity);
+            } else if *largest == Some(*next) {
+                *next = sparsity;
+            }
+        }
+    }
+    loop {
+        let mut all_done = true;
+        for (line, bracket) in brackets.iter_mut().enumerate() {
+            let (Some(largest), next) = *bracket else { continue };
+            let middle = largest + (next - largest) / 2.0;
+            if next - largest <= lines.tolerance || middle <= largest || middle >= next {
+                continue;
+            }
+            all_done = false;
+            match attempt(line, Some(middle))? {
+                None => return Ok(false),
+                Some(true) => bracket.0 = Some(middle),
+                Some(false) => bracket.1 = middle,
+            }
+        }
+        if all_done {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn lines(ranged: &[bool], steps: u32) -> Lines {
+        Lines { ranged: ranged.to_vec(), low: 0.0, high: 1.0, steps, tolerance: 0.125 }
+    }
+
+    /// What was tried, and whether to the end; within is what `within` says, and no more than `most` are tried.
+    fn tried(lines: &Lines, most: usize, within: impl Fn(usize, f64) -> bool) -> (Vec<(usize, f64)>, bool) {
+        let mut tried = Vec::new();
+        let done = search(lines, |line, sparsity| {
+            if tried.len() == most {
+                return Ok(None);
+            }
+            tried.push((line, sparsity.unwrap_or(-1.0)));
+            Ok::<_, Infallible>(Some(within(line, sparsity.unwrap_or(-1.0))))
+        });
+        (tried, done.unwrap_or_else(|e| match e {}))
+    }
+
+    #[test]
+    fn a_line_is_bisected_to_the_tolerance() {
+        let (points, done) = tried(&lines(&[true], 1), 100, |_, s| s <= 0.7);
+        assert_eq!(points, [0.0, 1.0, 0.5, 0.75, 0.625].map(|s| (0, s)));
+        assert!(done);
+        assert_eq!(lines(&[true], 1).most_points(), 5);
+    }
+
+    #[test]
+    fn lines_take_turns() {
+        let (points, done) = tried(&lines(&[true, true, false], 2), 100, |line, s| match line {
+            0 => s <= 0.1,
+            _ => s <= 0.8,
+        });
+        let expected = [
+            (0, 0.0),
+            (1, 0.0),
+            (2, -1.0),
+            (0, 0.5),
+            (1, 0.5),
+            (0, 1.0),
+            (1, 1.0),
+            (0, 0.25),
+            (1, 0.75),
+            (0, 0.125),
+            (1, 0.875),
+        ];
+        assert_eq!(points, expected);
+        assert!(done);
+        assert_eq!(lines(&[true, true, false], 2).most_points(), 11);
+    }
+
+    #[test]
+    fn what_leaves_no_room_is_not_bisected() {
+        for within in [true, false] {
+            let (points, done) = tried(&lines(&[true], 2), 100, |_, _| within);
+            assert_eq!((points.len(), done), (3, true));
+        }
+    }
+
+    /// Worse in the middle: the largest place within counts, wherever the line was before.
+    #[test]
+    fn a_line_that_comes_back_is_followed_from_its_last_place_within() {
+        let (points, _) = tried(&lines(&[true], 4), 100, |_, s| !(0.2..0.6).contains(&s) && s < 0.9);
+        let sparsities: Vec<f64> = points.iter().map(|(_, s)| *s).collect();
+        assert_eq!(sparsities, [0.0, 0.25, 0.5, 0.75, 1.0, 0.875]);
+    }
+
+    #[test]
+    fn a_search_that_is_ended() {
+        let (points, done) = tried(&lines(&[true, true], 1), 5, |_, s| s <= 0.7);
+        assert_eq!((points.len(), done), (5, false));
+    }
+
+    #[test]
+    fn one_sparsity_is_one_point() {
+        let line = Lines { low: 0.5, high: 0.5, ..lines(&[true], 3) };
+        assert_eq!(tried(&line, 100, |_, _| true), (vec![(0, 0.5)], true));
+        assert_eq!(line.most_points(), 1);
+    }
+
+    #[test]
+    fn the_smallest_tolerance_ends() {
+        let line = Lines { tolerance: f64::MIN_POSITIVE, ..lines(&[true], 1) };
+        let (points, done) = tried(&line, 10_000, |_, s| s <= 0.3);
+        assert!(done && points.len() < 100, "{}", points.len());
+    }
+}
