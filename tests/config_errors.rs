@@ -122,7 +122,8 @@ fn what_an_override_set_is_blamed_on_it() {
     );
     assert_eq!(
         error("{seed: 1, prune: {output: a}}", &["prune.fill=init", "prune.fill=zeros"]),
-        "--set prune.fill=zeros: `prune.fill` cannot be `zeros` (did you mean `zero`?); the values are zero, init"
+        "--set prune.fill=zeros: `prune.fill` cannot be `zeros` (did you mean `zero`?); the values are zero, init, \
+         nearest"
     );
     assert_eq!(
         error("seed: 1", &["prune.fill=init"]),

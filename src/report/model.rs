@@ -140,9 +140,8 @@ pub struct ReportTensor {
     pub pruned_weights: Option<u64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
-    /// Kept values that are finite, but beyond the range of the type they were written in, and so became infinite. Only
-    /// where `prune.dtype` names a type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Kept values that are finite, but beyond the range of the type that `prune.dtype` names, and so became infinite; null
+    /// where nothing was cast.
     pub overflowed_weights: Option<u64>,
 }
 
