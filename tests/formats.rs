@@ -4,6 +4,8 @@ mod common;
 
 use std::fs;
 
+use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::pipeline::PrunedFile;
 use common::{Ran, Scratch, f32s};
 use serde_json::json;
 
@@ -334,4 +336,45 @@ fn too_many_columns_for_csr_are_refused() {
         "{ran:?}"
     );
     assert_eq!(ran.code, 2);
+}
+
+#[test]
+fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
+    let s = scratch();
+    for keys in [
+        ["prune.format=csr", "prune.fill=nearest", "prune.dtype=bf16"],
+        ["prune.format=bitmask", "prune.fill=nearest", "prune.dtype=keep"],
+        ["prune.format=bitmask", "prune.fill=init", "prune.dtype=f16"],
+        ["prune.format=dense", "prune.fill=nearest", "prune.dtype=bf16"],
+    ] {
+        prune(&s, "2", &keys);
+        restore(&s, "2");
+        let restored = Checkpoint::open(&s.path("dense.safetensors")).unwrap();
+        let file =
+            PrunedFile::open(&s.path("pruned.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
+        for (name, tensor) in restored.tensors() {
+            let matrix = tensor.shape.matrix();
+            let width = tensor.bytes().len() / matrix.rows;
+            for (from, to) in
+                [(0, matrix.rows), (1, 2), (2, 2), (matrix.rows / 2, matrix.rows), (matrix.rows, matrix.rows)]
+            {
+                let mut out = vec![0xAA; (to - from) * width];
+                file.read_rows(name, from..to, &mut out).unwrap();
+                assert!(out == tensor.bytes()[from * width..to * width], "{keys:?} {name} {from}..{to}");
+            }
+        }
+        let text = |name: &str, rows, len: usize| {
+            let mut out = vec![7; len];
+            let error = file.read_rows(name, rows, &mut out).unwrap_err().to_string();
+            assert!(out.iter().all(|byte| *byte == 7));
+            error
+        };
+        assert_eq!(text("other", 0..1, 0), "there is no tensor `other`");
+        assert_eq!(text("many", 299..301, 8), "tensor `many` has 300 rows, asked for 299..301");
+        let size = if keys[2].ends_with("keep") { 4 } else { 2 };
+        assert_eq!(
+            text("many", 0..2, 8),
+            format!("the rows asked for of tensor `many` are {} bytes, the slice has 8", 602 * size)
+        );
+    }
 }

@@ -1,11 +1,12 @@
 //! Pruned files as they are read: validated in full, then any run of any tensor on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::blocks::{self, Block, Reads};
+use super::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use super::check_parts::{check_bitmask, check_csr};
 use super::encoder::Encoder;
 use super::error::{BaseProblem, Error, PrunedProblem};
@@ -326,8 +327,8 @@ impl PrunedFile {
                 let whole = drawn.as_ref().and_then(Generator::whole);
                 whole.into_iter().for_each(Whole::prepare);
                 let mut decoder = Decoder::default();
-                for (n, block) in blocks::cut(0, shape.matrix()).enumerate() {
-                    bytes.extend(self.read_block(name, n, &block, &mut decoder));
+                for block in blocks::cut(0, shape.matrix()) {
+                    bytes.extend(self.read_block(name, &block, &mut decoder));
                 }
                 whole.into_iter().for_each(Whole::release);
             }
@@ -335,14 +336,45 @@ impl PrunedFile {
         Some(bytes)
     }
 
-    /// What of the files block number `n` of a tensor is read from.
-    pub(super) fn reads(&self, name: &str, n: usize, block: &Block) -> Reads<'_> {
+    /// Which stored values of an encoded tensor a block takes, one of [`blocks::cut`] or any whole rows.
+    fn run(
+        &self,
+        description: &PrunedTensor,
+        parts: &[String],
+        before: &[usize],
+        block: &Block,
+    ) -> Range<usize> {
+        let matrix = Shape::new(description.shape.clone()).map(|shape| shape.matrix());
+        let Ok(matrix) = matrix else { return 0..0 };
+        let row = block.row(matrix);
+        if !block.whole_rows(matrix) {
+            let n = row * matrix.cols.div_ceil(BLOCK_ELEMENTS) + block.column(matrix) / BLOCK_ELEMENTS;
+            return before[n]..before[n + 1];
+        }
+        let end = row + block.len / matrix.cols;
+        let offsets = self.whole(&parts[if description.format == Format::Csr { 1 } else { 3 }]).bytes();
+        // A bitmask's row offsets have no last one.
+        let last = before[before.len() - 1];
+        let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
+        offset(row)..offset(end)
+    }
+
+    /// What draws an encoded tensor's initial values, where only all at once can be drawn.
+    pub(super) fn drawn_whole(&self, name: &str) -> Option<&Whole> {
+        match self.tensors.get(name) {
+            Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
+            _ => None,
+        }
+    }
+
+    /// What of the files a block of a tensor is read from.
+    pub(super) fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
         let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
             return Reads::of(self.whole(name).data);
         };
         let (matrix, size) = (shape.matrix(), dtype.size());
         let part = |n: usize| self.whole(&parts[n]).data;
-        let run = before[n]..before[n + 1];
+        let run = self.run(description, parts, before, block);
         let values = |n: usize| part(n).part(run.start * size..run.end * size);
         let [places, values] = match description.format {
             Format::Csr => {
@@ -365,14 +397,8 @@ impl PrunedFile {
         Reads { bytes: (block.len * size) as u64, mapped, whole }
     }
 
-    /// The bytes of block number `n` of an encoded tensor.
-    pub(super) fn read_block<'a>(
-        &'a self,
-        name: &str,
-        n: usize,
-        block: &Block,
-        decoder: &'a mut Decoder,
-    ) -> &'a [u8] {
+    /// The bytes of a block of an encoded tensor.
+    pub(super) fn read_block<'a>(&'a self, name: &str, block: &Block, decoder: &'a mut Decoder) -> &'a [u8] {
         let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
             return self.whole(name).bytes();
         };
@@ -392,7 +418,7 @@ impl PrunedFile {
             }
             _ => encoder.zeros(block.len * dtype.size()),
         };
-        let [Some(places), Some(stored), _, fill] = self.reads(name, n, block).mapped else { return out };
+        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return out };
         let cols = block.columns(matrix);
         let mask = if description.format == Format::Csr {
             let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
@@ -404,7 +430,14 @@ impl PrunedFile {
             places.bytes()
         };
         if let Some(fill) = fill {
-            fillmask::clear(fill.bytes(), (block.start - before[n]) % 8, mask, cols, dtype.size(), out);
+            fillmask::clear(
+                fill.bytes(),
+                (block.start - self.run(description, parts, before, block).start) % 8,
+                mask,
+                cols,
+                dtype.size(),
+                out,
+            );
         }
         bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
         out

@@ -16,7 +16,7 @@ const PIECE: usize = 1 << 18;
 
 enum Piece<'a> {
     Copy { slot: Slot, at: usize, from: Mapped<'a> },
-    Decode { slot: Slot, name: &'a str, n: usize, block: Block, size: usize },
+    Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
 /// Writes the dense checkpoint that a pruned file stands for.
@@ -52,8 +52,8 @@ pub fn restore(
         let slot = writer.slot(name);
         if file.is_encoded(name) {
             let size = dtype.bitsize() / 8;
-            let cut = blocks::cut(0, shape.matrix()).enumerate();
-            pieces.extend(cut.map(|(n, block)| Piece::Decode { slot, name, n, block, size }));
+            let cut = blocks::cut(0, shape.matrix());
+            pieces.extend(cut.map(|block| Piece::Decode { slot, name, block, size }));
         } else {
             let cut = file.whole(name).data.chunks(PIECE).enumerate();
             pieces.extend(cut.map(|(n, from)| Piece::Copy { slot, at: n * PIECE, from }));
@@ -65,13 +65,13 @@ pub fn restore(
         progress,
         |piece| match piece {
             Piece::Copy { from, .. } => Reads::of(*from),
-            Piece::Decode { name, n, block, .. } => file.reads(name, *n, block),
+            Piece::Decode { name, block, .. } => file.reads(name, block),
         },
         Decoder::default,
         |decoder, piece| match piece {
             Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
-            Piece::Decode { slot, name, n, block, size } => {
-                let bytes = file.read_block(name, *n, block, decoder);
+            Piece::Decode { slot, name, block, size } => {
+                let bytes = file.read_block(name, block, decoder);
                 writer.write_at(*slot, (block.start * size) as u64, bytes)
             }
         },
