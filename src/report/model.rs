@@ -141,7 +141,7 @@ pub struct ReportTensor {
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
     /// Kept values that are finite, but beyond the range of the type that `prune.dtype` names, and so became infinite; null
-    /// where nothing was cast.
+    /// where it names none.
     pub overflowed_weights: Option<u64>,
 }
 
