@@ -130,6 +130,18 @@ fn run_example(name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The rows of the trained tensor, which is what restoring at threshold 0 gives; added up by NumPy.
+#[test]
+fn example_read_pruned() {
+    let (dir, _) = run("quickstart.yaml");
+    let pruned = dir.path().join("pruned.safetensors");
+    assert_eq!(
+        run_example("read_pruned", &[pruned.to_str().unwrap(), "fc1.weight", "1", "3"]),
+        "row 1: 1024 weights, 0 of them zero, sum 1.527552\n\
+         row 2: 1024 weights, 0 of them zero, sum 1.924145\n"
+    );
+}
+
 #[test]
 fn example_quickstart() {
     assert_eq!(
