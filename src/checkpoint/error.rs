@@ -26,6 +26,17 @@ pub enum ErrorKind {
         /// Why not.
         error: io::Error,
     },
+    /// Another run is at it.
+    #[error("another run{} is writing this file; wait until it is done", .0.map_or_else(String::new, |pid| format!(" (process {pid})")))]
+    InUse(Option<u32>),
+    /// Too little room.
+    #[error("{needed} bytes are to be written here and {free} are free: make room, or choose another place")]
+    NoSpace {
+        /// Bytes to be written.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// No valid safetensors header.
     #[error("{0}")]
     Header(#[from] HeaderError),

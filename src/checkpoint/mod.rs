@@ -6,8 +6,10 @@
 //! | `mmap` | the one place that maps files |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `reader` | one file, an index with shards, or a folder, as one set of tensors |
+//! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
-//! | `writer` | temporary files, written at any position by any thread, made visible together |
+//! | `staged` | one output under its temporary name |
+//! | `writer` | a checkpoint being written, at any position by any thread |
 
 mod error;
 mod header;
@@ -15,7 +17,9 @@ mod mmap;
 mod paths;
 mod positioned;
 mod reader;
+mod set;
 mod shards;
+mod staged;
 mod writer;
 
 pub use error::{CheckpointError, ErrorKind};
@@ -24,7 +28,9 @@ pub use mmap::{Mapped, MappedFile, release};
 pub use paths::{create_parent, identity};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef};
+pub use set::OutputSet;
 pub use shards::{Group, TensorSpec};
+pub use staged::Staged;
 pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, index_path, write_stream, write_text};
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.

@@ -46,3 +46,23 @@ pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
         _ => Ok(()),
     }
 }
+
+/// Refuses to begin what will not fit where `path` is to lie.
+///
+/// # Errors
+/// [`super::ErrorKind::NoSpace`].
+pub fn check_space(path: &Path, needed: u64) -> Result<(), CheckpointError> {
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A file system that does not tell is none that is full.
+        if let Ok(found) = rustix::fs::statvfs(folder) {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            if found.f_blocks > 0 && free < needed {
+                return Err(CheckpointError::new(path, super::ErrorKind::NoSpace { needed, free }));
+            }
+        }
+    }
+    let _ = (path, needed);
+    Ok(())
+}

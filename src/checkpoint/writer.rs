@@ -3,32 +3,26 @@
 //! is harmed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use serde::Serialize;
 
 use super::error::{CheckpointError, ErrorKind};
-use super::paths::create_parent;
+use super::paths::check_space;
 use super::positioned::write_all_at;
+use super::set::OutputSet;
 use super::shards::{Group, divide, lay_out};
+use super::staged::{Staged, sweep, through_link};
 
 /// A checkpoint being written.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     output: PathBuf,
-    files: Vec<OutFile>,
+    files: Vec<Staged>,
     slots: HashMap<String, Slot>,
     index: Option<String>,
     bytes: u64,
-}
-
-#[derive(Debug)]
-struct OutFile {
-    path: PathBuf,
-    file: AtomicWriteFile,
 }
 
 /// Where a tensor's bytes go.
@@ -45,16 +39,18 @@ impl CheckpointWriter {
     /// `NAME.safetensors.index.json`. `metadata` gives the `__metadata__` of the file that holds these groups.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], and [`ErrorKind::DuplicateOutput`] for two tensors of one name.
+    /// [`ErrorKind::InUse`], [`ErrorKind::NoSpace`], [`ErrorKind::Io`], and [`ErrorKind::DuplicateOutput`] for two tensors of
+    /// one name.
     pub fn create(
         output: &Path,
         groups: &[Group],
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
-        create_parent(output)?;
         let output = through_link(output);
         let shards = divide(groups, max_shard_size);
+        sweep(&output, &stem(&output));
+        let total = shards.iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum();
         let mut writer = Self { files: Vec::new(), slots: HashMap::new(), index: None, bytes: 0, output };
         let mut weight_map = BTreeMap::new();
         for (n, groups) in shards.iter().enumerate() {
@@ -64,9 +60,12 @@ impl CheckpointWriter {
                 shard_path(&writer.output, n, shards.len())
             };
             let layout = lay_out(groups, &metadata(groups));
-            let file = AtomicWriteFile::open(&path).map_err(CheckpointError::io(&path, "create"))?;
-            file.as_file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
-            write_all_at(file.as_file(), &layout.header, 0).map_err(CheckpointError::io(&path, "write"))?;
+            let staged = Staged::create(&path)?;
+            if n == 0 {
+                check_space(&path, total)?;
+            }
+            staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
+            write_all_at(staged.file(), &layout.header, 0).map_err(CheckpointError::io(&path, "write"))?;
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
                 if writer.slots.insert(name.to_owned(), Slot { file: n, start, length }).is_some() {
@@ -78,7 +77,7 @@ impl CheckpointWriter {
                 }
             }
             writer.bytes += layout.length;
-            writer.files.push(OutFile { path, file });
+            writer.files.push(staged);
         }
         if shards.len() > 1 {
             writer.index = Some(index_json(groups, weight_map));
@@ -100,14 +99,15 @@ impl CheckpointWriter {
     /// If the part would leave the tensor.
     pub fn write_at(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
         assert!(offset + bytes.len() as u64 <= slot.length, "a write beyond its tensor");
-        let OutFile { path, file } = &self.files[slot.file];
-        write_all_at(file.as_file(), bytes, slot.start + offset).map_err(CheckpointError::io(path, "write"))
+        let staged = &self.files[slot.file];
+        write_all_at(staged.file(), bytes, slot.start + offset)
+            .map_err(CheckpointError::io(staged.path(), "write"))
     }
 
     /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, and the single file and the index
     /// that an earlier run may have left under the same name.
     pub fn touches(&self) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
+        let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         if self.index.is_some() {
             paths.push(self.output.clone());
         }
@@ -120,29 +120,36 @@ impl CheckpointWriter {
         self.bytes
     }
 
-    /// Syncs every file and gives it its name, the index last. Returns the files written.
+    /// Makes the files visible, the index last. Returns them.
+    ///
+    /// # Errors
+    /// Those of [`OutputSet::commit`].
     pub fn commit(self) -> Result<Vec<PathBuf>, CheckpointError> {
-        let mut written = Vec::new();
-        for OutFile { path, file } in self.files {
-            file.commit().map_err(CheckpointError::io(&path, "finish"))?;
-            written.push(path);
+        let mut set = OutputSet::default();
+        self.stage(&mut set)?;
+        set.commit()
+    }
+
+    /// Adds the files to a set, the index last. Returns them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] and [`ErrorKind::InUse`] of the index.
+    pub fn stage(self, set: &mut OutputSet) -> Result<Vec<PathBuf>, CheckpointError> {
+        let mut written: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
+        for file in self.files {
+            set.add(file);
         }
         let index_path = index_path(&self.output);
         // The other form of the same output, left from an earlier run, would be read in place of this one.
-        let stale = match self.index {
+        match self.index {
             Some(json) => {
-                write_text(&index_path, &json)?;
+                set.add_text(&index_path, &json)?;
                 written.push(index_path);
-                self.output
+                set.remove(self.output);
             }
-            None => index_path,
-        };
-        match fs::remove_file(&stale) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(CheckpointError::io(&stale, "remove")(error))
-            }
-            _ => Ok(written),
+            None => set.remove(index_path),
         }
+        Ok(written)
     }
 }
 
@@ -165,22 +172,13 @@ pub fn write_stream(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    create_parent(path)?;
-    let path = &through_link(path);
-    let mut file = AtomicWriteFile::open(path).map_err(CheckpointError::io(path, "create"))?;
-    let mut buffered = io::BufWriter::new(&mut file);
+    let staged = Staged::create(path)?;
+    let mut buffered = io::BufWriter::new(staged.file());
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(CheckpointError::io(path, "write"))?;
     drop(buffered);
-    file.commit().map_err(CheckpointError::io(path, "finish"))
-}
-
-/// A link is written through, not replaced. Any other path stays as its user wrote it.
-fn through_link(path: &Path) -> PathBuf {
-    if path.is_symlink() {
-        fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-    } else {
-        path.to_owned()
-    }
+    let mut set = OutputSet::default();
+    set.add(staged);
+    set.commit().map(drop)
 }
 
 /// `model.safetensors` → `model`.

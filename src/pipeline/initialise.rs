@@ -10,7 +10,7 @@ use super::origin::Tensor;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::Resolved;
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, Slot, TensorSpec};
+use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec};
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::FloatDtype;
@@ -56,12 +56,16 @@ impl Job<'_> {
     }
 }
 
-/// Writes the model's tensors with their initial values. Tensors that are no floats, and those of `init: none`, are
+/// Adds the model's tensors with their initial values to the outputs. Tensors that are no floats, and those of `init: none`, are
 /// copied from `model.like`, and left out where only `model.tensors` has them.
 ///
 /// # Errors
 /// [`Error::NoSection`] without `init` or `model` in the config; whatever writing meets.
-pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Written, Error> {
+pub fn initialise(
+    resolved: &Resolved<'_>,
+    set: &mut OutputSet,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
     let settings = resolved.settings;
     let missing = |key| Error::NoSection { file: settings.source.file().to_owned(), command: "init", key };
     let init = settings.init.as_ref().ok_or_else(|| missing("init"))?;
@@ -107,7 +111,7 @@ pub fn initialise(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Wr
     )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.commit()?, tensors, bytes })
+    Ok(Written { files: writer.stage(set)?, tensors, bytes })
 }
 
 fn write_block(

@@ -18,8 +18,8 @@ use super::remove::Removal;
 use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, TensorSpec, checkpoint_bytes,
-    release,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, OutputSet, TensorSpec,
+    checkpoint_bytes, release,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::report::Removed;
@@ -82,7 +82,7 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
-/// Writes the pruned checkpoint.
+/// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
 /// Whatever reading the masks or writing meets.
@@ -91,6 +91,7 @@ pub fn prune(
     judgement: &Judgement,
     prune: &PruneSettings,
     masks: &Masks,
+    set: &mut OutputSet,
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, _) = resolved.trained()?;
@@ -108,7 +109,7 @@ pub fn prune(
     removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    let written = Written { files: writer.commit()?, tensors: count, bytes };
+    let written = Written { files: writer.stage(set)?, tensors: count, bytes };
     Ok(Pruned { written, tensors: results, removed: removal.removed })
 }
 

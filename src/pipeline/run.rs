@@ -17,7 +17,7 @@ use super::summarise::summarise;
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
-use crate::checkpoint::{CheckpointError, index_path, write_text};
+use crate::checkpoint::{CheckpointError, OutputSet, index_path};
 use crate::config::{ReportPaths, Settings};
 use crate::report::{self, Report};
 use crate::tune::TuneReport;
@@ -82,25 +82,52 @@ pub fn run(
     if let Some(pruning) = checked {
         check_part_names(resolved, pruning)?;
     }
+    let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
+    let init = stages == Stages::Init || (stages == Stages::All && settings.init.is_some());
+    let mut set = open_set(resolved, stages)?;
     let mut outcome = Outcome::default();
-    if stages == Stages::Init || (stages == Stages::All && settings.init.is_some()) {
-        outcome.initial = Some(initialise(resolved, progress)?);
+    if init {
+        outcome.initial = Some(initialise(resolved, &mut set, progress)?);
+        // Training is to begin from it: nothing else is to be waited for.
+        if resolved.trained.is_none() {
+            std::mem::take(&mut set).commit()?;
+        }
         done(&outcome);
     }
-    let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
     if !analyze && pruning.is_none() {
+        set.commit()?;
         return Ok(outcome);
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
             let (prune, found) = tune(resolved, wanted, progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
-            finish(&Resolved::new(&settings)?, analyze, true, Some(found), progress, &mut outcome)?;
+            finish(&Resolved::new(&settings)?, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
         }
-        _ => finish(resolved, analyze, pruning.is_some(), None, progress, &mut outcome)?,
+        _ => finish(resolved, analyze, pruning.is_some(), None, &mut set, progress, &mut outcome)?,
     }
+    set.commit()?;
     done(&outcome);
     Ok(outcome)
+}
+
+/// The set of the outputs that the stages will write. What killed runs left half done with any of them is finished or
+/// forgotten first.
+fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, CheckpointError> {
+    let outputs = outputs(resolved);
+    for (_, path) in &outputs {
+        OutputSet::recover(path)?;
+    }
+    let wanted = |key: &str| match stages {
+        Stages::All => key.starts_with('`'),
+        Stages::Init => key == "`init.output`",
+        Stages::Analyze => key.starts_with("`analyze."),
+        Stages::Prune => key == "`prune.output`",
+    };
+    match outputs.iter().find(|(key, _)| wanted(key)) {
+        Some((_, path)) => OutputSet::open(path),
+        None => Ok(OutputSet::default()),
+    }
 }
 
 /// Compares, and prunes and reports where that is wanted.
@@ -109,6 +136,7 @@ fn finish(
     analyze: bool,
     prunes: bool,
     tuned: Option<TuneReport>,
+    set: &mut OutputSet,
     progress: &dyn Progress,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
@@ -121,7 +149,7 @@ fn finish(
     outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
         select(resolved, &judgement, pruning, masks, progress)?;
-        outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, progress)?);
+        outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, set, progress)?);
     }
     let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
     let mut report = summarise(settings, tensors, &judgement, &compared, results);
@@ -134,7 +162,7 @@ fn finish(
         let paths = &settings.analyze.report;
         let drawn = paths.html.is_some() || paths.svg.is_some();
         let maps = if drawn { heat_maps(resolved, &judgement, progress)? } else { Vec::new() };
-        outcome.report_files = write_reports(&report, &maps, settings)?;
+        outcome.report_files = write_reports(&report, &maps, settings, set)?;
     }
     outcome.report = Some(report);
     Ok(())
@@ -204,11 +232,12 @@ fn write_reports(
     report: &Report,
     maps: &[Option<HeatMap>],
     settings: &Settings,
+    set: &mut OutputSet,
 ) -> Result<Vec<PathBuf>, CheckpointError> {
     let paths = &settings.analyze.report;
     let mut written = Vec::new();
     let mut write = |path: &Option<PathBuf>, export: &dyn Fn(&Report) -> String| match path {
-        Some(path) => write_text(path, &export(report)).map(|()| written.push(path.clone())),
+        Some(path) => set.add_text(path, &export(report)).map(|()| written.push(path.clone())),
         None => Ok(()),
     };
     let name = settings.source.file().file_name().unwrap_or_default().to_string_lossy();
@@ -219,7 +248,7 @@ fn write_reports(
     if let Some(folder) = &paths.svg {
         let names = report::heat_map_names(report.tensors.iter().map(|t| t.name.as_str()));
         for (file, text) in report::svg_files(report, maps, &names) {
-            write_text(&folder.join(file), &text)?;
+            set.add_text(&folder.join(file), &text)?;
         }
         written.push(folder.clone());
     }
