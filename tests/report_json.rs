@@ -20,7 +20,7 @@ fn report(folder: &str, threshold: &str) -> String {
         "rules": facts["rules"],
         "trained": {"path": folder.join("trained.safetensors")},
         "analyze": {"report": {"json": "r.json"}},
-        "prune": {"output": "p.safetensors", "rules": [{"match": "**.bias", "keep": true}]},
+        "prune": {"output": "p.safetensors", "dtype": "f32", "rules": [{"match": "**.bias", "keep": true}]},
     });
     s.write("x.yaml", config.to_string());
     let threshold = format!("analyze.threshold={threshold}");

@@ -295,13 +295,14 @@ fn csv_has_a_row_for_each_tensor_and_a_column_for_each_figure() {
              threshold.ulps,decay,evidence,own_evidence,sleeping_rows,sleeping_columns,zeros,not_finite,\
              sleeping_outputs,sleeping_inputs,sleeping_scattered,nan_share,infinite_share,zero_share,\
              delta_quantiles.p50,delta_quantiles.p90,delta_quantiles.p99,delta_over_std.p50,delta_over_std.p90,\
-             delta_over_std.p99,std,initial_std,std_ratio,norm_change,cosine,action,pruned_weights,sparsity",
+             delta_over_std.p99,std,initial_std,std_ratio,norm_change,cosine,action,pruned_weights,sparsity,\
+             overflowed_weights",
             // Weights of 2 and more that moved by 1 sleep at this threshold: all.
             "a.weight,,F32,4x6,from base.safetensors,**,24,0,24,0.0,100.0,0.4166666666666667,1.0,0.6454972243679028,\
              ,,0.5,,1.0,,,4,6,0,0,4,6,0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,0.14446302370292305,0.14446302370292305,\
              6.999503950677903,6.922186552431729,1.0111695051354854,0.028174526596947455,0.999393579423867,\
-             pruned,24,1.0",
-            "steps,,I64,1,,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,passed_through,0,0.0",
+             pruned,24,1.0,",
+            "steps,,I64,1,,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,passed_through,0,0.0,",
             "",
         ]
     );

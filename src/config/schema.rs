@@ -147,15 +147,15 @@ forms! {
 
     /// What a pruned place becomes.
     #[schemars(rename_all = "lowercase")]
-    enum FillValue { Zero, Init }
+    enum FillValue { Zero, Init, Nearest }
 
     /// How a pruned tensor is stored.
     #[schemars(rename_all = "lowercase")]
-    enum FormatValue { Auto, Dense, Bitmask }
+    enum FormatValue { Auto, Dense, Bitmask, Csr }
 
     /// The type of the values written.
     #[schemars(rename_all = "lowercase")]
-    enum OutputDtype { Keep }
+    enum OutputDtype { Keep, F32, Bf16, F16 }
 }
 
 /// The version of the config's format.

@@ -168,8 +168,10 @@ pub struct ReportPaths {
 pub struct PruneSettings {
     /// The pruned checkpoint.
     pub output: PathBuf,
-    /// What a pruned place becomes; default zero.
+    /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
     pub fill: Fill,
+    /// The type of the values written of pruned tensors; `None` for the trained one's.
+    pub dtype: Option<FloatDtype>,
     /// How tensors are stored; default auto.
     pub format: FormatChoice,
     /// Most bytes of a shard; `None` writes one file whatever its size.

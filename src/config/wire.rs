@@ -234,13 +234,14 @@ pub(super) struct Prune {
     /// With scope global, the largest share of each tensor that goes; default 1.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
     pub ceiling: Option<Node>,
-    /// What a pruned place becomes: zero (default), or init, its initial value.
+    /// What a pruned place becomes: zero (default); init, its initial value; nearest, whichever of the two is nearer to the
+    /// weight (default of the criterion nearest).
     #[schemars(with = "Option<schema::FillValue>")]
     pub fill: Option<Node>,
-    /// How a tensor is stored: auto (default), the smallest per tensor; dense; bitmask.
+    /// How a tensor is stored: auto (default), the smallest per tensor; dense; bitmask; csr.
     #[schemars(with = "Option<schema::FormatValue>")]
     pub format: Option<Node>,
-    /// The type of the values written: keep (default).
+    /// The type of the values written of pruned tensors: keep (default), or f32, bf16, f16, to which they are rounded.
     #[schemars(with = "Option<schema::OutputDtype>")]
     pub dtype: Option<Node>,
     /// Split into shards above this size; default one file.

@@ -82,7 +82,7 @@ pub struct Reads<'a> {
     /// How much of the progress it is.
     pub bytes: u64,
     /// Parts of mapped files that it touches.
-    pub mapped: [Option<Mapped<'a>>; 3],
+    pub mapped: [Option<Mapped<'a>>; 4],
     /// Initial values that it takes from a tensor that can only be made whole.
     pub whole: Option<&'a Whole>,
 }
@@ -90,7 +90,7 @@ pub struct Reads<'a> {
 impl<'a> Reads<'a> {
     /// An item that reads one part of a file, which is its share of the progress too.
     pub fn of(part: Mapped<'a>) -> Self {
-        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None], whole: None }
+        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None, None], whole: None }
     }
 
     fn mapped_bytes(&self) -> usize {

@@ -95,7 +95,7 @@ impl Job<'_> {
         let trained = self.trained.part(block.bytes(self.dtype.size()));
         let initial = self.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
         let whole = self.initial.as_ref().and_then(Initial::whole);
-        Reads { mapped: [Some(trained), initial, None], whole, ..Reads::of(trained) }
+        Reads { mapped: [Some(trained), initial, None, None], whole, ..Reads::of(trained) }
     }
 
     /// Adds a block's counts of |delta|; what all came to is told as soon as the last block is there, so that the counts
@@ -225,7 +225,7 @@ fn compare_block(
         return Ok(BlockResult { stats: count(job, block, scratch), ..BlockResult::default() });
     };
     let spool = spool.zip(job.mask_at);
-    let signed_zeros = spool.is_some() && fill == Fill::Init;
+    let signed_zeros = spool.is_some() && fill != Fill::Zero;
     let stats = measure(job, block, initial, signed_zeros, scratch);
     job.count(&scratch.gathering.counts, stats.max);
     let moments = scratch.gathering.moments();

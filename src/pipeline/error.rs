@@ -13,6 +13,7 @@ use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
 use crate::report::ReadError;
 use crate::sparse::bitmask::BitmaskError;
+use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
 use crate::tune::{CacheError, EvaluationError, TunePoint};
 
@@ -247,6 +248,17 @@ pub enum RuleProblem {
         /// Its shape.
         shape: Shape,
     },
+    /// More columns than the encoding can number.
+    #[error(
+        "tensor `{tensor}` has {columns} columns, and `format: csr` can number 2147483648 at the most; take another \
+         format, or keep it by a rule of `prune.rules`"
+    )]
+    TooWide {
+        /// The tensor.
+        tensor: String,
+        /// Its columns.
+        columns: usize,
+    },
     /// Layers that form no chain.
     #[error("layer `{layer}` of the chain {problem}")]
     Chain {
@@ -442,6 +454,22 @@ pub enum PrunedProblem {
         tensor: String,
         /// How.
         error: BitmaskError,
+    },
+    /// Rows or columns that contradict each other.
+    #[error("tensor `{tensor}`: {error}")]
+    Csr {
+        /// The tensor.
+        tensor: String,
+        /// How.
+        error: CsrError,
+    },
+    /// Bits behind the last pruned place.
+    #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned places")]
+    FillPadding {
+        /// The tensor.
+        tensor: String,
+        /// Places pruned.
+        pruned: usize,
     },
     /// A stored shape other than the described one.
     #[error("tensor `{tensor}`: `{tensor}.shape` holds {got:?}, expected {expected:?}")]

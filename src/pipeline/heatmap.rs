@@ -85,7 +85,11 @@ fn draw(jobs: &[Job<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, Err
             let job = &jobs[block.tensor];
             let trained = job.trained.part(block.bytes(job.dtype.size()));
             let from = job.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-            Reads { mapped: [Some(trained), from, None], whole: job.initial.whole(), ..Reads::of(trained) }
+            Reads {
+                mapped: [Some(trained), from, None, None],
+                whole: job.initial.whole(),
+                ..Reads::of(trained)
+            }
         },
         Scratch::default,
         |scratch, run| {

@@ -52,7 +52,7 @@ impl Job<'_> {
                 (from.map(|(from, dtype)| from.part(block.bytes(dtype.size()))), values.whole())
             }
         };
-        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None], whole }
+        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None, None], whole }
     }
 }
 

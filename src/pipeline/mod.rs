@@ -1,7 +1,9 @@
 //! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
 
 mod blocks;
+mod check_parts;
 mod compare;
+mod encode;
 mod encoder;
 mod error;
 mod gates;
@@ -16,6 +18,7 @@ mod outputs;
 mod progress;
 mod prune;
 mod pruned_file;
+mod read_rows;
 mod remove;
 mod reports;
 mod resolve;
@@ -40,6 +43,7 @@ pub use origin::{Action, Origin, Slice, Tensor};
 pub use progress::{Progress, Silent};
 pub use prune::{Pruned, PrunedResult};
 pub use pruned_file::PrunedFile;
+pub use read_rows::RowsError;
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;

@@ -1,15 +1,15 @@
 //! The stage `prune`: from masks to a pruned checkpoint. Nothing is compared or regenerated again, save where a dense
 //! tensor takes initial values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::blocks::{self, Block, Reads};
+use super::blocks::{self, Reads};
 use super::compare::Masks;
-use super::encoder::Encoder;
-use super::error::Error;
+use super::encode::encode_pruned;
+use super::error::{Error, RuleProblem};
 use super::initialise::Written;
 use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
@@ -17,18 +17,17 @@ use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::{Resolved, base_tensor};
 use super::survey::Judgement;
-use crate::bits;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, OutputSet, Slot, TensorSpec,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, OutputSet, TensorSpec,
     checkpoint_bytes, release,
 };
-use crate::config::{FormatChoice, InitSource, PruneSettings};
-use crate::init::Initial;
+use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::report::Removed;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, bitmask, smallest,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask,
+    parts, smallest, suffixes,
 };
-use crate::tensor::{FloatDtype, Matrix};
+use crate::tensor::FloatDtype;
 
 /// What pruning did.
 #[derive(Debug)]
@@ -50,50 +49,30 @@ pub struct PrunedResult {
     pub pruned: u64,
     /// How it is stored.
     pub format: Format,
+    /// Finite values that are beyond the range of the type they were cast to.
+    pub overflowed: u64,
     /// Whether units were taken out of it or of a layer that it belongs to: it is dense and written apart.
     pub smaller: bool,
 }
 
-struct Job<'a> {
-    matrix: Matrix,
-    dtype: FloatDtype,
-    trained: Mapped<'a>,
-    /// Start of its mask in the spool.
-    mask_at: u64,
-    target: Target<'a>,
-}
-
-enum Target<'a> {
-    Dense { slot: Slot, initial: Option<Initial<'a>>, from: Option<(Mapped<'a>, FloatDtype)>, decay: f64 },
-    Bitmask { mask: Slot, compressed: Slot, row_offsets: Slot },
-}
-
-impl Job<'_> {
-    fn reads(&self, block: &Block) -> Reads<'_> {
-        let trained = self.trained.part(block.bytes(self.dtype.size()));
-        let initial = match &self.target {
-            Target::Dense { initial: Some(_), from: Some((from, dtype)), .. } => {
-                Some(from.part(block.bytes(dtype.size())))
-            }
-            _ => None,
-        };
-        let whole = match &self.target {
-            Target::Dense { initial: Some(initial), .. } => initial.whole(),
-            _ => None,
-        };
-        Reads { mapped: [Some(trained), initial, None], whole, ..Reads::of(trained) }
-    }
-}
-
 /// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
 pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
-    if prune.format == FormatChoice::Fixed(Format::Dense) {
-        return Ok(());
-    }
+    let suffixes: BTreeSet<&str> = match prune.format {
+        FormatChoice::Fixed(format) => suffixes(format).into_iter().collect(),
+        FormatChoice::Auto => [Format::Bitmask, Format::Csr].into_iter().flat_map(suffixes).collect(),
+    };
     let (checkpoint, tensors) = resolved.trained()?;
-    for (name, _) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
-        let taken = bitmask::SUFFIXES
+    for (name, tensor) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
+        if let (FormatChoice::Fixed(Format::Csr), false) =
+            (prune.format, csr::can_hold(tensor.shape.matrix()))
+        {
+            let columns = tensor.shape.matrix().cols;
+            let problem = RuleProblem::TooWide { tensor: name.clone(), columns };
+            return Err(resolved.wrong(&KeyPath::root().key("prune").key("format"), problem));
+        }
+        let taken = suffixes
             .iter()
+            .filter(|suffix| **suffix != fillmask::SUFFIX || prune.fill == Fill::Nearest)
             .map(|suffix| format!("{name}{suffix}"))
             .find(|p| tensors.contains_key(p));
         if let Some(part) = taken {
@@ -118,7 +97,7 @@ pub fn prune(
     let (checkpoint, _) = resolved.trained()?;
     let removal = Removal::find(resolved, prune, masks)?;
     let mut layout = Layout::new(resolved, judgement, prune, Some(&removal))?;
-    let (results, groups) = layout.decide(&masks.stored)?;
+    let (mut results, groups) = layout.decide(&masks.stored)?;
     let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
         layout.metadata(groups)
     })?;
@@ -126,8 +105,8 @@ pub fn prune(
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
     copy_untouched(checkpoint, &results, &writer, progress)?;
-    encode_pruned(resolved, judgement, prune, masks, &results, &writer, progress)?;
-    removal.write(resolved, masks, &writer, progress)?;
+    encode_pruned(resolved, judgement, prune, masks, &mut results, &writer, progress)?;
+    removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
     let written = Written { files: writer.stage(set)?, tensors: count, bytes };
@@ -161,7 +140,8 @@ impl<'r> Layout<'r> {
             judgement,
             prune,
             removal,
-            longest_offset: 2 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            longest_offset: if prune.dtype.is_some() { 4 } else { 2 }
+                * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
             described: BTreeMap::new(),
@@ -176,12 +156,14 @@ impl<'r> Layout<'r> {
         self.described.clear();
         for (n, (name, tensor)) in tensors.iter().enumerate() {
             if let Some(cut) = self.removal.and_then(|removal| removal.of(n)) {
-                let spec = TensorSpec { name: name.clone(), dtype: tensor.dtype, shape: cut.shape.clone() };
+                let dtype = self.prune.dtype.map_or(tensor.dtype, FloatDtype::dtype);
+                let spec = TensorSpec { name: name.clone(), dtype, shape: cut.shape.clone() };
                 let pruned = tensor.shape.elements() as u64 - cut.stored;
                 results.push(PrunedResult {
                     action: Action::Prune,
                     pruned,
                     format: Format::Dense,
+                    overflowed: 0,
                     smaller: true,
                 });
                 groups.push(Group::single(spec));
@@ -191,7 +173,7 @@ impl<'r> Layout<'r> {
             if result.pruned > 0 || result.format != Format::Dense {
                 if !self.known.contains_key(name) {
                     let decay = self.judgement.tensors[n].decay;
-                    let found = describe(self.resolved, name, tensor, decay, self.prune.fill, result.format)?;
+                    let found = describe(self.resolved, name, tensor, decay, self.prune, result.format)?;
                     self.known.insert(name.clone(), found);
                 }
                 self.described.insert(name.clone(), result.format);
@@ -228,24 +210,26 @@ fn decide(
     stored: usize,
     longest_offset: u64,
 ) -> (PrunedResult, Group) {
-    let mut result = PrunedResult { action: tensor.action, pruned: 0, format: Format::Dense, smaller: false };
+    let mut result = PrunedResult {
+        action: tensor.action,
+        pruned: 0,
+        format: Format::Dense,
+        overflowed: 0,
+        smaller: false,
+    };
     let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
         return (result, Group::single(whole));
     };
+    let dtype = prune.dtype.unwrap_or(dtype);
+    let nearest = prune.fill == Fill::Nearest;
     result.pruned = (tensor.shape.elements() - stored) as u64;
     result.format = match prune.format {
         FormatChoice::Fixed(format) => format,
-        FormatChoice::Auto => smallest(name, dtype, &tensor.shape, stored, longest_offset),
+        FormatChoice::Auto => smallest(name, dtype, &tensor.shape, stored, nearest, longest_offset),
     };
-    let group = match result.format {
-        Format::Dense => Group::single(whole),
-        Format::Bitmask => {
-            let tensors = bitmask::parts(name, dtype, &tensor.shape, stored).to_vec();
-            Group { name: name.to_owned(), tensors }
-        }
-    };
-    (result, group)
+    let tensors = parts(result.format, name, dtype, &tensor.shape, stored, nearest);
+    (result, Group { name: name.to_owned(), tensors })
 }
 
 /// All that restoring the tensor needs to know.
@@ -254,7 +238,7 @@ fn describe(
     name: &str,
     tensor: &Tensor,
     decay: f64,
-    fill: Fill,
+    prune: &PruneSettings,
     format: Format,
 ) -> Result<PrunedTensor, Error> {
     let origin = tensor.origin.as_ref().expect("only tensors that a rule matches are pruned");
@@ -278,14 +262,16 @@ fn describe(
     };
     Ok(PrunedTensor {
         name: name.to_owned(),
-        dtype: tensor.dtype,
+        dtype: prune.dtype.map_or(tensor.dtype, FloatDtype::dtype),
         shape: tensor.shape.dims().to_vec(),
         format,
-        fill,
+        fill: prune.fill,
         layer_id: origin.layer,
         init,
         layout: origin.layout,
         initial_dtype: origin.stored_as,
+        trained_dtype: FloatDtype::of(tensor.dtype)
+            .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         decay,
     })
 }
@@ -338,109 +324,4 @@ fn copy_untouched(
         |(), (slot, at, piece)| writer.write_at(*slot, *at as u64, piece.bytes()),
     )
     .map(drop)
-}
-
-fn encode_pruned(
-    resolved: &Resolved<'_>,
-    judgement: &Judgement,
-    prune: &PruneSettings,
-    masks: &Masks,
-    results: &[PrunedResult],
-    writer: &CheckpointWriter,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let (checkpoint, tensors) = resolved.trained()?;
-    let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
-    for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype), false) =
-            (tensor.action, FloatDtype::of(tensor.dtype), results[n].smaller)
-        else {
-            jobs.push(None);
-            continue;
-        };
-        let target = match results[n].format {
-            Format::Dense => Target::Dense {
-                slot: writer.slot(name),
-                initial: if prune.fill == Fill::Init { resolved.initial(name, tensor) } else { None },
-                from: resolved.initial_data(name, tensor),
-                decay: judgement.tensors[n].decay,
-            },
-            Format::Bitmask => {
-                let part = |n: usize| writer.slot(&format!("{name}{}", bitmask::SUFFIXES[n]));
-                let shape: Vec<u8> =
-                    tensor.shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
-                writer.write_at(part(0), 0, &shape)?;
-                Target::Bitmask { mask: part(1), compressed: part(2), row_offsets: part(3) }
-            }
-        };
-        let (matrix, trained) = (tensor.shape.matrix(), data.data);
-        if matrix.cols == 0
-            && let Target::Bitmask { row_offsets, .. } = &target
-        {
-            // Rows without columns have no block to write their offsets.
-            writer.write_at(*row_offsets, 0, &vec![0; 8 * matrix.rows])?;
-        }
-        jobs.push(Some(Job { matrix, dtype, trained, mask_at: masks.starts[n], target }));
-    }
-    blocks::for_each(
-        &masks.blocks,
-        progress,
-        |(block, _)| jobs[block.tensor].as_ref().map(|job| job.reads(block)).unwrap_or_default(),
-        Scratch::default,
-        |scratch, (block, before)| match &jobs[block.tensor] {
-            Some(job) => encode_block(job, block, *before, masks, writer, scratch),
-            None => Ok(()),
-        },
-    )?;
-    Ok(())
-}
-
-#[derive(Default)]
-struct Scratch {
-    mask: Vec<u8>,
-    encoder: Encoder,
-    out: Vec<u8>,
-}
-
-fn encode_block(
-    job: &Job<'_>,
-    block: &Block,
-    before: usize,
-    masks: &Masks,
-    writer: &CheckpointWriter,
-    scratch: &mut Scratch,
-) -> Result<(), CheckpointError> {
-    let Scratch { mask, encoder, out } = scratch;
-    let size = job.dtype.size();
-    let places = block.mask_bytes(job.matrix);
-    mask.resize(places.len(), 0);
-    masks.spool.read(job.mask_at + places.start as u64, mask)?;
-    let trained = job.trained.part(block.bytes(size)).bytes();
-    let columns = block.columns(job.matrix);
-    match &job.target {
-        Target::Dense { slot, initial, decay, .. } => {
-            let out = match initial {
-                Some(initial) => encoder.encode(initial, block.start, block.len, job.dtype, *decay),
-                None => encoder.zeros(trained.len()),
-            };
-            bitmask::overlay(trained, columns, mask, job.dtype, out);
-            writer.write_at(*slot, block.bytes(size).start as u64, out)
-        }
-        Target::Bitmask { mask: mask_slot, compressed, row_offsets } => {
-            writer.write_at(*mask_slot, places.start as u64, mask)?;
-            bitmask::gather(trained, columns, mask, job.dtype, out);
-            writer.write_at(*compressed, (before * size) as u64, out)?;
-            if block.column(job.matrix) > 0 {
-                return Ok(());
-            }
-            out.clear();
-            let mut offset = before as u64;
-            let rows = if block.whole_rows(job.matrix) { block.len / job.matrix.cols } else { 1 };
-            for row in mask.chunks(columns.div_ceil(8)).take(rows) {
-                out.extend(offset.to_le_bytes());
-                offset += bits::count(row);
-            }
-            writer.write_at(*row_offsets, 8 * block.row(job.matrix) as u64, out)
-        }
-    }
 }

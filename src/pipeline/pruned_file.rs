@@ -1,22 +1,25 @@
 //! Pruned files as they are read: validated in full, then any run of any tensor on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::blocks::{self, Block, Reads};
+use super::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
+use super::check_parts::{check_bitmask, check_csr};
 use super::encoder::Encoder;
 use super::error::{BaseProblem, Error, PrunedProblem};
-use super::progress::Silent;
 use super::prune::digest;
 use super::resolve::base_tensor;
-use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
+use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::init::{Generator, Initial, SchemeParams, Whole, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
-use crate::sparse::bitmask::{self, BitmaskError, CheckedRun};
-use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION};
-use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
+use crate::sparse::{
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, bitmask, csr,
+    fillmask, suffixes,
+};
+use crate::tensor::{FloatDtype, Layout, Shape, cast};
 
 /// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
 #[derive(Debug)]
@@ -33,16 +36,26 @@ pub struct PrunedFile {
 enum Stored {
     /// As it is in the file.
     Whole,
-    /// Encoded as a bitmask.
-    Bitmask {
+    /// In parts.
+    Encoded {
         description: Box<PrunedTensor>,
         dtype: FloatDtype,
         shape: Shape,
+        /// Names of the parts, in the order of the encoding's suffixes.
+        parts: Vec<String>,
         /// Stored values before each block.
         before: Vec<usize>,
         /// Draws the values of pruned places, where they are drawn.
         drawn: Option<Generator>,
     },
+}
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    encoder: Encoder,
+    mask: Vec<u8>,
+    cast: Vec<u8>,
 }
 
 impl PrunedFile {
@@ -123,29 +136,54 @@ impl PrunedFile {
                 .map_err(Wrong::from);
         }
         let matrix = shape.matrix();
-        let part_names = bitmask::SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-        let [shape_part, mask, compressed, row_offsets] = [
-            self.part(&name, &part_names[0], Dtype::I64, Some(&[shape.rank()]))?,
-            self.part(&name, &part_names[1], Dtype::U8, Some(&[matrix.rows, matrix.mask_row_bytes()]))?,
-            self.part(&name, &part_names[2], description.dtype, None)?,
-            self.part(&name, &part_names[3], Dtype::I64, Some(&[matrix.rows]))?,
-        ];
+        let nearest = description.fill == Fill::Nearest;
+        let part_names: Vec<String> =
+            suffixes(description.format).iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let part_names = &part_names[..if nearest { 5 } else { 4 }];
+        let (values_at, rows_at) = if description.format == Format::Csr { (3, 1) } else { (2, 3) };
+        let shape_part = self.part(&name, &part_names[0], Dtype::I64, Some(&[shape.rank()]))?;
+        let values = self.part(&name, &part_names[values_at], description.dtype, None)?;
+        let count = values.shape.elements();
         let dims: Vec<i64> =
             shape_part.bytes().as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
         if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
             let expected = shape.dims().to_vec();
             return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());
         }
-        let count = compressed.shape.elements();
-        let before = check_bitmask(matrix, mask.data, row_offsets.data, count)
-            .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?;
+        let before = if description.format == Format::Csr {
+            let crow = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows + 1]))?;
+            let columns = self.part(&name, &part_names[2], csr::index_dtype(matrix), Some(&[count]))?;
+            check_csr(matrix, crow.data, columns.data, count)
+                .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?
+        } else {
+            let dims = [matrix.rows, matrix.mask_row_bytes()];
+            let mask = self.part(&name, &part_names[1], Dtype::U8, Some(&dims))?;
+            let row_offsets = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows]))?;
+            check_bitmask(matrix, mask.data, row_offsets.data, count)
+                .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
+        };
+        if nearest {
+            // The checks above leave no room for more values than elements.
+            let pruned = shape.elements() - count;
+            let fill = self.part(&name, &part_names[4], Dtype::U8, Some(&[pruned.div_ceil(8)]))?;
+            if !fillmask::padding_is_clear(fill.bytes(), pruned) {
+                return Err(PrunedProblem::FillPadding { tensor: name, pruned }.into());
+            }
+        }
         if !description.decay.is_finite() {
             let problem = format!("a decay of {}", description.decay);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
         let drawn = self.check_initial(&description, &shape)?;
-        parts.extend(part_names);
-        let stored = Stored::Bitmask { description: Box::new(description), dtype, shape, before, drawn };
+        parts.extend(part_names.iter().cloned());
+        let stored = Stored::Encoded {
+            description: Box::new(description),
+            dtype,
+            shape,
+            parts: part_names.to_vec(),
+            before,
+            drawn,
+        };
         if self.tensors.insert(name.clone(), stored).is_some() {
             return Err(PrunedProblem::Twice(name).into());
         }
@@ -157,22 +195,22 @@ impl PrunedFile {
         let tensor = description.name.clone();
         match (&description.init, description.fill, &self.base) {
             (_, Fill::Zero, _) => Ok(None),
-            (InitialValues::Scheme(params), Fill::Init, _) => {
+            (InitialValues::Scheme(params), Fill::Init | Fill::Nearest, _) => {
                 let drawn = self.generator(params, description.layer_id, description.layout, shape);
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
             }
-            (InitialValues::Slices { slices }, Fill::Init, _) => {
+            (InitialValues::Slices { slices }, Fill::Init | Fill::Nearest, _) => {
                 let drawn = self.sliced_generator(slices, description.layout, shape);
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
             }
-            (InitialValues::Unknown(_), Fill::Init, _) => {
+            (InitialValues::Unknown(_), Fill::Init | Fill::Nearest, _) => {
                 let problem = "initial values are not known, and its pruned places take them".to_owned();
                 Err(PrunedProblem::Description { tensor, problem }.into())
             }
-            (InitialValues::Stored { from, .. }, Fill::Init, None) => {
+            (InitialValues::Stored { from, .. }, Fill::Init | Fill::Nearest, None) => {
                 Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
             }
-            (InitialValues::Stored { sha256, .. }, Fill::Init, Some(base)) => {
+            (InitialValues::Stored { sha256, .. }, Fill::Init | Fill::Nearest, Some(base)) => {
                 let got = digest(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.data);
                 if got == *sha256 {
                     return Ok(None);
@@ -275,7 +313,7 @@ impl PrunedFile {
                 let tensor = self.whole(name);
                 (name.as_str(), tensor.dtype, tensor.shape)
             }
-            Stored::Bitmask { dtype, shape, .. } => (name.as_str(), dtype.dtype(), shape),
+            Stored::Encoded { dtype, shape, .. } => (name.as_str(), dtype.dtype(), shape),
         })
     }
 
@@ -285,12 +323,12 @@ impl PrunedFile {
         let mut bytes = Vec::with_capacity(shape.elements() * dtype.bitsize() / 8);
         match &self.tensors[name] {
             Stored::Whole => bytes.extend(self.whole(name).bytes()),
-            Stored::Bitmask { shape, drawn, .. } => {
+            Stored::Encoded { shape, drawn, .. } => {
                 let whole = drawn.as_ref().and_then(Generator::whole);
                 whole.into_iter().for_each(Whole::prepare);
-                let mut encoder = Encoder::default();
-                for (n, block) in blocks::cut(0, shape.matrix()).enumerate() {
-                    bytes.extend(self.read_block(name, n, &block, &mut encoder));
+                let mut decoder = Decoder::default();
+                for block in blocks::cut(0, shape.matrix()) {
+                    bytes.extend(self.read_block(name, &block, &mut decoder));
                 }
                 whole.into_iter().for_each(Whole::release);
             }
@@ -298,51 +336,116 @@ impl PrunedFile {
         Some(bytes)
     }
 
-    /// What of the files block number `n` of a tensor is read from.
-    pub(super) fn reads(&self, name: &str, n: usize, block: &Block) -> Reads<'_> {
-        let Stored::Bitmask { description, dtype, shape, before, drawn } = &self.tensors[name] else {
+    /// Which stored values of an encoded tensor a block takes, one of [`blocks::cut`] or any whole rows.
+    fn run(
+        &self,
+        description: &PrunedTensor,
+        parts: &[String],
+        before: &[usize],
+        block: &Block,
+    ) -> Range<usize> {
+        let matrix = Shape::new(description.shape.clone()).map(|shape| shape.matrix());
+        let Ok(matrix) = matrix else { return 0..0 };
+        let row = block.row(matrix);
+        if !block.whole_rows(matrix) {
+            let n = row * matrix.cols.div_ceil(BLOCK_ELEMENTS) + block.column(matrix) / BLOCK_ELEMENTS;
+            return before[n]..before[n + 1];
+        }
+        let end = row + block.len / matrix.cols;
+        let offsets = self.whole(&parts[if description.format == Format::Csr { 1 } else { 3 }]).bytes();
+        // A bitmask's row offsets have no last one.
+        let last = before[before.len() - 1];
+        let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
+        offset(row)..offset(end)
+    }
+
+    /// What draws an encoded tensor's initial values, where only all at once can be drawn.
+    pub(super) fn drawn_whole(&self, name: &str) -> Option<&Whole> {
+        match self.tensors.get(name) {
+            Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
+            _ => None,
+        }
+    }
+
+    /// What of the files a block of a tensor is read from.
+    pub(super) fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
+        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
             return Reads::of(self.whole(name).data);
         };
-        let part = |n: usize| self.whole(&format!("{name}{}", bitmask::SUFFIXES[n])).data;
-        let size = dtype.size();
-        let mask = part(1).part(block.mask_bytes(shape.matrix()));
-        let compressed = part(2);
-        let end = before.get(n + 1).map_or(compressed.bytes().len(), |end| end * size);
-        let base = self.base.as_ref().filter(|_| description.fill == Fill::Init);
+        let (matrix, size) = (shape.matrix(), dtype.size());
+        let part = |n: usize| self.whole(&parts[n]).data;
+        let run = self.run(description, parts, before, block);
+        let values = |n: usize| part(n).part(run.start * size..run.end * size);
+        let [places, values] = match description.format {
+            Format::Csr => {
+                let index = csr::index_size(matrix);
+                [part(2).part(run.start * index..run.end * index), values(3)]
+            }
+            _ => [part(1).part(block.mask_bytes(matrix)), values(2)],
+        };
+        let base = self.base.as_ref().filter(|_| description.fill != Fill::Zero);
         let initial = base.and_then(|base| {
             let tensor = base.tensor(name)?;
             Some(tensor.data.part(block.bytes(tensor.float()?.size())))
         });
-        let mapped = [Some(mask), Some(compressed.part(before[n] * size..end)), initial];
+        let fill = (description.fill == Fill::Nearest).then(|| {
+            let pruned = block.start - run.start..block.start + block.len - run.end;
+            part(4).part(pruned.start / 8..pruned.end.div_ceil(8))
+        });
+        let mapped = [Some(places), Some(values), initial, fill];
         let whole = drawn.as_ref().and_then(Generator::whole);
         Reads { bytes: (block.len * size) as u64, mapped, whole }
     }
 
-    /// The bytes of block number `n` of an encoded tensor.
-    pub(super) fn read_block<'a>(
-        &'a self,
-        name: &str,
-        n: usize,
-        block: &Block,
-        encoder: &'a mut Encoder,
-    ) -> &'a [u8] {
-        let Stored::Bitmask { description, dtype, shape, drawn, .. } = &self.tensors[name] else {
+    /// The bytes of a block of an encoded tensor.
+    pub(super) fn read_block<'a>(&'a self, name: &str, block: &Block, decoder: &'a mut Decoder) -> &'a [u8] {
+        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
             return self.whole(name).bytes();
         };
+        let matrix = shape.matrix();
+        let Decoder { encoder, mask, cast: out } = decoder;
         let out = match (description.fill, self.initial(description, drawn.as_ref())) {
-            (Fill::Init, Some(initial)) => {
-                encoder.encode(&initial, block.start, block.len, *dtype, description.decay)
+            (Fill::Init | Fill::Nearest, Some(initial)) => {
+                let trained = description.trained_dtype.unwrap_or(*dtype);
+                let values = encoder.encode(&initial, block.start, block.len, trained, description.decay);
+                if trained == *dtype {
+                    values
+                } else {
+                    out.clear();
+                    cast(values, trained, *dtype, out);
+                    out
+                }
             }
             _ => encoder.zeros(block.len * dtype.size()),
         };
-        let [Some(mask), Some(stored), _] = self.reads(name, n, block).mapped else { return out };
-        bitmask::scatter(stored.bytes(), block.columns(shape.matrix()), mask.bytes(), *dtype, out);
+        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return out };
+        let cols = block.columns(matrix);
+        let mask = if description.format == Format::Csr {
+            let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+            let at = (block.row(matrix), block.column(matrix));
+            let crow = self.whole(&parts[1]).data.bytes();
+            csr::run_mask(crow, places.bytes(), matrix, at, (rows, cols), mask);
+            &*mask
+        } else {
+            places.bytes()
+        };
+        if let Some(fill) = fill {
+            fillmask::clear(
+                fill.bytes(),
+                (block.start - self.run(description, parts, before, block).start) % 8,
+                mask,
+                cols,
+                dtype.size(),
+                out,
+            );
+        }
+        bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
         out
     }
 
     /// Whether the tensor is encoded, so that it must be read by blocks.
     pub(super) fn is_encoded(&self, name: &str) -> bool {
-        matches!(self.tensors.get(name), Some(Stored::Bitmask { .. }))
+        matches!(self.tensors.get(name), Some(Stored::Encoded { .. }))
     }
 
     /// A tensor that stands in the file as it is.
@@ -362,45 +465,6 @@ impl PrunedFile {
             }
         }
     }
-}
-
-/// Checks a bitmask against its row offsets and the number of values, on all threads. Returns the values stored before
-/// each block.
-fn check_bitmask(
-    matrix: Matrix,
-    mask: Mapped<'_>,
-    row_offsets: Mapped<'_>,
-    stored: usize,
-) -> Result<Vec<usize>, BitmaskError> {
-    let blocks: Vec<Block> = blocks::cut(0, matrix).collect();
-    let offsets = |block: &Block| {
-        let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
-        let rows = if block.column(matrix) > 0 { 0 } else { rows };
-        let first = block.row(matrix);
-        row_offsets.part(8 * first..8 * (first + rows))
-    };
-    let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
-    let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
-        &blocks,
-        &Silent,
-        |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None], ..Reads::default() },
-        || (),
-        |(), block| {
-            let (row, cols) = (block.row(matrix), block.columns(matrix));
-            let ends_rows = block.column(matrix) + cols == matrix.cols;
-            Ok(CheckedRun::new(matrix, row, cols, ends_rows, bits(block).bytes(), offsets(block).bytes()))
-        },
-    );
-    let mut runs = runs?;
-    if blocks.is_empty() {
-        // Rows without columns: only their offsets can be wrong.
-        runs.push(CheckedRun::new(matrix, 0, 0, false, &[], &[]));
-        if let Some(row) = row_offsets.bytes().as_chunks::<8>().0.iter().position(|o| *o != [0; 8]) {
-            let got = i64::from_le_bytes(row_offsets.bytes().as_chunks::<8>().0[row]);
-            return Err(BitmaskError::RowOffset { row, expected: 0, got });
-        }
-    }
-    CheckedRun::join(&runs, stored)
 }
 
 /// An error on the way to getting its path.

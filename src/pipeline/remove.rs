@@ -8,12 +8,13 @@ use super::compare::Masks;
 use super::error::{ChainProblem, Error, RuleProblem};
 use super::origin::Action;
 use super::progress::Progress;
+use super::prune::PrunedResult;
 use super::resolve::Resolved;
 use crate::checkpoint::{CheckpointWriter, Mapped};
 use crate::config::{Chain, KeyPath, PruneSettings};
 use crate::prune::{Joint, Units};
 use crate::report::Removed;
-use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
+use crate::tensor::{FloatDtype, Layout, Matrix, Shape, cast};
 
 /// What becomes smaller, by the tensors' places in name order.
 #[derive(Debug, Default)]
@@ -301,11 +302,14 @@ impl Removal {
         self.cuts.get(&place)
     }
 
-    /// Writes the tensors that [`Self::of`] has.
+    /// Writes the tensors that [`Self::of`] has, in type `written` where there is one, and notes in `results`
+    /// how many values are beyond its range.
     pub fn write(
         &self,
         resolved: &Resolved<'_>,
         masks: &Masks,
+        written: Option<FloatDtype>,
+        results: &mut [PrunedResult],
         writer: &CheckpointWriter,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
@@ -313,22 +317,28 @@ impl Removal {
         for (place, cut) in &self.cuts {
             let (dtype, data) = view.float(*place)?;
             let slot = writer.slot(view.names[*place]);
+            let result = &mut results[*place];
+            let written = written.unwrap_or(dtype);
             let encode = |values: &[f64]| {
-                let mut out = vec![0; values.len() * dtype.size()];
-                dtype.encode(values, &mut out);
-                out
+                let mut own = vec![0; values.len() * dtype.size()];
+                dtype.encode(values, &mut own);
+                let mut out = Vec::with_capacity(values.len() * written.size());
+                let overflowed = cast(&own, dtype, written, &mut out);
+                (out, overflowed)
             };
             if cut.shape.rank() == 1 {
                 let mut values = view.vector(*place)?;
                 values.iter_mut().zip(&cut.add).for_each(|(value, add)| *value += add);
                 let kept: Vec<f64> = cut.rows.iter().map(|row| values[*row]).collect();
-                writer.write_at(slot, 0, &encode(&kept))?;
+                let (out, overflowed) = encode(&kept);
+                writer.write_at(slot, 0, &out)?;
+                result.overflowed = overflowed;
                 continue;
             }
             let matrix = view.shape(*place)?.matrix();
             let width = matrix.cols * dtype.size();
             let rows: Vec<(usize, usize)> = cut.rows.iter().copied().enumerate().collect();
-            blocks::for_each(
+            let overflowed = blocks::for_each(
                 &rows,
                 progress,
                 |(_, row)| Reads::of(data.part(row * width..(row + 1) * width)),
@@ -339,10 +349,12 @@ impl Removal {
                         zero_pruned(values, mask);
                     }
                     let kept: Vec<f64> = cut.columns.iter().map(|column| values[*column]).collect();
-                    let out = encode(&kept);
-                    writer.write_at(slot, (to * out.len()) as u64, &out).map_err(Error::from)
+                    let (out, overflowed) = encode(&kept);
+                    writer.write_at(slot, (to * out.len()) as u64, &out)?;
+                    Ok::<_, Error>(overflowed)
                 },
             )?;
+            result.overflowed = overflowed.into_iter().sum();
         }
         Ok(())
     }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::blocks::{self, Block, Reads};
-use super::encoder::Encoder;
 use super::error::{Error, PrunedProblem};
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use super::pruned_file::PrunedFile;
+use super::pruned_file::{Decoder, PrunedFile};
 use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
 
 /// Bytes of an unencoded tensor that are copied at once.
@@ -17,7 +16,7 @@ const PIECE: usize = 1 << 18;
 
 enum Piece<'a> {
     Copy { slot: Slot, at: usize, from: Mapped<'a> },
-    Decode { slot: Slot, name: &'a str, n: usize, block: Block, size: usize },
+    Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
 /// Writes the dense checkpoint that a pruned file stands for.
@@ -53,8 +52,8 @@ pub fn restore(
         let slot = writer.slot(name);
         if file.is_encoded(name) {
             let size = dtype.bitsize() / 8;
-            let cut = blocks::cut(0, shape.matrix()).enumerate();
-            pieces.extend(cut.map(|(n, block)| Piece::Decode { slot, name, n, block, size }));
+            let cut = blocks::cut(0, shape.matrix());
+            pieces.extend(cut.map(|block| Piece::Decode { slot, name, block, size }));
         } else {
             let cut = file.whole(name).data.chunks(PIECE).enumerate();
             pieces.extend(cut.map(|(n, from)| Piece::Copy { slot, at: n * PIECE, from }));
@@ -66,13 +65,13 @@ pub fn restore(
         progress,
         |piece| match piece {
             Piece::Copy { from, .. } => Reads::of(*from),
-            Piece::Decode { name, n, block, .. } => file.reads(name, *n, block),
+            Piece::Decode { name, block, .. } => file.reads(name, block),
         },
-        Encoder::default,
-        |encoder, piece| match piece {
+        Decoder::default,
+        |decoder, piece| match piece {
             Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
-            Piece::Decode { slot, name, n, block, size } => {
-                let bytes = file.read_block(name, *n, block, encoder);
+            Piece::Decode { slot, name, block, size } => {
+                let bytes = file.read_block(name, block, decoder);
                 writer.write_at(*slot, (block.start * size) as u64, bytes)
             }
         },

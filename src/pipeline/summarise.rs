@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Compared, ComparedTensor};
-use super::origin::Tensor;
+use super::origin::{Action, Tensor};
 use super::prune::PrunedResult;
 use super::survey::Judgement;
 use crate::analysis::DeltaStats;
@@ -22,6 +22,7 @@ pub fn summarise(
 ) -> Report {
     let mut rows = Vec::with_capacity(tensors.len());
     let (mut all, mut known) = (DeltaStats::default(), DeltaStats::default());
+    let casts = settings.prune.as_ref().is_some_and(|prune| prune.dtype.is_some());
     let (mut sleeping_rows, mut sleeping_columns, mut pruned_weights) = (0, 0, 0);
     for (n, (name, tensor)) in tensors.iter().enumerate() {
         let found = &compared.tensors[n];
@@ -71,6 +72,7 @@ pub fn summarise(
             action: result.map(|r| r.action.name().to_owned()),
             pruned_weights: result.map(|r| r.pruned),
             sparsity: result.map(|r| share(r.pruned, total)),
+            overflowed_weights: result.filter(|r| casts && r.action == Action::Prune).map(|r| r.overflowed),
         });
     }
     let totals = Totals {

@@ -312,7 +312,11 @@ impl Narrowing {
 
 /// The smallest number up to `most` that is enough; `most` where none is.
 pub fn first_enough<E>(most: u64, enough: &mut dyn FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
-    let (mut low, mut high) = (0, most);
+    // Of a file's size nothing may be enough where little is not: what is pruned must be described.
+    if enough(0)? {
+        return Ok(0);
+    }
+    let (mut low, mut high) = (most.min(1), most);
     while low < high {
         let middle = low + (high - low) / 2;
         if enough(middle)? {

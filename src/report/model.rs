@@ -20,7 +20,7 @@ pub struct Report {
     pub noise_version: u32,
     /// SHA-256 of the config's bytes, followed, for each override, by a line with it.
     pub config_sha256: String,
-    /// What pruned places became: `zero` or `init`; null in a report without pruning.
+    /// What pruned places became: `zero`, `init` or `nearest`; null in a report without pruning.
     pub fill: Option<Fill>,
     /// Sums over all floating-point tensors.
     pub totals: Totals,
@@ -140,6 +140,9 @@ pub struct ReportTensor {
     pub pruned_weights: Option<u64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
+    /// Kept values that are finite, but beyond the range of the type that `prune.dtype` names, and so became infinite; null
+    /// where it names none.
+    pub overflowed_weights: Option<u64>,
 }
 
 /// What changed, of one tensor or all.

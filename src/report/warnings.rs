@@ -29,6 +29,7 @@ pub(super) fn warnings_with(report: &Report, name: Name) -> Vec<String> {
         exploding(report, name),
         all_zero(report, name),
         zeroed(report),
+        overflowed(report, name),
     ];
     found.into_iter().flatten().collect()
 }
@@ -88,6 +89,20 @@ fn zeroed(report: &Report) -> Option<String> {
              may read them: measure the model, or take `fill: init`.",
             thousands(pruned),
             if count == pruned { "all".to_owned() } else { thousands(count) },
+        )
+    })
+}
+
+/// Values beyond the range of the type that they were written in.
+fn overflowed(report: &Report, name: Name) -> Option<String> {
+    let bad = tensors(report, |t| t.overflowed_weights.unwrap_or(0) > 0);
+    let count = |t: &ReportTensor| format!(" ({})", thousands(t.overflowed_weights.unwrap_or(0)));
+    let total: u64 = bad.iter().filter_map(|t| t.overflowed_weights).sum();
+    (total > 0).then(|| {
+        format!(
+            "Beyond the range of the type written: {} finite weights became infinite in {}; take a wider `prune.dtype`.",
+            thousands(total),
+            list(&bad, name, count),
         )
     })
 }

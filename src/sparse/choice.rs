@@ -1,32 +1,80 @@
 //! The smallest encoding of a tensor, by exact size.
 
-use super::{Format, bitmask};
+use super::{Format, bitmask, csr, fillmask};
 use crate::checkpoint::TensorSpec;
 use crate::tensor::{FloatDtype, Shape};
+
+/// The tensors that stand for `name` with `stored` values kept of type `dtype`: in the order of the encoding's suffixes,
+/// then the fill mask if pruned places take the `nearest` value.
+pub fn parts(
+    format: Format,
+    name: &str,
+    dtype: FloatDtype,
+    shape: &Shape,
+    stored: usize,
+    nearest: bool,
+) -> Vec<TensorSpec> {
+    let mut parts = match format {
+        Format::Dense => {
+            return vec![TensorSpec { name: name.to_owned(), dtype: dtype.dtype(), shape: shape.clone() }];
+        }
+        Format::Bitmask => bitmask::parts(name, dtype, shape, stored).to_vec(),
+        Format::Csr => csr::parts(name, dtype, shape, stored).to_vec(),
+    };
+    if nearest {
+        parts.push(fillmask::part(name, shape.elements() - stored));
+    }
+    parts
+}
+
+/// Suffixes of the tensors that an encoding may take, in the order of [`parts`].
+pub fn suffixes(format: Format) -> Vec<&'static str> {
+    let own: &[&str] = match format {
+        Format::Dense => return Vec::new(),
+        Format::Bitmask => &bitmask::SUFFIXES,
+        Format::Csr => &csr::SUFFIXES,
+    };
+    own.iter().copied().chain([fillmask::SUFFIX]).collect()
+}
 
 /// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is surely
 /// smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper bound for every
 /// offset in the file.
-pub fn smallest(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize, longest_offset: u64) -> Format {
+pub fn smallest(
+    name: &str,
+    dtype: FloatDtype,
+    shape: &Shape,
+    stored: usize,
+    nearest: bool,
+    longest_offset: u64,
+) -> Format {
     // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a checkpoint
     // the exact sums.
     const LEAST_ENTRIES: u64 = 4 * 48;
     let matrix = shape.matrix();
-    let least = LEAST_ENTRIES + (matrix.mask_bytes() + 8 * matrix.rows + stored * dtype.size()) as u64;
-    let most_dense = (shape.elements() * dtype.size() + 6 * name.len() + 20 * shape.rank() + 100) as u64;
-    if least >= most_dense {
+    let size = dtype.size();
+    let mask = (matrix.mask_bytes() + 8 * matrix.rows + stored * size) as u64;
+    let csr = (8 * (matrix.rows + 1) + stored * (size + csr::index_size(matrix))) as u64;
+    let most_dense = (shape.elements() * size + 6 * name.len() + 20 * shape.rank() + 100) as u64;
+    if LEAST_ENTRIES + mask.min(csr) >= most_dense {
         return Format::Dense;
     }
-    let dense = TensorSpec { name: name.to_owned(), dtype: dtype.dtype(), shape: shape.clone() };
-    // Offsets are not known yet: the shortest possible for dense, the longest for the other. The header is padded
-    // to 8 bytes, and the format's name stands in the metadata: ten bytes cover both.
-    let dense_bytes = dense.bytes() + header_entry_bytes(&dense, 1);
     let digits = longest_offset.max(1).ilog10() as usize + 1;
-    let bitmask_bytes: u64 = bitmask::parts(name, dtype, shape, stored)
-        .iter()
-        .map(|part| part.bytes() + header_entry_bytes(part, digits))
-        .sum();
-    if bitmask_bytes + 10 < dense_bytes { Format::Bitmask } else { Format::Dense }
+    // Offsets are not known yet: the shortest possible for dense, the longest for the others. Encodings are compared at
+    // the same number of digits, with the format's name, which stands in the metadata.
+    let bytes = |format: Format, digits| {
+        let parts = parts(format, name, dtype, shape, stored, nearest);
+        let tensors: u64 = parts.iter().map(|part| part.bytes() + header_entry_bytes(part, digits)).sum();
+        tensors + format.name().len() as u64
+    };
+    let possible =
+        [Format::Bitmask, Format::Csr].into_iter().filter(|f| *f != Format::Csr || csr::can_hold(matrix));
+    let (least, format) = possible
+        .map(|format| (bytes(format, digits), format))
+        .min_by_key(|(bytes, _)| *bytes)
+        .expect("a bitmask can always be had");
+    // The header is padded to 8 bytes.
+    if least + 8 < bytes(Format::Dense, 1) { format } else { Format::Dense }
 }
 
 /// Bytes of a tensor's entry in the header's JSON, its offsets having this many digits.
@@ -44,7 +92,7 @@ mod tests {
     use super::*;
 
     fn choose(dims: &[usize], stored: usize) -> Format {
-        smallest("fc1.weight", FloatDtype::F32, &Shape::new(dims.to_vec()).unwrap(), stored, 1_000_000)
+        smallest("fc1.weight", FloatDtype::F32, &Shape::new(dims.to_vec()).unwrap(), stored, false, 1_000_000)
     }
 
     #[test]

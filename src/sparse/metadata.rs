@@ -61,6 +61,10 @@ pub struct PrunedTensor {
     /// The type in which the initial checkpoint stored it, where that is narrower than its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_dtype: Option<FloatDtype>,
+    /// The type of the trained tensor, where the values were cast to another: initial values are rounded to it, and times the
+    /// decay factor rounded to it again, before they are cast like all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_dtype: Option<FloatDtype>,
     /// The factor by which training shrank untouched weights.
     pub decay: f64,
 }

@@ -2,9 +2,11 @@
 
 pub mod bitmask;
 mod choice;
+pub mod csr;
+pub mod fillmask;
 mod metadata;
 mod settings;
 
-pub use choice::smallest;
+pub use choice::{parts, smallest, suffixes};
 pub use metadata::{FileMetadata, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, VERSION};
 pub use settings::{Fill, Format};

@@ -11,6 +11,8 @@ pub enum Fill {
     Zero,
     /// Its initial value times the decay factor, regenerated from the seed when the file is restored.
     Init,
+    /// Whichever of the two is nearer to the weight.
+    Nearest,
 }
 
 /// The encoding of a tensor in a pruned file.
@@ -21,6 +23,8 @@ pub enum Format {
     Dense,
     /// One bit per place and the stored values: compressed-tensors' `sparse-bitmask`.
     Bitmask,
+    /// Compressed sparse rows.
+    Csr,
 }
 
 impl Fill {
@@ -29,6 +33,7 @@ impl Fill {
         match self {
             Self::Zero => "zero",
             Self::Init => "init",
+            Self::Nearest => "nearest",
         }
     }
 }
@@ -39,6 +44,7 @@ impl Format {
         match self {
             Self::Dense => "dense",
             Self::Bitmask => "bitmask",
+            Self::Csr => "csr",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What a tensor is to this crate: its element type, its shape, and the matrix that both stand for.
 
+mod cast;
 mod dtype;
 mod narrow;
 mod shape;
 
+pub use cast::cast;
 pub use dtype::{Decode, Encode, FloatDtype, Round};
 pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 
+import ml_dtypes
 import numpy as np
 import pytest
 from conftest import cdi_prune
@@ -15,6 +16,8 @@ SEED, DECAY, THRESHOLD = 11, 0.5, 0.25
 CRITERIA = ["sleeping", "magnitude", "movement", "magnitude_increase", "nearest", "random", "scores", "channels"]
 STRUCTURES = ["unstructured", {"n": 2, "m": 4}, "rows", "columns", "filters", "channels", {"block": [2, 3]}]
 SCOPES = ["tensor", "global", "row"]
+FILLS = ["zero", "init", "nearest"]
+FORMATS = ["dense", "bitmask", "csr"]
 SHAPES = {"a.weight": (6, 8), "b10.weight": (4, 3, 2, 2), "b9.weight": (5, 12), "c.bias": (8,)}
 
 
@@ -150,11 +153,47 @@ def prune(folder, fill="zero", form="dense", **keys):
     return load_file(restored)
 
 
+def filled(fill, w, w0):
+    """What pruned places become, and for `nearest` where that is the initial value: where it is nearer to the weight than
+    zero, or the weight itself bit for bit."""
+    start = w0 * np.float32(DECAY)
+    if fill == "zero":
+        return np.zeros_like(w), None
+    if fill == "init":
+        return start, None
+    with np.errstate(invalid="ignore"):
+        nearer = (abs(w.astype(np.float64) - start) < abs(w)) | (w.view(np.uint32) == start.view(np.uint32))
+    return np.where(nearer, start, np.float32(0)), nearer
+
+
 def check(restored, trained, base, masks, fill):
     for name, w in trained.items():
-        filled = np.float32(0) if fill == "zero" else (base[name] * np.float32(DECAY))
-        expected = np.where(masks[name], filled, w) if name in masks else w
+        zero = np.zeros_like(w) if base is None else filled(fill, w, base[name])[0]
+        expected = np.where(masks[name], zero, w) if name in masks else w
         assert restored[name].tobytes() == expected.tobytes(), name
+
+
+def check_parts(parts, name, w, w0, pruned, fill, form):
+    """The parts of an encoded tensor, by their documented layout alone."""
+    pruned = pruned.reshape(matrix(w).shape)
+    expected = {"shape": np.array(w.shape, np.int64)}
+    counts = (~pruned).sum(1)
+    if form == "bitmask":
+        expected["bitmask"] = np.packbits(~pruned, axis=1, bitorder="little")
+        expected["compressed"] = matrix(w)[~pruned]
+        expected["row_offsets"] = np.cumsum(counts) - counts
+    else:
+        expected["crow_indices"] = np.concatenate([[0], np.cumsum(counts)])
+        expected["col_indices"] = np.nonzero(~pruned)[1].astype(np.uint16 if pruned.shape[1] <= 65536 else np.int32)
+        expected["values"] = matrix(w)[~pruned]
+    if fill == "nearest":
+        nearer = filled(fill, w, w0)[1].reshape(pruned.shape)
+        expected["fillmask"] = np.packbits(nearer[pruned], bitorder="little")
+    assert {part for part in parts if part.startswith(f"{name}.")} == {f"{name}.{part}" for part in expected}
+    for part, array in expected.items():
+        got = parts[f"{name}.{part}"]
+        assert (got.dtype, got.shape) == (array.dtype, array.shape), part
+        assert got.tobytes() == array.tobytes(), part
 
 
 def kept(structure):
@@ -172,13 +211,76 @@ def test_every_combination(criterion, structure, tmp_path):
     keys = {"criterion": {"scores": f"{criterion}.safetensors"} if by_file else criterion, "structure": structure}
     keys["rules"] = [{"match": name, "keep": True} for name in kept(structure)]
     ranks_few = few(structure)
-    for n, (scope, fill, form) in enumerate(itertools.product(SCOPES, ["zero", "init"], ["dense", "bitmask"])):
+    for n, (scope, fill, form) in enumerate(itertools.product(SCOPES, FILLS, FORMATS)):
         if (scope == "row" and structure != "unstructured") or (ranks_few and scope != "tensor"):
             continue
         x = [0.3, 0.5, 0.7, 0.9][n % 4]
         masks = oracle(tensors, structure, scope, lambda _, units: round(x * units))
         more = {} if ranks_few else {"scope": scope, "target": {"sparsity": x}}
         check(prune(tmp_path, fill, form, **keys, **more), trained, base, masks, fill)
+        parts = load_file(tmp_path / "pruned.safetensors")
+        if form == "dense":
+            check(parts, trained, base, masks, fill)
+        else:
+            for name, mask in masks.items():
+                check_parts(parts, name, trained[name], base[name], mask, fill, form)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
+@pytest.mark.parametrize("source", [np.float64, np.float32, np.float16], ids=lambda dtype: dtype.__name__)
+def test_values_are_cast_last(dtype, source, tmp_path):
+    """To nearest even, and so are initial values, after their own rounding: a cast file is the cast of the other. Numbers
+    that no float32 holds are rounded once."""
+    if dtype == "f16" and source is np.float16:
+        pytest.skip("no cast")
+    rng = np.random.default_rng(4)
+    to = {"bf16": ml_dtypes.bfloat16, "f16": np.float16, "f32": np.float32}[dtype]
+    hair = 2.0**-40 if source is np.float64 else 0
+    w = rng.integers(-(2**12), 2**12, (30, 41)) / 1024 + rng.choice([-hair, 0, hair], (30, 41))
+    w.flat[:4] = [6e4, 65519.99, np.inf, -1e-7]
+    w0 = (w + rng.integers(-2, 3, w.shape) / 4) / DECAY
+    w, w0 = w.astype(source), w0.astype(source)
+    save_file({"a": w}, tmp_path / "trained.safetensors")
+    save_file({"a": w0}, tmp_path / "base.safetensors")
+    pruned = oracle({"a": score("magnitude", "a", w, w0, None, None)}, "unstructured", "tensor", lambda _, n: round(n / 2))["a"]
+    start = (w0.astype(np.float64) * DECAY).astype(source)
+    with np.errstate(invalid="ignore"):
+        nearer = abs(w.astype(np.float64) - start) < abs(w.astype(np.float64))
+    nearer |= (w == start) & (np.signbit(w) == np.signbit(start))
+    for fill, form in itertools.product(FILLS, FORMATS):
+        places = {"zero": np.zeros_like(w), "init": start, "nearest": np.where(nearer, start, source(0))}[fill]
+        with np.errstate(over="ignore"):
+            expected = once(np.where(pruned, places, w), to)
+        restored = prune(tmp_path, fill, form, criterion="magnitude", target={"sparsity": 0.5}, dtype=dtype)["a"]
+        assert restored.dtype == to
+        assert restored.tobytes() == expected.tobytes(), (fill, form)
+
+
+def once(w, to):
+    """Rounded to nearest even in one step: float64 to bfloat16 by way of float32 would be two."""
+    if to is not ml_dtypes.bfloat16 or w.dtype != np.float64:
+        return w.astype(to)
+    near = w.astype(np.float32)
+    bits = near.view(np.uint32)
+    # An inexact float32 with an even last bit goes on to its odd neighbour on the side of the number.
+    inexact = (near.astype(np.float64) != w) & (bits % 2 == 0) & np.isfinite(near)
+    step = np.where(abs(near.astype(np.float64)) < abs(w), 1, -1)
+    return np.where(inexact, bits + step, bits).astype(np.uint32).view(np.float32).astype(to)
+
+
+def test_csr_is_what_scipy_takes(tmp_path):
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    trained, base, *_ = checkpoints(tmp_path)
+    restored = prune(tmp_path, "zero", "csr", criterion="magnitude", target={"sparsity": 0.6})
+    parts = load_file(tmp_path / "pruned.safetensors")
+    for name, w in trained.items():
+        part = {key: parts[f"{name}.{key}"] for key in ["shape", "crow_indices", "col_indices", "values"]}
+        # SciPy wants both kinds of index in one type.
+        indices = part["col_indices"].astype(np.int64)
+        csr = scipy_sparse.csr_matrix((part["values"], indices, part["crow_indices"]), shape=matrix(w).shape)
+        csr.check_format()
+        assert csr.has_sorted_indices
+        assert np.array_equal(csr.toarray().reshape(part["shape"]), restored[name], equal_nan=True)
 
 
 @pytest.mark.parametrize("scope", ["tensor", "global"])
@@ -368,6 +470,11 @@ def test_large_tensors(large, criterion, scope, x):
     masks = {name: goes[name].reshape(LARGE[name]) for name in LARGE}
     restored = prune(folder, criterion=criterion, scope=scope, target={"sparsity": x})
     check(restored, trained, base, masks, "zero")
+    for form, fill in [("csr", "nearest"), ("bitmask", "nearest"), ("csr", "init")] if criterion == "magnitude" else []:
+        check(prune(folder, fill, form, criterion=criterion, scope=scope, target={"sparsity": x}), trained, base, masks, fill)
+        parts = load_file(folder / "pruned.safetensors")
+        for name, mask in masks.items():
+            check_parts(parts, name, trained[name], base[name], mask, fill, form)
 
 
 @pytest.mark.parametrize("structure", [{"n": 4, "m": 6}, "rows", "columns", {"block": [2, 5]}], ids=str)

@@ -9,27 +9,40 @@ use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
-use crate::prune::{Activation, Decision};
+use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
+use crate::tensor::FloatDtype;
 
-const FILL: Words<Fill> =
-    Words { now: &[("zero", Fill::Zero), ("init", Fill::Init)], later: &["nearest"], later_keys: &[] };
+const FILL: Words<Fill> = Words {
+    now: &[("zero", Fill::Zero), ("init", Fill::Init), ("nearest", Fill::Nearest)],
+    later: &[],
+    later_keys: &[],
+};
 
 const FORMAT: Words<FormatChoice> = Words {
     now: &[
         ("auto", FormatChoice::Auto),
         ("dense", FormatChoice::Fixed(Format::Dense)),
         ("bitmask", FormatChoice::Fixed(Format::Bitmask)),
+        ("csr", FormatChoice::Fixed(Format::Csr)),
     ],
-    later: &["csr"],
+    later: &[],
     later_keys: &[],
 };
 
-const DTYPE: Words<()> = Words { now: &[("keep", ())], later: &["f32", "bf16", "f16"], later_keys: &[] };
+const DTYPE: Words<Option<FloatDtype>> = Words {
+    now: &[
+        ("keep", None),
+        ("f32", Some(FloatDtype::F32)),
+        ("bf16", Some(FloatDtype::Bf16)),
+        ("f16", Some(FloatDtype::F16)),
+    ],
+    later: &[],
+    later_keys: &[],
+};
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
-    DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?;
     let keys = Keys {
         criterion: wire.criterion.as_ref(),
         target: wire.target.as_ref(),
@@ -40,13 +53,19 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         ceiling: wire.ceiling.as_ref(),
     };
     let decision = decision(&keys, None, path, folder)?;
-    let chains = chains(&wire, &decision, path)?;
     let rules = wire.rules.iter().enumerate();
     let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
     let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
+    let fill = match &wire.fill {
+        // What the criterion measures is the distance to the nearer of the two.
+        None if decision.criterion == Criterion::Nearest => Fill::Nearest,
+        fill => FILL.choose(fill.as_ref(), &path.key("fill"))?,
+    };
+    let chains = chains(&wire, &decision, fill, path)?;
     Ok(PruneSettings {
         output: folder.join(wire.output),
-        fill: FILL.choose(wire.fill.as_ref(), &path.key("fill"))?,
+        fill,
+        dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
@@ -58,7 +77,12 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
 const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS, later: &[], later_keys: &[] };
 
 /// The chains, where units are to be removed from them.
-fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec<Chain>, Problem> {
+fn chains(
+    wire: &wire::Prune,
+    decision: &Decision,
+    fill: Fill,
+    path: &KeyPath,
+) -> Result<Vec<Chain>, Problem> {
     let refuse =
         |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
     match (wire.remove, wire.chains.is_empty()) {
@@ -73,7 +97,7 @@ fn chains(wire: &wire::Prune, decision: &Decision, path: &KeyPath) -> Result<Vec
         }
         (true, false) => {}
     }
-    if FILL.choose(wire.fill.as_ref(), &path.key("fill"))? != Fill::Zero {
+    if fill != Fill::Zero {
         return refuse("remove", "`fill: zero` beside it: other rows are not without weights", "another");
     }
     if decision.counts_bytes() {

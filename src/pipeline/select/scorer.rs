@@ -113,7 +113,7 @@ impl<'a> Scorer<'a> {
             Source::Scores { data, dtype, .. } => (Some(part((*data, *dtype))), None),
             Source::Magnitude | Source::Random { .. } | Source::Channels { .. } => (None, None),
         };
-        Reads { mapped: [Some(trained), other, None], whole, ..Reads::of(trained) }
+        Reads { mapped: [Some(trained), other, None, None], whole, ..Reads::of(trained) }
     }
 
     /// Calls `each` with the scores of a run, piece by piece; every piece but the last has a multiple of eight.

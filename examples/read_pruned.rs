@@ -1,0 +1,45 @@
+//! Reads rows of one tensor of a pruned file, as a program does that uses the weights: into memory of its own, regenerating
+//! what was left out, and without expanding the rest.
+//!
+//! ```text
+//! cargo run --release --example read_pruned -- pruned.safetensors fc1.weight 0 2
+//! ```
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use cdi_prune::pipeline::PrunedFile;
+use cdi_prune::tensor::FloatDtype;
+
+fn main() -> ExitCode {
+    match read() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [file, tensor, from, to] = args.as_slice() else {
+        return Err("usage: read_pruned FILE TENSOR FROM TO".into());
+    };
+    // Opening checks every part of the file; the second argument is the checkpoint that initial values come from, if any.
+    let file = PrunedFile::open(Path::new(file), None)?;
+    let found = file.tensors().find(|(name, ..)| name == tensor);
+    let (_, dtype, shape) = found.ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
+    let dtype = FloatDtype::of(dtype).ok_or("not a floating-point tensor")?;
+    let rows = from.parse()?..to.parse()?;
+    let cols = shape.matrix().cols;
+    let mut bytes = vec![0; rows.len() * cols * dtype.size()];
+    file.read_rows(tensor, rows.clone(), &mut bytes)?;
+    let mut values = vec![0.0; cols];
+    for (row, bytes) in rows.zip(bytes.chunks(cols * dtype.size())) {
+        dtype.decode(bytes, &mut values);
+        let zeros = values.iter().filter(|value| **value == 0.0).count();
+        println!("row {row}: {cols} weights, {zeros} of them zero, sum {:.6}", values.iter().sum::<f64>());
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Whether the parts of an encoded tensor fit together, looked at in full on all threads.
+
+use super::blocks::{self, Block, Reads};
+use super::progress::Silent;
+use crate::checkpoint::Mapped;
+use crate::sparse::bitmask::{BitmaskError, CheckedRun};
+use crate::sparse::csr::{self, CsrError};
+use crate::tensor::Matrix;
+
+/// Checks a bitmask against its row offsets and the number of values, on all threads. Returns the values stored before
+/// each block, and behind the last.
+pub(super) fn check_bitmask(
+    matrix: Matrix,
+    mask: Mapped<'_>,
+    row_offsets: Mapped<'_>,
+    stored: usize,
+) -> Result<Vec<usize>, BitmaskError> {
+    let blocks: Vec<Block> = blocks::cut(0, matrix).collect();
+    let offsets = |block: &Block| {
+        let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+        let rows = if block.column(matrix) > 0 { 0 } else { rows };
+        let first = block.row(matrix);
+        row_offsets.part(8 * first..8 * (first + rows))
+    };
+    let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
+    let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
+        &blocks,
+        &Silent,
+        |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None, None], ..Reads::default() },
+        || (),
+        |(), block| {
+            let (row, cols) = (block.row(matrix), block.columns(matrix));
+            let ends_rows = block.column(matrix) + cols == matrix.cols;
+            Ok(CheckedRun::new(matrix, row, cols, ends_rows, bits(block).bytes(), offsets(block).bytes()))
+        },
+    );
+    let mut runs = runs?;
+    if blocks.is_empty() {
+        // Rows without columns: only their offsets can be wrong.
+        runs.push(CheckedRun::new(matrix, 0, 0, false, &[], &[]));
+        if let Some(row) = row_offsets.bytes().as_chunks::<8>().0.iter().position(|o| *o != [0; 8]) {
+            let got = i64::from_le_bytes(row_offsets.bytes().as_chunks::<8>().0[row]);
+            return Err(BitmaskError::RowOffset { row, expected: 0, got });
+        }
+    }
+    let mut before = CheckedRun::join(&runs, stored)?;
+    before.push(stored);
+    Ok(before)
+}
+
+/// Checks the rows and columns of a CSR tensor against each other and the number of values, on all threads. Returns the
+/// values stored before each block, and behind the last.
+pub(super) fn check_csr(
+    matrix: Matrix,
+    crow: Mapped<'_>,
+    indices: Mapped<'_>,
+    stored: usize,
+) -> Result<Vec<usize>, CsrError> {
+    const RUN: usize = 1 << 16;
+    csr::check_rows(crow.bytes(), stored)?;
+    let runs: Vec<(usize, usize)> =
+        (0..stored).step_by(RUN).map(|from| (from, (from + RUN).min(stored))).collect();
+    let size = csr::index_size(matrix);
+    let found: Vec<Result<(), CsrError>> = blocks::for_each(
+        &runs,
+        &Silent,
+        |(from, to)| Reads::of(indices.part(from * size..to * size)),
+        || (),
+        |(), (from, to)| {
+            Ok::<_, CsrError>(csr::check_columns(crow.bytes(), indices.bytes(), matrix, *from, *to))
+        },
+    )?;
+    // The first in order, whichever thread found one first.
+    found.into_iter().collect::<Result<(), CsrError>>()?;
+    let before = |block: Block| {
+        csr::before(crow.bytes(), indices.bytes(), matrix, block.row(matrix), block.column(matrix))
+    };
+    Ok(blocks::cut(0, matrix).map(before).chain([stored]).collect())
+}

@@ -1,0 +1,329 @@
+//! The `csr` encoding: compressed sparse rows, as SciPy and PyTorch hold them.
+//!
+//! For a tensor `NAME` of the matrix view `rows x cols`:
+//!
+//! | tensor | type, shape | holds |
+//! | --- | --- | --- |
+//! | `NAME.shape` | I64 `[rank]` | the shape |
+//! | `NAME.crow_indices` | I64 `[rows + 1]` | stored values before each row, and their number |
+//! | `NAME.col_indices` | U16 `[count]` where `cols <= 65536`, else I32 | the column of each stored value |
+//! | `NAME.values` | the type of the values, `[count]` | the stored values, row-major |
+
+use safetensors::Dtype;
+
+use crate::checkpoint::TensorSpec;
+use crate::tensor::{FloatDtype, Matrix, Shape};
+
+/// Suffixes of the tensors that stand for one.
+pub const SUFFIXES: [&str; 4] = [".shape", ".crow_indices", ".col_indices", ".values"];
+
+/// Whether the encoding can hold so many columns: I32 must reach the last one.
+pub fn can_hold(matrix: Matrix) -> bool {
+    matrix.cols <= 1 << 31
+}
+
+/// The type of column numbers.
+pub fn index_dtype(matrix: Matrix) -> Dtype {
+    if matrix.cols <= 1 << 16 { Dtype::U16 } else { Dtype::I32 }
+}
+
+/// Bytes of a column number.
+pub fn index_size(matrix: Matrix) -> usize {
+    if matrix.cols <= 1 << 16 { 2 } else { 4 }
+}
+
+/// The tensors that stand for `name` with `stored` values kept, in the order of [`SUFFIXES`].
+pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> [TensorSpec; 4] {
+    let matrix = shape.matrix();
+    let part = |n: usize, dtype, len: usize| TensorSpec {
+        name: format!("{name}{}", SUFFIXES[n]),
+        dtype,
+        shape: Shape::new(vec![len]).expect("no part outgrows what the tensor itself may measure"),
+    };
+    [
+        part(0, Dtype::I64, shape.rank()),
+        part(1, Dtype::I64, matrix.rows + 1),
+        part(2, index_dtype(matrix), stored),
+        part(3, dtype.dtype(), stored),
+    ]
+}
+
+/// Appends the column numbers of the set bits of a run, whole rows of `cols` columns or a part of one row from column
+/// `first` on.
+pub fn columns(mask: &[u8], matrix: Matrix, cols: usize, first: usize, out: &mut Vec<u8>) {
+    let narrow = index_size(matrix) == 2;
+    for row in mask.chunks(cols.div_ceil(8).max(1)) {
+        for (n, byte) in row.iter().enumerate() {
+            let mut set = *byte;
+            while set != 0 {
+                let column = first + 8 * n + set.trailing_zeros() as usize;
+                if narrow {
+                    out.extend((column as u16).to_le_bytes());
+                } else {
+                    out.extend((column as i32).to_le_bytes());
+                }
+                set &= set - 1;
+            }
+        }
+    }
+}
+
+/// Sets the bits of a run, rows padded to a byte as in a bitmask: `counts` gives the stored values of each of its rows
+/// (of one, for a part of a row), `indices` their column numbers, `first` the column at which the run begins.
+///
+/// # Panics
+/// If a column lies outside of the run.
+pub fn mask(
+    indices: &[u8],
+    counts: impl Iterator<Item = usize>,
+    matrix: Matrix,
+    cols: usize,
+    first: usize,
+    mask: &mut [u8],
+) {
+    mask.fill(0);
+    let size = index_size(matrix);
+    let mut rest = indices;
+    for (row, count) in mask.chunks_mut(cols.div_ceil(8).max(1)).zip(counts) {
+        let (now, later) = rest.split_at(count * size);
+        for index in now.chunks_exact(size) {
+            let column = index_at(index) as usize - first;
+            row[column / 8] |= 1 << (column % 8);
+        }
+        rest = later;
+    }
+}
+
+/// One column number.
+fn index_at(bytes: &[u8]) -> i64 {
+    match *bytes {
+        [a, b] => i64::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        _ => -1,
+    }
+}
+
+/// The number at this place of an array of I64.
+///
+/// # Panics
+/// If there is none.
+pub fn offset(crow: &[u8], at: usize) -> usize {
+    let number = i64::from_le_bytes(crow.as_chunks::<8>().0[at]);
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Of the stored values `from..to` of one row, the first whose column is `column` or a later one.
+pub fn seek(indices: &[u8], matrix: Matrix, from: usize, to: usize, column: usize) -> usize {
+    let size = index_size(matrix);
+    let (mut low, mut high) = (from, to);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if index_at(&indices[middle * size..][..size]) < column as i64 {
+            low = middle + 1
+        } else {
+            high = middle
+        }
+    }
+    low
+}
+
+/// Why the parts of an encoded tensor do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CsrError {
+    /// Rows that do not begin at the first value.
+    #[error("its `crow_indices` begin at {0}, expected 0")]
+    Begin(i64),
+    /// A row that ends before it begins.
+    #[error("row {row} ends at stored value {got} by its `crow_indices`, before its beginning at {begin}")]
+    Falls {
+        /// The row.
+        row: usize,
+        /// Where it begins.
+        begin: i64,
+        /// Where it ends.
+        got: i64,
+    },
+    /// More or fewer values than the rows hold.
+    #[error("its `crow_indices` end at {got}, expected {expected}, the number of its stored values")]
+    End {
+        /// Values there.
+        expected: usize,
+        /// The last entry.
+        got: i64,
+    },
+    /// A column that is not there.
+    #[error("row {row} has a stored value in column {got}, beyond its {cols} columns")]
+    Column {
+        /// The row.
+        row: usize,
+        /// The column number in the file.
+        got: i64,
+        /// Columns.
+        cols: usize,
+    },
+    /// Columns that do not rise.
+    #[error("row {row} has column {got} after column {before}; the columns of a row must rise")]
+    Order {
+        /// The row.
+        row: usize,
+        /// The column before.
+        before: i64,
+        /// The column after it.
+        got: i64,
+    },
+}
+
+/// Checks the beginnings of rows, `[rows + 1]`, against the number of `stored` values.
+///
+/// # Errors
+/// The first contradiction.
+pub fn check_rows(crow: &[u8], stored: usize) -> Result<(), CsrError> {
+    let mut numbers = crow.as_chunks::<8>().0.iter().map(|n| i64::from_le_bytes(*n));
+    let first = numbers.next().unwrap_or_default();
+    if first != 0 {
+        return Err(CsrError::Begin(first));
+    }
+    let mut begin = first;
+    for (row, got) in numbers.enumerate() {
+        if got < begin {
+            return Err(CsrError::Falls { row, begin, got });
+        }
+        begin = got;
+    }
+    if usize::try_from(begin) != Ok(stored) {
+        return Err(CsrError::End { expected: stored, got: begin });
+    }
+    Ok(())
+}
+
+/// Checks the column numbers of the stored values `from..to`, of rows that [`check_rows`] has passed.
+///
+/// # Errors
+/// The first contradiction.
+pub fn check_columns(
+    crow: &[u8],
+    indices: &[u8],
+    matrix: Matrix,
+    from: usize,
+    to: usize,
+) -> Result<(), CsrError> {
+    let size = index_size(matrix);
+    let column = |n: usize| index_at(&indices[n * size..][..size]);
+    let rows = crow.as_chunks::<8>().0;
+    // The row that value `from` lies in: the last that begins at or before it.
+    let mut row = rows.partition_point(|n| i64::from_le_bytes(*n) <= from as i64).saturating_sub(1);
+    for n in from..to {
+        while offset(crow, row + 1) <= n {
+            row += 1;
+        }
+        let got = column(n);
+        if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {
+            return Err(CsrError::Column { row, got, cols: matrix.cols });
+        }
+        if n > offset(crow, row) && column(n - 1) >= got {
+            return Err(CsrError::Order { row, before: column(n - 1), got });
+        }
+    }
+    Ok(())
+}
+
+/// The number of stored values before a run that begins at this row and column.
+pub fn before(crow: &[u8], indices: &[u8], matrix: Matrix, row: usize, column: usize) -> usize {
+    let from = offset(crow, row);
+    if column == 0 { from } else { seek(indices, matrix, from, offset(crow, row + 1), column) }
+}
+
+/// The bits of a run, as [`mask()`] sets them: it begins in `row` at `column`, has `rows` rows (or is a part of one) of
+/// `cols` columns; `indices` are its stored values' columns.
+pub fn run_mask(
+    crow: &[u8],
+    indices: &[u8],
+    matrix: Matrix,
+    (row, column): (usize, usize),
+    (rows, cols): (usize, usize),
+    bits: &mut Vec<u8>,
+) {
+    bits.resize(rows * cols.div_ceil(8), 0);
+    if cols == matrix.cols {
+        let counts = (row..row + rows).map(|row| offset(crow, row + 1) - offset(crow, row));
+        mask(indices, counts, matrix, cols, column, bits);
+    } else {
+        mask(indices, std::iter::once(indices.len() / index_size(matrix)), matrix, cols, column, bits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn i64s(numbers: &[i64]) -> Vec<u8> {
+        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn columns_are_those_of_the_set_bits_and_back() {
+        for (matrix, first) in [(Matrix { rows: 3, cols: 11 }, 0), (Matrix { rows: 1, cols: 70_000 }, 65_536)]
+        {
+            let cols = if first == 0 { 11 } else { 11.min(matrix.cols - first) };
+            let rows = if first == 0 { 3 } else { 1 };
+            let bits: Vec<u8> = [0b1010_0101, 0b110, 0, 0, 0xFF, 0b111][..rows * 2].to_vec();
+            let mut indices = Vec::new();
+            columns(&bits, matrix, cols, first, &mut indices);
+            let counts = bits.chunks(2).map(|row| row.iter().map(|b| b.count_ones() as usize).sum());
+            let mut back = vec![0xAA; bits.len()];
+            mask(&indices, counts, matrix, cols, first, &mut back);
+            assert_eq!(back, bits);
+        }
+        let mut indices = Vec::new();
+        columns(&[0b1010_0101, 0b110], Matrix { rows: 1, cols: 11 }, 11, 0, &mut indices);
+        assert_eq!(indices, [0, 0, 2, 0, 5, 0, 7, 0, 9, 0, 10, 0]);
+        indices.clear();
+        columns(&[0b101], Matrix { rows: 1, cols: 65_537 + 3 }, 4, 65_536, &mut indices);
+        assert_eq!(indices, [0, 0, 1, 0, 2, 0, 1, 0]);
+    }
+
+    #[test]
+    fn the_type_of_columns_changes_behind_the_last_that_u16_holds() {
+        assert_eq!(index_dtype(Matrix { rows: 1, cols: 65_536 }), Dtype::U16);
+        assert_eq!(index_dtype(Matrix { rows: 1, cols: 65_537 }), Dtype::I32);
+        assert!(can_hold(Matrix { rows: 1, cols: 1 << 31 }));
+        assert!(!can_hold(Matrix { rows: 1, cols: (1 << 31) + 1 }));
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        let rows = |crow: &[i64], stored| check_rows(&i64s(crow), stored).unwrap_err().to_string();
+        assert_eq!(check_rows(&i64s(&[0, 2, 2, 3]), 3), Ok(()));
+        assert_eq!(rows(&[1, 2], 2), "its `crow_indices` begin at 1, expected 0");
+        assert_eq!(
+            rows(&[0, 2, 1], 1),
+            "row 1 ends at stored value 1 by its `crow_indices`, before its beginning at 2"
+        );
+        assert_eq!(
+            rows(&[0, 2, 4], 3),
+            "its `crow_indices` end at 4, expected 3, the number of its stored values"
+        );
+        let matrix = Matrix { rows: 2, cols: 3 };
+        let columns = |indices: &[u16]| {
+            let crow = i64s(&[0, 2, indices.len() as i64]);
+            let bytes: Vec<u8> = indices.iter().flat_map(|i| i.to_le_bytes()).collect();
+            let whole = check_columns(&crow, &bytes, matrix, 0, indices.len());
+            // Value by value the same is found.
+            let alone = (0..indices.len()).try_for_each(|n| check_columns(&crow, &bytes, matrix, n, n + 1));
+            assert_eq!(whole, alone);
+            whole.map_err(|error| error.to_string())
+        };
+        assert_eq!(columns(&[0, 2, 0]), Ok(()));
+        assert_eq!(
+            columns(&[0, 3, 0]).unwrap_err(),
+            "row 0 has a stored value in column 3, beyond its 3 columns"
+        );
+        assert_eq!(
+            columns(&[0, 1, 2, 2]).unwrap_err(),
+            "row 1 has column 2 after column 2; the columns of a row must rise"
+        );
+        let wide = Matrix { rows: 1, cols: 70_000 };
+        let found = check_columns(&i64s(&[0, 1]), &(-1i32).to_le_bytes(), wide, 0, 1).unwrap_err();
+        assert_eq!(found.to_string(), "row 0 has a stored value in column -1, beyond its 70000 columns");
+    }
+}

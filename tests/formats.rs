@@ -1,0 +1,380 @@
+//! The files that pruning writes: encodings, fills and types, their sizes, their soundness when they are read back.
+
+mod common;
+
+use std::fs;
+
+use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::pipeline::PrunedFile;
+use common::{Ran, Scratch, f32s};
+use serde_json::json;
+
+const CONFIG: &str = "\
+seed: 7
+rules: [{match: '**', init: {from: base.safetensors}}]
+trained: {path: trained.safetensors}
+analyze: {threshold: 0, report: {json: report.json}}
+prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.9}}
+";
+
+/// Trained and base values of two tensors: one of several blocks with rows longer than a block, one of many rows.
+fn scratch() -> Scratch {
+    let s = Scratch::new();
+    s.write("x.yaml", CONFIG);
+    let (long, many) = ([3usize, 70_001], [300usize, 301]);
+    let values = |shape: [usize; 2], factor: u64| -> Vec<u8> {
+        let one = |n: u64| ((n * n * factor % 1009) as f32 - 504.0) / 64.0;
+        f32s(&(0..(shape[0] * shape[1]) as u64).map(one).collect::<Vec<_>>())
+    };
+    let tensors = |factor| {
+        [
+            ("long", "F32", &long[..], values(long, factor)),
+            ("many", "F32", &many[..], values(many, factor + 6)),
+        ]
+    };
+    s.safetensors("trained.safetensors", &tensors(31));
+    s.safetensors("base.safetensors", &tensors(57));
+    s
+}
+
+#[track_caller]
+fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
+    let ran = s.run(args);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+#[track_caller]
+fn prune(s: &Scratch, threads: &str, keys: &[&str]) -> Vec<u8> {
+    let mut args = vec!["run", "x.yaml", "--threads", threads, "--quiet"];
+    args.extend(keys.iter().flat_map(|key| ["--set", key]));
+    succeeds(s, &args);
+    fs::read(s.path("pruned.safetensors")).unwrap()
+}
+
+fn restore(s: &Scratch, threads: &str) -> Vec<u8> {
+    let base = ["--base", "base.safetensors"];
+    let args = ["restore", "pruned.safetensors", "-o", "dense.safetensors", "--quiet", "--threads", threads];
+    succeeds(s, &[&args[..], &base].concat());
+    fs::read(s.path("dense.safetensors")).unwrap()
+}
+
+#[test]
+fn bytes_are_the_same_at_any_number_of_threads_and_restore_to_the_dense_file() {
+    let s = scratch();
+    for fill in ["zero", "init", "nearest"] {
+        for dtype in ["keep", "bf16"] {
+            let (fill, dtype) = (&*format!("prune.fill={fill}"), &*format!("prune.dtype={dtype}"));
+            let mut restored = Vec::new();
+            for format in ["dense", "bitmask", "csr", "auto"] {
+                let keys = [fill, dtype, &format!("prune.format={format}")];
+                let one = prune(&s, "1", &keys);
+                let first = restore(&s, "1");
+                assert!(prune(&s, "3", &keys) == one, "{keys:?}");
+                assert!(restore(&s, "3") == first, "{keys:?}");
+                restored.push(first);
+            }
+            assert!(restored.windows(2).all(|pair| pair[0] == pair[1]), "{fill} {dtype}");
+        }
+    }
+}
+
+#[test]
+fn auto_is_the_smallest_of_all_and_sizes_are_known_to_the_byte() {
+    let s = scratch();
+    for fill in ["zero", "nearest"] {
+        for dtype in ["keep", "f16"] {
+            for sparsity in ["0", "0.02", "0.1", "0.4", "0.6", "0.9", "0.96", "0.99", "1"] {
+                let keys = |format: &str, target: String| {
+                    [
+                        format!("prune.fill={fill}"),
+                        format!("prune.dtype={dtype}"),
+                        format!("prune.target={target}"),
+                        format!("prune.format={format}"),
+                        // One tensor, so that its encoding is the file's.
+                        "prune.rules=[{match: many, keep: true}]".to_owned(),
+                    ]
+                };
+                let size = |format: &str| {
+                    let keys = keys(format, format!("{{sparsity: {sparsity}}}"));
+                    prune(&s, "2", &keys.each_ref().map(String::as_str)).len()
+                };
+                let least = ["dense", "bitmask", "csr"].map(size).into_iter().min().unwrap();
+                let auto = size("auto");
+                assert_eq!(auto, least, "{fill} {dtype} {sparsity}");
+                // A limit of just this size is kept, by pruning no more; one of a byte less by pruning more.
+                let pruned = || {
+                    let report = fs::read(s.path("report.json")).unwrap();
+                    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+                    report["totals"]["pruned_weights"].as_u64().unwrap()
+                };
+                let count = pruned();
+                let limited = |limit: usize| {
+                    let keys = keys("auto", format!("{{bytes: {limit}}}"));
+                    (prune(&s, "2", &keys.each_ref().map(String::as_str)).len(), pruned())
+                };
+                let (size, same) = limited(auto);
+                assert!(size <= auto && same <= count, "{size} of {auto}, {same} of {count}");
+                if sparsity != "1" {
+                    let (size, more) = limited(auto - 1);
+                    assert!(size < auto && more >= same, "{size} of {auto}, {more} after {same}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_criterion_nearest_fills_with_the_nearer_value_unless_the_config_says_otherwise() {
+    let s = scratch();
+    let nearest = ["prune.criterion=nearest", "prune.format=csr"];
+    let by_default = prune(&s, "2", &nearest);
+    assert!(by_default == prune(&s, "2", &[nearest[0], nearest[1], "prune.fill=nearest"]));
+    assert!(by_default != prune(&s, "2", &[nearest[0], nearest[1], "prune.fill=zero"]));
+}
+
+/// A small file of two tensors, of which one goes beyond the range of F16.
+fn small(keys: &[&str]) -> (Scratch, Ran) {
+    let s = Scratch::new();
+    s.write("x.yaml", CONFIG);
+    let trained = [1.0, 7e4, -3.0, 65519.0, -65520.0, 0.25, 0.5, f32::INFINITY];
+    s.safetensors(
+        "trained.safetensors",
+        &[("a", "F32", &[2, 4], f32s(&trained)), ("kept", "F32", &[1], f32s(&[1e9]))],
+    );
+    s.safetensors(
+        "base.safetensors",
+        &[
+            ("a", "F32", &[2, 4], f32s(&[1.0, 2.0, -5.0, 0.0, 0.0, 0.375, 5.0, 0.0])),
+            ("kept", "F32", &[1], f32s(&[1e9])),
+        ],
+    );
+    let mut args = vec!["run", "x.yaml", "--set", "prune.rules=[{match: kept, keep: true}]"];
+    args.extend(["--set", "prune.target={sparsity: 0.5}"]);
+    args.extend(keys.iter().flat_map(|key| ["--set", key]));
+    let ran = succeeds(&s, &args);
+    (s, ran)
+}
+
+#[test]
+fn values_beyond_the_range_are_counted_and_told() {
+    for format in ["dense", "bitmask", "csr"] {
+        let (s, ran) = small(&["prune.dtype=f16", &format!("prune.format={format}")]);
+        let text = "Beyond the range of the type written: 2 finite weights became infinite in a (2); take a wider \
+                    `prune.dtype`.";
+        let all = ran.stdout + &ran.stderr;
+        assert!(all.split_whitespace().collect::<Vec<_>>().join(" ").contains(text), "{all}");
+        let report: serde_json::Value =
+            serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
+        assert_eq!(report["tensors"][0]["overflowed_weights"], json!(2));
+        // What a rule keeps is neither cast nor counted.
+        assert!(report["tensors"][1]["overflowed_weights"].is_null());
+    }
+}
+
+/// Changes the first byte of a part and restores, which fails so.
+#[track_caller]
+fn corrupt(keys: &[&str], part: &str, at: usize, byte: u8, message: &str) {
+    let (s, _) = small(keys);
+    s.tamper("pruned.safetensors", |header, data| {
+        let start = header[part]["data_offsets"][0].as_u64().unwrap();
+        data[usize::try_from(start).unwrap() + at] = byte;
+    });
+    let ran =
+        s.run(&["restore", "pruned.safetensors", "-o", "dense.safetensors", "--base", "base.safetensors"]);
+    assert_eq!(ran.stderr, format!("error: pruned.safetensors: tensor `a`: {message}\n"));
+    assert_eq!(ran.code, 1);
+    assert!(!s.path("dense.safetensors").exists());
+}
+
+#[test]
+fn rows_and_columns_that_contradict_each_other_are_refused() {
+    // Kept are columns 1 and 3 of the first row, 0 and 3 of the second.
+    let csr = &["prune.format=csr"][..];
+    corrupt(csr, "a.crow_indices", 0, 1, "its `crow_indices` begin at 1, expected 0");
+    corrupt(
+        csr,
+        "a.crow_indices",
+        16,
+        1,
+        "row 1 ends at stored value 1 by its `crow_indices`, before its beginning at 2",
+    );
+    corrupt(
+        csr,
+        "a.crow_indices",
+        16,
+        5,
+        "its `crow_indices` end at 5, expected 4, the number of its stored values",
+    );
+    corrupt(csr, "a.col_indices", 0, 4, "row 0 has a stored value in column 4, beyond its 4 columns");
+    corrupt(csr, "a.col_indices", 0, 3, "row 0 has column 3 after column 3; the columns of a row must rise");
+    corrupt(csr, "a.shape", 0, 3, "`a.shape` holds [3, 4], expected [2, 4]");
+}
+
+#[test]
+fn fill_masks_that_do_not_fit_are_refused() {
+    for format in ["bitmask", "csr"] {
+        let keys = [&*format!("prune.format={format}"), "prune.fill=nearest"];
+        corrupt(
+            &keys,
+            "a.fillmask",
+            0,
+            0b1_0000,
+            "its `a.fillmask` has a bit set beyond its 4 pruned places",
+        );
+        let (s, _) = small(&keys);
+        s.tamper("pruned.safetensors", |header, _| {
+            let part = header.as_object_mut().unwrap().remove("a.fillmask").unwrap();
+            header.as_object_mut().unwrap().insert("other".to_owned(), part);
+        });
+        let restore = ["restore", "pruned.safetensors", "-o", "d", "--base", "base.safetensors"];
+        let expected = "error: pruned.safetensors: tensor `a`: its part `a.fillmask` is missing\n";
+        assert_eq!(s.run(&restore).stderr, expected);
+        // A mask of nine places.
+        let (s, _) = small(&keys);
+        s.tamper("pruned.safetensors", |header, data| {
+            data.push(0);
+            let part = &mut header["a.fillmask"];
+            part["shape"] = json!([2]);
+            part["data_offsets"][1] = json!(part["data_offsets"][1].as_u64().unwrap() + 1);
+        });
+        let expected =
+            "error: pruned.safetensors: tensor `a`: its part `a.fillmask` is U8 [2], expected U8 [1]\n";
+        if format == "csr" {
+            // There the mask is the file's last tensor.
+            assert_eq!(s.run(&restore).stderr, expected);
+        }
+    }
+}
+
+#[test]
+fn descriptions_that_cannot_be_are_refused() {
+    let describe = |from: &str, to: &str| {
+        let (s, _) = small(&["prune.format=csr", "prune.fill=nearest"]);
+        s.tamper("pruned.safetensors", |header, _| {
+            let text = header["__metadata__"]["cdi_prune"].as_str().unwrap();
+            assert!(text.contains(from), "{text}");
+            header["__metadata__"]["cdi_prune"] = json!(text.replace(from, to));
+        });
+        let ran = s.run(&["restore", "pruned.safetensors", "-o", "d", "--base", "base.safetensors"]);
+        assert_eq!(ran.code, 1);
+        ran.stderr
+    };
+    assert_eq!(
+        describe("\"csr\"", "\"coo\""),
+        "error: pruned.safetensors: its `cdi_prune` metadata cannot be read: unknown variant `coo`, expected one of \
+         `dense`, `bitmask`, `csr` at line 1 column 121\n"
+    );
+    assert_eq!(
+        describe("\"csr\"", "\"bitmask\""),
+        "error: pruned.safetensors: tensor `a`: its part `a.compressed` is missing\n"
+    );
+    assert_eq!(
+        describe("\"F32\"", "\"F16\""),
+        "error: pruned.safetensors: tensor `a`: its part `a.values` is F32 [4], expected F16 [count]\n"
+    );
+    assert_eq!(
+        describe("[2,4]", "[2,5]"),
+        "error: pruned.safetensors: tensor `a`: `a.shape` holds [2, 4], expected [2, 5]\n"
+    );
+}
+
+#[test]
+fn names_that_parts_would_need_are_refused() {
+    for (part, format) in [("a.crow_indices", "csr"), ("a.values", "auto"), ("a.fillmask", "bitmask")] {
+        let s = Scratch::new();
+        s.write("x.yaml", CONFIG);
+        let tensors = [("a", "F32", &[1usize][..], f32s(&[1.0])), (part, "U8", &[1], vec![0])];
+        s.safetensors("trained.safetensors", &tensors);
+        s.safetensors("base.safetensors", &tensors);
+        let format = format!("prune.format={format}");
+        let ran = s.run(&["run", "x.yaml", "--set", &format, "--set", "prune.fill=nearest"]);
+        assert_eq!(
+            ran.stderr.replace("DIR/", ""),
+            format!(
+                "error: trained.safetensors: tensor `{part}` has the name that a part of the encoded tensor `a` would \
+                 have; set `format: dense` or a prune rule with `keep: true` for `a`\n"
+            )
+        );
+        assert_eq!(ran.code, 1);
+    }
+}
+
+#[test]
+fn a_fill_that_nobody_knows_is_refused() {
+    let s = Scratch::new();
+    s.write("x.yaml", CONFIG.replace("{from: base.safetensors}", "none"));
+    s.safetensors("trained.safetensors", &[("a", "F32", &[2], f32s(&[1.0, 2.0]))]);
+    let ran = s.run(&["run", "x.yaml", "--set", "prune.fill=nearest"]);
+    assert!(
+        ran.stderr
+            .contains("tensor `a` has `init: none`, so there is no initial value for its pruned places"),
+        "{ran:?}"
+    );
+    assert_eq!(ran.code, 2);
+}
+
+/// More columns than I32 numbers: a file of 4 GiB, of which nothing is stored.
+#[test]
+#[cfg(target_os = "linux")]
+fn too_many_columns_for_csr_are_refused() {
+    let s = Scratch::new();
+    let columns = (1usize << 31) + 8;
+    let header =
+        json!({"a": {"dtype": "F16", "shape": [columns], "data_offsets": [0, 2 * columns]}}).to_string();
+    let header = format!("{header:<80}");
+    s.write("trained.safetensors", [&80u64.to_le_bytes()[..], header.as_bytes()].concat());
+    let file = fs::OpenOptions::new().write(true).open(s.path("trained.safetensors")).unwrap();
+    file.set_len(88 + 2 * columns as u64).unwrap();
+    s.write("x.yaml", CONFIG.replace("{from: base.safetensors}", "none"));
+    let ran = s.run(&["run", "x.yaml", "--set", "prune.format=csr"]);
+    assert!(
+        ran.stderr.contains(
+            "tensor `a` has 2147483656 columns, and `format: csr` can number 2147483648 at the most; take another format, \
+             or keep it by a rule of `prune.rules`"
+        ),
+        "{ran:?}"
+    );
+    assert_eq!(ran.code, 2);
+}
+
+#[test]
+fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
+    let s = scratch();
+    for keys in [
+        ["prune.format=csr", "prune.fill=nearest", "prune.dtype=bf16"],
+        ["prune.format=bitmask", "prune.fill=nearest", "prune.dtype=keep"],
+        ["prune.format=bitmask", "prune.fill=init", "prune.dtype=f16"],
+        ["prune.format=dense", "prune.fill=nearest", "prune.dtype=bf16"],
+    ] {
+        prune(&s, "2", &keys);
+        restore(&s, "2");
+        let restored = Checkpoint::open(&s.path("dense.safetensors")).unwrap();
+        let file =
+            PrunedFile::open(&s.path("pruned.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
+        for (name, tensor) in restored.tensors() {
+            let matrix = tensor.shape.matrix();
+            let width = tensor.bytes().len() / matrix.rows;
+            for (from, to) in
+                [(0, matrix.rows), (1, 2), (2, 2), (matrix.rows / 2, matrix.rows), (matrix.rows, matrix.rows)]
+            {
+                let mut out = vec![0xAA; (to - from) * width];
+                file.read_rows(name, from..to, &mut out).unwrap();
+                assert!(out == tensor.bytes()[from * width..to * width], "{keys:?} {name} {from}..{to}");
+            }
+        }
+        let text = |name: &str, rows, len: usize| {
+            let mut out = vec![7; len];
+            let error = file.read_rows(name, rows, &mut out).unwrap_err().to_string();
+            assert!(out.iter().all(|byte| *byte == 7));
+            error
+        };
+        assert_eq!(text("other", 0..1, 0), "there is no tensor `other`");
+        assert_eq!(text("many", 299..301, 8), "tensor `many` has 300 rows, asked for 299..301");
+        let size = if keys[2].ends_with("keep") { 4 } else { 2 };
+        assert_eq!(
+            text("many", 0..2, 8),
+            format!("the rows asked for of tensor `many` are {} bytes, the slice has 8", 602 * size)
+        );
+    }
+}
