@@ -103,8 +103,10 @@ impl Manifest {
             version: u32,
             noise_version: u32,
         }
-        let syntax =
-            |error: serde_json::Error| ManifestProblem::Syntax { line: error.line(), message: error.to_string() };
+        let syntax = |error: serde_json::Error| ManifestProblem::Syntax {
+            line: error.line(),
+            message: error.to_string(),
+        };
         let Versions { version, noise_version } = serde_json::from_slice(text).map_err(syntax)?;
         for (what, got, expected) in
             [("version", version, VERSION), ("noise version", noise_version, NOISE_VERSION)]

@@ -72,13 +72,13 @@ fn every_step_runs() {
             );
         }
     }
-    assert_eq!(commands, 3);
+    assert_eq!(commands, 4);
     assert!(fs::read_to_string(s.path("summary.md")).unwrap().contains("## Gates"));
     assert!(s.path("tmp/restored.safetensors").exists());
     let upload = steps(&workflow).last().unwrap();
     assert!(upload["uses"].as_str().unwrap().starts_with("actions/upload-artifact@"));
     let paths: Vec<&str> = upload["with"]["path"].as_str().unwrap().lines().collect();
-    assert_eq!(paths.len(), 2);
+    assert_eq!(paths.len(), 3);
     for path in paths {
         assert!(s.path(path).exists(), "{path}");
     }

@@ -145,7 +145,7 @@ fn unknown_keys() {
     assert_eq!(
         error("seed: 1\ncolour: red\n", &[]),
         "configs/x.yaml:2:1: unknown key `colour`; the keys are version, seed, model, rules, init, trained, analyze, \
-         prune, tune, gates"
+         prune, tune, gates, manifest"
     );
     assert_eq!(
         rule_error("    init: {mode: normal, sdt: 1}\n"),
@@ -252,15 +252,6 @@ fn unknown_values() {
         error("seed: 1\nmodel: {dtype: fp32}\n", &[]),
         "configs/x.yaml:2:16: `model.dtype` cannot be `fp32` (did you mean `f32`?); the values are f64, f32, f16, bf16"
     );
-}
-
-#[test]
-fn what_a_later_version_brings() {
-    let expected =
-        |column: usize, what: &str| format!("configs/x.yaml:2:{column}: `{what}` is not supported yet");
-    assert_eq!(error("seed: 1\nmanifest: {}\n", &[]), expected(1, "manifest"));
-    let later = Settings::parse("{seed: 1, manifest: {}}", Path::new("x"), &[]).unwrap_err();
-    assert!(later.kind.is_not_supported_yet());
 }
 
 /// Each parameter of an initialiser outside its range, at its place.

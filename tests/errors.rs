@@ -503,12 +503,6 @@ fn stages_that_the_config_does_not_have() {
 }
 
 #[test]
-fn reserved_commands() {
-    let s = scratch();
-    fails(&s, &["verify", "manifest.json"], 2, "the command `verify` is not supported yet");
-}
-
-#[test]
 fn bad_usage() {
     let s = scratch();
     let cases: [(&[&str], &str); 6] = [

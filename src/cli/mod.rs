@@ -103,7 +103,8 @@ pub fn main() -> Result {
 /// Whether the manifest proves that there is nothing to do; its gates are held up again then.
 fn done_before(args: &Stage, global: &Global) -> Result<bool> {
     let settings = Settings::load(&args.config.config, &global.overrides)?;
-    let (Some(path), Some(manifest)) = (&settings.manifest, pipeline::done_before(&Resolved::new(&settings)?)?)
+    let (Some(path), Some(manifest)) =
+        (&settings.manifest, pipeline::done_before(&Resolved::new(&settings)?)?)
     else {
         return Ok(false);
     };

@@ -122,9 +122,6 @@ pub enum ConfigErrorKind {
         /// The valid ones.
         values: Vec<&'static str>,
     },
-    /// The interface has this, this version does not.
-    #[error("{0} is not supported yet")]
-    NotSupportedYet(String),
     /// A key about what another key, which is not there, would bring about.
     #[error("`{key}` needs the key `{needs}`, which the config does not have")]
     NeedsKey {
@@ -187,13 +184,6 @@ pub enum ConfigErrorKind {
     Stage(Box<dyn Error + Send + Sync>),
 }
 
-impl ConfigErrorKind {
-    /// Whether a later version will accept this config.
-    pub fn is_not_supported_yet(&self) -> bool {
-        matches!(self, Self::NotSupportedYet(_))
-    }
-}
-
 fn inside(parent: &KeyPath) -> String {
     if parent.steps().is_empty() { String::new() } else { format!(" in `{parent}`") }
 }
@@ -230,10 +220,5 @@ impl Problem {
             got: got.to_string(),
         };
         Self::at_value(path, kind)
-    }
-
-    /// A value of a later version, written `key: value`.
-    pub fn not_supported_yet(path: &KeyPath, what: &str) -> Self {
-        Self::at_value(path, ConfigErrorKind::NotSupportedYet(format!("`{what}`")))
     }
 }

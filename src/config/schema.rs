@@ -209,7 +209,10 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!(false));
         assert_eq!(
             properties(&schema, &[]),
-            ["version", "seed", "model", "rules", "init", "trained", "analyze", "prune", "tune", "gates"]
+            [
+                "version", "seed", "model", "rules", "init", "trained", "analyze", "prune", "tune", "gates",
+                "manifest"
+            ]
         );
         assert_eq!(properties(&schema, &["model"]), ["like", "tensors", "dtype", "layout"]);
         assert_eq!(

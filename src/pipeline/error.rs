@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
-use super::{gates, tune};
 use super::verify_problem::VerifyProblem;
+use super::{gates, tune};
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;

@@ -51,9 +51,9 @@ pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileE
                 let data = checkpoint.whole_file(*n);
                 (digest(data), data.bytes().len() as u64)
             }
-            Bytes::File(path) => File::open(path)
-                .and_then(digest::of_reader)
-                .map_err(CheckpointError::io(path, "read"))?,
+            Bytes::File(path) => {
+                File::open(path).and_then(digest::of_reader).map_err(CheckpointError::io(path, "read"))?
+            }
         };
         Ok(FileEntry { role: (*role).to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };

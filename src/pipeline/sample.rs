@@ -28,7 +28,13 @@ pub(super) fn check_rows(
     let judgement = judge(resolved, progress)?;
     let prune = resolved.settings.prune.as_ref();
     let wrong = |problem| Error::Verify { path: written.to_owned(), problem: Box::new(problem) };
-    // Rows that have their shape still; those of chains whose units were removed are others.
+    // Layers of chains are others where units were removed, in their shapes or in what their biases took up.
+    let chained = |name: &str| {
+        let layers = prune.into_iter().flat_map(|prune| &prune.chains).flat_map(|chain| &chain.layers);
+        layers
+            .into_iter()
+            .any(|layer| name.strip_prefix(layer.as_str()).is_some_and(|rest| rest.starts_with('.')))
+    };
     let mut places = Vec::new();
     let mut total = 0u64;
     for (n, (name, tensor)) in tensors.iter().enumerate() {
@@ -36,8 +42,8 @@ pub(super) fn check_rows(
         let Some((_, dtype, shape)) = there else {
             return Err(wrong(VerifyProblem::TensorMissing(name.clone())));
         };
-        if let (Some(from), Some(to), true) =
-            (FloatDtype::of(tensor.dtype), FloatDtype::of(dtype), *shape == tensor.shape)
+        if let (Some(from), Some(to), false) =
+            (FloatDtype::of(tensor.dtype), FloatDtype::of(dtype), chained(name))
         {
             places.push((n, name, tensor, from, to, total));
             total += shape.matrix().rows as u64;
@@ -77,7 +83,9 @@ pub(super) fn check_rows(
             let mut fill = vec![0; size];
             for column in 0..columns {
                 let place = column * size..(column + 1) * size;
-                if got[place.clone()] == trained[place.clone()] && !Decision::is_threshold_of_weights(decision) {
+                if got[place.clone()] == trained[place.clone()]
+                    && !Decision::is_threshold_of_weights(decision)
+                {
                     continue;
                 }
                 let sleeps = known.is_some()

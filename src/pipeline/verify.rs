@@ -111,7 +111,8 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     let (there, missing): (Vec<_>, Vec<_>) =
         found.inputs.iter().partition(|entry| place(entry).symlink_metadata().is_ok());
     there.par_iter().map(|entry| check(entry, "input")).collect::<Result<(), Error>>()?;
-    let inputs_missing: Vec<String> = missing.iter().map(|entry| place(entry).display().to_string()).collect();
+    let inputs_missing: Vec<String> =
+        missing.iter().map(|entry| place(entry).display().to_string()).collect();
     let pruned = if inputs_missing.is_empty() {
         derive(&found, manifest, &folder, sample, progress)?
     } else {
@@ -166,7 +167,8 @@ fn derive(
     }
     let Some(prune) = settings.prune.clone() else { return Ok(Depth::No { why: "there is none" }) };
     // Nothing is written where the run wrote; what is made anew is gone with its folder.
-    let scratch = tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "make a folder in"))?;
+    let scratch =
+        tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "make a folder in"))?;
     let mut anew = with_prune(&settings, prune.clone());
     if let Some(prune) = &mut anew.prune {
         prune.output = scratch.path().join(prune.output.file_name().unwrap_or_default());

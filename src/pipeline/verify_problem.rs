@@ -91,7 +91,9 @@ pub enum VerifyProblem {
         got: String,
     },
     /// A weight that the inputs do not give.
-    #[error("tensor `{tensor}` of the pruned checkpoint, row {row}, column {column}: {got:e}, expected {expected:e}")]
+    #[error(
+        "tensor `{tensor}` of the pruned checkpoint, row {row}, column {column}: {got:e}, expected {expected:e}"
+    )]
     Weight {
         /// The tensor.
         tensor: String,

@@ -9,11 +9,8 @@ use super::value::{Folder, Words, real, size};
 use crate::near::nearest;
 use crate::prune::{Criterion, Decision, Scope, Structure, Target};
 
-const SCOPE: Words<Scope> = Words {
-    now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)],
-    later: &[],
-    later_keys: &[],
-};
+const SCOPE: Words<Scope> =
+    Words { now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)] };
 
 const STRUCTURES: [(&str, Structure); 5] = [
     ("unstructured", Structure::Unstructured),

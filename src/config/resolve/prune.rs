@@ -14,11 +14,8 @@ use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
 use crate::tensor::FloatDtype;
 
-const FILL: Words<Fill> = Words {
-    now: &[("zero", Fill::Zero), ("init", Fill::Init), ("nearest", Fill::Nearest)],
-    later: &[],
-    later_keys: &[],
-};
+const FILL: Words<Fill> =
+    Words { now: &[("zero", Fill::Zero), ("init", Fill::Init), ("nearest", Fill::Nearest)] };
 
 const FORMAT: Words<FormatChoice> = Words {
     now: &[
@@ -27,8 +24,6 @@ const FORMAT: Words<FormatChoice> = Words {
         ("bitmask", FormatChoice::Fixed(Format::Bitmask)),
         ("csr", FormatChoice::Fixed(Format::Csr)),
     ],
-    later: &[],
-    later_keys: &[],
 };
 
 const DTYPE: Words<Option<FloatDtype>> = Words {
@@ -38,8 +33,6 @@ const DTYPE: Words<Option<FloatDtype>> = Words {
         ("bf16", Some(FloatDtype::Bf16)),
         ("f16", Some(FloatDtype::F16)),
     ],
-    later: &[],
-    later_keys: &[],
 };
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
@@ -74,7 +67,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     })
 }
 
-const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS, later: &[], later_keys: &[] };
+const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS };
 
 /// The chains, where units are to be removed from them.
 fn chains(

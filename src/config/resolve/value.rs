@@ -31,10 +31,6 @@ impl Folder {
 pub(super) struct Words<T: 'static> {
     /// Words and what they mean; the first is the default.
     pub now: &'static [(&'static str, T)],
-    /// Words of a later version.
-    pub later: &'static [&'static str],
-    /// Keys of mappings that a later version accepts in place of a word.
-    pub later_keys: &'static [&'static str],
 }
 
 impl<T: Copy> Words<T> {
@@ -45,18 +41,12 @@ impl<T: Copy> Words<T> {
             None => return Ok(self.now[0].1),
             Some(Node::Text(word)) => word,
             Some(other) => {
-                if let Some(key) = self.later_keys.iter().find(|key| other.get(key).is_some()) {
-                    return Err(Problem::not_supported_yet(path, &format!("{path}: {{{key}: …}}")));
-                }
                 let expected = names().collect::<Vec<_>>().join(" or ");
                 return Err(Problem::bad_value(path, &expected, other));
             }
         };
         if let Some((_, meaning)) = self.now.iter().find(|(name, _)| name == word) {
             return Ok(*meaning);
-        }
-        if self.later.contains(&word.as_str()) {
-            return Err(Problem::not_supported_yet(path, &format!("{path}: {word}")));
         }
         let near = nearest(word, names());
         let kind = ConfigErrorKind::UnknownValue {

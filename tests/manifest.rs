@@ -1,0 +1,297 @@
+//! The manifest, `verify`, and runs that have nothing to do.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use cdi_prune::manifest::Manifest;
+use common::Scratch;
+
+/// The shipped network in a folder of its own, with everything that a run can write.
+fn scratch(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::create_dir_all(s.path("in")).unwrap();
+    fs::copy(root.join("examples/data/mlp_pad_sgd/trained.safetensors"), s.path("in/trained.safetensors"))
+        .unwrap();
+    configure(&s, prune);
+    s
+}
+
+fn configure(s: &Scratch, prune: &str) {
+    let config = format!(
+        "version: 1
+seed: 42
+model: {{tensors: {{fc1.weight: [64, 1024], fc1.bias: [64], fc2.weight: [32, 64], fc2.bias: [32], fc3.weight: [10, 32], fc3.bias: [10]}}}}
+rules: [{{match: fc1.weight, layer: 0, init: he}}, {{match: fc2.weight, layer: 1, init: he}}, {{match: fc3.weight, layer: 2, init: he}}, {{match: '*.bias', init: zeros}}]
+init: {{output: out/init.safetensors, max_shard_size: 200kB}}
+trained: {{path: in/trained.safetensors}}
+analyze: {{threshold: 0, report: {{json: out/report.json, svg: out/plots}}}}
+prune:
+  output: out/pruned.safetensors
+  {}
+manifest: proof/manifest.json
+",
+        prune.replace('\n', "\n  ")
+    );
+    s.write("x.yaml", config);
+}
+
+fn ran(s: &Scratch, args: &[&str]) -> String {
+    let ran = s.run(args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.stdout
+}
+
+fn manifest(s: &Scratch) -> Manifest {
+    Manifest::parse(&fs::read(s.path("proof/manifest.json")).unwrap()).unwrap()
+}
+
+fn fails(s: &Scratch, args: &[&str], message: &str) {
+    let ran = s.run(args);
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, format!("error: {message}\n").as_str()));
+}
+
+const VERIFY: [&str; 2] = ["verify", "proof/manifest.json"];
+
+#[test]
+fn lists_every_file_and_tensor() {
+    let s = scratch("fill: init");
+    ran(&s, &["run", "x.yaml", "--threads", "1"]);
+    let text = fs::read(s.path("proof/manifest.json")).unwrap();
+    let manifest = manifest(&s);
+    let inputs: Vec<_> = manifest.inputs.iter().map(|e| (e.role.as_str(), e.path.as_str(), e.size)).collect();
+    assert_eq!(
+        inputs,
+        [
+            ("config", "../x.yaml", fs::metadata(s.path("x.yaml")).unwrap().len()),
+            ("trained.path", "../in/trained.safetensors", 272_512)
+        ]
+    );
+    // As sha256sum prints it of the shipped file.
+    assert_eq!(manifest.inputs[1].sha256, "05962dfc395de5bcb13e1dec45d0a8e53d066e4655b2a06e9afa19372f6676f7");
+    let outputs: Vec<_> = manifest.outputs.iter().map(|e| (e.role.as_str(), e.path.as_str())).collect();
+    assert_eq!(
+        outputs[..7],
+        [
+            ("init.output", "../out/init-00001-of-00003.safetensors"),
+            ("init.output", "../out/init-00002-of-00003.safetensors"),
+            ("init.output", "../out/init-00003-of-00003.safetensors"),
+            ("init.output", "../out/init.safetensors.index.json"),
+            ("prune.output", "../out/pruned.safetensors"),
+            ("analyze.report", "../out/report.json"),
+            ("analyze.report", "../out/plots/layers.svg"),
+        ]
+    );
+    assert_eq!(outputs.len(), 14);
+    let weight = manifest.tensors.iter().find(|t| t.name == "fc1.weight").unwrap();
+    // The counts of the quick start's table.
+    assert_eq!(
+        (weight.total_weights, weight.changed_weights, weight.sleeping_weights, weight.pruned_weights),
+        (65_536, Some(50_094), Some(15_442), Some(15_442))
+    );
+    ran(&s, &["run", "x.yaml", "--threads", "3", "--force"]);
+    assert_eq!(fs::read(s.path("proof/manifest.json")).unwrap(), text);
+    assert!(!String::from_utf8(text).unwrap().contains(s.path("").to_str().unwrap()));
+}
+
+#[test]
+fn a_run_that_was_done_is_not_done_again() {
+    let s = scratch("fill: init");
+    ran(&s, &["run", "x.yaml"]);
+    let before = s.files();
+    let said = "Nothing to do: by proof/manifest.json these inputs have given these 14 outputs, which are as they were \
+                written. `--force` runs anyway.\n";
+    assert_eq!(ran(&s, &["run", "x.yaml"]), said);
+    assert_eq!(ran(&s, &["run", "x.yaml", "--quiet"]), "");
+    // An output, an input, the config, an override, the manifest: each is noticed, and the run gives the same again.
+    for file in ["out/report.json", "out/pruned.safetensors", "proof/manifest.json"] {
+        let mut bytes = before[file].clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        s.write(file, bytes);
+        assert_ne!(ran(&s, &["run", "x.yaml"]), said, "{file}");
+        assert_eq!(s.files(), before);
+    }
+    fs::remove_file(s.path("out/plots/layers.svg")).unwrap();
+    assert_ne!(ran(&s, &["run", "x.yaml"]), said);
+    assert_eq!(s.files(), before);
+    assert_ne!(ran(&s, &["run", "x.yaml", "--set", "analyze.threshold=1e-6"]), said);
+    s.tamper("in/trained.safetensors", |_, data| data[0] ^= 1);
+    assert_ne!(ran(&s, &["run", "x.yaml"]), said);
+    configure(&s, "fill: zero");
+    assert_ne!(ran(&s, &["run", "x.yaml"]), said);
+    assert_eq!(ran(&s, &["run", "x.yaml"]), said);
+    // Gates are held up again.
+    let config = fs::read_to_string(s.path("x.yaml")).unwrap();
+    s.write("x.yaml", config + "gates: {min_sparsity: 0.5}\n");
+    for _ in 0..2 {
+        let again = s.run(&["run", "x.yaml"]);
+        assert_eq!(again.code, 4, "{}", again.stderr);
+    }
+}
+
+#[test]
+fn verify_makes_the_pruned_file_anew() {
+    for prune in [
+        "fill: init",
+        "fill: zero\nformat: csr\ncriterion: magnitude\ntarget: {sparsity: 0.5}\nscope: global",
+        "criterion: nearest\ntarget: {sparsity: 0.4}\ndtype: bf16\nmax_shard_size: 100kB",
+        "criterion: magnitude\nstructure: rows\ntarget: {sparsity: 0.3}\nremove: true\n\
+         chains: [{layers: [fc1, fc2, fc3], activation: relu}]\nrules: [{match: 'fc3.*', keep: true}]",
+    ] {
+        let s = scratch(prune);
+        ran(&s, &["run", "x.yaml"]);
+        let before = s.files();
+        let said = ran(&s, &VERIFY);
+        assert!(
+            said.ends_with("made anew from the inputs: the same bytes, and the same counts of 6 tensors.\n"),
+            "{said}"
+        );
+        let said = ran(&s, &["verify", "proof/manifest.json", "--sample", "60"]);
+        let rows = if prune.contains("remove") { "checkpoint 0 rows" } else { "checkpoint 60 rows" };
+        assert!(said.contains(rows), "{said}");
+        assert_eq!(s.files(), before, "{prune}");
+    }
+}
+
+/// A manifest that fits a file which the inputs do not give.
+fn forge(s: &Scratch, file: &str) {
+    let bytes = fs::read(s.path(file)).unwrap();
+    let mut manifest = manifest(s);
+    let entry = manifest.outputs.iter_mut().find(|e| e.path.ends_with(file)).unwrap();
+    entry.size = bytes.len() as u64;
+    let sum = std::process::Command::new("sha256sum").arg(s.path(file)).output().unwrap().stdout;
+    entry.sha256 = String::from_utf8(sum).unwrap()[..64].to_owned();
+    s.write("proof/manifest.json", manifest.text());
+}
+
+#[test]
+fn verify_names_the_first_difference() {
+    let s = scratch("fill: zero\nformat: dense");
+    ran(&s, &["run", "x.yaml"]);
+    let good = s.files();
+    s.tamper("out/pruned.safetensors", |header, data| {
+        // fc2.weight, row 1, column 2.
+        let start = header["fc2.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+        data[start + 4 * 66..start + 4 * 67].copy_from_slice(&0.5f32.to_le_bytes());
+    });
+    let digest = |file: &str| {
+        let sum = std::process::Command::new("sha256sum").arg(s.path(file)).output().unwrap().stdout;
+        String::from_utf8(sum).unwrap()[..64].to_owned()
+    };
+    let (was, is) = (
+        manifest(&s).outputs.iter().find(|e| e.role == "prune.output").unwrap().sha256.clone(),
+        digest("out/pruned.safetensors"),
+    );
+    fails(
+        &s,
+        &VERIFY,
+        &format!(
+            "proof/manifest.json: the output proof/../out/pruned.safetensors has SHA-256 {is}, expected {was}"
+        ),
+    );
+    forge(&s, "out/pruned.safetensors");
+    let weight =
+        "tensor `fc2.weight` of the pruned checkpoint, row 1, column 2: 5e-1, expected -1.754494309425354e-1";
+    fails(&s, &VERIFY, &format!("proof/manifest.json: {weight}"));
+    let sampled = s.run(&["verify", "proof/manifest.json", "--sample", "1000"]);
+    assert_eq!(
+        sampled.stderr,
+        format!("error: out/pruned.safetensors: {weight}\n").replace("out/", "proof/../out/")
+    );
+    for (file, bytes) in &good {
+        s.write(file, bytes);
+    }
+    // Counts that are not those of the inputs.
+    let mut wrong = manifest(&s);
+    wrong.tensors[1].pruned_weights = Some(15_443);
+    s.write("proof/manifest.json", wrong.text());
+    fails(
+        &s,
+        &VERIFY,
+        "proof/manifest.json: tensor `fc1.weight`: the inputs give 50094, 15442, 15442, of 65536, the manifest says 50094, \
+         15442, 15443, of 65536 (awake, asleep, pruned, of all)",
+    );
+    let mut fewer = manifest(&s);
+    fewer.tensors.pop();
+    fewer.tensors[1].pruned_weights = Some(15_442);
+    s.write("proof/manifest.json", fewer.text());
+    fails(&s, &VERIFY, "proof/manifest.json: the manifest counts 5 tensors, the inputs have 6");
+    // An input less than the config reads.
+    s.write("proof/manifest.json", &good["proof/manifest.json"]);
+    let mut unlisted = manifest(&s);
+    unlisted.inputs.pop();
+    s.write("proof/manifest.json", unlisted.text());
+    fails(&s, &VERIFY, "proof/manifest.json: the config reads other inputs than the manifest lists");
+}
+
+#[test]
+fn files_that_are_gone_or_changed() {
+    let s = scratch("fill: init");
+    ran(&s, &["run", "x.yaml"]);
+    let good = s.files();
+    s.write("out/report.json", "{}");
+    fails(
+        &s,
+        &VERIFY,
+        &format!(
+            "proof/manifest.json: the output proof/../out/report.json has 2 bytes, expected {}",
+            good["out/report.json"].len()
+        ),
+    );
+    fs::remove_file(s.path("out/report.json")).unwrap();
+    fails(&s, &VERIFY, "proof/manifest.json: the output proof/../out/report.json is missing");
+    fs::create_dir(s.path("out/report.json")).unwrap();
+    assert_eq!(s.run(&VERIFY).code, 1);
+    fs::remove_dir(s.path("out/report.json")).unwrap();
+    s.write("out/report.json", &good["out/report.json"]);
+    // An input that changed is a difference, one that is gone is said.
+    let mut trained = good["in/trained.safetensors"].clone();
+    *trained.last_mut().unwrap() ^= 1;
+    s.write("in/trained.safetensors", &trained);
+    assert!(
+        s.run(&VERIFY).stderr.starts_with(
+            "error: proof/manifest.json: the input proof/../in/trained.safetensors has SHA-256 "
+        )
+    );
+    fs::remove_file(s.path("in/trained.safetensors")).unwrap();
+    let said = ran(&s, &VERIFY);
+    assert!(
+        said.ends_with(
+            "Inputs that are not at hand: proof/../in/trained.safetensors.\nThe pruned checkpoint was not made anew: not all \
+             inputs are at hand.\n"
+        ),
+        "{said}"
+    );
+    // The config with another override than the manifest's.
+    s.write("in/trained.safetensors", &good["in/trained.safetensors"]);
+    let mut other = manifest(&s);
+    other.overrides.push("seed=43".to_owned());
+    s.write("proof/manifest.json", other.text());
+    let ran = s.run(&VERIFY);
+    assert!(
+        ran.stderr.starts_with("error: proof/manifest.json: config and overrides have SHA-256 "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn files_that_are_no_manifest() {
+    let s = Scratch::new();
+    fails(&s, &["verify", "m.json"], "m.json: cannot open: No such file or directory (os error 2)");
+    s.write("m.json", "[]");
+    fails(
+        &s,
+        &["verify", "m.json"],
+        "m.json: not a manifest of cdi-prune (line 1: invalid length 0, expected struct Versions with 2 elements at line 1 \
+         column 2)",
+    );
+    s.write("m.json", "{\"version\": 2, \"noise_version\": 1}");
+    fails(&s, &["verify", "m.json"], "m.json: a manifest with version 2; this version reads 1");
+    fails(&s, &["verify", "."], ".: not a manifest of cdi-prune: not a regular file of less than 1 GiB");
+    // Deep nesting is refused, not followed.
+    s.write("m.json", format!("{{\"version\": 1, \"noise_version\": 1, \"x\": {}", "[".repeat(100_000)));
+    assert_eq!(s.run(&["verify", "m.json"]).code, 1);
+}
