@@ -6,6 +6,7 @@
 //! | `mmap` | the one place that maps files |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `reader` | one file, an index with shards, or a folder, as one set of tensors |
+//! | `resume` | which shards of an output are finished |
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
 //! | `staged` | one output under its temporary name |
@@ -17,6 +18,7 @@ mod mmap;
 mod paths;
 mod positioned;
 mod reader;
+mod resume;
 mod set;
 mod shards;
 mod staged;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CheckpointError;
 use super::paths::create_parent;
+use super::resume::Finishes;
 use super::staged::{OLD, Staged, beside, is_temporary_of, lock, through_link};
 
 /// Outputs that become visible together, in the order in which they were added.
@@ -24,6 +25,8 @@ pub struct OutputSet {
     files: Vec<Staged>,
     /// What other forms of the same outputs left, to be removed.
     stale: Vec<PathBuf>,
+    /// Lists of finished shards, of no use once these have their names.
+    finishes: Vec<Finishes>,
 }
 
 /// `.NAME.cdi-prune-journal` beside an output: empty while the run works, the journal while its outputs get their names.
@@ -101,6 +104,11 @@ impl OutputSet {
         file.write_all(text.as_bytes()).map_err(CheckpointError::io(path, "write"))?;
         self.add(staged);
         Ok(())
+    }
+
+    /// Keeps a list of finished shards until these have their names.
+    pub(super) fn hold(&mut self, finishes: Finishes) {
+        self.finishes.push(finishes);
     }
 
     /// Has this file removed when the others get their names, if it is there.

@@ -26,6 +26,13 @@ impl Staged {
     /// # Errors
     /// [`ErrorKind::InUse`] where another run has begun the same file; [`ErrorKind::Io`].
     pub fn create(path: &Path) -> Result<Self, CheckpointError> {
+        let staged = Self::take_over(path)?;
+        staged.empty()?;
+        Ok(staged)
+    }
+
+    /// As [`Self::create`], with whatever a killed run has left in it.
+    pub(super) fn take_over(path: &Path) -> Result<Self, CheckpointError> {
         create_parent(path)?;
         let path = through_link(path);
         if path.is_dir() {
@@ -36,8 +43,12 @@ impl Staged {
         let staged = Self { path, temporary, file, named: false };
         // A run that was killed between two steps may have left something.
         let _ = fs::remove_file(beside(&staged.path, OLD));
-        staged.file.set_len(0).map_err(CheckpointError::io(&staged.path, "create"))?;
         Ok(staged)
+    }
+
+    /// Begins again.
+    pub(super) fn empty(&self) -> Result<(), CheckpointError> {
+        self.file.set_len(0).map_err(CheckpointError::io(&self.path, "create"))
     }
 
     /// Where it will be.
@@ -100,8 +111,9 @@ pub(super) fn is_temporary_of(temporary: &Path, path: &Path) -> bool {
     temporary == beside(path, TEMPORARY)
 }
 
-/// Removes temporary files of dead runs from an output's folder: those whose names begin with `stem`.
-pub(super) fn sweep(path: &Path, stem: &str) {
+/// Removes temporary files of dead runs from an output's folder: those whose names begin with `stem`, but those of the
+/// files that are to be kept.
+pub(super) fn sweep(path: &Path, stem: &str, keep: &[&str]) {
     let path = through_link(path);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (start, end) = (format!(".{stem}"), format!(".{TEMPORARY}"));
@@ -111,6 +123,9 @@ pub(super) fn sweep(path: &Path, stem: &str) {
             continue;
         }
         let at = entry.path();
+        if keep.iter().any(|keep| at == beside(&at.with_file_name(keep), TEMPORARY)) {
+            continue;
+        }
         // Whoever lives holds the lock.
         if let Ok(file) = File::open(&at)
             && file.try_lock().is_ok()

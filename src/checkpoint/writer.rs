@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::{CheckpointError, ErrorKind};
-use super::paths::check_space;
+use super::paths::{check_space, create_parent};
 use super::positioned::write_all_at;
+use super::resume::Finishes;
 use super::set::OutputSet;
 use super::shards::{Group, divide, lay_out};
 use super::staged::{Staged, sweep, through_link};
@@ -20,6 +21,9 @@ use super::staged::{Staged, sweep, through_link};
 pub struct CheckpointWriter {
     output: PathBuf,
     files: Vec<Staged>,
+    /// Which files need no writing: a killed run has finished them.
+    done: Vec<bool>,
+    finishes: Option<Finishes>,
     slots: HashMap<String, Slot>,
     index: Option<String>,
     bytes: u64,
@@ -47,11 +51,38 @@ impl CheckpointWriter {
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
+        Self::resume(output, groups, max_shard_size, metadata, || Ok::<_, CheckpointError>(None))
+    }
+
+    /// As [`Self::create`]; but shards that a killed run has finished are taken over where their digests are right and
+    /// that run had the same key: one that tells apart whatever decides about the bytes. Without a key none are.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`] and of `key`, which is asked where there are shards.
+    pub fn resume<E: From<CheckpointError>>(
+        output: &Path,
+        groups: &[Group],
+        max_shard_size: Option<u64>,
+        metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
+        key: impl FnOnce() -> Result<Option<String>, E>,
+    ) -> Result<Self, E> {
         let output = through_link(output);
         let shards = divide(groups, max_shard_size);
-        sweep(&output, &stem(&output));
+        let key = if shards.len() > 1 { key()? } else { None };
+        create_parent(&output)?;
+        let mut finishes = key.map(|key| Finishes::open(&output, &key)).transpose()?;
+        let keep: Vec<&str> = finishes.iter().flat_map(Finishes::names).collect();
+        sweep(&output, &stem(&output), &keep);
         let total = shards.iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum();
-        let mut writer = Self { files: Vec::new(), slots: HashMap::new(), index: None, bytes: 0, output };
+        let mut writer = Self {
+            files: Vec::new(),
+            done: Vec::new(),
+            finishes: None,
+            slots: HashMap::new(),
+            index: None,
+            bytes: 0,
+            output,
+        };
         let mut weight_map = BTreeMap::new();
         for (n, groups) in shards.iter().enumerate() {
             let path = if shards.len() == 1 {
@@ -60,17 +91,26 @@ impl CheckpointWriter {
                 shard_path(&writer.output, n, shards.len())
             };
             let layout = lay_out(groups, &metadata(groups));
-            let staged = Staged::create(&path)?;
-            if n == 0 {
-                check_space(&path, total)?;
+            let staged = Staged::take_over(&path)?;
+            let done = match &mut finishes {
+                Some(finishes) => finishes.proves(&staged)?,
+                None => false,
+            };
+            if !done {
+                staged.empty()?;
+                if n == 0 {
+                    check_space(&path, total)?;
+                }
+                staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
+                write_all_at(staged.file(), &layout.header, 0)
+                    .map_err(CheckpointError::io(&path, "write"))?;
             }
-            staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
-            write_all_at(staged.file(), &layout.header, 0).map_err(CheckpointError::io(&path, "write"))?;
+            writer.done.push(done);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
                 if writer.slots.insert(name.to_owned(), Slot { file: n, start, length }).is_some() {
                     let kind = ErrorKind::DuplicateOutput(name.to_owned());
-                    return Err(CheckpointError::new(&writer.output, kind));
+                    return Err(CheckpointError::new(&writer.output, kind).into());
                 }
                 if shards.len() > 1 {
                     weight_map.insert(name.to_owned(), shard_name.clone());
@@ -82,7 +122,36 @@ impl CheckpointWriter {
         if shards.len() > 1 {
             writer.index = Some(index_json(groups, weight_map));
         }
+        writer.finishes = finishes;
         Ok(writer)
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The file that a tensor goes into, counted from 0; `None` where it stands there already, from a killed run.
+    ///
+    /// # Panics
+    /// If no tensor of this name was announced.
+    pub fn file_of(&self, name: &str) -> Option<usize> {
+        let file = self.slots[name].file;
+        (!self.done[file]).then_some(file)
+    }
+
+    /// Says that file number `file` is complete, so that a run after a killed one need not write it again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn finish(&mut self, file: usize) -> Result<(), CheckpointError> {
+        match &mut self.finishes {
+            Some(finishes) if !self.done[file] => finishes.finish(&self.files[file]),
+            _ => Ok(()),
+        }
     }
 
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].
@@ -138,6 +207,9 @@ impl CheckpointWriter {
         let mut written: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         for file in self.files {
             set.add(file);
+        }
+        if let Some(finishes) = self.finishes {
+            set.hold(finishes);
         }
         let index_path = index_path(&self.output);
         // The other form of the same output, left from an earlier run, would be read in place of this one.

@@ -63,21 +63,29 @@ struct Left {
     edges: Vec<Edge>,
 }
 
-/// Writes the pruned tensors, and notes in `results` how many values were cast beyond their type's range.
+/// What pruned tensors are written from, and where to.
+pub(super) struct Encoding<'a> {
+    pub resolved: &'a Resolved<'a>,
+    pub judgement: &'a Judgement,
+    pub prune: &'a PruneSettings,
+    pub masks: &'a Masks,
+    pub writer: &'a CheckpointWriter,
+    pub progress: &'a dyn Progress,
+}
+
+/// Writes the pruned tensors whose places `here` takes, and notes in `results` how many values were cast beyond their type's
+/// range.
 pub(super) fn encode_pruned(
-    resolved: &Resolved<'_>,
-    judgement: &Judgement,
-    prune: &PruneSettings,
-    masks: &Masks,
+    encoding: &Encoding<'_>,
     results: &mut [PrunedResult],
-    writer: &CheckpointWriter,
-    progress: &dyn Progress,
+    here: impl Fn(usize) -> bool,
 ) -> Result<(), Error> {
+    let Encoding { resolved, judgement, prune, masks, writer, progress } = *encoding;
     let (checkpoint, tensors) = resolved.trained()?;
     let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
     for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype), false) =
-            (tensor.action, FloatDtype::of(tensor.dtype), results[n].smaller)
+        let (Action::Prune, Some(dtype), true) =
+            (tensor.action, FloatDtype::of(tensor.dtype), here(n) && !results[n].smaller)
         else {
             jobs.push(None);
             continue;
@@ -101,8 +109,10 @@ pub(super) fn encode_pruned(
             target: target(name, tensor, format, prune.fill, masks.stored[n], writer)?,
         }));
     }
+    let blocks: Vec<(Block, usize)> =
+        masks.blocks.iter().filter(|(block, _)| jobs[block.tensor].is_some()).copied().collect();
     let left = blocks::for_each(
-        &masks.blocks,
+        &blocks,
         progress,
         |(block, _)| jobs[block.tensor].as_ref().map(|job| job.reads(block)).unwrap_or_default(),
         Scratch::default,
@@ -112,7 +122,7 @@ pub(super) fn encode_pruned(
         },
     )?;
     let mut edges: Vec<Edge> = Vec::new();
-    for ((block, _), left) in masks.blocks.iter().zip(left) {
+    for ((block, _), left) in blocks.iter().zip(left) {
         results[block.tensor].overflowed += left.overflowed;
         for edge in left.edges {
             match edges.last_mut() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::blocks::{self, Block, Reads};
 use super::encoder::Encoder;
 use super::error::Error;
+use super::manifest::key;
 use super::origin::Tensor;
 use super::outputs::check_writer;
 use super::progress::Progress;
@@ -88,27 +89,34 @@ pub fn initialise(
             Group::single(TensorSpec { name, dtype, shape })
         })
         .collect();
-    let writer = CheckpointWriter::create(&init.output, &groups, init.max_shard_size, |_| {
-        FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new())
+    let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
+    let mut writer = CheckpointWriter::resume(&init.output, &groups, init.max_shard_size, metadata, || {
+        key(resolved, false).map(Some)
     })?;
     check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
-    let mut work: Vec<Block> = Vec::new();
-    for (n, (_, tensor, _)) in tensors.iter().enumerate() {
-        work.extend(blocks::cut(n, tensor.shape.matrix()));
+    // File by file, so that a run after a killed one finds some of them finished.
+    let mut work: Vec<Vec<Block>> = vec![Vec::new(); writer.files()];
+    for (n, (name, tensor, _)) in tensors.iter().enumerate() {
+        if let Some(file) = writer.file_of(name) {
+            work[file].extend(blocks::cut(n, tensor.shape.matrix()));
+        }
     }
     let jobs: Vec<Job<'_>> = tensors
         .into_iter()
         .map(|(name, tensor, source)| Job { slot: writer.slot(name), bits: tensor.dtype.bitsize(), source })
         .collect();
     progress.begin("init", groups.iter().map(Group::bytes).sum());
-    blocks::for_each(
-        &work,
-        progress,
-        |block| jobs[block.tensor].reads(block),
-        Encoder::default,
-        |encoder, block| write_block(&writer, &jobs[block.tensor], block, encoder),
-    )?;
+    for (file, work) in work.iter().enumerate() {
+        blocks::for_each(
+            work,
+            progress,
+            |block| jobs[block.tensor].reads(block),
+            Encoder::default,
+            |encoder, block| write_block(&writer, &jobs[block.tensor], block, encoder),
+        )?;
+        writer.finish(file)?;
+    }
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
     Ok(Written { files: writer.stage(set)?, tensors, bytes })

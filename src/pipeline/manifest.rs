@@ -37,9 +37,17 @@ enum Bytes<'a> {
 
 /// Every file that the run read, with its digest.
 pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileEntry>, Error> {
+    hash_inputs(resolved, folder, |_| true)
+}
+
+fn hash_inputs(
+    resolved: &Resolved<'_>,
+    folder: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<FileEntry>, Error> {
     let source = &resolved.settings.source;
     let mut found = vec![("config", source.file(), Bytes::Text(source.text()))];
-    for (role, checkpoint) in resolved.checkpoints() {
+    for (role, checkpoint) in resolved.checkpoints().into_iter().filter(|(role, _)| wanted(role)) {
         let shards = checkpoint.shards();
         found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
         found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
@@ -105,6 +113,19 @@ pub(super) fn add_manifest(
     };
     set.add_text(path, &manifest.text())?;
     Ok(())
+}
+
+/// A key for outputs of this config from these inputs, by this version: what else could change their bytes? The initial
+/// checkpoint does not hang on the trained one.
+pub(super) fn key(resolved: &Resolved<'_>, trained: bool) -> Result<String, Error> {
+    let mut text =
+        format!("{} {NOISE_VERSION} {}", env!("CARGO_PKG_VERSION"), resolved.settings.config_sha256);
+    for entry in
+        hash_inputs(resolved, Path::new(""), |role| trained || matches!(role, "model.like" | "base"))?
+    {
+        text += &format!("\n{} {} {}", entry.role, entry.size, entry.sha256);
+    }
+    Ok(digest::of_pieces([text.as_bytes()]))
 }
 
 /// Each tensor's counts.

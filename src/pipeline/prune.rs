@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::blocks::{self, Reads};
 use super::compare::Masks;
-use super::encode::encode_pruned;
+use super::encode::{Encoding, encode_pruned};
 use super::error::{Error, RuleProblem};
 use super::initialise::Written;
+use super::manifest::key;
 use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
@@ -98,14 +99,28 @@ pub fn prune(
     let removal = Removal::find(resolved, prune, masks)?;
     let mut layout = Layout::new(resolved, judgement, prune, Some(&removal))?;
     let (mut results, groups) = layout.decide(&masks.stored)?;
-    let writer = CheckpointWriter::create(&prune.output, &groups, prune.max_shard_size, |groups| {
-        layout.metadata(groups)
-    })?;
+    // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
+    let resumable = prune.dtype.is_none() && prune.chains.is_empty();
+    let mut writer = CheckpointWriter::resume(
+        &prune.output,
+        &groups,
+        prune.max_shard_size,
+        |groups| layout.metadata(groups),
+        || if resumable { key(resolved, true).map(Some) } else { Ok::<_, Error>(None) },
+    )?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
-    copy_untouched(checkpoint, &results, &writer, progress)?;
-    encode_pruned(resolved, judgement, prune, masks, &mut results, &writer, progress)?;
+    // File by file, so that a run after a killed one finds some of them finished.
+    let files: Vec<Option<usize>> =
+        groups.iter().map(|group| writer.file_of(&group.tensors[0].name)).collect();
+    for file in 0..writer.files() {
+        let here = |n: usize| files[n] == Some(file);
+        copy_untouched(checkpoint, &results, here, &writer, progress)?;
+        let encoding = Encoding { resolved, judgement, prune, masks, writer: &writer, progress };
+        encode_pruned(&encoding, &mut results, here)?;
+        writer.finish(file)?;
+    }
     removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
@@ -305,13 +320,14 @@ fn other_metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
 fn copy_untouched(
     checkpoint: &Checkpoint,
     results: &[PrunedResult],
+    here: impl Fn(usize) -> bool,
     writer: &CheckpointWriter,
     progress: &dyn Progress,
 ) -> Result<(), CheckpointError> {
     const PIECE: usize = 1 << 18;
     let mut pieces = Vec::new();
-    for ((name, tensor), result) in checkpoint.tensors().zip(results) {
-        if result.action != Action::Prune {
+    for (n, ((name, tensor), result)) in checkpoint.tensors().zip(results).enumerate() {
+        if result.action != Action::Prune && here(n) {
             let slot = writer.slot(name);
             pieces.extend(tensor.data.chunks(PIECE).enumerate().map(|(n, piece)| (slot, n * PIECE, piece)));
         }

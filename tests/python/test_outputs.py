@@ -82,6 +82,10 @@ class Place:
                 found[str(path.relative_to(self.folder))] = path.read_bytes()
         return found
 
+    def visible(self):
+        """The same without what a killed run leaves for the next one."""
+        return {name: content for name, content in self.outputs().items() if "/." not in name}
+
     def recover(self):
         done = self.run("run", "x.yaml", "--set", "trained.path=nothing.safetensors")
         assert done.returncode == 3, done.stderr
@@ -135,7 +139,7 @@ def test_a_call_that_fails(place, call):
     else:
         pytest.fail("no end")
     # How many calls of a run must not fail: every write into a file, every sync, every name.
-    assert failed == {"pwrite64": 13, "write": 5, "fsync": 12, "rename": 8, "ftruncate": 13, "linkat": 0}[call]
+    assert failed == {"pwrite64": 10, "write": 11, "fsync": 20, "rename": 8, "ftruncate": 13, "linkat": 0}[call]
     assert n > 8
 
 
@@ -150,7 +154,7 @@ def test_death_at_a_call(place, call):
             assert done.returncode == 0
             break
         place.recover()
-        found = {name: content for name, content in place.outputs().items() if not name.endswith("-tmp")}
+        found = place.visible()
         assert found in (place.old, place.new), sorted(found)
         sets.append(found == place.new)
         assert place.run("run", "x.yaml").returncode == 0
@@ -176,10 +180,53 @@ def test_death_at_a_hundred_moments(place):
         process.kill()
         process.wait()
         place.recover()
-        found = {name: content for name, content in place.outputs().items() if not name.endswith("-tmp")}
+        found = place.visible()
         assert found in (place.old, place.new), sorted(found)
     assert place.run("run", "x.yaml").returncode == 0
     assert place.outputs() == place.new
+
+
+@strace
+@pytest.mark.parametrize("output", ["init", "pruned"])
+def test_a_run_goes_on_from_the_shards_that_a_killed_one_finished(place, output):
+    out = place.folder / "out"
+    listed = out / f".{output}.safetensors.cdi-prune-resume"
+    first, second = (out / f".{output}-0000{n}-of-00002.safetensors.cdi-prune-tmp" for n in (1, 2))
+
+    def killed():
+        """A run that dies when it has finished the first shard and noted so."""
+        for n in range(1, 20):
+            place.set_back()
+            done, injected = place.inject(f"fsync:signal=KILL:when={n}")
+            assert injected, "no such moment"
+            if listed.exists() and len(listed.read_text().splitlines()) == 2:
+                assert place.visible() == place.old
+                return
+
+    def writes():
+        """Paths that the next run writes into."""
+        log = place.folder / "strace.log"
+        prefix = ["strace", "-f", "-qq", "-y", "-o", log, "-e", "trace=pwrite64"]
+        assert place.run("run", "x.yaml", prefix=prefix).returncode == 0
+        assert place.outputs() == place.new
+        return log.read_text()
+
+    killed()
+    assert first.read_bytes() == place.new[f"out/{output}-00001-of-00002.safetensors"]
+    text = writes()
+    assert first.name not in text and second.name in text
+    # What is not what it was is written again, and so is everything for another config.
+    killed()
+    first.write_bytes(first.read_bytes()[:-1] + b"x")
+    assert first.name in writes()
+    killed()
+    listed.write_text(listed.read_text().replace('"key":"', '"key":"0'))
+    assert first.name in writes()
+    # An error leaves nothing to go on from.
+    killed()
+    done, injected = place.inject("rename:error=EIO:when=1")
+    assert injected and done.returncode == 1
+    assert place.outputs() == place.old
 
 
 @strace
