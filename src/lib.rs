@@ -62,6 +62,7 @@ pub mod near;
 pub mod noise;
 pub mod pipeline;
 pub mod prune;
+mod regular;
 pub mod report;
 pub mod rules;
 pub mod sparse;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::error::{CheckpointError, ErrorKind};
 use super::header::{Header, TensorInfo};
 use super::mmap::{Mapped, MappedFile};
+use crate::regular;
 use crate::tensor::{FloatDtype, Shape};
 
 /// A mapped checkpoint.
@@ -57,6 +58,9 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// The most bytes of an index: some four million tensors.
+const LONGEST_INDEX: u64 = 1 << 29;
+
 impl Checkpoint {
     /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either (an
     /// index wins over single files). Reads headers only.
@@ -88,7 +92,8 @@ impl Checkpoint {
     }
 
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
-        let text = fs::read(index_file).map_err(CheckpointError::io(index_file, "read"))?;
+        let text =
+            regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
         let index: Index = serde_json::from_slice(&text)
             .map_err(|e| CheckpointError::new(index_file, ErrorKind::BadIndex(e.to_string())))?;
         for (tensor, shard) in &index.weight_map {
