@@ -34,7 +34,7 @@ pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 pub use paths::{create_parent, identity};
 pub(crate) use positioned::{read_exact_at, write_all_at};
-pub use reader::{Checkpoint, TensorRef};
+pub use reader::{Checkpoint, TensorRef, follow_links};
 pub use set::OutputSet;
 pub use shards::{Group, TensorSpec};
 pub use staged::Staged;

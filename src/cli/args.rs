@@ -45,6 +45,9 @@ pub struct Global {
     /// them
     #[arg(long, global = true)]
     pub no_mmap: bool,
+    /// Read shards that are links out of their index's folder, as in caches of downloaded models
+    #[arg(long, global = true)]
+    pub follow_links: bool,
     /// How diagnostics on standard error are written
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -49,6 +49,9 @@ pub fn main() -> Result {
     let cli = Cli::parse();
     start_log(&cli.global);
     signals::watch().context("cannot watch for signals")?;
+    if cli.global.follow_links {
+        cdi_prune::checkpoint::follow_links();
+    }
     if cli.global.no_mmap {
         cdi_prune::checkpoint::read_into_memory();
     }

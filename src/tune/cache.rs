@@ -108,6 +108,8 @@ fn key(command: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn command(words: &[&str]) -> Vec<String> {
