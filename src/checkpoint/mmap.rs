@@ -1,8 +1,9 @@
-//! Memory-mapped input: the only place of the checkpoint code with `unsafe` in it.
+//! Memory-mapped input, and input that is in memory already: the only place of the checkpoint code with `unsafe` in it.
 //!
 //! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
 //! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,17 @@ use memmap2::Mmap;
 
 use super::error::CheckpointError;
 
-/// A file mapped read-only.
+/// A file mapped read-only, or one whose bytes are in memory.
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
-    map: Option<Mmap>,
+    bytes: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Map(Mmap),
+    Memory(Cow<'static, [u8]>),
 }
 
 impl MappedFile {
@@ -23,21 +30,29 @@ impl MappedFile {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(CheckpointError::io(path, "open"))?;
         let metadata = file.metadata().map_err(CheckpointError::io(path, "open"))?;
-        let map = if metadata.len() == 0 {
-            None
+        let bytes = if metadata.len() == 0 {
+            Source::Memory(Cow::default())
         } else {
             // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This tool
             // never writes into a file that it has mapped (outputs are new files, renamed when finished, and an output
             // that is also an input is refused). Other programs could: no library can rule that out on a shared
             // file system, and every reader of safetensors that maps files relies on the same.
-            Some(unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path, "map"))?)
+            Source::Map(unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path, "map"))?)
         };
-        Ok(Self { path: path.to_owned(), map })
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    /// A file that these bytes are, called `path` in messages.
+    pub fn in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Self {
+        Self { path: path.to_owned(), bytes: Source::Memory(bytes) }
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.bytes {
+            Source::Map(map) => map,
+            Source::Memory(bytes) => bytes,
+        }
     }
 
     /// Where the file is.
@@ -47,7 +62,7 @@ impl MappedFile {
 
     #[cfg(unix)]
     fn release(&self, range: Range<usize>) {
-        let Some(map) = &self.map else { return };
+        let Source::Map(map) = &self.bytes else { return };
         // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when it is
         // touched again. A refusal is no harm: the advice is about memory, not about content.
         let _ = unsafe {
