@@ -10,7 +10,8 @@ use cdi_prune::analysis::{Threshold, analyze_weight_matrix};
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
 use cdi_prune::init::{Generator, SchemeParams, init_matrix, init_weight};
-use cdi_prune::pipeline::{PrunedFile, Resolved, Silent, Stages, run};
+use cdi_prune::pipeline::{Resolved, Silent, Stages, run};
+use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use ndarray::Array2;
 
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("pruned file: {} bytes of {}", pruned.written.bytes, outcome.trained_bytes);
 
     // 5. Read back, the left-out weights are regenerated: bit for bit what was trained.
-    let restored = PrunedFile::open(&pruned_path, None)?.read("fc1.weight").ok_or("fc1.weight was pruned")?;
+    let restored = PrunedReader::open(&pruned_path, None)?.read_to_vec("fc1.weight")?;
     println!("restored fc1.weight equals the trained one: {}", restored == tensor.bytes());
     Ok(())
 }

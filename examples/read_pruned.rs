@@ -2,13 +2,13 @@
 //! what was left out, and without expanding the rest.
 //!
 //! ```text
-//! cargo run --release --example read_pruned -- pruned.safetensors fc1.weight 0 2
+//! cargo run --release --no-default-features --example read_pruned -- pruned.safetensors fc1.weight 0 2
 //! ```
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use cdi_prune::pipeline::PrunedFile;
+use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::FloatDtype;
 
 fn main() -> ExitCode {
@@ -27,9 +27,8 @@ fn read() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: read_pruned FILE TENSOR FROM TO".into());
     };
     // Opening checks every part of the file; the second argument is the checkpoint that initial values come from, if any.
-    let file = PrunedFile::open(Path::new(file), None)?;
-    let found = file.tensors().find(|(name, ..)| name == tensor);
-    let (_, dtype, shape) = found.ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
+    let file = PrunedReader::open(Path::new(file), None)?;
+    let (dtype, shape) = file.tensor(tensor).ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
     let dtype = FloatDtype::of(dtype).ok_or("not a floating-point tensor")?;
     let rows = from.parse()?..to.parse()?;
     let cols = shape.matrix().cols;

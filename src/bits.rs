@@ -29,6 +29,7 @@ pub fn count(bits: &[u8]) -> u64 {
 ///
 /// # Panics
 /// If `rows` holds more elements than `bits`.
+#[cfg(any(feature = "tool", test))]
 pub fn split_rows(bits: &[u8], cols: usize, rows: &mut [u8]) {
     if cols.is_multiple_of(8) {
         rows.copy_from_slice(&bits[..rows.len()]);

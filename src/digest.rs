@@ -1,10 +1,24 @@
 //! SHA-256 in lower-case hexadecimal.
 
-use std::io::{self, Read};
+#[cfg(feature = "tool")]
+use std::io;
 
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::{Mapped, release};
+
+/// Of a part of a file, whose memory is given back on the way.
+pub(crate) fn of_mapped(data: Mapped<'_>) -> String {
+    let mut sha256 = Sha256::new();
+    for part in data.chunks(8 << 20) {
+        sha256.update(part.bytes());
+        release([part]);
+    }
+    hex(sha256)
+}
+
 /// Of these pieces, one after the other.
+#[cfg(feature = "tool")]
 pub(crate) fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut sha256 = Sha256::new();
     pieces.into_iter().for_each(|piece| sha256.update(piece));
@@ -12,7 +26,8 @@ pub(crate) fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Strin
 }
 
 /// Of all that comes, and how many bytes that were.
-pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<(String, u64)> {
+#[cfg(feature = "tool")]
+pub(crate) fn of_reader(mut reader: impl io::Read) -> io::Result<(String, u64)> {
     let mut sha256 = Sha256::new();
     let mut piece = vec![0; 1 << 18];
     let mut length = 0;

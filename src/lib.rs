@@ -36,6 +36,7 @@
 //! | [`analysis`] | trained weights against initial ones |
 //! | [`prune`] | which places go: criteria, targets, scopes, structures |
 //! | [`sparse`] | encodings of pruned tensors |
+//! | [`reader`] | pruned files in a program |
 //! | [`gates`] | limits that the result must keep |
 //! | [`tune`] | the smallest file within an accuracy budget: search, evaluation command |
 //! | [`report`] | the report and its formats |
@@ -45,26 +46,41 @@
 //! | [`pipeline`] | the stages on real files |
 //! | [`matrix`] | one generated matrix, looked at |
 //!
-//! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
+//! The feature `cli` (default) adds what the binary needs, and implies `tool`; without it the library has no terminal code.
+//! Without `tool` either there is what a device needs that reads pruned files, on one thread: [`reader`] and what it is
+//! made of ([`dispatch`], [`tensor`], [`noise`], [`init`], reading of [`checkpoint`], [`sparse`]).
 
+#[cfg(feature = "tool")]
 pub mod analysis;
 mod bits;
+mod blocks;
 pub mod checkpoint;
+#[cfg(feature = "tool")]
 pub mod config;
 mod digest;
 pub mod dispatch;
+#[cfg(feature = "tool")]
 pub mod gates;
+#[cfg(feature = "tool")]
 pub mod infer;
 pub mod init;
+#[cfg(feature = "tool")]
 pub mod manifest;
+#[cfg(feature = "tool")]
 pub mod matrix;
 pub mod near;
 pub mod noise;
+#[cfg(feature = "tool")]
 pub mod pipeline;
+#[cfg(feature = "tool")]
 pub mod prune;
+pub mod reader;
 mod regular;
+#[cfg(feature = "tool")]
 pub mod report;
+#[cfg(feature = "tool")]
 pub mod rules;
 pub mod sparse;
 pub mod tensor;
+#[cfg(feature = "tool")]
 pub mod tune;

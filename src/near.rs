@@ -1,15 +1,23 @@
 //! The nearest valid name to a mistaken one, for error messages.
 
 /// The candidate closest to `name` by Damerau-Levenshtein distance, if it is close enough to be a likely slip: at
-/// most a third of its letters (two at least) differ. Ties go to the first in order.
+/// most a third of its letters (two at least) differ. Ties go to the first in order. Without the feature `tool`, none.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(2);
-    candidates
-        .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(name, c), c))
-        .filter(|(distance, c)| *distance <= limit && *distance < c.chars().count())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, c)| c)
+    #[cfg(not(feature = "tool"))]
+    {
+        let _ = (name, candidates.into_iter());
+        None
+    }
+    #[cfg(feature = "tool")]
+    {
+        let limit = (name.chars().count() / 3).max(2);
+        candidates
+            .into_iter()
+            .map(|c| (strsim::damerau_levenshtein(name, c), c))
+            .filter(|(distance, c)| *distance <= limit && *distance < c.chars().count())
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, c)| c)
+    }
 }
 
 /// ` (did you mean …?)`, or nothing.
@@ -17,7 +25,7 @@ pub fn did_you_mean(near: Option<&str>) -> String {
     near.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tool"))]
 mod tests {
     use super::nearest;
 

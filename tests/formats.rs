@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use cdi_prune::checkpoint::Checkpoint;
-use cdi_prune::pipeline::PrunedFile;
+use cdi_prune::reader::PrunedReader;
 use common::{Ran, Scratch, f32s};
 use serde_json::json;
 
@@ -351,7 +351,7 @@ fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
         restore(&s, "2");
         let restored = Checkpoint::open(&s.path("dense.safetensors")).unwrap();
         let file =
-            PrunedFile::open(&s.path("pruned.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
+            PrunedReader::open(&s.path("pruned.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
         for (name, tensor) in restored.tensors() {
             let matrix = tensor.shape.matrix();
             let width = tensor.bytes().len() / matrix.rows;

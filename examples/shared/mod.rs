@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
-use cdi_prune::pipeline::PrunedFile;
+use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::FloatDtype;
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
@@ -63,7 +63,7 @@ pub struct Linear {
 impl Network {
     /// The layers `fc1 … fcN` of a checkpoint, dense or pruned.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = PrunedFile::open(path, None)?;
+        let file = PrunedReader::open(path, None)?;
         let mut layers: Vec<Linear> = Vec::new();
         for n in 1.. {
             let (weight, bias) = (format!("fc{n}.weight"), format!("fc{n}.bias"));
@@ -126,10 +126,10 @@ pub fn product(a: ArrayView2<f32>, b: ArrayView2<f32>) -> Array2<f32> {
 }
 
 /// A tensor's values and shape, restored if it was pruned.
-fn floats(file: &PrunedFile, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
-    let Some((_, dtype, shape)) = file.tensors().find(|(n, ..)| *n == name) else { return Ok(None) };
+fn floats(file: &PrunedReader, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
+    let Some((dtype, shape)) = file.tensor(name) else { return Ok(None) };
     let dtype = FloatDtype::of(dtype).ok_or_else(|| format!("{name} is {dtype}"))?;
-    let bytes = file.read(name).unwrap_or_default();
+    let bytes = file.read_to_vec(name)?;
     let mut values = vec![0.0; shape.elements()];
     dtype.decode(&bytes, &mut values);
     Ok(Some((values.into_iter().map(|w| w as f32).collect(), shape.dims().to_vec())))

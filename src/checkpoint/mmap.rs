@@ -1,8 +1,9 @@
-//! Memory-mapped input.
+//! Memory-mapped input, and input that is in memory already.
 //!
 //! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
 //! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub struct MappedFile {
 #[derive(Debug)]
 enum Content {
     Mapped(Mmap),
-    Memory(Vec<u8>),
+    Memory(Cow<'static, [u8]>),
 }
 
 impl MappedFile {
@@ -49,7 +50,7 @@ impl MappedFile {
         let content = if length == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
-            Content::Memory(bytes)
+            Content::Memory(bytes.into())
         } else {
             // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This tool
             // never writes into a file that it has mapped (outputs are new files, renamed when finished, and an output
@@ -60,6 +61,11 @@ impl MappedFile {
         };
         let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
         Ok(Self { path: path.to_owned(), content, noted })
+    }
+
+    /// A file that these bytes are, called `path` in messages.
+    pub fn in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Self {
+        Self { path: path.to_owned(), content: Content::Memory(bytes), noted: None }
     }
 
     /// The file's bytes.

@@ -1,5 +1,6 @@
 //! A checkpoint as one set of tensors, whether it is a file, an index with shards, or a folder with either.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -94,8 +95,19 @@ impl Checkpoint {
         }
     }
 
+    /// One `.safetensors` file whose bytes are in memory, called `path` in messages.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Header`].
+    pub fn from_bytes(path: &Path, bytes: Cow<'static, [u8]>) -> Result<Self, CheckpointError> {
+        Self::of_file(path, MappedFile::in_memory(path, bytes))
+    }
+
     fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
-        let file = MappedFile::open(file)?;
+        Self::of_file(path, MappedFile::open(file)?)
+    }
+
+    fn of_file(path: &Path, file: MappedFile) -> Result<Self, CheckpointError> {
         let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();

@@ -2,49 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::Dtype;
-
-use super::header::{OutEntry, encode_entries};
-use crate::tensor::Shape;
-
-/// A tensor to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Name in the file.
-    pub name: String,
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape.
-    pub shape: Shape,
-}
-
-impl TensorSpec {
-    /// Bytes of its data.
-    pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * self.dtype.bitsize() as u64 / 8
-    }
-}
-
-/// Tensors that must share a file: the parts of one encoded tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Name of the tensor that they stand for.
-    pub name: String,
-    /// The parts.
-    pub tensors: Vec<TensorSpec>,
-}
-
-impl Group {
-    /// A tensor on its own.
-    pub fn single(tensor: TensorSpec) -> Self {
-        Self { name: tensor.name.clone(), tensors: vec![tensor] }
-    }
-
-    /// Bytes of all its parts.
-    pub fn bytes(&self) -> u64 {
-        self.tensors.iter().map(TensorSpec::bytes).sum()
-    }
-}
+use super::encode::{OutEntry, encode_entries};
+use super::spec::{Group, TensorSpec};
 
 /// Divides groups, in their order, into files of at most `max` bytes of data; a group larger than that has one alone.
 pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
@@ -100,7 +59,10 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
 
 #[cfg(test)]
 mod tests {
+    use safetensors::Dtype;
+
     use super::*;
+    use crate::tensor::Shape;
 
     fn group(name: &str, dtype: Dtype, elements: usize) -> Group {
         let shape = Shape::new(vec![elements]).unwrap();

@@ -13,7 +13,8 @@ use super::paths::{check_space, create_parent};
 use super::positioned::write_all_at;
 use super::resume::Finishes;
 use super::set::OutputSet;
-use super::shards::{Group, divide, lay_out};
+use super::shards::{divide, lay_out};
+use super::spec::Group;
 use super::staged::{Staged, sweep, through_link};
 
 /// A checkpoint being written.

@@ -10,7 +10,8 @@ use super::scheme::{FanIn, Scheme, VarianceRule};
 use crate::near::{did_you_mean, nearest};
 
 /// The distribution that a scaled scheme draws from; the standard deviation is the same for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
     /// Normal.
@@ -35,7 +36,8 @@ impl Distribution {
 }
 
 /// Which connections a scheme counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fan {
     /// Inputs of one output.
@@ -81,7 +83,8 @@ pub const MODE_NAMES: [&str; 17] = [
 ];
 
 /// A mode with the parameters given for it. Which of them a mode takes is checked by [`SchemeParams::scheme`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SchemeParams {
     /// he, xavier, lecun, attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant,

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::prune::digest;
 use super::resolve::Resolved;
 use super::run::Outcome;
 use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged};
@@ -61,7 +60,7 @@ fn hash_inputs(
             Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
             Bytes::Mapped(checkpoint, n) => {
                 let data = checkpoint.whole_file(*n);
-                (digest(data), data.bytes().len() as u64)
+                (digest::of_mapped(data), data.bytes().len() as u64)
             }
             Bytes::File(path) => {
                 File::open(path).and_then(digest::of_reader).map_err(CheckpointError::io(path, "read"))?

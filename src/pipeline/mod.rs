@@ -1,10 +1,8 @@
 //! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
 
 mod blocks;
-mod check_parts;
 mod compare;
 mod encode;
-mod encoder;
 mod error;
 mod gates;
 mod heatmap;
@@ -17,8 +15,6 @@ mod origin;
 mod outputs;
 mod progress;
 mod prune;
-mod pruned_file;
-mod read_rows;
 mod remove;
 mod reports;
 mod resolve;
@@ -34,7 +30,7 @@ mod verify;
 mod verify_problem;
 
 pub use compare::{Compared, ComparedTensor};
-pub use error::{BaseProblem, ChainProblem, Error, Mismatch, PrunedProblem, RuleProblem, ScoresProblem};
+pub use error::{ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem};
 pub use gates::passed as check_gates;
 pub use initialise::Written;
 pub use inspect::{Inventory, InventoryTensor, inspect};
@@ -42,8 +38,6 @@ pub use listing::{PlanRow, listing};
 pub use origin::{Action, Origin, Slice, Tensor};
 pub use progress::{Progress, Silent};
 pub use prune::{Pruned, PrunedResult};
-pub use pruned_file::PrunedFile;
-pub use read_rows::RowsError;
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;
@@ -51,3 +45,5 @@ pub use run::{Outcome, Stages, done_before, run};
 pub use starting::starting_config;
 pub use verify::{Depth, Verified, verify};
 pub use verify_problem::VerifyProblem;
+
+use crate::init::encoder;

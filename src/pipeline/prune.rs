@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::blocks::{self, Reads};
 use super::compare::Masks;
 use super::encode::{Encoding, encode_pruned};
@@ -16,13 +14,15 @@ use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::remove::Removal;
-use super::resolve::{Resolved, base_tensor};
+use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, Mapped, OutputSet, TensorSpec,
-    checkpoint_bytes, release,
+    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, OutputSet, TensorSpec,
+    checkpoint_bytes,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
+use crate::digest;
+use crate::reader::base_tensor;
 use crate::report::Removed;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask,
@@ -270,7 +270,7 @@ fn describe(
         InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
-            let sha256 = digest(base_tensor(base, name, &tensor.shape)?.data);
+            let sha256 = digest::of_mapped(base_tensor(base, name, &tensor.shape)?.data);
             InitialValues::Stored { from: file_name(path), sha256 }
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
@@ -289,16 +289,6 @@ fn describe(
             .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         decay,
     })
-}
-
-/// SHA-256 of a part of a file, in hexadecimal.
-pub(super) fn digest(data: Mapped<'_>) -> String {
-    let mut sha256 = Sha256::new();
-    for part in data.chunks(8 << 20) {
-        sha256.update(part.bytes());
-        release([part]);
-    }
-    crate::digest::hex(sha256)
 }
 
 fn file_name(path: &Path) -> String {

@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 
 use safetensors::Dtype;
 
-use super::error::{BaseProblem, Error, Mismatch, RuleProblem};
+use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
 use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::near::nearest;
 use crate::prune::{Criterion, Decision};
+use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::{FloatDtype, Shape};
@@ -432,23 +433,6 @@ impl<'s> Resolved<'s> {
         }
         inputs
     }
-}
-
-/// The tensor of a base checkpoint that another of this name and shape starts from.
-pub(super) fn base_tensor<'c>(
-    base: &'c Checkpoint,
-    name: &str,
-    shape: &Shape,
-) -> Result<TensorRef<'c>, Error> {
-    let wrong = |problem| Error::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
-    let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
-    if tensor.shape != shape {
-        return Err(wrong(BaseProblem::Shape { expected: shape.clone(), got: tensor.shape.clone() }));
-    }
-    if tensor.float().is_none() {
-        return Err(wrong(BaseProblem::Dtype(tensor.dtype)));
-    }
-    Ok(tensor)
 }
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {

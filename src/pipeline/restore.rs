@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::blocks::{self, Block, Reads};
-use super::error::{Error, PrunedProblem};
+use super::error::Error;
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use super::pruned_file::{Decoder, PrunedFile};
 use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
+use crate::reader::{Decoder, PrunedProblem, PrunedReader};
 
 /// Bytes of an unencoded tensor that are copied at once.
 const PIECE: usize = 1 << 18;
@@ -30,7 +30,7 @@ pub fn restore(
     max_shard_size: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let file = PrunedFile::open(input, base)?;
+    let file = PrunedReader::open(input, base)?;
     if !file.is_pruned() {
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });

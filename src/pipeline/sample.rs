@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::error::Error;
 use super::progress::Progress;
-use super::pruned_file::PrunedFile;
 use super::resolve::Resolved;
 use super::survey::judge;
 use super::verify::first_weight;
 use super::verify_problem::VerifyProblem;
 use crate::analysis::Comparison;
 use crate::prune::Decision;
+use crate::reader::PrunedReader;
 use crate::sparse::Fill;
 use crate::tensor::{FloatDtype, cast};
 
@@ -24,7 +24,7 @@ pub(super) fn check_rows(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let (checkpoint, tensors) = resolved.trained()?;
-    let file = PrunedFile::open(written, base)?;
+    let file = PrunedReader::open(written, base)?;
     let judgement = judge(resolved, progress)?;
     let prune = resolved.settings.prune.as_ref();
     let wrong = |problem| Error::Verify { path: written.to_owned(), problem: Box::new(problem) };
@@ -38,8 +38,7 @@ pub(super) fn check_rows(
     let mut places = Vec::new();
     let mut total = 0u64;
     for (n, (name, tensor)) in tensors.iter().enumerate() {
-        let there = file.tensors().find(|(other, ..)| other == name);
-        let Some((_, dtype, shape)) = there else {
+        let Some((dtype, shape)) = file.tensor(name) else {
             return Err(wrong(VerifyProblem::TensorMissing(name.clone())));
         };
         if let (Some(from), Some(to), false) =

@@ -10,7 +10,6 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::manifest::{LONGEST, folder_of, hashed, inputs, tensors};
 use super::progress::Progress;
-use super::pruned_file::PrunedFile;
 use super::resolve::Resolved;
 use super::run::{Stages, run};
 use super::sample::check_rows;
@@ -19,6 +18,7 @@ use super::verify_problem::VerifyProblem;
 use crate::checkpoint::{CheckpointError, Unfinished};
 use crate::config::{InitSource, Settings};
 use crate::manifest::{FileEntry, Manifest};
+use crate::reader::PrunedReader;
 use crate::regular;
 use crate::report::text::thousands;
 use crate::tensor::FloatDtype;
@@ -220,9 +220,9 @@ fn pruned_path(output: &Path) -> PathBuf {
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
 fn difference(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let (anew, other) = (PrunedFile::open(anew, base)?, PrunedFile::open(written, base)?);
+    let (anew, other) = (PrunedReader::open(anew, base)?, PrunedReader::open(written, base)?);
     for (name, dtype, shape) in anew.tensors() {
-        let Some((_, got_dtype, got_shape)) = other.tensors().find(|(n, ..)| *n == name) else {
+        let Some((got_dtype, got_shape)) = other.tensor(name) else {
             return Ok(Some(VerifyProblem::TensorMissing(name.to_owned())));
         };
         if (got_dtype, got_shape) != (dtype, shape) {
@@ -233,7 +233,7 @@ fn difference(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option
         let row_bytes = matrix.cols * dtype.bitsize() / 8;
         let (mut a, mut b) = (vec![0; row_bytes], vec![0; row_bytes]);
         for row in 0..matrix.rows {
-            let rows = |file: &PrunedFile, out: &mut [u8]| file.read_rows(name, row..row + 1, out).is_ok();
+            let rows = |file: &PrunedReader, out: &mut [u8]| file.read_rows(name, row..row + 1, out).is_ok();
             if !rows(&anew, &mut a) || !rows(&other, &mut b) || a == b {
                 continue;
             }

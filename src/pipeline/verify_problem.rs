@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::read_rows::RowsError;
 use crate::manifest::{ManifestProblem, TensorEntry};
+use crate::reader::RowsError;
 
 /// The first thing that is not as a manifest says, or as the inputs make it.
 #[derive(Debug, thiserror::Error)]

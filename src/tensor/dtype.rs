@@ -6,9 +6,8 @@ use super::narrow::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use crate::dispatch::{self, Kernel};
 
 /// A type in which weights are initialised, compared and pruned. Other types pass through untouched.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FloatDtype {
     /// IEEE-754 binary64.

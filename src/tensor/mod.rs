@@ -7,6 +7,7 @@ mod shape;
 
 pub use cast::cast;
 pub use dtype::{Decode, Encode, FloatDtype, Round};
+#[cfg(feature = "tool")]
 pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
 pub use shape::{Layout, Matrix, Shape, ShapeError};

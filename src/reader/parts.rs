@@ -1,7 +1,6 @@
 //! Whether the parts of an encoded tensor fit together, looked at in full on all threads.
 
-use super::blocks::{self, Block, Reads};
-use super::progress::Silent;
+use crate::blocks::{self, Block, Reads};
 use crate::checkpoint::Mapped;
 use crate::sparse::bitmask::{BitmaskError, CheckedRun};
 use crate::sparse::csr::{self, CsrError};
@@ -25,7 +24,7 @@ pub(super) fn check_bitmask(
     let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
         &blocks,
-        &Silent,
+        |_| (),
         |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None, None], ..Reads::default() },
         || (),
         |(), block| {
@@ -63,7 +62,7 @@ pub(super) fn check_csr(
     let size = csr::index_size(matrix);
     let found: Vec<Result<(), CsrError>> = blocks::for_each(
         &runs,
-        &Silent,
+        |_| (),
         |(from, to)| Reads::of(indices.part(from * size..to * size)),
         || (),
         |(), (from, to)| {

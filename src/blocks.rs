@@ -1,0 +1,206 @@
+//! Work in blocks: runs of elements of one tensor, whole rows or a part of one.
+//!
+//! How a tensor is cut depends on its shape alone, results come back in block order, and whoever merges them does so
+//! in that order: so the number of threads never shows.
+
+#[cfg(feature = "tool")]
+use rayon::prelude::*;
+
+use crate::checkpoint::{Mapped, release};
+use crate::init::Whole;
+use crate::tensor::Matrix;
+
+/// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask and on a
+/// pair of draws.
+pub const BLOCK_ELEMENTS: usize = 1 << 16;
+
+/// A run of elements of one tensor in storage order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Which tensor, by its place in the caller's list.
+    pub tensor: usize,
+    /// First element.
+    pub start: usize,
+    /// Number of elements, more than 0.
+    pub len: usize,
+}
+
+impl Block {
+    /// Bytes of the block in its tensor's data, for elements of this many bytes.
+    pub fn bytes(&self, size: usize) -> std::ops::Range<usize> {
+        self.start * size..(self.start + self.len) * size
+    }
+
+    /// Row of the first element.
+    pub fn row(&self, matrix: Matrix) -> usize {
+        self.start / matrix.cols
+    }
+
+    /// Column of the first element; 0 unless the block is a later part of a row.
+    pub fn column(&self, matrix: Matrix) -> usize {
+        self.start % matrix.cols
+    }
+
+    /// Whether the block holds whole rows.
+    pub fn whole_rows(&self, matrix: Matrix) -> bool {
+        self.column(matrix) == 0 && self.len >= matrix.cols
+    }
+
+    /// Where the block's bits lie in the tensor's bitmask.
+    pub fn mask_bytes(&self, matrix: Matrix) -> std::ops::Range<usize> {
+        let width = matrix.mask_row_bytes();
+        let start = self.row(matrix) * width + self.column(matrix) / 8;
+        let len = if self.whole_rows(matrix) { self.len / matrix.cols * width } else { self.len.div_ceil(8) };
+        start..start + len
+    }
+
+    /// Columns of the block's rows, or of the part of a row that it is.
+    pub fn columns(&self, matrix: Matrix) -> usize {
+        matrix.cols.min(self.len)
+    }
+}
+
+/// Cuts tensor number `tensor` into blocks, in storage order.
+pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
+    let Matrix { rows, cols } = matrix;
+    let rows_at_once = BLOCK_ELEMENTS.checked_div(cols).unwrap_or(0);
+    // (first elements' distance, elements per line, lines): whole rows together, or every row in parts.
+    let (line, lines, step) =
+        if rows_at_once > 0 { (rows * cols, 1, rows_at_once * cols) } else { (cols, rows, BLOCK_ELEMENTS) };
+    (0..lines).flat_map(move |n| {
+        (0..line).step_by(step.max(1)).map(move |at| Block {
+            tensor,
+            start: n * line + at,
+            len: step.min(line - at),
+        })
+    })
+}
+
+/// What an item of work goes through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads<'a> {
+    /// How much of the progress it is.
+    pub bytes: u64,
+    /// Parts of mapped files that it touches.
+    pub mapped: [Option<Mapped<'a>>; 4],
+    /// Initial values that it takes from a tensor that can only be made whole.
+    pub whole: Option<&'a Whole>,
+}
+
+impl<'a> Reads<'a> {
+    /// An item that reads one part of a file, which is its share of the progress too.
+    pub fn of(part: Mapped<'a>) -> Self {
+        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None, None], whole: None }
+    }
+
+    fn mapped_bytes(&self) -> usize {
+        self.mapped.iter().flatten().map(|part| part.bytes().len()).sum()
+    }
+}
+
+/// Bytes of mapped files that each thread may touch before all are given back: enough that waiting for the last one
+/// costs little, and little enough to be small beside the program itself.
+const WINDOW_PER_THREAD: usize = 8 << 20;
+const LARGEST_WINDOW: usize = 128 << 20;
+
+/// Runs `work` on every item (a block, or a block with something beside it), on all threads of the current pool, each
+/// thread with its own scratch space; the results are in the items' order. Memory of mapped files that the items read is
+/// given back on the way, and so are tensors that can only be made whole, which are made before the first item in need of
+/// them (all such items of one tensor must be together). `advance` is told how much of the progress each item was. Without
+/// the feature `tool` there is one thread.
+pub fn for_each<'a, T, S, R, E>(
+    items: &[T],
+    advance: impl Fn(u64) + Sync + Send,
+    reads: impl Fn(&T) -> Reads<'a> + Sync + Send,
+    scratch: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, &T) -> Result<R, E> + Sync + Send,
+) -> Result<Vec<R>, E>
+where
+    T: Sync,
+    R: Send,
+    E: Send,
+{
+    let window = (WINDOW_PER_THREAD * threads()).min(LARGEST_WINDOW);
+    let mut results = Vec::with_capacity(items.len());
+    let mut rest = items;
+    // The whole tensor that the last item needed, which later ones may need too.
+    let mut held: Option<&Whole> = None;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let mut last = held;
+        let mut fits = |item: &T| {
+            let reads = reads(item);
+            bytes += reads.mapped_bytes();
+            if let Some(whole) = reads.whole.filter(|whole| !same(last, Some(whole))) {
+                bytes += whole.bytes();
+                last = Some(whole);
+            }
+            bytes <= window
+        };
+        let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
+        now.iter().filter_map(|item| reads(item).whole).for_each(Whole::prepare);
+        let one = |scratch: &mut S, item: &T| {
+            let result = work(scratch, item)?;
+            advance(reads(item).bytes);
+            Ok(result)
+        };
+        #[cfg(feature = "tool")]
+        let done: Result<Vec<R>, E> = now.par_iter().map_init(&scratch, one).collect();
+        #[cfg(not(feature = "tool"))]
+        let done: Result<Vec<R>, E> = {
+            let mut scratch = scratch();
+            now.iter().map(|item| one(&mut scratch, item)).collect()
+        };
+        results.extend(done?);
+        release(now.iter().flat_map(|item| reads(item).mapped).flatten());
+        held = later.first().and_then(|item| reads(item).whole);
+        now.iter()
+            .filter_map(|item| reads(item).whole)
+            .filter(|whole| !same(held, Some(whole)))
+            .for_each(Whole::release);
+        rest = later;
+    }
+    Ok(results)
+}
+
+fn threads() -> usize {
+    #[cfg(feature = "tool")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "tool"))]
+    1
+}
+
+fn same(a: Option<&Whole>, b: Option<&Whole>) -> bool {
+    a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cuts(rows: usize, cols: usize) -> Vec<(usize, usize)> {
+        cut(0, Matrix { rows, cols }).map(|b| (b.start, b.len)).collect()
+    }
+
+    #[test]
+    fn short_rows_go_together_long_ones_in_parts() {
+        assert_eq!(cuts(5, 20_000), [(0, 60_000), (60_000, 40_000)]);
+        assert_eq!(cuts(2, 70_000), [(0, 65_536), (65_536, 4_464), (70_000, 65_536), (135_536, 4_464)]);
+        assert_eq!(cuts(1, 65_536), [(0, 65_536)]);
+        assert_eq!(cuts(0, 5), []);
+        assert_eq!(cuts(5, 0), []);
+    }
+
+    #[test]
+    fn masks_of_blocks_tile_the_mask() {
+        for matrix in [Matrix { rows: 7, cols: 20_001 }, Matrix { rows: 3, cols: 70_001 }] {
+            let mut end = 0;
+            for block in cut(0, matrix) {
+                let mask = block.mask_bytes(matrix);
+                assert_eq!(mask.start, end);
+                end = mask.end;
+            }
+            assert_eq!(end, matrix.mask_bytes());
+        }
+    }
+}

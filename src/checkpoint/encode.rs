@@ -1,0 +1,77 @@
+//! The header of a file to be written, always the same bytes for the same tensors.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+use serde::Serialize;
+
+use crate::tensor::Shape;
+
+/// One entry of a header to be written; offsets count from the end of the header.
+pub(super) struct OutEntry<'a> {
+    pub name: &'a str,
+    pub dtype: Dtype,
+    pub shape: &'a Shape,
+    pub offsets: Range<u64>,
+}
+
+/// The bytes from the beginning of a file to its data: length, JSON with sorted keys, spaces up to a multiple of 8.
+pub(super) fn encode_entries<'a>(
+    metadata: &BTreeMap<String, String>,
+    entries: impl Iterator<Item = OutEntry<'a>>,
+) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Entry<'a> {
+        Metadata(&'a BTreeMap<String, String>),
+        Tensor { dtype: Dtype, shape: &'a [usize], data_offsets: [u64; 2] },
+    }
+    let mut object: BTreeMap<&str, Entry<'_>> = entries
+        .map(|e| {
+            let data_offsets = [e.offsets.start, e.offsets.end];
+            (e.name, Entry::Tensor { dtype: e.dtype, shape: e.shape.dims(), data_offsets })
+        })
+        .collect();
+    if !metadata.is_empty() {
+        object.insert("__metadata__", Entry::Metadata(metadata));
+    }
+    let mut out = vec![0; 8];
+    serde_json::to_writer(&mut out, &object).expect("strings and integers always serialise");
+    out.resize(out.len().next_multiple_of(8), b' ');
+    let length = out.len() as u64 - 8;
+    out[..8].copy_from_slice(&length.to_le_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::Header;
+    use super::*;
+
+    #[test]
+    fn written_bytes_are_canonical() {
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let (matrix, scalar) = (Shape::new(vec![2, 3]).unwrap(), Shape::new(vec![]).unwrap());
+        let encode = |metadata| {
+            let entries = [
+                OutEntry { name: "b", dtype: Dtype::F32, shape: &matrix, offsets: 0..24 },
+                OutEntry { name: "a", dtype: Dtype::BF16, shape: &scalar, offsets: 24..26 },
+            ];
+            encode_entries(metadata, entries.into_iter())
+        };
+        let bytes = encode(&metadata);
+        let json = "{\"__metadata__\":{\"format\":\"pt\"},\
+                    \"a\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[24,26]},\
+                    \"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}} ";
+        assert_eq!(bytes[..8], (json.len() as u64).to_le_bytes());
+        assert_eq!(std::str::from_utf8(&bytes[8..]).unwrap(), json);
+        let whole = [bytes.as_slice(), &[0; 26]].concat();
+        let header = Header::parse(&whole).unwrap();
+        assert_eq!(header.metadata, metadata);
+        assert_eq!(header.tensors["b"].bytes, bytes.len()..bytes.len() + 24);
+        assert_eq!(encode(&header.metadata), bytes);
+        // The format's own library agrees.
+        assert_eq!(safetensors::SafeTensors::deserialize(&whole).unwrap().len(), 2);
+    }
+}

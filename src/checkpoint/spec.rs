@@ -1,0 +1,44 @@
+//! Tensors to be written.
+
+use safetensors::Dtype;
+
+use crate::tensor::Shape;
+
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name in the file.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: Shape,
+}
+
+impl TensorSpec {
+    /// Bytes of its data.
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() as u64 * self.dtype.bitsize() as u64 / 8
+    }
+}
+
+/// Tensors that must share a file: the parts of one encoded tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name of the tensor that they stand for.
+    pub name: String,
+    /// The parts.
+    pub tensors: Vec<TensorSpec>,
+}
+
+impl Group {
+    /// A tensor on its own.
+    pub fn single(tensor: TensorSpec) -> Self {
+        Self { name: tensor.name.clone(), tensors: vec![tensor] }
+    }
+
+    /// Bytes of all its parts.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(TensorSpec::bytes).sum()
+    }
+}

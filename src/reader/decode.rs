@@ -1,0 +1,140 @@
+//! Blocks of encoded tensors, decoded.
+
+use std::ops::Range;
+
+use super::file::{PrunedReader, Stored};
+use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
+use crate::init::encoder::Encoder;
+use crate::init::{Generator, Initial, Whole};
+use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, bitmask, csr, fillmask};
+use crate::tensor::{Shape, cast};
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    encoder: Encoder,
+    mask: Vec<u8>,
+    cast: Vec<u8>,
+}
+
+impl PrunedReader {
+    /// Which stored values of an encoded tensor a block takes, one of [`crate::blocks::cut`] or any whole rows.
+    fn run(
+        &self,
+        description: &PrunedTensor,
+        parts: &[String],
+        before: &[usize],
+        block: &Block,
+    ) -> Range<usize> {
+        let matrix = Shape::new(description.shape.clone()).map(|shape| shape.matrix());
+        let Ok(matrix) = matrix else { return 0..0 };
+        let row = block.row(matrix);
+        if !block.whole_rows(matrix) {
+            let n = row * matrix.cols.div_ceil(BLOCK_ELEMENTS) + block.column(matrix) / BLOCK_ELEMENTS;
+            return before[n]..before[n + 1];
+        }
+        let end = row + block.len / matrix.cols;
+        let offsets = self.whole(&parts[if description.format == Format::Csr { 1 } else { 3 }]).bytes();
+        // A bitmask's row offsets have no last one.
+        let last = before[before.len() - 1];
+        let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
+        offset(row)..offset(end)
+    }
+
+    /// What draws an encoded tensor's initial values, where only all at once can be drawn.
+    pub(crate) fn drawn_whole(&self, name: &str) -> Option<&Whole> {
+        match self.tensors.get(name) {
+            Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
+            _ => None,
+        }
+    }
+
+    /// What of the files a block of a tensor is read from.
+    pub(crate) fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
+        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
+            return Reads::of(self.whole(name).data);
+        };
+        let (matrix, size) = (shape.matrix(), dtype.size());
+        let part = |n: usize| self.whole(&parts[n]).data;
+        let run = self.run(description, parts, before, block);
+        let values = |n: usize| part(n).part(run.start * size..run.end * size);
+        let [places, values] = match description.format {
+            Format::Csr => {
+                let index = csr::index_size(matrix);
+                [part(2).part(run.start * index..run.end * index), values(3)]
+            }
+            _ => [part(1).part(block.mask_bytes(matrix)), values(2)],
+        };
+        let base = self.base.as_ref().filter(|_| description.fill != Fill::Zero);
+        let initial = base.and_then(|base| {
+            let tensor = base.tensor(name)?;
+            Some(tensor.data.part(block.bytes(tensor.float()?.size())))
+        });
+        let fill = (description.fill == Fill::Nearest).then(|| {
+            let pruned = block.start - run.start..block.start + block.len - run.end;
+            part(4).part(pruned.start / 8..pruned.end.div_ceil(8))
+        });
+        let mapped = [Some(places), Some(values), initial, fill];
+        let whole = drawn.as_ref().and_then(Generator::whole);
+        Reads { bytes: (block.len * size) as u64, mapped, whole }
+    }
+
+    /// The bytes of a block of an encoded tensor.
+    pub(crate) fn read_block<'a>(&'a self, name: &str, block: &Block, decoder: &'a mut Decoder) -> &'a [u8] {
+        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
+            return self.whole(name).bytes();
+        };
+        let matrix = shape.matrix();
+        let Decoder { encoder, mask, cast: out } = decoder;
+        let out = match (description.fill, self.initial(description, drawn.as_ref())) {
+            (Fill::Init | Fill::Nearest, Some(initial)) => {
+                let trained = description.trained_dtype.unwrap_or(*dtype);
+                let values = encoder.encode(&initial, block.start, block.len, trained, description.decay);
+                if trained == *dtype {
+                    values
+                } else {
+                    out.clear();
+                    cast(values, trained, *dtype, out);
+                    out
+                }
+            }
+            _ => encoder.zeros(block.len * dtype.size()),
+        };
+        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return out };
+        let cols = block.columns(matrix);
+        let mask = if description.format == Format::Csr {
+            let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+            let at = (block.row(matrix), block.column(matrix));
+            let crow = self.whole(&parts[1]).data.bytes();
+            csr::run_mask(crow, places.bytes(), matrix, at, (rows, cols), mask);
+            &*mask
+        } else {
+            places.bytes()
+        };
+        if let Some(fill) = fill {
+            fillmask::clear(
+                fill.bytes(),
+                (block.start - self.run(description, parts, before, block).start) % 8,
+                mask,
+                cols,
+                dtype.size(),
+                out,
+            );
+        }
+        bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
+        out
+    }
+
+    fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
+        match &description.init {
+            InitialValues::Scheme(_) | InitialValues::Slices { .. } => {
+                Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
+            }
+            InitialValues::Unknown(_) => None,
+            InitialValues::Stored { .. } => {
+                let base = self.base.as_ref()?.tensor(&description.name)?;
+                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+            }
+        }
+    }
+}

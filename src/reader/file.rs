@@ -1,0 +1,149 @@
+//! Pruned files as they are read: validated in full when opened.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use super::error::{OpenError, PrunedProblem};
+use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::init::Generator;
+use crate::sparse::{Kind, PrunedTensor};
+use crate::tensor::{FloatDtype, Shape};
+
+/// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
+#[derive(Debug)]
+pub struct PrunedReader {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) base: Option<Checkpoint>,
+    pub(super) seed: u64,
+    pub(super) tensors: BTreeMap<String, Stored>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) kind: Option<Kind>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// As it is in the file.
+    Whole,
+    /// In parts.
+    Encoded {
+        description: Box<PrunedTensor>,
+        dtype: FloatDtype,
+        shape: Shape,
+        /// Names of the parts, in the order of the encoding's suffixes.
+        parts: Vec<String>,
+        /// Stored values before each block.
+        before: Vec<usize>,
+        /// Draws the values of pruned places, where they are drawn.
+        drawn: Option<Generator>,
+    },
+}
+
+impl PrunedReader {
+    /// Opens and validates a pruned file or sharded set; an ordinary checkpoint opens too, as what it is. `base` is the
+    /// checkpoint that initial values were taken from, where a tensor needs one.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a file that cannot be read, is not sound, or needs another base.
+    pub fn open(path: &Path, base: Option<&Path>) -> Result<Self, OpenError> {
+        let checkpoint = Checkpoint::open(path)?;
+        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?)
+    }
+
+    /// The same of one file whose bytes are in memory: a `Vec<u8>`, or a `&'static [u8]`, of which no copy is made. Errors
+    /// call it `in memory`, and its base `base in memory`.
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`Self::open`].
+    pub fn from_bytes(
+        file: impl Into<Cow<'static, [u8]>>,
+        base: Option<Cow<'static, [u8]>>,
+    ) -> Result<Self, OpenError> {
+        let checkpoint = Checkpoint::from_bytes(Path::new("in memory"), file.into())?;
+        let base = base.map(|base| Checkpoint::from_bytes(Path::new("base in memory"), base));
+        Self::new(checkpoint, base.transpose()?)
+    }
+
+    fn new(checkpoint: Checkpoint, base: Option<Checkpoint>) -> Result<Self, OpenError> {
+        let path = checkpoint.path().to_owned();
+        let wrong = |problem| OpenError::Pruned { path: path.clone(), problem };
+        let mut file = Self {
+            checkpoint,
+            base,
+            seed: 0,
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            kind: None,
+        };
+        let mut parts = BTreeSet::new();
+        for description in file.read_metadata().map_err(wrong)? {
+            file.add(description, &mut parts).map_err(|e| e.at(&path))?;
+        }
+        for (name, _) in file.checkpoint.tensors() {
+            if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
+                return Err(wrong(PrunedProblem::Twice(name.to_owned())));
+            }
+        }
+        Ok(file)
+    }
+
+    /// Whether the file describes itself as pruned.
+    pub fn is_pruned(&self) -> bool {
+        self.kind == Some(Kind::Pruned)
+    }
+
+    /// Whether the file describes itself as an initial checkpoint.
+    pub fn is_initial(&self) -> bool {
+        self.kind == Some(Kind::Initial)
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
+    }
+
+    /// Every file that is read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.checkpoint.files().chain(self.base.iter().flat_map(Checkpoint::files))
+    }
+
+    /// The `__metadata__` that the trained checkpoint had.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Names, types and shapes of the dense tensors, in name order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, Dtype, &Shape)> {
+        self.tensors.iter().map(|(name, stored)| {
+            let (dtype, shape) = self.form(name, stored);
+            (name.as_str(), dtype, shape)
+        })
+    }
+
+    /// Type and shape of the dense tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<(Dtype, &Shape)> {
+        self.tensors.get(name).map(|stored| self.form(name, stored))
+    }
+
+    fn form<'a>(&'a self, name: &str, stored: &'a Stored) -> (Dtype, &'a Shape) {
+        match stored {
+            Stored::Whole => {
+                let tensor = self.whole(name);
+                (tensor.dtype, tensor.shape)
+            }
+            Stored::Encoded { dtype, shape, .. } => (dtype.dtype(), shape),
+        }
+    }
+
+    /// Whether the tensor is encoded, so that it must be read by blocks.
+    pub(crate) fn is_encoded(&self, name: &str) -> bool {
+        matches!(self.tensors.get(name), Some(Stored::Encoded { .. }))
+    }
+
+    /// A tensor that stands in the file as it is.
+    pub(crate) fn whole(&self, name: &str) -> TensorRef<'_> {
+        self.checkpoint.tensor(name).expect("found when the file was opened")
+    }
+}

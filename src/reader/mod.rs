@@ -1,0 +1,24 @@
+//! Pruned files in a program: opened and checked in full, then any tensor, or any rows of one, restored into memory that
+//! the caller owns. Needs no other feature of the crate.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `file` | the opened file |
+//! | `validate` | its description against its tensors |
+//! | `parts` | the parts of an encoded tensor against each other |
+//! | `decode` | blocks of encoded tensors |
+//! | `rows` | tensors and rows into the caller's memory |
+
+mod decode;
+mod error;
+mod file;
+mod parts;
+mod rows;
+mod validate;
+
+#[cfg(feature = "tool")]
+pub(crate) use decode::Decoder;
+pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};
+pub use file::PrunedReader;
+#[cfg(feature = "tool")]
+pub(crate) use validate::base_tensor;

@@ -1,0 +1,257 @@
+//! A pruned file's description against the tensors that stand there: every count, offset and padding bit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use super::error::{BaseProblem, OpenError, PrunedProblem};
+use super::file::{PrunedReader, Stored};
+use super::parts::{check_bitmask, check_csr};
+use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::digest;
+use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
+use crate::noise::NOISE_VERSION;
+use crate::sparse::{
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, csr, fillmask,
+    suffixes,
+};
+use crate::tensor::{FloatDtype, Layout, Shape};
+
+impl PrunedReader {
+    /// Reads the descriptions of all shards.
+    pub(super) fn read_metadata(&mut self) -> Result<Vec<PrunedTensor>, PrunedProblem> {
+        let mut descriptions = Vec::new();
+        let mut seed = None;
+        for metadata in self.checkpoint.metadata() {
+            for (key, value) in metadata {
+                if key != crate::checkpoint::METADATA_KEY {
+                    self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            let Some(found) = FileMetadata::find(metadata) else { continue };
+            let found = found.map_err(PrunedProblem::Unreadable)?;
+            for (what, got, expected) in
+                [("version", found.version, VERSION), ("noise version", found.noise_version, NOISE_VERSION)]
+            {
+                if got != expected {
+                    return Err(PrunedProblem::Version { what, got, expected });
+                }
+            }
+            self.kind = Some(found.kind);
+            if found.kind != Kind::Pruned {
+                continue;
+            }
+            if *seed.get_or_insert(found.seed) != found.seed {
+                return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
+            }
+            descriptions.extend(found.tensors);
+        }
+        self.seed = seed.unwrap_or_default();
+        Ok(descriptions)
+    }
+
+    /// Validates one described tensor.
+    pub(super) fn add(
+        &mut self,
+        description: PrunedTensor,
+        parts: &mut BTreeSet<String>,
+    ) -> Result<(), Wrong> {
+        let name = description.name.clone();
+        let shape = Shape::new(description.shape.clone())
+            .map_err(|e| PrunedProblem::Description { tensor: name.clone(), problem: e.to_string() })?;
+        let dtype = FloatDtype::of(description.dtype).ok_or_else(|| PrunedProblem::Description {
+            tensor: name.clone(),
+            problem: format!("{} is not a type that can be pruned", description.dtype),
+        })?;
+        if description.format == Format::Dense {
+            // Complete as it stands, whatever its pruned places were filled with.
+            return self
+                .part(&name, &name, description.dtype, Some(shape.dims()))
+                .map(drop)
+                .map_err(Wrong::from);
+        }
+        let matrix = shape.matrix();
+        let nearest = description.fill == Fill::Nearest;
+        let part_names: Vec<String> =
+            suffixes(description.format).iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let part_names = &part_names[..if nearest { 5 } else { 4 }];
+        let (values_at, rows_at) = if description.format == Format::Csr { (3, 1) } else { (2, 3) };
+        let shape_part = self.part(&name, &part_names[0], Dtype::I64, Some(&[shape.rank()]))?;
+        let values = self.part(&name, &part_names[values_at], description.dtype, None)?;
+        let count = values.shape.elements();
+        let dims: Vec<i64> =
+            shape_part.bytes().as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
+        if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
+            let expected = shape.dims().to_vec();
+            return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());
+        }
+        let before = if description.format == Format::Csr {
+            let crow = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows + 1]))?;
+            let columns = self.part(&name, &part_names[2], csr::index_dtype(matrix), Some(&[count]))?;
+            check_csr(matrix, crow.data, columns.data, count)
+                .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?
+        } else {
+            let dims = [matrix.rows, matrix.mask_row_bytes()];
+            let mask = self.part(&name, &part_names[1], Dtype::U8, Some(&dims))?;
+            let row_offsets = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows]))?;
+            check_bitmask(matrix, mask.data, row_offsets.data, count)
+                .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
+        };
+        if nearest {
+            // The checks above leave no room for more values than elements.
+            let pruned = shape.elements() - count;
+            let fill = self.part(&name, &part_names[4], Dtype::U8, Some(&[pruned.div_ceil(8)]))?;
+            if !fillmask::padding_is_clear(fill.bytes(), pruned) {
+                return Err(PrunedProblem::FillPadding { tensor: name, pruned }.into());
+            }
+        }
+        if !description.decay.is_finite() {
+            let problem = format!("a decay of {}", description.decay);
+            return Err(PrunedProblem::Description { tensor: name, problem }.into());
+        }
+        let drawn = self.check_initial(&description, &shape)?;
+        parts.extend(part_names.iter().cloned());
+        let stored = Stored::Encoded {
+            description: Box::new(description),
+            dtype,
+            shape,
+            parts: part_names.to_vec(),
+            before,
+            drawn,
+        };
+        if self.tensors.insert(name.clone(), stored).is_some() {
+            return Err(PrunedProblem::Twice(name).into());
+        }
+        Ok(())
+    }
+
+    /// Whether the pruned places' values can be had, and what draws them, where they are drawn.
+    fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<Option<Generator>, Wrong> {
+        let tensor = description.name.clone();
+        match (&description.init, description.fill, &self.base) {
+            (_, Fill::Zero, _) => Ok(None),
+            (InitialValues::Scheme(params), Fill::Init | Fill::Nearest, _) => {
+                let drawn = self.generator(params, description.layer_id, description.layout, shape);
+                drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
+            }
+            (InitialValues::Slices { slices }, Fill::Init | Fill::Nearest, _) => {
+                let drawn = self.sliced_generator(slices, description.layout, shape);
+                drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
+            }
+            (InitialValues::Unknown(_), Fill::Init | Fill::Nearest, _) => {
+                let problem = "initial values are not known, and its pruned places take them".to_owned();
+                Err(PrunedProblem::Description { tensor, problem }.into())
+            }
+            (InitialValues::Stored { from, .. }, Fill::Init | Fill::Nearest, None) => {
+                Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
+            }
+            (InitialValues::Stored { sha256, .. }, Fill::Init | Fill::Nearest, Some(base)) => {
+                let got = digest::of_mapped(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.data);
+                if got == *sha256 {
+                    return Ok(None);
+                }
+                let problem = BaseProblem::Digest { expected: sha256.clone(), got };
+                Err(Wrong::Other(OpenError::Base { path: base.path().to_owned(), tensor, problem }))
+            }
+        }
+    }
+
+    /// What draws a tensor's initial values; otherwise why nothing can.
+    fn generator(
+        &self,
+        params: &SchemeParams,
+        layer_id: Option<u64>,
+        layout: Layout,
+        shape: &Shape,
+    ) -> Result<Generator, String> {
+        let scheme = params.scheme().map_err(|error| error.to_string())?;
+        scheme.check_shape(shape, layout).map_err(|error| error.to_string())?;
+        let layer = match layer_id {
+            None if scheme.is_random() => return Err("no layer id".to_owned()),
+            layer => layer.unwrap_or_default(),
+        };
+        Ok(Generator::new(self.seed, layer, &scheme, shape, layout))
+    }
+
+    /// The same of a tensor in slices.
+    fn sliced_generator(
+        &self,
+        slices: &[SliceValues],
+        layout: Layout,
+        shape: &Shape,
+    ) -> Result<Generator, String> {
+        let given: Vec<Option<usize>> = slices.iter().map(|slice| Some(slice.size)).collect();
+        let sizes = slice_sizes(shape, layout, &given).map_err(|error| error.to_string())?;
+        let parts = slices.iter().zip(sizes).map(|(slice, size)| {
+            let shape = slice_shape(shape, layout, size);
+            Ok((size, self.generator(&slice.init, Some(slice.layer_id), layout, &shape)?))
+        });
+        Ok(Generator::sliced(shape, layout, parts.collect::<Result<_, String>>()?))
+    }
+
+    fn part(
+        &self,
+        tensor: &str,
+        part: &str,
+        dtype: Dtype,
+        dims: Option<&[usize]>,
+    ) -> Result<TensorRef<'_>, PrunedProblem> {
+        let found = self
+            .checkpoint
+            .tensor(part)
+            .ok_or_else(|| PrunedProblem::PartMissing { tensor: tensor.to_owned(), part: part.to_owned() })?;
+        let fits = match dims {
+            Some(dims) => found.shape.dims() == dims,
+            None => found.shape.rank() == 1,
+        };
+        if found.dtype == dtype && fits {
+            return Ok(found);
+        }
+        let expected = dims.map_or("[count]".to_owned(), |dims| format!("{dims:?}"));
+        Err(PrunedProblem::PartForm {
+            tensor: tensor.to_owned(),
+            part: part.to_owned(),
+            expected: format!("{dtype} {expected}"),
+            got: format!("{} {}", found.dtype, found.shape),
+        })
+    }
+}
+
+/// The tensor of a base checkpoint that another of this name and shape starts from.
+pub(crate) fn base_tensor<'c>(
+    base: &'c Checkpoint,
+    name: &str,
+    shape: &Shape,
+) -> Result<TensorRef<'c>, OpenError> {
+    let wrong = |problem| OpenError::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
+    let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
+    if tensor.shape != shape {
+        return Err(wrong(BaseProblem::Shape { expected: shape.clone(), got: tensor.shape.clone() }));
+    }
+    if tensor.float().is_none() {
+        return Err(wrong(BaseProblem::Dtype(tensor.dtype)));
+    }
+    Ok(tensor)
+}
+
+/// An error on the way to getting its path.
+pub(super) enum Wrong {
+    Pruned(PrunedProblem),
+    Other(OpenError),
+}
+
+impl From<PrunedProblem> for Wrong {
+    fn from(problem: PrunedProblem) -> Self {
+        Self::Pruned(problem)
+    }
+}
+
+impl Wrong {
+    pub(super) fn at(self, path: &Path) -> OpenError {
+        match self {
+            Self::Pruned(problem) => OpenError::Pruned { path: path.to_owned(), problem },
+            Self::Other(error) => error,
+        }
+    }
+}
