@@ -352,8 +352,13 @@ fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
         let restored = Checkpoint::open(&s.path("dense.safetensors")).unwrap();
         let file =
             PrunedReader::open(&s.path("pruned.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
+        let bytes = |name: &str| std::fs::read(s.path(name)).unwrap();
+        let in_memory =
+            PrunedReader::from_bytes(bytes("pruned.safetensors"), Some(bytes("base.safetensors").into()))
+                .unwrap();
         for (name, tensor) in restored.tensors() {
             let matrix = tensor.shape.matrix();
+            assert!(in_memory.read_to_vec(name).unwrap() == tensor.bytes(), "{keys:?} {name}");
             let width = tensor.bytes().len() / matrix.rows;
             for (from, to) in
                 [(0, matrix.rows), (1, 2), (2, 2), (matrix.rows / 2, matrix.rows), (matrix.rows, matrix.rows)]
@@ -377,4 +382,39 @@ fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
             format!("the rows asked for of tensor `many` are {} bytes, the slice has 8", 602 * size)
         );
     }
+}
+
+/// A file of these entries and this many bytes of data, 0, 1, 2, …
+fn bytes_of(json: &str, data: u8) -> Vec<u8> {
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &Vec::from_iter(0..data)].concat()
+}
+
+#[test]
+fn rows_that_end_within_a_byte_are_refused() {
+    let json = r#"{"half":{"dtype":"F4","shape":[4,3],"data_offsets":[0,6]}}"#;
+    let file = PrunedReader::from_bytes(bytes_of(json, 6), None).unwrap();
+    let mut out = [7; 3];
+    file.read_rows("half", 2..4, &mut out).unwrap();
+    assert_eq!(out, [3, 4, 5]);
+    assert_eq!(
+        file.read_rows("half", 0..1, &mut out).unwrap_err().to_string(),
+        "rows 0..1 of tensor `half`, which is F4, begin or end within a byte; read the whole tensor"
+    );
+    assert_eq!(file.read_to_vec("half").unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(file.read_to_vec("other").unwrap_err().to_string(), "there is no tensor `other`");
+}
+
+#[test]
+fn bytes_in_memory_are_checked_as_files_are() {
+    let error = |file: Vec<u8>, base| PrunedReader::from_bytes(file, base).unwrap_err().to_string();
+    let json = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let length = 8 + json.len() + 8;
+    assert_eq!(
+        error(bytes_of(json, 7), None),
+        format!("in memory: truncated: the header describes a file of {length} bytes, it has {}", length - 1)
+    );
+    assert_eq!(
+        error(bytes_of(json, 8), Some(Vec::new().into())),
+        "base in memory: not a safetensors file: 0 bytes, shorter than the 8 bytes of a header length"
+    );
 }

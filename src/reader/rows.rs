@@ -83,5 +83,5 @@ impl PrunedReader {
 /// bits they may.
 fn bytes(elements: usize, dtype: Dtype) -> Option<usize> {
     let rest = elements % 8 * dtype.bitsize();
-    (rest % 8 == 0).then(|| elements / 8 * dtype.bitsize() + rest / 8)
+    rest.is_multiple_of(8).then(|| elements / 8 * dtype.bitsize() + rest / 8)
 }
