@@ -665,6 +665,55 @@ fn restoring_with_a_wrong_bitmask() {
 }
 
 #[test]
+fn restoring_shards_of_two_seeds() {
+    let s = scratch();
+    succeeds(&s, &["prune", "x.yaml", "--set", "prune.max_shard_size=16", "--set", "prune.format=bitmask"]);
+    s.tamper("pruned-00002-of-00002.safetensors", |header, _| {
+        let text = header["__metadata__"]["cdi_prune"].as_str().unwrap();
+        assert!(text.contains("\"seed\":1"), "{text}");
+        header["__metadata__"]["cdi_prune"] = json!(text.replacen("\"seed\":1", "\"seed\":2", 1));
+    });
+    fails(
+        &s,
+        &["restore", "pruned.safetensors.index.json", "-o", "dense.safetensors"],
+        1,
+        "pruned.safetensors.index.json: its shards were made with different seeds, 1 and 2",
+    );
+}
+
+#[test]
+fn restoring_a_tensor_beside_its_own_parts() {
+    let s = pruned();
+    s.tamper("pruned.safetensors", |header, data| {
+        header["a.weight"] = json!({"dtype": "U8", "shape": [0], "data_offsets": [data.len(), data.len()]});
+    });
+    restore_fails(
+        &s,
+        &[],
+        1,
+        "DIR/pruned.safetensors: tensor `a.weight` is described twice, or stands in the file beside its own parts",
+    );
+}
+
+#[test]
+fn restoring_a_scheme_that_cannot_make_the_shape() {
+    let s = scratch();
+    succeeds(&s, &["prune", "x.yaml", "--set", "prune.fill=init", "--set", "prune.format=bitmask"]);
+    s.tamper("pruned.safetensors", |header, _| {
+        let text = header["__metadata__"]["cdi_prune"].as_str().unwrap();
+        assert!(text.contains("\"mode\":\"he\""), "{text}");
+        header["__metadata__"]["cdi_prune"] =
+            json!(text.replacen("\"mode\":\"he\"", "\"mode\":\"dirac\"", 1));
+    });
+    restore_fails(
+        &s,
+        &[],
+        1,
+        "DIR/pruned.safetensors: tensor `a.weight`: its `cdi_prune` metadata is wrong: `dirac` needs three to five dimensions; its shape is [2, 4]",
+    );
+}
+
+#[test]
 fn restoring_a_later_version() {
     let s = pruned();
     s.tamper("pruned.safetensors", |header, _| {

@@ -17,7 +17,7 @@ HEADER, READER, NODE, REGULAR = (
     f"src/{name}.rs" for name in ("checkpoint/header", "checkpoint/reader", "config/node", "regular")
 )
 PRUNED, CSR, BITMASK, FILL = (
-    f"src/{name}.rs" for name in ("pipeline/pruned_file", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
+    f"src/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
 )
 TESTS = ["--lib", "--test", "errors", "--test", "formats", "--test", "config_errors", "--test", "manifest"]
 
@@ -49,10 +49,8 @@ CHECKS = [
     ("the stored shape is the described one", PRUNED,
      "if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {", "if false {"),
     ("a part has its type and shape", PRUNED, "if found.dtype == dtype && fits {", "if true {"),
-    ("no tensor is described twice or stands beside its parts", PRUNED,
-     "if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {",
-     "if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() && false {"),
-    ("a decay is finite", PRUNED, "if !description.decay.is_finite() {", "if false {"),
+    ("no tensor stands beside its own parts", "src/reader/file.rs",
+     "return Err(wrong(PrunedProblem::Twice(name.to_owned())));", "continue;"),
     ("a base has the recorded digest", PRUNED, "if got == *sha256 {", "if true {"),
     ("a scheme fits the shape", PRUNED, "scheme.check_shape(shape, layout).map_err(|error| error.to_string())?;", ""),
     ("padding of a fill mask is clear", FILL, "(used @ 1.., Some(last)) => last >> used == 0,", "(1.., Some(_)) => true,"),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use cdi_prune::pipeline::PrunedFile;
+use cdi_prune::reader::PrunedReader;
 
 /// The most elements that are restored: a small file may stand for a large tensor.
 const MOST: usize = 1 << 16;
@@ -18,7 +18,7 @@ fn path() -> &'static PathBuf {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     fs::write(path(), bytes).unwrap();
-    let Ok(file) = PrunedFile::open(path(), None) else { return };
+    let Ok(file) = PrunedReader::open(path(), None) else { return };
     for (name, dtype, shape) in file.tensors() {
         let matrix = shape.matrix();
         if shape.elements() > MOST {

@@ -106,10 +106,6 @@ impl PrunedReader {
                 return Err(PrunedProblem::FillPadding { tensor: name, pruned }.into());
             }
         }
-        if !description.decay.is_finite() {
-            let problem = format!("a decay of {}", description.decay);
-            return Err(PrunedProblem::Description { tensor: name, problem }.into());
-        }
         let drawn = self.check_initial(&description, &shape)?;
         parts.extend(part_names.iter().cloned());
         let stored = Stored::Encoded {
