@@ -75,6 +75,7 @@ pub mod pipeline;
 #[cfg(feature = "tool")]
 pub mod prune;
 pub mod reader;
+mod regular;
 #[cfg(feature = "tool")]
 pub mod report;
 #[cfg(feature = "tool")]

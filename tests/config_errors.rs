@@ -254,6 +254,24 @@ fn unknown_values() {
     );
 }
 
+/// Texts made to keep a parser busy, or to fill memory.
+#[test]
+fn hostile_texts() {
+    let deep = format!("seed: 1\nrules: {}", "[".repeat(200_000));
+    assert_eq!(error(&deep, &[]), "configs/x.yaml:2:1008: not valid YAML: more than 1000 brackets are open");
+    let deep = format!("seed: 1\nrules: {}", "{a: ".repeat(200_000));
+    assert_eq!(error(&deep, &[]), "configs/x.yaml:2:4008: not valid YAML: more than 1000 brackets are open");
+    let deep = format!("seed: 1\nrules: {}", "- ".repeat(20_000));
+    assert!(error(&deep, &[]).starts_with("configs/x.yaml:2:8: not valid YAML: "), "{}", error(&deep, &[]));
+    let deep = format!("rules:\n  {}", "- ".repeat(20_000));
+    assert_eq!(error(&deep, &[]), "configs/x.yaml:2:257: not valid YAML: recursion limit exceeded");
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, of) in ('b'..='k').zip('a'..) {
+        bomb += &format!("{name}: &{name} [*{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}]\n");
+    }
+    assert_eq!(error(&bomb, &[]), "configs/x.yaml: not valid YAML: repetition limit exceeded");
+}
+
 /// Each parameter of an initialiser outside its range, at its place.
 #[test]
 fn parameters_of_initialisers() {

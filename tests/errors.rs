@@ -837,6 +837,56 @@ fn a_shard_outside_the_folder() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_shard_that_is_a_link_out_of_the_folder() {
+    let s = sharded(&json!({"a.weight": "one.safetensors", "a.bias": "two.safetensors"}));
+    fs::create_dir(s.path("blobs")).unwrap();
+    fs::rename(s.path("two.safetensors"), s.path("blobs/two")).unwrap();
+    std::os::unix::fs::symlink("blobs/two", s.path("two.safetensors")).unwrap();
+    run_fails(
+        &s,
+        1,
+        "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of the index's folder, to \
+         DIR/blobs/two; `--follow-links` allows that",
+    );
+    succeeds(&s, &["run", "x.yaml", "--follow-links"]);
+    // A link within the folder leads nowhere else.
+    fs::rename(s.path("blobs/two"), s.path("real.safetensors")).unwrap();
+    fs::remove_file(s.path("two.safetensors")).unwrap();
+    std::os::unix::fs::symlink("real.safetensors", s.path("two.safetensors")).unwrap();
+    succeeds(&s, &["run", "x.yaml"]);
+}
+
+#[test]
+fn a_tensor_that_an_index_places_twice() {
+    let s = sharded(&json!({}));
+    let map =
+        r#"{"a.weight": "one.safetensors", "a.bias": "two.safetensors", "a.b\u0069as": "one.safetensors"}"#;
+    s.write("model.safetensors.index.json", format!("{{\"weight_map\": {map}}}"));
+    run_fails(
+        &s,
+        1,
+        "DIR/model.safetensors.index.json: not a shard index: `a.bias` occurs twice at line 1 column 109",
+    );
+}
+
+#[test]
+fn a_tensor_called_like_the_metadata() {
+    let s = scratch();
+    s.safetensors("trained.safetensors", &[weight(), ("module.__metadata__", "F32", &[1], f32s(&[0.0]))]);
+    s.write(
+        "x.yaml",
+        "seed: 1\nrules: [{match: '**', init: none}]\ntrained: {path: trained.safetensors, strip_prefix: [module.]}\n\
+         prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.5}, format: dense}\n",
+    );
+    run_fails(
+        &s,
+        1,
+        "DIR/pruned.safetensors: no tensor can be written under the name `__metadata__`, which the format keeps for itself",
+    );
+}
+
 #[test]
 fn a_shard_that_is_missing() {
     let s = sharded(&json!({"a.weight": "one.safetensors", "a.bias": "three.safetensors"}));
@@ -867,7 +917,7 @@ fn an_index_that_is_none() {
     run_fails(
         &s,
         1,
-        "DIR/model.safetensors.index.json: not a shard index: invalid type: sequence, expected a map at line 1 column 14",
+        "DIR/model.safetensors.index.json: not a shard index: invalid type: sequence, expected an object of strings at line 1 column 14",
     );
 }
 

@@ -59,6 +59,14 @@ pub enum ErrorKind {
         /// The name given.
         shard: String,
     },
+    /// A shard that is a link to somewhere else.
+    #[error("the shard `{shard}` is a link out of the index's folder, to {}; `--follow-links` allows that", .to.display())]
+    ShardLink {
+        /// The shard.
+        shard: String,
+        /// Where it leads.
+        to: PathBuf,
+    },
     /// The index and a shard's header disagree.
     #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
     NotInShard {
@@ -85,6 +93,9 @@ pub enum ErrorKind {
         /// What both become.
         name: String,
     },
+    /// A tensor that would be taken for the free-form metadata.
+    #[error("no tensor can be written under the name `__metadata__`, which the format keeps for itself")]
+    ReservedName,
     /// A tensor to be written twice.
     #[error("two tensors would be written under the name `{0}`")]
     DuplicateOutput(String),

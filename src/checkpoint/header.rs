@@ -144,7 +144,10 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut metadata_seen = false;
                 while let Some(name) = map.next_key::<String>()? {
                     let duplicate = if name == "__metadata__" {
-                        header.metadata = map.next_value::<UniqueStrings>()?.0;
+                        header.metadata = map
+                            .next_value::<UniqueStrings>()
+                            .map_err(|e| de::Error::custom(format_args!("`__metadata__`: {e}")))?
+                            .0;
                         std::mem::replace(&mut metadata_seen, true)
                     } else {
                         let tensor = map
@@ -163,7 +166,8 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-struct UniqueStrings(BTreeMap<String, String>);
+/// An object of strings in which no key occurs twice, in whatever spelling.
+pub(super) struct UniqueStrings(pub BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for UniqueStrings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -179,9 +183,7 @@ impl<'de> Deserialize<'de> for UniqueStrings {
                 let mut strings = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
                     if strings.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "`{key}` occurs twice in `__metadata__`"
-                        )));
+                        return Err(de::Error::custom(format_args!("`{key}` occurs twice")));
                     }
                 }
                 Ok(UniqueStrings(strings))
@@ -301,7 +303,7 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"__metadata__":{"k":"1","k":"2"}}"#, 0),
-            "not a safetensors header: `k` occurs twice in `__metadata__` at line 1 column 33"
+            "not a safetensors header: `__metadata__`: `k` occurs twice at line 1 column 33"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[1]", 4, 8)), 8),

@@ -1,57 +1,78 @@
-//! Memory-mapped input, and input that is in memory already: the only place of the checkpoint code with `unsafe` in it.
+//! Memory-mapped input, and input that is in memory already.
 //!
 //! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
 //! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::Mmap;
 
 use super::error::CheckpointError;
+use super::mapped_ranges::{forget, note};
+use crate::regular;
 
-/// A file mapped read-only, or one whose bytes are in memory.
+static INTO_MEMORY: AtomicBool = AtomicBool::new(false);
+
+/// Has files that are opened from now on read into memory as a whole, in place of being mapped: what happens to them later
+/// does no harm then, and memory grows with them.
+pub fn read_into_memory() {
+    INTO_MEMORY.store(true, Ordering::Relaxed);
+}
+
+/// A file mapped read-only, or read into memory.
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
-    bytes: Source,
+    content: Content,
+    /// Where it is noted for a signal handler.
+    noted: Option<usize>,
 }
 
 #[derive(Debug)]
-enum Source {
-    Map(Mmap),
+enum Content {
+    Mapped(Mmap),
     Memory(Cow<'static, [u8]>),
 }
 
 impl MappedFile {
-    /// Maps the file. An empty file, which cannot be mapped, is an empty slice.
+    /// Maps the file, or reads it where [`read_into_memory`] was called. An empty file, which cannot be mapped, is an empty
+    /// slice.
+    ///
+    /// # Errors
+    /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let file = File::open(path).map_err(CheckpointError::io(path, "open"))?;
-        let metadata = file.metadata().map_err(CheckpointError::io(path, "open"))?;
-        let bytes = if metadata.len() == 0 {
-            Source::Memory(Cow::default())
+        let mut file = regular::open(path).map_err(CheckpointError::io(path, "open"))?;
+        let length = file.metadata().map_err(CheckpointError::io(path, "open"))?.len();
+        let content = if length == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
+            Content::Memory(bytes.into())
         } else {
             // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This tool
             // never writes into a file that it has mapped (outputs are new files, renamed when finished, and an output
             // that is also an input is refused). Other programs could: no library can rule that out on a shared
-            // file system, and every reader of safetensors that maps files relies on the same.
-            Source::Map(unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path, "map"))?)
+            // file system, and every reader of safetensors that maps files relies on the same. The program ends with a
+            // message where a file becomes shorter (SIGBUS), and has `--no-mmap` for files that others write to.
+            Content::Mapped(unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path, "map"))?)
         };
-        Ok(Self { path: path.to_owned(), bytes })
+        let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
+        Ok(Self { path: path.to_owned(), content, noted })
     }
 
     /// A file that these bytes are, called `path` in messages.
     pub fn in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Self {
-        Self { path: path.to_owned(), bytes: Source::Memory(bytes) }
+        Self { path: path.to_owned(), content: Content::Memory(bytes), noted: None }
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Source::Map(map) => map,
-            Source::Memory(bytes) => bytes,
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Memory(bytes) => bytes,
         }
     }
 
@@ -62,7 +83,7 @@ impl MappedFile {
 
     #[cfg(unix)]
     fn release(&self, range: Range<usize>) {
-        let Source::Map(map) = &self.bytes else { return };
+        let Content::Mapped(map) = &self.content else { return };
         // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when it is
         // touched again. A refusal is no harm: the advice is about memory, not about content.
         let _ = unsafe {
@@ -76,6 +97,12 @@ impl MappedFile {
 
     #[cfg(not(unix))]
     fn release(&self, _range: Range<usize>) {}
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        self.noted.into_iter().for_each(forget);
+    }
 }
 
 /// A part of a mapped file.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `encode` | the header: canonical writing |
 //! | `header` | the header: strict parsing |
+//! | `mapped_ranges` | where they are mapped, for a signal handler |
 //! | `mmap` | the one place that maps files |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `reader` | one file, an index with shards, or a folder, as one set of tensors |
@@ -12,6 +13,7 @@
 //! | `shards` | which tensor goes into which file |
 //! | `spec` | what is to be written |
 //! | `staged` | one output under its temporary name |
+//! | `unfinished` | temporary files, for a process that ends on a signal |
 //! | `writer` | a checkpoint being written, at any position by any thread |
 //!
 //! Without the feature `tool` there is no writing.
@@ -20,6 +22,7 @@
 mod encode;
 mod error;
 mod header;
+mod mapped_ranges;
 mod mmap;
 #[cfg(feature = "tool")]
 mod paths;
@@ -36,21 +39,28 @@ mod spec;
 #[cfg(feature = "tool")]
 mod staged;
 #[cfg(feature = "tool")]
+mod unfinished;
+#[cfg(feature = "tool")]
 mod writer;
 
 pub use error::{CheckpointError, ErrorKind};
 pub use header::{Header, HeaderError, TensorInfo};
-pub use mmap::{Mapped, MappedFile, release};
+pub use mapped_ranges::file_at;
+pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
 pub use paths::{create_parent, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
-pub use reader::{Checkpoint, TensorRef};
+pub use reader::{Checkpoint, TensorRef, follow_links};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
 pub use spec::{Group, TensorSpec};
 #[cfg(feature = "tool")]
 pub use staged::Staged;
+#[cfg(feature = "tool")]
+pub(crate) use unfinished::Unfinished;
+#[cfg(feature = "tool")]
+pub use unfinished::abandon;
 #[cfg(feature = "tool")]
 pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, index_path, write_stream, write_text};
 

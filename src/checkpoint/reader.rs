@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::error::{CheckpointError, ErrorKind};
-use super::header::{Header, TensorInfo};
+use super::header::{Header, TensorInfo, UniqueStrings};
 use super::mmap::{Mapped, MappedFile};
+use crate::regular;
 use crate::tensor::{FloatDtype, Shape};
 
 /// A mapped checkpoint.
@@ -55,8 +57,27 @@ impl<'a> TensorRef<'a> {
 /// The `*.safetensors.index.json` of sharded checkpoints; other keys are other tools' business.
 #[derive(Deserialize)]
 struct Index {
-    weight_map: BTreeMap<String, String>,
+    weight_map: UniqueStrings,
 }
+
+static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
+
+/// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
+pub fn follow_links() {
+    FOLLOW_LINKS.store(true, Ordering::Relaxed);
+}
+
+/// Where a shard leads that is a link out of the folder.
+fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    // What is not there at all is another error.
+    let real = fs::canonicalize(folder.join(shard)).ok()?;
+    let inside = fs::canonicalize(folder).is_ok_and(|folder| real.parent() == Some(&folder));
+    (!inside).then_some(real)
+}
+
+/// The most bytes of an index: some four million tensors.
+const LONGEST_INDEX: u64 = 1 << 29;
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either (an
@@ -100,10 +121,12 @@ impl Checkpoint {
     }
 
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
-        let text = fs::read(index_file).map_err(CheckpointError::io(index_file, "read"))?;
+        let text =
+            regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
         let index: Index = serde_json::from_slice(&text)
             .map_err(|e| CheckpointError::new(index_file, ErrorKind::BadIndex(e.to_string())))?;
-        for (tensor, shard) in &index.weight_map {
+        let weight_map = index.weight_map.0;
+        for (tensor, shard) in &weight_map {
             let mut parts = Path::new(shard).components();
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 let (tensor, shard) = (tensor.clone(), shard.clone());
@@ -111,7 +134,14 @@ impl Checkpoint {
             }
         }
         let folder = index_file.parent().unwrap_or(Path::new(""));
-        let shards: BTreeSet<&String> = index.weight_map.values().collect();
+        let shards: BTreeSet<&String> = weight_map.values().collect();
+        if !FOLLOW_LINKS.load(Ordering::Relaxed)
+            && let Some((shard, to)) =
+                shards.iter().find_map(|shard| Some((shard, leads_out(folder, shard)?)))
+        {
+            let kind = ErrorKind::ShardLink { shard: (**shard).clone(), to };
+            return Err(CheckpointError::new(index_file, kind));
+        }
         let mut whole = Self {
             path: path.to_owned(),
             index: Some(index_file.to_owned()),
@@ -125,15 +155,14 @@ impl Checkpoint {
             whole.files.extend(one.files);
             whole.metadata.extend(one.metadata);
             for (name, place) in one.tensors {
-                if index.weight_map.get(&name) != Some(shard) {
+                if weight_map.get(&name) != Some(shard) {
                     let kind = ErrorKind::NotInIndex { tensor: name, shard: shard.clone() };
                     return Err(CheckpointError::new(index_file, kind));
                 }
                 whole.tensors.insert(name, Place { file, ..place });
             }
         }
-        if let Some((tensor, shard)) = index.weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t))
-        {
+        if let Some((tensor, shard)) = weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t)) {
             let kind = ErrorKind::NotInShard { tensor: tensor.clone(), shard: shard.clone() };
             return Err(CheckpointError::new(index_file, kind));
         }

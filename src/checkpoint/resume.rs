@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CheckpointError;
 use super::staged::{Staged, beside};
+use super::unfinished::Unfinished;
 use crate::digest;
 
 const RESUME: &str = "cdi-prune-resume";
@@ -37,6 +38,7 @@ pub(super) struct Finishes {
     path: PathBuf,
     file: File,
     before: BTreeMap<String, Finished>,
+    _unfinished: Unfinished,
 }
 
 impl Finishes {
@@ -50,7 +52,7 @@ impl Finishes {
             .truncate(true)
             .open(&path)
             .map_err(CheckpointError::io(output, "create"))?;
-        let mut list = Self { path, file, before };
+        let mut list = Self { _unfinished: Unfinished::new(&path), path, file, before };
         list.append(&First { key: key.to_owned() }).map_err(CheckpointError::io(output, "create"))?;
         Ok(list)
     }

@@ -16,6 +16,7 @@ use super::error::CheckpointError;
 use super::paths::create_parent;
 use super::resume::Finishes;
 use super::staged::{OLD, Staged, beside, is_temporary_of, lock, through_link};
+use super::unfinished::{Unfinished, hold};
 
 /// Outputs that become visible together, in the order in which they were added.
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ pub struct OutputSet {
 struct JournalFile {
     path: PathBuf,
     file: File,
+    _unfinished: Unfinished,
 }
 
 impl Drop for JournalFile {
@@ -74,7 +76,7 @@ impl OutputSet {
         let at = beside(&path, JOURNAL);
         let file = lock(&at, &path)?;
         finish(&file);
-        let journal = JournalFile { path: at, file };
+        let journal = JournalFile { _unfinished: Unfinished::new(&at), path: at, file };
         journal.file.set_len(0).map_err(CheckpointError::io(&path, "create"))?;
         Ok(Self { journal: Some(journal), ..Self::default() })
     }
@@ -136,7 +138,7 @@ impl OutputSet {
         }
         if let ([_], []) = (&self.files[..], &self.stale[..]) {
             // One rename is all or nothing by itself.
-            let result = self.rename_all();
+            let result = self.rename_all(&mut hold());
             self.forget_old();
             return result.map(|()| paths);
         }
@@ -144,7 +146,7 @@ impl OutputSet {
             self.journal = Self::open(&paths[0])?.journal.take();
         }
         self.write_journal().map_err(CheckpointError::io(&paths[0], "finish"))?;
-        let result = self.rename_all();
+        let result = self.rename_all(&mut hold());
         // While the journal stands, a killed process is made up for; what was put back needs none.
         if result.is_ok() {
             self.forget_old();
@@ -165,14 +167,14 @@ impl OutputSet {
             remove: self.stale.iter().map(std::path::absolute).collect::<io::Result<_>>()?,
         };
         let text = serde_json::to_string(&journal).map_err(io::Error::other)?;
-        let Some(JournalFile { path, file }) = &mut self.journal else { return Ok(()) };
+        let Some(JournalFile { path, file, .. }) = &mut self.journal else { return Ok(()) };
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         sync_folder(path)
     }
 
     /// Gives all files their names; after an error all have their old ones.
-    fn rename_all(&mut self) -> Result<(), CheckpointError> {
+    fn rename_all(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> Result<(), CheckpointError> {
         // Hard links, so that no output is ever missing.
         for path in self.files.iter().map(Staged::path).chain(self.stale.iter().map(PathBuf::as_path)) {
             let old = beside(path, OLD);
@@ -181,7 +183,7 @@ impl OutputSet {
         }
         let mut error = None;
         for file in &mut self.files {
-            if let Err(e) = file.rename() {
+            if let Err(e) = file.rename(unfinished) {
                 error = Some(CheckpointError::io(file.path(), "finish")(e));
                 break;
             }

@@ -3,12 +3,14 @@
 //! The temporary file of `NAME` is called `.NAME.cdi-prune-tmp`, always, and is locked while its run lives. So a second run
 //! on the same output is refused, and what a killed run left is found and used again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, ErrorKind};
 use super::paths::create_parent;
+use super::unfinished::hold;
 
 /// An output that is being written. Dropped before it got its name, it leaves nothing behind.
 #[derive(Debug)]
@@ -39,7 +41,12 @@ impl Staged {
             return Err(CheckpointError::io(&path, "write")(io::ErrorKind::IsADirectory.into()));
         }
         let temporary = beside(&path, TEMPORARY);
-        let file = lock(&temporary, &path)?;
+        let file = {
+            let mut unfinished = hold();
+            let file = lock(&temporary, &path)?;
+            unfinished.insert(temporary.clone());
+            file
+        };
         let staged = Self { path, temporary, file, named: false };
         // A run that was killed between two steps may have left something.
         let _ = fs::remove_file(beside(&staged.path, OLD));
@@ -77,8 +84,9 @@ impl Staged {
     }
 
     /// Gives it its name, in place of what was there.
-    pub(super) fn rename(&mut self) -> io::Result<()> {
+    pub(super) fn rename(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> io::Result<()> {
         fs::rename(&self.temporary, &self.path)?;
+        unfinished.remove(&self.temporary);
         self.named = true;
         Ok(())
     }
@@ -87,7 +95,9 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.named {
+            let mut unfinished = hold();
             let _ = fs::remove_file(&self.temporary);
+            unfinished.remove(&self.temporary);
         }
     }
 }

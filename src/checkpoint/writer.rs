@@ -109,6 +109,9 @@ impl CheckpointWriter {
             writer.done.push(done);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
+                if name == "__metadata__" {
+                    return Err(CheckpointError::new(&writer.output, ErrorKind::ReservedName).into());
+                }
                 if writer.slots.insert(name.to_owned(), Slot { file: n, start, length }).is_some() {
                     let kind = ErrorKind::DuplicateOutput(name.to_owned());
                     return Err(CheckpointError::new(&writer.output, kind).into());

@@ -41,6 +41,13 @@ pub struct Global {
     /// Override one key of the config, e.g. `analyze.threshold=1e-4`; may repeat
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Read input files into memory in place of mapping them: for files that others may write to meanwhile. Memory grows with
+    /// them
+    #[arg(long, global = true)]
+    pub no_mmap: bool,
+    /// Read shards that are links out of their index's folder, as in caches of downloaded models
+    #[arg(long, global = true)]
+    pub follow_links: bool,
     /// How diagnostics on standard error are written
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

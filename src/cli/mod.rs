@@ -48,6 +48,13 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 pub fn main() -> Result {
     let cli = Cli::parse();
     start_log(&cli.global);
+    signals::watch().context("cannot watch for signals")?;
+    if cli.global.follow_links {
+        cdi_prune::checkpoint::follow_links();
+    }
+    if cli.global.no_mmap {
+        cdi_prune::checkpoint::read_into_memory();
+    }
     InstructionSet::choose().map_err(|message| Failure { message, code: 2 })?;
     if let Some(threads) = cli.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
@@ -152,9 +159,6 @@ fn print(text: &str) -> Result {
 
 fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
-    if settings.tune.is_some() {
-        signals::watch().context("cannot watch for signals")?;
-    }
     let resolved = Resolved::new(&settings)?;
     let begun = Instant::now();
     let mut initial_said = false;

@@ -1,21 +1,76 @@
-//! What a signal that ends the program ends first.
+//! Signals: what ends the program, and what it does first.
 
-/// From now on SIGINT and SIGTERM end the evaluation command that is running, then the program as they would have. SIGHUP is left alone:
-/// `nohup` has it ignored.
+use std::io;
+
+/// From now on:
+/// - SIGINT and SIGTERM end the evaluation command that is running, remove the temporary files, and end the program with exit
+///   code 130 or 143. Outputs that are just getting their names get them all first. SIGHUP is left alone: `nohup` has it
+///   ignored.
+/// - SIGBUS, which comes where a mapped file has become shorter, ends it with a message and exit code 1.
+/// - SIGXFSZ does nothing, so that a file that grows too large is an error of the write.
 #[cfg(unix)]
-pub fn watch() -> std::io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+pub fn watch() -> io::Result<()> {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    bus::watch()?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::spawn(move || {
-        for signal in signals.forever() {
+        if let Some(signal) = signals.forever().next() {
             cdi_prune::tune::stop_running();
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            cdi_prune::checkpoint::abandon();
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("error: ended by {name}\n"));
+            signal_hook::low_level::exit(128 + signal);
         }
     });
     Ok(())
 }
 
 #[cfg(not(unix))]
-pub fn watch() -> std::io::Result<()> {
+pub fn watch() -> io::Result<()> {
     Ok(())
+}
+
+/// A mapped page that is not there any more. Reading it cannot go on, so all that is left is to say why.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a signal handler")]
+mod bus {
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::ptr;
+
+    pub fn watch() -> io::Result<()> {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: all zeros are a valid `sigaction`: no flags, no signal blocked, the default action.
+        let action = unsafe { action.assume_init_mut() };
+        action.sa_flags = libc::SA_SIGINFO;
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = say_so;
+        action.sa_sigaction = handler as libc::sighandler_t;
+        // SAFETY: the action is complete, and its handler is sound (below).
+        match unsafe { libc::sigaction(libc::SIGBUS, action, ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Calls nothing but `write` and `_exit`, which a handler may, and reads a table without locks. Does not return.
+    extern "C" fn say_so(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: with SA_SIGINFO the system passes a valid pointer, and SIGBUS carries an address.
+        let address = unsafe { (*info).si_addr() }.addr();
+        let file = cdi_prune::checkpoint::file_at(address).unwrap_or(b"a mapped file");
+        for text in [
+            &b"error: "[..],
+            file,
+            b": the file became shorter, or could not be read, while it was mapped; run again when it is complete, or with \
+              `--no-mmap`\n",
+        ] {
+            // SAFETY: the pointer and the length are of one slice.
+            unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+        }
+        // SAFETY: ends the process without running anything else of it.
+        unsafe { libc::_exit(1) }
+    }
 }

@@ -56,8 +56,34 @@ pub(super) struct ReadError {
     pub kind: ConfigErrorKind,
 }
 
+/// Brackets that may be open at once. The parser's own limit on nesting comes after its scanner, which takes time by the
+/// square of the depth.
+const MOST_OPEN: usize = 1000;
+
+/// Where more brackets are open than any config has. Those in quotes and comments count too, which come in pairs mostly.
+fn too_deep(text: &str) -> Option<(usize, usize)> {
+    let mut open = 0usize;
+    for (line, content) in text.lines().enumerate() {
+        for (column, c) in content.chars().enumerate() {
+            match c {
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > MOST_OPEN {
+                return Some((line + 1, column + 1));
+            }
+        }
+    }
+    None
+}
+
 /// Reads the one document of a text.
 pub(super) fn read_yaml(text: &str) -> Result<Node, ReadError> {
+    if let Some(position) = too_deep(text) {
+        let kind = ConfigErrorKind::Syntax(format!("more than {MOST_OPEN} brackets are open"));
+        return Err(ReadError { position: Some(position), kind });
+    }
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(first) = documents.next() else {
         return Err(ReadError { position: None, kind: ConfigErrorKind::Empty });

@@ -16,6 +16,7 @@ use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
 use crate::prune::{Activation, Decision};
+use crate::regular;
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
@@ -227,6 +228,9 @@ pub struct PruneRule {
     pub optional: bool,
 }
 
+/// The most bytes of a config.
+const LONGEST: u64 = 64 << 20;
+
 impl Settings {
     /// Reads the config file and applies the overrides, each `KEY=VALUE` as after `--set`.
     ///
@@ -234,7 +238,7 @@ impl Settings {
     /// Any [`ConfigError`]; an unreadable file is one.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
-        let bytes = std::fs::read(path)
+        let bytes = regular::read(path, LONGEST)
             .map_err(|e| error(Place::File(path.to_owned()), ConfigErrorKind::Unreadable(e)))?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Self::parse(text, path, overrides),

@@ -13,7 +13,11 @@ use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
+use crate::regular;
 use crate::report::Report;
+
+/// The most bytes of a manifest.
+pub(super) const LONGEST: u64 = 1 << 30;
 
 /// The folder that a manifest's paths are seen from, links resolved.
 pub(super) fn folder_of(manifest: &Path) -> Result<PathBuf, CheckpointError> {
@@ -142,7 +146,7 @@ pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
 /// The manifest, if it proves that the run which is asked for has been done: the same tool, config and inputs, and every
 /// output as it was written.
 pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
-    let Ok(text) = fs::read(path) else { return Ok(None) };
+    let Ok(text) = regular::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
     let settings = resolved.settings;
     let same = manifest.tool_version == env!("CARGO_PKG_VERSION")
@@ -167,9 +171,5 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
 
 /// SHA-256 and length of a regular file.
 pub(super) fn hashed(path: &Path) -> io::Result<(String, u64)> {
-    // A pipe or a device would not end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    digest::of_reader(File::open(path)?)
+    digest::of_reader(regular::open(path)?)
 }

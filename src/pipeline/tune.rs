@@ -14,7 +14,7 @@ use super::resolve::Resolved;
 use super::restore::restore;
 use super::run::{Stages, run};
 use super::select::check_decisions;
-use crate::checkpoint::{CheckpointError, index_path};
+use crate::checkpoint::{CheckpointError, Unfinished, index_path};
 use crate::config::{
     AnalyzeSettings, FormatChoice, InitSource, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
@@ -187,6 +187,7 @@ impl<'a> Trials<'a> {
     /// Makes the file, restores it as a device would, and has it evaluated, unless it has been.
     fn file(&mut self, mut prune: PruneSettings, what: &str) -> Result<Made, Error> {
         let (pruned, restored) = (self.folder.join(PRUNED), self.folder.join(RESTORED));
+        let _unfinished = [&pruned, &restored].map(|path| Unfinished::new(path));
         prune.output.clone_from(&pruned);
         let settings = with_prune(self.settings, prune);
         let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;

@@ -8,22 +8,20 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::manifest::{folder_of, hashed, inputs, tensors};
+use super::manifest::{LONGEST, folder_of, hashed, inputs, tensors};
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::run::{Stages, run};
 use super::sample::check_rows;
 use super::tune::with_prune;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Unfinished};
 use crate::config::{InitSource, Settings};
 use crate::manifest::{FileEntry, Manifest};
 use crate::reader::PrunedReader;
+use crate::regular;
 use crate::report::text::thousands;
 use crate::tensor::FloatDtype;
-
-/// The most that is read of a manifest.
-const LONGEST: u64 = 1 << 30;
 
 /// What was checked, and found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +88,7 @@ impl Verified {
 /// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.
 pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> Result<Verified, Error> {
     let wrong = |problem| Error::Verify { path: manifest.to_owned(), problem: Box::new(problem) };
-    let length = fs::metadata(manifest).map_err(CheckpointError::io(manifest, "open"))?;
-    if !length.is_file() || length.len() > LONGEST {
-        return Err(wrong(VerifyProblem::NoManifest));
-    }
-    let text = fs::read(manifest).map_err(CheckpointError::io(manifest, "read"))?;
+    let text = regular::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
     let found = Manifest::parse(&text).map_err(|problem| wrong(VerifyProblem::Manifest(problem)))?;
     let folder = folder_of(manifest)?;
     let place = |entry: &FileEntry| manifest.with_file_name("").join(&entry.path);
@@ -169,6 +163,7 @@ fn derive(
     // Nothing is written where the run wrote; what is made anew is gone with its folder.
     let scratch =
         tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "make a folder in"))?;
+    let _unfinished = Unfinished::new(scratch.path());
     let mut anew = with_prune(&settings, prune.clone());
     if let Some(prune) = &mut anew.prune {
         prune.output = scratch.path().join(prune.output.file_name().unwrap_or_default());

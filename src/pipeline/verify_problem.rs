@@ -9,9 +9,6 @@ use crate::reader::RowsError;
 /// The first thing that is not as a manifest says, or as the inputs make it.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyProblem {
-    /// Something else than a manifest.
-    #[error("not a manifest of cdi-prune: not a regular file of less than 1 GiB")]
-    NoManifest,
     /// A manifest that cannot be read.
     #[error(transparent)]
     Manifest(ManifestProblem),

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::model::Report;
+use crate::regular;
 
 /// The version of the form that this tool writes and reads.
 const VERSION: u64 = 1;
@@ -80,9 +80,12 @@ impl std::error::Error for ReadError {}
 /// [`ReadError`]: a file that cannot be read, is no JSON, no report, or one of another version.
 pub fn read(path: &Path) -> Result<Report, ReadError> {
     let error = |kind| ReadError { path: path.to_owned(), kind };
-    let bytes = fs::read(path).map_err(|e| error(ReadErrorKind::Io(e)))?;
+    let bytes = regular::read(path, LONGEST).map_err(|e| error(ReadErrorKind::Io(e)))?;
     parse(&bytes).map_err(error)
 }
+
+/// The most bytes of a report.
+const LONGEST: u64 = 1 << 30;
 
 /// The report of this JSON.
 ///

@@ -1,7 +1,6 @@
 //! Metrics that were measured before, by what was measured.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CheckpointError, write_text};
+use crate::regular;
 
 /// The metrics of files that a command has evaluated, kept in a file. Each is known by the SHA-256 of the checkpoint's
 /// bytes, and all of them belong to one command.
@@ -53,6 +53,8 @@ struct Form {
 }
 
 const VERSION: u32 = 1;
+/// The most bytes of the file.
+const LONGEST: u64 = 256 << 20;
 
 impl Cache {
     /// The metrics in this file; none where there is no such file.
@@ -62,7 +64,7 @@ impl Cache {
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let path = path.to_owned();
         let syntax = |line, message| Err(CacheError::Syntax { path: path.clone(), line, message });
-        let form = match fs::read(&path) {
+        let form = match regular::read(&path, LONGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Form { version: VERSION, ..Form::default() }
             }
@@ -106,6 +108,8 @@ fn key(command: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn command(words: &[&str]) -> Vec<String> {

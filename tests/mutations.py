@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Takes the checks of the readers away one by one, and says which test fails without each.
+
+    python3 tests/mutations.py [FIRST [LAST]]
+
+Changes the sources in place and puts them back: for a checkout without changes. A line for each check, as docs/reliability.md has
+them; exit code 1 if some check can go without a test noticing.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER, READER, NODE, REGULAR = (
+    f"src/{name}.rs" for name in ("checkpoint/header", "checkpoint/reader", "config/node", "regular")
+)
+FILE, PRUNED, CSR, BITMASK, FILL = (
+    f"src/{name}.rs"
+    for name in ("reader/file", "reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
+)
+TESTS = ["--lib", "--test", "errors", "--test", "formats", "--test", "config_errors", "--test", "manifest"]
+
+# What is checked, where, and the check without its effect.
+CHECKS = [
+    ("a header has at most 100 MB", HEADER, "if length > MAX_HEADER {", "if false {"),
+    ("a name occurs once", HEADER, "if duplicate {", "if false {"),
+    ("a metadata key occurs once", HEADER, "if strings.insert(key.clone(), value).is_some() {",
+     "if strings.insert(key.clone(), value).is_some() && false {"),
+    ("data follow each other without gap or overlap", HEADER, "if from != end {", "if false {"),
+    ("elements fill whole bytes", HEADER, "if (elements % 8 * bits) % 8 != 0 {", "if false {"),
+    ("a tensor has the bytes of its type and shape", HEADER, "if got != expected {\n            return Err(HeaderError::Length",
+     "if false {\n            return Err(HeaderError::Length"),
+    ("the file ends with its data", HEADER, "if expected != file_len {", "if false {"),
+    ("a shard is a plain name", READER, "if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {",
+     "if parts.next().is_none() {"),
+    ("a shard is no link out of the folder", READER, "(!inside).then_some(real)", "(false && !inside).then_some(real)"),
+    ("a shard's tensors are those of the index", READER, "if weight_map.get(&name) != Some(shard) {", "if false {"),
+    ("the index's tensors are in the shards", READER,
+     "weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t))", "weight_map.iter().find(|_| false)"),
+    ("no two stripped names are one", READER, "if let Some(first) = original.insert(short.clone(), name.clone()) {",
+     "if let Some(first) = original.insert(short.clone(), name.clone()).filter(|_| false) {"),
+    ("configs are not nested without end", NODE, "if open > MOST_OPEN {", "if open > 3 * MOST_OPEN {"),
+    ("a config is one document", NODE, "if let Some(second) = documents.next() {",
+     "if let Some(second) = documents.next().filter(|_| false) {"),
+    ("versions are known", PRUNED, "if got != expected {", "if false {"),
+    ("shards have one seed", PRUNED, "if *seed.get_or_insert(found.seed) != found.seed {",
+     "if *seed.get_or_insert(found.seed) != found.seed && false {"),
+    ("the stored shape is the described one", PRUNED,
+     "if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {", "if false {"),
+    ("a part has its type and shape", PRUNED, "if found.dtype == dtype && fits {", "if true {"),
+    ("no tensor is described twice or stands beside its parts", FILE,
+     "if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {",
+     "if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() && false {"),
+    ("a decay is finite", PRUNED, "if !description.decay.is_finite() {", "if false {"),
+    ("a base has the recorded digest", PRUNED, "if got == *sha256 {", "if true {"),
+    ("a scheme fits the shape", PRUNED, "scheme.check_shape(shape, layout).map_err(|error| error.to_string())?;", ""),
+    ("padding of a fill mask is clear", FILL, "(used @ 1.., Some(last)) => last >> used == 0,", "(1.., Some(_)) => true,"),
+    ("padding of a bitmask is clear", BITMASK, "&& last >> used != 0", "&& last >> used != 0 && false"),
+    ("row offsets are the sums of the rows' bits", BITMASK, "&& expected != Some(got)", "&& expected != Some(got) && false"),
+    ("a bitmask has as many bits as values", BITMASK, "if before != stored {", "if false {"),
+    ("rows begin at 0", CSR, "if first != 0 {", "if false {"),
+    ("rows do not end before they begin", CSR, "if got < begin {", "if false {"),
+    ("rows end with the values", CSR, "if usize::try_from(begin) != Ok(stored) {", "if false {"),
+    ("columns are there", CSR, "if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {", "if false {"),
+    ("columns rise", CSR, "if n > offset(crow, row) && column(n - 1) >= got {", "if false {"),
+]
+
+
+def main():
+    first, last = (int(a) for a in (sys.argv[1:] + ["0", str(len(CHECKS))][len(sys.argv) - 1 :])[:2])
+    missed = 0
+    for what, file, before, after in CHECKS[first:last]:
+        path = ROOT / file
+        text = path.read_text()
+        assert text.count(before) == 1, (file, before, text.count(before))
+        path.write_text(text.replace(before, after))
+        try:
+            done = subprocess.run(
+                ["cargo", "test", "--no-fail-fast", *TESTS], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+        finally:
+            path.write_text(text)
+        failed = re.findall(r"^test (\S+) \.\.\. FAILED", done.stdout, re.M)
+        if not failed and done.returncode:
+            print(done.stderr[-2000:], file=sys.stderr)
+        missed += not failed
+        print(f"| {what} | `{file}` | {', '.join(f'`{name}`' for name in failed) or '**none**'} |", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
