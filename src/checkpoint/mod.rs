@@ -48,7 +48,7 @@ pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
-pub use paths::{create_parent, identity};
+pub use paths::{create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links};
@@ -62,7 +62,9 @@ pub(crate) use unfinished::Unfinished;
 #[cfg(feature = "tool")]
 pub use unfinished::abandon;
 #[cfg(feature = "tool")]
-pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, index_path, write_stream, write_text};
+pub use writer::{
+    CheckpointWriter, Slot, checkpoint_bytes, entry_path, index_path, write_stream, write_text,
+};
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

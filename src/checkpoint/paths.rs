@@ -37,6 +37,11 @@ fn resolve(path: &Path) -> PathBuf {
     }
 }
 
+/// The folder that `path` lies in; `.` where it names none.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the folder that `path` is to lie in.
 pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
     match path.parent() {
@@ -54,9 +59,8 @@ pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
 pub fn check_space(path: &Path, needed: u64) -> Result<(), CheckpointError> {
     #[cfg(unix)]
     {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A file system that does not tell is none that is full.
-        if let Ok(found) = rustix::fs::statvfs(folder) {
+        if let Ok(found) = rustix::fs::statvfs(folder_of(path)) {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
             if found.f_blocks > 0 && free < needed {
                 return Err(CheckpointError::new(path, super::ErrorKind::NoSpace { needed, free }));

@@ -5,7 +5,6 @@
 //! that is killed on the way leaves the journal, and the next run that has the same first output goes on from it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::CheckpointError;
-use super::paths::create_parent;
+use super::paths::{create_parent, folder_of};
 use super::resume::Finishes;
 use super::staged::{OLD, Staged, beside, is_temporary_of, lock, through_link};
 use super::unfinished::{Unfinished, hold};
@@ -298,9 +297,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let folder =
-        path.parent().filter(|folder| folder.as_os_str() != OsStr::new("")).unwrap_or(Path::new("."));
-    match File::open(folder)?.sync_all() {
+    match File::open(folder_of(path))?.sync_all() {
         // Some file systems have nothing to sync here.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,

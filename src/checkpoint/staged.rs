@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, ErrorKind};
-use super::paths::create_parent;
+use super::paths::{create_parent, folder_of};
 use super::unfinished::hold;
 
 /// An output that is being written. Dropped before it got its name, it leaves nothing behind.
@@ -125,9 +125,8 @@ pub(super) fn is_temporary_of(temporary: &Path, path: &Path) -> bool {
 /// files that are to be kept.
 pub(super) fn sweep(path: &Path, stem: &str, keep: &[&str]) {
     let path = through_link(path);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (start, end) = (format!(".{stem}"), format!(".{TEMPORARY}"));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(folder_of(&path)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if !name.to_str().is_some_and(|name| name.starts_with(&start) && name.ends_with(&end)) {
             continue;

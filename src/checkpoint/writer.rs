@@ -272,6 +272,12 @@ pub fn index_path(output: &Path) -> PathBuf {
     output.with_file_name(format!("{}.safetensors.index.json", stem(output)))
 }
 
+/// What a checkpoint that was written to `output` is opened by: in shards it has an index.
+pub fn entry_path(output: &Path) -> PathBuf {
+    let index = index_path(output);
+    if index.exists() { index } else { output.to_owned() }
+}
+
 fn index_json(groups: &[Group], weight_map: BTreeMap<String, String>) -> String {
     #[derive(Serialize)]
     struct Metadata {

@@ -15,6 +15,7 @@ use anyhow::Context;
 use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageFormat};
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
+use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
 use cdi_prune::report::text::{printable, removed_words, thousands};
 use cdi_prune::report::{
@@ -61,15 +62,10 @@ pub fn main() -> Result {
         pool.build_global().context("cannot start the threads")?;
     }
     match &cli.command {
-        Command::Run(c) => {
-            if !c.force && done_before(&c.stage, &cli.global)? {
-                return Ok(());
-            }
-            stages(&c.stage.config.config, Stages::All, Some(&c.stage), &cli.global)
-        }
-        Command::Init(c) => stages(&c.config, Stages::Init, None, &cli.global),
-        Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, Some(c), &cli.global),
-        Command::Prune(c) => stages(&c.config.config, Stages::Prune, Some(c), &cli.global),
+        Command::Run(c) => stages(&c.stage.config.config, Stages::All, c.force, Some(&c.stage), &cli.global),
+        Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
+        Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
+        Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
         Command::Restore { file, output, base, max_shard_size } => {
             let begun = Instant::now();
@@ -107,14 +103,8 @@ pub fn main() -> Result {
     }
 }
 
-/// Whether the manifest proves that there is nothing to do; its gates are held up again then.
-fn done_before(args: &Stage, global: &Global) -> Result<bool> {
-    let settings = Settings::load(&args.config.config, &global.overrides)?;
-    let (Some(path), Some(manifest)) =
-        (&settings.manifest, pipeline::done_before(&Resolved::new(&settings)?)?)
-    else {
-        return Ok(false);
-    };
+/// Says that by its manifest there is nothing to do, and holds its gates up again.
+fn say_done(path: &Path, manifest: &Manifest, github: bool, global: &Global) -> Result {
     if !global.quiet {
         print(&format!(
             "Nothing to do: by {} these inputs have given these {} outputs, which are as they were written. \
@@ -123,11 +113,11 @@ fn done_before(args: &Stage, global: &Global) -> Result<bool> {
             manifest.outputs.len()
         ))?;
     }
-    if args.format == StageFormat::Github {
+    if github {
         let gates = manifest.gates.iter().filter(|result| !global.quiet || !result.passed);
         gates.map(gate_annotation).try_for_each(|line| print(&line))?;
     }
-    Ok(pipeline::check_gates(&manifest.gates).map(|()| true)?)
+    Ok(pipeline::check_gates(&manifest.gates)?)
 }
 
 fn start_log(global: &Global) {
@@ -157,9 +147,16 @@ fn print(text: &str) -> Result {
     }
 }
 
-fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) -> Result {
+/// `force` runs even where the manifest proves that it has been done.
+fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let resolved = Resolved::new(&settings)?;
+    let github = args.is_some_and(|args| args.format == StageFormat::Github);
+    if let (false, Some(path)) = (force, &settings.manifest)
+        && let Some(manifest) = pipeline::done_before(&resolved)?
+    {
+        return say_done(path, &manifest, github, global);
+    }
     let begun = Instant::now();
     let mut initial_said = false;
     let outcome = pipeline::run(&resolved, stages, &bar(global), |outcome| {
@@ -168,7 +165,6 @@ fn stages(config: &Path, stages: Stages, args: Option<&Stage>, global: &Global) 
             initial_said = true;
         }
     })?;
-    let github = args.is_some_and(|args| args.format == StageFormat::Github);
     if !global.quiet {
         say_outcome(&outcome, args.is_some_and(|args| args.full), github, global)?;
     }

@@ -232,6 +232,14 @@ pub struct PruneRule {
 const LONGEST: u64 = 64 << 20;
 
 impl Settings {
+    /// The checkpoint that initial values are taken from: the first, where rules name several.
+    pub fn base(&self) -> Option<&Path> {
+        self.rules.rules().iter().find_map(|rule| match &rule.value.init {
+            InitSource::From(path) => Some(path.as_path()),
+            _ => None,
+        })
+    }
+
     /// Reads the config file and applies the overrides, each `KEY=VALUE` as after `--set`.
     ///
     /// # Errors

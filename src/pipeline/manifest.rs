@@ -1,6 +1,6 @@
 //! The manifest of a run: written last, and asked first whether there is anything to do.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged};
+use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged, folder_of};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
@@ -20,14 +20,14 @@ use crate::report::Report;
 pub(super) const LONGEST: u64 = 1 << 30;
 
 /// The folder that a manifest's paths are seen from, links resolved.
-pub(super) fn folder_of(manifest: &Path) -> Result<PathBuf, CheckpointError> {
-    let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub(super) fn folder_seen(manifest: &Path) -> Result<PathBuf, CheckpointError> {
+    let folder = folder_of(manifest);
     fs::canonicalize(folder).map_err(CheckpointError::io(folder, "find"))
 }
 
 /// `path` as seen from `folder`. The file itself may be a link: its own name is kept.
-fn seen_from(folder: &Path, path: &Path) -> Result<String, CheckpointError> {
-    let parent = folder_of(path)?;
+pub(super) fn seen_from(folder: &Path, path: &Path) -> Result<String, CheckpointError> {
+    let parent = folder_seen(path)?;
     Ok(relative(&parent.join(path.file_name().unwrap_or_default()), folder))
 }
 
@@ -43,28 +43,43 @@ pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileE
     hash_inputs(resolved, folder, |_| true)
 }
 
+/// What each file is for, where it is, and what of it is hashed.
+type Input<'a> = (&'static str, &'a Path, Bytes<'a>);
+
+fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
+    let source = &resolved.settings.source;
+    let mut found = vec![("config", source.file(), Bytes::Text(source.text()))];
+    for (role, checkpoint) in resolved.checkpoints() {
+        let shards = checkpoint.shards();
+        found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
+        found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
+    }
+    found
+}
+
+/// What every file that the run read is for, and its path as seen from `folder`.
+pub(super) fn input_paths(
+    resolved: &Resolved<'_>,
+    folder: &Path,
+) -> Result<Vec<(&'static str, String)>, CheckpointError> {
+    input_files(resolved).into_iter().map(|(role, path, _)| Ok((role, seen_from(folder, path)?))).collect()
+}
+
 fn hash_inputs(
     resolved: &Resolved<'_>,
     folder: &Path,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<FileEntry>, Error> {
-    let source = &resolved.settings.source;
-    let mut found = vec![("config", source.file(), Bytes::Text(source.text()))];
-    for (role, checkpoint) in resolved.checkpoints().into_iter().filter(|(role, _)| wanted(role)) {
-        let shards = checkpoint.shards();
-        found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
-        found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
-    }
-    let entry = |(role, path, bytes): &(&str, &Path, Bytes<'_>)| {
+    let mut found = input_files(resolved);
+    found.retain(|(role, ..)| *role == "config" || wanted(role));
+    let entry = |(role, path, bytes): &Input<'_>| {
         let (sha256, size) = match bytes {
             Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
             Bytes::Mapped(checkpoint, n) => {
                 let data = checkpoint.whole_file(*n);
                 (digest::of_mapped(data), data.bytes().len() as u64)
             }
-            Bytes::File(path) => {
-                File::open(path).and_then(digest::of_reader).map_err(CheckpointError::io(path, "read"))?
-            }
+            Bytes::File(path) => hashed(path).map_err(CheckpointError::io(path, "read"))?,
         };
         Ok(FileEntry { role: (*role).to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };
@@ -86,7 +101,7 @@ pub(super) fn add_manifest(
     set: &mut OutputSet,
 ) -> Result<(), Error> {
     crate::checkpoint::create_parent(path)?;
-    let folder = folder_of(path)?;
+    let folder = folder_seen(path)?;
     let role = |file: &Path| {
         let of = |files: Option<&Vec<PathBuf>>| files.is_some_and(|files| files.iter().any(|f| f == file));
         if of(outcome.initial.as_ref().map(|written| &written.files)) {
@@ -155,7 +170,7 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     if !same {
         return Ok(None);
     }
-    let folder = folder_of(path)?;
+    let folder = folder_seen(path)?;
     // Sizes first: a changed file has mostly another one.
     let there = |entry: &FileEntry| {
         fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{CheckpointError, create_parent};
+use crate::checkpoint::{CheckpointError, create_parent, folder_of};
 
 /// A temporary file of bits, written and read at any position by any thread, gone when dropped.
 #[derive(Debug)]
@@ -19,10 +19,7 @@ impl MaskSpool {
     /// A spool in the folder of this output.
     pub fn beside(output: &Path) -> Result<Self, CheckpointError> {
         create_parent(output)?;
-        let folder = match output.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = folder_of(output).to_owned();
         let file = tempfile::tempfile_in(&folder)
             .map_err(CheckpointError::io(&folder, "make a temporary file in"))?;
         Ok(Self { file, folder })

@@ -12,7 +12,7 @@ use super::verify_problem::VerifyProblem;
 use crate::analysis::Comparison;
 use crate::prune::Decision;
 use crate::reader::PrunedReader;
-use crate::sparse::Fill;
+use crate::sparse::{Fill, fillmask};
 use crate::tensor::{FloatDtype, cast};
 
 /// Checks `rows` rows, evenly spaced over all rows of the pruned tensors; all of them where there are fewer. Gives how many.
@@ -66,8 +66,9 @@ pub(super) fn check_rows(
         cast(bytes, from, to, &mut trained);
         let mut expected = trained.clone();
         let decision = prune.and_then(|prune| prune.decision(name));
+        let by_threshold = decision.is_some_and(Decision::is_threshold_of_weights);
         let pruned = tensor.action == super::origin::Action::Prune;
-        if let (Some(prune), Some(decision), true) = (prune, decision, pruned) {
+        if let (Some(prune), true) = (prune, pruned) {
             let mut w = vec![0.0; columns];
             from.decode(bytes, &mut w);
             let decided = &judgement.tensors[n];
@@ -82,20 +83,18 @@ pub(super) fn check_rows(
             let mut fill = vec![0; size];
             for column in 0..columns {
                 let place = column * size..(column + 1) * size;
-                if got[place.clone()] == trained[place.clone()]
-                    && !Decision::is_threshold_of_weights(decision)
-                {
+                if got[place.clone()] == trained[place.clone()] && !by_threshold {
                     continue;
                 }
                 let sleeps = known.is_some()
                     && comparison.sleeps(w[column], w0[column], (w[column] - w0[column]).abs());
-                if Decision::is_threshold_of_weights(decision) && !sleeps {
+                if by_threshold && !sleeps {
                     continue;
                 }
                 let value = match prune.fill {
                     Fill::Zero => 0.0,
                     Fill::Init => w0[column],
-                    Fill::Nearest if (w[column] - w0[column]).abs() < w[column].abs() => w0[column],
+                    Fill::Nearest if fillmask::takes_initial(w[column], w0[column]) => w0[column],
                     Fill::Nearest => 0.0,
                 };
                 to.encode(&[value], &mut fill);

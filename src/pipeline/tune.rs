@@ -14,9 +14,9 @@ use super::resolve::Resolved;
 use super::restore::restore;
 use super::run::{Stages, run};
 use super::select::check_decisions;
-use crate::checkpoint::{CheckpointError, Unfinished, index_path};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, index_path};
 use crate::config::{
-    AnalyzeSettings, FormatChoice, InitSource, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
+    AnalyzeSettings, FormatChoice, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
 use crate::digest;
 use crate::gates::Gates;
@@ -165,10 +165,7 @@ impl<'a> Trials<'a> {
         let folder = absolute(&tune.cache, "find the folder of")?;
         fs::create_dir_all(&folder).map_err(CheckpointError::io(&folder, "create the folder"))?;
         let config = absolute(settings.source.file(), "find the folder of")?;
-        let base = settings.rules.rules().iter().find_map(|rule| match &rule.value.init {
-            InitSource::From(path) => Some(path.clone()),
-            _ => None,
-        });
+        let base = settings.base().map(Path::to_owned);
         let cache = Cache::open(&folder.join(METRICS))?;
         let trials = Self {
             settings,
@@ -194,10 +191,7 @@ impl<'a> Trials<'a> {
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
         let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();
-        // In shards the pruned file is found by its index.
-        let index = index_path(&pruned);
-        let from = if index.exists() { &index } else { &pruned };
-        restore(from, &restored, self.base.as_deref(), None, &Silent)?;
+        restore(&entry_path(&pruned), &restored, self.base.as_deref(), None, &Silent)?;
         let (sha256, _) = fs::File::open(&restored)
             .and_then(digest::of_reader)
             .map_err(CheckpointError::io(&restored, "read"))?;

@@ -1,6 +1,5 @@
 //! The command `verify`: what a run wrote, held against its manifest and, where the inputs are at hand, made anew.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,15 +7,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::manifest::{LONGEST, folder_of, hashed, inputs, tensors};
+use super::manifest::{LONGEST, folder_seen, hashed, input_paths, seen_from, tensors};
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::run::{Stages, run};
 use super::sample::check_rows;
 use super::tune::with_prune;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::{CheckpointError, Unfinished};
-use crate::config::{InitSource, Settings};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path};
+use crate::config::Settings;
 use crate::manifest::{FileEntry, Manifest};
 use crate::reader::PrunedReader;
 use crate::regular;
@@ -90,7 +89,7 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     let wrong = |problem| Error::Verify { path: manifest.to_owned(), problem: Box::new(problem) };
     let text = regular::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
     let found = Manifest::parse(&text).map_err(|problem| wrong(VerifyProblem::Manifest(problem)))?;
-    let folder = folder_of(manifest)?;
+    let folder = folder_seen(manifest)?;
     let place = |entry: &FileEntry| manifest.with_file_name("").join(&entry.path);
     let check = |entry: &FileEntry, what: &'static str| {
         let path = place(entry);
@@ -173,16 +172,15 @@ fn derive(
         return Ok(Depth::No { why: "there was no trained checkpoint" });
     }
     resolved.open_scores()?;
-    let base = settings.rules.rules().iter().find_map(|rule| match &rule.value.init {
-        InitSource::From(path) => Some(path.as_path()),
-        _ => None,
-    });
+    let base = settings.base();
     // The manifest may name fewer inputs than the config does.
-    let listed: BTreeSet<&FileEntry> = manifest.inputs.iter().collect();
-    if sample.is_none() && !inputs(&resolved, folder)?.iter().all(|entry| listed.contains(entry)) {
+    let listed = |(role, path): &(&str, String)| {
+        manifest.inputs.iter().any(|entry| (entry.role.as_str(), &entry.path) == (*role, path))
+    };
+    if sample.is_none() && !input_paths(&resolved, folder)?.iter().all(listed) {
         return Err(wrong(VerifyProblem::Inputs));
     }
-    let written = pruned_path(&prune.output);
+    let written = entry_path(&prune.output);
     if let Some(rows) = sample {
         return check_rows(&resolved, &written, base, rows, progress).map(|rows| Depth::Rows { rows });
     }
@@ -203,19 +201,18 @@ fn derive(
     for file in &made {
         let there = prune.output.with_file_name(file.file_name().unwrap_or_default());
         let (anew, _) = hashed(file).map_err(CheckpointError::io(file, "read"))?;
-        let (other, _) = hashed(&there).map_err(CheckpointError::io(&there, "read"))?;
+        // A file that is listed has been hashed.
+        let name = seen_from(folder, &there)?;
+        let other = match manifest.outputs.iter().find(|entry| entry.path == name) {
+            Some(entry) => entry.sha256.clone(),
+            None => hashed(&there).map_err(CheckpointError::io(&there, "read"))?.0,
+        };
         if anew != other {
-            let anew = pruned_path(&scratch.path().join(prune.output.file_name().unwrap_or_default()));
+            let anew = entry_path(&scratch.path().join(prune.output.file_name().unwrap_or_default()));
             return Err(wrong(difference(&anew, &written, base)?.unwrap_or(VerifyProblem::Bytes(there))));
         }
     }
     Ok(Depth::Whole { tensors: manifest.tensors.len() })
-}
-
-/// Where a checkpoint that was to be called so is read from: in shards it has an index.
-fn pruned_path(output: &Path) -> PathBuf {
-    let index = crate::checkpoint::index_path(output);
-    if index.exists() { index } else { output.to_owned() }
 }
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
