@@ -53,7 +53,8 @@
 #[cfg(feature = "tool")]
 pub mod analysis;
 mod bits;
-mod blocks;
+pub mod blocks;
+pub mod codec;
 pub mod checkpoint;
 #[cfg(feature = "tool")]
 pub mod config;

@@ -1,0 +1,153 @@
+//! The model that makes the fewest bytes of a tensor, by trying each on a sample of its rows.
+
+use super::encoder::{BlockInput, EncoderScratch, Lines, TensorEncoder};
+use super::symbol::{Form, Model};
+use crate::blocks;
+use crate::tensor::{FloatDtype, Matrix};
+
+/// A way to code a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// How values become symbols.
+    pub model: Model,
+    /// The factor of the initial values in predictions.
+    pub scale: f64,
+    /// Which lines get classes.
+    pub lines: Lines,
+    /// Roughly the bits that the sample takes.
+    pub bits: f64,
+}
+
+/// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order; `initial`, their
+/// initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a factor to try beside those that
+/// the sample suggests. `share` (0 … 1) of the tensor is in the sample.
+pub fn choose(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    (values, initial, pruned): (&[u8], &[u8], &[u8]),
+    (scale, share): (f64, f64),
+) -> Choice {
+    let top = top(dtype, values);
+    let both = Lines { rows: true, columns: true };
+    let value = (Model::Value { top }, 1.0, Vec::new());
+    let mut tried: Vec<(Model, f64, Vec<u8>)> = vec![value];
+    if !initial.is_empty() {
+        for scale in scales(dtype, values, initial, scale) {
+            tried.push((Model::Difference, scale, scaled(dtype, initial, scale)));
+        }
+    }
+    let cost = |(model, scale, prediction): &(Model, f64, Vec<u8>), lines: Lines| {
+        let bits = cost(dtype, matrix, (*model, lines), (values, prediction, pruned), share);
+        Choice { model: *model, scale: *scale, lines, bits }
+    };
+    let least = |a: Choice, b: Choice| if b.bits < a.bits { b } else { a };
+    let all = tried.iter().map(|tried| (cost(tried, both), tried));
+    let best = all.reduce(|a, b| if b.0.bits < a.0.bits { b } else { a });
+    let (first, tried) = best.expect("the value model can always be had");
+    if Lines::possible(matrix) == Lines::default() {
+        return Choice { lines: Lines::default(), ..first };
+    }
+    let fewer = [(true, false), (false, true), (false, false)];
+    let fewer = fewer.map(|(rows, columns)| cost(tried, Lines { rows, columns }));
+    fewer.into_iter().fold(first, least)
+}
+
+/// Initial values times a factor, rounded to the type.
+pub fn scaled(dtype: FloatDtype, initial: &[u8], scale: f64) -> Vec<u8> {
+    if scale == 1.0 {
+        return initial.to_vec();
+    }
+    let mut values = vec![0.0; initial.len() / dtype.size()];
+    dtype.decode(initial, &mut values);
+    values.iter_mut().for_each(|value| *value *= scale);
+    let mut out = vec![0; initial.len()];
+    dtype.encode(&values, &mut out);
+    out
+}
+
+fn cost(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    (model, lines): (Model, Lines),
+    (values, prediction, pruned): (&[u8], &[u8], &[u8]),
+    share: f64,
+) -> f64 {
+    let mut encoder = TensorEncoder::new(dtype, matrix, model, lines);
+    let mut scratch = EncoderScratch::default();
+    let input = |block: &blocks::Block| {
+        let bytes = block.bytes(dtype.size());
+        let part = |of: &[u8], range: std::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
+        let places = part(pruned, block.start..block.start + block.len);
+        (part(values, bytes.clone()), part(prediction, bytes), places)
+    };
+    let mut pass = |step: &mut dyn FnMut(&blocks::Block, BlockInput<'_>, &mut EncoderScratch)| {
+        for block in blocks::cut(0, matrix) {
+            let (v, p, places) = input(&block);
+            let input = BlockInput { values: &values[v], prediction: &prediction[p], pruned: &pruned[places] };
+            step(&block, input, &mut scratch);
+        }
+    };
+    pass(&mut |block, input, scratch| encoder.measure(block, input, scratch));
+    encoder.classify();
+    pass(&mut |block, input, scratch| encoder.count(block, input, scratch));
+    encoder.estimate(share)
+}
+
+/// Factors worth trying: 1, the one given, the one of least squares, and those about which the ratios of values to initial
+/// values lie closest together, a sixteenth and a quarter of them: untouched weights under weight decay share one.
+fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f64> {
+    const MOST: usize = 1 << 13;
+    let decoded = |bytes: &[u8]| {
+        let mut out = vec![0.0; bytes.len() / dtype.size()];
+        dtype.decode(bytes, &mut out);
+        out
+    };
+    let (w, w0) = (decoded(values), decoded(initial));
+    let pairs = || w.iter().zip(&w0).filter(|(w, w0)| w.is_finite() && w0.is_finite() && **w0 != 0.0);
+    let (mut products, mut squares) = (0.0, 0.0);
+    for (w, w0) in pairs() {
+        products += w * w0;
+        squares += w0 * w0;
+    }
+    let step = w.len().div_ceil(MOST).max(1);
+    let mut ratios: Vec<f64> = pairs().step_by(step).map(|(w, w0)| w / w0).filter(|r| r.is_finite()).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let densest = |share: usize| {
+        let len = ratios.len() / share;
+        let at = (0..ratios.len().saturating_sub(len))
+            .min_by(|a, b| (ratios[a + len] - ratios[*a]).total_cmp(&(ratios[b + len] - ratios[*b])));
+        at.filter(|_| len > 1).map(|at| ratios[at + len / 2])
+    };
+    let found = [Some(1.0), Some(given), Some(products / squares), densest(16), densest(4)];
+    let mut scales: Vec<f64> = Vec::new();
+    for scale in found.into_iter().flatten().filter(|scale| scale.is_finite() && *scale > 0.0) {
+        // Closer together than this they are one.
+        if scales.iter().all(|other| (scale / other - 1.0).abs() > 1e-7) {
+            scales.push(scale);
+        }
+    }
+    scales
+}
+
+/// The largest magnitude of values, in the units of [`Model::Value`], but for those so few and so far above the others that
+/// reaching them would leave small ones out of reach.
+fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
+    const FAR: u16 = 4 * 8;
+    let form = Form::of(dtype);
+    let mut counts: Vec<u32> = Vec::new();
+    form.each(values, |_, bits| {
+        let magnitude = usize::from(form.magnitude(bits));
+        if counts.len() <= magnitude {
+            counts.resize(magnitude + 1, 0);
+        }
+        counts[magnitude] += 1;
+    });
+    let mut above = 0;
+    let few = (values.len() / dtype.size() / 1024) as u32;
+    let common = counts.iter().rposition(|n| {
+        above += n;
+        above > few
+    });
+    let (largest, common) = (counts.len().saturating_sub(1) as u16, common.unwrap_or_default() as u16);
+    if largest - common > FAR { common } else { largest }
+}

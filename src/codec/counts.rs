@@ -1,0 +1,136 @@
+//! Symbols counted by level, and the thresholds and tables that make the fewest bits of them.
+
+use super::frequency::{self, Histogram};
+use super::levels::MOST_TABLES;
+use super::rans::{TOTAL, Table};
+use super::symbol::Symbols;
+
+/// Levels that are told apart.
+const LEVELS: usize = 192;
+
+/// How often each symbol occurs at each level.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// The lowest level; what is below it, or above the highest, is counted there.
+    first: i32,
+    counts: Vec<Histogram>,
+}
+
+/// Thresholds with their tables.
+#[derive(Debug, Default)]
+pub struct Cut {
+    pub thresholds: Vec<i16>,
+    pub tables: Vec<Table>,
+}
+
+impl Counts {
+    /// None yet, of levels about `middle`.
+    pub fn new(middle: i32) -> Self {
+        Self { first: middle - LEVELS as i32 / 2, counts: vec![[0; 256]; LEVELS] }
+    }
+
+    /// Counts symbols.
+    pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
+        for (level, symbol) in levels.iter().zip(symbols) {
+            let level = (level - self.first).clamp(0, LEVELS as i32 - 1);
+            self.counts[level as usize][usize::from(*symbol)] += 1;
+        }
+    }
+
+    /// Bits that all symbols leave.
+    pub fn rest(&self, symbols: &Symbols) -> u64 {
+        let of = |symbol: usize| u64::from(symbols.count(symbol as u8));
+        let rest = |histogram: &Histogram| {
+            histogram.iter().enumerate().map(|(symbol, n)| u64::from(*n) * of(symbol)).sum::<u64>()
+        };
+        self.counts.iter().map(rest).sum()
+    }
+
+    /// Joins neighbouring levels as long as that makes fewer bits, or there are too many.
+    fn runs(&self) -> Vec<Run> {
+        let levels = (self.first..).zip(&self.counts);
+        let mut runs: Vec<Run> = levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect();
+        let mut joins: Vec<(f64, Run)> = runs.windows(2).map(|pair| pair[0].join(&pair[1])).collect();
+        loop {
+            let best = (0..joins.len()).min_by(|a, b| joins[*a].0.total_cmp(&joins[*b].0));
+            let Some(n) = best.filter(|n| joins[*n].0 <= 0.0 || runs.len() > MOST_TABLES) else { break };
+            runs[n] = joins.remove(n).1;
+            runs.remove(n + 1);
+            if n > 0 {
+                joins[n - 1] = runs[n - 1].join(&runs[n]);
+            }
+            if n < joins.len() {
+                joins[n] = runs[n].join(&runs[n + 1]);
+            }
+        }
+        runs
+    }
+
+    /// Roughly the bits of the symbols, and of the tables.
+    pub fn estimate(&self) -> (f64, f64) {
+        self.runs().iter().fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.symbols, tables + run.table))
+    }
+
+    /// The thresholds and tables that make the fewest bits.
+    pub fn cut(&self) -> Cut {
+        let runs = self.runs();
+        let mut cut = Cut::default();
+        let mut add = |level: Option<i32>, histogram: &Histogram| {
+            let frequencies = frequency::frequencies(histogram);
+            cut.tables.push(Table::new(&frequencies).expect("made to sum to the total"));
+            cut.thresholds.extend(level.map(|level| level as i16));
+        };
+        for (n, run) in runs.iter().enumerate() {
+            add((n > 0).then_some(run.level), &run.histogram);
+        }
+        if runs.is_empty() {
+            add(None, &[0; 256]);
+        }
+        cut
+    }
+}
+
+/// Levels with one table.
+#[derive(Clone, Debug)]
+struct Run {
+    /// The first of them.
+    level: i32,
+    histogram: Histogram,
+    /// The symbols that occur.
+    first: usize,
+    last: usize,
+    /// Bits of the symbols by their own entropy, and of a table for them.
+    symbols: f64,
+    table: f64,
+}
+
+impl Run {
+    /// `None` where nothing occurs.
+    fn new(level: i32, histogram: &Histogram) -> Option<Self> {
+        let first = histogram.iter().position(|n| *n > 0)?;
+        let last = histogram.iter().rposition(|n| *n > 0)?;
+        let mut run = Self { level, histogram: *histogram, first, last, symbols: 0.0, table: 0.0 };
+        run.estimate();
+        Some(run)
+    }
+
+    /// With the next one, and how many bits more that takes.
+    fn join(&self, next: &Self) -> (f64, Self) {
+        let mut run = self.clone();
+        (run.first, run.last) = (self.first.min(next.first), self.last.max(next.last));
+        for n in next.first..=next.last {
+            run.histogram[n] += next.histogram[n];
+        }
+        run.estimate();
+        (run.symbols + run.table - self.symbols - self.table - next.symbols - next.table, run)
+    }
+
+    fn estimate(&mut self) {
+        let counts = &self.histogram[self.first..=self.last];
+        let sum: u64 = counts.iter().map(|n| u64::from(*n)).sum();
+        self.symbols = frequency::entropy(counts);
+        let share = |n: &u32| (u64::from(*n) * u64::from(TOTAL)).div_ceil(sum) as u16;
+        // A threshold beside the table.
+        self.table = frequency::golomb_bits(counts[..counts.len() - 1].iter().map(share)) as f64 + 24.0;
+    }
+}

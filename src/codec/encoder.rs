@@ -1,0 +1,257 @@
+//! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its rows and columns
+//! are like, one counts symbols, one codes them.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::counts::Counts;
+use super::frequency;
+use super::head::VERSION;
+use super::levels::{Classes, Levels};
+use super::rans::{self, Table};
+use super::rawbits::BitWriter;
+use super::symbol::{Form, Model, Symbols};
+use crate::blocks::{BLOCK_ELEMENTS, Block};
+use crate::tensor::{FloatDtype, Matrix};
+
+/// In [`BlockInput::pruned`], a place that is kept.
+pub const KEPT: u8 = u8::MAX;
+
+/// A block of a tensor that is to be coded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BlockInput<'a> {
+    /// Its values, little-endian.
+    pub values: &'a [u8],
+    /// As many predictions of the same type; empty with [`Model::Value`].
+    pub prediction: &'a [u8],
+    /// The symbol of each pruned place, and [`KEPT`]; empty where nothing is pruned.
+    pub pruned: &'a [u8],
+}
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub struct EncoderScratch {
+    symbols: Vec<u8>,
+    levels: Vec<i32>,
+    contexts: Vec<u8>,
+    sums: Vec<i64>,
+    rest: BitWriter,
+}
+
+/// Which of a tensor's lines get classes of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// Its rows.
+    pub rows: bool,
+    /// Its columns.
+    pub columns: bool,
+}
+
+impl Lines {
+    /// Those of which there are enough, with enough places each, and which blocks hold whole.
+    pub fn possible(matrix: Matrix) -> Self {
+        const FEW: usize = 8;
+        let enough = matrix.rows >= FEW && (FEW..=BLOCK_ELEMENTS).contains(&matrix.cols);
+        Self { rows: enough, columns: enough }
+    }
+}
+
+/// A tensor that is being coded.
+#[derive(Debug)]
+pub struct TensorEncoder {
+    form: Form,
+    model: Model,
+    matrix: Matrix,
+    lines: Lines,
+    symbols: Symbols,
+    sums: Mutex<Sums>,
+    levels: Levels,
+    counts: Mutex<Counts>,
+    tables: Vec<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    rows: Vec<i64>,
+    columns: Vec<i64>,
+    all: i64,
+}
+
+impl TensorEncoder {
+    /// Begins a tensor of this type.
+    pub fn new(dtype: FloatDtype, matrix: Matrix, model: Model, lines: Lines) -> Self {
+        let form = Form::of(dtype);
+        let possible = Lines::possible(matrix);
+        let lines = Lines { rows: lines.rows && possible.rows, columns: lines.columns && possible.columns };
+        Self {
+            form,
+            model,
+            matrix,
+            lines,
+            symbols: Symbols::new(form, model),
+            sums: Mutex::default(),
+            levels: Levels::default(),
+            counts: Mutex::new(Counts::new(0)),
+            tables: Vec::new(),
+        }
+    }
+
+    /// The first pass: how large the values of rows and columns are.
+    pub fn measure(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        let (form, width) = (self.form, block.columns(self.matrix));
+        // Half octaves of each value, or of its difference to the prediction.
+        let measures = &mut scratch.levels;
+        measures.clear();
+        match self.model {
+            Model::Value { .. } => form.each(input.values, |_, bits| measures.push(form.half_octaves(bits))),
+            Model::Difference => form.each_pair(input.values, input.prediction, |bits, prediction| {
+                let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
+                measures.push(2 * length + form.half_octaves(prediction));
+            }),
+        }
+        let columns = &mut scratch.sums;
+        columns.clear();
+        columns.resize(if self.lines.columns { width } else { 0 }, 0);
+        let mut rows = Vec::new();
+        let mut all = 0;
+        for row in measures.chunks(width) {
+            let sum = row.iter().map(|m| i64::from(*m)).sum::<i64>();
+            all += sum;
+            rows.push(sum);
+            columns.iter_mut().zip(row).for_each(|(sum, m)| *sum += i64::from(*m));
+        }
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.all += all;
+        if self.lines.rows {
+            sums.rows.resize(self.matrix.rows, 0);
+            let first = block.row(self.matrix);
+            sums.rows[first..first + rows.len()].copy_from_slice(&rows);
+        }
+        if self.lines.columns {
+            sums.columns.resize(width, 0);
+            sums.columns.iter_mut().zip(columns).for_each(|(sum, own)| *sum += *own);
+        }
+    }
+
+    /// What the first pass comes to.
+    pub fn classify(&mut self) {
+        let Sums { rows, columns, all } =
+            std::mem::take(self.sums.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let Matrix { rows: height, cols: width } = self.matrix;
+        let mean = rounded_mean(all, height * width);
+        let classes = |sums: &[i64], count: usize, less: i32| {
+            let means: Vec<i32> = sums.iter().map(|sum| rounded_mean(*sum, count) - less).collect();
+            let base = means.iter().copied().min().unwrap_or_default();
+            let above = means.iter().map(|mean| (mean - base).min(255) as u8).collect();
+            Classes { base: base as i16, above }
+        };
+        // Values without classes are all of one level; differences never are.
+        let flat = Classes {
+            base: if self.model == Model::Difference || self.lines.columns { mean as i16 } else { 0 },
+            above: Vec::new(),
+        };
+        self.levels.rows = if self.lines.rows { classes(&rows, width, 0) } else { flat };
+        self.levels.columns =
+            if self.lines.columns { classes(&columns, height, mean) } else { Classes::default() };
+        let middle = match self.model {
+            Model::Difference => 64,
+            Model::Value { .. } if self.lines == Lines::default() => 0,
+            Model::Value { .. } => mean,
+        };
+        *self.counts.get_mut().unwrap_or_else(PoisonError::into_inner) = Counts::new(middle);
+    }
+
+    /// The second pass: which symbols occur at which level.
+    pub fn count(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        self.place(block, input, scratch);
+        let EncoderScratch { symbols, levels, .. } = scratch;
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(levels, symbols);
+    }
+
+    /// What the second pass comes to.
+    pub fn cut(&mut self) {
+        let cut = self.counts.get_mut().unwrap_or_else(PoisonError::into_inner).cut();
+        self.levels.thresholds = cut.thresholds;
+        self.tables = cut.tables;
+    }
+
+    /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was counted, divided as well.
+    pub fn estimate(&mut self, share: f64) -> f64 {
+        let counts = self.counts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (symbols, tables) = counts.estimate();
+        let rest = counts.rest(&self.symbols) as f64;
+        symbols + rest + self.levels.rows.bits() + share * (self.levels.columns.bits() + tables)
+    }
+
+    /// The third pass: the bytes of a block.
+    pub fn encode(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch, out: &mut Vec<u8>) {
+        self.place(block, input, scratch);
+        let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
+        self.levels.contexts(levels, contexts);
+        // Without a code a block has no bytes at all.
+        let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
+        rans::encode(&self.tables, contexts, symbols, leaves, out);
+        let mut n = 0;
+        let mut put = |bits: u64, prediction: u64| {
+            let symbol = symbols[n];
+            let count = self.symbols.count(symbol);
+            if count > 0 {
+                rest.put(self.symbols.rest(symbol, bits, prediction), count);
+            }
+            n += 1;
+        };
+        match self.model {
+            Model::Value { .. } => self.form.each(input.values, |_, bits| put(bits, 0)),
+            Model::Difference => self.form.each_pair(input.values, input.prediction, put),
+        }
+        rest.finish(out);
+    }
+
+    /// What stands before the blocks, whose lengths are these.
+    pub fn head(&self, lengths: &[u32]) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        match self.model {
+            Model::Value { top } => {
+                out.push(0);
+                out.extend(top.to_le_bytes());
+            }
+            Model::Difference => out.push(1),
+        }
+        let flags = u8::from(self.levels.rows != Classes::default())
+            | u8::from(self.levels.columns != Classes::default()) << 1;
+        out.extend([flags, self.tables.len() as u8]);
+        self.levels.write(flags, &mut out);
+        let mut bits = BitWriter::default();
+        for table in &self.tables {
+            frequency::write(table.frequencies(), &mut bits);
+        }
+        bits.finish(&mut out);
+        out.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+        out
+    }
+
+    /// Symbols and levels of a block.
+    fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        let EncoderScratch { symbols, levels, .. } = scratch;
+        symbols.clear();
+        match self.model {
+            Model::Value { .. } => {
+                self.form.each(input.values, |_, bits| symbols.push(self.symbols.symbol(bits, 0)));
+            }
+            Model::Difference => self.form.each_pair(input.values, input.prediction, |bits, prediction| {
+                symbols.push(self.symbols.symbol(bits, prediction));
+            }),
+        }
+        for (symbol, pruned) in symbols.iter_mut().zip(input.pruned) {
+            if *pruned != KEPT {
+                *symbol = *pruned;
+            }
+        }
+        self.levels.of_block((self.form, self.model), block, self.matrix, input.prediction, levels);
+    }
+}
+
+/// To nearest, halves up.
+fn rounded_mean(sum: i64, count: usize) -> i32 {
+    let count = count.max(1) as i64;
+    (2 * sum + count).div_euclid(2 * count) as i32
+}

@@ -1,0 +1,145 @@
+//! Tables of frequencies: made from histograms, written and read.
+
+#[cfg(feature = "tool")]
+use super::rans::TOTAL;
+use super::rans::Table;
+use super::rawbits::BitReader;
+#[cfg(feature = "tool")]
+use super::rawbits::BitWriter;
+
+/// How often each symbol occurs.
+#[cfg(feature = "tool")]
+pub type Histogram = [u32; 256];
+
+/// `-log2(f / 2048)` in 2^-16 bits, of a frequency of 1 to 2048.
+#[cfg(feature = "tool")]
+fn price(frequency: u16) -> u64 {
+    use std::sync::LazyLock;
+    // Logarithms with the same bits on every machine, since they decide about what is written.
+    static PRICES: LazyLock<Vec<u64>> = LazyLock::new(|| {
+        let price = |f: u32| libm::round((11.0 - libm::log2(f64::from(f.max(1)))) * 65536.0) as u64;
+        (0..=TOTAL).map(price).collect()
+    });
+    PRICES[usize::from(frequency)]
+}
+
+/// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where it is not 0.
+/// One without any symbol gives symbol 0 all of them.
+#[cfg(feature = "tool")]
+pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
+    let mut frequencies = [0; 256];
+    let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
+    if sum == 0 {
+        frequencies[0] = TOTAL as u16;
+        return frequencies;
+    }
+    for (frequency, &n) in frequencies.iter_mut().zip(histogram) {
+        let share = (u64::from(n) * u64::from(TOTAL) + sum / 2) / sum;
+        *frequency = if n == 0 { 0 } else { share.max(1) as u16 };
+    }
+    // Whichever symbol pays least for it, the first of equals, gives or takes one at a time.
+    loop {
+        let got: u32 = frequencies.iter().map(|f| u32::from(*f)).sum();
+        if got == TOTAL {
+            return frequencies;
+        }
+        let cost = |n: usize, to: u16| {
+            let (now, then) = (price(frequencies[n]) as i64, price(to) as i64);
+            (then - now) * i64::from(histogram[n])
+        };
+        let candidates = (0..256).filter(|n| histogram[*n] > 0);
+        let chosen = if got > TOTAL {
+            let n = candidates.filter(|n| frequencies[*n] > 1).min_by_key(|n| cost(*n, frequencies[*n] - 1));
+            n.map(|n| (n, frequencies[n] - 1))
+        } else {
+            let n = candidates.filter(|n| frequencies[*n] < TOTAL as u16);
+            let n = n.min_by_key(|n| cost(*n, frequencies[*n] + 1));
+            n.map(|n| (n, frequencies[n] + 1))
+        };
+        // There are 2048 to give and at most 256 symbols: one can always be found.
+        let Some((n, to)) = chosen else { return frequencies };
+        frequencies[n] = to;
+    }
+}
+
+/// Bits of a histogram's symbols by their own frequencies.
+#[cfg(feature = "tool")]
+pub fn entropy(histogram: &[u32]) -> f64 {
+    let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
+    let used = histogram.iter().filter(|n| **n > 0);
+    sum as f64 * log2(sum) - used.map(|n| f64::from(*n) * log2(u64::from(*n))).sum::<f64>()
+}
+
+/// The same bits on every machine; those of small numbers are kept.
+#[cfg(feature = "tool")]
+fn log2(n: u64) -> f64 {
+    use std::sync::LazyLock;
+    static SMALL: LazyLock<Vec<f64>> =
+        LazyLock::new(|| (0..4096).map(|n| libm::log2(f64::from(n.max(1)))).collect());
+    SMALL.get(n as usize).copied().unwrap_or_else(|| libm::log2(n as f64))
+}
+
+/// Which order of exponential Golomb code the next frequency takes, by the one before it.
+fn order(previous: u16) -> u32 {
+    (u16::BITS - previous.leading_zeros()).saturating_sub(2)
+}
+
+/// Writes frequencies: the first symbol and the last one, 8 bits each, then the frequency of each in between but the last
+/// in an exponential Golomb code, whose order follows from the one before.
+#[cfg(feature = "tool")]
+pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
+    let first = frequencies.iter().position(|f| *f > 0).unwrap_or_default();
+    let last = frequencies.iter().rposition(|f| *f > 0).unwrap_or_default();
+    out.put(first as u64, 8);
+    out.put(last as u64, 8);
+    let mut previous = 0;
+    for &frequency in &frequencies[first..last] {
+        let k = order(previous);
+        let number = u64::from(frequency) + (1 << k);
+        let length = 64 - number.leading_zeros();
+        // As many zeros as the number is longer than its shortest, and the leading one.
+        out.put(1 << (length - 1 - k), length - k);
+        out.put(number & ((1 << (length - 1)) - 1), length - 1);
+        previous = frequency;
+    }
+}
+
+/// Bits of frequencies, one after the other.
+#[cfg(feature = "tool")]
+pub fn golomb_bits(frequencies: impl Iterator<Item = u16>) -> u64 {
+    let mut previous = 0;
+    let bits = frequencies.map(|frequency| {
+        let k = order(previous);
+        previous = frequency;
+        let length = 64 - (u64::from(frequency) + (1 << k)).leading_zeros();
+        u64::from(2 * length - k - 1)
+    });
+    bits.sum()
+}
+
+/// Reads what [`write`] wrote: a table of symbols from 0 to `last_symbol`. `None` where it is none.
+pub fn read(bits: &mut BitReader<'_>, last_symbol: u8) -> Option<Table> {
+    let (first, last) = (bits.take(8) as usize, bits.take(8) as usize);
+    if last < first || last > usize::from(last_symbol) {
+        return None;
+    }
+    let mut frequencies = [0; 256];
+    let (mut previous, mut left) = (0, super::rans::TOTAL as u16);
+    for frequency in &mut frequencies[first..last] {
+        let k = order(previous);
+        let mut longer = 0;
+        while bits.take(1) == 0 {
+            longer += 1;
+            if longer > 11 {
+                return None;
+            }
+        }
+        let length = k + longer + 1;
+        let number = 1 << (length - 1) | bits.take(length - 1);
+        *frequency = u16::try_from(number - (1 << k)).ok()?;
+        left = left.checked_sub(*frequency)?;
+        previous = *frequency;
+    }
+    frequencies[last] = left;
+    Table::new(&frequencies)
+}

@@ -1,0 +1,197 @@
+//! What stands before the blocks of a coded tensor: its model, levels, tables, and where each block ends.
+
+use std::ops::Range;
+
+use super::error::CodeError;
+use super::frequency::read as read_table;
+use super::levels::{Levels, MOST_TABLES};
+use super::rans::Table;
+use super::rawbits::BitReader;
+use super::symbol::{Form, Model, Symbols};
+use crate::blocks::{self, Block};
+use crate::tensor::{FloatDtype, Matrix};
+
+/// Version of the code.
+pub const VERSION: u8 = 1;
+
+/// All that decoding a block needs, read and checked.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub(super) form: Form,
+    pub(super) model: Model,
+    pub(super) matrix: Matrix,
+    pub(super) symbols: Symbols,
+    pub(super) levels: Levels,
+    pub(super) tables: Vec<Table>,
+    /// Where the blocks' bytes begin.
+    first: usize,
+    /// Where each block ends, from `first`.
+    ends: Vec<u64>,
+}
+
+impl Head {
+    /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the last symbol of
+    /// pruned places that its fill allows, `None` where nothing is pruned.
+    ///
+    /// # Errors
+    /// [`CodeError`].
+    pub fn read(
+        bytes: &[u8],
+        dtype: FloatDtype,
+        matrix: Matrix,
+        pruned: Option<u8>,
+    ) -> Result<Self, CodeError> {
+        let form = Form::of(dtype);
+        let mut input = Cursor { bytes, at: 0 };
+        let version = input.byte()?;
+        if version != VERSION {
+            return Err(CodeError::Version(version));
+        }
+        let model = match input.byte()? {
+            0 => Model::Value { top: u16::from_le_bytes(input.array()?) },
+            1 => Model::Difference,
+            got => return Err(CodeError::Unknown { what: "the model", got: got.into() }),
+        };
+        let symbols = Symbols::new(form, model);
+        let flags = input.byte()?;
+        let count = usize::from(input.byte()?);
+        if flags > 3 {
+            return Err(CodeError::Unknown { what: "the classes' flag", got: flags.into() });
+        }
+        if !(1..=MOST_TABLES).contains(&count) {
+            return Err(CodeError::Unknown { what: "the number of tables", got: count as u64 });
+        }
+        // As many classes as rows or columns are allocated: there must be a byte of code for every 64 Ki places at least.
+        let blocks = block_count(matrix);
+        if blocks.is_none_or(|blocks| blocks > bytes.len() / 4) {
+            return Err(CodeError::Truncated);
+        }
+        let levels = Levels::read(&mut input, matrix, flags, count)?;
+        let mut bits = BitReader::new(input.rest());
+        let mut tables = Vec::with_capacity(count);
+        for n in 0..count {
+            let table = read_table(&mut bits, symbols.last()).ok_or(CodeError::Table(n))?;
+            let unwanted = pruned.map_or(0, |last| usize::from(last) + 1)..2;
+            if table.frequencies()[unwanted].iter().any(|f| *f > 0) {
+                return Err(CodeError::Table(n));
+            }
+            tables.push(table);
+        }
+        let read = bits.bytes_read();
+        input.take(read)?;
+        let lengths = input.take(4 * blocks.unwrap_or_default())?;
+        let first = input.at;
+        let all = (bytes.len() - first) as u64;
+        let mut ends = Vec::with_capacity(lengths.len() / 4);
+        let mut got = 0;
+        for length in lengths.as_chunks::<4>().0 {
+            got += u64::from(u32::from_le_bytes(*length));
+            ends.push(got);
+        }
+        if got != all {
+            return Err(CodeError::Lengths { got, bytes: all });
+        }
+        Ok(Self { form, model, matrix, symbols, levels, tables, first, ends })
+    }
+
+    /// Whether values are differences to a prediction.
+    pub fn is_difference(&self) -> bool {
+        self.model == Model::Difference
+    }
+
+    /// Blocks.
+    pub fn blocks(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Where the bytes of a block lie.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block_bytes(&self, block: usize) -> Range<usize> {
+        let start = if block == 0 { 0 } else { self.ends[block - 1] as usize };
+        self.first + start..self.first + self.ends[block] as usize
+    }
+}
+
+/// How many blocks a matrix is cut into; `None` if they cannot be counted.
+fn block_count(matrix: Matrix) -> Option<usize> {
+    let Matrix { rows, cols } = matrix;
+    if rows == 0 || cols == 0 {
+        return Some(0);
+    }
+    match blocks::BLOCK_ELEMENTS / cols {
+        0 => cols.div_ceil(blocks::BLOCK_ELEMENTS).checked_mul(rows),
+        at_once => Some(rows.div_ceil(at_once)),
+    }
+}
+
+/// The block that a place belongs to, and its number.
+pub fn block_of(matrix: Matrix, place: usize) -> (usize, Block) {
+    let (row, column) = (place / matrix.cols, place % matrix.cols);
+    match blocks::BLOCK_ELEMENTS / matrix.cols {
+        0 => {
+            let part = column / blocks::BLOCK_ELEMENTS;
+            let start = part * blocks::BLOCK_ELEMENTS;
+            let len = blocks::BLOCK_ELEMENTS.min(matrix.cols - start);
+            let number = row * matrix.cols.div_ceil(blocks::BLOCK_ELEMENTS) + part;
+            (number, Block { tensor: 0, start: row * matrix.cols + start, len })
+        }
+        at_once => {
+            let number = row / at_once;
+            let rows = at_once.min(matrix.rows - number * at_once);
+            (number, Block { tensor: 0, start: number * at_once * matrix.cols, len: rows * matrix.cols })
+        }
+    }
+}
+
+/// Reads numbers from bytes.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], CodeError> {
+        let end = self.at.checked_add(len).ok_or(CodeError::Truncated)?;
+        let taken = self.bytes.get(self.at..end).ok_or(CodeError::Truncated)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodeError> {
+        self.take(N)?.try_into().map_err(|_| CodeError::Truncated)
+    }
+
+    pub fn byte(&mut self) -> Result<u8, CodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit set.
+    pub fn number(&mut self) -> Result<u64, CodeError> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(CodeError::Truncated)
+    }
+}
+
+/// Appends what [`Cursor::number`] reads.
+#[cfg(feature = "tool")]
+pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}

@@ -1,0 +1,44 @@
+//! Coded tensors: every value as a symbol, which is entropy-coded, and the bits that the symbol leaves, which stand as they
+//! are. Decoding needs integers alone, so the bytes mean the same on every machine. `docs/format.md` has every byte.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `rans` | the entropy coder |
+//! | `frequency` | histograms to tables of frequencies, and those to bytes |
+//! | `rawbits` | bits that are not coded |
+//! | `symbol` | values to symbols and back |
+//! | `levels` | which table a place takes: classes of rows and columns, and the magnitude of its prediction |
+//! | `head` | what stands before the blocks of a tensor |
+//! | `block` | one block, decoded |
+//! | `counts` | symbols counted by level, and the tables that follow |
+//! | `choose` | the model that makes the fewest bytes, from a sample |
+//! | `encoder` | a tensor, coded |
+
+mod block;
+#[cfg(feature = "tool")]
+mod choose;
+#[cfg(feature = "tool")]
+mod counts;
+#[cfg(feature = "tool")]
+mod encoder;
+mod error;
+mod frequency;
+mod head;
+mod levels;
+mod rans;
+mod rawbits;
+mod symbol;
+#[cfg(test)]
+mod tests;
+
+/// Ends the name of the tensor that holds another one's code.
+pub const CODES: &str = ".codes";
+
+pub use block::{BlockDecoder, BlockValues};
+#[cfg(feature = "tool")]
+pub use choose::{Choice, choose};
+#[cfg(feature = "tool")]
+pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
+pub use error::CodeError;
+pub use head::{Head, block_of};
+pub use symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};

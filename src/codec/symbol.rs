@@ -1,0 +1,207 @@
+//! Values as symbols and what symbols leave. A symbol says how large a value, or its difference to a prediction, is:
+//! its bit length and the two bits behind the leading one. The bits below these are close to random, and stand as they are.
+
+use crate::tensor::FloatDtype;
+
+/// The symbol of a place that is pruned and takes what the tensor's `fill` says (`nearest`: zero).
+pub const PRUNED: u8 = 0;
+/// The symbol of one that takes its initial value where `fill` is `nearest`.
+pub const PRUNED_TO_INITIAL: u8 = 1;
+/// The first symbol of stored values: in the difference model one that is as predicted, in the value model anything at all.
+const FIRST: u8 = 2;
+/// In the value model, `+0.0`.
+const ZERO: u8 = 3;
+/// In the value model, the largest magnitude.
+const LARGEST: u8 = 4;
+
+/// How values become symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`; the sign stands as it is. `+0.0` has a symbol of
+    /// its own, and whatever is out of reach another, behind which all of its bits stand.
+    Value {
+        /// The largest in reach.
+        top: u16,
+    },
+    /// By their distance to a prediction, counted in values of the type.
+    Difference,
+}
+
+/// The bits of a floating-point type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Of a value.
+    pub bits: u32,
+    /// Of its mantissa.
+    pub mantissa: u32,
+}
+
+impl Form {
+    /// Of this type.
+    pub fn of(dtype: FloatDtype) -> Self {
+        let (bits, mantissa) = match dtype {
+            FloatDtype::F64 => (64, 52),
+            FloatDtype::F32 => (32, 23),
+            FloatDtype::F16 => (16, 10),
+            FloatDtype::Bf16 => (16, 7),
+        };
+        Self { bits, mantissa }
+    }
+
+    #[inline(always)]
+    fn sign(self) -> u64 {
+        1 << (self.bits - 1)
+    }
+
+    #[inline(always)]
+    fn all(self) -> u64 {
+        u64::MAX >> (64 - self.bits)
+    }
+
+    /// The magnitude of a value in half octaves, roughly: exponent and first bit of the mantissa.
+    #[inline(always)]
+    pub fn half_octaves(self, bits: u64) -> i32 {
+        ((bits & (self.sign() - 1)) >> (self.mantissa - 1)) as i32
+    }
+
+    /// The magnitude that the value model counts.
+    #[inline(always)]
+    pub fn magnitude(self, bits: u64) -> u16 {
+        ((bits & (self.sign() - 1)) >> (self.mantissa - 2)) as u16
+    }
+
+    /// Maps the bits of values to numbers that rise as the values do.
+    #[inline(always)]
+    fn rising(self, bits: u64) -> u64 {
+        if bits & self.sign() != 0 { !bits & self.all() } else { bits | self.sign() }
+    }
+
+    #[inline(always)]
+    fn from_rising(self, number: u64) -> u64 {
+        if number & self.sign() != 0 { number ^ self.sign() } else { !number & self.all() }
+    }
+
+    /// The distance of a value from another, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
+    #[inline(always)]
+    pub fn distance(self, bits: u64, prediction: u64) -> u64 {
+        let d = self.rising(bits).wrapping_sub(self.rising(prediction)) << (64 - self.bits);
+        // The sign of the difference modulo 2^bits, in every bit.
+        let sign = ((d as i64) >> 63) as u64;
+        ((d << 1) ^ sign) >> (64 - self.bits) & self.all()
+    }
+
+    #[inline(always)]
+    fn at_distance(self, folded: u64, prediction: u64) -> u64 {
+        let d = (folded >> 1) ^ (folded & 1).wrapping_neg();
+        self.from_rising(self.rising(prediction).wrapping_add(d) & self.all())
+    }
+}
+
+/// For each symbol, the bits that it stands for and how many follow it.
+#[derive(Clone, Debug)]
+pub struct Symbols {
+    form: Form,
+    model: Model,
+    base: Box<[u64; 256]>,
+    count: Box<[u8; 256]>,
+    /// The last symbol that there can be.
+    last: u8,
+}
+
+impl Symbols {
+    /// The symbols of a model.
+    pub fn new(form: Form, model: Model) -> Self {
+        let (mut base, mut count) = (Box::new([0; 256]), Box::new([0; 256]));
+        let last = match model {
+            Model::Value { top } => {
+                // Anything at all.
+                count[usize::from(FIRST)] = form.bits as u8;
+                let values = u32::from(top).min(255 - u32::from(LARGEST));
+                for n in 0..=values {
+                    let symbol = usize::from(LARGEST) + n as usize;
+                    base[symbol] = u64::from(u32::from(top) - n) << (form.mantissa - 2);
+                    count[symbol] = (form.mantissa - 1) as u8;
+                }
+                LARGEST + values as u8
+            }
+            Model::Difference => {
+                let first = usize::from(FIRST);
+                (base[first], base[first + 1], base[first + 2], base[first + 3]) = (0, 1, 2, 3);
+                for length in 3..=form.bits {
+                    for next in 0..4 {
+                        let symbol = first + 4 + 4 * (length as usize - 3) + next as usize;
+                        base[symbol] = (4 | next) << (length - 3);
+                        count[symbol] = (length - 3) as u8;
+                    }
+                }
+                FIRST + 4 + 4 * (form.bits as u8 - 3) + 3
+            }
+        };
+        Self { form, model, base, count, last }
+    }
+
+    /// The last symbol that there can be.
+    pub fn last(&self) -> u8 {
+        self.last
+    }
+
+    /// The symbol of a value.
+    #[cfg(feature = "tool")]
+    #[inline(always)]
+    pub fn symbol(&self, bits: u64, prediction: u64) -> u8 {
+        match self.model {
+            Model::Value { top } => {
+                let below = top.wrapping_sub(self.form.magnitude(bits));
+                match bits {
+                    0 => ZERO,
+                    _ if below <= u16::from(self.last - LARGEST) => LARGEST + below as u8,
+                    _ => FIRST,
+                }
+            }
+            Model::Difference => {
+                let folded = self.form.distance(bits, prediction);
+                let length = 64 - folded.leading_zeros();
+                if length < 3 {
+                    return FIRST + folded as u8;
+                }
+                FIRST + 4 + 4 * (length - 3) as u8 + (folded >> (length - 3) & 3) as u8
+            }
+        }
+    }
+
+    /// How many bits a symbol leaves.
+    #[inline(always)]
+    pub fn count(&self, symbol: u8) -> u32 {
+        self.count[usize::from(symbol)].into()
+    }
+
+    /// These bits of a value.
+    #[cfg(feature = "tool")]
+    #[inline(always)]
+    pub fn rest(&self, symbol: u8, bits: u64, prediction: u64) -> u64 {
+        let count = self.count(symbol);
+        let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
+        match self.model {
+            Model::Value { .. } if symbol == FIRST => bits,
+            Model::Value { .. } if symbol == ZERO => 0,
+            Model::Value { .. } => {
+                low(bits, count - 1) | u64::from(bits & self.form.sign() != 0) << (count - 1)
+            }
+            Model::Difference => low(self.form.distance(bits, prediction), count),
+        }
+    }
+
+    /// The value of a symbol and the bits that it left.
+    #[inline(always)]
+    pub fn value(&self, symbol: u8, rest: u64, prediction: u64) -> u64 {
+        let base = self.base[usize::from(symbol)];
+        match self.model {
+            Model::Value { .. } if symbol == FIRST => rest,
+            Model::Value { .. } => {
+                let sign = rest >> (self.form.mantissa - 2);
+                base | rest & ((1 << (self.form.mantissa - 2)) - 1) | sign << (self.form.bits - 1)
+            }
+            Model::Difference => self.form.at_distance(base | rest, prediction),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Tensors coded and decoded, and damaged codes refused.
+
+use super::choose::{choose, scaled};
+use super::*;
+use crate::blocks;
+use crate::tensor::{FloatDtype, Matrix};
+
+/// Codes a tensor as its best model says, block by block.
+pub fn code(dtype: FloatDtype, matrix: Matrix, values: &[u8], initial: &[u8], pruned: &[u8]) -> (Choice, Vec<u8>) {
+    let choice = choose(dtype, matrix, (values, initial, pruned), (1.0, 1.0));
+    (choice, code_as(choice, dtype, matrix, values, initial, pruned))
+}
+
+fn code_as(choice: Choice, dtype: FloatDtype, matrix: Matrix, values: &[u8], initial: &[u8], pruned: &[u8]) -> Vec<u8> {
+    let prediction = match choice.model {
+        Model::Difference => scaled(dtype, initial, choice.scale),
+        Model::Value { .. } => Vec::new(),
+    };
+    let mut encoder = TensorEncoder::new(dtype, matrix, choice.model, choice.lines);
+    let mut scratch = EncoderScratch::default();
+    let inputs: Vec<_> = blocks::cut(0, matrix)
+        .map(|block| {
+            let bytes = block.bytes(dtype.size());
+            let input = BlockInput {
+                values: &values[bytes.clone()],
+                prediction: prediction.get(bytes).unwrap_or_default(),
+                pruned: pruned.get(block.start..block.start + block.len).unwrap_or_default(),
+            };
+            (block, input)
+        })
+        .collect();
+    for (block, input) in &inputs {
+        encoder.measure(block, *input, &mut scratch);
+    }
+    encoder.classify();
+    for (block, input) in &inputs {
+        encoder.count(block, *input, &mut scratch);
+    }
+    encoder.cut();
+    let (mut lengths, mut blocks) = (Vec::new(), Vec::new());
+    for (block, input) in &inputs {
+        let before = blocks.len();
+        encoder.encode(block, *input, &mut scratch, &mut blocks);
+        lengths.push((blocks.len() - before) as u32);
+    }
+    let mut code = encoder.head(&lengths);
+    code.extend(blocks);
+    code
+}
+
+/// Decodes a whole tensor.
+fn decode(dtype: FloatDtype, matrix: Matrix, code: &[u8], prediction: &[u8], fill: &[u8], pruned: Option<u8>) -> Result<Vec<u8>, CodeError> {
+    let head = Head::read(code, dtype, matrix, pruned)?;
+    let mut out = vec![0xAA; matrix.rows * matrix.cols * dtype.size()];
+    let mut decoder = BlockDecoder::default();
+    for (number, block) in blocks::cut(0, matrix).enumerate() {
+        let bytes = block.bytes(dtype.size());
+        let part = |of: &'static [u8]| of;
+        let _ = part;
+        let values = BlockValues {
+            prediction: if head.is_difference() { &prediction[bytes.clone()] } else { &[] },
+            pruned: &[],
+            initial: fill.get(bytes.clone()).unwrap_or_default(),
+        };
+        decoder.decode(&head, code, (number, &block), values, &mut out[bytes])?;
+    }
+    Ok(out)
+}
+
+/// Numbers that repeat on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 16 ^ self.0 >> 40
+    }
+
+    /// About normal.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| (self.next() & 0xFFFF) as f64 / 65536.0).sum::<f64>() - 6.0
+    }
+}
+
+fn encoded(dtype: FloatDtype, values: &[f64]) -> Vec<u8> {
+    let mut out = vec![0; values.len() * dtype.size()];
+    dtype.encode(values, &mut out);
+    out
+}
+
+const DTYPES: [FloatDtype; 4] = [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16];
+
+#[test]
+fn every_value_comes_back_in_every_model() {
+    let special = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-45, -6e-8, 1e300, 3.4e38, 1.0];
+    for (rows, cols) in [(1, 1), (1, 10), (3, 4), (40, 100), (70, 1000), (2, 66_000), (200, 1)] {
+        let matrix = Matrix { rows, cols };
+        let mut random = Random(rows as u64);
+        let w0: Vec<f64> = (0..rows * cols).map(|_| random.normal() * 0.05).collect();
+        let mut w: Vec<f64> = w0
+            .iter()
+            .enumerate()
+            .map(|(n, w0)| if n % 5 == 0 { *w0 } else { w0 * 0.9 + random.normal() * 0.001 })
+            .collect();
+        for (n, special) in special.iter().enumerate() {
+            let at = (n * 37) % w.len();
+            w[at] = *special;
+        }
+        for dtype in DTYPES {
+            let (values, initial) = (encoded(dtype, &w), encoded(dtype, &w0));
+            for lines in [(false, false), (true, false), (false, true), (true, true)] {
+                let lines = Lines { rows: lines.0, columns: lines.1 };
+                for (model, scale) in [
+                    (Model::Value { top: 3 }, 1.0),
+                    (Model::Value { top: if dtype == FloatDtype::F64 { 4100 } else { 60 } }, 1.0),
+                    (Model::Difference, 1.0),
+                    (Model::Difference, 0.9),
+                ] {
+                    let choice = Choice { model, scale, lines, bits: 0.0 };
+                    let code = code_as(choice, dtype, matrix, &values, &initial, &[]);
+                    let prediction = scaled(dtype, &initial, scale);
+                    let got = decode(dtype, matrix, &code, &prediction, &[], None);
+                    assert_eq!(got.as_ref(), Ok(&values), "{dtype} {matrix:?} {choice:?}");
+                }
+            }
+            let (choice, code) = code(dtype, matrix, &values, &initial, &[]);
+            let prediction = scaled(dtype, &initial, choice.scale);
+            assert_eq!(decode(dtype, matrix, &code, &prediction, &[], None).as_ref(), Ok(&values));
+        }
+    }
+}

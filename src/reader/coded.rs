@@ -1,0 +1,114 @@
+//! Coded tensors: opened, and read by blocks.
+
+use std::collections::BTreeSet;
+
+use safetensors::Dtype;
+
+use super::decode::Decoder;
+use super::error::PrunedProblem;
+use super::file::{PrunedReader, Stored};
+use super::validate::Wrong;
+use crate::blocks::{Block, Reads};
+use crate::codec::{BlockValues, CODES, CodeError, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
+use crate::init::Generator;
+use crate::sparse::{Fill, PrunedTensor};
+use crate::tensor::{FloatDtype, Shape};
+
+/// A coded tensor whose head has been read.
+#[derive(Debug)]
+pub(super) struct Coded {
+    pub description: Box<PrunedTensor>,
+    pub dtype: FloatDtype,
+    pub shape: Shape,
+    /// The name of the tensor that holds the code.
+    codes: String,
+    head: Head,
+    /// Draws initial values, where they are drawn.
+    pub drawn: Option<Generator>,
+}
+
+impl PrunedReader {
+    /// Validates a described tensor that is coded, but for what only decoding its blocks tells.
+    pub(super) fn add_coded(
+        &mut self,
+        description: PrunedTensor,
+        dtype: FloatDtype,
+        shape: Shape,
+        parts: &mut BTreeSet<String>,
+    ) -> Result<(), Wrong> {
+        let name = description.name.clone();
+        let codes = format!("{name}{CODES}");
+        let code = self.part(&name, &codes, Dtype::U8, None)?;
+        let pruned = if description.fill == Fill::Nearest { PRUNED_TO_INITIAL } else { PRUNED };
+        let wrong = |error| PrunedProblem::Code { tensor: name.clone(), error };
+        let head = Head::read(code.bytes(), dtype, shape.matrix(), Some(pruned)).map_err(wrong)?;
+        if head.is_difference() != description.prediction.is_some() {
+            let problem = "its code and its description differ in whether values are predicted".to_owned();
+            return Err(PrunedProblem::Description { tensor: name, problem }.into());
+        }
+        let drawn = self.check_initial(&description, &shape)?;
+        parts.insert(codes.clone());
+        let coded = Coded { description: Box::new(description), dtype, shape, codes, head, drawn };
+        match self.tensors.insert(name.clone(), Stored::Coded(Box::new(coded))) {
+            Some(_) => Err(PrunedProblem::Twice(name).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What of the files a block of a coded tensor, one of [`crate::blocks::cut`], is read from.
+    pub(super) fn coded_reads(&self, coded: &Coded, block: &Block) -> Reads<'_> {
+        let (number, _) = block_of(coded.shape.matrix(), block.start);
+        let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
+        let base = self.base.as_ref().and_then(|base| {
+            let tensor = base.tensor(&coded.description.name)?;
+            Some(tensor.data.part(block.bytes(tensor.float()?.size())))
+        });
+        let whole = coded.drawn.as_ref().and_then(Generator::whole);
+        let bytes = (block.len * coded.dtype.size()) as u64;
+        Reads { bytes, mapped: [Some(code), base, None, None], whole }
+    }
+
+    /// The bytes of a block of a coded tensor: one of [`crate::blocks::cut`], or any run of places.
+    pub(super) fn read_coded<'a>(
+        &self,
+        coded: &Coded,
+        block: &Block,
+        decoder: &'a mut Decoder,
+    ) -> Result<&'a [u8], CodeError> {
+        let (matrix, size) = (coded.shape.matrix(), coded.dtype.size());
+        let Decoder { encoder, filled, code: blocks, out, piece, .. } = decoder;
+        let code = self.whole(&coded.codes).bytes();
+        let initial = self.initial(&coded.description, coded.drawn.as_ref());
+        out.resize(block.len * size, 0);
+        let mut start = block.start;
+        while start < block.start + block.len {
+            let (number, whole) = block_of(matrix, start);
+            let mut values = BlockValues::default();
+            if let Some(initial) = &initial {
+                if let Some(scale) = coded.description.prediction {
+                    values.prediction = encoder.encode(initial, whole.start, whole.len, coded.dtype, scale);
+                }
+                if coded.description.fill != Fill::Zero {
+                    let decay = coded.description.decay;
+                    let filled = filled.encode(initial, whole.start, whole.len, coded.dtype, decay);
+                    match coded.description.fill {
+                        Fill::Nearest => values.initial = filled,
+                        _ => values.pruned = filled,
+                    }
+                }
+            }
+            let end = (whole.start + whole.len).min(block.start + block.len);
+            let to = (start - block.start) * size..(end - block.start) * size;
+            if (start, end) == (whole.start, whole.start + whole.len) {
+                blocks.decode(&coded.head, code, (number, &whole), values, &mut out[to])?;
+            } else {
+                piece.resize(whole.len * size, 0);
+                blocks.decode(&coded.head, code, (number, &whole), values, piece)?;
+                let from = (start - whole.start) * size..(end - whole.start) * size;
+                out[to].copy_from_slice(&piece[from]);
+            }
+            start = end;
+        }
+        Ok(out)
+    }
+}
