@@ -67,6 +67,22 @@ pub enum ErrorKind {
         /// Where it leads.
         to: PathBuf,
     },
+    /// Shards that are not beside their index.
+    #[error(
+        "{}{} shards that the index names are not there: `{}`{}; put them beside it",
+        if *.many { "at least " } else { "" },
+        .first.len() + .more,
+        .first.join("`, `"),
+        if *.more > 0 { format!(" and {} more", .more) } else { String::new() }
+    )]
+    ShardsMissing {
+        /// The first of them.
+        first: Vec<String>,
+        /// How many more were found missing.
+        more: usize,
+        /// Whether there may be others: so many are missing that the rest was not looked at.
+        many: bool,
+    },
     /// The index and a shard's header disagree.
     #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
     NotInShard {

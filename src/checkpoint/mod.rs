@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `encode` | the header: canonical writing |
 //! | `header` | the header: strict parsing |
+//! | `index` | which tensor lies in which shard |
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
 //! | `positioned` | reading and writing at a position, on any system |
@@ -22,6 +23,7 @@
 mod encode;
 mod error;
 mod header;
+mod index;
 mod mapped_ranges;
 mod mmap;
 #[cfg(feature = "tool")]
@@ -54,6 +56,7 @@ pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
+pub(crate) use spec::total;
 pub use spec::{Group, TensorSpec};
 #[cfg(feature = "tool")]
 pub use staged::Staged;

@@ -1,17 +1,17 @@
 //! A checkpoint as one set of tensors, whether it is a file, an index with shards, or a folder with either.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::Dtype;
-use serde::Deserialize;
 
 use super::error::{CheckpointError, ErrorKind};
-use super::header::{Header, TensorInfo, UniqueStrings};
-use super::mmap::{Mapped, MappedFile};
+use super::header::{Header, TensorInfo};
+use super::index::Index;
+use super::mmap::{Mapped, MappedFile, release};
 use crate::regular;
 use crate::tensor::{FloatDtype, Shape};
 
@@ -54,26 +54,11 @@ impl<'a> TensorRef<'a> {
     }
 }
 
-/// The `*.safetensors.index.json` of sharded checkpoints; other keys are other tools' business.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: UniqueStrings,
-}
-
 static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
 
 /// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
 pub fn follow_links() {
     FOLLOW_LINKS.store(true, Ordering::Relaxed);
-}
-
-/// Where a shard leads that is a link out of the folder.
-fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    // What is not there at all is another error.
-    let real = fs::canonicalize(folder.join(shard)).ok()?;
-    let inside = fs::canonicalize(folder).is_ok_and(|folder| real.parent() == Some(&folder));
-    (!inside).then_some(real)
 }
 
 /// The most bytes of an index: some four million tensors.
@@ -109,6 +94,9 @@ impl Checkpoint {
 
     fn of_file(path: &Path, file: MappedFile) -> Result<Self, CheckpointError> {
         let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
+        // The header is not needed again, and may be a large part of what memory holds.
+        let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
+        release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
         Ok(Self {
@@ -123,25 +111,9 @@ impl Checkpoint {
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
         let text =
             regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
-        let index: Index = serde_json::from_slice(&text)
-            .map_err(|e| CheckpointError::new(index_file, ErrorKind::BadIndex(e.to_string())))?;
-        let weight_map = index.weight_map.0;
-        for (tensor, shard) in &weight_map {
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                let (tensor, shard) = (tensor.clone(), shard.clone());
-                return Err(CheckpointError::new(index_file, ErrorKind::ShardOutside { tensor, shard }));
-            }
-        }
         let folder = index_file.parent().unwrap_or(Path::new(""));
-        let shards: BTreeSet<&String> = weight_map.values().collect();
-        if !FOLLOW_LINKS.load(Ordering::Relaxed)
-            && let Some((shard, to)) =
-                shards.iter().find_map(|shard| Some((shard, leads_out(folder, shard)?)))
-        {
-            let kind = ErrorKind::ShardLink { shard: (**shard).clone(), to };
-            return Err(CheckpointError::new(index_file, kind));
-        }
+        let wrong = |kind| CheckpointError::new(index_file, kind);
+        let index = Index::parse(&text, folder, FOLLOW_LINKS.load(Ordering::Relaxed)).map_err(wrong)?;
         let mut whole = Self {
             path: path.to_owned(),
             index: Some(index_file.to_owned()),
@@ -149,22 +121,25 @@ impl Checkpoint {
             metadata: Vec::new(),
             tensors: BTreeMap::new(),
         };
-        for shard in shards {
+        let mut shards: Vec<u32> = (0..index.shards.len() as u32).collect();
+        shards.sort_unstable_by_key(|n| &index.shards[*n as usize]);
+        for n in shards {
+            let shard = &*index.shards[n as usize];
             let one = Self::open_file(path, &folder.join(shard))?;
             let file = whole.files.len();
             whole.files.extend(one.files);
             whole.metadata.extend(one.metadata);
             for (name, place) in one.tensors {
-                if weight_map.get(&name) != Some(shard) {
-                    let kind = ErrorKind::NotInIndex { tensor: name, shard: shard.clone() };
-                    return Err(CheckpointError::new(index_file, kind));
+                if index.tensors.get(name.as_str()) != Some(&n) {
+                    return Err(wrong(ErrorKind::NotInIndex { tensor: name, shard: shard.to_owned() }));
                 }
                 whole.tensors.insert(name, Place { file, ..place });
             }
         }
-        if let Some((tensor, shard)) = weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t)) {
-            let kind = ErrorKind::NotInShard { tensor: tensor.clone(), shard: shard.clone() };
-            return Err(CheckpointError::new(index_file, kind));
+        let absent = index.tensors.iter().filter(|(name, _)| !whole.tensors.contains_key(&***name));
+        if let Some((tensor, n)) = absent.min() {
+            let shard = index.shards[*n as usize].clone().into_owned();
+            return Err(wrong(ErrorKind::NotInShard { tensor: tensor.clone().into_owned(), shard }));
         }
         Ok(whole)
     }

@@ -14,7 +14,7 @@ use super::positioned::write_all_at;
 use super::resume::Finishes;
 use super::set::OutputSet;
 use super::shards::{divide, lay_out};
-use super::spec::Group;
+use super::spec::{Group, total};
 use super::staged::{Staged, sweep, through_link};
 
 /// A checkpoint being written.
@@ -74,7 +74,7 @@ impl CheckpointWriter {
         let mut finishes = key.map(|key| Finishes::open(&output, &key)).transpose()?;
         let keep: Vec<&str> = finishes.iter().flat_map(Finishes::names).collect();
         sweep(&output, &stem(&output), &keep);
-        let total = shards.iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum();
+        let total = total(shards.iter().map(|groups| lay_out(groups, &metadata(groups)).length));
         let mut writer = Self {
             files: Vec::new(),
             done: Vec::new(),
@@ -235,7 +235,7 @@ pub fn checkpoint_bytes(
     max_shard_size: Option<u64>,
     metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
 ) -> u64 {
-    divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum()
+    total(divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length))
 }
 
 /// Writes a small text file atomically, its folder made where it is missing.
@@ -288,7 +288,7 @@ fn index_json(groups: &[Group], weight_map: BTreeMap<String, String>) -> String 
         metadata: Metadata,
         weight_map: BTreeMap<String, String>,
     }
-    let total_size = groups.iter().map(Group::bytes).sum();
+    let total_size = total(groups.iter().map(Group::bytes));
     let index = Index { metadata: Metadata { total_size }, weight_map };
     let mut json = serde_json::to_string_pretty(&index).expect("strings and integers always serialise");
     json.push('\n');

@@ -67,17 +67,17 @@ pub fn main() -> Result {
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
-        Command::Restore { file, output, base, max_shard_size } => {
+        Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
-            let written =
-                pipeline::restore(file, output, base.as_deref(), *max_shard_size, &bar(&cli.global))?;
+            let (base, bar) = (base.as_deref(), bar(&cli.global));
+            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, &bar)?;
             say_written("restored", &written, begun, &cli.global)
         }
         Command::Inspect { file, format } => {
             let inventory = pipeline::inspect(file, &bar(&cli.global))?;
             match format {
                 Format::Table => print(&tables::inventory(&inventory, cli.global.color)),
-                Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
+                Format::Json => print_json(&inventory),
             }
         }
         Command::New { checkpoint, output, force } => {
@@ -140,6 +140,18 @@ fn bar(global: &Global) -> Bar {
 /// A closed pipe (`| head`) is the reader's decision, not a failure.
 fn print(text: &str) -> Result {
     match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints what may be long piece by piece.
+fn print_json(value: &impl serde::Serialize) -> Result {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::from(error).context("cannot write to standard output").into())
         }

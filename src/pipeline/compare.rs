@@ -349,8 +349,12 @@ fn merge(
             tensor.compared = true;
             tensor.sleeping_rows = if job.matrix.cols == 0 { 0 } else { rows.count() };
             tensor.sleeping_columns = job.columns.sleeping(job.matrix, tensor.stats.sleeping());
-            tensor.sleeping_outputs_and_inputs =
-                job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, tensor.sleeping_rows);
+            tensor.sleeping_outputs_and_inputs = job.columns.sleeping_outputs_and_inputs(
+                &job.shape,
+                job.layout,
+                tensor.sleeping_rows,
+                tensor.sleeping_columns,
+            );
             tensor.moments = tensor.moments.without_decay(job.decay);
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }

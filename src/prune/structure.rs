@@ -56,6 +56,8 @@ impl Groups {
     /// How many there are.
     pub fn count(&self) -> usize {
         match *self {
+            // Groups without a place may be as many as a number says: a file has no bytes for them.
+            Self::Line { members: 0, .. } => 0,
             Self::Line { size, .. } => size,
             Self::Blocks { matrix, rows, columns } => {
                 matrix.rows.div_ceil(rows) * matrix.cols.div_ceil(columns)

@@ -10,4 +10,5 @@ pub use dtype::{Decode, Encode, FloatDtype, Round};
 #[cfg(feature = "tool")]
 pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
-pub use shape::{Layout, Matrix, Shape, ShapeError};
+pub(crate) use shape::{Dims, bytes_of};
+pub use shape::{Layout, MAX_RANK, Matrix, Shape, ShapeError};
