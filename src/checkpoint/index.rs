@@ -33,7 +33,7 @@ impl<'a> Index<'a> {
     /// Reads the text of an index in this folder. Shards may be links out of it only if `follow_links`.
     ///
     /// # Errors
-    /// [`ErrorKind::BadIndex`], [`ErrorKind::ShardOutside`], [`ErrorKind::ShardLink`], [`ErrorKind::ShardsMissing`]. A single
+    /// [`ErrorKind::BadIndex`], [`ErrorKind::ShardOutside`], [`ErrorKind::ShardLink`], [`ErrorKind::ShardsAbsent`]. A single
     /// shard that is missing is left to whoever opens it.
     pub fn parse(text: &'a [u8], folder: &Path, follow_links: bool) -> Result<Self, ErrorKind> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -54,7 +54,7 @@ impl<'a> Index<'a> {
         if many || (missing.len() > 1 && read.is_ok()) {
             let more = missing.len().saturating_sub(NAMED);
             missing.truncate(NAMED);
-            return Err(ErrorKind::ShardsMissing { first: missing, more, many });
+            return Err(ErrorKind::ShardsAbsent { first: missing, more, many });
         }
         read.map_err(|error| ErrorKind::BadIndex(error.to_string()))
     }

@@ -2,7 +2,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
+//! | `find` | what a folder holds that could be its checkpoint |
+//! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
 //! | `index` | which tensor lies in which shard |
 //! | `mmap` | the one place that maps files |
@@ -20,8 +23,12 @@
 //! Without the feature `tool` there is no writing.
 
 #[cfg(feature = "tool")]
+mod compressed;
+#[cfg(feature = "tool")]
 mod encode;
 mod error;
+mod find;
+mod foreign;
 mod header;
 mod index;
 mod mapped_ranges;
@@ -45,7 +52,10 @@ mod unfinished;
 #[cfg(feature = "tool")]
 mod writer;
 
+#[cfg(feature = "tool")]
+pub use compressed::{Compressed, Form, compressed};
 pub use error::{CheckpointError, ErrorKind};
+pub use foreign::Foreign;
 pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
@@ -53,7 +63,7 @@ pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 pub use paths::{create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
-pub use reader::{Checkpoint, TensorRef, follow_links};
+pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
 pub(crate) use spec::total;
