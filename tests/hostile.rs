@@ -121,7 +121,7 @@ fn tensors_of_which_nothing_is_stored() {
     }
     // As wide as can be, and many rows: 1029 MiB, and then there was no room on the disk either.
     fs::write(dir.join("a.safetensors"), csr(4_000, 1 << 31, "zeros")).unwrap();
-    refused(&dir, &restore, 64, "b.safetensors: 34359738368088 bytes are to be written here and ");
+    refused(&dir, &restore, 64, "b.safetensors: 34359738368096 bytes are to be written here and ");
     // Drawn all at once, 27 GiB.
     fs::write(dir.join("a.safetensors"), csr(60_000, 60_000, "orthogonal")).unwrap();
     refused(
