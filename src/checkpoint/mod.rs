@@ -3,8 +3,11 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `claim` | the right to write an output, and what the run before it has left |
+//! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
+//! | `find` | what a folder holds that could be its checkpoint |
 //! | `finish` | what a killed run was about to do |
+//! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
 //! | `helper` | helper files, opened with care |
 //! | `journal` | what a run notes about an output |
@@ -26,10 +29,14 @@
 #[cfg(feature = "tool")]
 mod claim;
 #[cfg(feature = "tool")]
+mod compressed;
+#[cfg(feature = "tool")]
 mod encode;
 mod error;
+mod find;
 #[cfg(feature = "tool")]
 mod finish;
+mod foreign;
 mod header;
 #[cfg(feature = "tool")]
 mod helper;
@@ -56,7 +63,10 @@ mod unfinished;
 #[cfg(feature = "tool")]
 mod writer;
 
+#[cfg(feature = "tool")]
+pub use compressed::{Compressed, Form, compressed};
 pub use error::{CheckpointError, ErrorKind};
+pub use foreign::Foreign;
 pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
@@ -66,7 +76,7 @@ pub use names::{entry_path, forms, index_path, stale_beside};
 pub use paths::{check_name, check_output, create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
-pub use reader::{Checkpoint, TensorRef, follow_links};
+pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
 pub use spec::{Group, TensorSpec};
