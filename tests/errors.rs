@@ -967,7 +967,7 @@ fn a_shard_that_is_a_link_out_of_the_folder() {
     run_fails(
         &s,
         1,
-        "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of the index's folder, to \
+        "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of its folder, to \
          DIR/blobs/two; `--follow-links` allows that",
     );
     succeeds(&s, &["run", "x.yaml", "--follow-links"]);

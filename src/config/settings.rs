@@ -125,6 +125,8 @@ pub struct InitSettings {
 pub struct TrainedSettings {
     /// A safetensors file, an index, or a folder.
     pub path: PathBuf,
+    /// Components to take out of its tensors' names, wherever they stand; before the prefixes.
+    pub strip: Vec<String>,
     /// Prefixes to take off its tensors' names, in order.
     pub strip_prefix: Vec<String>,
 }

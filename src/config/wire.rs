@@ -161,6 +161,10 @@ pub(super) struct Trained {
     /// A prefix to take off its tensors' names, or a list of prefixes.
     #[schemars(with = "Option<schema::OneOrMany>")]
     pub strip_prefix: Option<Node>,
+    /// A name that wrappers put between the dots of its tensors' names, such as _orig_mod, to take out wherever it
+    /// stands; or a list of them.
+    #[schemars(with = "Option<schema::OneOrMany>")]
+    pub strip: Option<Node>,
 }
 
 /// How the trained checkpoint is compared with the initial values.

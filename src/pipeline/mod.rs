@@ -29,6 +29,7 @@ mod survey;
 mod tune;
 mod verify;
 mod verify_problem;
+mod wrappers;
 
 pub use compare::{Compared, ComparedTensor};
 pub use error::{ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem};

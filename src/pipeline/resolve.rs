@@ -11,7 +11,8 @@ use safetensors::Dtype;
 use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
 use super::patterns::patterns_match;
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
+use super::wrappers::wrappers_in;
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef, without_components};
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::prune::{Criterion, Decision};
@@ -167,7 +168,30 @@ impl<'s> Resolved<'s> {
             tensors.insert(name.to_owned(), tensor);
         }
         mismatch.missing = self.model.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect();
-        if mismatch.is_empty() { Ok(Some(tensors)) } else { Err(mismatch.into()) }
+        if mismatch.is_empty() {
+            return Ok(Some(tensors));
+        }
+        mismatch.wrappers = self.wrappers(&mismatch);
+        Err(mismatch.into())
+    }
+
+    /// Wrappers' names without which a tensor of the trained checkpoint would be one that the config knows.
+    fn wrappers(&self, mismatch: &Mismatch) -> Vec<&'static str> {
+        let names = self.trained_file.iter().flat_map(Checkpoint::tensors).map(|(name, _)| name);
+        let mut found = BTreeSet::new();
+        for name in names.filter(|name| !self.model.contains_key(*name)) {
+            let used = wrappers_in(name);
+            if used.is_empty() {
+                continue;
+            }
+            let short = without_components(name, |part| used.contains(&part));
+            let known = self.settings.rules.find(&short).is_some();
+            let unmatched = || mismatch.unmatched.iter().any(|other| other == name);
+            if mismatch.missing.contains(&short) || (self.model.is_empty() && known && unmatched()) {
+                found.extend(used);
+            }
+        }
+        found.into_iter().collect()
     }
 
     fn trained_shape(&self, name: &str) -> Option<&Shape> {
@@ -454,6 +478,7 @@ fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
             return Err(Error::AlreadyPruned { path: trained.path.clone() });
         }
     }
+    checkpoint.strip_components(&trained.strip)?;
     checkpoint.strip_prefixes(&trained.strip_prefix)?;
     Ok(Some(checkpoint))
 }

@@ -73,8 +73,17 @@ pub(super) fn trained(
         None => Vec::new(),
         Some(node) => texts(node, &path.key("strip_prefix"), "prefix")?,
     };
+    let strip = match &wire.strip {
+        None => Vec::new(),
+        Some(node) => texts(node, &path.key("strip"), "name")?,
+    };
+    if let Some((name, at)) = strip.iter().find(|(name, _)| name.is_empty() || name.contains('.')) {
+        let expected = "a name without dots, which is taken out with the dot behind it";
+        return Err(Problem::bad_value(at, expected, format!("{name:?}")));
+    }
     Ok(TrainedSettings {
         path: folder.join(wire.path, &path.key("path"))?,
+        strip: strip.into_iter().map(|(name, _)| name).collect(),
         strip_prefix: strip_prefix.into_iter().map(|(prefix, _)| prefix).collect(),
     })
 }
