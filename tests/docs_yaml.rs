@@ -231,7 +231,8 @@ fn fault(block: &Block) -> Option<String> {
             )
         })
     };
-    let runs = !files.is_empty() && !config.contains_key("tune") && config.contains_key("trained");
+    let staged = ["init", "analyze", "prune"].iter().any(|stage| config.contains_key(stage));
+    let runs = staged && !files.is_empty() && !config.contains_key("tune") && config.contains_key("trained");
     // A gate that the made-up weights do not pass is no fault of the page.
     run("plan", &[0]).or_else(|| if runs { run("run", &[0, 4]) } else { None })
 }
