@@ -7,10 +7,14 @@ use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, Words, real, size};
 use crate::near::nearest;
-use crate::prune::{Criterion, Decision, Scope, Structure, Target};
+use crate::prune::{Along, Criterion, Decision, Scope, Structure, Target};
 
 const SCOPE: Words<Scope> =
     Words { now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)] };
+
+const ALONG: Words<Along> = Words {
+    now: &[("inputs", Along::Inputs), ("input_channels", Along::InputChannels), ("columns", Along::Columns)],
+};
 
 const STRUCTURES: [(&str, Structure); 5] = [
     ("unstructured", Structure::Unstructured),
@@ -187,9 +191,17 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
                         let got = format!("{n} of {m}");
                         return Err(Problem::bad_value(path, "n of m to stay, n no more than m", got));
                     }
-                    Ok(Structure::OfM { n, m })
+                    let along = match &form.along {
+                        Some(node @ Node::Text(_)) => ALONG.choose(Some(node), &path.key("along"))?,
+                        Some(other) => {
+                            let expected = "inputs, input_channels or columns";
+                            return Err(Problem::bad_value(&path.key("along"), expected, other));
+                        }
+                        None => Along::default(),
+                    };
+                    Ok(Structure::OfM { n, m, along, where_divisible: form.where_divisible.unwrap_or(false) })
                 }
-                (None, None, Some(block)) => {
+                (None, None, Some(block)) if form.along.is_none() && form.where_divisible.is_none() => {
                     let path = path.key("block");
                     let Node::List(sides) = block else {
                         return Err(Problem::bad_value(&path, "[rows, columns]", block));
@@ -269,7 +281,11 @@ fn above_zero(node: &Node, path: &KeyPath) -> Result<usize, Problem> {
     }
 }
 
-fn word_of<T: Clone>(words: &[(&'static str, T)], word: &str, path: &KeyPath) -> Result<T, Problem> {
+pub(super) fn word_of<T: Clone>(
+    words: &[(&'static str, T)],
+    word: &str,
+    path: &KeyPath,
+) -> Result<T, Problem> {
     if let Some((_, meaning)) = words.iter().find(|(name, _)| *name == word) {
         return Ok(meaning.clone());
     }

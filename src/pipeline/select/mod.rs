@@ -25,11 +25,11 @@ use crate::bits;
 use crate::checkpoint::CheckpointError;
 use crate::config::{InitSource, KeyPath, PruneSettings};
 use crate::prune::{
-    Criterion, Decision, Groups, Scope, Structure, Target, gradient, natural_order, share_of,
+    Criterion, Decision, Groups, Lane, Scope, Structure, Target, gradient, natural_order, share_of,
 };
 use crate::sparse::Fill;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
-use scorer::{Buffers, Scorer, check_scores, layout};
+use scorer::{Buffers, Scorer, check_scores};
 use sizes::Sizes;
 
 /// A tensor whose places are to be selected.
@@ -70,6 +70,7 @@ struct Scratch {
     keys: Vec<u64>,
     some: Vec<u64>,
     scores: Vec<f64>,
+    column: Vec<f64>,
     order: Vec<(u64, usize)>,
     /// Bits of the places that stay, without regard to rows.
     stays: Vec<u8>,
@@ -170,14 +171,21 @@ fn check_tensor(
         None => root.key("structure"),
     };
     let tensor_name = name.to_owned();
-    if let Structure::OfM { m, .. } = decision.structure {
-        let columns = tensor.shape.matrix().cols;
-        if !columns.is_multiple_of(m) {
-            return Err(resolved.wrong(&structure, RuleProblem::Columns { tensor: tensor_name, columns, m }));
+    if let Structure::OfM { m, along, .. } = decision.structure {
+        match Lane::new(along, &tensor.shape, tensor.layout()) {
+            Some(Lane { size, .. }) if size.is_multiple_of(m) => {}
+            Some(Lane { size, what, .. }) => {
+                let problem = RuleProblem::Neighbours { tensor: tensor_name, size, what, m };
+                return Err(resolved.wrong(&structure, problem));
+            }
+            None => {
+                let problem = RuleProblem::Apart { tensor: tensor_name, layout: tensor.layout() };
+                return Err(resolved.wrong(&structure, problem));
+            }
         }
     }
     let grouped = matches!(decision.structure, Structure::Filters | Structure::Channels);
-    if grouped && Groups::new(decision.structure, &tensor.shape, layout(tensor)).is_none() {
+    if grouped && Groups::new(decision.structure, &tensor.shape, tensor.layout()).is_none() {
         let problem = RuleProblem::NoChannels { tensor: tensor_name, shape: tensor.shape.clone() };
         return Err(resolved.wrong(&structure, problem));
     }
@@ -228,7 +236,7 @@ fn jobs<'a>(
         let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else { continue };
         let Some(decision) = prune.decision(name).filter(|d| !d.is_threshold_of_weights()) else { continue };
         let scorer = Scorer::new(resolved, name, tensor, data.data, dtype, &judgement.tensors[n], decision)?;
-        let layout = layout(tensor);
+        let layout = tensor.layout();
         jobs.push(Job { n, name, shape: &tensor.shape, layout, decision, depth: (0, 1), scorer });
     }
     Ok(jobs)
@@ -261,7 +269,7 @@ fn decide(
 ) -> Result<(), Error> {
     let Decision { structure, scope, target, .. } = jobs[0].decision;
     match (structure, scope) {
-        (Structure::OfM { n, m }, _) => few::keep(jobs, *n, *m, masks, progress),
+        (Structure::OfM { n, m, along, .. }, _) => few::keep(jobs, (*n, *m, *along), masks, progress),
         (Structure::Unstructured, _) if *target == Target::Threshold => pool::within(jobs, masks, progress),
         (Structure::Unstructured, Scope::Row) => rows::rows(jobs, masks, progress),
         (Structure::Unstructured, Scope::Tensor) => pool::by_tensor(jobs, sizes, masks, progress),
