@@ -257,6 +257,90 @@ fn what_groups_of_m_do_not_divide_can_be_left() {
     );
 }
 
+/// `a` and `b` hold the same values, `c` others, `d` and `e` one value each.
+fn tied(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    let (one, other) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
+    s.safetensors(
+        "trained.safetensors",
+        &[
+            ("a", F32, &[2, 3], f32s(&one)),
+            ("b", F32, &[2, 3], f32s(&one)),
+            ("c", F32, &[2, 3], f32s(&other)),
+            ("d", F32, &[4], f32s(&[9.0; 4])),
+            ("e", F32, &[4], f32s(&[9.0; 4])),
+        ],
+    );
+    rules(&s, "{match: '*', init: none}", prune);
+    s
+}
+
+#[test]
+fn tied_tensors_lose_the_same_places_and_count_once() {
+    // Twelve of `a` and `c` and eight of `d` and `e`, of which six go. As three tensors of six, nine would.
+    let s = tied("scope: global, target: {keep: 14}");
+    for name in ["a", "b"] {
+        assert_eq!(restored(&s, name), [0.0, 0.0, 0.0, 4.0, 5.0, 6.0], "{name}");
+    }
+    assert_eq!(restored(&s, "c"), [0.0, 0.0, 0.0, 4.5, 5.5, 6.5]);
+    assert_eq!(restored(&s, "e"), [9.0; 4]);
+    // The same of groups.
+    let s = tied("scope: global, structure: rows, target: {keep: 4}");
+    for name in ["a", "b"] {
+        assert_eq!(restored(&s, name), [0.0, 0.0, 0.0, 4.0, 5.0, 6.0], "{name}");
+    }
+    // At random too, by the first name, and not where they are one value, unless they are named.
+    let random = |more: &str| {
+        let s = tied("target: {sparsity: 0.5}");
+        let config = std::fs::read_to_string(s.path("x.yaml")).unwrap();
+        s.write("x.yaml", config.replace("criterion: magnitude", &format!("criterion: random{more}")));
+        ["a", "b", "d", "e"].map(|name| restored(&s, name).iter().map(|w| *w == 0.0).collect::<Vec<_>>())
+    };
+    let [a, b, d, e] = random("");
+    assert!(a == b && d != e, "{a:?} {b:?} {d:?} {e:?}");
+    let [a, b, d, e] = random(", tied: [[e, d], [b, a]]");
+    assert!(a == b && d == e, "{a:?} {b:?} {d:?} {e:?}");
+}
+
+/// A size of the file counts both.
+#[test]
+fn a_size_counts_copies() {
+    let s = Scratch::new();
+    let weights: Vec<f32> = (0..4000).map(|n| 1.0 + (n * 7 % 4001) as f32).collect();
+    s.safetensors(
+        "trained.safetensors",
+        &[("a", F32, &[40, 100], f32s(&weights)), ("b", F32, &[40, 100], f32s(&weights))],
+    );
+    for scope in ["tensor", "global"] {
+        rules(&s, "{match: '*', init: none}", &format!("scope: {scope}, target: {{bytes: 20kB}}"));
+        assert_eq!(restored(&s, "a"), restored(&s, "b"));
+        let size = std::fs::metadata(s.path("pruned.safetensors")).unwrap().len();
+        assert!((19_000..=20_000).contains(&size), "{scope}: {size}");
+    }
+}
+
+#[test]
+fn tensors_that_are_not_tied() {
+    let say = |second: &str, column: usize, why: &str| {
+        format!(
+            "DIR/x.yaml:5:{column}: `a` and `{second}` are named as tied, but {why}; take them out of `prune.tied`"
+        )
+    };
+    let check = |more: &str, message: String| fails_in(&tied(&format!("target: {{keep: 1}}, tied: {more}")), 2, &message);
+    check("[[a, c]]", say("c", 89, "do not have the same bytes"));
+    check("[[a, d]]", say("d", 89, "do not have one type and shape"));
+    check("[[a, x]]", say("x", 89, "are not both in the trained checkpoint"));
+    check(
+        "[[a, b]], rules: [{match: b, keep: true}]",
+        say("b", 89, "are pruned by different rules, or one of them is kept"),
+    );
+    assert_eq!(config_error("tied: [[a]]"), "x.yaml:2:27: `prune.tied[0]`: expected two names or more, got 1");
+    assert_eq!(
+        config_error("tied: [[a, b], [c, b]]"),
+        "x.yaml:2:39: `prune.tied[1][1]`: expected each name once, got `b` again"
+    );
+}
+
 #[test]
 fn layouts_that_tensors_do_not_have() {
     let s = Scratch::new();

@@ -257,6 +257,10 @@ pub(super) struct Prune {
     /// The chains of layers whose units `remove` may take out.
     #[serde(default)]
     pub chains: Vec<Chain>,
+    /// Tensors that are copies of each other, by their names: they lose the same places and count once. Copies with the same
+    /// bytes are found without being named.
+    #[serde(default)]
+    pub tied: Vec<Vec<String>>,
     /// What differs for some tensors: ordered, the first rule that matches wins.
     #[serde(default)]
     pub rules: Vec<PruneRule>,

@@ -56,6 +56,8 @@ pub struct Masks {
     pub(super) spool: MaskSpool,
     /// Where each tensor's bitmask begins in the spool.
     pub(super) starts: Vec<u64>,
+    /// How many bytes it has.
+    pub(super) lengths: Vec<u64>,
     /// Values kept in each tensor; of interest for those to be pruned.
     pub(super) stored: Vec<usize>,
     /// The blocks of the tensors to be pruned, each with the values kept before it in its tensor.
@@ -376,5 +378,6 @@ fn merge(
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }
     }
-    Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, stored, blocks }) }
+    let lengths = jobs.iter().map(|job| job.as_ref().map_or(0, |job| job.matrix.mask_bytes() as u64)).collect();
+    Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, lengths, stored, blocks }) }
 }

@@ -249,6 +249,16 @@ pub enum RuleProblem {
         /// Its layout.
         layout: Layout,
     },
+    /// Tensors that are named as tied and are not.
+    #[error("`{first}` and `{second}` are named as tied, but {why}; take them out of `prune.tied`")]
+    Tied {
+        /// The first of the names.
+        first: String,
+        /// Another one.
+        second: String,
+        /// Why they are not.
+        why: &'static str,
+    },
     /// Roles that are not those of a tensor's dimensions.
     #[error("tensor `{tensor}`: {error}; give it a rule of its own with another `layout`")]
     Roles {

@@ -11,6 +11,7 @@ mod pool;
 mod rows;
 mod scorer;
 mod sizes;
+mod ties;
 
 use super::blocks::{self, Block};
 use super::compare::Masks;
@@ -153,6 +154,7 @@ pub fn check_decisions(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result
         let Some(decision) = prune.decision(name) else { continue };
         check_tensor(resolved, prune, name, tensor, decision)?;
     }
+    ties::check(resolved, prune)?;
     check_chains(resolved, prune)
 }
 
@@ -210,15 +212,18 @@ pub fn select(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let jobs = jobs(resolved, judgement, prune)?;
+    let (jobs, copies) = ties::split(jobs(resolved, judgement, prune)?, resolved, &prune.tied)?;
+    let tensors = |jobs: &[Job<'_>]| jobs.iter().map(|job| job.n).collect::<Vec<_>>();
     let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
     for jobs in pools(first) {
         decide(&jobs, None, masks, progress)?;
+        ties::follow(&copies, &tensors(&jobs), masks)?;
     }
     // A size is that of the whole file, so that all else must be known before. The config allows one ranking for it.
     for jobs in pools(last) {
-        let mut sizes = Sizes::new(resolved, judgement, prune, &jobs, masks.stored.clone())?;
+        let mut sizes = Sizes::new(resolved, judgement, prune, (&jobs, &copies), masks.stored.clone())?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
+        ties::follow(&copies, &tensors(&jobs), masks)?;
     }
     masks.blocks.sort_by_key(|(block, _)| (block.tensor, block.start));
     Ok(())
