@@ -326,7 +326,9 @@ fn tensors_that_are_not_tied() {
             "DIR/x.yaml:5:{column}: `a` and `{second}` are named as tied, but {why}; take them out of `prune.tied`"
         )
     };
-    let check = |more: &str, message: String| fails_in(&tied(&format!("target: {{keep: 1}}, tied: {more}")), 2, &message);
+    let check = |more: &str, message: String| {
+        fails_in(&tied(&format!("target: {{keep: 1}}, tied: {more}")), 2, &message)
+    };
     check("[[a, c]]", say("c", 89, "do not have the same bytes"));
     check("[[a, d]]", say("d", 89, "do not have one type and shape"));
     check("[[a, x]]", say("x", 89, "are not both in the trained checkpoint"));
@@ -334,7 +336,10 @@ fn tensors_that_are_not_tied() {
         "[[a, b]], rules: [{match: b, keep: true}]",
         say("b", 89, "are pruned by different rules, or one of them is kept"),
     );
-    assert_eq!(config_error("tied: [[a]]"), "x.yaml:2:27: `prune.tied[0]`: expected two names or more, got 1");
+    assert_eq!(
+        config_error("tied: [[a]]"),
+        "x.yaml:2:27: `prune.tied[0]`: expected two names or more, got 1"
+    );
     assert_eq!(
         config_error("tied: [[a, b], [c, b]]"),
         "x.yaml:2:39: `prune.tied[1][1]`: expected each name once, got `b` again"

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageFormat};
+use cdi_prune::checkpoint::CheckpointError;
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::manifest::Manifest;
@@ -37,6 +38,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let code = match error.downcast_ref::<Error>() {
             Some(error) => error.exit_code(),
             None if error.is::<config::ConfigError>() => 2,
+            None if error.downcast_ref::<CheckpointError>().is_some_and(CheckpointError::is_usage) => 2,
             None => 1,
         };
         Self { message: format!("{error:#}"), code }
@@ -150,7 +152,10 @@ fn print(text: &str) -> Result {
 /// `force` runs even where the manifest proves that it has been done.
 fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
-    let resolved = Resolved::new(&settings)?;
+    let resolved = match stages {
+        Stages::Init => Resolved::for_init(&settings)?,
+        _ => Resolved::new(&settings)?,
+    };
     let github = args.is_some_and(|args| args.format == StageFormat::Github);
     if let (false, Some(path)) = (force, &settings.manifest)
         && let Some(manifest) = pipeline::done_before(&resolved)?

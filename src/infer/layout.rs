@@ -60,7 +60,10 @@ pub(super) fn heads(name: &str, shape: &Shape) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn told(tensors: &[(&str, &[usize])], which: fn(&str, &Shape, &Tensors<'_>) -> Option<&'static str>) -> Option<&'static str> {
+    fn told(
+        tensors: &[(&str, &[usize])],
+        which: fn(&str, &Shape, &Tensors<'_>) -> Option<&'static str>,
+    ) -> Option<&'static str> {
         let shapes: Vec<Shape> = tensors.iter().map(|(_, dims)| Shape::new(dims.to_vec()).unwrap()).collect();
         let all: Tensors<'_> = tensors.iter().map(|(name, _)| *name).zip(&shapes).collect();
         which(tensors[0].0, &shapes[0], &all)
@@ -68,7 +71,8 @@ mod tests {
 
     #[test]
     fn experts_are_told_by_their_names_and_neighbours() {
-        let of = |tensors: &[(&str, &[usize])]| told(tensors, |name, shape, all| experts(name, shape, all, false));
+        let of =
+            |tensors: &[(&str, &[usize])]| told(tensors, |name, shape, all| experts(name, shape, all, false));
         let (gate_up, down) = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj");
         assert_eq!(of(&[(gate_up, &[4, 12, 8]), (down, &[4, 8, 6])]), Some("[expert, out, in]"));
         assert_eq!(of(&[(gate_up, &[4, 8, 12]), (down, &[4, 6, 8])]), Some("[expert, in, out]"));

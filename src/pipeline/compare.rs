@@ -378,6 +378,7 @@ fn merge(
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }
     }
-    let lengths = jobs.iter().map(|job| job.as_ref().map_or(0, |job| job.matrix.mask_bytes() as u64)).collect();
+    let lengths =
+        jobs.iter().map(|job| job.as_ref().map_or(0, |job| job.matrix.mask_bytes() as u64)).collect();
     Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, lengths, stored, blocks }) }
 }

@@ -17,8 +17,8 @@ use super::remove::Removal;
 use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, OutputSet, TensorSpec,
-    checkpoint_bytes,
+    Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
+    checkpoint_bytes, compressed,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
@@ -83,6 +83,23 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
+/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this tool, have compressed.
+pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    let pruned = |part: &String| tensors.get(part).is_some_and(|tensor| tensor.action == Action::Prune);
+    let mut found = compressed(checkpoint);
+    found.retain(|found| found.parts.iter().any(pruned));
+    in_parts(checkpoint, found, true)
+}
+
+/// The error about these, if there are any.
+pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning: bool) -> Result<(), Error> {
+    let more = found.len().saturating_sub(1);
+    let Some(Compressed { stem, parts, form }) = found.into_iter().next() else { return Ok(()) };
+    let (path, parts) = (checkpoint.path().to_owned(), parts.into_iter().collect());
+    Err(Error::InParts { path, stem, parts, form, more, pruning })
+}
+
 /// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
@@ -101,13 +118,14 @@ pub fn prune(
     let (mut results, groups) = layout.decide(&masks.stored)?;
     // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
     let resumable = prune.dtype.is_none() && prune.chains.is_empty();
-    let mut writer = CheckpointWriter::resume(
-        &prune.output,
-        &groups,
-        prune.max_shard_size,
-        |groups| layout.metadata(groups),
-        || if resumable { key(resolved, true).map(Some) } else { Ok::<_, Error>(None) },
-    )?;
+    // Which weights go is in the masks, and all else in the headers and the inputs.
+    let decisions = || match resumable {
+        true => key(resolved, |_| true, &masks.spool.digest()?).map(Some),
+        false => Ok::<_, Error>(None),
+    };
+    let metadata = |groups: &[Group]| layout.metadata(groups);
+    let writer =
+        CheckpointWriter::resume(set, &prune.output, &groups, prune.max_shard_size, metadata, decisions)?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);

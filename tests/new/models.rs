@@ -328,6 +328,11 @@ fn layouts_by_role() {
         tensor("up.weight", &[8, 4, 2, 2]),
         tensor("up.bias", &[4]),
     ]);
-    p.says(&["  - match: up.weight", "    layer: 1", "    init: torch_default", "    layout: [in, out, kernel, kernel]"]);
+    p.says(&[
+        "  - match: up.weight",
+        "    layer: 1",
+        "    init: torch_default",
+        "    layout: [in, out, kernel, kernel]",
+    ]);
     assert_eq!(p.config.matches("layout:").count(), 1, "{}", p.config);
 }

@@ -57,7 +57,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     let chains = chains(&wire, &decision, fill, path)?;
     check_tied(&wire.tied, &path.key("tied"))?;
     Ok(PruneSettings {
-        output: folder.join(wire.output),
+        output: folder.join(wire.output, &path.key("output"))?,
         fill,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
