@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `beside` | the small files of a model beside its weights |
 //! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
 //! | `find` | what a folder holds that could be its checkpoint |
@@ -21,6 +22,8 @@
 //!
 //! Without the feature `tool` there is no writing.
 
+#[cfg(feature = "tool")]
+mod beside;
 #[cfg(feature = "tool")]
 mod compressed;
 #[cfg(feature = "tool")]
@@ -51,6 +54,8 @@ mod unfinished;
 mod writer;
 
 #[cfg(feature = "tool")]
+pub use beside::{README, SmallFile, beside, names_folder, weights_name, with_readme};
+#[cfg(feature = "tool")]
 pub use compressed::{Compressed, Form, compressed};
 pub use error::{CheckpointError, ErrorKind};
 pub use foreign::Foreign;
@@ -58,7 +63,7 @@ pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
-pub use paths::{create_parent, folder_of, identity};
+pub use paths::{Identity, create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
