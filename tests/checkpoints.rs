@@ -660,7 +660,7 @@ fn a_model_is_pruned_into_a_folder_and_restored_as_it_was() {
         readme,
         format!(
             "<!-- cdi-prune: a pruned checkpoint -->\n# A pruned checkpoint\n\n\
-             `pruned.safetensors` holds what pruning left of the weights, in a form that only `cdi-prune` reads. Its name is none that\n\
+             `pruned.safetensors` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
              `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
              Restore it first, into a folder of its own:\n\n\
              ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/\n```\n\n\

@@ -118,7 +118,7 @@ pub fn with_readme(
     let with_base = if base.is_some() { " --base BASE" } else { "" };
     let mut text = format!(
         "{OURS}# A pruned checkpoint\n\n\
-         `{weights}` holds what pruning left of the weights, in a form that only `cdi-prune` reads. Its name is none that\n\
+         `{weights}` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
          `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
          Restore it first, into a folder of its own:\n\n\
          ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/{with_base}\n```\n\n"
