@@ -13,6 +13,7 @@ mod manifest;
 mod masks;
 mod origin;
 mod outputs;
+mod patterns;
 mod progress;
 mod prune;
 mod remove;

@@ -82,7 +82,11 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
 /// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
 fn fits(config: &str, file: &Path) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
-    let resolved = Resolved::new(&settings)?;
+    let resolved = match Resolved::new(&settings) {
+        // That of an initial checkpoint is yet to come.
+        Err(Error::TrainedMissing { .. }) => return Ok(()),
+        resolved => resolved?,
+    };
     check_distinct(resolved.inputs(), outputs(&resolved))
 }
 

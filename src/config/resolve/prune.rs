@@ -65,7 +65,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     let chains = chains(&wire, &decision, fill, path)?;
     let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
     let whole_folder = names_folder(&wire.output);
-    let mut output = folder.join(wire.output);
+    let mut output = folder.join(wire.output, &path.key("output"))?;
     if whole_folder {
         output.push(if format == FormatChoice::Fixed(Format::Dense) { DENSE_NAME } else { PRUNED_NAME });
     }
