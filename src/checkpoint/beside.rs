@@ -3,14 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 
 use super::error::{CheckpointError, ErrorKind};
 use super::paths::{Identity, folder_of, identity};
 use super::reader::{follows_links, leads_out};
-use super::staged::Staged;
 use crate::regular;
 
 /// A small file beside a checkpoint.
@@ -142,20 +140,6 @@ pub fn with_readme(
 /// Whether a path names a folder by ending in a slash.
 pub fn names_folder(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().last().is_some_and(|last| std::path::is_separator(char::from(*last)))
-}
-
-impl SmallFile {
-    /// Begins it in a folder.
-    ///
-    /// # Errors
-    /// Those of [`Staged::create`] and of writing.
-    pub fn stage(&self, folder: &Path) -> Result<Staged, CheckpointError> {
-        let path = folder.join(&self.name);
-        let staged = Staged::create(&path)?;
-        let mut file = staged.file();
-        file.write_all(&self.bytes).map_err(CheckpointError::io(&path, "write"))?;
-        Ok(staged)
-    }
 }
 
 #[cfg(test)]

@@ -96,9 +96,7 @@ pub fn restore(
     let files = writer.stage(&mut set)?;
     let mut beside = Vec::new();
     for small in &small_files {
-        let staged = small.stage(folder_of(output))?;
-        beside.push(staged.path().to_owned());
-        set.add(staged);
+        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
     }
     set.commit()?;
     Ok(Written { files, tensors, bytes, beside })
