@@ -171,6 +171,8 @@ pub struct ReportPaths {
 pub struct PruneSettings {
     /// The pruned checkpoint.
     pub output: PathBuf,
+    /// Whether the small files beside the trained checkpoint go beside it.
+    pub folder: bool,
     /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
     pub fill: Fill,
     /// The type of the values written of pruned tensors; `None` for the trained one's.

@@ -215,7 +215,7 @@ pub(super) struct ThresholdForm {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
-    /// The pruned checkpoint.
+    /// The pruned checkpoint; with a slash at its end a folder, which gets the small files beside the trained one too.
     pub output: PathBuf,
     /// By what weights are ranked, the smallest to go: sleeping (default), magnitude, movement, magnitude_increase, nearest,
     /// random, or scores of a file.

@@ -11,14 +11,20 @@ use safetensors::Dtype;
 use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
 use super::patterns::patterns_match;
+use super::run::outputs;
 use super::wrappers::wrappers_in;
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef, without_components};
-use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, ErrorKind, Mapped, README, SmallFile, TensorRef, beside, folder_of,
+    identity, with_readme, without_components,
+};
+use crate::config::{
+    ConfigErrorKind, FormatChoice, InitRule, InitSource, KeyPath, LayerRule, PruneSettings, Settings,
+};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::prune::{Criterion, Decision, Lane, Structure};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
-use crate::sparse::{FileMetadata, Kind};
+use crate::sparse::{FileMetadata, Fill, Format, Kind};
 use crate::tensor::{Axes, FloatDtype, Layout, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
@@ -34,6 +40,8 @@ pub struct Resolved<'s> {
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
     scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
+    /// Those beside the trained checkpoint that go beside the pruned one.
+    small_files: Vec<SmallFile>,
 }
 
 impl<'s> Resolved<'s> {
@@ -69,6 +77,7 @@ impl<'s> Resolved<'s> {
             trained_file,
             bases: BTreeMap::new(),
             scores: OnceLock::new(),
+            small_files: Vec::new(),
         };
         resolved.model = resolved.resolve_model()?;
         resolved.trained = match resolved.resolve_trained() {
@@ -93,7 +102,46 @@ impl<'s> Resolved<'s> {
         }
         resolved.check_layer_ids()?;
         resolved.open_bases()?;
+        resolved.small_files = resolved.find_small_files()?;
         Ok(resolved)
+    }
+
+    fn find_small_files(&self) -> Result<Vec<SmallFile>, Error> {
+        let wanted = self.settings.prune.as_ref().is_some_and(|prune| prune.folder);
+        let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
+        // What an earlier run of this config wrote there is no part of the model.
+        let except = outputs(self).iter().map(|(_, path)| identity(path)).collect();
+        Ok(beside(trained.path(), &except)?)
+    }
+
+    /// The small files beside the trained checkpoint that go beside the pruned one.
+    pub(super) fn small_files(&self) -> &[SmallFile] {
+        &self.small_files
+    }
+
+    /// Whether the folder of the pruned checkpoint gets a README that says to restore it; `None` where it is no such folder.
+    fn folder_with_readme(&self) -> Option<(&PruneSettings, bool)> {
+        let prune =
+            self.settings.prune.as_ref().filter(|prune| prune.folder && self.trained_file.is_some())?;
+        Some((prune, prune.format != FormatChoice::Fixed(Format::Dense)))
+    }
+
+    /// What they are called there.
+    pub(super) fn small_names_out(&self) -> BTreeSet<&str> {
+        let Some((_, readme)) = self.folder_with_readme() else { return BTreeSet::new() };
+        self.small_files.iter().map(|file| file.name.as_str()).chain(readme.then_some(README)).collect()
+    }
+
+    /// What they are there.
+    pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
+        let Some((prune, readme)) = self.folder_with_readme() else { return Vec::new() };
+        let files = self.small_files.clone();
+        if !readme {
+            return files;
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let base = self.settings.base().filter(|_| prune.fill != Fill::Zero).map(name);
+        with_readme(files, folder_of(&prune.output), &name(&prune.output), base.as_deref())
     }
 
     fn resolve_model(&self) -> Result<BTreeMap<String, Tensor>, Error> {
@@ -454,6 +502,8 @@ impl<'s> Resolved<'s> {
         {
             inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
         }
+        let small = self.small_files.iter();
+        inputs.extend(small.map(|file| ("a file beside `trained.path`".to_owned(), file.path.as_path())));
         // Where a trained checkpoint is yet to come, no output may take its place.
         inputs.extend(self.settings.trained.iter().map(|t| ("`trained.path`".to_owned(), t.path.as_path())));
         for base in self.bases.values() {

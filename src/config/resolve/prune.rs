@@ -9,6 +9,7 @@ use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
+use crate::checkpoint::names_folder;
 use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
@@ -35,6 +36,13 @@ const DTYPE: Words<Option<FloatDtype>> = Words {
     ],
 };
 
+/// What a dense checkpoint is called in a folder: what transformers looks for.
+const DENSE_NAME: &str = "model.safetensors";
+
+/// What one is called that must be restored first: nothing that transformers looks for. It would leave out what it does not
+/// know and begin from random weights.
+const PRUNED_NAME: &str = "pruned.safetensors";
+
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
     let keys = Keys {
         criterion: wire.criterion.as_ref(),
@@ -56,11 +64,18 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     };
     let chains = chains(&wire, &decision, fill, path)?;
     check_tied(&wire.tied, &path.key("tied"))?;
+    let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
+    let whole_folder = names_folder(&wire.output);
+    let mut output = folder.join(wire.output, &path.key("output"))?;
+    if whole_folder {
+        output.push(if format == FormatChoice::Fixed(Format::Dense) { DENSE_NAME } else { PRUNED_NAME });
+    }
     Ok(PruneSettings {
-        output: folder.join(wire.output, &path.key("output"))?,
+        output,
+        folder: whole_folder,
         fill,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
-        format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
+        format,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
         tied: wire.tied,
