@@ -63,8 +63,9 @@ impl AwakeColumns {
     }
 
     /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows, and
-    /// `sleeping_columns` one where each column is one; `None` below two dimensions. The inputs of a convolution are its
-    /// channels, the outputs its filters.
+    /// `sleeping_columns` one where each column is one; `None` below two dimensions, and where roles say that they are no
+    /// rows and columns: [`super::AwakeUnits`] knows them then. The inputs of a convolution are its channels, the outputs its
+    /// filters.
     pub fn sleeping_outputs_and_inputs(
         &self,
         shape: &Shape,
@@ -86,7 +87,7 @@ impl AwakeColumns {
             groups as u64 - bits::count(&awake)
         };
         match (shape.dims(), layout) {
-            ([] | [_], _) => None,
+            ([] | [_], _) | (_, Layout::Roles(_)) => None,
             ([_, _], Layout::OutIn) => Some((sleeping_rows, sleeping_columns)),
             ([_, _], Layout::InOut) => Some((sleeping_columns, sleeping_rows)),
             ([_, inputs, field @ ..], Layout::OutIn) => {

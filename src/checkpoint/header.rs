@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t(&format!("[{}1]", "1,".repeat(64)), 0, 4)), 4),
             "not a safetensors header: tensor `a`: a shape of more than the 64 dimensions that a tensor may have at line \
-             1 column 162"
+             1 column 159"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[1]", 4, 8)), 8),

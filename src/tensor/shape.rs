@@ -1,8 +1,10 @@
-//! Shapes, their matrix view, and the layouts that say which dimension is the output.
+//! Shapes and their matrix view.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+
+use super::{Axes, Layout};
 
 /// The most dimensions of a tensor: as many as PyTorch and NumPy have.
 pub const MAX_RANK: usize = 64;
@@ -119,26 +121,10 @@ impl Shape {
     ///
     /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
     /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the same
-    /// with the leading ones. A tensor of one dimension has both equal to it, a scalar 1.
+    /// with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has both equal to it, a
+    /// scalar 1.
     pub fn fans(&self, layout: Layout) -> (usize, usize) {
-        match (&*self.dims, layout) {
-            ([], _) => (1, 1),
-            ([n], _) => (*n, *n),
-            ([out, inp, field @ ..], Layout::OutIn) => {
-                let receptive: usize = field.iter().product();
-                (inp * receptive, out * receptive)
-            }
-            ([field @ .., inp, out], Layout::InOut) => {
-                let receptive: usize = field.iter().product();
-                (inp * receptive, out * receptive)
-            }
-        }
-    }
-
-    /// Elements in one convolution kernel (the run of values of one (out, in) pair) of an `[out, in, …]` tensor;
-    /// 1 below three dimensions.
-    pub fn kernel_elements(&self) -> usize {
-        self.dims.iter().skip(2).product()
+        Axes::new(self, layout).fans()
     }
 }
 
@@ -152,28 +138,6 @@ impl fmt::Display for Shape {
 pub(crate) fn bytes_of(elements: usize, bits: usize) -> Option<usize> {
     let rest = elements % 8 * bits;
     rest.is_multiple_of(8).then(|| elements / 8 * bits + rest / 8)
-}
-
-/// Which dimensions hold outputs and inputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// `[out, in, …]`: PyTorch.
-    #[default]
-    OutIn,
-    /// `[…, in, out]`: Flax and Keras.
-    InOut,
-}
-
-impl Layout {
-    /// The name used in configs and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OutIn => "out_in",
-            Self::InOut => "in_out",
-        }
-    }
 }
 
 /// A tensor read as a matrix in storage (row-major) order; element `(i, j)` is number `i * cols + j`.
