@@ -266,7 +266,7 @@ fn ties(tensors: &[(&str, &Shape)], kinds: &[Kind], same: impl Fn(&str, &str) ->
 
 /// A rule without numbers.
 fn plain(role: Role, init: &str, patterns: Vec<String>, members: Vec<usize>) -> Rule {
-    let start = Start { role, init: init.to_owned(), in_out: false, fused: false };
+    let start = Start { role, init: init.to_owned(), layout: OUT_IN, fused: false };
     Rule { start, patterns, members, numbers: Numbers::None, layer: Layer::Auto, tied: false }
 }
 
