@@ -187,6 +187,8 @@ pub struct PruneSettings {
     pub rules: RuleSet<PruneRule>,
     /// Chains of layers to take useless units out of; empty where none are.
     pub chains: Vec<Chain>,
+    /// Names of tensors that are copies of each other, two at least; others are found by their bytes.
+    pub tied: Vec<Vec<String>>,
 }
 
 /// Layers that read each other and nothing else reads.

@@ -21,11 +21,11 @@ use crate::config::{
     ConfigErrorKind, FormatChoice, InitRule, InitSource, KeyPath, LayerRule, PruneSettings, Settings,
 };
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
-use crate::prune::{Criterion, Decision};
+use crate::prune::{Criterion, Decision, Lane, Structure};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
-use crate::tensor::{FloatDtype, Shape};
+use crate::tensor::{Axes, FloatDtype, Layout, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
 #[derive(Debug)]
@@ -256,6 +256,9 @@ impl<'s> Resolved<'s> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
         let InitRule { layer, init, layout, slices, .. } = found.value;
         let rule = KeyPath::root().key("rules").index(found.rule);
+        let layout = &layout.for_shape(shape).map_err(|error| {
+            self.wrong(&rule.key("layout"), RuleProblem::Roles { tensor: name.to_owned(), error })
+        })?;
         let mut source = init.clone();
         let layer = match &mut source {
             InitSource::Scheme(_) if !slices.is_empty() => None,
@@ -277,7 +280,7 @@ impl<'s> Resolved<'s> {
             layer,
             layout: *layout,
             source,
-            slices: self.slices(name, shape, &found, &shape_of)?,
+            slices: self.slices(name, shape, *layout, &found, &shape_of)?,
             stored_as: None,
         }))
     }
@@ -287,10 +290,11 @@ impl<'s> Resolved<'s> {
         &self,
         name: &str,
         shape: &Shape,
+        layout: Layout,
         found: &Match<'_, '_, InitRule>,
         shape_of: impl Fn(&str) -> Option<&'t Shape>,
     ) -> Result<Vec<Slice>, Error> {
-        let InitRule { layer, layout, slices, .. } = found.value;
+        let InitRule { layer, slices, .. } = found.value;
         if slices.is_empty() {
             return Ok(Vec::new());
         }
@@ -298,7 +302,7 @@ impl<'s> Resolved<'s> {
         let key = rule.key("slices");
         let tensor = name.to_owned();
         let given: Vec<Option<usize>> = slices.iter().map(|slice| slice.size).collect();
-        let sizes = slice_sizes(shape, *layout, &given)
+        let sizes = slice_sizes(shape, layout, &given)
             .map_err(|error| self.wrong(&key, RuleProblem::Slices { tensor: tensor.clone(), error }))?;
         let mut all = Vec::with_capacity(slices.len());
         for (n, (slice, size)) in slices.iter().zip(sizes).enumerate() {
@@ -307,7 +311,7 @@ impl<'s> Resolved<'s> {
             self.find_fan_in(&mut scheme, found, name, &shape_of).map_err(wrong)?;
             let full_name = format!("{name}.{}", slice.name);
             scheme
-                .check_shape(&slice_shape(shape, *layout, size), *layout)
+                .check_shape(&slice_shape(shape, layout, size), layout)
                 .map_err(|error| wrong(RuleProblem::Shape { tensor: full_name.clone(), error }))?;
             let id = match (&slice.layer, layer) {
                 (Some(layer), _) | (None, layer @ LayerRule::Auto) => layer.id(&full_name, &found.captures),
@@ -345,7 +349,8 @@ impl<'s> Resolved<'s> {
             return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
         };
         let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
-        match shape.fans(layout).0 as u64 {
+        let layout = layout.for_shape(shape).unwrap_or_default();
+        match Axes::new(shape, layout).torch_fan_in() as u64 {
             // No input, no bound: as in PyTorch the bias stays 0.
             0 => *scheme = Scheme::Constant(0.0),
             inputs => *fan_in = FanIn::Given(inputs),
@@ -362,7 +367,8 @@ impl<'s> Resolved<'s> {
         let (Some(decision), Some(origin)) = (decision, origin) else { return Action::Keep };
         let unknown = origin.source == InitSource::None && decision.criterion.needs_initial();
         let small = (shape.elements() as u64) < decision.min_elements;
-        if unknown || small { Action::Keep } else { Action::Prune }
+        let undivided = leaves_undivided(decision, shape, origin.layout);
+        if unknown || small || undivided { Action::Keep } else { Action::Prune }
     }
 
     /// Every name that a rule may be about.
@@ -509,6 +515,12 @@ impl<'s> Resolved<'s> {
         }
         inputs
     }
+}
+
+/// Whether groups of n of m leave a tensor as it is because they do not divide it.
+fn leaves_undivided(decision: &Decision, shape: &Shape, layout: Layout) -> bool {
+    let Structure::OfM { m, along, where_divisible: true, .. } = decision.structure else { return false };
+    Lane::new(along, shape, layout).is_some_and(|lane| !lane.size.is_multiple_of(m))
 }
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {

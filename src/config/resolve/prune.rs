@@ -63,6 +63,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         fill => FILL.choose(fill.as_ref(), &path.key("fill"))?,
     };
     let chains = chains(&wire, &decision, fill, path)?;
+    check_tied(&wire.tied, &path.key("tied"))?;
     let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
     let whole_folder = names_folder(&wire.output);
     let mut output = folder.join(wire.output, &path.key("output"))?;
@@ -77,9 +78,27 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         format,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
+        tied: wire.tied,
         decision,
         rules,
     })
+}
+
+/// Each name once, two at least together.
+fn check_tied(tied: &[Vec<String>], path: &KeyPath) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    for (i, names) in tied.iter().enumerate() {
+        let path = path.index(i);
+        if names.len() < 2 {
+            return Err(Problem::bad_value(&path, "two names or more", format!("{}", names.len())));
+        }
+        for (n, name) in names.iter().enumerate() {
+            if !seen.insert(name) {
+                return Err(Problem::bad_value(&path.index(n), "each name once", format!("`{name}` again")));
+            }
+        }
+    }
+    Ok(())
 }
 
 const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS };
