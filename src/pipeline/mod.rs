@@ -21,6 +21,7 @@ mod reports;
 mod resolve;
 mod restore;
 mod run;
+mod same;
 mod sample;
 mod select;
 mod starting;
