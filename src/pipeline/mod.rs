@@ -40,7 +40,7 @@ pub use inspect::{Inventory, InventoryTensor, inspect};
 pub use listing::{PlanRow, listing};
 pub use origin::{Action, Origin, Slice, Tensor};
 pub use progress::{Progress, Silent};
-pub use prune::{Pruned, PrunedResult};
+pub use prune::{Pruned, PrunedResult, Undivided};
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;
