@@ -63,6 +63,10 @@ pub fn main() -> Result {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
         pool.build_global().context("cannot start the threads")?;
     }
+    if let (Some(command), Some(set)) = (cli.command.without_config(), cli.global.overrides.first()) {
+        let message = format!("--set {set}: this does nothing: `{command}` reads no config; leave it out");
+        return Err(Failure { message, code: 2 });
+    }
     match &cli.command {
         Command::Run(c) => stages(&c.stage.config.config, Stages::All, c.force, Some(&c.stage), &cli.global),
         Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
@@ -82,8 +86,9 @@ pub fn main() -> Result {
                 Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
             }
         }
-        Command::New { checkpoint, output, force } => {
-            new::new(checkpoint, output.as_deref(), *force, &cli.global)
+        Command::New { checkpoint, output, force, purpose, base } => {
+            let purpose = new::purpose(*purpose, base.as_deref())?;
+            new::new(checkpoint, output.as_deref(), *force, &purpose, &cli.global)
         }
         Command::Compare { old, new, format, output, full } => {
             compare(old, new, output.as_deref(), (*format, *full), &cli.global)
@@ -152,6 +157,7 @@ fn print(text: &str) -> Result {
 /// `force` runs even where the manifest proves that it has been done.
 fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
+    pipeline::overrides_are_read(&settings, stages)?;
     let resolved = match stages {
         Stages::Init => Resolved::for_init(&settings)?,
         _ => Resolved::new(&settings)?,
@@ -226,6 +232,10 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
             100.0 * bytes as f64 / before.max(1) as f64,
             thousands(before),
         ))?;
+    }
+    if let Some(undivided) = outcome.pruned.as_ref().map(|pruned| &pruned.undivided).filter(|u| !u.is_empty())
+    {
+        print(&tables::undivided(undivided))?;
     }
     for removed in outcome.report.iter().flat_map(|report| &report.removed) {
         print(&format!("Removed: {}.", removed_words(removed, printable)))?;
