@@ -245,6 +245,10 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
             thousands(before),
         ))?;
     }
+    if let Some(undivided) = outcome.pruned.as_ref().map(|pruned| &pruned.undivided).filter(|u| !u.is_empty())
+    {
+        print(&tables::undivided(undivided))?;
+    }
     for removed in outcome.report.iter().flat_map(|report| &report.removed) {
         print(&format!("Removed: {}.", removed_words(removed, printable)))?;
     }

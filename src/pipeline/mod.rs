@@ -42,7 +42,7 @@ pub use listing::{PlanRow, listing};
 pub use origin::{Action, Origin, Slice, Tensor};
 pub use overrides::overrides_are_read;
 pub use progress::{Progress, Silent};
-pub use prune::{Pruned, PrunedResult};
+pub use prune::{Pruned, PrunedResult, Undivided};
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;
