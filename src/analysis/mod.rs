@@ -14,6 +14,7 @@ mod lines;
 mod moments;
 mod stats;
 mod threshold;
+mod units;
 
 pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
 pub use decay::{Decided, Sampled, decide};
@@ -25,3 +26,4 @@ pub use lines::{AwakeColumns, SleepingRows};
 pub use moments::{Gathering, Moments};
 pub use stats::DeltaStats;
 pub use threshold::Threshold;
+pub use units::{AwakeUnits, SleepingUnits};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::foreign::Foreign;
 use super::header::HeaderError;
 
 /// An error of one file or folder.
@@ -29,6 +30,41 @@ pub enum ErrorKind {
     /// Another run is at it.
     #[error("another run{} is writing this file; wait until it is done", .0.map_or_else(String::new, |pid| format!(" (process {pid})")))]
     InUse(Option<u32>),
+    /// An output in the place of something that is no file.
+    #[error(
+        "this is {0}, which no output replaces: it is written beside its place and gets its name when it is complete; give the \
+         path of a regular file, or of none yet"
+    )]
+    NoFile(&'static str),
+    /// The name of a file that the tool makes for itself.
+    #[error("a name of this form is kept for the helper files of cdi-prune; give the file another name")]
+    HelperName,
+    /// Something else in the place of a helper file.
+    #[error(
+        "a helper file of cdi-prune has this name, and here it is {0}, which no run leaves; remove it, and run again"
+    )]
+    BadHelper(String),
+    /// A killed run was about to replace what this run reads.
+    #[error(
+        "by this journal a killed run was giving its outputs their names, {} among them, which this run reads; run the config \
+         of that run again first",
+        .0.display()
+    )]
+    UnfinishedInput(PathBuf),
+    /// Outputs that have their new names, when not all could get them.
+    #[error(
+        "cannot {action}: {error}; of {} the earlier file could not be put aside, as this file system has no hard links, so the \
+         new one stays there",
+        .stay.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Mixed {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        error: io::Error,
+        /// The new files.
+        stay: Vec<PathBuf>,
+    },
     /// Too little room.
     #[error("{needed} bytes are to be written here and {free} are free: make room, or choose another place")]
     NoSpace {
@@ -40,9 +76,40 @@ pub enum ErrorKind {
     /// No valid safetensors header.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// A folder without a checkpoint.
-    #[error("the folder holds no .safetensors file and no *.safetensors.index.json")]
-    EmptyFolder,
+    /// Something else that people keep weights in.
+    #[error("{0}")]
+    Foreign(Foreign),
+    /// A folder without a checkpoint, and a file of it that holds weights in another form.
+    #[error("the folder holds no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
+    EmptyFolder(Option<(String, Foreign)>),
+    /// A set of shards without an index that is not complete.
+    #[error(
+        "the folder has no index, and {found} of the {total} shards of a checkpoint; missing: {}{}",
+        .missing.join(", "),
+        if *.more > 0 { format!(" and {more} more") } else { String::new() }
+    )]
+    ShardsMissing {
+        /// Shards there.
+        found: usize,
+        /// Shards that there should be.
+        total: usize,
+        /// Names of the first ones missing.
+        missing: Vec<String>,
+        /// How many are missing besides.
+        more: usize,
+    },
+    /// Two shards with a tensor of one name.
+    #[error(
+        "tensor `{tensor}` stands in two shards, `{first}` and `{second}`, and there is no index that chooses one"
+    )]
+    InTwoShards {
+        /// The tensor.
+        tensor: String,
+        /// One shard.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A folder with several candidates.
     #[error("the folder holds several checkpoints ({}): name one of them", .0.join(", "))]
     AmbiguousFolder(Vec<String>),
@@ -60,12 +127,50 @@ pub enum ErrorKind {
         shard: String,
     },
     /// A shard that is a link to somewhere else.
-    #[error("the shard `{shard}` is a link out of the index's folder, to {}; `--follow-links` allows that", .to.display())]
+    #[error("the shard `{shard}` is a link out of its folder, to {}; `--follow-links` allows that", .to.display())]
     ShardLink {
         /// The shard.
         shard: String,
         /// Where it leads.
         to: PathBuf,
+    },
+    /// Shards that are not beside their index.
+    #[error(
+        "{}{} shards that the index names are not there: `{}`{}; put them beside it",
+        if *.many { "at least " } else { "" },
+        .first.len() + .more,
+        .first.join("`, `"),
+        if *.more > 0 { format!(" and {} more", .more) } else { String::new() }
+    )]
+    ShardsAbsent {
+        /// The first of them.
+        first: Vec<String>,
+        /// How many more were found missing.
+        more: usize,
+        /// Whether there may be others: so many are missing that the rest was not looked at.
+        many: bool,
+    },
+    /// A small file of a model that is a link to somewhere else.
+    #[error(
+        "`{name}`, which is to be copied with the weights, is a link out of the folder, to {}; `--follow-links` allows that",
+        .to.display()
+    )]
+    SmallLink {
+        /// The file.
+        name: String,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Files that are not small.
+    #[error(
+        "the files that are to be copied with the weights have more than {limit} bytes all together, with `{name}`; move \
+         those out of the folder that no model needs, or write a file instead of a folder"
+    )]
+    SmallTooLarge {
+        /// The file that is too much.
+        name: String,
+        /// Most bytes of them.
+        limit: u64,
     },
     /// The index and a shard's header disagree.
     #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
@@ -84,7 +189,7 @@ pub enum ErrorKind {
         shard: String,
     },
     /// Two names become one when their prefixes are taken off.
-    #[error("tensors `{first}` and `{second}` are both called `{name}` once `strip_prefix` is applied")]
+    #[error("tensors `{first}` and `{second}` are both called `{name}` once `{key}` is applied")]
     SameNameStripped {
         /// One name.
         first: String,
@@ -92,6 +197,8 @@ pub enum ErrorKind {
         second: String,
         /// What both become.
         name: String,
+        /// The key that says what is taken off.
+        key: &'static str,
     },
     /// A tensor that would be taken for the free-form metadata.
     #[error("no tensor can be written under the name `__metadata__`, which the format keeps for itself")]
@@ -99,6 +206,10 @@ pub enum ErrorKind {
     /// A tensor to be written twice.
     #[error("two tensors would be written under the name `{0}`")]
     DuplicateOutput(String),
+}
+
+fn other_form(found: &Option<(String, Foreign)>) -> String {
+    found.as_ref().map_or_else(String::new, |(name, what)| format!("; {name} is {what}"))
 }
 
 impl CheckpointError {
@@ -109,6 +220,13 @@ impl CheckpointError {
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self { path, kind: ErrorKind::Io { action, error } }
+    }
+}
+
+impl CheckpointError {
+    /// Whether it is about what was asked for, not about what came of it.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.kind, ErrorKind::NoFile(_) | ErrorKind::HelperName)
     }
 }
 

@@ -41,10 +41,11 @@ mod source;
 mod tests;
 mod tune;
 mod typed;
+mod unused;
 mod wire;
 
 pub use duration::{DurationError, parse_duration};
-pub use error::{ConfigError, ConfigErrorKind, Place};
+pub use error::{ConfigError, ConfigErrorKind, PatternHint, Place};
 pub use init_value::{parse_init, takes_gain};
 pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};

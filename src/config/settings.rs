@@ -12,6 +12,7 @@ use super::resolve;
 use super::source::Source;
 use super::tune::TuneSettings;
 use super::typed::read;
+use super::unused::unused;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
@@ -30,7 +31,7 @@ pub struct Settings {
     /// SHA-256 in lower-case hexadecimal of the config file's bytes, followed, for each override in order, by a line
     /// feed, `--set ` and the override as given.
     pub config_sha256: String,
-    /// Seed of all noise; a negative one as its two's complement.
+    /// Seed of all noise; a negative one as its two's complement; 0 where there is none, and nothing is drawn.
     pub seed: u64,
     /// The tensors to initialise.
     pub model: Option<ModelSettings>,
@@ -125,6 +126,8 @@ pub struct InitSettings {
 pub struct TrainedSettings {
     /// A safetensors file, an index, or a folder.
     pub path: PathBuf,
+    /// Components to take out of its tensors' names, wherever they stand; before the prefixes.
+    pub strip: Vec<String>,
     /// Prefixes to take off its tensors' names, in order.
     pub strip_prefix: Vec<String>,
 }
@@ -169,6 +172,8 @@ pub struct ReportPaths {
 pub struct PruneSettings {
     /// The pruned checkpoint.
     pub output: PathBuf,
+    /// Whether the small files beside the trained checkpoint go beside it.
+    pub folder: bool,
     /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
     pub fill: Fill,
     /// The type of the values written of pruned tensors; `None` for the trained one's.
@@ -183,6 +188,8 @@ pub struct PruneSettings {
     pub rules: RuleSet<PruneRule>,
     /// Chains of layers to take useless units out of; empty where none are.
     pub chains: Vec<Chain>,
+    /// Names of tensors that are copies of each other, two at least; others are found by their bytes.
+    pub tied: Vec<Vec<String>>,
 }
 
 /// Layers that read each other and nothing else reads.
@@ -267,9 +274,17 @@ impl Settings {
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let (source, tree) = Source::new(text, path, overrides)?;
         let config_sha256 = digest(text, overrides);
-        read(&tree, &KeyPath::root())
+        let settings = read(&tree, &KeyPath::root())
             .and_then(|config| resolve::settings(config, &source, config_sha256))
-            .map_err(|problem| source.problem(problem))
+            .map_err(|problem| source.problem(problem))?;
+        let drawn = resolve::draws(&settings).is_some();
+        for (text, path) in source.override_paths() {
+            if let Some(why) = unused(path, &tree, &settings, drawn) {
+                let kind = ConfigErrorKind::BadOverride(format!("this does nothing: {why}"));
+                return Err(ConfigError { place: Place::Override(text.to_owned()), kind: Box::new(kind) });
+            }
+        }
+        Ok(settings)
     }
 }
 

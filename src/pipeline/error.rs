@@ -7,13 +7,13 @@ use safetensors::Dtype;
 
 use super::verify_problem::VerifyProblem;
 use super::{gates, tune};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Form};
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
-use crate::tensor::Shape;
+use crate::tensor::{Layout, LayoutMismatch, Shape};
 use crate::tune::{CacheError, EvaluationError, TunePoint};
 
 /// Why a command stopped.
@@ -133,6 +133,32 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A folder where a file is to be written.
+    #[error(
+        "{}: `prune.output` is a folder; name a file, or end it with a slash: then the checkpoint is written into it, with \
+         the small files of its model",
+        .path.display()
+    )]
+    OutputFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Parts of compressed weights that would be taken for weights.
+    #[error("{}: {}", .path.display(), in_parts(.stem, .parts, .form, *.more, *.pruning))]
+    InParts {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the names of the first one's parts begin with.
+        stem: String,
+        /// Its parts.
+        parts: Vec<String>,
+        /// Their form.
+        form: &'static Form,
+        /// How many other weights stand there in parts.
+        more: usize,
+        /// Whether they would be pruned, rather than have a config inferred from them.
+        pruning: bool,
+    },
     /// A checkpoint to infer a config from that has no weights.
     #[error(
         "{}: none of its {tensors} tensors is F64, F32, F16 or BF16, so there is nothing to initialise, compare or prune",
@@ -143,6 +169,18 @@ pub enum Error {
         path: PathBuf,
         /// How many tensors it has.
         tensors: usize,
+    },
+    /// A base that has nothing to do with the checkpoint.
+    #[error(
+        "{}: none of its tensors has the name and shape of one of {}: it is the base of another model, or names differ",
+        .base.display(),
+        .path.display()
+    )]
+    NothingOfBase {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The base.
+        base: PathBuf,
     },
     /// A path that no config can name.
     #[error("{}: a config is UTF-8 text, which this path is not; give the file another name", .path.display())]
@@ -223,18 +261,49 @@ pub enum RuleProblem {
         /// The one that is missing.
         weight: String,
     },
-    /// Columns that groups of m do not fill.
+    /// Neighbours that groups of m do not fill.
     #[error(
-        "tensor `{tensor}` has {columns} columns, which groups of {m} do not divide; give it another structure, or \
-         keep it, by a rule of `prune.rules`"
+        "tensor `{tensor}` has {size} {what}, which groups of {m} do not divide; add `where_divisible: true` to leave such \
+         tensors as they are, give it another structure, or keep it, by a rule of `prune.rules`"
     )]
-    Columns {
+    Neighbours {
         /// The tensor.
         tensor: String,
-        /// Columns of its matrix view.
-        columns: usize,
-        /// Columns of a group.
+        /// How many neighbours it has.
+        size: usize,
+        /// What they are.
+        what: &'static str,
+        /// Neighbours of a group.
         m: usize,
+    },
+    /// Inputs and kernel places that are not side by side.
+    #[error(
+        "tensor `{tensor}` has its outputs between inputs and kernel, by its layout {layout}, and `along: inputs` takes both \
+         together; take `along: input_channels`"
+    )]
+    Apart {
+        /// The tensor.
+        tensor: String,
+        /// Its layout.
+        layout: Layout,
+    },
+    /// Tensors that are named as tied and are not.
+    #[error("`{first}` and `{second}` are named as tied, but {why}; take them out of `prune.tied`")]
+    Tied {
+        /// The first of the names.
+        first: String,
+        /// Another one.
+        second: String,
+        /// Why they are not.
+        why: &'static str,
+    },
+    /// Roles that are not those of a tensor's dimensions.
+    #[error("tensor `{tensor}`: {error}; give it a rule of its own with another `layout`")]
+    Roles {
+        /// The tensor.
+        tensor: String,
+        /// How they differ.
+        error: LayoutMismatch,
     },
     /// A tensor without filters and channels.
     #[error(
@@ -306,8 +375,8 @@ pub enum ChainProblem {
     )]
     NoNorm(Shape),
     /// A weight whose rows are no outputs.
-    #[error("has a weight of shape {0} and layout in_out, expected out_in, where rows are outputs")]
-    Layout(Shape),
+    #[error("has a weight of shape {0} and layout {1}, expected out_in, where rows are outputs")]
+    Layout(Shape, Layout),
     /// Columns that are not those of the units before.
     #[error("has {columns} columns, expected a multiple of the {units} units of the layer before it")]
     Units {
@@ -339,12 +408,14 @@ pub enum ScoresProblem {
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
     /// As many as neither weights nor input channels.
-    #[error("has shape {got} there, expected {expected}{}", for_channels(.channels))]
+    #[error("has shape {got} there, expected {expected}{}", for_channels(.channels, *.experts))]
     Shape {
         /// Shape of the tensor.
         expected: Shape,
         /// Its input channels, where it has some.
         channels: Option<usize>,
+        /// Its experts.
+        experts: usize,
         /// Shape there.
         got: Shape,
     },
@@ -366,10 +437,16 @@ pub enum ScoresProblem {
     },
 }
 
-fn for_channels(channels: &Option<usize>) -> String {
-    channels.map_or_else(String::new, |n| {
-        format!(" for a score per weight, or [{n}] for a norm per input channel")
-    })
+fn for_channels(channels: &Option<usize>, experts: usize) -> String {
+    match channels {
+        None => String::new(),
+        Some(n) if experts == 1 => {
+            format!(" for a score per weight, or [{n}] for a norm per input channel")
+        }
+        Some(n) => format!(
+            " for a score per weight, or [{n}] or [{experts}, {n}] for a norm per input channel, of all experts or of each"
+        ),
+    }
 }
 
 /// How the trained checkpoint differs from the model and the rules: everything at once.
@@ -383,6 +460,8 @@ pub struct Mismatch {
     pub missing: Vec<String>,
     /// `name: has …, expected …`: tensors of another shape or kind than the model's.
     pub different: Vec<String>,
+    /// Names of wrappers in its tensors' names, without which some would be those that the config knows.
+    pub wrappers: Vec<&'static str>,
 }
 
 impl Mismatch {
@@ -414,7 +493,15 @@ impl std::fmt::Display for Mismatch {
             "{}: the trained checkpoint does not fit the config: {}",
             self.path.display(),
             parts.join("; ")
-        )
+        )?;
+        if !self.wrappers.is_empty() {
+            let wrappers = self.wrappers.join(", ");
+            write!(
+                f,
+                "; names there have those of wrappers in them: `trained.strip: [{wrappers}]` takes them out"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -426,6 +513,21 @@ fn list(names: &[String]) -> String {
         let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
+}
+
+fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, pruning: bool) -> String {
+    let more = if more > 0 { format!(" (and {more} more like it)") } else { String::new() };
+    let keep = if pruning {
+        "; to prune only what else is there, keep the parts by a rule of `prune.rules`"
+    } else {
+        ""
+    };
+    format!(
+        "`{stem}`{more} is compressed as {}, in the parts {}, which are no weights to compare or prune; {}{keep}",
+        form.name,
+        list(parts),
+        form.way_out
+    )
 }
 
 fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String {
@@ -456,7 +558,8 @@ impl Error {
     /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet, 4 a gate failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } => 2,
+            Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } | Self::OutputFolder { .. } => 2,
+            Self::Checkpoint(error) if error.is_usage() => 2,
             Self::TrainedMissing { .. } => 3,
             Self::Gates { .. } => 4,
             _ => 1,

@@ -11,7 +11,10 @@ use super::origin::Tensor;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::Resolved;
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec};
+use crate::checkpoint::{
+    CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, total,
+};
+use crate::digest;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::FloatDtype;
@@ -25,6 +28,8 @@ pub struct Written {
     pub tensors: usize,
     /// Bytes of all checkpoint files together.
     pub bytes: u64,
+    /// Small files of a model that were written beside them.
+    pub beside: Vec<PathBuf>,
 }
 
 struct Job<'a> {
@@ -43,7 +48,9 @@ impl Job<'_> {
     /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
     /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
-        block.start * self.bits / 8..(block.start + block.len) * self.bits / 8
+        // Elements times 8 bytes do not overflow, times 64 bits they may.
+        let bytes = |elements: usize| elements / 8 * self.bits + elements % 8 * self.bits / 8;
+        bytes(block.start)..bytes(block.start + block.len)
     }
 
     fn reads(&self, block: &Block) -> Reads<'_> {
@@ -89,10 +96,20 @@ pub fn initialise(
             Group::single(TensorSpec { name, dtype, shape })
         })
         .collect();
+    // Each tensor's origin, as it was found for this run.
+    let decisions = digest::of_pieces(
+        tensors
+            .iter()
+            .map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_bytes),
+    );
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
-    let mut writer = CheckpointWriter::resume(&init.output, &groups, init.max_shard_size, metadata, || {
-        key(resolved, false).map(Some)
-    })?;
+    // The initial checkpoint does not hang on the trained one.
+    let decisions = || key(resolved, |role| matches!(role, "model.like" | "base"), &decisions).map(Some);
+    let writer =
+        CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)?;
     check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
     // File by file, so that a run after a killed one finds some of them finished.
@@ -106,7 +123,7 @@ pub fn initialise(
         .into_iter()
         .map(|(name, tensor, source)| Job { slot: writer.slot(name), bits: tensor.dtype.bitsize(), source })
         .collect();
-    progress.begin("init", groups.iter().map(Group::bytes).sum());
+    progress.begin("init", total(groups.iter().map(Group::bytes)));
     for (file, work) in work.iter().enumerate() {
         blocks::for_each(
             work,
@@ -119,7 +136,7 @@ pub fn initialise(
     }
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.stage(set)?, tensors, bytes })
+    Ok(Written { files: writer.stage(set)?, tensors, bytes, beside: Vec::new() })
 }
 
 fn write_block(

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged, folder_of};
+use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, README, Staged, folder_of, stale_beside};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
@@ -35,6 +35,7 @@ pub(super) fn seen_from(folder: &Path, path: &Path) -> Result<String, Checkpoint
 enum Bytes<'a> {
     Text(&'a str),
     Mapped(&'a Checkpoint, usize),
+    Small(&'a [u8]),
     File(&'a Path),
 }
 
@@ -54,6 +55,10 @@ fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
         found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
         found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
     }
+    found.extend(resolved.small_files().iter().map(|file| {
+        let bytes = if file.name == README { Bytes::File(&file.path) } else { Bytes::Small(&file.bytes) };
+        ("beside", file.path.as_path(), bytes)
+    }));
     found
 }
 
@@ -75,6 +80,7 @@ fn hash_inputs(
     let entry = |(role, path, bytes): &Input<'_>| {
         let (sha256, size) = match bytes {
             Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
+            Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
             Bytes::Mapped(checkpoint, n) => {
                 let data = checkpoint.whole_file(*n);
                 (digest::of_mapped(data), data.bytes().len() as u64)
@@ -107,7 +113,8 @@ pub(super) fn add_manifest(
         if of(outcome.initial.as_ref().map(|written| &written.files)) {
             return "init.output";
         }
-        if of(outcome.pruned.as_ref().map(|pruned| &pruned.written.files)) {
+        let pruned = outcome.pruned.as_ref().map(|pruned| &pruned.written);
+        if of(pruned.map(|written| &written.files)) || of(pruned.map(|written| &written.beside)) {
             return "prune.output";
         }
         "analyze.report"
@@ -133,14 +140,21 @@ pub(super) fn add_manifest(
     Ok(())
 }
 
-/// A key for outputs of this config from these inputs, by this version: what else could change their bytes? The initial
-/// checkpoint does not hang on the trained one.
-pub(super) fn key(resolved: &Resolved<'_>, trained: bool) -> Result<String, Error> {
-    let mut text =
-        format!("{} {NOISE_VERSION} {}", env!("CARGO_PKG_VERSION"), resolved.settings.config_sha256);
-    for entry in
-        hash_inputs(resolved, Path::new(""), |role| trained || matches!(role, "model.like" | "base"))?
-    {
+/// A key for outputs of this run: what else than the headers of its files and `decisions` decides about their bytes. Only
+/// inputs of these roles do.
+pub(super) fn key(
+    resolved: &Resolved<'_>,
+    wanted: impl Fn(&str) -> bool,
+    decisions: &str,
+) -> Result<String, Error> {
+    let settings = resolved.settings;
+    let mut text = format!(
+        "{} {NOISE_VERSION} {} {} {decisions}",
+        env!("CARGO_PKG_VERSION"),
+        settings.config_sha256,
+        settings.seed
+    );
+    for entry in hash_inputs(resolved, Path::new(""), wanted)? {
         text += &format!("\n{} {} {}", entry.role, entry.size, entry.sha256);
     }
     Ok(digest::of_pieces([text.as_bytes()]))
@@ -175,6 +189,11 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     let there = |entry: &FileEntry| {
         fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)
     };
+    // What is left of another form of an output would be read in place of it; writing it again removes that.
+    let outputs: Vec<PathBuf> = manifest.outputs.iter().map(|entry| folder.join(&entry.path)).collect();
+    if !stale_beside(&outputs).is_empty() {
+        return Ok(None);
+    }
     if !manifest.outputs.iter().all(there) || inputs(resolved, &folder)? != manifest.inputs {
         return Ok(None);
     }

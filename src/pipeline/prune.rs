@@ -14,14 +14,15 @@ use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::remove::Removal;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, undivided_lane};
 use super::survey::Judgement;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, OutputSet, TensorSpec,
-    checkpoint_bytes,
+    Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
+    checkpoint_bytes, compressed, folder_of,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
+use crate::prune::Lane;
 use crate::reader::base_tensor;
 use crate::report::Removed;
 use crate::sparse::{
@@ -39,6 +40,21 @@ pub struct Pruned {
     pub tensors: Vec<PrunedResult>,
     /// Units taken out of chains of layers.
     pub removed: Vec<Removed>,
+    /// Tensors left as they are, as groups of n of m do not divide them, in name order.
+    pub undivided: Vec<Undivided>,
+}
+
+/// A tensor that groups of n of m do not divide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undivided {
+    /// Its name.
+    pub name: String,
+    /// How many neighbours it has.
+    pub size: usize,
+    /// What they are, in the plural.
+    pub what: &'static str,
+    /// Neighbours of a group.
+    pub m: usize,
 }
 
 /// What pruning did with one tensor.
@@ -83,6 +99,40 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
+/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this tool, have compressed.
+pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    let pruned = |part: &String| tensors.get(part).is_some_and(|tensor| tensor.action == Action::Prune);
+    let mut found = compressed(checkpoint);
+    found.retain(|found| found.parts.iter().any(pruned));
+    in_parts(checkpoint, found, true)
+}
+
+/// The error about these, if there are any.
+pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning: bool) -> Result<(), Error> {
+    let more = found.len().saturating_sub(1);
+    let Some(Compressed { stem, parts, form }) = found.into_iter().next() else { return Ok(()) };
+    let (path, parts) = (checkpoint.path().to_owned(), parts.into_iter().collect());
+    Err(Error::InParts { path, stem, parts, form, more, pruning })
+}
+
+/// The tensors that are kept because the groups of `where_divisible: true` do not divide them.
+fn undivided(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<Vec<Undivided>, Error> {
+    let (_, tensors) = resolved.trained()?;
+    let of = |(name, tensor): (&String, &Tensor)| {
+        let origin = tensor.origin.as_ref()?;
+        let decision = prune.decision(name)?;
+        if origin.source == InitSource::None && decision.criterion.needs_initial()
+            || (tensor.shape.elements() as u64) < decision.min_elements
+        {
+            return None;
+        }
+        let (m, Lane { size, what, .. }) = undivided_lane(decision, &tensor.shape, tensor.layout())?;
+        Some(Undivided { name: name.clone(), size, what, m })
+    };
+    Ok(tensors.iter().filter_map(of).collect())
+}
+
 /// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
@@ -101,13 +151,14 @@ pub fn prune(
     let (mut results, groups) = layout.decide(&masks.stored)?;
     // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
     let resumable = prune.dtype.is_none() && prune.chains.is_empty();
-    let mut writer = CheckpointWriter::resume(
-        &prune.output,
-        &groups,
-        prune.max_shard_size,
-        |groups| layout.metadata(groups),
-        || if resumable { key(resolved, true).map(Some) } else { Ok::<_, Error>(None) },
-    )?;
+    // Which weights go is in the masks, and all else in the headers and the inputs.
+    let decisions = || match resumable {
+        true => key(resolved, |_| true, &masks.spool.digest()?).map(Some),
+        false => Ok::<_, Error>(None),
+    };
+    let metadata = |groups: &[Group]| layout.metadata(groups);
+    let writer =
+        CheckpointWriter::resume(set, &prune.output, &groups, prune.max_shard_size, metadata, decisions)?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
@@ -124,8 +175,14 @@ pub fn prune(
     removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    let written = Written { files: writer.stage(set)?, tensors: count, bytes };
-    Ok(Pruned { written, tensors: results, removed: removal.removed })
+    let files = writer.stage(set)?;
+    let folder = folder_of(&prune.output);
+    let mut beside = Vec::new();
+    for file in resolved.small_files_out() {
+        beside.push(set.add_bytes(&folder.join(&file.name), &file.bytes)?);
+    }
+    let written = Written { files, tensors: count, bytes, beside };
+    Ok(Pruned { written, tensors: results, removed: removal.removed, undivided: undivided(resolved, prune)? })
 }
 
 /// What stands in the pruned file, by how many values of each tensor stay.

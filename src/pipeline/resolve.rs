@@ -10,15 +10,22 @@ use safetensors::Dtype;
 
 use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
-use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
+use super::patterns::patterns_match;
+use super::run::outputs;
+use super::wrappers::wrappers_in;
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, ErrorKind, Mapped, README, SmallFile, TensorRef, beside, folder_of,
+    identity, with_readme, without_components,
+};
+use crate::config::{
+    ConfigErrorKind, FormatChoice, InitRule, InitSource, KeyPath, LayerRule, PruneSettings, Settings,
+};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
-use crate::near::nearest;
-use crate::prune::{Criterion, Decision};
+use crate::prune::{Criterion, Decision, Lane, Structure};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
-use crate::sparse::{FileMetadata, Kind};
-use crate::tensor::{FloatDtype, Shape};
+use crate::sparse::{FileMetadata, Fill, Format, Kind};
+use crate::tensor::{Axes, FloatDtype, Layout, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
 #[derive(Debug)]
@@ -33,6 +40,8 @@ pub struct Resolved<'s> {
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
     scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
+    /// Those beside the trained checkpoint that go beside the pruned one.
+    small_files: Vec<SmallFile>,
 }
 
 impl<'s> Resolved<'s> {
@@ -41,9 +50,25 @@ impl<'s> Resolved<'s> {
     /// # Errors
     /// What the files and the config contradict each other in; nothing has been written then.
     pub fn new(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, false)
+    }
+
+    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that cannot be
+    /// used, it counts as not there yet.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
+    pub fn for_init(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, true)
+    }
+
+    fn open(settings: &'s Settings, for_init: bool) -> Result<Self, Error> {
         let like =
             settings.model.as_ref().and_then(|m| m.like.as_deref()).map(Checkpoint::open).transpose()?;
-        let trained_file = open_trained(settings)?;
+        let (trained_file, mut unusable) = match open_trained(settings) {
+            Err(_) if for_init => (None, true),
+            opened => (opened?, false),
+        };
         let mut resolved = Self {
             settings,
             model: BTreeMap::new(),
@@ -52,13 +77,71 @@ impl<'s> Resolved<'s> {
             trained_file,
             bases: BTreeMap::new(),
             scores: OnceLock::new(),
+            small_files: Vec::new(),
         };
         resolved.model = resolved.resolve_model()?;
-        resolved.trained = resolved.resolve_trained()?;
-        resolved.check_rules_match()?;
+        resolved.trained = match resolved.resolve_trained() {
+            Err(_) if for_init => {
+                unusable = true;
+                None
+            }
+            trained => trained?,
+        };
+        if unusable {
+            resolved.trained_file = None;
+        }
+        if let (None, true, Some(trained), false) =
+            (&resolved.trained, resolved.model.is_empty(), &settings.trained, for_init)
+        {
+            // Nothing is known that a rule could be about.
+            return Err(Error::TrainedMissing { path: trained.path.clone(), initial: None });
+        }
+        // Of a trained checkpoint that cannot be read it is not known what rules match there.
+        if !unusable {
+            patterns_match(settings, &resolved.names())?;
+        }
         resolved.check_layer_ids()?;
         resolved.open_bases()?;
+        resolved.small_files = resolved.find_small_files()?;
         Ok(resolved)
+    }
+
+    fn find_small_files(&self) -> Result<Vec<SmallFile>, Error> {
+        let wanted = self.settings.prune.as_ref().is_some_and(|prune| prune.folder);
+        let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
+        // What an earlier run of this config wrote there is no part of the model.
+        let except = outputs(self).iter().map(|(_, path)| identity(path)).collect();
+        Ok(beside(trained.path(), &except)?)
+    }
+
+    /// The small files beside the trained checkpoint that go beside the pruned one.
+    pub(super) fn small_files(&self) -> &[SmallFile] {
+        &self.small_files
+    }
+
+    /// Whether the folder of the pruned checkpoint gets a README that says to restore it; `None` where it is no such folder.
+    fn folder_with_readme(&self) -> Option<(&PruneSettings, bool)> {
+        let prune =
+            self.settings.prune.as_ref().filter(|prune| prune.folder && self.trained_file.is_some())?;
+        Some((prune, prune.format != FormatChoice::Fixed(Format::Dense)))
+    }
+
+    /// What they are called there.
+    pub(super) fn small_names_out(&self) -> BTreeSet<&str> {
+        let Some((_, readme)) = self.folder_with_readme() else { return BTreeSet::new() };
+        self.small_files.iter().map(|file| file.name.as_str()).chain(readme.then_some(README)).collect()
+    }
+
+    /// What they are there.
+    pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
+        let Some((prune, readme)) = self.folder_with_readme() else { return Vec::new() };
+        let files = self.small_files.clone();
+        if !readme {
+            return files;
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let base = self.settings.base().filter(|_| prune.fill != Fill::Zero).map(name);
+        with_readme(files, folder_of(&prune.output), &name(&prune.output), base.as_deref())
     }
 
     fn resolve_model(&self) -> Result<BTreeMap<String, Tensor>, Error> {
@@ -133,7 +216,30 @@ impl<'s> Resolved<'s> {
             tensors.insert(name.to_owned(), tensor);
         }
         mismatch.missing = self.model.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect();
-        if mismatch.is_empty() { Ok(Some(tensors)) } else { Err(mismatch.into()) }
+        if mismatch.is_empty() {
+            return Ok(Some(tensors));
+        }
+        mismatch.wrappers = self.wrappers(&mismatch);
+        Err(mismatch.into())
+    }
+
+    /// Wrappers' names without which a tensor of the trained checkpoint would be one that the config knows.
+    fn wrappers(&self, mismatch: &Mismatch) -> Vec<&'static str> {
+        let names = self.trained_file.iter().flat_map(Checkpoint::tensors).map(|(name, _)| name);
+        let mut found = BTreeSet::new();
+        for name in names.filter(|name| !self.model.contains_key(*name)) {
+            let used = wrappers_in(name);
+            if used.is_empty() {
+                continue;
+            }
+            let short = without_components(name, |part| used.contains(&part));
+            let known = self.settings.rules.find(&short).is_some();
+            let unmatched = || mismatch.unmatched.iter().any(|other| other == name);
+            if mismatch.missing.contains(&short) || (self.model.is_empty() && known && unmatched()) {
+                found.extend(used);
+            }
+        }
+        found.into_iter().collect()
     }
 
     fn trained_shape(&self, name: &str) -> Option<&Shape> {
@@ -150,6 +256,9 @@ impl<'s> Resolved<'s> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
         let InitRule { layer, init, layout, slices, .. } = found.value;
         let rule = KeyPath::root().key("rules").index(found.rule);
+        let layout = &layout.for_shape(shape).map_err(|error| {
+            self.wrong(&rule.key("layout"), RuleProblem::Roles { tensor: name.to_owned(), error })
+        })?;
         let mut source = init.clone();
         let layer = match &mut source {
             InitSource::Scheme(_) if !slices.is_empty() => None,
@@ -171,7 +280,7 @@ impl<'s> Resolved<'s> {
             layer,
             layout: *layout,
             source,
-            slices: self.slices(name, shape, &found, &shape_of)?,
+            slices: self.slices(name, shape, *layout, &found, &shape_of)?,
             stored_as: None,
         }))
     }
@@ -181,10 +290,11 @@ impl<'s> Resolved<'s> {
         &self,
         name: &str,
         shape: &Shape,
+        layout: Layout,
         found: &Match<'_, '_, InitRule>,
         shape_of: impl Fn(&str) -> Option<&'t Shape>,
     ) -> Result<Vec<Slice>, Error> {
-        let InitRule { layer, layout, slices, .. } = found.value;
+        let InitRule { layer, slices, .. } = found.value;
         if slices.is_empty() {
             return Ok(Vec::new());
         }
@@ -192,7 +302,7 @@ impl<'s> Resolved<'s> {
         let key = rule.key("slices");
         let tensor = name.to_owned();
         let given: Vec<Option<usize>> = slices.iter().map(|slice| slice.size).collect();
-        let sizes = slice_sizes(shape, *layout, &given)
+        let sizes = slice_sizes(shape, layout, &given)
             .map_err(|error| self.wrong(&key, RuleProblem::Slices { tensor: tensor.clone(), error }))?;
         let mut all = Vec::with_capacity(slices.len());
         for (n, (slice, size)) in slices.iter().zip(sizes).enumerate() {
@@ -201,7 +311,7 @@ impl<'s> Resolved<'s> {
             self.find_fan_in(&mut scheme, found, name, &shape_of).map_err(wrong)?;
             let full_name = format!("{name}.{}", slice.name);
             scheme
-                .check_shape(&slice_shape(shape, *layout, size), *layout)
+                .check_shape(&slice_shape(shape, layout, size), layout)
                 .map_err(|error| wrong(RuleProblem::Shape { tensor: full_name.clone(), error }))?;
             let id = match (&slice.layer, layer) {
                 (Some(layer), _) | (None, layer @ LayerRule::Auto) => layer.id(&full_name, &found.captures),
@@ -239,7 +349,8 @@ impl<'s> Resolved<'s> {
             return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
         };
         let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
-        match shape.fans(layout).0 as u64 {
+        let layout = layout.for_shape(shape).unwrap_or_default();
+        match Axes::new(shape, layout).torch_fan_in() as u64 {
             // No input, no bound: as in PyTorch the bias stays 0.
             0 => *scheme = Scheme::Constant(0.0),
             inputs => *fan_in = FanIn::Given(inputs),
@@ -256,44 +367,13 @@ impl<'s> Resolved<'s> {
         let (Some(decision), Some(origin)) = (decision, origin) else { return Action::Keep };
         let unknown = origin.source == InitSource::None && decision.criterion.needs_initial();
         let small = (shape.elements() as u64) < decision.min_elements;
-        if unknown || small { Action::Keep } else { Action::Prune }
+        let undivided = undivided_lane(decision, shape, origin.layout).is_some();
+        if unknown || small || undivided { Action::Keep } else { Action::Prune }
     }
 
     /// Every name that a rule may be about.
     fn names(&self) -> BTreeSet<&str> {
         self.model.keys().chain(self.trained.iter().flat_map(BTreeMap::keys)).map(String::as_str).collect()
-    }
-
-    fn check_rules_match(&self) -> Result<(), Error> {
-        let names = self.names();
-        let refuse = |key: &KeyPath, patterns: &[String]| {
-            let near = patterns.iter().find_map(|pattern| nearest(pattern, names.iter().copied()));
-            let (patterns, near) = (patterns.to_vec(), near.map(str::to_owned));
-            let kind = ConfigErrorKind::RuleMatchesNothing { patterns, near };
-            Err(self.settings.source.error(&key.key("match"), kind).into())
-        };
-        let root = KeyPath::root();
-        let rules = &self.settings.rules;
-        for index in rules.unmatched(names.iter().copied()) {
-            let rule = &rules.rules()[index].value;
-            if !rule.optional {
-                return refuse(&root.key("rules").index(index), &rule.text);
-            }
-        }
-        if let Some(prune) = &self.settings.prune {
-            for index in prune.rules.unmatched(names.iter().copied()) {
-                let rule = &prune.rules.rules()[index].value;
-                if !rule.optional {
-                    return refuse(&root.key("prune").key("rules").index(index), &rule.text);
-                }
-            }
-        }
-        for (index, gate) in self.settings.gates.min_sparsity.iter().enumerate() {
-            if !gate.optional && !names.iter().any(|name| gate.is_about(name)) {
-                return refuse(&root.key("gates").key("min_sparsity").index(index), &gate.text);
-            }
-        }
-        Ok(())
     }
 
     fn check_layer_ids(&self) -> Result<(), Error> {
@@ -422,6 +502,8 @@ impl<'s> Resolved<'s> {
         {
             inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
         }
+        let small = self.small_files.iter();
+        inputs.extend(small.map(|file| ("a file beside `trained.path`".to_owned(), file.path.as_path())));
         // Where a trained checkpoint is yet to come, no output may take its place.
         inputs.extend(self.settings.trained.iter().map(|t| ("`trained.path`".to_owned(), t.path.as_path())));
         for base in self.bases.values() {
@@ -433,6 +515,12 @@ impl<'s> Resolved<'s> {
         }
         inputs
     }
+}
+
+/// What groups of n of m do not divide, where they leave such a tensor as it is.
+pub(super) fn undivided_lane(decision: &Decision, shape: &Shape, layout: Layout) -> Option<(usize, Lane)> {
+    let Structure::OfM { m, along, where_divisible: true, .. } = decision.structure else { return None };
+    Lane::new(along, shape, layout).filter(|lane| !lane.size.is_multiple_of(m)).map(|lane| (m, lane))
 }
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {
@@ -452,6 +540,7 @@ fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
             return Err(Error::AlreadyPruned { path: trained.path.clone() });
         }
     }
+    checkpoint.strip_components(&trained.strip)?;
     checkpoint.strip_prefixes(&trained.strip_prefix)?;
     Ok(Some(checkpoint))
 }

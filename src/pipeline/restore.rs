@@ -1,6 +1,7 @@
 //! The command `restore`: a pruned file back into an ordinary dense checkpoint.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::blocks::{self, Block, Reads};
@@ -8,18 +9,26 @@ use super::error::Error;
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
-use crate::reader::{Decoder, PrunedProblem, PrunedReader};
+use crate::checkpoint::{
+    CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, beside, folder_of, names_folder, total,
+    weights_name,
+};
+use crate::reader::{Decoder, Limits, PrunedProblem, PrunedReader};
 
 /// Bytes of an unencoded tensor that are copied at once.
 const PIECE: usize = 1 << 18;
+/// Pieces that are listed at once: a small file can stand for more of them than memory has room for.
+const AT_ONCE: usize = 1 << 16;
 
 enum Piece<'a> {
     Copy { slot: Slot, at: usize, from: Mapped<'a> },
     Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
-/// Writes the dense checkpoint that a pruned file stands for.
+/// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a folder, gets it
+/// under the name that programs look for in a folder, with the small files beside the pruned one.
+/// `max_memory` bounds what is allocated to draw initial values
+/// that can only be drawn all at once, which the file may ask for at any size; the default is that of [`Limits`].
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
@@ -28,15 +37,26 @@ pub fn restore(
     output: &Path,
     base: Option<&Path>,
     max_shard_size: Option<u64>,
+    max_memory: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let file = PrunedReader::open(input, base)?;
+    let bytes = max_memory.unwrap_or(Limits::default().bytes);
+    let file = PrunedReader::open_within(input, base, Limits { elements: u64::MAX, bytes })?;
     if !file.is_pruned() {
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });
     }
-    let inputs = || file.files().map(|path| ("the file to restore or its base".to_owned(), path));
-    check_distinct(inputs(), [("the output".to_owned(), output.into())])?;
+    // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
+    let folder = (names_folder(output) || output.is_dir()).then_some(output);
+    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new()))?;
+    let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
+    let inputs = || {
+        let small = small_files.iter().map(|file| file.path.as_path());
+        file.files().chain(small).map(|path| ("the file to restore or its base".to_owned(), path))
+    };
+    let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
+    let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
+    check_distinct(inputs(), outputs.map(|path| ("the output".to_owned(), path)))?;
 
     let groups: Vec<Group> = file
         .tensors()
@@ -47,36 +67,48 @@ pub fn restore(
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
     check_writer(inputs(), &writer, "the output")?;
-    let mut pieces = Vec::new();
-    for (name, dtype, shape) in file.tensors() {
+    let mut pieces = file.tensors().flat_map(|(name, dtype, shape)| -> Box<dyn Iterator<Item = Piece<'_>>> {
         let slot = writer.slot(name);
         if file.is_encoded(name) {
             let size = dtype.bitsize() / 8;
             let cut = blocks::cut(0, shape.matrix());
-            pieces.extend(cut.map(|block| Piece::Decode { slot, name, block, size }));
+            Box::new(cut.map(move |block| Piece::Decode { slot, name, block, size }))
         } else {
             let cut = file.whole(name).data.chunks(PIECE).enumerate();
-            pieces.extend(cut.map(|(n, from)| Piece::Copy { slot, at: n * PIECE, from }));
+            Box::new(cut.map(move |(n, from)| Piece::Copy { slot, at: n * PIECE, from }))
         }
+    });
+    progress.begin("restore", total(groups.iter().map(Group::bytes)));
+    loop {
+        let now: Vec<Piece<'_>> = pieces.by_ref().take(AT_ONCE).collect();
+        if now.is_empty() {
+            break;
+        }
+        blocks::for_each(
+            &now,
+            progress,
+            |piece| match piece {
+                Piece::Copy { from, .. } => Reads::of(*from),
+                Piece::Decode { name, block, .. } => file.reads(name, block),
+            },
+            Decoder::default,
+            |decoder, piece| match piece {
+                Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
+                Piece::Decode { slot, name, block, size } => {
+                    let bytes = file.read_block(name, block, decoder);
+                    writer.write_at(*slot, (block.start * size) as u64, bytes)
+                }
+            },
+        )?;
     }
-    progress.begin("restore", groups.iter().map(Group::bytes).sum());
-    blocks::for_each(
-        &pieces,
-        progress,
-        |piece| match piece {
-            Piece::Copy { from, .. } => Reads::of(*from),
-            Piece::Decode { name, block, .. } => file.reads(name, block),
-        },
-        Decoder::default,
-        |decoder, piece| match piece {
-            Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
-            Piece::Decode { slot, name, block, size } => {
-                let bytes = file.read_block(name, block, decoder);
-                writer.write_at(*slot, (block.start * size) as u64, bytes)
-            }
-        },
-    )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.commit()?, tensors, bytes })
+    let mut set = OutputSet::default();
+    let files = writer.stage(&mut set)?;
+    let mut beside = Vec::new();
+    for small in &small_files {
+        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
+    }
+    set.commit()?;
+    Ok(Written { files, tensors, bytes, beside })
 }

@@ -11,14 +11,14 @@ use super::initialise::{Written, initialise};
 use super::manifest::add_manifest;
 use super::outputs::check_distinct;
 use super::progress::Progress;
-use super::prune::{Pruned, check_part_names, prune};
+use super::prune::{Pruned, check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::summarise::summarise;
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
-use crate::checkpoint::{CheckpointError, OutputSet, index_path};
+use crate::checkpoint::{CheckpointError, OutputSet, folder_of, index_path};
 use crate::config::{ReportPaths, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
@@ -76,8 +76,12 @@ pub fn run(
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
+    if let Some(prune) = pruning.filter(|prune| !prune.folder && prune.output.is_dir()) {
+        return Err(Error::OutputFolder { path: prune.output.clone() });
+    }
     let checked = pruning.filter(|_| resolved.trained.is_some());
     if let Some(pruning) = checked {
+        check_compressed(resolved)?;
         check_decisions(resolved, pruning)?;
     }
     check_distinct(resolved.inputs(), outputs(resolved))?;
@@ -128,27 +132,33 @@ fn write_manifest(
     }
 }
 
-/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
+/// What an earlier run did, once whatever a killed run has left half done is finished, and where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
 /// version, config and inputs, and outputs that are as they were written.
 ///
 /// # Errors
-/// Inputs that cannot be read.
+/// Inputs that cannot be read, and what cannot be finished.
 pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     let settings = resolved.settings;
     let Some(path) = &settings.manifest else { return Ok(None) };
     if resolved.trained.is_some() && settings.prune.is_some() {
         resolved.open_scores()?;
     }
+    let outputs = outputs(resolved);
+    check_distinct(resolved.inputs(), outputs.clone())?;
+    recover(resolved, &outputs)?;
     super::manifest::done_before(resolved, path)
 }
 
-/// The set of the outputs that the stages will write. What killed runs left half done with any of them is finished or
-/// forgotten first.
+/// Finishes, or forgets, what killed runs left half done with any of these outputs.
+fn recover(resolved: &Resolved<'_>, outputs: &[(String, Cow<'_, Path>)]) -> Result<(), CheckpointError> {
+    let inputs = resolved.inputs().into_iter().map(|(_, path)| path);
+    OutputSet::recover(outputs.iter().map(|(_, path)| path.as_ref()), inputs)
+}
+
+/// The set of the outputs that the stages will write, once nothing is half done with any of them.
 fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, CheckpointError> {
     let outputs = outputs(resolved);
-    for (_, path) in &outputs {
-        OutputSet::recover(path)?;
-    }
+    recover(resolved, &outputs)?;
     let wanted = |key: &str| match stages {
         Stages::All => key.starts_with('`'),
         Stages::Init => key == "`init.output`",
@@ -156,7 +166,7 @@ fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, Checkp
         Stages::Prune => key == "`prune.output`",
     };
     match outputs.iter().find(|(key, _)| wanted(key)) {
-        Some((_, path)) => OutputSet::open(path),
+        Some((_, path)) => OutputSet::open(path, resolved.inputs().into_iter().map(|(_, path)| path)),
         None => Ok(OutputSet::default()),
     }
 }
@@ -248,6 +258,11 @@ pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>
         if key.ends_with(".output`") {
             outputs.push((format!("the index of {key}"), Cow::from(index_path(path))));
         }
+    }
+    if let Some(prune) = &settings.prune {
+        let folder = folder_of(&prune.output);
+        let files = resolved.small_names_out().into_iter().map(|name| folder.join(name));
+        outputs.extend(files.map(|file| ("a file of `prune.output`".to_owned(), Cow::from(file))));
     }
     if let Some(folder) = svg {
         let maps = report::heat_map_names(resolved.trained.iter().flatten().map(|(name, _)| name.as_str()));

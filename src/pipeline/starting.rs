@@ -1,36 +1,39 @@
 //! The command `new`: a starting config for a checkpoint, which is known to fit it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{Error, RuleProblem};
 use super::outputs::check_distinct;
+use super::prune::in_parts;
 use super::resolve::Resolved;
 use super::run::outputs;
-use crate::checkpoint::{Checkpoint, create_parent, release};
+use super::same::{is_constant, same_bytes};
+use super::wrappers::Strip;
+use crate::checkpoint::{Checkpoint, compressed, create_parent};
 use crate::config::{ConfigErrorKind, Settings};
-use crate::infer::{Inference, Surroundings};
+use crate::infer::{Inference, Purpose, Surroundings};
+use crate::reader::base_tensor;
 use crate::sparse::{FileMetadata, Kind};
-
-/// Prefixes that PyTorch's wrappers (DataParallel, `torch.compile`) put before every name.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+use crate::tensor::Shape;
 
 /// How often the config is mended before no tensor's start is said to be known.
 const ATTEMPTS: usize = 100;
 
 /// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its relative paths
-/// are right for the file `config`, whose folder is made, or for the current folder where none is named.
+/// are right for the file `config`, whose folder is made, or for the current folder where none is named. A base that
+/// `purpose` has is a path as `path` is.
 ///
 /// # Errors
-/// A checkpoint that cannot be read, is a pruned file, or has no weights; a path that is not UTF-8; a `config` that is a file of
-/// the checkpoint.
-pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
+/// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the checkpoint's
+/// tensors; a path that is not UTF-8; a `config` that is a file of either.
+pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
     let mut checkpoint = Checkpoint::open(path)?;
     let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
     if let Some(FileMetadata { kind: Kind::Pruned, .. }) = made_by {
         return Err(Error::AlreadyPruned { path: path.to_owned() });
     }
+    in_parts(&checkpoint, compressed(&checkpoint), false)?;
     if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
         return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
     }
@@ -42,14 +45,32 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
         // Only from a folder that exists can a path lead out of it.
         create_parent(file)?;
     }
+    let base = match purpose {
+        Purpose::Finetune { base } => Some(Checkpoint::open(Path::new(base))?),
+        _ => None,
+    };
+    if let (Some(base), Some(_)) = (&base, config) {
+        let inputs: Vec<PathBuf> = base.files().map(Path::to_owned).collect();
+        let inputs = inputs.iter().map(|file| ("the base".to_owned(), file.as_path()));
+        check_distinct(inputs, [("the config".to_owned(), file.into())])?;
+    }
+    let purpose = match purpose {
+        Purpose::Finetune { base } => Purpose::Finetune { base: from_config(Path::new(base), config)? },
+        other => other.clone(),
+    };
     let from_config = from_config(path, config)?;
-    let strip_prefix = wrappers(&checkpoint);
-    checkpoint.strip_prefixes(&strip_prefix)?;
+    // The initial checkpoint has the names that its skeleton has.
+    let strip = if purpose == Purpose::Init { Strip::default() } else { Strip::of(&checkpoint) };
+    checkpoint.strip_components(&strip.components)?;
+    checkpoint.strip_prefixes(&strip.prefixes)?;
     let mut around = Surroundings {
         checkpoint: text(path)?,
-        like: strip_prefix.is_empty().then(|| from_config.clone()),
+        name: stem(path),
+        purpose,
+        like: strip.is_empty().then(|| from_config.clone()),
         trained: from_config,
-        strip_prefix,
+        strip: strip.components,
+        strip_prefix: strip.prefixes,
         seed: made_by.map(|made_by| made_by.seed),
         sharded: checkpoint.files().count() > 1,
         ..Surroundings::default()
@@ -59,6 +80,16 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
     }
     let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
     let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
+    match (&around.purpose, &base) {
+        (Purpose::Magnitude, _) => inference.without_initial(),
+        (Purpose::Finetune { base: from }, Some(base)) => {
+            let has = |name: &str, shape: &Shape| base_tensor(base, name, shape).is_ok();
+            if !inference.from_base(from, has) {
+                return Err(Error::NothingOfBase { path: path.to_owned(), base: base.path().to_owned() });
+            }
+        }
+        _ => {}
+    }
     for _ in 0..ATTEMPTS {
         let config = inference.config(&around);
         match fits(&config, file) {
@@ -78,10 +109,25 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
     fits(&config, file).map(|()| config)
 }
 
+/// What outputs are called after: the file's name without what follows the first of the ends that checkpoints have, or
+/// the folder's.
+fn stem(path: &Path) -> String {
+    let whole = fs::canonicalize(path).ok().filter(|_| path.file_name().is_none());
+    let name =
+        whole.as_deref().unwrap_or(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = name.split_once(".safetensors").map_or(name, |(stem, _)| stem);
+    let stem = if stem.is_empty() || stem.starts_with('.') { "model" } else { stem };
+    stem.to_owned()
+}
+
 /// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
 fn fits(config: &str, file: &Path) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
-    let resolved = Resolved::new(&settings)?;
+    let resolved = match Resolved::new(&settings) {
+        // That of an initial checkpoint is yet to come.
+        Err(Error::TrainedMissing { .. }) => return Ok(()),
+        resolved => resolved?,
+    };
     check_distinct(resolved.inputs(), outputs(&resolved))
 }
 
@@ -96,6 +142,7 @@ fn offending(error: &Error) -> Vec<String> {
                     RuleProblem::Layer { tensor, .. }
                     | RuleProblem::Shape { tensor, .. }
                     | RuleProblem::Slices { tensor, .. }
+                    | RuleProblem::Roles { tensor, .. }
                     | RuleProblem::NoWeight { tensor, .. },
                 ) => vec![tensor.clone()],
                 Some(RuleProblem::SameLayer { first, second, .. }) => vec![first.clone(), second.clone()],
@@ -107,42 +154,10 @@ fn offending(error: &Error) -> Vec<String> {
     }
 }
 
-/// The wrappers' prefixes, where every weight has one and the names differ without them.
-fn wrappers(checkpoint: &Checkpoint) -> Vec<String> {
-    let wrapper = |name: &str| WRAPPERS.into_iter().find(|prefix| name.starts_with(prefix));
-    let mut floats = checkpoint.tensors().filter(|(_, tensor)| tensor.float().is_some());
-    if !floats.all(|(name, _)| wrapper(name).is_some()) {
-        return Vec::new();
-    }
-    let mut found = BTreeSet::new();
-    let mut short = BTreeSet::new();
-    for (mut name, _) in checkpoint.tensors() {
-        while let Some(prefix) = wrapper(name) {
-            found.insert(prefix);
-            name = &name[prefix.len()..];
-        }
-        if !short.insert(name) {
-            return Vec::new();
-        }
-    }
-    WRAPPERS.iter().filter(|prefix| found.contains(*prefix)).map(|prefix| (*prefix).to_owned()).collect()
-}
-
 /// Whether two tensors of one type and shape have the same bytes, and not one value throughout, as in a skeleton.
 fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
     let (Some(a), Some(b)) = (checkpoint.tensor(a), checkpoint.tensor(b)) else { return false };
-    let size = (a.dtype.bitsize() / 8).max(1);
-    let first = a.bytes().get(..size);
-    let mut constant = true;
-    // A multiple of every element size.
-    for (a, b) in a.data.chunks(1 << 20).zip(b.data.chunks(1 << 20)) {
-        if a.bytes() != b.bytes() {
-            return false;
-        }
-        constant = constant && a.bytes().chunks_exact(size).all(|element| Some(element) == first);
-        release([a, b]);
-    }
-    !constant
+    same_bytes(&a, &b) && !is_constant(&a)
 }
 
 /// The path of the checkpoint as a config in this file has to write it.
@@ -199,6 +214,7 @@ mod tests {
             ("[{match: '*', init: he, layer: {by: 1}}]", &["a"]),
             ("[{match: b, init: dirac}, {match: '*', init: he}]", &["b"]),
             ("[{match: c, init: {mode: torch_default, fan_in_of: d}}, {match: '*', init: he}]", &["c"]),
+            ("[{match: '*', init: he, layout: [expert, out, in]}]", &["a"]),
             ("[{match: d, init: he}, {match: '*', init: he}]", &[]),
             ("[{match: '[', init: he}]", &[]),
         ] {

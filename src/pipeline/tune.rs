@@ -14,7 +14,7 @@ use super::resolve::Resolved;
 use super::restore::restore;
 use super::run::{Stages, run};
 use super::select::check_decisions;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path, index_path};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, forms, index_path};
 use crate::config::{
     AnalyzeSettings, FormatChoice, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
@@ -186,12 +186,13 @@ impl<'a> Trials<'a> {
         let (pruned, restored) = (self.folder.join(PRUNED), self.folder.join(RESTORED));
         let _unfinished = [&pruned, &restored].map(|path| Unfinished::new(path));
         prune.output.clone_from(&pruned);
+        prune.folder = false;
         let settings = with_prune(self.settings, prune);
         let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
         let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();
-        restore(&entry_path(&pruned), &restored, self.base.as_deref(), None, &Silent)?;
+        restore(&entry_path(&pruned), &restored, self.base.as_deref(), None, Some(u64::MAX), &Silent)?;
         let (sha256, _) = fs::File::open(&restored)
             .and_then(digest::of_reader)
             .map_err(CheckpointError::io(&restored, "read"))?;
@@ -213,17 +214,16 @@ impl<'a> Trials<'a> {
                 metric
             }
         };
-        for file in written.into_iter().flat_map(|written| written.files) {
-            remove(&file)?;
-        }
         self.clean()?;
         Ok(Made { bytes, sparsity, metric: Some(metric) })
     }
 
-    /// Removes the files of a candidate, this one's or an earlier run's.
+    /// Removes the files of a candidate, this one's or an earlier run's, in whatever form.
     fn clean(&self) -> Result<(), Error> {
-        let pruned = self.folder.join(PRUNED);
-        [self.folder.join(RESTORED), index_path(&pruned), pruned].iter().try_for_each(|path| remove(path))
+        [PRUNED, RESTORED]
+            .iter()
+            .flat_map(|name| forms(&self.folder.join(name)))
+            .try_for_each(|path| remove(&path))
     }
 
     fn nothing_within(&self, original: f64, points: &[TunePoint]) -> Error {

@@ -14,10 +14,10 @@ use super::run::{Stages, run};
 use super::sample::check_rows;
 use super::tune::with_prune;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside};
 use crate::config::Settings;
 use crate::manifest::{FileEntry, Manifest};
-use crate::reader::PrunedReader;
+use crate::reader::{Limits, PrunedReader};
 use crate::regular;
 use crate::report::text::thousands;
 use crate::tensor::FloatDtype;
@@ -101,6 +101,10 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
         Err(wrong(VerifyProblem::File { what, path, problem: Box::new(problem) }))
     };
     found.outputs.par_iter().map(|entry| check(entry, "output")).collect::<Result<(), Error>>()?;
+    let outputs: Vec<PathBuf> = found.outputs.iter().map(place).collect();
+    if let Some(stale) = stale_beside(&outputs).into_iter().next() {
+        return Err(wrong(VerifyProblem::Stale(stale)));
+    }
     let (there, missing): (Vec<_>, Vec<_>) =
         found.inputs.iter().partition(|entry| place(entry).symlink_metadata().is_ok());
     there.par_iter().map(|entry| check(entry, "input")).collect::<Result<(), Error>>()?;
@@ -166,6 +170,8 @@ fn derive(
     let mut anew = with_prune(&settings, prune.clone());
     if let Some(prune) = &mut anew.prune {
         prune.output = scratch.path().join(prune.output.file_name().unwrap_or_default());
+        // The small files beside it have been hashed, where they came from and where they went.
+        prune.folder = false;
     }
     let resolved = Resolved::new(&anew)?;
     if resolved.trained.is_none() {
@@ -217,7 +223,8 @@ fn derive(
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
 fn difference(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let (anew, other) = (PrunedReader::open(anew, base)?, PrunedReader::open(written, base)?);
+    let open = |path| PrunedReader::open_within(path, base, Limits::NONE);
+    let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {
         let Some((got_dtype, got_shape)) = other.tensor(name) else {
             return Ok(Some(VerifyProblem::TensorMissing(name.to_owned())));

@@ -30,7 +30,10 @@ fn rule(
     folder: &Folder,
 ) -> Result<Rule<InitRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
-    let layout = wire.layout.unwrap_or(layout);
+    let layout = match &wire.layout {
+        Some(node) => super::layout::layout(node, &path.key("layout"))?,
+        None => layout,
+    };
     let init = init(&wire.init, &path.key("init"), folder)?;
     if let InitSource::Scheme(scheme) = &init {
         check_zero_mean(scheme, layout, &path.key("init"))?;
@@ -47,7 +50,7 @@ fn rule(
 }
 
 fn check_zero_mean(scheme: &Scheme, layout: Layout, path: &KeyPath) -> Result<(), Problem> {
-    if scheme.zero_mean() && layout == Layout::InOut {
+    if scheme.zero_mean() && !layout.are_kernels_together() {
         return Err(Problem::at_value(path, ConfigErrorKind::ZeroMeanLayout));
     }
     Ok(())
@@ -124,7 +127,7 @@ pub(super) fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitS
         Node::Text(mode) => scheme(&SchemeParams::named(mode), path, false),
         Node::Map(_) if node.get("from").is_some() => {
             let from: wire::FromCheckpoint = read(node, path)?;
-            Ok(InitSource::From(folder.join(from.from)))
+            Ok(InitSource::From(folder.join(from.from, &path.key("from"))?))
         }
         Node::Map(_) => {
             // A mode that is unknown is the fault to name, not a parameter of it that no mode has.
