@@ -53,7 +53,7 @@
 #[cfg(feature = "tool")]
 pub mod analysis;
 mod bits;
-pub mod blocks;
+mod blocks;
 pub mod codec;
 pub mod checkpoint;
 #[cfg(feature = "tool")]

@@ -31,8 +31,17 @@ mod symbol;
 #[cfg(test)]
 mod tests;
 
+use crate::checkpoint::TensorSpec;
+use crate::tensor::Shape;
+
 /// Ends the name of the tensor that holds another one's code.
 pub const CODES: &str = ".codes";
+
+/// The tensor that holds a code of so many bytes.
+pub fn part(name: &str, bytes: usize) -> TensorSpec {
+    let shape = Shape::new(vec![bytes]).expect("a code lies in memory or in a file");
+    TensorSpec { name: format!("{name}{CODES}"), dtype: safetensors::Dtype::U8, shape }
+}
 
 pub use block::{BlockDecoder, BlockValues};
 #[cfg(feature = "tool")]

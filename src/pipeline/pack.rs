@@ -13,7 +13,7 @@ use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use super::prune::{initial_values, other_metadata, stored_values};
 use super::resolve::Resolved;
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Group, Mapped, TensorSpec};
+use crate::checkpoint::{Checkpoint, CheckpointWriter, Group, Mapped, TensorSpec};
 use crate::codec::{BlockInput, CODES, Choice, EncoderScratch, Model, TensorEncoder, choose};
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, Unknown};
@@ -35,8 +35,8 @@ pub enum Start<'a> {
 pub struct Packed {
     /// The files.
     pub written: Written,
-    /// Bytes of the checkpoint's data.
-    pub from: u64,
+    /// Bytes of the files that were read.
+    pub read: u64,
     /// Per tensor, in name order.
     pub tensors: Vec<PackedTensor>,
 }
@@ -52,6 +52,13 @@ pub struct PackedTensor {
     pub to: u64,
     /// How it is coded; `None` where it stands as it is.
     pub choice: Option<Choice>,
+}
+
+impl PackedTensor {
+    /// Whether its values are stored as differences to a prediction; `None` where they are not coded.
+    pub fn predicted(&self) -> Option<bool> {
+        self.choice.map(|choice| choice.model == Model::Difference)
+    }
 }
 
 /// A tensor that may be coded.
@@ -385,8 +392,9 @@ fn write<'p>(
     }
     progress.end();
     let (count, bytes) = (groups.len(), writer.bytes());
-    let written = Written { files: writer.commit()?, tensors: count, bytes };
-    Ok(Packed { written, from: tensors.iter().map(|tensor| tensor.from).sum(), tensors })
+    let written = Written { files: writer.commit()?, tensors: count, bytes, beside: Vec::new() };
+    let read = checkpoint.files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+    Ok(Packed { written, read, tensors })
 }
 
 /// All that restoring a coded tensor needs to know.

@@ -29,7 +29,7 @@ use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask,
     parts, smallest, suffixes,
 };
-use crate::tensor::FloatDtype;
+use crate::tensor::{FloatDtype, Shape};
 
 /// What pruning did.
 #[derive(Debug)]
@@ -314,7 +314,31 @@ fn describe(
     format: Format,
 ) -> Result<PrunedTensor, Error> {
     let origin = tensor.origin.as_ref().expect("only tensors that a rule matches are pruned");
-    let init = match &origin.source {
+    Ok(PrunedTensor {
+        name: name.to_owned(),
+        dtype: prune.dtype.map_or(tensor.dtype, FloatDtype::dtype),
+        shape: tensor.shape.dims().to_vec(),
+        format,
+        fill: prune.fill,
+        layer_id: origin.layer,
+        init: initial_values(resolved, name, tensor)?,
+        layout: origin.layout,
+        initial_dtype: origin.stored_as,
+        trained_dtype: FloatDtype::of(tensor.dtype)
+            .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
+        prediction: None,
+        decay,
+    })
+}
+
+/// Where the initial values of a tensor that a rule matches come from.
+pub(super) fn initial_values(
+    resolved: &Resolved<'_>,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<InitialValues, Error> {
+    let origin = tensor.origin.as_ref().expect("only of tensors that a rule matches");
+    Ok(match &origin.source {
         InitSource::Scheme(_) if !origin.slices.is_empty() => {
             let slice = |slice: &Slice| SliceValues {
                 name: slice.name.clone(),
@@ -327,25 +351,16 @@ fn describe(
         InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
-            let sha256 = digest::of_mapped(base_tensor(base, name, &tensor.shape)?.data);
-            InitialValues::Stored { from: file_name(path), sha256 }
+            stored_values(base, path, name, &tensor.shape)?
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
-    };
-    Ok(PrunedTensor {
-        name: name.to_owned(),
-        dtype: prune.dtype.map_or(tensor.dtype, FloatDtype::dtype),
-        shape: tensor.shape.dims().to_vec(),
-        format,
-        fill: prune.fill,
-        layer_id: origin.layer,
-        init,
-        layout: origin.layout,
-        initial_dtype: origin.stored_as,
-        trained_dtype: FloatDtype::of(tensor.dtype)
-            .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
-        decay,
     })
+}
+
+/// Initial values that a tensor of a base has.
+pub(super) fn stored_values(base: &Checkpoint, path: &Path, name: &str, shape: &Shape) -> Result<InitialValues, Error> {
+    let sha256 = digest::of_mapped(base_tensor(base, name, shape)?.data);
+    Ok(InitialValues::Stored { from: file_name(path), sha256 })
 }
 
 fn file_name(path: &Path) -> String {
@@ -353,7 +368,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The trained files' own metadata; of keys that several shards have the first one's value.
-fn other_metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
+pub(super) fn other_metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     let mut others = BTreeMap::new();
     for (key, value) in checkpoint.metadata().iter().flatten() {
         if key != METADATA_KEY {

@@ -78,6 +78,10 @@ pub fn restore(
             Box::new(cut.map(move |(n, from)| Piece::Copy { slot, at: n * PIECE, from }))
         }
     });
+    let damaged = |name: &str, error| Error::Pruned {
+        path: input.to_owned(),
+        problem: PrunedProblem::Code { tensor: name.to_owned(), error },
+    };
     progress.begin("restore", total(groups.iter().map(Group::bytes)));
     loop {
         let now: Vec<Piece<'_>> = pieces.by_ref().take(AT_ONCE).collect();
@@ -93,10 +97,10 @@ pub fn restore(
             },
             Decoder::default,
             |decoder, piece| match piece {
-                Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
+                Piece::Copy { slot, at, from } => Ok(writer.write_at(*slot, *at as u64, from.bytes())?),
                 Piece::Decode { slot, name, block, size } => {
-                    let bytes = file.read_block(name, block, decoder);
-                    writer.write_at(*slot, (block.start * size) as u64, bytes)
+                    let bytes = file.read_block(name, block, decoder).map_err(|error| damaged(name, error))?;
+                    Ok::<_, Error>(writer.write_at(*slot, (block.start * size) as u64, bytes)?)
                 }
             },
         )?;

@@ -46,7 +46,7 @@ impl PrunedReader {
             let problem = "its code and its description differ in whether values are predicted".to_owned();
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
-        let drawn = self.check_initial(&description, &shape)?;
+        let drawn = self.drawn_within(&description, &shape)?;
         parts.insert(codes.clone());
         let coded = Coded { description: Box::new(description), dtype, shape, codes, head, drawn };
         match self.tensors.insert(name.clone(), Stored::Coded(Box::new(coded))) {
@@ -56,7 +56,7 @@ impl PrunedReader {
     }
 
     /// What of the files a block of a coded tensor, one of [`crate::blocks::cut`], is read from.
-    pub(super) fn coded_reads(&self, coded: &Coded, block: &Block) -> Reads<'_> {
+    pub(super) fn coded_reads<'a>(&'a self, coded: &'a Coded, block: &Block) -> Reads<'a> {
         let (number, _) = block_of(coded.shape.matrix(), block.start);
         let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
         let base = self.base.as_ref().and_then(|base| {

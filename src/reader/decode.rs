@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::file::{PrunedReader, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
+use crate::codec::{BlockDecoder, CodeError};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
 use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, bitmask, csr, fillmask};
@@ -12,9 +13,15 @@ use crate::tensor::{Shape, cast};
 /// Buffers of a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     mask: Vec<u8>,
     cast: Vec<u8>,
+    /// What pruned places of a coded tensor become.
+    pub(super) filled: Encoder,
+    pub(super) code: BlockDecoder,
+    /// Places of a coded tensor that were asked for, and a block that they are a part of.
+    pub(super) out: Vec<u8>,
+    pub(super) piece: Vec<u8>,
 }
 
 impl PrunedReader {
@@ -55,14 +62,19 @@ impl PrunedReader {
     pub(crate) fn drawn_whole(&self, name: &str) -> Option<&Whole> {
         match self.tensors.get(name) {
             Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
+            Some(Stored::Coded(coded)) => coded.drawn.as_ref().and_then(Generator::whole),
             _ => None,
         }
     }
 
     /// What of the files a block of a tensor is read from.
     pub(crate) fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
-        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
-            return Reads::of(self.whole(name).data);
+        let (description, dtype, shape, parts, before, drawn) = match &self.tensors[name] {
+            Stored::Whole => return Reads::of(self.whole(name).data),
+            Stored::Coded(coded) => return self.coded_reads(coded, block),
+            Stored::Encoded { description, dtype, shape, parts, before, drawn } => {
+                (description, dtype, shape, parts, before, drawn)
+            }
         };
         let (matrix, size) = (shape.matrix(), dtype.size());
         let part = |n: usize| self.whole(&parts[n]).data;
@@ -90,12 +102,24 @@ impl PrunedReader {
     }
 
     /// The bytes of a block of an encoded tensor.
-    pub(crate) fn read_block<'a>(&'a self, name: &str, block: &Block, decoder: &'a mut Decoder) -> &'a [u8] {
-        let Stored::Encoded { description, dtype, shape, parts, before, drawn } = &self.tensors[name] else {
-            return self.whole(name).bytes();
+    ///
+    /// # Errors
+    /// [`CodeError`], of coded tensors alone: whatever else can be wrong was found when the file was opened.
+    pub(crate) fn read_block<'a>(
+        &'a self,
+        name: &str,
+        block: &Block,
+        decoder: &'a mut Decoder,
+    ) -> Result<&'a [u8], CodeError> {
+        let (description, dtype, shape, parts, before, drawn) = match &self.tensors[name] {
+            Stored::Whole => return Ok(self.whole(name).bytes()),
+            Stored::Coded(coded) => return self.read_coded(coded, block, decoder),
+            Stored::Encoded { description, dtype, shape, parts, before, drawn } => {
+                (description, dtype, shape, parts, before, drawn)
+            }
         };
         let matrix = shape.matrix();
-        let Decoder { encoder, mask, cast: out } = decoder;
+        let Decoder { encoder, mask, cast: out, .. } = decoder;
         let out = match (description.fill, self.initial(description, drawn.as_ref())) {
             (Fill::Init | Fill::Nearest, Some(initial)) => {
                 let trained = description.trained_dtype.unwrap_or(*dtype);
@@ -110,7 +134,7 @@ impl PrunedReader {
             }
             _ => encoder.zeros(block.len * dtype.size()),
         };
-        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return out };
+        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return Ok(out) };
         let cols = block.columns(matrix);
         let mask = if description.format == Format::Csr {
             let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
@@ -132,10 +156,10 @@ impl PrunedReader {
             );
         }
         bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
-        out
+        Ok(out)
     }
 
-    fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
+    pub(super) fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
         match &description.init {
             InitialValues::Scheme(_) | InitialValues::Slices { .. } => {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })

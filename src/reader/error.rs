@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use crate::codec::CodeError;
 use crate::checkpoint::CheckpointError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
@@ -170,6 +171,14 @@ pub enum PrunedProblem {
         /// How to raise it.
         way_out: &'static str,
     },
+    /// A code that is none.
+    #[error("the code of tensor `{tensor}`: {error}")]
+    Code {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        error: CodeError,
+    },
     /// Two tensors of one name would be restored.
     #[error("tensor `{0}` is described twice, or stands in the file beside its own parts")]
     Twice(String),
@@ -226,6 +235,14 @@ pub enum RowsError {
         bytes: u64,
         /// The most.
         limit: u64,
+    },
+    /// A coded tensor with a block that does not decode.
+    #[error("tensor `{tensor}`: {error}; the file was damaged after it was written")]
+    Code {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        error: CodeError,
     },
     /// Too little memory for a whole tensor.
     #[error("there is no memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::coded::Coded;
 use super::error::{OpenError, PrunedProblem};
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::init::Generator;
@@ -40,6 +41,8 @@ pub(super) enum Stored {
         /// Draws the values of pruned places, where they are drawn.
         drawn: Option<Generator>,
     },
+    /// Entropy-coded.
+    Coded(Box<Coded>),
 }
 
 /// What a reader refuses to go beyond. A file of some hundred bytes can describe any tensor all of whose weights are
@@ -188,12 +191,13 @@ impl PrunedReader {
                 (tensor.dtype, tensor.shape)
             }
             Stored::Encoded { dtype, shape, .. } => (dtype.dtype(), shape),
+            Stored::Coded(coded) => (coded.dtype.dtype(), &coded.shape),
         }
     }
 
     /// Whether the tensor is encoded, so that it must be read by blocks.
     pub(crate) fn is_encoded(&self, name: &str) -> bool {
-        matches!(self.tensors.get(name), Some(Stored::Encoded { .. }))
+        matches!(self.tensors.get(name), Some(Stored::Encoded { .. } | Stored::Coded(_)))
     }
 
     /// A tensor that stands in the file as it is.

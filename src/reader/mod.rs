@@ -7,8 +7,10 @@
 //! | `validate` | its description against its tensors |
 //! | `parts` | the parts of an encoded tensor against each other |
 //! | `decode` | blocks of encoded tensors |
+//! | `coded` | tensors whose values are entropy-coded |
 //! | `rows` | tensors and rows into the caller's memory |
 
+mod coded;
 mod decode;
 mod error;
 mod file;

@@ -16,7 +16,7 @@ impl PrunedReader {
     ///
     /// # Errors
     /// [`RowsError`]: no such tensor or rows, rows that are not whole bytes (of 4-bit types), or a slice of another length
-    /// than they have. `out` is then untouched.
+    /// than they have; `out` is then untouched. Of a coded tensor also a block that does not decode.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
         let (dtype, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
         let matrix = shape.matrix();
@@ -51,7 +51,9 @@ impl PrunedReader {
                 rows_at_once => (rows_at_once * matrix.cols).min(end - start),
             };
             let block = Block { tensor: 0, start, len };
-            let restored = self.read_block(name, &block, &mut decoder);
+            let restored = self
+                .read_block(name, &block, &mut decoder)
+                .map_err(|error| RowsError::Code { tensor: tensor(), error })?;
             out[size * (start - first)..size * (start - first + len)].copy_from_slice(restored);
             start += len;
         }

@@ -84,6 +84,9 @@ impl PrunedReader {
             let problem = format!("csr cannot hold {} columns, more than 2147483648", matrix.cols);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
+        if description.format == Format::Coded {
+            return self.add_coded(description, dtype, shape, parts);
+        }
         let nearest = description.fill == Fill::Nearest;
         let part_names: Vec<String> =
             suffixes(description.format).iter().map(|suffix| format!("{name}{suffix}")).collect();
@@ -119,15 +122,7 @@ impl PrunedReader {
                 return Err(PrunedProblem::FillPadding { tensor: name, pruned }.into());
             }
         }
-        let drawn = self.check_initial(&description, &shape)?;
-        if let Some(whole) = drawn.as_ref().and_then(Generator::whole)
-            && whole.bytes() as u64 > self.limits.bytes
-        {
-            let (what, unit) = ("drawing its initial values, which is done all at once, takes", "bytes");
-            let (got, limit) = (whole.bytes() as u64, self.limits.bytes);
-            let way_out = "`restore --max-memory`, or `Limits::bytes`";
-            return Err(PrunedProblem::Limit { tensor: name, what, got, unit, limit, way_out }.into());
-        }
+        let drawn = self.drawn_within(&description, &shape)?;
         parts.extend(part_names.iter().cloned());
         let stored = Stored::Encoded {
             description: Box::new(description),
@@ -143,10 +138,31 @@ impl PrunedReader {
         Ok(())
     }
 
+    /// [`Self::check_initial`], within the limits.
+    pub(super) fn drawn_within(
+        &self,
+        description: &PrunedTensor,
+        shape: &Shape,
+    ) -> Result<Option<Generator>, Wrong> {
+        let drawn = self.check_initial(description, shape)?;
+        let name = description.name.clone();
+        if let Some(whole) = drawn.as_ref().and_then(Generator::whole)
+            && whole.bytes() as u64 > self.limits.bytes
+        {
+            let (what, unit) = ("drawing its initial values, which is done all at once, takes", "bytes");
+            let (got, limit) = (whole.bytes() as u64, self.limits.bytes);
+            let way_out = "`restore --max-memory`, or `Limits::bytes`";
+            return Err(PrunedProblem::Limit { tensor: name, what, got, unit, limit, way_out }.into());
+        }
+        Ok(drawn)
+    }
+
     /// Whether the pruned places' values can be had, and what draws them, where they are drawn.
     fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<Option<Generator>, Wrong> {
         let tensor = description.name.clone();
-        match (&description.init, description.fill, &self.base) {
+        // Predictions are made of initial values too.
+        let fill = if description.prediction.is_some() { Fill::Init } else { description.fill };
+        match (&description.init, fill, &self.base) {
             (_, Fill::Zero, _) => Ok(None),
             (InitialValues::Scheme(params), Fill::Init | Fill::Nearest, _) => {
                 let drawn = self.generator(params, description.layer_id, description.layout, shape);
@@ -207,7 +223,7 @@ impl PrunedReader {
         Ok(Generator::sliced(shape, layout, parts.collect::<Result<_, String>>()?))
     }
 
-    fn part(
+    pub(super) fn part(
         &self,
         tensor: &str,
         part: &str,

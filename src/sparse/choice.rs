@@ -2,10 +2,11 @@
 
 use super::{Format, bitmask, csr, fillmask};
 use crate::checkpoint::TensorSpec;
+use crate::codec;
 use crate::tensor::{FloatDtype, Shape};
 
 /// The tensors that stand for `name` with `stored` values kept of type `dtype`: in the order of the encoding's suffixes,
-/// then the fill mask if pruned places take the `nearest` value.
+/// then the fill mask if pruned places take the `nearest` value. Of [`Format::Coded`], `stored` is the bytes of its code.
 pub fn parts(
     format: Format,
     name: &str,
@@ -20,6 +21,7 @@ pub fn parts(
         }
         Format::Bitmask => bitmask::parts(name, dtype, shape, stored).to_vec(),
         Format::Csr => csr::parts(name, dtype, shape, stored).to_vec(),
+        Format::Coded => return vec![codec::part(name, stored)],
     };
     if nearest {
         parts.push(fillmask::part(name, shape.elements() - stored));
@@ -33,6 +35,7 @@ pub fn suffixes(format: Format) -> Vec<&'static str> {
         Format::Dense => return Vec::new(),
         Format::Bitmask => &bitmask::SUFFIXES,
         Format::Csr => &csr::SUFFIXES,
+        Format::Coded => return vec![codec::CODES],
     };
     own.iter().copied().chain([fillmask::SUFFIX]).collect()
 }

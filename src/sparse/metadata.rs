@@ -66,6 +66,9 @@ pub struct PrunedTensor {
     /// decay factor rounded to it again, before they are cast like all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_dtype: Option<FloatDtype>,
+    /// The factor of the initial values that stored values are differences to, where they are: only of coded tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<f64>,
     /// The factor by which training shrank untouched weights.
     pub decay: f64,
 }

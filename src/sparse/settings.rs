@@ -26,6 +26,8 @@ pub enum Format {
     Bitmask,
     /// Compressed sparse rows.
     Csr,
+    /// Every value entropy-coded.
+    Coded,
 }
 
 impl Fill {
@@ -46,6 +48,7 @@ impl Format {
             Self::Dense => "dense",
             Self::Bitmask => "bitmask",
             Self::Csr => "csr",
+            Self::Coded => "coded",
         }
     }
 }

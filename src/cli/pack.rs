@@ -1,0 +1,68 @@
+//! The command `pack`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::config::Settings;
+use cdi_prune::pipeline::{self, Error, PackedTensor, Resolved, Start};
+use cdi_prune::report::text::thousands;
+
+use super::args::Global;
+use super::{Failure, Result, bar, print, shown};
+
+/// Packs a checkpoint against nothing, a base, or the initial values that a config describes.
+pub fn pack(
+    file: &Path,
+    (base, config): (Option<&Path>, Option<&Path>),
+    output: &Path,
+    max_shard_size: Option<u64>,
+    global: &Global,
+) -> Result {
+    let begun = Instant::now();
+    let bar = bar(global);
+    let run = |start: &Start<'_>| pipeline::pack(start, output, max_shard_size, &bar).map_err(Failure::from);
+    let packed = match (base, config) {
+        (_, Some(config)) => {
+            let mut overrides = global.overrides.clone();
+            let path = std::path::absolute(file)?;
+            overrides.push(format!("trained.path={}", serde_json::to_string(&path.to_string_lossy())?));
+            let settings = Settings::load(config, &overrides)?;
+            run(&Start::Config(&Resolved::new(&settings)?))?
+        }
+        (Some(base), None) => {
+            let (file, base) = (open(file)?, open(base)?);
+            run(&Start::Base(&file, &base))?
+        }
+        (None, None) => run(&Start::Nothing(&open(file)?))?,
+    };
+    if global.quiet {
+        return Ok(());
+    }
+    let files: Vec<String> = packed.written.files.iter().map(|file| shown(file)).collect();
+    let share = 100.0 * packed.written.bytes as f64 / packed.read as f64;
+    print(&format!(
+        "Packed {} of {} into {}: {} bytes, {share:.1} % ({:.1} s).",
+        thousands(packed.read),
+        kinds(&packed.tensors),
+        files.join(", "),
+        thousands(packed.written.bytes),
+        begun.elapsed().as_secs_f64(),
+    ))
+}
+
+fn open(path: &Path) -> std::result::Result<Checkpoint, Error> {
+    Ok(Checkpoint::open(path)?)
+}
+
+/// How many tensors are coded, and how.
+fn kinds(tensors: &[PackedTensor]) -> String {
+    let coded = |predicted| tensors.iter().filter(|t| t.predicted() == Some(predicted)).count();
+    let whole = tensors.iter().filter(|t| t.predicted().is_none()).count();
+    format!(
+        "bytes in {} tensors ({} as differences to initial values, {} by themselves, {whole} as they are)",
+        tensors.len(),
+        coded(true),
+        coded(false),
+    )
+}
