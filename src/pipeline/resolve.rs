@@ -119,6 +119,11 @@ impl<'s> Resolved<'s> {
         &self.small_files
     }
 
+    /// With these in their place.
+    pub(super) fn with_small_files(self, small_files: Vec<SmallFile>) -> Self {
+        Self { small_files, ..self }
+    }
+
     /// Whether the folder of the pruned checkpoint gets a README that says to restore it; `None` where it is no such folder.
     fn folder_with_readme(&self) -> Option<(&PruneSettings, bool)> {
         let prune =

@@ -73,6 +73,22 @@ pub fn run(
     progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
+    let (outcome, mut set) = stage(resolved, stages, None, progress, &mut done)?;
+    write_manifest(resolved, stages, &outcome, &mut set)?;
+    set.commit()?;
+    done(&outcome);
+    Ok(outcome)
+}
+
+/// Runs the stages, and leaves the outputs to be committed. A search that has been done is not done again: `tuned` is what it
+/// found, and pruning is as it chose.
+pub(super) fn stage(
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    tuned: Option<TuneReport>,
+    progress: &dyn Progress,
+    done: &mut dyn FnMut(&Outcome),
+) -> Result<(Outcome, OutputSet), Error> {
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
@@ -91,16 +107,16 @@ pub fn run(
     let mut outcome = Outcome::default();
     if init {
         outcome.initial = Some(initialise(resolved, &mut set, progress)?);
+    }
+    if !analyze && pruning.is_none() {
+        return Ok((outcome, set));
+    }
+    if init {
         // Training is to begin from it: nothing else is to be waited for.
         if resolved.trained.is_none() {
             std::mem::take(&mut set).commit()?;
         }
         done(&outcome);
-    }
-    if !analyze && pruning.is_none() {
-        write_manifest(resolved, stages, &outcome, &mut set)?;
-        set.commit()?;
-        return Ok(outcome);
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
@@ -108,12 +124,9 @@ pub fn run(
             let settings = Settings { prune: Some(prune), ..settings.clone() };
             finish(&Resolved::new(&settings)?, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
         }
-        _ => finish(resolved, analyze, pruning.is_some(), None, &mut set, progress, &mut outcome)?,
+        _ => finish(resolved, analyze, pruning.is_some(), tuned, &mut set, progress, &mut outcome)?,
     }
-    write_manifest(resolved, stages, &outcome, &mut set)?;
-    set.commit()?;
-    done(&outcome);
-    Ok(outcome)
+    Ok((outcome, set))
 }
 
 /// A whole run has a manifest, where the config names one.
