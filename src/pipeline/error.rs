@@ -14,7 +14,7 @@ use crate::init::{ShapeMismatch, SliceError};
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
 use crate::tensor::{Layout, LayoutMismatch, Shape};
-use crate::tune::{CacheError, EvaluationError, TunePoint};
+use crate::tune::{CacheError, EvaluationError, TunePoint, quoted};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -125,9 +125,9 @@ pub enum Error {
     },
     /// A pruned file where a trained one is expected.
     #[error(
-        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore` makes an ordinary \
-         checkpoint of it",
-        .path.display()
+        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore {} -o \
+         dense.safetensors` makes an ordinary checkpoint of it",
+        .path.display(), quoted(.path.as_os_str())
     )]
     AlreadyPruned {
         /// The file.

@@ -6,7 +6,7 @@ use clap::ColorChoice;
 use comfy_table::Color;
 
 use super::bar::bar;
-use super::sheet::{Column, Sheet, WIDTH};
+use super::sheet::{Column, Room, Sheet};
 
 /// The table with a row for each tensor or, unless `full` asks for all, each kind of very many; notes on it; warnings; the
 /// verdict.
@@ -14,7 +14,7 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
     let rows = rows(report, full);
     let grouped = rows.iter().any(|row| row.tensors > 1);
     let mut sheet = Sheet::with_totals(columns(report, &rows, grouped));
-    let left_out = if full { Vec::new() } else { sheet.fit() };
+    let left_out = if full { None } else { sheet.fit(Room::OfALog) };
     let mut text = sheet.render(color);
     if grouped {
         text.push_str(&format!(
@@ -24,11 +24,8 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
             rows.len(),
         ));
     }
-    if !left_out.is_empty() {
-        text.push_str(&format!(
-            "\nLeft out to fit {WIDTH} columns: {}. --full shows all.",
-            left_out.join(", ")
-        ));
+    if let Some(left_out) = left_out {
+        text.push_str(&format!("\n{left_out}"));
     }
     for warning in warnings(report) {
         text.push_str(&format!("\nWARNING: {warning}"));
@@ -98,7 +95,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
 fn share_or_reason(row: &Row) -> String {
     match (row.share, &row.init, &row.dtype) {
         (Some(share), _, _) => bar(share),
-        (None, Some(init), _) => format!("init {init}"),
+        (None, Some(init), _) => printable(&format!("init {init}")),
         (None, None, dtype) => dtype.clone().unwrap_or_default(),
     }
 }
