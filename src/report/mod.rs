@@ -32,6 +32,6 @@ pub use model::{Changes, Drift, Removed, Report, ReportTensor, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};
 pub use schema::schema;
 pub use svg::{FIXED_NAMES, heat_map_names, svg_files};
-pub use tune::tune_words;
+pub use tune::{tune_headline, tune_words};
 pub use verdict::verdict;
 pub use warnings::{is_alarming, warnings};

@@ -2,6 +2,7 @@
 
 use super::format::{counted, percent, real, shortened};
 use super::text::thousands;
+use super::tune::tune_headline;
 use super::{Report, ReportTensor};
 use crate::analysis::{Evidence, HeatMap, Threshold};
 use crate::tensor::{Layout, Role};
@@ -15,8 +16,13 @@ pub(super) struct Finding {
     pub text: String,
 }
 
-/// The verdict in one sentence.
+/// The verdict in one sentence; of a tuned run the file that was chosen.
 pub(super) fn headline(report: &Report) -> String {
+    report.tune.as_ref().and_then(tune_headline).unwrap_or_else(|| sleeping(report))
+}
+
+/// How much sleeps, in one sentence.
+fn sleeping(report: &Report) -> String {
     let changes = &report.totals.changes;
     let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
     if compared == 0 {
@@ -32,8 +38,13 @@ pub(super) fn headline(report: &Report) -> String {
     format!("{share} of the weights are sleeping.")
 }
 
-/// The sentence below it.
+/// What stands below it.
 pub(super) fn subline(report: &Report) -> String {
+    let text = below(report);
+    if report.tune.is_some() { format!("{} {text}", sleeping(report)).trim_end().to_owned() } else { text }
+}
+
+fn below(report: &Report) -> String {
     let changes = &report.totals.changes;
     let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
     if asleep == 0 {
