@@ -143,9 +143,28 @@ pub fn print(text: &str) -> Result {
     write_out(&clean(text))
 }
 
-/// Prints a value as JSON.
+/// Prints a value as JSON, piece by piece: it may be long.
 pub fn print_json(value: &impl Serialize) -> Result {
-    print_json_text(&serde_json::to_string_pretty(value)?)
+    let mut out = Cleaned(io::BufWriter::new(io::stdout().lock()));
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
+    told(written.and_then(|()| writeln!(out)).and_then(|()| out.flush()))
+}
+
+/// Where the writer of JSON writes to, which hands on whole pieces of strings.
+struct Cleaned<W>(W);
+
+impl<W: Write> Write for Cleaned<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(piece) {
+            Ok(text) => self.0.write_all(json_clean(text).as_bytes())?,
+            Err(_) => self.0.write_all(piece)?,
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Prints JSON that is text already.
@@ -154,7 +173,11 @@ pub fn print_json_text(text: &str) -> Result {
 }
 
 fn write_out(text: &str) -> Result {
-    match writeln!(io::stdout().lock(), "{text}") {
+    told(writeln!(io::stdout().lock(), "{text}"))
+}
+
+fn told(written: io::Result<()>) -> Result {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::from(error).context("cannot write to standard output").into())
         }

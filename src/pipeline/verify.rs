@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside, t
 use crate::config::{PruneSettings, Recipe, ReportPaths, Settings, TuneSettings};
 use crate::gates::GateResult;
 use crate::manifest::{FileEntry, Manifest, TensorEntry};
-use crate::reader::PrunedReader;
+use crate::reader::{Limits, PrunedReader};
 use crate::regular;
 use crate::report::text::{printable, thousands};
 use crate::report::{gate_words, read};
@@ -375,7 +375,8 @@ fn names_differ(expected: &[FileEntry], got: &[FileEntry]) -> Option<VerifyProbl
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
 fn pruned_differs(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let (anew, other) = (PrunedReader::open(anew, base)?, PrunedReader::open(written, base)?);
+    let open = |path| PrunedReader::open_within(path, base, Limits::NONE);
+    let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {
         let Some((got_dtype, got_shape)) = other.tensor(name) else {
             return Ok(Some(VerifyProblem::TensorMissing(name.to_owned())));

@@ -11,7 +11,7 @@ pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> Strin
     let cells = |cell: fn(&InventoryTensor) -> String| inventory.tensors.iter().map(cell);
     let mut sheet = Sheet::new(vec![
         Column::text("tensor", cells(|t| printable(&t.name))),
-        Column::text("type", cells(|t| t.dtype.clone())).rank(2),
+        Column::text("type", cells(|t| t.dtype.to_string())).rank(2),
         Column::text("shape", cells(|t| shape(&t.shape))),
         Column::numbers("bytes", cells(|t| thousands(t.bytes))),
         Column::numbers(
