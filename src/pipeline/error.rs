@@ -170,6 +170,18 @@ pub enum Error {
         /// How many tensors it has.
         tensors: usize,
     },
+    /// A base that has nothing to do with the checkpoint.
+    #[error(
+        "{}: none of its tensors has the name and shape of one of {}: it is the base of another model, or names differ",
+        .base.display(),
+        .path.display()
+    )]
+    NothingOfBase {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The base.
+        base: PathBuf,
+    },
     /// A path that no config can name.
     #[error("{}: a config is UTF-8 text, which this path is not; give the file another name", .path.display())]
     PathNotUtf8 {
