@@ -12,6 +12,7 @@ mod heatmap;
 mod histogram;
 mod lines;
 mod moments;
+mod start;
 mod stats;
 mod threshold;
 
@@ -22,6 +23,7 @@ pub use evidence::{Evidence, Pair, RatioHistogram};
 pub use heatmap::{Cell, Grid, HeatMap};
 pub use histogram::{DeltaHistogram, DeltaSpread, FineCounts, Quantiles, TensorCounts};
 pub use lines::{AwakeColumns, SleepingRows};
-pub use moments::{Gathering, Moments};
+pub use moments::{Gathering, Moments, Spreads};
+pub use start::{StartCosine, StartFound, StartKind, StartTensor, started_here};
 pub use stats::DeltaStats;
 pub use threshold::Threshold;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::compare::compare;
 use super::error::Error;
 use super::gates::{check_gates, passed};
+use super::gone::gone;
 use super::heatmap::heat_maps;
 use super::initialise::{Written, initialise};
 use super::manifest::add_manifest;
@@ -14,7 +15,8 @@ use super::progress::Progress;
 use super::prune::{Pruned, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
-use super::summarise::summarise;
+use super::start::Told;
+use super::summarise::{Findings, summarise};
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
@@ -48,7 +50,7 @@ pub struct Outcome {
     pub report_files: Vec<PathBuf>,
     /// The pruned checkpoint.
     pub pruned: Option<Pruned>,
-    /// Bytes of the trained checkpoint's data.
+    /// Bytes of the trained checkpoint's files, an index not counted.
     pub trained_bytes: u64,
 }
 
@@ -177,13 +179,24 @@ fn finish(
     let stage = if analyze { "analyze" } else { "compare" };
     let judgement = judge(resolved, progress)?;
     let mut compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
-    outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
+    outcome.trained_bytes =
+        (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
+    let told = Told::new(resolved, &compared)?;
+    let mut taken = Vec::new();
     if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
+        told.check(resolved, pruning)?;
         select(resolved, &judgement, pruning, masks, progress)?;
+        taken = gone(resolved, masks, progress)?;
         outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, set, progress)?);
     }
-    let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
-    let mut report = summarise(settings, tensors, &judgement, &compared, results);
+    let found = Findings {
+        judgement: &judgement,
+        compared: &compared,
+        told,
+        pruned: outcome.pruned.as_ref().map(|pruned| (pruned, taken.as_slice())),
+        trained_bytes: outcome.trained_bytes,
+    };
+    let mut report = summarise(settings, tensors, found);
     let metric_drop = tuned.as_ref().and_then(|tuned| tuned.points.get(tuned.winner)).map(|best| best.drop);
     report.tune = tuned;
     let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);

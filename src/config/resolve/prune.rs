@@ -58,6 +58,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     Ok(PruneSettings {
         output: folder.join(wire.output),
         fill,
+        any_start: wire.any_start,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
