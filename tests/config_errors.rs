@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cdi_prune::config::{ConfigErrorKind, KeyPath, Place, Settings};
+use cdi_prune::config::{ConfigErrorKind, KeyPath, PatternHint, Place, Settings};
 
 fn error(text: &str, overrides: &[&str]) -> String {
     let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
@@ -71,6 +71,89 @@ fn several_documents() {
         error("seed: 1\n---\nseed: 2\n", &[]),
         "configs/x.yaml:3:1: a second YAML document begins here; a config is one"
     );
+}
+
+/// As Windows' editors write it: lines and columns are those of the text behind it, the digest that of the file.
+#[test]
+fn a_byte_order_mark() {
+    assert_eq!(
+        error("\u{feff}sed: 1\n", &[]),
+        "configs/x.yaml:1:1: unknown key `sed` (did you mean `seed`?); the keys are version, seed, model, rules, init, \
+         trained, analyze, prune, tune, gates, manifest"
+    );
+    assert_eq!(error("\u{feff}", &[]), "configs/x.yaml: the config is empty");
+    let marked = Settings::parse("\u{feff}seed: 1", Path::new("x.yaml"), &[]).unwrap();
+    assert_eq!(marked.seed, 1);
+    assert_eq!(marked.source.text(), "\u{feff}seed: 1");
+    // printf '\xef\xbb\xbfseed: 1' | sha256sum
+    assert_eq!(marked.config_sha256, "841728c75fb1459e6ae442b53d42ff007679e2a3d4e0d5503c9e9903c2a4c868");
+}
+
+/// Every key that holds a path, and the program that `tune` runs.
+#[test]
+fn home_folders() {
+    let whole = "expected a whole path, or one from the config's folder (only a shell makes a home folder of `~`; a file \
+                 whose name begins so is `./~…`), got `~/a`";
+    for (line, column, key) in [
+        ("model: {like: ~/a}", 15, "model.like"),
+        ("rules: [{match: a, init: {from: ~/a}}]", 33, "rules[0].init.from"),
+        ("init: {output: ~/a}", 16, "init.output"),
+        ("trained: {path: ~/a}", 17, "trained.path"),
+        ("analyze: {report: {json: ~/a}}", 26, "analyze.report.json"),
+        ("analyze: {report: {csv: ~/a}}", 25, "analyze.report.csv"),
+        ("analyze: {report: {markdown: ~/a}}", 30, "analyze.report.markdown"),
+        ("analyze: {report: {html: ~/a}}", 26, "analyze.report.html"),
+        ("analyze: {report: {svg: ~/a}}", 25, "analyze.report.svg"),
+        ("prune: {output: ~/a}", 17, "prune.output"),
+        ("prune: {output: a, target: {keep: 1}, criterion: {scores: ~/a}}", 59, "prune.criterion.scores"),
+        ("manifest: ~/a", 11, "manifest"),
+    ] {
+        assert_eq!(error(line, &[]), format!("configs/x.yaml:1:{column}: `{key}`: {whole}"));
+    }
+    let tuned = |tune: &str| {
+        let rest = "prune: {output: b}\ntrained: {path: c}\n";
+        error(&format!("{rest}tune: {{better: lower, max_drop: 0, {tune}}}\n"), &[])
+    };
+    assert_eq!(
+        tuned("command: [e, '{checkpoint}'], cache: ~/a"),
+        format!("configs/x.yaml:3:73: `tune.cache`: {whole}")
+    );
+    assert_eq!(
+        tuned("command: [~/a, '{checkpoint}']"),
+        format!("configs/x.yaml:3:46: `tune.command[0]`: {whole}")
+    );
+    assert!(Settings::parse("init: {output: ./~a}", Path::new("x.yaml"), &[]).is_ok());
+}
+
+#[test]
+fn what_others_call_it() {
+    let scores = "expected {scores: FILE} for this: a checkpoint that has, under the name of each tensor, a score per \
+                  weight, or one number per input by which magnitudes are multiplied (for Wanda the norms of the inputs)";
+    assert_eq!(
+        prune_error("criterion: wanda, target: {sparsity: 0.5}"),
+        format!("configs/x.yaml:2:31: `prune.criterion`: {scores}, got the text `wanda`")
+    );
+    assert_eq!(
+        prune_error("rules: [{match: a, criterion: scores}]"),
+        format!("configs/x.yaml:2:50: `prune.rules[0].criterion`: {scores}, got the text `scores`")
+    );
+    assert_eq!(
+        prune_error("structure: 4:2"),
+        "configs/x.yaml:2:31: `prune.structure`: expected n of m to stay, n no more than m, got 4 of 2"
+    );
+    assert_eq!(
+        prune_error("structure: 0:2"),
+        "configs/x.yaml:2:31: `prune.structure`: expected a whole number above 0, got 0"
+    );
+    let structure = |value: &str| {
+        let text = format!("prune: {{output: a, criterion: magnitude, structure: {value}}}");
+        Settings::parse(&text, Path::new("x.yaml"), &[]).unwrap().prune.unwrap().decision.structure
+    };
+    assert_eq!(structure("2:4"), structure("{n: 2, m: 4}"));
+    assert_eq!(structure("'1:16'"), structure("{n: 1, m: 16}"));
+    let tuned = "prune: {output: a}\ntrained: {path: b}\n\
+                 tune: {better: lower, max_drop: 0, command: [e, '{checkpoint}'], structures: [2:4], criteria: [magnitude]}";
+    assert!(Settings::parse(tuned, Path::new("x.yaml"), &[]).is_ok());
 }
 
 #[test]
@@ -174,7 +257,12 @@ fn duplicate_keys() {
 
 #[test]
 fn missing_keys() {
-    assert_eq!(error("model: {}\n", &[]), "configs/x.yaml:1:1: missing key `seed`");
+    let drawn = "rules: [{match: a, init: zeros}, {match: b, init: he}]\n";
+    assert_eq!(error(drawn, &[]), "configs/x.yaml:1:1: missing key `seed`, from which `rules[1].init` draws");
+    assert_eq!(
+        error("prune: {output: a, criterion: random, target: {keep: 1}}\n", &[]),
+        "configs/x.yaml:1:1: missing key `seed`, from which `prune.criterion` draws"
+    );
     assert_eq!(error("seed: 1\nprune:\n", &[]), "configs/x.yaml:2:1: missing key `output` in `prune`");
     assert_eq!(rule_error("    layer: 1\n"), "configs/x.yaml:3:5: missing key `init` in `rules[0]`");
     assert_eq!(
@@ -389,7 +477,7 @@ fn later_stages_locate_their_errors() {
     let settings = Settings::parse(text, Path::new("configs/x.yaml"), &[]).unwrap();
     let kind = || ConfigErrorKind::RuleMatchesNothing {
         patterns: vec!["conv*".to_owned()],
-        near: Some("conv1.weight".to_owned()),
+        hint: PatternHint::Near("conv1.weight".to_owned()),
     };
     let at = |path: &str| settings.source.error(&KeyPath::parse(path).unwrap(), kind());
     assert_eq!(

@@ -320,6 +320,77 @@ fn a_rule_that_matches_nothing() {
     succeeds(&s, &["run", "x.yaml"]);
 }
 
+/// One dead pattern beside live ones, wherever patterns are: the tensors that it was meant to keep would be pruned.
+#[test]
+fn a_pattern_of_a_list_that_matches_nothing() {
+    let s = scratch();
+    let allowed = "(`optional: true` in a rule of its own allows that)";
+    for (change_to, place, found) in [
+        (
+            ("format: bitmask", "rules: [{match: ['**.bias', 'a*'], keep: true}]"),
+            "9:65",
+            "`a*`; `*` stops at a dot, `**` does not: `a**` matches `a.bias`",
+        ),
+        (("match: '*.bias'", "match: ['*.bias', '**.biass']"), "5:24", "`**.biass`"),
+        (
+            ("prune:", "gates: {min_sparsity: [{match: [a.weight, a.wieght], min: 0.1}]}\nprune:"),
+            "9:43",
+            "`a.wieght` (did you mean `a.weight`?)",
+        ),
+    ] {
+        change(&s, &[change_to]);
+        let message =
+            format!("DIR/x.yaml:{place}: this pattern of the list matches no tensor: {found} {allowed}");
+        run_fails(&s, 2, &message);
+    }
+    // Tensors that an earlier rule has taken are matched all the same; and a rule may say that it is fine.
+    let shadowed = "rules: [{match: a.bias, keep: true}, {match: ['**.bias', '**'], keep: true}]";
+    change(&s, &[("format: bitmask", shadowed)]);
+    succeeds(&s, &["run", "x.yaml"]);
+    change(&s, &[("format: bitmask", "rules: [{match: ['**.bias', 'bn*'], keep: true, optional: true}]")]);
+    succeeds(&s, &["run", "x.yaml"]);
+}
+
+/// Without `model` nothing but the trained checkpoint says what the rules are about: that it is missing is what is wrong.
+#[test]
+fn no_trained_checkpoint_and_no_model() {
+    let s = scratch();
+    let config = "\
+        seed: 1\n\
+        rules: [{match: a.weight, init: RULE}]\n\
+        trained: {path: modle.safetensors}\n\
+        analyze: {}\n\
+        prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.5}}\n";
+    for rule in ["none", "he", "none, optional: true", "{from: base.safetensors}"] {
+        s.write("x.yaml", config.replace("RULE", rule));
+        for command in ["run", "analyze", "prune", "plan"] {
+            let message = "modle.safetensors: there is no trained checkpoint yet. Train the model, save it there, then \
+                           run this again";
+            fails(&s, &[command, "x.yaml"], 3, message);
+        }
+    }
+}
+
+#[test]
+fn writing_the_initial_checkpoint_needs_no_trained_one() {
+    let s = scratch();
+    succeeds(&s, &["init", "x.yaml"]);
+    let initial = fs::read(s.path("init.safetensors")).unwrap();
+    // Cut off; of another model; a folder without a checkpoint.
+    for broken in 0..3 {
+        s.write("init.safetensors", "old init.safetensors");
+        fs::remove_file(s.path("trained.safetensors")).unwrap();
+        match broken {
+            0 => s.write("trained.safetensors", "cut"),
+            1 => s.safetensors("trained.safetensors", &[("c.weight", "F32", &[1], f32s(&[1.0]))]),
+            _ => fs::create_dir(s.path("trained.safetensors")).unwrap(),
+        }
+        assert_ne!(s.run(&["analyze", "x.yaml"]).code, 0);
+        succeeds(&s, &["init", "x.yaml"]);
+        assert!(fs::read(s.path("init.safetensors")).unwrap() == initial);
+    }
+}
+
 #[test]
 fn a_model_tensor_that_no_rule_matches() {
     let s = scratch();
@@ -896,7 +967,7 @@ fn a_shard_that_is_a_link_out_of_the_folder() {
     run_fails(
         &s,
         1,
-        "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of the index's folder, to \
+        "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of its folder, to \
          DIR/blobs/two; `--follow-links` allows that",
     );
     succeeds(&s, &["run", "x.yaml", "--follow-links"]);

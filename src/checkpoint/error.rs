@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::foreign::Foreign;
 use super::header::HeaderError;
 
 /// An error of one file or folder.
@@ -40,9 +41,40 @@ pub enum ErrorKind {
     /// No valid safetensors header.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// A folder without a checkpoint.
-    #[error("the folder holds no .safetensors file and no *.safetensors.index.json")]
-    EmptyFolder,
+    /// Something else that people keep weights in.
+    #[error("{0}")]
+    Foreign(Foreign),
+    /// A folder without a checkpoint, and a file of it that holds weights in another form.
+    #[error("the folder holds no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
+    EmptyFolder(Option<(String, Foreign)>),
+    /// A set of shards without an index that is not complete.
+    #[error(
+        "the folder has no index, and {found} of the {total} shards of a checkpoint; missing: {}{}",
+        .missing.join(", "),
+        if *.more > 0 { format!(" and {more} more") } else { String::new() }
+    )]
+    ShardsMissing {
+        /// Shards there.
+        found: usize,
+        /// Shards that there should be.
+        total: usize,
+        /// Names of the first ones missing.
+        missing: Vec<String>,
+        /// How many are missing besides.
+        more: usize,
+    },
+    /// Two shards with a tensor of one name.
+    #[error(
+        "tensor `{tensor}` stands in two shards, `{first}` and `{second}`, and there is no index that chooses one"
+    )]
+    InTwoShards {
+        /// The tensor.
+        tensor: String,
+        /// One shard.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A folder with several candidates.
     #[error("the folder holds several checkpoints ({}): name one of them", .0.join(", "))]
     AmbiguousFolder(Vec<String>),
@@ -60,7 +92,7 @@ pub enum ErrorKind {
         shard: String,
     },
     /// A shard that is a link to somewhere else.
-    #[error("the shard `{shard}` is a link out of the index's folder, to {}; `--follow-links` allows that", .to.display())]
+    #[error("the shard `{shard}` is a link out of its folder, to {}; `--follow-links` allows that", .to.display())]
     ShardLink {
         /// The shard.
         shard: String,
@@ -84,7 +116,7 @@ pub enum ErrorKind {
         shard: String,
     },
     /// Two names become one when their prefixes are taken off.
-    #[error("tensors `{first}` and `{second}` are both called `{name}` once `strip_prefix` is applied")]
+    #[error("tensors `{first}` and `{second}` are both called `{name}` once `{key}` is applied")]
     SameNameStripped {
         /// One name.
         first: String,
@@ -92,6 +124,8 @@ pub enum ErrorKind {
         second: String,
         /// What both become.
         name: String,
+        /// The key that says what is taken off.
+        key: &'static str,
     },
     /// A tensor that would be taken for the free-form metadata.
     #[error("no tensor can be written under the name `__metadata__`, which the format keeps for itself")]
@@ -99,6 +133,10 @@ pub enum ErrorKind {
     /// A tensor to be written twice.
     #[error("two tensors would be written under the name `{0}`")]
     DuplicateOutput(String),
+}
+
+fn other_form(found: &Option<(String, Foreign)>) -> String {
+    found.as_ref().map_or_else(String::new, |(name, what)| format!("; {name} is {what}"))
 }
 
 impl CheckpointError {

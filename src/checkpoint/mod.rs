@@ -2,7 +2,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
+//! | `find` | what a folder holds that could be its checkpoint |
+//! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
@@ -19,8 +22,12 @@
 //! Without the feature `tool` there is no writing.
 
 #[cfg(feature = "tool")]
+mod compressed;
+#[cfg(feature = "tool")]
 mod encode;
 mod error;
+mod find;
+mod foreign;
 mod header;
 mod mapped_ranges;
 mod mmap;
@@ -43,7 +50,10 @@ mod unfinished;
 #[cfg(feature = "tool")]
 mod writer;
 
+#[cfg(feature = "tool")]
+pub use compressed::{Compressed, Form, compressed};
 pub use error::{CheckpointError, ErrorKind};
+pub use foreign::Foreign;
 pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
@@ -51,7 +61,7 @@ pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 pub use paths::{create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
-pub use reader::{Checkpoint, TensorRef, follow_links};
+pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
 pub use spec::{Group, TensorSpec};

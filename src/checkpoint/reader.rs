@@ -10,6 +10,8 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::error::{CheckpointError, ErrorKind};
+use super::find::{Found, in_folder};
+use super::foreign::Foreign;
 use super::header::{Header, TensorInfo, UniqueStrings};
 use super::mmap::{Mapped, MappedFile};
 use crate::regular;
@@ -60,6 +62,13 @@ struct Index {
     weight_map: UniqueStrings,
 }
 
+/// A name without the components that are wrapped around others: all but the last may go.
+pub fn without_components(name: &str, goes: impl Fn(&str) -> bool) -> String {
+    let Some((modules, own)) = name.rsplit_once('.') else { return name.to_owned() };
+    let kept = modules.split('.').filter(|part| !goes(part));
+    kept.chain([own]).collect::<Vec<_>>().join(".")
+}
+
 static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
 
 /// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
@@ -68,7 +77,7 @@ pub fn follow_links() {
 }
 
 /// Where a shard leads that is a link out of the folder.
-fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
+pub(super) fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // What is not there at all is another error.
     let real = fs::canonicalize(folder.join(shard)).ok()?;
@@ -76,18 +85,45 @@ fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
     (!inside).then_some(real)
 }
 
+/// Refuses shards that are links out of their folder; `path` is what names them.
+fn check_links<'s>(
+    path: &Path,
+    folder: &Path,
+    mut shards: impl Iterator<Item = &'s String>,
+) -> Result<(), CheckpointError> {
+    let out = shards.find_map(|shard| Some((shard, leads_out(folder, shard)?)));
+    match out.filter(|_| !follows_links()) {
+        Some((shard, to)) => {
+            Err(CheckpointError::new(path, ErrorKind::ShardLink { shard: shard.clone(), to }))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether links out of a folder are followed.
+pub(super) fn follows_links() -> bool {
+    FOLLOW_LINKS.load(Ordering::Relaxed)
+}
+
 /// The most bytes of an index: some four million tensors.
 const LONGEST_INDEX: u64 = 1 << 29;
 
 impl Checkpoint {
-    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either (an
-    /// index wins over single files). Reads headers only.
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either, or all
+    /// shards without an index (an index wins over files that are no variant of it). Reads headers only.
     ///
     /// # Errors
     /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
-        let file = if metadata.is_dir() { in_folder(path)? } else { path.to_owned() };
+        let file = if metadata.is_dir() {
+            match in_folder(path)? {
+                Found::File(file) => file,
+                Found::Shards(shards) => return Self::open_shards(path, &shards),
+            }
+        } else {
+            path.to_owned()
+        };
         if file.extension().is_some_and(|e| e == "json") {
             Self::open_index(path, &file)
         } else {
@@ -108,7 +144,10 @@ impl Checkpoint {
     }
 
     fn of_file(path: &Path, file: MappedFile) -> Result<Self, CheckpointError> {
-        let header = Header::parse(file.bytes()).map_err(|e| CheckpointError::new(file.path(), e))?;
+        let header = Header::parse(file.bytes()).map_err(|error| {
+            let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
+            CheckpointError::new(file.path(), kind)
+        })?;
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
         Ok(Self {
@@ -123,8 +162,13 @@ impl Checkpoint {
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
         let text =
             regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
-        let index: Index = serde_json::from_slice(&text)
-            .map_err(|e| CheckpointError::new(index_file, ErrorKind::BadIndex(e.to_string())))?;
+        let index: Index = serde_json::from_slice(&text).map_err(|e| {
+            let kind = match Foreign::of(&text) {
+                Some(Foreign::Json) | None => ErrorKind::BadIndex(e.to_string()),
+                Some(foreign) => ErrorKind::Foreign(foreign),
+            };
+            CheckpointError::new(index_file, kind)
+        })?;
         let weight_map = index.weight_map.0;
         for (tensor, shard) in &weight_map {
             let mut parts = Path::new(shard).components();
@@ -135,13 +179,7 @@ impl Checkpoint {
         }
         let folder = index_file.parent().unwrap_or(Path::new(""));
         let shards: BTreeSet<&String> = weight_map.values().collect();
-        if !FOLLOW_LINKS.load(Ordering::Relaxed)
-            && let Some((shard, to)) =
-                shards.iter().find_map(|shard| Some((shard, leads_out(folder, shard)?)))
-        {
-            let kind = ErrorKind::ShardLink { shard: (**shard).clone(), to };
-            return Err(CheckpointError::new(index_file, kind));
-        }
+        check_links(index_file, folder, shards.iter().copied())?;
         let mut whole = Self {
             path: path.to_owned(),
             index: Some(index_file.to_owned()),
@@ -169,24 +207,65 @@ impl Checkpoint {
         Ok(whole)
     }
 
+    /// All of a folder's shards, which no index is about.
+    fn open_shards(folder: &Path, shards: &[String]) -> Result<Self, CheckpointError> {
+        check_links(folder, folder, shards.iter())?;
+        let mut whole = Self {
+            path: folder.to_owned(),
+            index: None,
+            files: Vec::new(),
+            metadata: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        for shard in shards {
+            let one = Self::open_file(folder, &folder.join(shard))?;
+            let file = whole.files.len();
+            whole.files.extend(one.files);
+            whole.metadata.extend(one.metadata);
+            for (name, place) in one.tensors {
+                if let Some(first) = whole.tensors.insert(name.clone(), Place { file, ..place }) {
+                    let (first, second) = (shards[first.file].clone(), shard.clone());
+                    let kind = ErrorKind::InTwoShards { tensor: name, first, second };
+                    return Err(CheckpointError::new(folder, kind));
+                }
+            }
+        }
+        Ok(whole)
+    }
+
     /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are from then
     /// on the stripped ones.
     ///
     /// # Errors
     /// [`ErrorKind::SameNameStripped`] if two names become one.
     pub fn strip_prefixes(&mut self, prefixes: &[String]) -> Result<(), CheckpointError> {
-        let mut original: BTreeMap<String, String> = BTreeMap::new();
-        let mut tensors = BTreeMap::new();
-        for (name, place) in std::mem::take(&mut self.tensors) {
-            let mut short = name.as_str();
+        self.rename("strip_prefix", |name| {
+            let mut short = name;
             while let Some(rest) =
                 prefixes.iter().filter(|p| !p.is_empty()).find_map(|p| short.strip_prefix(p.as_str()))
             {
                 short = rest;
             }
-            let short = short.to_owned();
+            short.to_owned()
+        })
+    }
+
+    /// Takes these components, what stands between two dots, out of the tensors' names, wherever they stand in them but
+    /// at the end, where a tensor has its own name. Names are from then on those without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SameNameStripped`] if two names become one.
+    pub fn strip_components(&mut self, components: &[String]) -> Result<(), CheckpointError> {
+        self.rename("strip", |name| without_components(name, |part| components.iter().any(|c| c == part)))
+    }
+
+    fn rename(&mut self, key: &'static str, short: impl Fn(&str) -> String) -> Result<(), CheckpointError> {
+        let mut original: BTreeMap<String, String> = BTreeMap::new();
+        let mut tensors = BTreeMap::new();
+        for (name, place) in std::mem::take(&mut self.tensors) {
+            let short = short(&name);
             if let Some(first) = original.insert(short.clone(), name.clone()) {
-                let kind = ErrorKind::SameNameStripped { first, second: name, name: short };
+                let kind = ErrorKind::SameNameStripped { first, second: name, name: short, key };
                 return Err(CheckpointError::new(&self.path, kind));
             }
             tensors.insert(short, place);
@@ -253,26 +332,5 @@ impl Checkpoint {
         let TensorInfo { dtype, shape, bytes } = &place.info;
         // The header was checked against the length of this very mapping.
         TensorRef { dtype: *dtype, shape, data: Mapped::new(&self.files[place.file], bytes.clone()) }
-    }
-}
-
-/// The index, or else the one safetensors file, of a folder.
-fn in_folder(folder: &Path) -> Result<PathBuf, CheckpointError> {
-    let (mut indexes, mut files) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
-        let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".safetensors.index.json") {
-            indexes.push(name);
-        } else if name.ends_with(".safetensors") {
-            files.push(name);
-        }
-    }
-    let mut found = if indexes.is_empty() { files } else { indexes };
-    found.sort();
-    match found.as_slice() {
-        [one] => Ok(folder.join(one)),
-        [] => Err(CheckpointError::new(folder, ErrorKind::EmptyFolder)),
-        _ => Err(CheckpointError::new(folder, ErrorKind::AmbiguousFolder(found))),
     }
 }

@@ -150,7 +150,10 @@ fn print(text: &str) -> Result {
 /// `force` runs even where the manifest proves that it has been done.
 fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
-    let resolved = Resolved::new(&settings)?;
+    let resolved = match stages {
+        Stages::Init => Resolved::for_init(&settings)?,
+        _ => Resolved::new(&settings)?,
+    };
     let github = args.is_some_and(|args| args.format == StageFormat::Github);
     if let (false, Some(path)) = (force, &settings.manifest)
         && let Some(manifest) = pipeline::done_before(&resolved)?

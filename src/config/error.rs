@@ -100,6 +100,12 @@ pub enum ConfigErrorKind {
         /// The mapping it should be in.
         parent: KeyPath,
     },
+    /// No seed where something is drawn from it.
+    #[error("missing key `seed`, from which `{by}` draws")]
+    MissingSeed {
+        /// The key that needs it.
+        by: KeyPath,
+    },
     /// A value that its key cannot have.
     #[error("`{key}`: expected {expected}, got {got}")]
     BadValue {
@@ -168,20 +174,56 @@ pub enum ConfigErrorKind {
         file: PathBuf,
     },
     /// A rule none of whose patterns matches a tensor.
-    #[error(
-        "this rule matches no tensor: `{}`{} (`optional: true` allows that)",
-        patterns.join("`, `"),
-        did_you_mean(near.as_deref())
-    )]
+    #[error("this rule matches no tensor: `{}`{hint} (`optional: true` allows that)", patterns.join("`, `"))]
     RuleMatchesNothing {
         /// The rule's patterns as written.
         patterns: Vec<String>,
-        /// The closest name of a tensor, where one is close.
-        near: Option<String>,
+        /// What may have been meant.
+        hint: PatternHint,
+    },
+    /// A pattern of a list that matches no tensor, where others of the list do.
+    #[error(
+        "this pattern of the list matches no tensor: `{pattern}`{hint} (`optional: true` in a rule of its own allows \
+         that)"
+    )]
+    PatternMatchesNothing {
+        /// The pattern as written.
+        pattern: String,
+        /// What may have been meant.
+        hint: PatternHint,
     },
     /// What a later stage, which has seen the checkpoints, finds wrong with the config.
     #[error(transparent)]
     Stage(Box<dyn Error + Send + Sync>),
+}
+
+/// What a pattern that matches nothing may have been meant to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PatternHint {
+    /// Nothing that is known.
+    #[default]
+    None,
+    /// The name of a tensor that is close.
+    Near(String),
+    /// A pattern that goes beyond dots, and a name that it matches.
+    Wider {
+        /// The pattern.
+        pattern: String,
+        /// The name.
+        name: String,
+    },
+}
+
+impl fmt::Display for PatternHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Near(name) => f.write_str(&did_you_mean(Some(name))),
+            Self::Wider { pattern, name } => {
+                write!(f, "; `*` stops at a dot, `**` does not: `{pattern}` matches `{name}`")
+            }
+        }
+    }
 }
 
 fn inside(parent: &KeyPath) -> String {

@@ -44,7 +44,7 @@ mod typed;
 mod wire;
 
 pub use duration::{DurationError, parse_duration};
-pub use error::{ConfigError, ConfigErrorKind, Place};
+pub use error::{ConfigError, ConfigErrorKind, PatternHint, Place};
 pub use init_value::{parse_init, takes_gain};
 pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};

@@ -78,8 +78,14 @@ fn too_deep(text: &str) -> Option<(usize, usize)> {
     None
 }
 
+/// A text without the byte-order mark that some editors put before it, and which the parser takes for a document.
+pub(super) fn bare(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Reads the one document of a text.
 pub(super) fn read_yaml(text: &str) -> Result<Node, ReadError> {
+    let text = bare(text);
     if let Some(position) = too_deep(text) {
         let kind = ConfigErrorKind::Syntax(format!("more than {MOST_OPEN} brackets are open"));
         return Err(ReadError { position: Some(position), kind });

@@ -30,7 +30,7 @@ pub struct Settings {
     /// SHA-256 in lower-case hexadecimal of the config file's bytes, followed, for each override in order, by a line
     /// feed, `--set ` and the override as given.
     pub config_sha256: String,
-    /// Seed of all noise; a negative one as its two's complement.
+    /// Seed of all noise; a negative one as its two's complement; 0 where there is none, and nothing is drawn.
     pub seed: u64,
     /// The tensors to initialise.
     pub model: Option<ModelSettings>,
@@ -125,6 +125,8 @@ pub struct InitSettings {
 pub struct TrainedSettings {
     /// A safetensors file, an index, or a folder.
     pub path: PathBuf,
+    /// Components to take out of its tensors' names, wherever they stand; before the prefixes.
+    pub strip: Vec<String>,
     /// Prefixes to take off its tensors' names, in order.
     pub strip_prefix: Vec<String>,
 }

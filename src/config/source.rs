@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::{ConfigError, ConfigErrorKind, On, Place, Problem};
-use super::node::{Landmark, Node, ReadError, position, read_yaml};
+use super::node::{Landmark, Node, ReadError, bare, position, read_yaml};
 use super::overrides;
 use super::path::{KeyPath, Step};
 
@@ -58,10 +58,10 @@ impl Source {
     /// is no such value, with those of the closest one that it would be in.
     ///
     /// ```
-    /// use cdi_prune::config::{ConfigErrorKind, KeyPath, Settings};
+    /// use cdi_prune::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
     ///
     /// let settings = Settings::parse("seed: 1\nrules:\n  - {match: conv*, init: he}", "c.yaml".as_ref(), &[])?;
-    /// let nothing = ConfigErrorKind::RuleMatchesNothing { patterns: vec!["conv*".into()], near: None };
+    /// let nothing = ConfigErrorKind::RuleMatchesNothing { patterns: vec!["conv*".into()], hint: PatternHint::None };
     /// let error = settings.source.error(&KeyPath::root().key("rules").index(0), nothing);
     /// let text = "c.yaml:3:5: this rule matches no tensor: `conv*` (`optional: true` allows that)";
     /// assert_eq!(error.to_string(), text);
@@ -97,7 +97,7 @@ impl Source {
     /// Line and column, from 1, of a value or its key in the text.
     fn locate(&self, path: &KeyPath, on: On) -> Option<(usize, usize)> {
         let walk = Walk { steps: path.steps(), on };
-        let document = serde_yaml::Deserializer::from_str(&self.text).next()?;
+        let document = serde_yaml::Deserializer::from_str(bare(&self.text)).next()?;
         walk.deserialize(document).err().as_ref().and_then(position)
     }
 

@@ -104,6 +104,7 @@ fn the_example_of_the_interface_makes_its_settings() {
     assert_eq!(settings.init, Some(init));
     let trained = TrainedSettings {
         path: "configs/runs/last/model.safetensors".into(),
+        strip: Vec::new(),
         strip_prefix: vec!["module.".into(), "_orig_mod.".into()],
     };
     assert_eq!(settings.trained, Some(trained));

@@ -22,9 +22,9 @@ pub(super) struct Config {
     /// Version of the config's format: 1.
     #[schemars(with = "Option<schema::Version>")]
     pub version: Option<Node>,
-    /// Seed of every initial value: a whole number from -2^63 to 2^64-1.
-    #[schemars(with = "schema::Seed")]
-    pub seed: Node,
+    /// Seed of every initial value, a whole number from -2^63 to 2^64-1; needed where anything is drawn from it.
+    #[schemars(with = "Option<schema::Seed>")]
+    pub seed: Option<Node>,
     /// The tensors to initialise.
     pub model: Option<Model>,
     /// How each tensor's initial values are made: ordered, the first rule that matches wins.
@@ -161,6 +161,10 @@ pub(super) struct Trained {
     /// A prefix to take off its tensors' names, or a list of prefixes.
     #[schemars(with = "Option<schema::OneOrMany>")]
     pub strip_prefix: Option<Node>,
+    /// A name that wrappers put between the dots of its tensors' names, such as _orig_mod, to take out wherever it
+    /// stands; or a list of them.
+    #[schemars(with = "Option<schema::OneOrMany>")]
+    pub strip: Option<Node>,
 }
 
 /// How the trained checkpoint is compared with the initial values.

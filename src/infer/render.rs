@@ -21,6 +21,8 @@ pub struct Surroundings {
     pub like: Option<String>,
     /// The value of `trained.path`.
     pub trained: String,
+    /// Components to take out of the trained checkpoint's names.
+    pub strip: Vec<String>,
     /// Prefixes to take off the trained checkpoint's names.
     pub strip_prefix: Vec<String>,
     /// The seed, where the checkpoint is an initial one that was made with it.
@@ -37,6 +39,7 @@ impl Default for Surroundings {
             checkpoint: "model.safetensors".to_owned(),
             like: Some("model.safetensors".to_owned()),
             trained: "model.safetensors".to_owned(),
+            strip: Vec::new(),
             strip_prefix: Vec::new(),
             seed: None,
             outputs: "out".to_owned(),
@@ -256,9 +259,11 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     }
     text.line("trained:");
     text.noted(&format!("  path: {}", yaml(&around.trained)), "edit: the checkpoint after training");
-    if !around.strip_prefix.is_empty() {
-        let prefixes: Vec<String> = around.strip_prefix.iter().map(|p| yaml(p)).collect();
-        text.line(&format!("  strip_prefix: [{}]", prefixes.join(", ")));
+    for (key, names) in [("strip", &around.strip), ("strip_prefix", &around.strip_prefix)] {
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| yaml(name)).collect();
+            text.line(&format!("  {key}: [{}]", names.join(", ")));
+        }
     }
     text.line("");
     text.line("analyze:");

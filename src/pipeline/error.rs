@@ -7,7 +7,7 @@ use safetensors::Dtype;
 
 use super::verify_problem::VerifyProblem;
 use super::{gates, tune};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Form};
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
@@ -144,6 +144,22 @@ pub enum Error {
     AlreadyPruned {
         /// The file.
         path: PathBuf,
+    },
+    /// Parts of compressed weights that would be taken for weights.
+    #[error("{}: {}", .path.display(), in_parts(.stem, .parts, .form, *.more, *.pruning))]
+    InParts {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the names of the first one's parts begin with.
+        stem: String,
+        /// Its parts.
+        parts: Vec<String>,
+        /// Their form.
+        form: &'static Form,
+        /// How many other weights stand there in parts.
+        more: usize,
+        /// Whether they would be pruned, rather than have a config inferred from them.
+        pruning: bool,
     },
     /// A checkpoint to infer a config from that has no weights.
     #[error(
@@ -395,6 +411,8 @@ pub struct Mismatch {
     pub missing: Vec<String>,
     /// `name: has …, expected …`: tensors of another shape or kind than the model's.
     pub different: Vec<String>,
+    /// Names of wrappers in its tensors' names, without which some would be those that the config knows.
+    pub wrappers: Vec<&'static str>,
 }
 
 impl Mismatch {
@@ -426,7 +444,15 @@ impl std::fmt::Display for Mismatch {
             "{}: the trained checkpoint does not fit the config: {}",
             self.path.display(),
             parts.join("; ")
-        )
+        )?;
+        if !self.wrappers.is_empty() {
+            let wrappers = self.wrappers.join(", ");
+            write!(
+                f,
+                "; names there have those of wrappers in them: `trained.strip: [{wrappers}]` takes them out"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -438,6 +464,21 @@ fn list(names: &[String]) -> String {
         let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
+}
+
+fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, pruning: bool) -> String {
+    let more = if more > 0 { format!(" (and {more} more like it)") } else { String::new() };
+    let keep = if pruning {
+        "; to prune only what else is there, keep the parts by a rule of `prune.rules`"
+    } else {
+        ""
+    };
+    format!(
+        "`{stem}`{more} is compressed as {}, in the parts {}, which are no weights to compare or prune; {}{keep}",
+        form.name,
+        list(parts),
+        form.way_out
+    )
 }
 
 fn trained_missing(path: &std::path::Path, initial: &Option<PathBuf>) -> String {

@@ -14,6 +14,7 @@ mod manifest;
 mod masks;
 mod origin;
 mod outputs;
+mod patterns;
 mod progress;
 mod prune;
 mod remove;
@@ -30,6 +31,7 @@ mod survey;
 mod tune;
 mod verify;
 mod verify_problem;
+mod wrappers;
 
 pub use compare::{Compared, ComparedTensor};
 pub use error::{ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem};

@@ -17,8 +17,8 @@ use super::remove::Removal;
 use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Group, METADATA_KEY, OutputSet, TensorSpec,
-    checkpoint_bytes,
+    Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
+    checkpoint_bytes, compressed,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
@@ -81,6 +81,23 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
         }
     }
     Ok(())
+}
+
+/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this tool, have compressed.
+pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    let pruned = |part: &String| tensors.get(part).is_some_and(|tensor| tensor.action == Action::Prune);
+    let mut found = compressed(checkpoint);
+    found.retain(|found| found.parts.iter().any(pruned));
+    in_parts(checkpoint, found, true)
+}
+
+/// The error about these, if there are any.
+pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning: bool) -> Result<(), Error> {
+    let more = found.len().saturating_sub(1);
+    let Some(Compressed { stem, parts, form }) = found.into_iter().next() else { return Ok(()) };
+    let (path, parts) = (checkpoint.path().to_owned(), parts.into_iter().collect());
+    Err(Error::InParts { path, stem, parts, form, more, pruning })
 }
 
 /// Adds the pruned checkpoint to the outputs.

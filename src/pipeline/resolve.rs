@@ -10,10 +10,11 @@ use safetensors::Dtype;
 
 use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef};
+use super::patterns::patterns_match;
+use super::wrappers::wrappers_in;
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef, without_components};
 use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
-use crate::near::nearest;
 use crate::prune::{Criterion, Decision};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
@@ -41,9 +42,25 @@ impl<'s> Resolved<'s> {
     /// # Errors
     /// What the files and the config contradict each other in; nothing has been written then.
     pub fn new(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, false)
+    }
+
+    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that cannot be
+    /// used, it counts as not there yet.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
+    pub fn for_init(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, true)
+    }
+
+    fn open(settings: &'s Settings, for_init: bool) -> Result<Self, Error> {
         let like =
             settings.model.as_ref().and_then(|m| m.like.as_deref()).map(Checkpoint::open).transpose()?;
-        let trained_file = open_trained(settings)?;
+        let (trained_file, mut unusable) = match open_trained(settings) {
+            Err(_) if for_init => (None, true),
+            opened => (opened?, false),
+        };
         let mut resolved = Self {
             settings,
             model: BTreeMap::new(),
@@ -54,8 +71,26 @@ impl<'s> Resolved<'s> {
             scores: OnceLock::new(),
         };
         resolved.model = resolved.resolve_model()?;
-        resolved.trained = resolved.resolve_trained()?;
-        resolved.check_rules_match()?;
+        resolved.trained = match resolved.resolve_trained() {
+            Err(_) if for_init => {
+                unusable = true;
+                None
+            }
+            trained => trained?,
+        };
+        if unusable {
+            resolved.trained_file = None;
+        }
+        if let (None, true, Some(trained), false) =
+            (&resolved.trained, resolved.model.is_empty(), &settings.trained, for_init)
+        {
+            // Nothing is known that a rule could be about.
+            return Err(Error::TrainedMissing { path: trained.path.clone(), initial: None });
+        }
+        // Of a trained checkpoint that cannot be read it is not known what rules match there.
+        if !unusable {
+            patterns_match(settings, &resolved.names())?;
+        }
         resolved.check_layer_ids()?;
         resolved.open_bases()?;
         Ok(resolved)
@@ -133,7 +168,30 @@ impl<'s> Resolved<'s> {
             tensors.insert(name.to_owned(), tensor);
         }
         mismatch.missing = self.model.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect();
-        if mismatch.is_empty() { Ok(Some(tensors)) } else { Err(mismatch.into()) }
+        if mismatch.is_empty() {
+            return Ok(Some(tensors));
+        }
+        mismatch.wrappers = self.wrappers(&mismatch);
+        Err(mismatch.into())
+    }
+
+    /// Wrappers' names without which a tensor of the trained checkpoint would be one that the config knows.
+    fn wrappers(&self, mismatch: &Mismatch) -> Vec<&'static str> {
+        let names = self.trained_file.iter().flat_map(Checkpoint::tensors).map(|(name, _)| name);
+        let mut found = BTreeSet::new();
+        for name in names.filter(|name| !self.model.contains_key(*name)) {
+            let used = wrappers_in(name);
+            if used.is_empty() {
+                continue;
+            }
+            let short = without_components(name, |part| used.contains(&part));
+            let known = self.settings.rules.find(&short).is_some();
+            let unmatched = || mismatch.unmatched.iter().any(|other| other == name);
+            if mismatch.missing.contains(&short) || (self.model.is_empty() && known && unmatched()) {
+                found.extend(used);
+            }
+        }
+        found.into_iter().collect()
     }
 
     fn trained_shape(&self, name: &str) -> Option<&Shape> {
@@ -262,38 +320,6 @@ impl<'s> Resolved<'s> {
     /// Every name that a rule may be about.
     fn names(&self) -> BTreeSet<&str> {
         self.model.keys().chain(self.trained.iter().flat_map(BTreeMap::keys)).map(String::as_str).collect()
-    }
-
-    fn check_rules_match(&self) -> Result<(), Error> {
-        let names = self.names();
-        let refuse = |key: &KeyPath, patterns: &[String]| {
-            let near = patterns.iter().find_map(|pattern| nearest(pattern, names.iter().copied()));
-            let (patterns, near) = (patterns.to_vec(), near.map(str::to_owned));
-            let kind = ConfigErrorKind::RuleMatchesNothing { patterns, near };
-            Err(self.settings.source.error(&key.key("match"), kind).into())
-        };
-        let root = KeyPath::root();
-        let rules = &self.settings.rules;
-        for index in rules.unmatched(names.iter().copied()) {
-            let rule = &rules.rules()[index].value;
-            if !rule.optional {
-                return refuse(&root.key("rules").index(index), &rule.text);
-            }
-        }
-        if let Some(prune) = &self.settings.prune {
-            for index in prune.rules.unmatched(names.iter().copied()) {
-                let rule = &prune.rules.rules()[index].value;
-                if !rule.optional {
-                    return refuse(&root.key("prune").key("rules").index(index), &rule.text);
-                }
-            }
-        }
-        for (index, gate) in self.settings.gates.min_sparsity.iter().enumerate() {
-            if !gate.optional && !names.iter().any(|name| gate.is_about(name)) {
-                return refuse(&root.key("gates").key("min_sparsity").index(index), &gate.text);
-            }
-        }
-        Ok(())
     }
 
     fn check_layer_ids(&self) -> Result<(), Error> {
@@ -453,6 +479,7 @@ fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
             return Err(Error::AlreadyPruned { path: trained.path.clone() });
         }
     }
+    checkpoint.strip_components(&trained.strip)?;
     checkpoint.strip_prefixes(&trained.strip_prefix)?;
     Ok(Some(checkpoint))
 }

@@ -12,7 +12,7 @@ use super::initialise::{Written, initialise};
 use super::manifest::add_manifest;
 use super::outputs::check_distinct;
 use super::progress::Progress;
-use super::prune::{Pruned, check_part_names, prune};
+use super::prune::{Pruned, check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::start::Told;
@@ -80,6 +80,7 @@ pub fn run(
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
     let checked = pruning.filter(|_| resolved.trained.is_some());
     if let Some(pruning) = checked {
+        check_compressed(resolved)?;
         check_decisions(resolved, pruning)?;
     }
     check_distinct(resolved.inputs(), outputs(resolved))?;

@@ -1,20 +1,18 @@
 //! The command `new`: a starting config for a checkpoint, which is known to fit it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{Error, RuleProblem};
 use super::outputs::check_distinct;
+use super::prune::in_parts;
 use super::resolve::Resolved;
 use super::run::outputs;
-use crate::checkpoint::{Checkpoint, create_parent, release};
+use super::wrappers::Strip;
+use crate::checkpoint::{Checkpoint, compressed, create_parent, release};
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Surroundings};
 use crate::sparse::{FileMetadata, Kind};
-
-/// Prefixes that PyTorch's wrappers (DataParallel, `torch.compile`) put before every name.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 /// How often the config is mended before no tensor's start is said to be known.
 const ATTEMPTS: usize = 100;
@@ -31,6 +29,7 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
     if let Some(FileMetadata { kind: Kind::Pruned, .. }) = made_by {
         return Err(Error::AlreadyPruned { path: path.to_owned() });
     }
+    in_parts(&checkpoint, compressed(&checkpoint), false)?;
     if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
         return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
     }
@@ -43,13 +42,15 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
         create_parent(file)?;
     }
     let from_config = from_config(path, config)?;
-    let strip_prefix = wrappers(&checkpoint);
-    checkpoint.strip_prefixes(&strip_prefix)?;
+    let strip = Strip::of(&checkpoint);
+    checkpoint.strip_components(&strip.components)?;
+    checkpoint.strip_prefixes(&strip.prefixes)?;
     let mut around = Surroundings {
         checkpoint: text(path)?,
-        like: strip_prefix.is_empty().then(|| from_config.clone()),
+        like: strip.is_empty().then(|| from_config.clone()),
         trained: from_config,
-        strip_prefix,
+        strip: strip.components,
+        strip_prefix: strip.prefixes,
         seed: made_by.map(|made_by| made_by.seed),
         sharded: checkpoint.files().count() > 1,
         ..Surroundings::default()
@@ -81,7 +82,11 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
 /// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
 fn fits(config: &str, file: &Path) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
-    let resolved = Resolved::new(&settings)?;
+    let resolved = match Resolved::new(&settings) {
+        // That of an initial checkpoint is yet to come.
+        Err(Error::TrainedMissing { .. }) => return Ok(()),
+        resolved => resolved?,
+    };
     check_distinct(resolved.inputs(), outputs(&resolved))
 }
 
@@ -105,27 +110,6 @@ fn offending(error: &Error) -> Vec<String> {
         },
         _ => Vec::new(),
     }
-}
-
-/// The wrappers' prefixes, where every weight has one and the names differ without them.
-fn wrappers(checkpoint: &Checkpoint) -> Vec<String> {
-    let wrapper = |name: &str| WRAPPERS.into_iter().find(|prefix| name.starts_with(prefix));
-    let mut floats = checkpoint.tensors().filter(|(_, tensor)| tensor.float().is_some());
-    if !floats.all(|(name, _)| wrapper(name).is_some()) {
-        return Vec::new();
-    }
-    let mut found = BTreeSet::new();
-    let mut short = BTreeSet::new();
-    for (mut name, _) in checkpoint.tensors() {
-        while let Some(prefix) = wrapper(name) {
-            found.insert(prefix);
-            name = &name[prefix.len()..];
-        }
-        if !short.insert(name) {
-            return Vec::new();
-        }
-    }
-    WRAPPERS.iter().filter(|prefix| found.contains(*prefix)).map(|prefix| (*prefix).to_owned()).collect()
 }
 
 /// Whether two tensors of one type and shape have the same bytes, and not one value throughout, as in a skeleton.

@@ -114,6 +114,29 @@ impl Pattern {
         &self.text
     }
 
+    /// The glob with every `*` made `**`, which does not stop at a dot; `None` where that is the same, and of regular
+    /// expressions.
+    #[must_use]
+    pub fn beyond_dots(&self) -> Option<Self> {
+        if self.text.starts_with(REGEX_PREFIX) {
+            return None;
+        }
+        let mut wider = String::new();
+        let (mut escaped, mut class, mut stars) = (false, false, 0);
+        for c in self.text.chars().chain(['\0']) {
+            let star = c == '*' && !escaped && !class;
+            if !star && std::mem::take(&mut stars) == 1 {
+                wider.push('*');
+            }
+            stars += usize::from(star);
+            class = !escaped && (class && c != ']' || !class && c == '[');
+            escaped = !escaped && c == '\\';
+            wider.push(c);
+        }
+        wider.pop();
+        (wider != self.text).then(|| Self::new(&wider).ok()).flatten()
+    }
+
     /// Whether the pattern matches this name.
     pub fn is_match(&self, name: &str) -> bool {
         self.regex.is_match(name)
@@ -196,6 +219,22 @@ mod tests {
 
     fn error(pattern: &str) -> String {
         Pattern::new(pattern).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn stars_are_doubled_where_they_are_stars() {
+        for (pattern, wider) in [
+            ("bn*", Some("bn**")),
+            ("*.a.*", Some("**.a.**")),
+            ("**.bias*", Some("**.bias**")),
+            (r"\*.[*]?*", Some(r"\*.[*]?**")),
+            ("**.bias", None),
+            ("fc1.weight", None),
+            ("re:bn*", None),
+        ] {
+            let found = Pattern::new(pattern).unwrap().beyond_dots();
+            assert_eq!(found.as_ref().map(Pattern::as_str), wider, "{pattern}");
+        }
     }
 
     #[test]

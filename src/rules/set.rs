@@ -73,15 +73,17 @@ impl<T> RuleSet<T> {
         None
     }
 
-    /// Indexes of the rules none of whose patterns matches any of the names, in order. A rule whose names are all
-    /// taken by earlier ones does match, and is not listed.
-    pub fn unmatched<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<usize> {
-        let mut waiting: Vec<usize> = (0..self.rules.len()).collect();
+    /// The patterns that match none of the names, in order: indexes of their rule and of the pattern within it. A
+    /// pattern whose names are all taken by earlier ones does match, and is not listed.
+    pub fn unmatched<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<(usize, usize)> {
+        let of_rule =
+            |(rule, patterns): (usize, &Rule<T>)| (0..patterns.patterns.len()).map(move |p| (rule, p));
+        let mut waiting: Vec<(usize, usize)> = self.rules.iter().enumerate().flat_map(of_rule).collect();
         for name in names {
             if waiting.is_empty() {
                 break;
             }
-            waiting.retain(|&i| !self.rules[i].patterns.iter().any(|p| p.is_match(name)));
+            waiting.retain(|&(rule, pattern)| !self.rules[rule].patterns[pattern].is_match(name));
         }
         waiting
     }
@@ -118,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_match_nothing_are_listed_and_shadowed_ones_are_not() {
-        let rules = set(&[(&["**"], ""), (&["fc1.*"], ""), (&["fc9.*", "conv*"], "")]);
-        assert_eq!(rules.unmatched(["fc1.weight", "fc2.weight"]), [2]);
-        assert_eq!(rules.unmatched([]), [0, 1, 2]);
+    fn patterns_that_match_nothing_are_listed_and_shadowed_ones_are_not() {
+        let rules = set(&[(&["**"], ""), (&["fc1.*"], ""), (&["fc9.*", "fc2.*", "conv*"], "")]);
+        assert_eq!(rules.unmatched(["fc1.weight", "fc2.weight"]), [(2, 0), (2, 2)]);
+        assert_eq!(rules.unmatched([]), [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]);
         assert!(RuleSet::<()>::default().find("a").is_none());
     }
 

@@ -161,10 +161,16 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
 
 fn criterion(node: &Node, path: &KeyPath, folder: &Folder) -> Result<Criterion, Problem> {
     match node {
+        Node::Text(word) if ["wanda", "scores"].contains(&word.to_ascii_lowercase().as_str()) => {
+            let expected = "{scores: FILE} for this: a checkpoint that has, under the name of each tensor, a score per \
+                            weight, or one number per input by which magnitudes are multiplied (for Wanda the norms \
+                            of the inputs)";
+            Err(Problem::bad_value(path, expected, node))
+        }
         Node::Text(word) => word_of(&Criterion::WORDS, word, path),
         Node::Map(_) => {
             let file: wire::Scores = read(node, path)?;
-            Ok(Criterion::Scores(folder.join(file.scores)))
+            Ok(Criterion::Scores(folder.join(file.scores, &path.key("scores"))?))
         }
         other => {
             let words: Vec<&str> = Criterion::WORDS.iter().map(|(word, _)| *word).collect();
@@ -175,6 +181,12 @@ fn criterion(node: &Node, path: &KeyPath, folder: &Folder) -> Result<Criterion, 
 
 fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
     let expected = "unstructured, rows, columns, filters, channels, {n: 2, m: 4} or {block: [4, 4]}";
+    if let Node::Text(word) = node
+        && let Some((n, m)) = of_m(word)
+    {
+        let (n, m) = (above_zero(&n, path)?, above_zero(&m, path)?);
+        return of_n(n, m, path);
+    }
     match node {
         Node::Text(word) => word_of(&STRUCTURES, word, path),
         Node::Map(_) => {
@@ -183,11 +195,7 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
                 (Some(n), Some(m), None) => {
                     let m = above_zero(m, &path.key("m"))?;
                     let n = above_zero(n, &path.key("n"))?;
-                    if n > m {
-                        let got = format!("{n} of {m}");
-                        return Err(Problem::bad_value(path, "n of m to stay, n no more than m", got));
-                    }
-                    Ok(Structure::OfM { n, m })
+                    of_n(n, m, path)
                 }
                 (None, None, Some(block)) => {
                     let path = path.key("block");
@@ -208,6 +216,20 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
         }
         other => Err(Problem::bad_value(path, expected, other)),
     }
+}
+
+fn of_n(n: usize, m: usize, path: &KeyPath) -> Result<Structure, Problem> {
+    if n > m {
+        return Err(Problem::bad_value(path, "n of m to stay, n no more than m", format!("{n} of {m}")));
+    }
+    Ok(Structure::OfM { n, m })
+}
+
+/// The numbers of `2:4`, the short form of `{n: 2, m: 4}`.
+pub(super) fn of_m(word: &str) -> Option<(Node, Node)> {
+    let number = |text: &str| text.parse::<u32>().ok().map(|n| Node::Int(n.into()));
+    let (n, m) = word.split_once(':')?;
+    Some((number(n)?, number(m)?))
 }
 
 fn target(node: &Node, path: &KeyPath, in_rule: bool) -> Result<Target, Problem> {

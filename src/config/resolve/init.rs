@@ -124,7 +124,7 @@ pub(super) fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitS
         Node::Text(mode) => scheme(&SchemeParams::named(mode), path, false),
         Node::Map(_) if node.get("from").is_some() => {
             let from: wire::FromCheckpoint = read(node, path)?;
-            Ok(InitSource::From(folder.join(from.from)))
+            Ok(InitSource::From(folder.join(from.from, &path.key("from"))?))
         }
         Node::Map(_) => {
             // A mode that is unknown is the fault to name, not a parameter of it that no mode has.

@@ -13,9 +13,11 @@ use std::path::Path;
 use super::error::{ConfigErrorKind, Problem};
 use super::node::Node;
 use super::path::KeyPath;
-use super::settings::{InitSource, Settings};
+use super::settings::{InitRule, InitSource, Settings};
 use super::source::Source;
 use super::wire::Config;
+use crate::prune::{Criterion, Decision};
+use crate::rules::Rule;
 use value::Folder;
 
 /// The settings that the config makes.
@@ -29,6 +31,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         prune: config.prune.is_some(),
         tune: config.tune.is_some(),
     };
+    let seeded = config.seed.is_some();
     let gates = config.gates.as_ref().map(|g| gates::gates(g, &root.key("gates"), &named)).transpose()?;
     let pruning = config.prune.as_ref();
     let tuned = match (&config.tune, pruning) {
@@ -46,7 +49,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
     let settings = Settings {
         source: source.clone(),
         config_sha256,
-        seed: seed(&config.seed, &root.key("seed"))?,
+        seed: config.seed.as_ref().map(|node| seed(node, &root.key("seed"))).transpose()?.unwrap_or(0),
         model: config.model.map(|m| stages::model(m, &root.key("model"), &folder)).transpose()?,
         layout,
         rules: init::rules(&config.rules, &root.key("rules"), layout, &folder)?,
@@ -60,8 +63,11 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         },
         tune: tuned.map(|(tune, _)| tune),
         gates: gates.unwrap_or_default(),
-        manifest: folder.join_some(config.manifest),
+        manifest: folder.join_some(config.manifest, &root.key("manifest"))?,
     };
+    if let (false, Some(by)) = (seeded, draws(&settings)) {
+        return Err(Problem::at_key(&root, ConfigErrorKind::MissingSeed { by }));
+    }
     outputs_differ(&settings)?;
     Ok(settings)
 }
@@ -84,6 +90,40 @@ fn seed(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
         Node::Int(i) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(i) => Ok(*i as u64),
         other => Err(Problem::bad_value(path, "a whole number from -2^63 to 2^64-1", other)),
     }
+}
+
+/// The first key that something is drawn for.
+fn draws(settings: &Settings) -> Option<KeyPath> {
+    let root = KeyPath::root();
+    let rules = root.key("rules");
+    let by_rule = |(n, rule): (usize, &Rule<InitRule>)| {
+        let InitRule { init, slices, .. } = &rule.value;
+        let path = rules.index(n);
+        match init {
+            InitSource::Scheme(scheme) if slices.is_empty() => scheme.is_random().then(|| path.key("init")),
+            _ => slices.iter().any(|slice| slice.scheme.is_random()).then(|| path.key("slices")),
+        }
+    };
+    let initial = settings.rules.rules().iter().enumerate().find_map(by_rule);
+    let random = |decision: &Decision| decision.criterion == Criterion::Random;
+    let prune = root.key("prune");
+    let by_pruning = || {
+        let settings = settings.prune.as_ref()?;
+        if random(&settings.decision) {
+            return Some(prune.key("criterion"));
+        }
+        let rule = settings
+            .rules
+            .rules()
+            .iter()
+            .position(|rule| !rule.value.keep && random(&rule.value.decision))?;
+        Some(prune.key("rules").index(rule).key("criterion"))
+    };
+    let by_tuning = || {
+        let tried = &settings.tune.as_ref()?.recipes;
+        tried.iter().any(|recipe| random(&recipe.at(0.0).decision)).then(|| root.key("tune").key("criteria"))
+    };
+    initial.or_else(by_pruning).or_else(by_tuning)
 }
 
 /// Two outputs in one file would leave only the later one.

@@ -56,7 +56,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     };
     let chains = chains(&wire, &decision, fill, path)?;
     Ok(PruneSettings {
-        output: folder.join(wire.output),
+        output: folder.join(wire.output, &path.key("output"))?,
         fill,
         any_start: wire.any_start,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,

@@ -28,7 +28,7 @@ pub(super) fn model(wire: wire::Model, path: &KeyPath, folder: &Folder) -> Resul
             return Err(Problem::bad_value(&list, "a mapping of names to shapes", other));
         }
     };
-    Ok(ModelSettings { like: folder.join_some(wire.like), tensors })
+    Ok(ModelSettings { like: folder.join_some(wire.like, &path.key("like"))?, tensors })
 }
 
 fn tensor(node: &Node, path: &KeyPath, dtype: FloatDtype) -> Result<(Shape, FloatDtype), Problem> {
@@ -57,7 +57,7 @@ fn shape(node: &Node, path: &KeyPath) -> Result<Shape, Problem> {
 
 pub(super) fn init(wire: wire::Init, path: &KeyPath, folder: &Folder) -> Result<InitSettings, Problem> {
     let max_shard_size = max_shard_size(wire.max_shard_size.as_ref(), path)?;
-    Ok(InitSettings { output: folder.join(wire.output), max_shard_size })
+    Ok(InitSettings { output: folder.join(wire.output, &path.key("output"))?, max_shard_size })
 }
 
 pub(super) fn max_shard_size(node: Option<&Node>, path: &KeyPath) -> Result<Option<u64>, Problem> {
@@ -73,8 +73,17 @@ pub(super) fn trained(
         None => Vec::new(),
         Some(node) => texts(node, &path.key("strip_prefix"), "prefix")?,
     };
+    let strip = match &wire.strip {
+        None => Vec::new(),
+        Some(node) => texts(node, &path.key("strip"), "name")?,
+    };
+    if let Some((name, at)) = strip.iter().find(|(name, _)| name.is_empty() || name.contains('.')) {
+        let expected = "a name without dots, which is taken out with the dot behind it";
+        return Err(Problem::bad_value(at, expected, format!("{name:?}")));
+    }
     Ok(TrainedSettings {
-        path: folder.join(wire.path),
+        path: folder.join(wire.path, &path.key("path"))?,
+        strip: strip.into_iter().map(|(name, _)| name).collect(),
         strip_prefix: strip_prefix.into_iter().map(|(prefix, _)| prefix).collect(),
     })
 }
@@ -85,15 +94,16 @@ pub(super) fn analyze(
     folder: &Folder,
 ) -> Result<AnalyzeSettings, Problem> {
     let report = wire.report.unwrap_or_default();
+    let to = |file, key: &str| folder.join_some(file, &path.key("report").key(key));
     Ok(AnalyzeSettings {
         threshold: threshold(wire.threshold.as_ref(), &path.key("threshold"))?,
         decay: decay(wire.decay.as_ref(), &path.key("decay"))?,
         report: ReportPaths {
-            json: folder.join_some(report.json),
-            csv: folder.join_some(report.csv),
-            markdown: folder.join_some(report.markdown),
-            html: folder.join_some(report.html),
-            svg: folder.join_some(report.svg),
+            json: to(report.json, "json")?,
+            csv: to(report.csv, "csv")?,
+            markdown: to(report.markdown, "markdown")?,
+            html: to(report.html, "html")?,
+            svg: to(report.svg, "svg")?,
         },
     })
 }

@@ -10,9 +10,10 @@ use super::super::path::KeyPath;
 use super::super::settings::PruneSettings;
 use super::super::tune::{Recipe, TuneSettings};
 use super::super::wire;
+use super::decision::of_m;
 use super::gates::not_negative;
 use super::prune::prune;
-use super::value::{Folder, real};
+use super::value::{Folder, no_home, real};
 use crate::tune::{Better, Lines, PLACE};
 
 /// Time that a call may take where the config gives no limit.
@@ -56,7 +57,7 @@ pub(super) fn tune(
         lines,
         max_evaluations: max_evaluations.map(u64::from),
         cache: match &wire.cache {
-            Some(cache) => folder.join(cache.clone()),
+            Some(cache) => folder.join(cache.clone(), &path.key("cache"))?,
             None => {
                 let mut path = first.output.clone().into_os_string();
                 path.push(".tune");
@@ -90,7 +91,7 @@ fn recipes(
         for structure in &structures {
             for scope in &scopes {
                 for fill in &fills {
-                    let of_m = structure.as_ref().is_some_and(|node| node.get("n").is_some());
+                    let of_m = structure.as_ref().is_some_and(is_of_m);
                     let at = |sparsity: f64| {
                         let target = Node::Map(vec![("sparsity".to_owned(), Node::Real(sparsity))]);
                         let wire = wire::Prune {
@@ -113,6 +114,13 @@ fn recipes(
     Ok(recipes)
 }
 
+fn is_of_m(structure: &Node) -> bool {
+    match structure {
+        Node::Text(word) => of_m(word).is_some(),
+        node => node.get("n").is_some(),
+    }
+}
+
 /// A fault of one combination, which the keys of `tune` brought about where it has some.
 fn located(problem: Problem, wire: &wire::Tune, path: &KeyPath) -> Problem {
     let any = [&wire.criteria, &wire.structures, &wire.scopes, &wire.fills].iter().any(|list| list.is_some());
@@ -129,6 +137,7 @@ fn command(arguments: &[String], path: &KeyPath) -> Result<Vec<String>, Problem>
     if arguments.first().is_none_or(String::is_empty) {
         return Err(Problem::bad_value(path, expected, "no program"));
     }
+    no_home(&arguments[0], &path.index(0))?;
     if !arguments.iter().any(|argument| argument.contains(PLACE)) {
         return Err(Problem::bad_value(path, expected, "none with it"));
     }

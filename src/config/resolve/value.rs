@@ -18,13 +18,26 @@ impl Folder {
         Self(file.parent().unwrap_or(Path::new("")).to_owned())
     }
 
-    pub fn join(&self, path: PathBuf) -> PathBuf {
-        self.0.join(path)
+    /// The path that the key gives, from this folder where it is relative.
+    pub fn join(&self, path: PathBuf, key: &KeyPath) -> Result<PathBuf, Problem> {
+        no_home(path.to_str().unwrap_or_default(), key)?;
+        Ok(self.0.join(path))
     }
 
-    pub fn join_some(&self, path: Option<PathBuf>) -> Option<PathBuf> {
-        path.map(|path| self.join(path))
+    pub fn join_some(&self, path: Option<PathBuf>, key: &KeyPath) -> Result<Option<PathBuf>, Problem> {
+        path.map(|path| self.join(path, key)).transpose()
     }
+}
+
+/// Refuses `~`: to a shell it is a home folder, here it would be a folder of that name. Whose home it is differs from one
+/// person to the next, so a config does not go by it.
+pub(super) fn no_home(path: &str, key: &KeyPath) -> Result<(), Problem> {
+    if !path.starts_with('~') {
+        return Ok(());
+    }
+    let expected = "a whole path, or one from the config's folder (only a shell makes a home folder of `~`; a file whose \
+                    name begins so is `./~…`)";
+    Err(Problem::bad_value(key, expected, format!("`{path}`")))
 }
 
 /// The words that a key can have.

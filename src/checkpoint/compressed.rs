@@ -1,0 +1,180 @@
+//! Weights that stand in a checkpoint in another form, told by the names and types of their parts: a scale or an absolute
+//! maximum is a floating-point tensor like any other, and is no weight.
+//!
+//! The names are those that the formats' own loaders ask for: `qweight`, `qzeros`, `scales` and `g_idx` of GPTQ and AWQ
+//! (the latter without `g_idx`), `absmax` and `quant_state.bitsandbytes__nf4` of bitsandbytes, `weight_packed` and
+//! `weight_scale` of compressed-tensors, and so on. One name alone says nothing; each form asks for several, with types.
+
+use std::collections::BTreeSet;
+
+use safetensors::Dtype;
+
+use super::reader::Checkpoint;
+
+/// A form in which other programs, or this one, store weights.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What it is called.
+    pub name: &'static str,
+    /// How to get weights.
+    pub way_out: &'static str,
+    /// Ends the name of the part that is looked for first, with the types that it may have.
+    first: (&'static str, &'static [Dtype]),
+    /// For each of these, one of the endings must be there, with one of the types.
+    with: &'static [(&'static [&'static str], &'static [Dtype])],
+    /// What else may be a part.
+    more: &'static [&'static str],
+}
+
+use Dtype::{BF16, F8_E4M3, F8_E5M2, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32};
+
+const FLOATS: &[Dtype] = &[F64, F32, F16, BF16];
+const SCALES: &[Dtype] = &[F32, F16, BF16, F8_E4M3, U8];
+const DEQUANTIZE: &str = "take the checkpoint that was quantized, or dequantize this one first";
+
+/// The part behind this in a name of bitsandbytes is the kind of its 4-bit numbers.
+const BITSANDBYTES: &str = ".quant_state.bitsandbytes__";
+
+const FORMS: [Form; 12] = [
+    Form {
+        name: "GPTQ or AWQ",
+        way_out: DEQUANTIZE,
+        first: (".qweight", &[I32]),
+        with: &[(&[".scales"], FLOATS), (&[".qzeros", ".g_idx"], &[I32])],
+        more: &[".qzeros", ".g_idx"],
+    },
+    Form {
+        name: "EXL2",
+        way_out: DEQUANTIZE,
+        first: (".q_weight", &[I32]),
+        with: &[(&[".q_scale"], &[I32]), (&[".q_scale_max"], FLOATS)],
+        more: &[".q_groups", ".q_invperm", ".q_perm"],
+    },
+    Form {
+        name: "bitsandbytes (4 bits)",
+        way_out: DEQUANTIZE,
+        first: (BITSANDBYTES, &[U8]),
+        with: &[(&[".absmax"], &[F32, U8]), (&[""], &[U8, I8, F32, F16, BF16])],
+        more: &[".quant_map", ".nested_absmax", ".nested_quant_map"],
+    },
+    Form {
+        name: "bitsandbytes (8 bits)",
+        way_out: DEQUANTIZE,
+        first: (".SCB", &[F32]),
+        with: &[(&[".weight"], &[I8])],
+        more: &[".weight_format"],
+    },
+    Form {
+        name: "compressed-tensors (packed integers)",
+        way_out: DEQUANTIZE,
+        first: (".weight_packed", &[I32, U8]),
+        with: &[(&[".weight_scale", ".scale_packed"], SCALES)],
+        more: &[
+            ".weight_shape",
+            ".weight_zero_point",
+            ".weight_g_idx",
+            ".weight_global_scale",
+            ".input_global_scale",
+            ".input_scale",
+            ".meta",
+        ],
+    },
+    Form {
+        name: "numbers of 8 bits or less with scales",
+        way_out: DEQUANTIZE,
+        first: (".weight", &[I8, U8, F8_E4M3, F8_E5M2]),
+        with: &[(&[".weight_scale", ".weight_scale_inv"], SCALES)],
+        more: &[".weight_scale_2", ".weight_zero_point", ".input_scale", ".k_scale", ".v_scale"],
+    },
+    Form {
+        name: "quanto",
+        way_out: DEQUANTIZE,
+        first: (".weight._data", &[I8, U8, F8_E4M3, F8_E5M2]),
+        with: &[(&[".weight._scale"], FLOATS)],
+        more: &[".weight._shift", ".input_scale", ".output_scale"],
+    },
+    Form {
+        name: "HQQ",
+        way_out: DEQUANTIZE,
+        first: (".W_q", &[U8, I32]),
+        with: &[(&[".scale"], FLOATS), (&[".zero"], FLOATS)],
+        more: &[],
+    },
+    Form {
+        name: "MLX",
+        way_out: DEQUANTIZE,
+        first: (".weight", &[U32]),
+        with: &[(&[".scales"], SCALES)],
+        more: &[".biases"],
+    },
+    Form {
+        name: "blocks with scales, as of MXFP4",
+        way_out: DEQUANTIZE,
+        first: ("_blocks", &[U8]),
+        with: &[(&["_scales"], SCALES)],
+        more: &[],
+    },
+    Form {
+        name: "a bitmask",
+        way_out: "decompress it with compressed-tensors, or, where `cdi-prune` wrote it, `restore` the file as it was \
+                  written: this one has lost its `__metadata__`",
+        first: (".bitmask", &[U8]),
+        with: &[
+            (&[".compressed"], &[F64, F32, F16, BF16, F8_E4M3, I8]),
+            (&[".shape", ".row_offsets"], &[I64]),
+        ],
+        more: &[".shape", ".row_offsets", ".fillmask"],
+    },
+    Form {
+        name: "compressed rows (CSR)",
+        way_out: "where `cdi-prune` wrote it, `restore` the file as it was written: this one has lost its `__metadata__`",
+        first: (".crow_indices", &[I32, I64]),
+        with: &[(&[".col_indices"], &[U16, I16, I32, I64]), (&[".values"], FLOATS)],
+        more: &[".shape", ".fillmask"],
+    },
+];
+
+/// A weight that stands in a checkpoint in parts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Compressed {
+    /// What their names begin with.
+    pub stem: String,
+    /// The parts there are, in name order.
+    pub parts: BTreeSet<String>,
+    /// Their form.
+    pub form: &'static Form,
+}
+
+/// The weights that stand there in parts, in name order.
+pub fn compressed(checkpoint: &Checkpoint) -> Vec<Compressed> {
+    checkpoint
+        .tensors()
+        .flat_map(|(name, tensor)| {
+            FORMS.iter().filter_map(move |form| form.find(checkpoint, name, tensor.dtype))
+        })
+        .collect()
+}
+
+impl Form {
+    /// The parts, if this is the name and type of the first one and the others are there.
+    fn find(&'static self, checkpoint: &Checkpoint, name: &str, dtype: Dtype) -> Option<Compressed> {
+        let stem = match self.first.0 {
+            BITSANDBYTES => name.split_once(BITSANDBYTES)?.0,
+            ending => name.strip_suffix(ending)?,
+        };
+        if stem.is_empty() || !self.first.1.contains(&dtype) {
+            return None;
+        }
+        let is = |ending: &str, types: &[Dtype]| {
+            checkpoint.tensor(&format!("{stem}{ending}")).is_some_and(|tensor| types.contains(&tensor.dtype))
+        };
+        if !self.with.iter().all(|(endings, types)| endings.iter().any(|ending| is(ending, types))) {
+            return None;
+        }
+        let endings = self.with.iter().flat_map(|(endings, _)| endings.iter()).chain(self.more);
+        let others = endings.map(|ending| format!("{stem}{ending}"));
+        let parts =
+            others.filter(|part| checkpoint.tensor(part).is_some()).chain([name.to_owned()]).collect();
+        Some(Compressed { stem: stem.to_owned(), parts, form: self })
+    }
+}

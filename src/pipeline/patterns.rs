@@ -1,0 +1,67 @@
+//! Every pattern of a config matches something, or is said to be optional.
+
+use std::collections::BTreeSet;
+
+use super::error::Error;
+use crate::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
+use crate::near::nearest;
+use crate::rules::{Pattern, RuleSet};
+
+/// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. One whose tensors
+/// earlier rules have taken does match them.
+pub(super) fn patterns_match(settings: &Settings, names: &BTreeSet<&str>) -> Result<(), Error> {
+    let root = KeyPath::root();
+    let refuse = |key: KeyPath, patterns: &[Pattern], dead: &[usize]| {
+        let kind = nothing(names, patterns, dead);
+        let key = key.key("match");
+        let key = if dead.len() == patterns.len() { key } else { key.index(dead[0]) };
+        Err(settings.source.error(&key, kind).into())
+    };
+    if let Some((rule, dead)) = by_rule(&settings.rules, names, |rule| rule.optional) {
+        return refuse(root.key("rules").index(rule), &settings.rules.rules()[rule].patterns, &dead);
+    }
+    if let Some(prune) = &settings.prune {
+        if let Some((rule, dead)) = by_rule(&prune.rules, names, |rule| rule.optional) {
+            let key = root.key("prune").key("rules").index(rule);
+            return refuse(key, &prune.rules.rules()[rule].patterns, &dead);
+        }
+    }
+    for (n, gate) in settings.gates.min_sparsity.iter().enumerate().filter(|(_, gate)| !gate.optional) {
+        let is_dead = |n: &usize| !names.iter().any(|name| gate.patterns[*n].is_match(name));
+        let dead: Vec<usize> = (0..gate.patterns.len()).filter(is_dead).collect();
+        if !dead.is_empty() {
+            return refuse(root.key("gates").key("min_sparsity").index(n), &gate.patterns, &dead);
+        }
+    }
+    Ok(())
+}
+
+/// The first rule that is not optional and has patterns that match nothing, with these.
+fn by_rule<T>(
+    rules: &RuleSet<T>,
+    names: &BTreeSet<&str>,
+    optional: impl Fn(&T) -> bool,
+) -> Option<(usize, Vec<usize>)> {
+    let dead = rules.unmatched(names.iter().copied());
+    let (first, _) = *dead.iter().find(|(rule, _)| !optional(&rules.rules()[*rule].value))?;
+    Some((first, dead.iter().filter(|(rule, _)| *rule == first).map(|(_, pattern)| *pattern).collect()))
+}
+
+/// What there is to say about patterns some or all of which match nothing.
+fn nothing(names: &BTreeSet<&str>, patterns: &[Pattern], dead: &[usize]) -> ConfigErrorKind {
+    let wider = dead.iter().find_map(|n| {
+        let wider = patterns[*n].beyond_dots()?;
+        let name = names.iter().find(|name| wider.is_match(name))?;
+        Some(PatternHint::Wider { pattern: wider.as_str().to_owned(), name: (*name).to_owned() })
+    });
+    let near = || dead.iter().find_map(|n| nearest(patterns[*n].as_str(), names.iter().copied()));
+    let hint = match wider {
+        Some(wider) => wider,
+        None => near().map_or(PatternHint::None, |name| PatternHint::Near(name.to_owned())),
+    };
+    if dead.len() == patterns.len() {
+        let patterns = patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+        return ConfigErrorKind::RuleMatchesNothing { patterns, hint };
+    }
+    ConfigErrorKind::PatternMatchesNothing { pattern: patterns[dead[0]].as_str().to_owned(), hint }
+}
