@@ -30,6 +30,41 @@ pub enum ErrorKind {
     /// Another run is at it.
     #[error("another run{} is writing this file; wait until it is done", .0.map_or_else(String::new, |pid| format!(" (process {pid})")))]
     InUse(Option<u32>),
+    /// An output in the place of something that is no file.
+    #[error(
+        "this is {0}, which no output replaces: it is written beside its place and gets its name when it is complete; give the \
+         path of a regular file, or of none yet"
+    )]
+    NoFile(&'static str),
+    /// The name of a file that the tool makes for itself.
+    #[error("a name of this form is kept for the helper files of cdi-prune; give the file another name")]
+    HelperName,
+    /// Something else in the place of a helper file.
+    #[error(
+        "a helper file of cdi-prune has this name, and here it is {0}, which no run leaves; remove it, and run again"
+    )]
+    BadHelper(String),
+    /// A killed run was about to replace what this run reads.
+    #[error(
+        "by this journal a killed run was giving its outputs their names, {} among them, which this run reads; run the config \
+         of that run again first",
+        .0.display()
+    )]
+    UnfinishedInput(PathBuf),
+    /// Outputs that have their new names, when not all could get them.
+    #[error(
+        "cannot {action}: {error}; of {} the earlier file could not be put aside, as this file system has no hard links, so the \
+         new one stays there",
+        .stay.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Mixed {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        error: io::Error,
+        /// The new files.
+        stay: Vec<PathBuf>,
+    },
     /// Too little room.
     #[error("{needed} bytes are to be written here and {free} are free: make room, or choose another place")]
     NoSpace {
@@ -147,6 +182,13 @@ impl CheckpointError {
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self { path, kind: ErrorKind::Io { action, error } }
+    }
+}
+
+impl CheckpointError {
+    /// Whether it is about what was asked for, not about what came of it.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.kind, ErrorKind::NoFile(_) | ErrorKind::HelperName)
     }
 }
 

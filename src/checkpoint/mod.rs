@@ -2,16 +2,21 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `claim` | the right to write an output, and what the run before it has left |
 //! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
 //! | `find` | what a folder holds that could be its checkpoint |
+//! | `finish` | what a killed run was about to do |
 //! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
+//! | `helper` | helper files, opened with care |
+//! | `journal` | what a run notes about an output |
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
+//! | `names` | names of a checkpoint's files and of helper files |
+//! | `paths` | whether two paths are one file, what can be an output |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `reader` | one file, an index with shards, or a folder, as one set of tensors |
-//! | `resume` | which shards of an output are finished |
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
 //! | `spec` | what is to be written |
@@ -22,22 +27,30 @@
 //! Without the feature `tool` there is no writing.
 
 #[cfg(feature = "tool")]
+mod claim;
+#[cfg(feature = "tool")]
 mod compressed;
 #[cfg(feature = "tool")]
 mod encode;
 mod error;
 mod find;
+#[cfg(feature = "tool")]
+mod finish;
 mod foreign;
 mod header;
+#[cfg(feature = "tool")]
+mod helper;
+#[cfg(feature = "tool")]
+mod journal;
 mod mapped_ranges;
 mod mmap;
+#[cfg(feature = "tool")]
+mod names;
 #[cfg(feature = "tool")]
 mod paths;
 #[cfg(feature = "tool")]
 mod positioned;
 mod reader;
-#[cfg(feature = "tool")]
-mod resume;
 #[cfg(feature = "tool")]
 mod set;
 #[cfg(feature = "tool")]
@@ -58,7 +71,9 @@ pub use header::{Header, HeaderError, TensorInfo};
 pub use mapped_ranges::file_at;
 pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
-pub use paths::{create_parent, folder_of, identity};
+pub use names::{entry_path, forms, index_path, stale_beside};
+#[cfg(feature = "tool")]
+pub use paths::{check_name, check_output, create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
@@ -72,9 +87,7 @@ pub(crate) use unfinished::Unfinished;
 #[cfg(feature = "tool")]
 pub use unfinished::abandon;
 #[cfg(feature = "tool")]
-pub use writer::{
-    CheckpointWriter, Slot, checkpoint_bytes, entry_path, index_path, write_stream, write_text,
-};
+pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, write_stream, write_text};
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

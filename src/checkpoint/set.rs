@@ -1,119 +1,103 @@
 //! The outputs of one run, which become visible together or not at all.
 //!
-//! Every file is written and synced under its temporary name. Then a journal that lists them is written and synced, every
-//! file gets its name, the folders are synced, and the journal goes. An error on the way puts everything back; a process
-//! that is killed on the way leaves the journal, and the next run that has the same first output goes on from it.
+//! Every file is written and synced under its temporary name. Then the journal of the first output lists them all, those of
+//! the others lead to it, every file gets its name, the folders are synced, and the journals go. An error on the way puts
+//! everything back; a process that is killed on the way leaves the journals, and the next run that has any of the outputs
+//! goes on from them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::error::CheckpointError;
-use super::paths::{create_parent, folder_of};
-use super::resume::Finishes;
-use super::staged::{OLD, Staged, beside, is_temporary_of, lock, through_link};
-use super::unfinished::{Unfinished, hold};
+use super::claim::{Claim, Claims};
+use super::error::{CheckpointError, ErrorKind};
+use super::finish::Inputs;
+use super::journal::{Entry, Line, Naming, Place};
+use super::names::{self, OLD};
+use super::paths::{check_output, folder_of, relative, sync_folder, through_link};
+use super::staged::{Earlier, Staged, put_aside};
+use super::unfinished::hold;
 
 /// Outputs that become visible together, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct OutputSet {
-    /// Locked from the beginning, so that one run at a time is at these outputs.
-    journal: Option<JournalFile>,
     files: Vec<Staged>,
     /// What other forms of the same outputs left, to be removed.
     stale: Vec<PathBuf>,
-    /// Lists of finished shards, of no use once these have their names.
-    finishes: Vec<Finishes>,
+    /// Dropped after the files: their journals go last.
+    claims: Claims,
 }
-
-/// `.NAME.cdi-prune-journal` beside an output: empty while the run works, the journal while its outputs get their names.
-#[derive(Debug)]
-struct JournalFile {
-    path: PathBuf,
-    file: File,
-    _unfinished: Unfinished,
-}
-
-impl Drop for JournalFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Journal {
-    /// Version of this form: 1.
-    version: u32,
-    files: Vec<Entry>,
-    remove: Vec<PathBuf>,
-}
-
-/// A file that was complete under its temporary name when the journal was written.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    temporary: PathBuf,
-    path: PathBuf,
-    size: u64,
-    /// Its inode, which renaming keeps; 0 where there are none.
-    inode: u64,
-}
-
-const JOURNAL: &str = "cdi-prune-journal";
 
 impl OutputSet {
-    /// An empty set for the outputs of a run of which `anchor` is one, after whatever an earlier run has left half done is
-    /// finished or forgotten. No other run with this anchor can begin until it is dropped.
+    /// An empty set for the outputs of a run of which `anchor` is one and which reads `inputs`, after whatever an earlier run
+    /// has left half done is finished or forgotten. No other run with this anchor can begin until it is dropped.
     ///
     /// # Errors
-    /// [`super::ErrorKind::InUse`] where another one lives; [`super::ErrorKind::Io`].
-    pub fn open(anchor: &Path) -> Result<Self, CheckpointError> {
-        create_parent(anchor)?;
-        let path = through_link(anchor);
-        let at = beside(&path, JOURNAL);
-        let file = lock(&at, &path)?;
-        finish(&file);
-        let journal = JournalFile { _unfinished: Unfinished::new(&at), path: at, file };
-        journal.file.set_len(0).map_err(CheckpointError::io(&path, "create"))?;
-        Ok(Self { journal: Some(journal), ..Self::default() })
+    /// [`ErrorKind::InUse`] where another one lives; [`ErrorKind::BadHelper`]; [`ErrorKind::Io`].
+    pub fn open<'p>(
+        anchor: &Path,
+        inputs: impl IntoIterator<Item = &'p Path>,
+    ) -> Result<Self, CheckpointError> {
+        let mut set = Self::default();
+        set.claims.inputs = identities(inputs);
+        set.claim(anchor)?;
+        Ok(set)
     }
 
-    /// Finishes, or forgets, what a killed run with this anchor has begun, so that its outputs are the old ones or the new
-    /// ones.
+    /// Finishes, or forgets, what a killed run has begun of these outputs and of the others that it had, so that they are the
+    /// old ones or the new ones. A run that reads `inputs` has none of them replaced.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub fn recover(anchor: &Path) -> Result<(), CheckpointError> {
-        let at = beside(&through_link(anchor), JOURNAL);
-        if at.exists() { Self::open(anchor).map(drop) } else { Ok(()) }
+    /// As [`Self::open`]; [`ErrorKind::UnfinishedInput`].
+    pub fn recover<'p, 'o>(
+        outputs: impl IntoIterator<Item = &'o Path>,
+        inputs: impl IntoIterator<Item = &'p Path>,
+    ) -> Result<(), CheckpointError> {
+        let inputs: Inputs = identities(inputs);
+        for output in outputs {
+            let path = through_link(output);
+            if Claim::left_behind(&path) {
+                Claim::take(&path, &inputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The right to write this output.
+    pub(super) fn claim(&mut self, path: &Path) -> Result<Arc<Claim>, CheckpointError> {
+        check_output(path)?;
+        self.claims.of(&through_link(path))
+    }
+
+    /// Begins an empty file that is to be called `path`.
+    pub(super) fn create(&mut self, path: &Path) -> Result<Staged, CheckpointError> {
+        let claim = self.claim(path)?;
+        claim.begin(None)?;
+        Staged::create(claim, path)
     }
 
     /// Adds a file. It is renamed after those that are there already.
-    pub fn add(&mut self, file: Staged) {
+    pub(super) fn add(&mut self, file: Staged) {
+        self.claims.add(file.claim());
         self.files.push(file);
     }
 
     /// Adds a small text.
     ///
     /// # Errors
-    /// Those of [`Staged::create`] and of writing.
+    /// Those of beginning a file and of writing.
     pub fn add_text(&mut self, path: &Path, text: &str) -> Result<(), CheckpointError> {
-        let staged = Staged::create(path)?;
+        let staged = self.create(path)?;
         let mut file = staged.file();
         file.write_all(text.as_bytes()).map_err(CheckpointError::io(path, "write"))?;
         self.add(staged);
         Ok(())
     }
 
-    /// Keeps a list of finished shards until these have their names.
-    pub(super) fn hold(&mut self, finishes: Finishes) {
-        self.finishes.push(finishes);
-    }
-
     /// Has this file removed when the others get their names, if it is there.
-    pub fn remove(&mut self, path: PathBuf) {
+    pub(super) fn remove(&mut self, path: PathBuf) {
         self.stale.push(path);
     }
 
@@ -125,181 +109,120 @@ impl OutputSet {
     /// Makes everything visible. Returns the paths of the files.
     ///
     /// # Errors
-    /// [`super::ErrorKind::Io`]; everything is as it was before then.
+    /// [`ErrorKind::Io`], and everything is as it was before then; [`ErrorKind::Mixed`] where it cannot be.
     pub fn commit(mut self) -> Result<Vec<PathBuf>, CheckpointError> {
         let paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
-        if paths.is_empty() {
-            return Ok(paths);
-        }
+        let Some(first) = self.files.first() else { return Ok(paths) };
+        let anchor = first.claim().clone();
         self.stale.retain(|path| path.symlink_metadata().is_ok());
         for file in &self.files {
             file.sync()?;
         }
-        if let ([_], []) = (&self.files[..], &self.stale[..]) {
-            // One rename is all or nothing by itself.
-            let result = self.rename_all(&mut hold());
-            self.forget_old();
-            return result.map(|()| paths);
-        }
-        if self.journal.is_none() {
-            self.journal = Self::open(&paths[0])?.journal.take();
-        }
-        self.write_journal().map_err(CheckpointError::io(&paths[0], "finish"))?;
-        let result = self.rename_all(&mut hold());
-        // While the journal stands, a killed process is made up for; what was put back needs none.
-        if result.is_ok() {
-            self.forget_old();
-        }
+        // One rename is all or nothing by itself.
+        let written = if self.files.len() + self.stale.len() > 1 {
+            self.write_journals(&anchor).map_err(CheckpointError::io(&paths[0], "finish"))
+        } else {
+            Ok(())
+        };
+        let result = written.and_then(|()| self.rename_all(&anchor.run()));
+        // While the journal stands, a killed process is made up for; the others only lead to it.
+        anchor.forget();
         result.map(|()| paths)
     }
 
-    fn write_journal(&mut self) -> io::Result<()> {
+    /// The journal at `anchor`, and what leads to it; each safe before the next is needed.
+    fn write_journals(&self, anchor: &Arc<Claim>) -> io::Result<()> {
+        let folder = folder_of(anchor.at());
+        let mut folders = BTreeSet::new();
+        for claim in self.claims.begun().filter(|claim| !Arc::ptr_eq(claim, anchor)) {
+            let journal = Place::of(&relative(anchor.at(), folder_of(claim.at()))?);
+            claim.note(&Line::Naming(Naming { journal, run: anchor.run() }))?;
+            claim.sync()?;
+            folders.insert(folder_of(claim.at()));
+        }
+        folders.remove(folder);
+        folders.into_iter().try_for_each(sync_folder)?;
+        let place = |path: &Path| Ok::<_, io::Error>(Place::of(&relative(path, folder)?));
         let entry = |file: &Staged| {
-            let metadata = file.file().metadata()?;
-            let (temporary, path) =
-                (std::path::absolute(file.temporary())?, std::path::absolute(file.path())?);
-            Ok(Entry { temporary, path, size: metadata.len(), inode: inode(&metadata) })
+            let size = file.file().metadata()?.len();
+            Ok::<_, io::Error>(Entry { path: place(file.path())?, run: file.claim().run(), size })
         };
-        let journal = Journal {
-            version: 1,
+        anchor.note(&Line::Files {
             files: self.files.iter().map(entry).collect::<io::Result<_>>()?,
-            remove: self.stale.iter().map(std::path::absolute).collect::<io::Result<_>>()?,
-        };
-        let text = serde_json::to_string(&journal).map_err(io::Error::other)?;
-        let Some(JournalFile { path, file, .. }) = &mut self.journal else { return Ok(()) };
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        sync_folder(path)
+            remove: self.stale.iter().map(|path| place(path)).collect::<io::Result<_>>()?,
+        })?;
+        anchor.sync()?;
+        sync_folder(folder)
     }
 
-    /// Gives all files their names; after an error all have their old ones.
-    fn rename_all(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> Result<(), CheckpointError> {
-        // Hard links, so that no output is ever missing.
-        for path in self.files.iter().map(Staged::path).chain(self.stale.iter().map(PathBuf::as_path)) {
-            let old = beside(path, OLD);
-            let _ = fs::remove_file(&old);
-            let _ = fs::hard_link(path, &old);
-        }
-        let mut error = None;
-        for file in &mut self.files {
-            if let Err(e) = file.rename(unfinished) {
-                error = Some(CheckpointError::io(file.path(), "finish")(e));
-                break;
-            }
-        }
-        if error.is_none() {
-            error = self.stale.iter().find_map(|path| match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Some(CheckpointError::io(path, "remove")(e)),
-                _ => None,
+    /// Gives all files their names; after an error all have their old ones, where that can be.
+    fn rename_all(&mut self, run: &str) -> Result<(), CheckpointError> {
+        let unfinished = &mut hold();
+        self.files.iter_mut().for_each(Staged::put_aside);
+        let stale: Vec<(PathBuf, PathBuf, Earlier)> = std::mem::take(&mut self.stale)
+            .into_iter()
+            .map(|path| {
+                let old = names::helper(&path, run, OLD);
+                let earlier = put_aside(&path, &old);
+                (path, old, earlier)
+            })
+            .collect();
+        let result = self.give_names(&stale, unfinished);
+        if let Err((path, action, error)) = result {
+            let stay = self.put_back(&stale, unfinished);
+            return Err(if stay.is_empty() {
+                CheckpointError::io(&path, action)(error)
+            } else {
+                CheckpointError::new(&path, ErrorKind::Mixed { action, error, stay })
             });
         }
-        if error.is_none() {
-            error = self
-                .folders()
-                .into_iter()
-                .find_map(|path| sync_folder(&path).map_err(CheckpointError::io(&path, "finish")).err());
+        self.files.iter().for_each(Staged::forget_old);
+        for (_, old, _) in &stale {
+            let _ = fs::remove_file(old);
         }
-        match error {
-            None => Ok(()),
-            Some(error) => {
-                self.put_back();
-                Err(error)
-            }
-        }
+        Ok(())
     }
 
-    fn put_back(&mut self) {
-        for file in &self.files {
-            let old = beside(file.path(), OLD);
-            if file.named() {
-                if old.exists() {
-                    let _ = fs::rename(&old, file.path());
-                } else {
-                    let _ = fs::remove_file(file.path());
+    fn give_names(
+        &mut self,
+        stale: &[(PathBuf, PathBuf, Earlier)],
+        unfinished: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), (PathBuf, &'static str, io::Error)> {
+        for file in &mut self.files {
+            file.rename(unfinished).map_err(|error| (file.path().to_owned(), "finish", error))?;
+        }
+        for (path, ..) in stale {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err((path.clone(), "remove", error));
                 }
-            } else {
-                let _ = fs::remove_file(&old);
+                _ => {}
             }
         }
-        for path in &self.stale {
-            let old = beside(path, OLD);
-            if path.exists() {
-                let _ = fs::remove_file(&old);
-            } else {
-                let _ = fs::rename(&old, path);
-            }
-        }
-    }
-
-    fn forget_old(&self) {
-        for path in self.files.iter().map(Staged::path).chain(self.stale.iter().map(PathBuf::as_path)) {
-            let _ = fs::remove_file(beside(path, OLD));
-        }
-    }
-
-    /// One output of every folder that has any.
-    fn folders(&self) -> Vec<PathBuf> {
         let mut seen = BTreeSet::new();
-        let paths = self.files.iter().map(Staged::path);
-        paths.filter(|path| seen.insert(path.parent())).map(Path::to_owned).collect()
-    }
-}
-
-/// Does what a journal says, if it is one. Half a journal, or none, means that nothing was renamed: what was there is
-/// untouched.
-fn finish(file: &File) {
-    let journal = io::read_to_string(file).ok().and_then(|text| serde_json::from_str::<Journal>(&text).ok());
-    if let Some(journal) = journal.filter(|journal| journal.version == 1) {
-        journal.complete();
-    }
-}
-
-impl Journal {
-    /// Renames what is still under its temporary name and is the file that was journalled. What else a file of this name
-    /// might ask for is not done.
-    fn complete(&self) {
-        for entry in self.files.iter().filter(|entry| is_temporary_of(&entry.temporary, &entry.path)) {
-            let is = |path: &Path| {
-                path.symlink_metadata()
-                    .is_ok_and(|m| m.is_file() && m.len() == entry.size && inode(&m) == entry.inode)
-            };
-            if is(&entry.temporary) {
-                let _ = fs::rename(&entry.temporary, &entry.path);
-            }
-            let _ = fs::remove_file(beside(&entry.path, OLD));
-            let _ = sync_folder(&entry.path);
+        for path in self.files.iter().map(Staged::path).filter(|path| seen.insert(folder_of(path))) {
+            sync_folder(folder_of(path)).map_err(|error| (path.to_owned(), "finish", error))?;
         }
-        let beside_a_file =
-            |path: &&PathBuf| self.files.iter().any(|entry| entry.path.parent() == path.parent());
-        let checkpoint = |path: &&PathBuf| {
-            let name = path.to_string_lossy();
-            name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
-        };
-        for path in self.remove.iter().filter(beside_a_file).filter(checkpoint) {
-            let _ = fs::remove_file(path);
-            let _ = fs::remove_file(beside(path, OLD));
+        Ok(())
+    }
+
+    /// Says which new files stay.
+    fn put_back(
+        &mut self,
+        stale: &[(PathBuf, PathBuf, Earlier)],
+        unfinished: &mut BTreeSet<PathBuf>,
+    ) -> Vec<PathBuf> {
+        for (path, old, _) in stale.iter().filter(|(.., earlier)| *earlier == Earlier::Aside) {
+            let _ = if path.exists() { fs::remove_file(old) } else { fs::rename(old, path) };
         }
+        let stay = self
+            .files
+            .iter_mut()
+            .filter_map(|file| (!file.put_back(unfinished)).then(|| file.path().to_owned()));
+        stay.collect()
     }
 }
 
-#[cfg(unix)]
-fn inode(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_: &fs::Metadata) -> u64 {
-    0
-}
-
-/// Waits until the names in an output's folder are safe.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    match File::open(folder_of(path))?.sync_all() {
-        // Some file systems have nothing to sync here.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
+fn identities<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Inputs {
+    paths.into_iter().map(super::paths::identity).collect()
 }

@@ -1,15 +1,16 @@
 //! One output on its way: written under a temporary name beside its destination, which nobody sees until it is renamed.
-//!
-//! The temporary file of `NAME` is called `.NAME.cdi-prune-tmp`, always, and is locked while its run lives. So a second run
-//! on the same output is refused, and what a killed run left is found and used again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::error::{CheckpointError, ErrorKind};
-use super::paths::{create_parent, folder_of};
+use super::claim::Claim;
+use super::error::CheckpointError;
+use super::helper;
+use super::names::{self, OLD, TEMPORARY};
+use super::paths::{check_output, through_link};
 use super::unfinished::hold;
 
 /// An output that is being written. Dropped before it got its name, it leaves nothing behind.
@@ -19,43 +20,52 @@ pub struct Staged {
     temporary: PathBuf,
     file: File,
     named: bool,
+    earlier: Earlier,
+    claim: Arc<Claim>,
+}
+
+/// What has become of the file that stood in an output's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// There was none.
+    None,
+    /// It has a second name.
+    Aside,
+    /// It could have none.
+    Replaced,
 }
 
 impl Staged {
-    /// Begins an empty file that is to be called `path`. Its folder is made where it is missing; a symbolic link is
-    /// written through.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InUse`] where another run has begun the same file; [`ErrorKind::Io`].
-    pub fn create(path: &Path) -> Result<Self, CheckpointError> {
-        let staged = Self::take_over(path)?;
-        staged.empty()?;
-        Ok(staged)
-    }
-
-    /// As [`Self::create`], with whatever a killed run has left in it.
-    pub(super) fn take_over(path: &Path) -> Result<Self, CheckpointError> {
-        create_parent(path)?;
+    /// Begins an empty file that is to be called `path`, and belongs to an output that is claimed and begun. A symbolic link
+    /// is written through.
+    pub(super) fn create(claim: Arc<Claim>, path: &Path) -> Result<Self, CheckpointError> {
+        check_output(path)?;
         let path = through_link(path);
         if path.is_dir() {
             return Err(CheckpointError::io(&path, "write")(io::ErrorKind::IsADirectory.into()));
         }
-        let temporary = beside(&path, TEMPORARY);
+        let temporary = names::helper(&path, &claim.run(), TEMPORARY);
         let file = {
             let mut unfinished = hold();
-            let file = lock(&temporary, &path)?;
+            let file = helper::create(&temporary).map_err(CheckpointError::io(&path, "create"))?;
             unfinished.insert(temporary.clone());
             file
         };
-        let staged = Self { path, temporary, file, named: false };
-        // A run that was killed between two steps may have left something.
-        let _ = fs::remove_file(beside(&staged.path, OLD));
-        Ok(staged)
+        Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
-    /// Begins again.
-    pub(super) fn empty(&self) -> Result<(), CheckpointError> {
-        self.file.set_len(0).map_err(CheckpointError::io(&self.path, "create"))
+    /// Goes on with what a killed run has left under the temporary name, if it has this size.
+    pub(super) fn adopt(claim: Arc<Claim>, path: &Path, size: u64) -> Option<Self> {
+        let path = path.to_owned();
+        let temporary = names::helper(&path, &claim.run(), TEMPORARY);
+        let mut unfinished = hold();
+        let file = helper::open(&temporary, size).ok()?.ok()?;
+        if file.metadata().ok()?.len() != size {
+            return None;
+        }
+        unfinished.insert(temporary.clone());
+        drop(unfinished);
+        Some(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
     /// Where it will be.
@@ -73,9 +83,9 @@ impl Staged {
         &self.file
     }
 
-    /// Whether it has its name.
-    pub(super) fn named(&self) -> bool {
-        self.named
+    /// The right to write it.
+    pub(super) fn claim(&self) -> &Arc<Claim> {
+        &self.claim
     }
 
     /// Waits until its bytes are safe.
@@ -83,12 +93,63 @@ impl Staged {
         self.file.sync_all().map_err(CheckpointError::io(&self.path, "finish"))
     }
 
+    fn old(&self) -> PathBuf {
+        names::helper(&self.path, &self.claim.run(), OLD)
+    }
+
+    /// Gives what stands in its place a second name, so that the output is never missing.
+    pub(super) fn put_aside(&mut self) {
+        self.earlier = put_aside(&self.path, &self.old());
+    }
+
     /// Gives it its name, in place of what was there.
     pub(super) fn rename(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        // It may have been put there while this one was written.
+        check_output(&self.path).map_err(io::Error::other)?;
         fs::rename(&self.temporary, &self.path)?;
         unfinished.remove(&self.temporary);
         self.named = true;
         Ok(())
+    }
+
+    /// Takes its name away again, and puts back what was there; says whether it could. The new file has its temporary name
+    /// before it loses the other, so that a process killed in between leaves all that its journal lists.
+    pub(super) fn put_back(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> bool {
+        let done = match (self.named, self.earlier) {
+            (false, _) => {
+                let _ = fs::remove_file(self.old());
+                return true;
+            }
+            (true, Earlier::Replaced) => false,
+            (true, Earlier::None) => fs::rename(&self.path, &self.temporary).is_ok(),
+            (true, Earlier::Aside) => {
+                let _ = fs::hard_link(&self.path, &self.temporary);
+                fs::rename(self.old(), &self.path).is_ok()
+            }
+        };
+        if done {
+            unfinished.insert(self.temporary.clone());
+            self.named = false;
+        }
+        done
+    }
+
+    /// What was put aside is of no use any more.
+    pub(super) fn forget_old(&self) {
+        if self.earlier == Earlier::Aside {
+            let _ = fs::remove_file(self.old());
+        }
+    }
+}
+
+/// Gives a file a second name.
+pub(super) fn put_aside(path: &Path, old: &Path) -> Earlier {
+    match fs::hard_link(path, old) {
+        Ok(()) => Earlier::Aside,
+        Err(_) if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) => {
+            Earlier::None
+        }
+        Err(_) => Earlier::Replaced,
     }
 }
 
@@ -100,118 +161,4 @@ impl Drop for Staged {
             unfinished.remove(&self.temporary);
         }
     }
-}
-
-/// Ending of the name of a file that is being written.
-const TEMPORARY: &str = "cdi-prune-tmp";
-/// Of what stood in its place, while it is being replaced.
-pub(super) const OLD: &str = "cdi-prune-old";
-
-/// `.NAME.ending`, beside `path`.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".");
-    name.push(ending);
-    path.with_file_name(name)
-}
-
-/// Whether these are the temporary and the final name of one output.
-pub(super) fn is_temporary_of(temporary: &Path, path: &Path) -> bool {
-    temporary == beside(path, TEMPORARY)
-}
-
-/// Removes temporary files of dead runs from an output's folder: those whose names begin with `stem`, but those of the
-/// files that are to be kept.
-pub(super) fn sweep(path: &Path, stem: &str, keep: &[&str]) {
-    let path = through_link(path);
-    let (start, end) = (format!(".{stem}"), format!(".{TEMPORARY}"));
-    for entry in fs::read_dir(folder_of(&path)).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if !name.to_str().is_some_and(|name| name.starts_with(&start) && name.ends_with(&end)) {
-            continue;
-        }
-        let at = entry.path();
-        if keep.iter().any(|keep| at == beside(&at.with_file_name(keep), TEMPORARY)) {
-            continue;
-        }
-        // Whoever lives holds the lock.
-        if let Ok(file) = File::open(&at)
-            && file.try_lock().is_ok()
-            && same_file(&file, &at)
-        {
-            let _ = fs::remove_file(&at);
-        }
-    }
-}
-
-/// Opens and locks a file that only one run may have, made where it is missing. `path` is the output that it is about.
-pub(super) fn lock(at: &Path, path: &Path) -> Result<File, CheckpointError> {
-    loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(at)
-            .map_err(CheckpointError::io(path, "create"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(CheckpointError::new(path, ErrorKind::InUse(holder(&file))));
-            }
-            // A file system without locks: the name alone has to do.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(CheckpointError::io(path, "lock")(error)),
-        }
-        // Another run may have renamed or removed it between opening and locking.
-        if same_file(&file, at) {
-            return Ok(file);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-/// The process that holds the lock, where the system tells.
-fn holder(file: &File) -> Option<u32> {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let inode = format!(":{}", file.metadata().ok()?.ino());
-        // `1: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF`
-        let locks = fs::read_to_string("/proc/locks").ok()?;
-        let line = locks.lines().find(|line| line.split_whitespace().any(|word| word.ends_with(&inode)))?;
-        line.split_whitespace().nth(4)?.parse().ok()
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = file;
-        None
-    }
-}
-
-/// A link is written through, not replaced, even one that leads to nothing yet. Any other path stays as its user wrote it.
-pub fn through_link(path: &Path) -> PathBuf {
-    let mut at = path.to_owned();
-    // As many links as Linux follows.
-    for _ in 0..40 {
-        match fs::read_link(&at) {
-            Ok(target) => at = at.parent().unwrap_or(Path::new("")).join(target),
-            Err(_) => return at,
-        }
-    }
-    path.to_owned()
 }

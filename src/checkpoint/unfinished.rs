@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::names::JOURNAL;
+
 static PATHS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// The temporary files. While this is held, no signal ends the process through [`abandon`].
@@ -34,7 +36,10 @@ impl Drop for Unfinished {
 /// whoever would begin or finish one waits for ever. Outputs that are just getting their names get them all first.
 pub fn abandon() {
     let paths = hold();
-    for path in paths.iter() {
+    // Journals last: by them the next run would find what could not be removed.
+    let (journals, others): (Vec<_>, Vec<_>) =
+        paths.iter().partition(|path| path.as_os_str().as_encoded_bytes().ends_with(JOURNAL.as_bytes()));
+    for path in others.into_iter().chain(journals) {
         if fs::remove_file(path).is_err() {
             let _ = fs::remove_dir_all(path);
         }

@@ -3,19 +3,23 @@
 //! is harmed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::claim::Claim;
 use super::error::{CheckpointError, ErrorKind};
-use super::paths::{check_space, create_parent};
-use super::positioned::write_all_at;
-use super::resume::Finishes;
+use super::journal::{Line, Shard};
+use super::names::{forms, index_path, shard_path};
+use super::paths::{check_output, check_space, create_parent, through_link};
+use super::positioned::{read_exact_at, write_all_at};
 use super::set::OutputSet;
-use super::shards::{divide, lay_out};
+use super::shards::{FileLayout, divide, lay_out};
 use super::spec::Group;
-use super::staged::{Staged, sweep, through_link};
+use super::staged::Staged;
+use crate::digest;
 
 /// A checkpoint being written.
 #[derive(Debug)]
@@ -24,7 +28,9 @@ pub struct CheckpointWriter {
     files: Vec<Staged>,
     /// Which files need no writing: a killed run has finished them.
     done: Vec<bool>,
-    finishes: Option<Finishes>,
+    claim: Arc<Claim>,
+    /// Whether finished files are noted, for a run after a killed one.
+    noted: bool,
     slots: HashMap<String, Slot>,
     index: Option<String>,
     bytes: u64,
@@ -52,61 +58,67 @@ impl CheckpointWriter {
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
-        Self::resume(output, groups, max_shard_size, metadata, || Ok::<_, CheckpointError>(None))
+        let mut set = OutputSet::default();
+        Self::resume(&mut set, output, groups, max_shard_size, metadata, || Ok::<_, CheckpointError>(None))
     }
 
-    /// As [`Self::create`]; but shards that a killed run has finished are taken over where their digests are right and
-    /// that run had the same key: one that tells apart whatever decides about the bytes. Without a key none are.
+    /// As [`Self::create`], for a run that has this set; but shards that a killed run has finished are taken over where that
+    /// run had the same key, and they have the digests that it noted and the headers that they would be given now. `key` gives
+    /// a digest of whatever decides about the bytes besides the headers. Without a key none are taken over.
     ///
     /// # Errors
     /// Those of [`Self::create`] and of `key`, which is asked where there are shards.
     pub fn resume<E: From<CheckpointError>>(
+        set: &mut OutputSet,
         output: &Path,
         groups: &[Group],
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
         key: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Self, E> {
+        check_output(output)?;
         let output = through_link(output);
         let shards = divide(groups, max_shard_size);
-        let key = if shards.len() > 1 { key()? } else { None };
+        let layouts: Vec<FileLayout<'_>> =
+            shards.iter().map(|groups| lay_out(groups, &metadata(groups))).collect();
+        let key = if shards.len() > 1 { key()?.map(|key| whole_key(&key, &layouts)) } else { None };
         create_parent(&output)?;
-        let mut finishes = key.map(|key| Finishes::open(&output, &key)).transpose()?;
-        let keep: Vec<&str> = finishes.iter().flat_map(Finishes::names).collect();
-        sweep(&output, &stem(&output), &keep);
-        let total = shards.iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum();
+        let claim = set.claim(&index_path(&output))?;
+        claim.begin(key.as_deref())?;
+        let total = layouts.iter().map(|layout| layout.length).sum();
         let mut writer = Self {
             files: Vec::new(),
             done: Vec::new(),
-            finishes: None,
+            noted: key.is_some(),
+            claim,
             slots: HashMap::new(),
             index: None,
-            bytes: 0,
+            bytes: total,
             output,
         };
         let mut weight_map = BTreeMap::new();
-        for (n, groups) in shards.iter().enumerate() {
+        for (n, layout) in layouts.into_iter().enumerate() {
             let path = if shards.len() == 1 {
                 writer.output.clone()
             } else {
                 shard_path(&writer.output, n, shards.len())
             };
-            let layout = lay_out(groups, &metadata(groups));
-            let staged = Staged::take_over(&path)?;
-            let done = match &mut finishes {
-                Some(finishes) => finishes.proves(&staged)?,
-                None => false,
-            };
-            if !done {
-                staged.empty()?;
-                if n == 0 {
-                    check_space(&path, total)?;
+            let adopted = if writer.noted { writer.adopt(&path, &layout)? } else { None };
+            writer.done.push(adopted.is_some());
+            let staged = match adopted {
+                Some(staged) => staged,
+                None => {
+                    let staged = set.create(&path)?;
+                    if n == 0 {
+                        check_space(&path, total)?;
+                    }
+                    staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
+                    write_all_at(staged.file(), &layout.header, 0)
+                        .map_err(CheckpointError::io(&path, "write"))?;
+                    staged
                 }
-                staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
-                write_all_at(staged.file(), &layout.header, 0)
-                    .map_err(CheckpointError::io(&path, "write"))?;
-            }
-            writer.done.push(done);
+            };
+            writer.files.push(staged);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
                 if name == "__metadata__" {
@@ -120,14 +132,27 @@ impl CheckpointWriter {
                     weight_map.insert(name.to_owned(), shard_name.clone());
                 }
             }
-            writer.bytes += layout.length;
-            writer.files.push(staged);
         }
         if shards.len() > 1 {
             writer.index = Some(index_json(groups, weight_map));
         }
-        writer.finishes = finishes;
         Ok(writer)
+    }
+
+    /// The shard that a killed run has finished, if it is the very one that would be written.
+    fn adopt(&self, path: &Path, layout: &FileLayout<'_>) -> Result<Option<Staged>, CheckpointError> {
+        let Some(shard) = self.claim.finished(&name(path)).filter(|shard| shard.size == layout.length) else {
+            return Ok(None);
+        };
+        let Some(staged) = Staged::adopt(self.claim.clone(), path, layout.length) else { return Ok(None) };
+        let mut header = vec![0; layout.header.len()];
+        let read = read_exact_at(staged.file(), &mut header, 0).and_then(|()| hash(&staged));
+        let (sha256, size) = read.map_err(CheckpointError::io(path, "read back"))?;
+        if header != layout.header || (sha256, size) != (shard.sha256.clone(), shard.size) {
+            return Ok(None);
+        }
+        self.claim.note(&Line::Shard(shard)).map_err(CheckpointError::io(path, "finish"))?;
+        Ok(Some(staged))
     }
 
     /// How many files there are.
@@ -151,11 +176,17 @@ impl CheckpointWriter {
     ///
     /// # Panics
     /// If there is no such file.
-    pub fn finish(&mut self, file: usize) -> Result<(), CheckpointError> {
-        match &mut self.finishes {
-            Some(finishes) if !self.done[file] => finishes.finish(&self.files[file]),
-            _ => Ok(()),
+    pub fn finish(&self, file: usize) -> Result<(), CheckpointError> {
+        if !self.noted || self.done[file] {
+            return Ok(());
         }
+        let staged = &self.files[file];
+        staged.sync()?;
+        let noted = hash(staged).and_then(|(sha256, size)| {
+            self.claim.note(&Line::Shard(Shard { name: name(staged.path()), size, sha256 }))?;
+            self.claim.sync()
+        });
+        noted.map_err(CheckpointError::io(staged.path(), "finish"))
     }
 
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].
@@ -177,14 +208,17 @@ impl CheckpointWriter {
             .map_err(CheckpointError::io(staged.path(), "write"))
     }
 
-    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, and the single file and the index
-    /// that an earlier run may have left under the same name.
+    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and what an earlier run has
+    /// left of the same output in another form.
     pub fn touches(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
-        if self.index.is_some() {
-            paths.push(self.output.clone());
+        let mut others = vec![self.output.clone(), index_path(&self.output)];
+        others.extend(forms(&self.output));
+        for path in others {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
         }
-        paths.push(index_path(&self.output));
         paths
     }
 
@@ -212,21 +246,38 @@ impl CheckpointWriter {
         for file in self.files {
             set.add(file);
         }
-        if let Some(finishes) = self.finishes {
-            set.hold(finishes);
+        if let Some(json) = self.index {
+            let path = index_path(&self.output);
+            set.add_text(&path, &json)?;
+            written.push(path);
         }
-        let index_path = index_path(&self.output);
-        // The other form of the same output, left from an earlier run, would be read in place of this one.
-        match self.index {
-            Some(json) => {
-                set.add_text(&index_path, &json)?;
-                written.push(index_path);
-                set.remove(self.output);
-            }
-            None => set.remove(index_path),
-        }
+        // Another form of the same output, left from an earlier run, would be read in place of this one.
+        forms(&self.output)
+            .into_iter()
+            .filter(|path| !written.contains(path))
+            .for_each(|path| set.remove(path));
         Ok(written)
     }
+}
+
+/// The key of shards with these headers.
+fn whole_key(key: &str, layouts: &[FileLayout<'_>]) -> String {
+    let lengths: Vec<[u8; 16]> = layouts
+        .iter()
+        .map(|layout| (u128::from(layout.length) << 64 | layout.header.len() as u128).to_le_bytes())
+        .collect();
+    let headers = layouts.iter().zip(&lengths).flat_map(|(layout, length)| [&length[..], &layout.header]);
+    digest::of_pieces([key.as_bytes()].into_iter().chain(headers))
+}
+
+fn name(shard: &Path) -> String {
+    shard.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn hash(shard: &Staged) -> io::Result<(String, u64)> {
+    let mut file = shard.file();
+    file.rewind()?;
+    digest::of_reader(file)
 }
 
 /// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`] would make of these.
@@ -248,34 +299,13 @@ pub fn write_stream(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    let staged = Staged::create(path)?;
+    let mut set = OutputSet::default();
+    let staged = set.create(path)?;
     let mut buffered = io::BufWriter::new(staged.file());
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(CheckpointError::io(path, "write"))?;
     drop(buffered);
-    let mut set = OutputSet::default();
     set.add(staged);
     set.commit().map(drop)
-}
-
-/// `model.safetensors` → `model`.
-fn stem(output: &Path) -> String {
-    let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.strip_suffix(".safetensors").map(str::to_owned).unwrap_or(name)
-}
-
-fn shard_path(output: &Path, n: usize, of: usize) -> PathBuf {
-    output.with_file_name(format!("{}-{:05}-of-{of:05}.safetensors", stem(output), n + 1))
-}
-
-/// Where the index of a sharded checkpoint of this name lies: `model.safetensors.index.json`.
-pub fn index_path(output: &Path) -> PathBuf {
-    output.with_file_name(format!("{}.safetensors.index.json", stem(output)))
-}
-
-/// What a checkpoint that was written to `output` is opened by: in shards it has an index.
-pub fn entry_path(output: &Path) -> PathBuf {
-    let index = index_path(output);
-    if index.exists() { index } else { output.to_owned() }
 }
 
 fn index_json(groups: &[Group], weight_map: BTreeMap<String, String>) -> String {

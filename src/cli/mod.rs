@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageFormat};
+use cdi_prune::checkpoint::CheckpointError;
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::manifest::Manifest;
@@ -37,6 +38,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let code = match error.downcast_ref::<Error>() {
             Some(error) => error.exit_code(),
             None if error.is::<config::ConfigError>() => 2,
+            None if error.downcast_ref::<CheckpointError>().is_some_and(CheckpointError::is_usage) => 2,
             None => 1,
         };
         Self { message: format!("{error:#}"), code }

@@ -510,6 +510,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } => 2,
+            Self::Checkpoint(error) if error.is_usage() => 2,
             Self::TrainedMissing { .. } => 3,
             Self::Gates { .. } => 4,
             _ => 1,

@@ -12,6 +12,7 @@ use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::Resolved;
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec};
+use crate::digest;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
 use crate::tensor::FloatDtype;
@@ -89,10 +90,20 @@ pub fn initialise(
             Group::single(TensorSpec { name, dtype, shape })
         })
         .collect();
+    // Each tensor's origin, as it was found for this run.
+    let decisions = digest::of_pieces(
+        tensors
+            .iter()
+            .map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_bytes),
+    );
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
-    let mut writer = CheckpointWriter::resume(&init.output, &groups, init.max_shard_size, metadata, || {
-        key(resolved, false).map(Some)
-    })?;
+    // The initial checkpoint does not hang on the trained one.
+    let decisions = || key(resolved, |role| matches!(role, "model.like" | "base"), &decisions).map(Some);
+    let writer =
+        CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)?;
     check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
     // File by file, so that a run after a killed one finds some of them finished.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged, folder_of};
+use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged, folder_of, stale_beside};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
@@ -133,14 +133,21 @@ pub(super) fn add_manifest(
     Ok(())
 }
 
-/// A key for outputs of this config from these inputs, by this version: what else could change their bytes? The initial
-/// checkpoint does not hang on the trained one.
-pub(super) fn key(resolved: &Resolved<'_>, trained: bool) -> Result<String, Error> {
-    let mut text =
-        format!("{} {NOISE_VERSION} {}", env!("CARGO_PKG_VERSION"), resolved.settings.config_sha256);
-    for entry in
-        hash_inputs(resolved, Path::new(""), |role| trained || matches!(role, "model.like" | "base"))?
-    {
+/// A key for outputs of this run: what else than the headers of its files and `decisions` decides about their bytes. Only
+/// inputs of these roles do.
+pub(super) fn key(
+    resolved: &Resolved<'_>,
+    wanted: impl Fn(&str) -> bool,
+    decisions: &str,
+) -> Result<String, Error> {
+    let settings = resolved.settings;
+    let mut text = format!(
+        "{} {NOISE_VERSION} {} {} {decisions}",
+        env!("CARGO_PKG_VERSION"),
+        settings.config_sha256,
+        settings.seed
+    );
+    for entry in hash_inputs(resolved, Path::new(""), wanted)? {
         text += &format!("\n{} {} {}", entry.role, entry.size, entry.sha256);
     }
     Ok(digest::of_pieces([text.as_bytes()]))
@@ -175,6 +182,11 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     let there = |entry: &FileEntry| {
         fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)
     };
+    // What is left of another form of an output would be read in place of it; writing it again removes that.
+    let outputs: Vec<PathBuf> = manifest.outputs.iter().map(|entry| folder.join(&entry.path)).collect();
+    if !stale_beside(&outputs).is_empty() {
+        return Ok(None);
+    }
     if !manifest.outputs.iter().all(there) || inputs(resolved, &folder)? != manifest.inputs {
         return Ok(None);
     }

@@ -4,9 +4,11 @@
 //! unnamed temporary file beside the output, which the system keeps in its page cache when it can.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{CheckpointError, create_parent, folder_of};
+use crate::digest;
 
 /// A temporary file of bits, written and read at any position by any thread, gone when dropped.
 #[derive(Debug)]
@@ -35,5 +37,13 @@ impl MaskSpool {
     pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
         crate::checkpoint::read_exact_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "read a temporary file in"))
+    }
+
+    /// SHA-256 of all that was written.
+    pub fn digest(&self) -> Result<String, CheckpointError> {
+        let mut file = &self.file;
+        let read = file.rewind().and_then(|()| digest::of_reader(file));
+        let (sha256, _) = read.map_err(CheckpointError::io(&self.folder, "read a temporary file in"))?;
+        Ok(sha256)
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::Error;
-use crate::checkpoint::{CheckpointWriter, identity};
+use crate::checkpoint::{CheckpointWriter, check_name, check_output, identity};
 
-/// Refuses outputs that are one file with an input or with each other, by whatever paths. Each comes with a word on what
+/// Refuses what no output can be, and outputs that are one file with an input or with each other, by whatever paths. Each comes with a word on what
 /// it is. Inputs may be one file among themselves.
 pub fn check_distinct<'p>(
     inputs: impl IntoIterator<Item = (String, &'p Path)>,
@@ -15,9 +15,11 @@ pub fn check_distinct<'p>(
 ) -> Result<(), Error> {
     let mut taken = BTreeMap::new();
     for (role, path) in inputs {
+        check_name(path)?;
         taken.insert(identity(path), role);
     }
     for (role, path) in outputs {
+        check_output(&path)?;
         if let Some(first) = taken.insert(identity(&path), role.clone()) {
             return Err(Error::SameFile { first, second: role, path: path.into_owned() });
         }

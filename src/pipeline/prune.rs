@@ -118,13 +118,14 @@ pub fn prune(
     let (mut results, groups) = layout.decide(&masks.stored)?;
     // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
     let resumable = prune.dtype.is_none() && prune.chains.is_empty();
-    let mut writer = CheckpointWriter::resume(
-        &prune.output,
-        &groups,
-        prune.max_shard_size,
-        |groups| layout.metadata(groups),
-        || if resumable { key(resolved, true).map(Some) } else { Ok::<_, Error>(None) },
-    )?;
+    // Which weights go is in the masks, and all else in the headers and the inputs.
+    let decisions = || match resumable {
+        true => key(resolved, |_| true, &masks.spool.digest()?).map(Some),
+        false => Ok::<_, Error>(None),
+    };
+    let metadata = |groups: &[Group]| layout.metadata(groups);
+    let writer =
+        CheckpointWriter::resume(set, &prune.output, &groups, prune.max_shard_size, metadata, decisions)?;
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);

@@ -131,27 +131,33 @@ fn write_manifest(
     }
 }
 
-/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
+/// What an earlier run did, once whatever a killed run has left half done is finished, and where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
 /// version, config and inputs, and outputs that are as they were written.
 ///
 /// # Errors
-/// Inputs that cannot be read.
+/// Inputs that cannot be read, and what cannot be finished.
 pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     let settings = resolved.settings;
     let Some(path) = &settings.manifest else { return Ok(None) };
     if resolved.trained.is_some() && settings.prune.is_some() {
         resolved.open_scores()?;
     }
+    let outputs = outputs(resolved);
+    check_distinct(resolved.inputs(), outputs.clone())?;
+    recover(resolved, &outputs)?;
     super::manifest::done_before(resolved, path)
 }
 
-/// The set of the outputs that the stages will write. What killed runs left half done with any of them is finished or
-/// forgotten first.
+/// Finishes, or forgets, what killed runs left half done with any of these outputs.
+fn recover(resolved: &Resolved<'_>, outputs: &[(String, Cow<'_, Path>)]) -> Result<(), CheckpointError> {
+    let inputs = resolved.inputs().into_iter().map(|(_, path)| path);
+    OutputSet::recover(outputs.iter().map(|(_, path)| path.as_ref()), inputs)
+}
+
+/// The set of the outputs that the stages will write, once nothing is half done with any of them.
 fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, CheckpointError> {
     let outputs = outputs(resolved);
-    for (_, path) in &outputs {
-        OutputSet::recover(path)?;
-    }
+    recover(resolved, &outputs)?;
     let wanted = |key: &str| match stages {
         Stages::All => key.starts_with('`'),
         Stages::Init => key == "`init.output`",
@@ -159,7 +165,7 @@ fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, Checkp
         Stages::Prune => key == "`prune.output`",
     };
     match outputs.iter().find(|(key, _)| wanted(key)) {
-        Some((_, path)) => OutputSet::open(path),
+        Some((_, path)) => OutputSet::open(path, resolved.inputs().into_iter().map(|(_, path)| path)),
         None => Ok(OutputSet::default()),
     }
 }

@@ -14,7 +14,7 @@ use super::resolve::Resolved;
 use super::restore::restore;
 use super::run::{Stages, run};
 use super::select::check_decisions;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path, index_path};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, forms, index_path};
 use crate::config::{
     AnalyzeSettings, FormatChoice, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
@@ -213,17 +213,16 @@ impl<'a> Trials<'a> {
                 metric
             }
         };
-        for file in written.into_iter().flat_map(|written| written.files) {
-            remove(&file)?;
-        }
         self.clean()?;
         Ok(Made { bytes, sparsity, metric: Some(metric) })
     }
 
-    /// Removes the files of a candidate, this one's or an earlier run's.
+    /// Removes the files of a candidate, this one's or an earlier run's, in whatever form.
     fn clean(&self) -> Result<(), Error> {
-        let pruned = self.folder.join(PRUNED);
-        [self.folder.join(RESTORED), index_path(&pruned), pruned].iter().try_for_each(|path| remove(path))
+        [PRUNED, RESTORED]
+            .iter()
+            .flat_map(|name| forms(&self.folder.join(name)))
+            .try_for_each(|path| remove(&path))
     }
 
     fn nothing_within(&self, original: f64, points: &[TunePoint]) -> Error {

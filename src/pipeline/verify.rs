@@ -14,7 +14,7 @@ use super::run::{Stages, run};
 use super::sample::check_rows;
 use super::tune::with_prune;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside};
 use crate::config::Settings;
 use crate::manifest::{FileEntry, Manifest};
 use crate::reader::PrunedReader;
@@ -101,6 +101,10 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
         Err(wrong(VerifyProblem::File { what, path, problem: Box::new(problem) }))
     };
     found.outputs.par_iter().map(|entry| check(entry, "output")).collect::<Result<(), Error>>()?;
+    let outputs: Vec<PathBuf> = found.outputs.iter().map(place).collect();
+    if let Some(stale) = stale_beside(&outputs).into_iter().next() {
+        return Err(wrong(VerifyProblem::Stale(stale)));
+    }
     let (there, missing): (Vec<_>, Vec<_>) =
         found.inputs.iter().partition(|entry| place(entry).symlink_metadata().is_ok());
     there.par_iter().map(|entry| check(entry, "input")).collect::<Result<(), Error>>()?;

@@ -22,6 +22,13 @@ pub enum VerifyProblem {
         /// How it differs.
         problem: Box<VerifyProblem>,
     },
+    /// An index or a shard beside an output that is none of the run's.
+    #[error(
+        "{} stands beside the outputs, belongs to another form of one of them, and is none of the run's: it would be read \
+         in place of that; remove it, or run the config again",
+        .0.display()
+    )]
+    Stale(PathBuf),
     /// It is gone.
     #[error("is missing")]
     Missing,

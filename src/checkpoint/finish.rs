@@ -1,0 +1,146 @@
+//! What a run was about to do when it was killed, done by the next one that has any of its outputs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::claim::Claim;
+use super::error::{CheckpointError, ErrorKind};
+use super::helper::{self, same_file};
+use super::journal::{Entry, Notes, Place};
+use super::names::{self, TEMPORARY, index_path, is_helper, journal_of};
+use super::paths::{Identity, folder_of, identity, sync_folder};
+
+/// Files that must not be replaced, as the run that is beginning reads them.
+pub(super) type Inputs = BTreeSet<Identity>;
+
+/// Finishes what the notes of a dead run say, where they are of its last step.
+pub(super) fn finish(at: &Path, file: &File, notes: &Notes, inputs: &Inputs) -> Result<(), CheckpointError> {
+    if let Some((files, remove)) = &notes.files {
+        let journal = Journal { at, file, notes, inputs };
+        return journal.complete(files, remove);
+    }
+    let Some(naming) = &notes.naming else { return Ok(()) };
+    let Some(other) = naming.journal.from(folder_of(at)).filter(|other| is_helper(other)) else {
+        return Ok(());
+    };
+    // Gone, or another run's by now: that one was finished.
+    let alive = helper::open_journal(&other).is_ok_and(|opened| {
+        opened.is_ok_and(|file| Notes::read(&file).is_ok_and(|n| n.run == naming.run && n.files.is_some()))
+    });
+    if alive { Claim::take_at(other.clone(), &other, inputs).map(drop) } else { Ok(()) }
+}
+
+/// A journal with a line `files`.
+struct Journal<'a> {
+    at: &'a Path,
+    file: &'a File,
+    notes: &'a Notes,
+    inputs: &'a Inputs,
+}
+
+impl Journal<'_> {
+    fn complete(&self, files: &[Entry], remove: &[Place]) -> Result<(), CheckpointError> {
+        let folder = folder_of(self.at);
+        let mut entries = Vec::new();
+        for entry in files {
+            entries.extend(
+                entry
+                    .path
+                    .from(folder)
+                    .filter(|path| self.vouched(path, &entry.run))
+                    .map(|path| (path, entry)),
+            );
+        }
+        let gone: Vec<PathBuf> = remove
+            .iter()
+            .filter_map(|place| place.from(folder))
+            .filter(|path| self.of_an_output(path, &entries))
+            .collect();
+        for path in entries.iter().map(|(path, _)| path).chain(&gone) {
+            if self.inputs.contains(&identity(path)) {
+                return Err(CheckpointError::new(self.at, ErrorKind::UnfinishedInput(path.clone())));
+            }
+        }
+        for (path, entry) in &entries {
+            let io = |error| CheckpointError::io(path, "finish")(error);
+            let temporary = names::helper(path, &entry.run, TEMPORARY);
+            match helper::open(&temporary, entry.size) {
+                Ok(Ok(file)) if file.metadata().is_ok_and(|m| m.len() == entry.size) => {
+                    replaceable(path).map_err(io)?;
+                    fs::rename(&temporary, path).map_err(io)?;
+                }
+                // It has its name already.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(Ok(_)) => {
+                    return Err(CheckpointError::new(
+                        &temporary,
+                        ErrorKind::BadHelper("cut short".to_owned()),
+                    ));
+                }
+                Ok(Err(why)) => return Err(CheckpointError::new(&temporary, ErrorKind::BadHelper(why))),
+                Err(error) => return Err(io(error)),
+            }
+        }
+        for path in &gone {
+            match replaceable(path).and_then(|()| fs::remove_file(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::io(path, "remove")(error));
+                }
+                _ => {}
+            }
+        }
+        let folders: BTreeSet<&Path> = entries.iter().map(|(path, _)| folder_of(path)).collect();
+        for folder in folders {
+            sync_folder(folder).map_err(CheckpointError::io(folder, "finish"))?;
+        }
+        // Done once is done: the notes of the other outputs lead to nothing from now on.
+        self.file.set_len(0).map_err(CheckpointError::io(self.at, "finish"))?;
+        let others: BTreeSet<PathBuf> = entries.iter().map(|(path, _)| journal_of(path)).collect();
+        for other in
+            others.iter().filter(|other| other.symlink_metadata().is_ok() && !same_file(self.file, other))
+        {
+            let _ = Claim::take_at(other.clone(), other, self.inputs);
+        }
+        Ok(())
+    }
+
+    /// Whether the journal of an output itself says that this one speaks for it: else anyone's file would be replaced by what
+    /// a journal says, or that of the folder that this one is a copy of.
+    fn vouched(&self, path: &Path, run: &str) -> bool {
+        let own = journal_of(path);
+        if is_helper(path) {
+            return false;
+        }
+        if same_file(self.file, &own) {
+            return run == self.notes.run;
+        }
+        let Ok(Ok(file)) = helper::open_journal(&own) else { return false };
+        let Ok(notes) = Notes::read(&file) else { return false };
+        let leads_here = notes.naming.is_some_and(|naming| {
+            naming.run == self.notes.run
+                && naming.journal.from(folder_of(&own)).is_some_and(|other| same_file(self.file, &other))
+        });
+        leads_here && notes.run == run
+    }
+
+    /// Whether it is another form of an output that this journal speaks for.
+    fn of_an_output(&self, path: &Path, entries: &[(PathBuf, &Entry)]) -> bool {
+        let journals = [journal_of(path), journal_of(&index_path(path))];
+        !is_helper(path)
+            && entries.iter().all(|(entry, _)| entry != path)
+            && entries.iter().any(|(entry, _)| journals.contains(&journal_of(entry)))
+    }
+}
+
+/// Whether a file of this name may be replaced or removed.
+fn replaceable(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
