@@ -147,7 +147,7 @@ mod tests {
     fn chance_is_three_standard_deviations() {
         let told = StartCosine::new(0.0004, 65_536, 0.0);
         // 3 / sqrt(65,536 - 2 + 9), and 5.0015… likewise
-        assert_eq!((told.chance, told.significant), (0.011_718_124_201_361_292, 0.019_533_780_790_020_26));
+        assert_eq!((told.chance, told.significant), (0.011_718_124_201_361_292, 0.019_533_780_780_020_26));
         assert_eq!(told.here(), Some(false));
         assert_eq!(StartCosine::new(0.015, 65_536, 0.0).here(), Some(false));
         assert_eq!(StartCosine::new(0.02, 65_536, 0.0).here(), Some(true));

@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// Initial values as a fill that the trained checkpoint did not start from.
     #[error(
-        "{}: {words}; `prune.fill: init` would fill in values that were never there, so nothing was written: \
+        "{}: {words}; `prune.fill: init` would fill in values that were never there, so nothing was pruned: \
          `prune.any_start: true` has it done all the same",
         .path.display()
     )]

@@ -52,20 +52,35 @@ pub struct Outcome {
     pub pruned: Option<Pruned>,
     /// Bytes of the trained checkpoint's files, an index not counted.
     pub trained_bytes: u64,
+    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not start from the
+    /// values that pruned places would have been filled with.
+    pub other_start: Option<(PathBuf, String)>,
 }
 
 impl Outcome {
-    /// Whether every gate passed that the stages gave something to measure for.
+    /// Whether pruning was done where it was asked for.
     ///
     /// # Errors
-    /// [`Error::Gates`], with those that failed.
+    /// [`Error::OtherStart`] where it was not.
+    pub fn check_start(&self) -> Result<(), Error> {
+        match self.other_start.clone() {
+            Some((path, words)) => Err(Error::OtherStart { path, words }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether everything was done, and every gate passed that the stages gave something to measure for.
+    ///
+    /// # Errors
+    /// [`Error::OtherStart`]; [`Error::Gates`], with those that failed.
     pub fn check_gates(&self) -> Result<(), Error> {
+        self.check_start()?;
         self.report.as_ref().map_or(Ok(()), |report| passed(&report.gates))
     }
 }
 
 /// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
-/// Gates are measured, and in the report; whether they passed [`Outcome::check_gates`] says.
+/// Gates are measured, and in the report; whether they passed, and whether all was done, [`Outcome::check_gates`] says.
 ///
 /// # Errors
 /// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
@@ -126,7 +141,10 @@ fn write_manifest(
     set: &mut OutputSet,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
-        Some(path) if stages == Stages::All => add_manifest(resolved, path, outcome, set),
+        // Of a run that has left something undone there is none: it would not be done the next time either.
+        Some(path) if stages == Stages::All && outcome.other_start.is_none() => {
+            add_manifest(resolved, path, outcome, set)
+        }
         _ => Ok(()),
     }
 }
@@ -190,8 +208,12 @@ fn finish(
         (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
     let told = Told::new(resolved, &compared)?;
     let mut taken = Vec::new();
+    outcome.other_start = match pruning.and_then(|pruning| told.forbids(pruning)) {
+        Some(words) => Some((checkpoint.path().to_owned(), words)),
+        None => None,
+    };
+    let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
-        told.check(resolved, pruning)?;
         select(resolved, &judgement, pruning, masks, progress)?;
         taken = gone(resolved, masks, progress)?;
         outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, set, progress)?);

@@ -43,12 +43,9 @@ impl Told {
         Ok(Self { start, tensors })
     }
 
-    /// Refuses to fill places with initial values that the checkpoint did not start from.
-    pub fn check(&self, resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
-        let elsewhere = self.start.words().filter(|_| prune.fill == Fill::Init && !prune.any_start);
-        let Some(words) = elsewhere else { return Ok(()) };
-        let (checkpoint, _) = resolved.trained()?;
-        Err(Error::OtherStart { path: checkpoint.path().to_owned(), words })
+    /// Why no places are to be filled with initial values, in words: the checkpoint did not start from them.
+    pub fn forbids(&self, prune: &PruneSettings) -> Option<String> {
+        self.start.words().filter(|_| prune.fill == Fill::Init && !prune.any_start)
     }
 }
 

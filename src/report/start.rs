@@ -118,7 +118,7 @@ mod tests {
             weights: 65_536,
             ..Start::default()
         };
-        let near = Start { cosine: Some(0.0123), significant: Some(0.0195), ..start(Some(false)) };
+        let near = Start { cosine: Some(0.0123), significant: Some(0.0196), ..start(Some(false)) };
         assert!(near.words().unwrap().contains("(cosine 0.0123 over 65,536 weights; chance allows 0.020)"));
         assert_eq!([None, Some(true)].map(|here| start(here).words()), [None, None]);
         assert_eq!(
