@@ -42,7 +42,8 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// What it is for: the config's key that names it, `config`, `base` or `scores`.
+    /// What it is for: the config's key that names it, `config`, `base`, `scores`, or
+    /// `beside` for small files of the model.
     pub role: String,
     /// Its path, with `/`, relative to the manifest's folder.
     pub path: String,

@@ -589,3 +589,277 @@ fn new_suggests_what_to_take_out() {
     let ran = succeeds(&s, &["new", "m.safetensors"]);
     assert!(!ran.stdout.contains("strip"), "{}", ran.stdout);
 }
+
+// Folders that hold a model.
+
+const CONFIG_JSON: &str = "{\"model_type\": \"gpt2\"}";
+const README: &str = "---\nlicense: mit\n---\n# My model\n";
+
+/// A folder as `save_pretrained` writes it, and a config that prunes it into another one.
+fn model(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    s.safetensors("m/model.safetensors", &[weight("a.weight"), weight("b.weight")]);
+    s.write("m/config.json", CONFIG_JSON);
+    s.write("m/tokenizer.json", "{}");
+    s.write("m/merges.txt", "a b\n");
+    s.write("m/tokenizer.model", [0u8, 159, 146, 150]);
+    s.write("m/modeling_mine.py", "pass\n");
+    s.write("m/LICENSE", "MIT\n");
+    s.write("m/README.md", README);
+    // None of these is for a program that loads the model.
+    s.write("m/training_args.bin", "x");
+    s.write("m/pytorch_model.bin.index.json", "{}");
+    s.write("m/._config.json", "x");
+    s.write("m/.gitattributes", "x");
+    s.write("m/runs/events.json", "x");
+    s.write(
+        "x.yaml",
+        format!(
+            "seed: 1\nrules: [{{match: '**', init: none}}]\ntrained: {{path: m}}\nmanifest: manifest.json\n\
+             prune: {{output: p/, criterion: magnitude, target: {{sparsity: 0.5}}, {prune}}}\n"
+        ),
+    );
+    s
+}
+
+const SMALL: [&str; 7] = [
+    "LICENSE",
+    "README.md",
+    "config.json",
+    "merges.txt",
+    "modeling_mine.py",
+    "tokenizer.json",
+    "tokenizer.model",
+];
+
+/// The names in a folder, sorted.
+fn listed(s: &Scratch, folder: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(s.path(folder))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn and(names: &[&str], more: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().chain(more).map(|name| (*name).to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_model_is_pruned_into_a_folder_and_restored_as_it_was() {
+    let s = model("format: bitmask");
+    let ran = succeeds(&s, &["run", "x.yaml"]);
+    assert!(ran.stdout.contains("Pruned file: p/pruned.safetensors with 7 small files, "), "{}", ran.stdout);
+    // No name that transformers looks for: model.safetensors, pytorch_model.bin, tf_model.h5, flax_model.msgpack, an index.
+    assert_eq!(listed(&s, "p"), and(&SMALL, &["pruned.safetensors"]));
+    let readme = fs::read_to_string(s.path("p/README.md")).unwrap();
+    assert_eq!(
+        readme,
+        format!(
+            "<!-- cdi-prune: a pruned checkpoint -->\n# A pruned checkpoint\n\n\
+             `pruned.safetensors` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
+             `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
+             Restore it first, into a folder of its own:\n\n\
+             ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/\n```\n\n\
+             That writes the whole weights, and copies the small files that lie here, so that `from_pretrained(\"RESTORED\")`\n\
+             finds a model as it was before pruning.\n<!-- cdi-prune: the model's own README follows -->\n{README}"
+        )
+    );
+    // The manifest has each of them, as input and as output.
+    let manifest = fs::read_to_string(s.path("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let files = |key: &str, role: &str| -> Vec<String> {
+        let all = manifest[key].as_array().unwrap().iter().filter(|entry| entry["role"] == role);
+        all.map(|entry| entry["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(files("inputs", "beside"), SMALL.map(|name| format!("m/{name}")));
+    assert_eq!(files("outputs", "prune.output").len(), 8);
+    succeeds(&s, &["verify", "manifest.json"]);
+    // What was done is not done again, until one of them changes.
+    assert!(succeeds(&s, &["run", "x.yaml"]).stdout.starts_with("Nothing to do"));
+    let before = s.files();
+    succeeds(&s, &["run", "x.yaml", "--force", "--threads", "3"]);
+    assert!(s.files() == before);
+    s.write("m/tokenizer.json", "{ }");
+    assert!(!succeeds(&s, &["run", "x.yaml"]).stdout.starts_with("Nothing to do"));
+    assert_eq!(fs::read(s.path("p/tokenizer.json")).unwrap(), b"{ }");
+
+    let ran = succeeds(&s, &["restore", "p", "-o", "r/"]);
+    assert!(
+        ran.stderr.starts_with("restored: r/model.safetensors with 7 small files, 2 tensors"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(listed(&s, "r"), and(&SMALL, &["model.safetensors"]));
+    for name in SMALL {
+        assert_eq!(
+            fs::read(s.path(&format!("r/{name}"))).unwrap(),
+            fs::read(s.path(&format!("m/{name}"))).unwrap()
+        );
+    }
+    assert_eq!(names(&s, "r"), ["a.weight", "b.weight"]);
+    // A folder that is there needs no slash, and a pruned file no folder of its own.
+    fs::create_dir(s.path("q")).unwrap();
+    succeeds(&s, &["restore", "p/pruned.safetensors", "-o", "q", "--max-shard-size", "20"]);
+    let shards = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ];
+    assert_eq!(listed(&s, "q"), and(&SMALL, &shards));
+    // A file as output is a file, as ever.
+    succeeds(&s, &["restore", "p", "-o", "one/model.safetensors"]);
+    assert_eq!(listed(&s, "one"), ["model.safetensors"]);
+}
+
+#[test]
+fn a_dense_folder_is_a_model_as_it_stands() {
+    let s = model("format: dense");
+    succeeds(&s, &["run", "x.yaml"]);
+    assert_eq!(listed(&s, "p"), and(&SMALL, &["model.safetensors"]));
+    assert_eq!(fs::read_to_string(s.path("p/README.md")).unwrap(), README);
+}
+
+#[test]
+fn a_model_without_a_readme_gets_none_back() {
+    let s = model("format: csr, max_shard_size: 60");
+    fs::remove_file(s.path("m/README.md")).unwrap();
+    succeeds(&s, &["run", "x.yaml"]);
+    let shards = [
+        "pruned-00001-of-00002.safetensors",
+        "pruned-00002-of-00002.safetensors",
+        "pruned.safetensors.index.json",
+    ];
+    assert_eq!(listed(&s, "p"), and(&SMALL, &shards));
+    succeeds(&s, &["restore", "p", "-o", "r/"]);
+    let without: Vec<&str> = SMALL.into_iter().filter(|name| *name != "README.md").collect();
+    assert_eq!(listed(&s, "r"), and(&without, &["model.safetensors"]));
+}
+
+#[test]
+fn weights_are_called_what_the_models_library_looks_for() {
+    for (config, text, weights) in [
+        ("config.json", CONFIG_JSON, "model.safetensors"),
+        (
+            "config.json",
+            r#"{"_class_name": "UNet", "_diffusers_version": "0.30.0"}"#,
+            "diffusion_pytorch_model.safetensors",
+        ),
+        ("adapter_config.json", "{}", "adapter_model.safetensors"),
+    ] {
+        let s = model("format: bitmask");
+        fs::remove_file(s.path("m/config.json")).unwrap();
+        s.write(&format!("m/{config}"), text);
+        succeeds(&s, &["run", "x.yaml"]);
+        succeeds(&s, &["restore", "p", "-o", "r/"]);
+        assert!(listed(&s, "r").contains(&weights.to_owned()), "{:?}", listed(&s, "r"));
+    }
+}
+
+#[test]
+fn a_folder_whose_pruned_places_need_a_base_says_so() {
+    let s = model("format: bitmask");
+    s.safetensors("base.safetensors", &[weight("a.weight"), weight("b.weight")]);
+    let config = fs::read_to_string(s.path("x.yaml")).unwrap();
+    s.write(
+        "x.yaml",
+        config
+            .replace("init: none", "init: {from: base.safetensors}")
+            .replace("format:", "fill: init, format:"),
+    );
+    succeeds(&s, &["run", "x.yaml"]);
+    let readme = fs::read_to_string(s.path("p/README.md")).unwrap();
+    assert!(
+        readme.contains(
+            "\ncdi-prune restore THIS_FOLDER -o RESTORED/ --base BASE\n```\n\n`BASE` is the checkpoint that the weights started \
+             from, `base.safetensors` when this was made.\n"
+        ),
+        "{readme}"
+    );
+    succeeds(&s, &["restore", "p", "-o", "r/", "--base", "base.safetensors"]);
+}
+
+#[test]
+fn a_checkpoint_that_lies_about_takes_nothing_with_it() {
+    let s = model("format: bitmask");
+    // No folder was named, and what lies there is no model.
+    fs::remove_file(s.path("m/config.json")).unwrap();
+    succeeds(&s, &["run", "x.yaml", "--set", "trained.path=m/model.safetensors"]);
+    assert_eq!(listed(&s, "p"), ["README.md", "pruned.safetensors"]);
+}
+
+#[test]
+fn reports_of_the_run_are_no_part_of_the_model() {
+    let s = model("format: bitmask");
+    let more = "analyze: {report: {json: m/report.json, markdown: m/report.md}}\n";
+    s.write("x.yaml", fs::read_to_string(s.path("x.yaml")).unwrap() + more);
+    succeeds(&s, &["run", "x.yaml"]);
+    succeeds(&s, &["run", "x.yaml", "--force"]);
+    assert_eq!(listed(&s, "p"), and(&SMALL, &["pruned.safetensors"]));
+    succeeds(&s, &["verify", "manifest.json"]);
+}
+
+#[test]
+fn small_files_that_are_large_or_links_are_refused() {
+    let s = model("format: bitmask");
+    let x = s.path("x.yaml").display().to_string();
+    // A file with a hole, so that it takes no room.
+    fs::File::create(s.path("m/vocab.json")).unwrap().set_len((64 << 20) - 40).unwrap();
+    let ran = s.run(&["prune", &x]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            1,
+            "error: DIR/m: the files that are to be copied with the weights have more than 67108864 bytes all together, with \
+             `vocab.json`; move those out of the folder that no model needs, or write a file instead of a folder\n"
+        )
+    );
+    fs::remove_file(s.path("m/vocab.json")).unwrap();
+    #[cfg(unix)]
+    {
+        s.write("blob", "{}");
+        fs::remove_file(s.path("m/tokenizer.json")).unwrap();
+        std::os::unix::fs::symlink("../blob", s.path("m/tokenizer.json")).unwrap();
+        fails(
+            &s,
+            &["prune", &x],
+            "DIR/m: `tokenizer.json`, which is to be copied with the weights, is a link out of the folder, to DIR/blob; \
+             `--follow-links` allows that",
+        );
+        assert!(!s.path("p").exists());
+        succeeds(&s, &["prune", "x.yaml", "--follow-links"]);
+        assert!(s.path("p/tokenizer.json").symlink_metadata().unwrap().is_file());
+    }
+}
+
+#[test]
+fn a_folder_is_not_pruned_or_restored_into_itself() {
+    let s = model("format: bitmask");
+    let x = s.path("x.yaml").display().to_string();
+    let before = s.files();
+    let ran = s.run(&["prune", &x, "--set", "prune.output=m/"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            2,
+            "error: a file beside `trained.path` and a file of `prune.output` are the same file (DIR/m/LICENSE): an output \
+             must not replace an input or another output; give one of them another path\n"
+        )
+    );
+    assert!(s.files() == before);
+    succeeds(&s, &["run", "x.yaml"]);
+    let before = s.files();
+    let ran = s.run(&["restore", "p", "-o", "p"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            2,
+            "error: the file to restore or its base and the output are the same file (p/LICENSE): an output must not \
+             replace an input or another output; give one of them another path\n"
+        )
+    );
+    assert!(s.files() == before);
+}

@@ -410,6 +410,54 @@ fn another_version() {
 }
 
 #[test]
+fn layouts_that_say_nothing() {
+    for (layout, column, message) in [
+        (
+            "outin",
+            13,
+            "`rules[0].layout` cannot be `outin` (did you mean `out_in`?); the values are out_in, in_out",
+        ),
+        (
+            "3",
+            13,
+            "`rules[0].layout`: expected out_in, in_out or a role for each dimension, such as [expert, out, in], got 3",
+        ),
+        (
+            "[exprt, out]",
+            14,
+            "`rules[0].layout[0]` cannot be `exprt` (did you mean `expert`?); the values are expert, out, in, kernel",
+        ),
+        ("[out, 1]", 19, "`rules[0].layout[1]`: expected expert, out, in or kernel, got 1"),
+        ("[expert, in]", 13, "`rules[0].layout`: expected `out` among the roles, got [expert, in]"),
+        (
+            "[out, expert, in]",
+            13,
+            "`rules[0].layout`: expected `expert` before all other roles, got [out, expert, in]",
+        ),
+        (
+            "[in, out, in]",
+            13,
+            "`rules[0].layout`: expected dimensions of one role side by side, got [in, out, in]",
+        ),
+        ("[]", 13, "`rules[0].layout`: expected a role for each dimension, from 1 to 8 of them, got []"),
+        (
+            "[kernel, out]",
+            13,
+            "`rules[0].layout`: expected `in` among the roles, beside `kernel`, got [kernel, out]",
+        ),
+    ] {
+        assert_eq!(
+            rule_error(&format!("    layout: {layout}\n    init: he\n")),
+            format!("configs/x.yaml:4:{column}: {message}")
+        );
+    }
+    assert_eq!(
+        error("seed: 1\nmodel: {layout: flax}\n", &[]),
+        "configs/x.yaml:2:17: `model.layout` cannot be `flax`; the values are out_in, in_out"
+    );
+}
+
+#[test]
 fn schemes_that_make_no_sense() {
     assert_eq!(
         rule_error("    init: hee\n"),
@@ -429,6 +477,10 @@ fn schemes_that_make_no_sense() {
         rule_error("    layout: in_out\n    init: {mode: he, zero_mean: true}\n"),
         "configs/x.yaml:5:11: `zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel \
          together"
+    );
+    assert!(
+        rule_error("    layout: [out, kernel, in]\n    init: {mode: he, zero_mean: true}\n")
+            .starts_with("configs/x.yaml:5:11: `zero_mean` needs layout out_in")
     );
 }
 

@@ -181,8 +181,8 @@ fn what_the_tensors_do_not_allow() {
     fails(
         "criterion: magnitude\nstructure: {n: 2, m: 4}",
         2,
-        "DIR/x.yaml:8:14: tensor `b` has 2 columns, which groups of 4 do not divide; give it another structure, or keep \
-         it, by a rule of `prune.rules`",
+        "DIR/x.yaml:8:14: tensor `b` has 2 inputs, which groups of 4 do not divide; add `where_divisible: true` to leave \
+         such tensors as they are, give it another structure, or keep it, by a rule of `prune.rules`",
     );
     fails(
         "criterion: magnitude\ntarget: {sparsity: 0.5}\nrules: [{match: 'f*', structure: filters}]",
@@ -207,6 +207,174 @@ fn what_the_tensors_do_not_allow() {
         assert!(ran.stderr.trim_end().ends_with(message), "{}", ran.stderr);
         assert_eq!(ran.code, 1);
     }
+}
+
+/// A config with these rules, whose initial values are not known.
+fn rules(s: &Scratch, rules: &str, prune: &str) {
+    let config = format!(
+        "seed: 1\nrules: [{rules}]\ntrained: {{path: trained.safetensors}}\nanalyze: {{report: {{json: report.json}}}}\n\
+         prune: {{output: pruned.safetensors, criterion: magnitude, {prune}}}\n"
+    );
+    s.write("x.yaml", config);
+}
+
+/// Four inputs by three outputs, stored inputs first: of each output, which is a column here, two inputs stay.
+#[test]
+fn two_of_four_and_rows_go_along_inputs() {
+    let s = Scratch::new();
+    let weights = [1.0, 8.0, 3.0, 2.0, 7.0, 4.0, 3.0, 6.0, 1.0, 4.0, 5.0, 2.0];
+    s.safetensors("trained.safetensors", &[("a", F32, &[4, 3], f32s(&weights))]);
+    let expected = [0.0, 8.0, 3.0, 0.0, 7.0, 4.0, 3.0, 0.0, 0.0, 4.0, 0.0, 0.0];
+    for prune in ["structure: {n: 2, m: 4}", "scope: row, target: {sparsity: 0.5}"] {
+        rules(&s, "{match: a, init: none, layout: in_out}", prune);
+        assert_eq!(restored(&s, "a"), expected, "{prune}");
+    }
+    // As earlier releases did, whatever the columns are.
+    rules(&s, "{match: a, init: none, layout: in_out}", "structure: {n: 1, m: 3, along: columns}");
+    assert_eq!(restored(&s, "a"), [0.0, 8.0, 0.0, 0.0, 7.0, 0.0, 0.0, 6.0, 0.0, 0.0, 5.0, 0.0]);
+    rules(&s, "{match: a, init: none, layout: in_out}", "structure: rows, target: {keep: 1}");
+    assert_eq!(restored(&s, "a"), [0.0, 8.0, 0.0, 0.0, 7.0, 0.0, 0.0, 6.0, 0.0, 0.0, 5.0, 0.0]);
+}
+
+#[test]
+fn what_groups_of_m_do_not_divide_can_be_left() {
+    let s = Scratch::new();
+    let weights = [1.0, 8.0, 3.0, 2.0, 7.0, 4.0];
+    s.safetensors(
+        "trained.safetensors",
+        &[("a", F32, &[2, 3], f32s(&weights)), ("b", F32, &[3, 2], f32s(&weights))],
+    );
+    rules(&s, "{match: '*', init: none}", "structure: {n: 1, m: 2, where_divisible: true}");
+    assert_eq!(restored(&s, "a"), weights);
+    assert_eq!(restored(&s, "b"), [0.0, 8.0, 3.0, 0.0, 7.0, 0.0]);
+    let report: Value = serde_json::from_slice(&std::fs::read(s.path("report.json")).unwrap()).unwrap();
+    assert_eq!([0, 1].map(|n| report["tensors"][n]["action"].clone()), ["kept", "pruned"]);
+    let plan = s.run(&["plan", "x.yaml"]);
+    assert!(
+        plan.stdout.lines().any(|line| line.starts_with("│ a ") && line.contains("kept")),
+        "{}",
+        plan.stdout
+    );
+}
+
+/// `a` and `b` hold the same values, `c` others, `d` and `e` one value each.
+fn tied(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    let (one, other) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
+    s.safetensors(
+        "trained.safetensors",
+        &[
+            ("a", F32, &[2, 3], f32s(&one)),
+            ("b", F32, &[2, 3], f32s(&one)),
+            ("c", F32, &[2, 3], f32s(&other)),
+            ("d", F32, &[4], f32s(&[9.0; 4])),
+            ("e", F32, &[4], f32s(&[9.0; 4])),
+        ],
+    );
+    rules(&s, "{match: '*', init: none}", prune);
+    s
+}
+
+#[test]
+fn tied_tensors_lose_the_same_places_and_count_once() {
+    // Twelve of `a` and `c` and eight of `d` and `e`, of which six go. As three tensors of six, nine would.
+    let s = tied("scope: global, target: {keep: 14}");
+    for name in ["a", "b"] {
+        assert_eq!(restored(&s, name), [0.0, 0.0, 0.0, 4.0, 5.0, 6.0], "{name}");
+    }
+    assert_eq!(restored(&s, "c"), [0.0, 0.0, 0.0, 4.5, 5.5, 6.5]);
+    assert_eq!(restored(&s, "e"), [9.0; 4]);
+    // The same of groups.
+    let s = tied("scope: global, structure: rows, target: {keep: 4}");
+    for name in ["a", "b"] {
+        assert_eq!(restored(&s, name), [0.0, 0.0, 0.0, 4.0, 5.0, 6.0], "{name}");
+    }
+    // At random too, by the first name, and not where they are one value, unless they are named.
+    let random = |more: &str| {
+        let s = tied("target: {sparsity: 0.5}");
+        let config = std::fs::read_to_string(s.path("x.yaml")).unwrap();
+        s.write("x.yaml", config.replace("criterion: magnitude", &format!("criterion: random{more}")));
+        ["a", "b", "d", "e"].map(|name| restored(&s, name).iter().map(|w| *w == 0.0).collect::<Vec<_>>())
+    };
+    let [a, b, d, e] = random("");
+    assert!(a == b && d != e, "{a:?} {b:?} {d:?} {e:?}");
+    let [a, b, d, e] = random(", tied: [[e, d], [b, a]]");
+    assert!(a == b && d == e, "{a:?} {b:?} {d:?} {e:?}");
+}
+
+/// A size of the file counts both.
+#[test]
+fn a_size_counts_copies() {
+    let s = Scratch::new();
+    let weights: Vec<f32> = (0..4000).map(|n| 1.0 + (n * 7 % 4001) as f32).collect();
+    s.safetensors(
+        "trained.safetensors",
+        &[("a", F32, &[40, 100], f32s(&weights)), ("b", F32, &[40, 100], f32s(&weights))],
+    );
+    for scope in ["tensor", "global"] {
+        rules(&s, "{match: '*', init: none}", &format!("scope: {scope}, target: {{bytes: 20kB}}"));
+        assert_eq!(restored(&s, "a"), restored(&s, "b"));
+        let size = std::fs::metadata(s.path("pruned.safetensors")).unwrap().len();
+        assert!((19_000..=20_000).contains(&size), "{scope}: {size}");
+    }
+}
+
+#[test]
+fn tensors_that_are_not_tied() {
+    let say = |second: &str, column: usize, why: &str| {
+        format!(
+            "DIR/x.yaml:5:{column}: `a` and `{second}` are named as tied, but {why}; take them out of `prune.tied`"
+        )
+    };
+    let check = |more: &str, message: String| {
+        fails_in(&tied(&format!("target: {{keep: 1}}, tied: {more}")), 2, &message)
+    };
+    check("[[a, c]]", say("c", 89, "do not have the same bytes"));
+    check("[[a, d]]", say("d", 89, "do not have one type and shape"));
+    check("[[a, x]]", say("x", 89, "are not both in the trained checkpoint"));
+    check(
+        "[[a, b]], rules: [{match: b, keep: true}]",
+        say("b", 89, "are pruned by different rules, or one of them is kept"),
+    );
+    assert_eq!(
+        config_error("tied: [[a]]"),
+        "x.yaml:2:27: `prune.tied[0]`: expected two names or more, got 1"
+    );
+    assert_eq!(
+        config_error("tied: [[a, b], [c, b]]"),
+        "x.yaml:2:39: `prune.tied[1][1]`: expected each name once, got `b` again"
+    );
+}
+
+#[test]
+fn layouts_that_tensors_do_not_have() {
+    let s = Scratch::new();
+    s.safetensors("trained.safetensors", &[("a", F32, &[2, 2, 2], f32s(&[1.0; 8]))]);
+    let layout = |layout: &str| format!("{{match: a, init: none, layout: {layout}}}");
+    rules(&s, &layout("[out, in]"), "target: {sparsity: 0.5}");
+    fails_in(
+        &s,
+        2,
+        "DIR/x.yaml:2:40: tensor `a`: its shape [2, 2, 2] has 3 dimensions, and its layout [out, in] names 2; give it a \
+         rule of its own with another `layout`",
+    );
+    rules(&s, &layout("[in, out, kernel]"), "structure: {n: 1, m: 2, along: inputs}");
+    fails_in(
+        &s,
+        2,
+        "DIR/x.yaml:5:70: tensor `a` has its outputs between inputs and kernel, by its layout [in, out, kernel], and \
+         `along: inputs` takes both together; take `along: input_channels`",
+    );
+    rules(&s, &layout("[expert, out, in]"), "criterion: {scores: s.safetensors}, target: {sparsity: 0.5}");
+    let config = std::fs::read_to_string(s.path("x.yaml")).unwrap().replace("criterion: magnitude, ", "");
+    s.write("x.yaml", config);
+    s.safetensors("s.safetensors", &[("a", F32, &[3], f32s(&[1.0; 3]))]);
+    fails_in(
+        &s,
+        1,
+        "DIR/s.safetensors: tensor `a`, whose scores pruning goes by, has shape [3] there, expected [2, 2, 2] for a score \
+         per weight, or [2] or [2, 2] for a norm per input channel, of all experts or of each",
+    );
 }
 
 #[test]
@@ -360,6 +528,23 @@ fn values_that_no_key_has() {
             "`prune.structure`: expected n of m to stay, n no more than m, got 3 of 2",
         ),
         ("structure: {n: 0, m: 2}", 35, "`prune.structure.n`: expected a whole number above 0, got 0"),
+        (
+            "structure: {n: 2, m: 4, along: input}",
+            51,
+            "`prune.structure.along` cannot be `input` (did you mean `inputs`?); the values are inputs, input_channels, \
+             columns",
+        ),
+        (
+            "structure: {n: 2, m: 4, along: 1}",
+            51,
+            "`prune.structure.along`: expected inputs, input_channels or columns, got 1",
+        ),
+        (
+            "structure: {block: [2, 2], where_divisible: true}",
+            31,
+            "`prune.structure`: expected unstructured, rows, columns, filters, channels, {n: 2, m: 4} or {block: [4, \
+             4]}, got other keys together",
+        ),
         ("structure: {block: 4}", 39, "`prune.structure.block`: expected [rows, columns], got 4"),
         ("structure: {block: [4]}", 39, "`prune.structure.block`: expected [rows, columns], got a list of 1"),
         (
@@ -393,6 +578,8 @@ fn the_same_bytes_on_any_number_of_threads() {
             ("long", F32, &[2, 90_000], weights(180_000, 1)),
             ("many", F32, &[400, 700], weights(280_000, 7)),
             ("small", F32, &[50], weights(50, 9)),
+            ("turned", F32, &[6, 70_000], weights(420_000, 3)),
+            ("experts", F32, &[3, 120, 600], weights(216_000, 5)),
         ],
     );
     for decision in [
@@ -401,12 +588,14 @@ fn the_same_bytes_on_any_number_of_threads() {
         "criterion: magnitude, scope: global, target: {bytes: 500kB}",
         "criterion: movement, scope: row, target: {sparsity: 0.8}",
         "criterion: nearest, target: {sparsity: 0.75}",
-        "criterion: random, structure: {n: 1, m: 50}",
+        "criterion: random, structure: {n: 1, m: 50, where_divisible: true}",
+        "criterion: movement, structure: {n: 1, m: 3, where_divisible: true}",
         "criterion: magnitude, structure: columns, target: {keep: 30}",
         "criterion: sleeping, structure: {block: [7, 9]}, scope: global, target: {sparsity: 0.4}",
     ] {
         let config = format!(
-            "{{seed: 1, rules: [{{match: '*', init: he}}], trained: {{path: \
+            "{{seed: 1, rules: [{{match: turned, init: he, layout: in_out}}, {{match: experts, init: he, layout: [expert, \
+             in, out]}}, {{match: '*', init: he}}], trained: {{path: \
              trained.safetensors}}, prune: {{output: pruned.safetensors, {decision}}}}}"
         );
         s.write("x.yaml", config);

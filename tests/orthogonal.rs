@@ -5,7 +5,7 @@ mod common;
 
 use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use cdi_prune::init::{Generator, SchemeParams, Whole};
-use cdi_prune::tensor::{FloatDtype, Layout, Shape};
+use cdi_prune::tensor::{FloatDtype, Layout, Role, Roles, Shape};
 use common::Scratch;
 use sha2::{Digest, Sha256};
 
@@ -249,4 +249,33 @@ fn plan_says_what_is_made_whole() {
     let line = "3 orthogonal tensors are regenerated whole, not weight by weight, the largest in 480,000 bytes of memory.";
     assert_eq!(ran.stdout.lines().last(), Some(line), "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stdout.contains("delta_orthogonal(gain=1.5)"));
+}
+
+/// Each expert has a matrix of its own, and a matrix is `[out, rest]` wherever its outputs are stored.
+#[test]
+fn roles_say_which_matrix_is_orthogonal() {
+    let roles = |list: &[Role]| Layout::Roles(Roles::new(list).unwrap());
+    let (expert, out, inp, kernel) = (Role::Expert, Role::Out, Role::In, Role::Kernel);
+    let experts = weights(3, "orthogonal", &[3, 8, 5], roles(&[expert, out, inp]));
+    for one in experts.chunks(40) {
+        assert!(departure(one, 8, 5) < 1e-14);
+    }
+    assert!(experts[..40] != experts[40..80]);
+    // The same experts with their inputs first are others, but as orthogonal.
+    for one in weights(3, "orthogonal", &[2, 5, 8], roles(&[expert, inp, out])).chunks(40) {
+        assert!(departure(one, 5, 8) < 1e-14);
+    }
+    // `[in, out, k, k]`, turned into the `[out, in * k * k]` that it stands for: the same as stored in that order.
+    let turned = weights(3, "orthogonal", &[3, 20, 2, 3], roles(&[inp, out, kernel, kernel]));
+    let plain = weights(3, "orthogonal", &[20, 3, 2, 3], Layout::OutIn);
+    for (n, weight) in turned.iter().enumerate() {
+        let (i, o, k) = (n / 120, n / 6 % 20, n % 6);
+        assert_eq!(*weight, plain[o * 18 + i * 6 + k]);
+    }
+    let turned = weights(5, "delta_orthogonal", &[6, 3, 4, 20], roles(&[inp, kernel, kernel, out]));
+    let plain = weights(5, "delta_orthogonal", &[20, 6, 3, 4], Layout::OutIn);
+    for (n, weight) in turned.iter().enumerate() {
+        let (i, k, o) = (n / 240, n / 20 % 12, n % 20);
+        assert_eq!(*weight, plain[o * 72 + i * 12 + k]);
+    }
 }

@@ -56,7 +56,8 @@ impl AwakeColumns {
     }
 
     /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows;
-    /// `None` below two dimensions. The inputs of a convolution are its channels, the outputs its filters.
+    /// `None` below two dimensions, and where roles say that they are no rows and columns: [`super::AwakeUnits`] knows them
+    /// then. The inputs of a convolution are its channels, the outputs its filters.
     pub fn sleeping_outputs_and_inputs(
         &self,
         shape: &Shape,
@@ -72,7 +73,7 @@ impl AwakeColumns {
             if shape.elements() == 0 { 0 } else { awake.iter().filter(|awake| !**awake).count() as u64 }
         };
         match (shape.dims(), layout) {
-            ([] | [_], _) => None,
+            ([] | [_], _) | (_, Layout::Roles(_)) => None,
             ([_, inputs, field @ ..], Layout::OutIn) => {
                 let receptive = field.iter().product::<usize>().max(1);
                 Some((sleeping_rows, asleep(receptive, &|column| column, *inputs)))

@@ -15,6 +15,7 @@ mod moments;
 mod start;
 mod stats;
 mod threshold;
+mod units;
 
 pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
 pub use decay::{Decided, Sampled, decide};
@@ -27,3 +28,4 @@ pub use moments::{Gathering, Moments, Spreads};
 pub use start::{StartCosine, StartFound, StartKind, StartTensor, started_here};
 pub use stats::DeltaStats;
 pub use threshold::Threshold;
+pub use units::{AwakeUnits, SleepingUnits};

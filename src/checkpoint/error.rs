@@ -134,6 +134,28 @@ pub enum ErrorKind {
         /// Where it leads.
         to: PathBuf,
     },
+    /// A small file of a model that is a link to somewhere else.
+    #[error(
+        "`{name}`, which is to be copied with the weights, is a link out of the folder, to {}; `--follow-links` allows that",
+        .to.display()
+    )]
+    SmallLink {
+        /// The file.
+        name: String,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Files that are not small.
+    #[error(
+        "the files that are to be copied with the weights have more than {limit} bytes all together, with `{name}`; move \
+         those out of the folder that no model needs, or write a file instead of a folder"
+    )]
+    SmallTooLarge {
+        /// The file that is too much.
+        name: String,
+        /// Most bytes of them.
+        limit: u64,
+    },
     /// The index and a shard's header disagree.
     #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
     NotInShard {

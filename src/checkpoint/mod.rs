@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `beside` | the small files of a model beside its weights |
 //! | `claim` | the right to write an output, and what the run before it has left |
 //! | `compressed` | weights that stand there in the parts of another format |
 //! | `encode` | the header: canonical writing |
@@ -26,6 +27,8 @@
 //!
 //! Without the feature `tool` there is no writing.
 
+#[cfg(feature = "tool")]
+mod beside;
 #[cfg(feature = "tool")]
 mod claim;
 #[cfg(feature = "tool")]
@@ -64,6 +67,8 @@ mod unfinished;
 mod writer;
 
 #[cfg(feature = "tool")]
+pub use beside::{README, SmallFile, beside, names_folder, weights_name, with_readme};
+#[cfg(feature = "tool")]
 pub use compressed::{Compressed, Form, compressed};
 pub use error::{CheckpointError, ErrorKind};
 pub use foreign::Foreign;
@@ -73,7 +78,7 @@ pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
 pub use names::{entry_path, forms, index_path, stale_beside};
 #[cfg(feature = "tool")]
-pub use paths::{check_name, check_output, create_parent, folder_of, identity};
+pub use paths::{Identity, check_name, check_output, create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links, without_components};

@@ -89,11 +89,20 @@ impl OutputSet {
     /// # Errors
     /// Those of beginning a file and of writing.
     pub fn add_text(&mut self, path: &Path, text: &str) -> Result<(), CheckpointError> {
+        self.add_bytes(path, text.as_bytes()).map(drop)
+    }
+
+    /// Adds a small file of these bytes. Returns its path, links followed.
+    ///
+    /// # Errors
+    /// Those of beginning a file and of writing.
+    pub fn add_bytes(&mut self, path: &Path, bytes: &[u8]) -> Result<PathBuf, CheckpointError> {
         let staged = self.create(path)?;
         let mut file = staged.file();
-        file.write_all(text.as_bytes()).map_err(CheckpointError::io(path, "write"))?;
+        file.write_all(bytes).map_err(CheckpointError::io(path, "write"))?;
+        let path = staged.path().to_owned();
         self.add(staged);
-        Ok(())
+        Ok(path)
     }
 
     /// Has this file removed when the others get their names, if it is there.

@@ -151,12 +151,14 @@ Examples:
     #[command(after_help = "\
 Examples:
   cdi-prune restore pruned.safetensors -o dense.safetensors
+  cdi-prune restore pruned-model/ -o model/
   cdi-prune restore pruned.safetensors.index.json -o dense.safetensors --max-shard-size 5GB
   cdi-prune restore finetuned.safetensors -o dense.safetensors --base base.safetensors")]
     Restore {
         /// The pruned file, its shard index, or a folder that holds either
         file: PathBuf,
-        /// The dense checkpoint to write
+        /// The dense checkpoint to write; a folder, with a slash at its end if it is not there yet, gets the small files beside
+        /// the pruned one too
         #[arg(long, short)]
         output: PathBuf,
         /// The checkpoint that initial values were taken from (`init: {from: …}`)

@@ -219,8 +219,9 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
-            "Pruned file: {}, {} bytes, {} % of the trained file's {}.",
+            "Pruned file: {}{}, {} bytes, {} % of the trained file's {}.",
             files.join(", "),
+            with_files(&pruned.written),
             thousands(bytes),
             percentage(100.0 * bytes as f64 / before.max(1) as f64),
             thousands(before),
@@ -236,12 +237,22 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
     Ok(())
 }
 
+/// How many small files went with the weights.
+fn with_files(written: &Written) -> String {
+    match written.beside.len() {
+        0 => String::new(),
+        1 => " with 1 small file".to_owned(),
+        n => format!(" with {n} small files"),
+    }
+}
+
 fn say_written(what: &str, written: &Written, begun: Instant, global: &Global) -> Result {
     if !global.quiet {
         let files: Vec<String> = written.files.iter().map(|f| shown(f)).collect();
         tracing::info!(
-            "{what}: {}, {} tensors, {} bytes, {:.2} s",
+            "{what}: {}{}, {} tensors, {} bytes, {:.2} s",
             files.join(", "),
+            with_files(written),
             written.tensors,
             thousands(written.bytes),
             begun.elapsed().as_secs_f64()

@@ -40,7 +40,7 @@ pub fn parse_init(text: &str, gain: Option<f64>, layout: Layout, place: &str) ->
         set_gain(&mut node, gain);
     }
     match resolve::init_value(&node, &KeyPath::root()) {
-        Ok(InitSource::Scheme(scheme)) if scheme.zero_mean() && layout == Layout::InOut => {
+        Ok(InitSource::Scheme(scheme)) if scheme.zero_mean() && !layout.are_kernels_together() => {
             Err(error(ConfigErrorKind::ZeroMeanLayout))
         }
         Ok(InitSource::Scheme(scheme)) => Ok(scheme),

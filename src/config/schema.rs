@@ -50,6 +50,22 @@ forms! {
     #[schemars(untagged)]
     enum InitValue { Mode(String), Params(Box<SchemeParams>), From(wire::FromCheckpoint) }
 
+    /// A word for the whole, or a role for each dimension.
+    #[schemars(untagged)]
+    enum LayoutValue { Word(LayoutWord), Roles(#[schemars(length(min = 1, max = 8))] Vec<RoleWord>) }
+
+    /// Outputs first, or last.
+    #[schemars(rename_all = "snake_case")]
+    enum LayoutWord { OutIn, InOut }
+
+    /// What a dimension counts.
+    #[schemars(rename_all = "lowercase")]
+    enum RoleWord { Expert, Out, In, Kernel }
+
+    /// What groups of n of m go along.
+    #[schemars(rename_all = "snake_case")]
+    enum AlongWord { Inputs, InputChannels, Columns }
+
     /// A slice's name, or its name with what differs from the rule.
     #[schemars(untagged)]
     enum SliceForm { Name(String), Full(wire::Slice) }

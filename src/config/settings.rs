@@ -171,6 +171,8 @@ pub struct ReportPaths {
 pub struct PruneSettings {
     /// The pruned checkpoint.
     pub output: PathBuf,
+    /// Whether the small files beside the trained checkpoint go beside it.
+    pub folder: bool,
     /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
     pub fill: Fill,
     /// Whether initial values are filled in even where the trained checkpoint does not seem to have started from them.
@@ -187,6 +189,8 @@ pub struct PruneSettings {
     pub rules: RuleSet<PruneRule>,
     /// Chains of layers to take useless units out of; empty where none are.
     pub chains: Vec<Chain>,
+    /// Names of tensors that are copies of each other, two at least; others are found by their bytes.
+    pub tied: Vec<Vec<String>>,
 }
 
 /// Layers that read each other and nothing else reads.

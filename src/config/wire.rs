@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub(super) use super::goals::{BetterWord, Gates, SparsityGate, Tune};
 use super::node::Node;
 use super::schema;
-use crate::tensor::{FloatDtype, Layout};
+use crate::tensor::FloatDtype;
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
 /// relative to the config's folder.
@@ -57,8 +57,10 @@ pub(super) struct Model {
     pub tensors: Option<Node>,
     /// Type of the listed tensors that name none; default f32.
     pub dtype: Option<FloatDtype>,
-    /// Which dimensions hold outputs and inputs; default out_in (PyTorch).
-    pub layout: Option<Layout>,
+    /// Which dimensions hold outputs and inputs: out_in (PyTorch, the default), in_out (Flax, Keras), or a role for each
+    /// dimension.
+    #[schemars(with = "Option<schema::LayoutValue>")]
+    pub layout: Option<Node>,
 }
 
 /// A listed tensor with its own type.
@@ -91,7 +93,8 @@ pub(super) struct Rule {
     #[schemars(with = "Option<Vec<schema::SliceForm>>")]
     pub slices: Option<Node>,
     /// Overrides the model's layout.
-    pub layout: Option<Layout>,
+    #[schemars(with = "Option<schema::LayoutValue>")]
+    pub layout: Option<Node>,
     /// Overrides `analyze.decay` for these tensors.
     #[schemars(with = "Option<schema::Decay>")]
     pub decay: Option<Node>,
@@ -212,7 +215,7 @@ pub(super) struct ThresholdForm {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
-    /// The pruned checkpoint.
+    /// The pruned checkpoint; with a slash at its end a folder, which gets the small files beside the trained one too.
     pub output: PathBuf,
     /// By what weights are ranked, the smallest to go: sleeping (default), magnitude, movement, magnitude_increase, nearest,
     /// random, or scores of a file.
@@ -261,6 +264,10 @@ pub(super) struct Prune {
     /// The chains of layers whose units `remove` may take out.
     #[serde(default)]
     pub chains: Vec<Chain>,
+    /// Tensors that are copies of each other, by their names: they lose the same places and count once. Copies with the same
+    /// bytes are found without being named.
+    #[serde(default)]
+    pub tied: Vec<Vec<String>>,
     /// What differs for some tensors: ordered, the first rule that matches wins.
     #[serde(default)]
     pub rules: Vec<PruneRule>,
@@ -344,12 +351,18 @@ pub(super) struct TargetForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StructureForm {
-    /// Columns that stay of every m.
+    /// How many stay of every m.
     #[schemars(with = "Option<u64>", range(min = 1))]
     pub n: Option<Node>,
-    /// Consecutive columns that are ranked with each other.
+    /// How many neighbours are ranked with each other.
     #[schemars(with = "Option<u64>", range(min = 1))]
     pub m: Option<Node>,
+    /// What the neighbours are: input_channels at one kernel place (default), inputs with their kernel places, or columns as
+    /// stored.
+    #[schemars(with = "Option<schema::AlongWord>")]
+    pub along: Option<Node>,
+    /// Leave tensors whose inputs m does not divide as they are; default false, which refuses them.
+    pub where_divisible: Option<bool>,
     /// Rows and columns of a block.
     #[schemars(with = "Option<[u64; 2]>")]
     pub block: Option<Node>,

@@ -39,8 +39,8 @@ pub(super) struct Start {
     pub role: Role,
     /// The value of a rule's `init`.
     pub init: String,
-    /// Whether outputs are the last dimension.
-    pub in_out: bool,
+    /// What its dimensions are: the value of a rule's `layout`.
+    pub layout: &'static str,
     /// Where a fused tensor could be cut in three.
     pub fused: bool,
 }
@@ -74,6 +74,9 @@ impl Role {
         )
     }
 }
+
+pub(super) const OUT_IN: &str = "out_in";
+pub(super) const IN_OUT: &str = "in_out";
 
 const NORMAL: &str = "{mode: normal, std: 0.02}";
 const TRUNCATED: &str = "{mode: trunc_normal, std: 0.02}";
@@ -154,8 +157,9 @@ impl Family {
 
     /// How its code starts a tensor of this kind.
     pub fn start(&self, kind: Kind, name: &str, shape: &Shape, all: &Tensors<'_>) -> Start {
-        let constant = |role, init: &str| Start { role, init: init.to_owned(), in_out: false, fused: false };
-        let random = |role, init: String| Start { in_out: self.in_out(), ..constant(role, &init) };
+        let constant = |role, init: &str| Start { role, init: init.to_owned(), layout: OUT_IN, fused: false };
+        let usual = if self.in_out() { IN_OUT } else { OUT_IN };
+        let random = |role, init: String| Start { layout: usual, ..constant(role, &init) };
         match kind {
             Kind::NormScale => constant(Role::Norm, "ones"),
             Kind::Slope => constant(Role::Slope, "{mode: constant, value: 0.25}"),
@@ -181,15 +185,25 @@ impl Family {
             Kind::Token => random(Role::Embedding, self.token()),
             Kind::Linear { fused } => {
                 let in_out = self.in_out() || self.is_conv1d(name);
+                let usual = if in_out { IN_OUT } else { OUT_IN };
+                let layout = super::layout::experts(name, shape, all, in_out).unwrap_or(usual);
                 let thirds = match (shape.dims(), in_out) {
                     ([outputs, inputs], false) | ([inputs, outputs], true) => {
                         *inputs > 0 && *outputs == 3 * *inputs
                     }
                     _ => false,
                 };
-                Start { in_out, fused: fused && thirds, ..constant(Role::Weight, &self.linear(name, shape)) }
+                Start { layout, fused: fused && thirds, ..constant(Role::Weight, &self.linear(name, shape)) }
             }
-            Kind::Conv => random(Role::Weight, self.conv(name, shape)),
+            Kind::Conv => {
+                let told = match self.in_out() {
+                    true => super::layout::heads(name, shape)
+                        .or_else(|| super::layout::experts(name, shape, all, true)),
+                    false => super::layout::experts(name, shape, all, false)
+                        .or_else(|| super::layout::transposed(name, shape, all)),
+                };
+                Start { layout: told.unwrap_or(usual), ..random(Role::Weight, self.conv(name, shape)) }
+            }
         }
     }
 

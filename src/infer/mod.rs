@@ -13,12 +13,13 @@
 //! ```
 //!
 //! The way of a name: `classify` says what its tensor is, `family` how the code that the names are from starts such a
-//! tensor, `cover` finds patterns, `group` makes rules of them, `number` gives those layer ids, `render` writes YAML.
+//! tensor, `layout` what its dimensions are where no word says it, `cover` finds patterns, `group` makes rules of them, `number` gives those layer ids, `render` writes YAML.
 
 mod classify;
 mod cover;
 mod family;
 mod group;
+mod layout;
 mod name;
 mod number;
 mod render;
@@ -29,7 +30,7 @@ use safetensors::Dtype;
 
 use self::classify::{Kind, classify};
 use self::cover::Names;
-use self::family::{Family, Role, Start};
+use self::family::{Family, OUT_IN, Role, Start};
 use self::group::{Layer, Numbers, Rule, group};
 use self::name::literal;
 use self::number::number;
@@ -97,7 +98,7 @@ impl<'t> Inference<'t> {
         let pattern = vec![literal(name)];
         let Some(at) = self.rules.iter().position(|rule| rule.members.contains(&index)) else { return false };
         let rule = &mut self.rules[at];
-        let unknown = Start { role: Role::Unknown, init: "none".to_owned(), in_out: false, fused: false };
+        let unknown = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         if rule.patterns == pattern && rule.layer == Layer::Auto {
             return std::mem::replace(&mut rule.start, unknown.clone()) != unknown;
         }
@@ -117,7 +118,7 @@ impl<'t> Inference<'t> {
 
     /// Forgets everything: no tensor's start is known.
     pub fn give_up(&mut self) {
-        let start = Start { role: Role::Unknown, init: "none".to_owned(), in_out: false, fused: false };
+        let start = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         let (patterns, members) = (vec!["**".to_owned()], (0..self.tensors.len()).collect());
         let (numbers, layer) = (Numbers::None, Layer::Auto);
         self.rules = vec![Rule { start, patterns, members, numbers, layer, tied: false }];

@@ -61,11 +61,11 @@ fn round(n: u64) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::family::{Role, Start};
+    use super::super::family::{OUT_IN, Role, Start};
     use super::*;
 
     fn rule(role: Role, fused: bool, numbers: Numbers) -> Rule {
-        let start = Start { role, init: String::new(), in_out: false, fused };
+        let start = Start { role, init: String::new(), layout: OUT_IN, fused };
         Rule { start, patterns: Vec::new(), members: vec![0], numbers, layer: Layer::Auto, tied: false }
     }
 

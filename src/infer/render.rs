@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Inference;
-use super::family::{Family, Role};
+use super::family::{Family, IN_OUT, OUT_IN, Role};
 use super::group::{Layer, Rule};
 
 /// The column at which comments beside keys begin, where there is room.
@@ -164,8 +164,9 @@ fn rules(text: &mut Text, inference: &Inference<'_>, in_out: bool) {
             }
         }
         text.line(&format!("    init: {}", rule.start.init));
-        if rule.start.role.is_random() && rule.start.in_out != in_out {
-            text.line(&format!("    layout: {}", if rule.start.in_out { "in_out" } else { "out_in" }));
+        let usual = if in_out { IN_OUT } else { OUT_IN };
+        if rule.start.role.is_random() && rule.start.layout != usual {
+            text.line(&format!("    layout: {}", rule.start.layout));
         }
         if rule.tied {
             text.noted("    shared: true", "stored more than once, with the same bytes: tied");

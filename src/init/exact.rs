@@ -2,7 +2,7 @@
 
 use super::scheme::{Draw, Scheme};
 use super::special::{normal_above, normal_between, sphere_above, tails_of_largest, truncated_moments};
-use crate::tensor::{Layout, Shape};
+use crate::tensor::{Axes, Layout, Shape};
 
 /// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights, drawn for the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +43,13 @@ impl Scheme {
     /// The distribution of the weights of a tensor of this shape; `None` where they are fixed, or where no formula is known
     /// (uniform kernels less their mean).
     pub fn distribution(&self, shape: &Shape, layout: Layout) -> Option<ExactDistribution> {
-        let matrix = shape.matrix();
+        if let Some((one, layout)) = layout.of_one(shape) {
+            return self.distribution(&one, layout);
+        }
+        let (matrix, axes) = (shape.matrix(), Axes::new(shape, layout));
+        if shape.elements() == 0 {
+            return None;
+        }
         let (mut zeros, mut freedom) = (0.0, 1.0);
         let drawn = match *self {
             Self::Sparse { sparsity, std } => {
@@ -51,22 +57,12 @@ impl Scheme {
                 Drawn::Normal { mean: 0.0, std }
             }
             Self::Orthogonal { gain } => {
-                let cols = match layout {
-                    Layout::OutIn => matrix.cols,
-                    Layout::InOut => *shape.dims().last()?,
-                };
-                Drawn::Sphere { n: cols.max(shape.elements().checked_div(cols)?), radius: gain.abs() }
+                Drawn::Sphere { n: axes.outputs.max(axes.inputs * axes.kernel), radius: gain.abs() }
             }
             Self::DeltaOrthogonal { gain } => {
-                let (fan_in, fan_out) = shape.fans(layout);
                 // Of a kernel's elements one is drawn; there are no more inputs than outputs.
-                let kernel = match (layout, shape.dims()) {
-                    (Layout::OutIn, [_, _, kernel @ ..]) | (Layout::InOut, [kernel @ .., _, _]) => kernel,
-                    _ => &[],
-                };
-                let kernel: usize = kernel.iter().product();
-                zeros = 1.0 - 1.0 / kernel as f64;
-                Drawn::Sphere { n: fan_out.max(fan_in).checked_div(kernel)?, radius: gain.abs() }
+                zeros = 1.0 - 1.0 / axes.kernel as f64;
+                Drawn::Sphere { n: axes.outputs.max(axes.inputs), radius: gain.abs() }
             }
             _ => match self.draw(0, shape, layout) {
                 Draw::Gaussian { mean, std } => Drawn::Normal { mean, std: std.abs() },
@@ -82,7 +78,7 @@ impl Scheme {
                 }
             },
         };
-        let kernel = shape.kernel_elements();
+        let kernel = if axes.are_kernels_together() { axes.kernel } else { 1 };
         let drawn = match drawn {
             // A kernel's mean has 1/k of the variance, and each element is tied to the others by it.
             Drawn::Normal { mean, std } if self.zero_mean() && kernel > 1 => {

@@ -7,7 +7,7 @@ use super::scheme::{Draw, Scheme};
 use super::slices::Sliced;
 use crate::dispatch::{self, Kernel};
 use crate::noise::{block, hash, scalar};
-use crate::tensor::{Layout, Matrix, Shape};
+use crate::tensor::{Axes, Layout, Matrix, Shape};
 
 /// Regenerates the weights of one tensor: a pure function of seed, layer id and coordinates, so that no run of
 /// elements depends on which others were asked for.
@@ -23,13 +23,26 @@ pub struct Generator {
 impl Generator {
     /// The generator of a tensor of this shape. The fans, and with them the scale, follow from shape and layout.
     pub fn new(seed: u64, layer: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
-        let zero_mean = scheme.zero_mean() && layout == Layout::OutIn;
-        let layer_key = hash::layer_key(seed, layer);
+        Self::of_key(hash::layer_key(seed, layer), scheme, shape, layout)
+    }
+
+    /// The same, with the layer's key.
+    fn of_key(layer_key: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
+        // Whose weights are not drawn one by one, each expert is a tensor of its own.
+        if let Some((one, of_one)) = layout.of_one(shape).filter(|_| scheme.makes_whole_tensors()) {
+            let experts = shape.elements().checked_div(one.elements()).unwrap_or(0);
+            let expert = |n: usize| Self::of_key(hash::hash64(layer_key ^ n as u64), scheme, &one, of_one);
+            let experts = (0..experts).map(|n| (one.elements(), expert(n))).collect();
+            let draw = Draw::Sliced(Arc::new(Sliced::side_by_side(experts)));
+            return Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 };
+        }
+        let axes = Axes::new(shape, layout);
+        let zero_mean = scheme.zero_mean() && axes.are_kernels_together();
         Self {
             layer_key,
             matrix: shape.matrix(),
             draw: scheme.draw(layer_key, shape, layout),
-            kernel: if zero_mean { shape.kernel_elements().max(1) } else { 1 },
+            kernel: if zero_mean { axes.kernel.max(1) } else { 1 },
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::householder::Columns;
-use crate::tensor::{Layout, Shape};
+use crate::tensor::{Axes, Layout, Role, Shape};
 
 /// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice. Made when a
 /// weight is asked for, kept until [`Whole::release`].
@@ -58,6 +58,8 @@ enum Place {
     InKernel { kernel: usize, middle: usize },
     /// The same of `[kernel, …]`.
     AcrossKernels { middle: usize },
+    /// They are `[out, rest]`, or of each kernel's place `middle` alone `[out, in]`, of a tensor stored in another order.
+    Apart { axes: Axes, middle: Option<usize> },
 }
 
 impl Orthogonal {
@@ -66,6 +68,19 @@ impl Orthogonal {
         let cols = match layout {
             Layout::OutIn => shape.matrix().cols,
             Layout::InOut => shape.dims().last().copied().unwrap_or(1),
+            Layout::Roles(_) => {
+                let axes = Axes::new(shape, layout);
+                let rest = axes.inputs * axes.kernel;
+                match axes.stride(Role::Out) {
+                    1 => axes.outputs,
+                    stride if stride == rest => rest,
+                    _ => {
+                        let place = Place::Apart { axes, middle: None };
+                        let made = Mutex::default();
+                        return Self { layer_key, gain, rows: axes.outputs, cols: rest, place, made };
+                    }
+                }
+            }
         };
         let rows = shape.elements().checked_div(cols).unwrap_or(0);
         Self { layer_key, gain, rows, cols, place: Place::Same, made: Mutex::default() }
@@ -74,16 +89,12 @@ impl Orthogonal {
     /// `[out, in]` or `[in, out]` in the middle of the kernel, by the layout, of a shape that
     /// [`super::Scheme::check_shape`] accepts.
     pub(super) fn delta(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
-        let (kernel, rows, cols) = match (layout, shape.dims()) {
-            (Layout::OutIn, [rows, cols, kernel @ ..]) | (Layout::InOut, [kernel @ .., rows, cols]) => {
-                (kernel, *rows, *cols)
-            }
-            _ => (&[][..], 1, shape.elements()),
-        };
-        let middle = kernel.iter().fold(0, |at, size| at * size + size.saturating_sub(1) / 2);
-        let place = match layout {
-            Layout::OutIn => Place::InKernel { kernel: kernel.iter().product(), middle },
-            Layout::InOut => Place::AcrossKernels { middle },
+        let axes = Axes::new(shape, layout);
+        let (kernel, middle) = (axes.kernel, axes.middle[0]);
+        let (place, rows, cols) = match layout {
+            Layout::OutIn => (Place::InKernel { kernel, middle }, axes.outputs, axes.inputs),
+            Layout::InOut => (Place::AcrossKernels { middle }, axes.inputs, axes.outputs),
+            Layout::Roles(_) => (Place::Apart { axes, middle: Some(middle) }, axes.outputs, axes.inputs),
         };
         Self { layer_key, gain, rows, cols, place, made: Mutex::default() }
     }
@@ -118,6 +129,18 @@ impl Orthogonal {
                 let len = self.rows * self.cols;
                 for (e, x) in (start..).zip(out) {
                     *x = if e / len == middle { self.element(&columns, e % len) } else { 0.0 };
+                }
+            }
+            Place::Apart { axes, middle } => {
+                for (e, x) in (start..).zip(out) {
+                    let [_, output, input, kernel] = axes.split(e);
+                    *x = match middle {
+                        None => self.element(&columns, output * self.cols + input * axes.kernel + kernel),
+                        Some(middle) if kernel == middle => {
+                            self.element(&columns, output * self.cols + input)
+                        }
+                        Some(_) => 0.0,
+                    };
                 }
             }
         }

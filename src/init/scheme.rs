@@ -9,7 +9,7 @@ use super::params::{Distribution, Fan, SchemeParams};
 use super::slices::Sliced;
 use super::structure::Structure;
 use super::truncated::Truncated;
-use crate::tensor::{Layout, Shape};
+use crate::tensor::{Axes, Layout, Shape};
 
 /// How the weights of one tensor start. All reals are finite, standard deviations are not negative, `low < high`.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,7 +240,7 @@ impl Scheme {
                 }
             }
             Self::TorchDefault { ref fan_in } => {
-                let own = shape.fans(layout).0 as f64;
+                let own = Axes::new(shape, layout).torch_fan_in() as f64;
                 let fan_in = if let FanIn::Given(fan_in) = fan_in { *fan_in as f64 } else { own };
                 around_zero(1.0 / fan_in.sqrt())
             }
@@ -263,8 +263,22 @@ impl Scheme {
 
     /// Whether the scheme makes sense for a tensor of this shape; why not in words.
     pub fn check_shape(&self, shape: &Shape, layout: Layout) -> Result<(), ShapeMismatch> {
+        layout.for_shape(shape).map_err(|error| ShapeMismatch {
+            mode: self.params().mode,
+            expected: format!(
+                "a layout for its dimensions, and {} names {}",
+                error.layout,
+                error.layout.rank()
+            ),
+            shape: shape.clone(),
+        })?;
+        if let Some((one, layout)) = layout.of_one(shape) {
+            // The shape to name is the tensor's.
+            let whole = |error| ShapeMismatch { shape: shape.clone(), ..error };
+            return self.check_shape(&one, layout).map_err(whole);
+        }
         let needs = |expected| ShapeMismatch { mode: self.params().mode, expected, shape: shape.clone() };
-        let rank = shape.rank();
+        let (rank, axes) = (shape.rank(), Axes::new(shape, layout));
         match self {
             Self::Eye | Self::Sparse { .. } if rank != 2 => Err(needs("two dimensions".to_owned())),
             Self::Orthogonal { .. } if rank < 2 => Err(needs("two dimensions or more".to_owned())),
@@ -272,11 +286,7 @@ impl Scheme {
                 Err(needs("three to five dimensions".to_owned()))
             }
             Self::DeltaOrthogonal { .. } => {
-                let dims = shape.dims();
-                let (outputs, inputs) = match layout {
-                    Layout::OutIn => (dims[0], dims[1]),
-                    Layout::InOut => (dims[rank - 1], dims[rank - 2]),
-                };
+                let (outputs, inputs) = (axes.outputs, axes.inputs);
                 if inputs <= outputs {
                     Ok(())
                 } else {
@@ -286,9 +296,7 @@ impl Scheme {
                 }
             }
             Self::Dirac { groups } => {
-                let dims = shape.dims();
-                let out = if layout == Layout::OutIn { dims[0] } else { dims[rank - 1] };
-                if (out as u64).is_multiple_of(*groups) {
+                if (axes.outputs as u64).is_multiple_of(*groups) {
                     Ok(())
                 } else {
                     Err(needs(format!("a number of output channels that {groups} groups divide")))
@@ -309,6 +317,18 @@ impl Scheme {
             | Self::Uniform { zero_mean, .. } => *zero_mean,
             _ => false,
         }
+    }
+
+    /// Whether a weight depends on its place in the whole tensor, so that stacked experts are tensors of their own.
+    pub(super) fn makes_whole_tensors(&self) -> bool {
+        matches!(
+            self,
+            Self::Eye
+                | Self::Dirac { .. }
+                | Self::Sparse { .. }
+                | Self::Orthogonal { .. }
+                | Self::DeltaOrthogonal { .. }
+        )
     }
 
     /// Whether the values come from the noise function, so that the layer id matters.

@@ -1,7 +1,7 @@
 //! Fused tensors: slices along the output dimension, each with the weights of a tensor of its own.
 
 use super::{Generator, Whole};
-use crate::tensor::{Layout, Shape};
+use crate::tensor::{Layout, Role, Shape};
 
 /// A tensor cut along one dimension: `outer` times the slices in their order, each `size * inner` elements.
 #[derive(Clone, Debug)]
@@ -51,7 +51,13 @@ pub enum SliceError {
 /// The dimension that holds a tensor's outputs.
 fn output_dimension(shape: &Shape, layout: Layout) -> Option<usize> {
     let last = shape.rank().checked_sub(1)?;
-    Some(if layout == Layout::OutIn { 0 } else { last })
+    match layout {
+        Layout::OutIn => Some(0),
+        Layout::InOut => Some(last),
+        Layout::Roles(roles) => {
+            roles.list().iter().position(|role| *role == Role::Out).filter(|at| *at <= last).or(Some(0))
+        }
+    }
 }
 
 /// The sizes of slices along the output dimension; those that are not given share alike what the others leave.
@@ -92,11 +98,16 @@ impl Sliced {
     pub fn new(shape: &Shape, layout: Layout, slices: Vec<(usize, Generator)>) -> Self {
         let at = output_dimension(shape, layout).unwrap_or_default();
         let inner: usize = shape.dims().iter().skip(at + 1).product();
+        Self::side_by_side(slices.into_iter().map(|(size, generator)| (size * inner, generator)).collect())
+    }
+
+    /// Each part's elements beside what makes it.
+    pub fn side_by_side(parts: Vec<(usize, Generator)>) -> Self {
         let mut period = 0;
-        let parts: Vec<Part> = slices
+        let parts: Vec<Part> = parts
             .into_iter()
-            .map(|(size, generator)| {
-                let part = Part { start: period, len: size * inner, generator };
+            .map(|(len, generator)| {
+                let part = Part { start: period, len, generator };
                 period += part.len;
                 part
             })
@@ -145,6 +156,7 @@ impl Sliced {
 mod tests {
     use super::*;
     use crate::init::{Scheme, SchemeParams};
+    use crate::tensor::Roles;
 
     fn shape(dims: &[usize]) -> Shape {
         Shape::new(dims.to_vec()).unwrap()
@@ -183,12 +195,14 @@ mod tests {
     /// Every element of a slice is that of a tensor of its own: in either layout, whole and in any run.
     #[test]
     fn slices_are_tensors_of_their_own() {
+        let experts = Layout::Roles(Roles::new(&[Role::Expert, Role::Out, Role::In]).unwrap());
         for (dims, layout, modes) in [
             (&[12, 5][..], Layout::OutIn, ["he", "xavier", "orthogonal"]),
             (&[5, 12], Layout::InOut, ["he", "orthogonal", "zeros"]),
             (&[12], Layout::OutIn, ["uniform", "ones", "normal"]),
             (&[2, 3, 4, 12], Layout::InOut, ["lecun", "ones", "normal"]),
             (&[12, 2, 3, 3], Layout::OutIn, ["lecun", "dirac", "normal"]),
+            (&[2, 12, 5], experts, ["he", "orthogonal", "normal"]),
         ] {
             let shape = shape(dims);
             let sizes = [3, 4, 5];
@@ -211,6 +225,8 @@ mod tests {
             let (outer, inner) = match layout {
                 Layout::OutIn => (1, shape.elements() / 12),
                 Layout::InOut => (shape.elements() / 12, 1),
+                // Two experts.
+                Layout::Roles(_) => (2, shape.elements() / 24),
             };
             let mut expected: Vec<f64> = Vec::new();
             for turn in 0..outer {

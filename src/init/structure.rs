@@ -1,7 +1,7 @@
 //! Initial values that are mostly ones and zeros, or zeros in fixed numbers: element by element.
 
 use crate::noise::{hash, scalar};
-use crate::tensor::{Layout, Shape};
+use crate::tensor::{Axes, Layout, Shape};
 
 /// What makes an element from its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,14 +15,9 @@ pub(super) enum Structure {
 /// A convolution that passes channels on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Dirac {
-    inputs: usize,
-    outputs: usize,
+    axes: Axes,
     /// Output channels of a group.
     group: usize,
-    /// Elements of a kernel, and the number of its middle one.
-    kernel: usize,
-    middle: usize,
-    layout: Layout,
 }
 
 /// A matrix with the same number of zeros in each column.
@@ -40,17 +35,9 @@ impl Structure {
     }
 
     pub fn dirac(shape: &Shape, layout: Layout, groups: u64) -> Self {
-        let dims = shape.dims();
-        let (outputs, inputs, kernel) = match (layout, dims) {
-            (Layout::OutIn, [outputs, inputs, kernel @ ..]) => (*outputs, *inputs, kernel),
-            (Layout::InOut, [kernel @ .., inputs, outputs]) => (*outputs, *inputs, kernel),
-            // Not a convolution: refused where a rule is applied to a tensor.
-            _ => (0, 0, dims),
-        };
-        let middle = kernel.iter().fold(0, |at, size| at * size + size / 2);
-        let kernel = kernel.iter().product();
-        let group = outputs / usize::try_from(groups).unwrap_or(usize::MAX).max(1);
-        Self::Dirac(Dirac { inputs, outputs, group, kernel, middle, layout })
+        let axes = Axes::new(shape, layout);
+        let group = axes.outputs / usize::try_from(groups).unwrap_or(usize::MAX).max(1);
+        Self::Dirac(Dirac { axes, group })
     }
 
     /// The weight at row `i`, column `j` of a matrix with `cols` columns.
@@ -65,19 +52,9 @@ impl Structure {
 
 impl Dirac {
     fn weight(&self, n: usize) -> f64 {
-        let (output, input, place) = match self.layout {
-            Layout::OutIn => {
-                let (pair, place) = (n / self.kernel, n % self.kernel);
-                (pair / self.inputs, pair % self.inputs, place)
-            }
-            Layout::InOut => {
-                let all = self.inputs * self.outputs;
-                // The groups' outputs lie side by side in the last dimension.
-                let (place, pair) = (n / all, n % all);
-                (pair % self.outputs, pair / self.outputs, place)
-            }
-        };
-        f64::from(place == self.middle && output % self.group == input)
+        // The groups' outputs lie side by side.
+        let [_, output, input, place] = self.axes.split(n);
+        f64::from(place == self.axes.middle[1] && output % self.group == input)
     }
 }
 

@@ -6,7 +6,7 @@ use super::singular::{departure_from_orthonormal, singular_values};
 use super::stats::{Distance, Statistics, statistics};
 use super::{MOST_ELEMENTS, Subject};
 use crate::init::{ExactDistribution, Scheme};
-use crate::tensor::{FloatDtype, Layout};
+use crate::tensor::{Axes, FloatDtype, Layout};
 
 /// Standard deviations that a figure may be off. Of healthy matrices one in 16,000 is.
 pub const ALLOWED_ERRORS: f64 = 4.0;
@@ -177,29 +177,24 @@ type Part = (Vec<f64>, (usize, usize));
 
 /// The matrix that an orthogonal scheme makes orthonormal, and its gain.
 fn orthonormal_part(subject: &Subject, weights: &[f64]) -> Option<(Part, f64)> {
-    let (shape, layout) = (subject.shape(), subject.layout());
-    let rank = shape.rank();
+    let axes = Axes::new(subject.shape(), subject.layout());
+    // Several matrices, or one whose rows are apart, have no figures of their own.
+    let (rows, cols) = match subject.layout() {
+        Layout::OutIn => (axes.outputs, axes.inputs),
+        Layout::InOut => (axes.inputs, axes.outputs),
+        Layout::Roles(_) => return None,
+    };
     match *subject.scheme() {
         Scheme::Orthogonal { gain } if gain != 0.0 => {
-            let cols = match layout {
-                Layout::OutIn => shape.matrix().cols,
-                Layout::InOut => shape.dims()[rank - 1],
-            };
+            let cols = if subject.layout() == Layout::OutIn { cols * axes.kernel } else { cols };
             Some(((weights.to_vec(), (weights.len() / cols, cols)), gain))
         }
         // The middle of each kernel: the only weights that are not 0.
         Scheme::DeltaOrthogonal { gain } if gain != 0.0 => {
-            let (kernel, rows, cols) = match (layout, shape.dims()) {
-                (Layout::OutIn, [rows, cols, kernel @ ..]) | (Layout::InOut, [kernel @ .., rows, cols]) => {
-                    (kernel, *rows, *cols)
-                }
-                _ => return None,
-            };
-            let middle = kernel.iter().fold(0, |at, size| at * size + (size - 1) / 2);
-            let len: usize = kernel.iter().product();
-            let part = match layout {
-                Layout::OutIn => weights.iter().skip(middle).step_by(len).copied().collect(),
+            let middle = axes.middle[0];
+            let part = match subject.layout() {
                 Layout::InOut => weights[middle * rows * cols..(middle + 1) * rows * cols].to_vec(),
+                _ => weights.iter().skip(middle).step_by(axes.kernel).copied().collect(),
             };
             Some(((part, (rows, cols)), gain))
         }

@@ -96,7 +96,7 @@ fn metadata(subject: &Subject) -> BTreeMap<String, String> {
     let made_by = [
         ("layer_id", subject.layer().to_string()),
         ("init", params.expect("words and finite reals always serialise")),
-        ("layout", subject.layout().name().to_owned()),
+        ("layout", subject.layout().to_string()),
     ];
     let made_by = made_by.map(|(key, value)| (key.to_owned(), value)).into();
     FileMetadata::new(Kind::Initial, subject.seed()).into_map(&made_by)

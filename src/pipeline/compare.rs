@@ -12,15 +12,15 @@ use super::progress::Progress;
 use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::analysis::{
-    AwakeColumns, Comparison, DeltaSpread, DeltaStats, FineCounts, Gathering, Moments, SleepingRows, Tally,
-    TensorCounts, census,
+    AwakeColumns, AwakeUnits, Comparison, DeltaSpread, DeltaStats, FineCounts, Gathering, Moments,
+    SleepingRows, SleepingUnits, Tally, TensorCounts, census,
 };
 use crate::bits;
 use crate::checkpoint::{CheckpointError, Mapped};
 use crate::init::Initial;
 use crate::prune::Decision;
 use crate::sparse::Fill;
-use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
+use crate::tensor::{Axes, FloatDtype, Layout, Matrix, Shape};
 
 /// What the comparison found, tensors in name order.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub struct ComparedTensor {
     pub sleeping_rows: u64,
     /// Columns whose every weight sleeps.
     pub sleeping_columns: u64,
-    /// Outputs and inputs whose every weight sleeps, by the tensor's layout; `None` below two dimensions.
-    pub sleeping_outputs_and_inputs: Option<(u64, u64)>,
+    /// Outputs and inputs whose every weight sleeps, by the tensor's layout; `None` of vectors.
+    pub sleeping_units: Option<SleepingUnits>,
     /// Sums over the weights then (without decay) and now.
     pub moments: Moments,
     /// How |delta| is distributed.
@@ -56,6 +56,8 @@ pub struct Masks {
     pub(super) spool: MaskSpool,
     /// Where each tensor's bitmask begins in the spool.
     pub(super) starts: Vec<u64>,
+    /// How many bytes it has.
+    pub(super) lengths: Vec<u64>,
     /// Values kept in each tensor; of interest for those to be pruned.
     pub(super) stored: Vec<usize>,
     /// Where the bits of each tensor's changed weights begin there, where it is to be pruned by more than what the comparison
@@ -77,6 +79,8 @@ struct Job<'a> {
     decay: f64,
     layout: Layout,
     columns: AwakeColumns,
+    /// Outputs and inputs, where they are no rows and columns.
+    units: Option<AwakeUnits>,
     /// Counts of |delta| and their largest of the blocks done so far, where there are several, and how many are to come.
     counts: Mutex<(Option<(TensorCounts, f64)>, usize)>,
     /// What they came to.
@@ -183,6 +187,8 @@ pub fn compare(
             mask_end += matrix.mask_bytes() as u64;
             start
         });
+        let layout = tensor.layout();
+        let axes = Axes::new(&tensor.shape, layout);
         jobs.push(Some(Job {
             shape: tensor.shape.clone(),
             matrix,
@@ -192,8 +198,9 @@ pub fn compare(
             from: resolved.initial_data(name, tensor),
             comparison: Comparison::new(decided.threshold, decided.decay, dtype),
             decay: decided.decay,
-            layout: tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default(),
+            layout,
             columns: AwakeColumns::new(&tensor.shape),
+            units: matches!(layout, Layout::Roles(_)).then(|| AwakeUnits::new(axes)),
             counts: Mutex::new((None, work.len() - before)),
             spread: OnceLock::new(),
             mask_at,
@@ -248,6 +255,9 @@ fn compare_block(
     mask.resize(places.len(), 0);
     bits::split_rows(changed, width, mask);
     job.columns.wake(block.column(job.matrix) / 8, mask, width.div_ceil(8), columns);
+    if let Some(units) = &job.units {
+        units.wake(block.start, block.len, changed);
+    }
     let sleeping_rows = if block.whole_rows(job.matrix) {
         mask.chunks(width.div_ceil(8)).filter(|row| row.iter().all(|byte| *byte == 0)).count() as u64
     } else {
@@ -330,6 +340,20 @@ fn count(job: &Job<'_>, block: &Block, scratch: &mut Scratch) -> DeltaStats {
     stats
 }
 
+/// Outputs and inputs that sleep whole; `None` of vectors.
+fn sleeping_units(job: &Job<'_>, sleeping_rows: u64) -> Option<SleepingUnits> {
+    let axes = Axes::new(&job.shape, job.layout);
+    if let Some(units) = &job.units {
+        return (!axes.is_vector).then(|| units.sleeping());
+    }
+    let found = job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, sleeping_rows);
+    found.map(|(outputs, inputs)| SleepingUnits {
+        outputs,
+        inputs,
+        crossed: outputs * inputs * axes.kernel as u64,
+    })
+}
+
 /// Adds the blocks up, in their order.
 fn merge(
     jobs: &[Option<Job<'_>>],
@@ -364,12 +388,14 @@ fn merge(
             tensor.compared = true;
             tensor.sleeping_rows = if job.matrix.cols == 0 { 0 } else { rows.count() };
             tensor.sleeping_columns = job.columns.sleeping(job.matrix, tensor.stats.sleeping());
-            tensor.sleeping_outputs_and_inputs =
-                job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, tensor.sleeping_rows);
+            tensor.sleeping_units = sleeping_units(job, tensor.sleeping_rows);
             tensor.moments = tensor.moments.without_decay(job.decay);
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }
     }
     let changed = jobs.iter().map(|job| job.as_ref().and_then(|job| job.changed_at)).collect();
-    Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, stored, changed, blocks }) }
+    let lengths =
+        jobs.iter().map(|job| job.as_ref().map_or(0, |job| job.matrix.mask_bytes() as u64)).collect();
+    let masks = spool.map(|spool| Masks { spool, starts, lengths, stored, changed, blocks });
+    Compared { tensors, masks }
 }

@@ -13,7 +13,7 @@ use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
-use crate::tensor::Shape;
+use crate::tensor::{Layout, LayoutMismatch, Shape};
 use crate::tune::{CacheError, EvaluationError, TunePoint};
 
 /// Why a command stopped.
@@ -251,18 +251,49 @@ pub enum RuleProblem {
         /// The one that is missing.
         weight: String,
     },
-    /// Columns that groups of m do not fill.
+    /// Neighbours that groups of m do not fill.
     #[error(
-        "tensor `{tensor}` has {columns} columns, which groups of {m} do not divide; give it another structure, or \
-         keep it, by a rule of `prune.rules`"
+        "tensor `{tensor}` has {size} {what}, which groups of {m} do not divide; add `where_divisible: true` to leave such \
+         tensors as they are, give it another structure, or keep it, by a rule of `prune.rules`"
     )]
-    Columns {
+    Neighbours {
         /// The tensor.
         tensor: String,
-        /// Columns of its matrix view.
-        columns: usize,
-        /// Columns of a group.
+        /// How many neighbours it has.
+        size: usize,
+        /// What they are.
+        what: &'static str,
+        /// Neighbours of a group.
         m: usize,
+    },
+    /// Inputs and kernel places that are not side by side.
+    #[error(
+        "tensor `{tensor}` has its outputs between inputs and kernel, by its layout {layout}, and `along: inputs` takes both \
+         together; take `along: input_channels`"
+    )]
+    Apart {
+        /// The tensor.
+        tensor: String,
+        /// Its layout.
+        layout: Layout,
+    },
+    /// Tensors that are named as tied and are not.
+    #[error("`{first}` and `{second}` are named as tied, but {why}; take them out of `prune.tied`")]
+    Tied {
+        /// The first of the names.
+        first: String,
+        /// Another one.
+        second: String,
+        /// Why they are not.
+        why: &'static str,
+    },
+    /// Roles that are not those of a tensor's dimensions.
+    #[error("tensor `{tensor}`: {error}; give it a rule of its own with another `layout`")]
+    Roles {
+        /// The tensor.
+        tensor: String,
+        /// How they differ.
+        error: LayoutMismatch,
     },
     /// A tensor without filters and channels.
     #[error(
@@ -334,8 +365,8 @@ pub enum ChainProblem {
     )]
     NoNorm(Shape),
     /// A weight whose rows are no outputs.
-    #[error("has a weight of shape {0} and layout in_out, expected out_in, where rows are outputs")]
-    Layout(Shape),
+    #[error("has a weight of shape {0} and layout {1}, expected out_in, where rows are outputs")]
+    Layout(Shape, Layout),
     /// Columns that are not those of the units before.
     #[error("has {columns} columns, expected a multiple of the {units} units of the layer before it")]
     Units {
@@ -367,12 +398,14 @@ pub enum ScoresProblem {
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
     /// As many as neither weights nor input channels.
-    #[error("has shape {got} there, expected {expected}{}", for_channels(.channels))]
+    #[error("has shape {got} there, expected {expected}{}", for_channels(.channels, *.experts))]
     Shape {
         /// Shape of the tensor.
         expected: Shape,
         /// Its input channels, where it has some.
         channels: Option<usize>,
+        /// Its experts.
+        experts: usize,
         /// Shape there.
         got: Shape,
     },
@@ -394,10 +427,16 @@ pub enum ScoresProblem {
     },
 }
 
-fn for_channels(channels: &Option<usize>) -> String {
-    channels.map_or_else(String::new, |n| {
-        format!(" for a score per weight, or [{n}] for a norm per input channel")
-    })
+fn for_channels(channels: &Option<usize>, experts: usize) -> String {
+    match channels {
+        None => String::new(),
+        Some(n) if experts == 1 => {
+            format!(" for a score per weight, or [{n}] for a norm per input channel")
+        }
+        Some(n) => format!(
+            " for a score per weight, or [{n}] or [{experts}, {n}] for a norm per input channel, of all experts or of each"
+        ),
+    }
 }
 
 /// How the trained checkpoint differs from the model and the rules: everything at once.

@@ -58,7 +58,7 @@ pub fn heat_maps(
         let decided = &judgement.tensors[n];
         jobs.push(Job {
             grid,
-            layout: tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default(),
+            layout: tensor.layout(),
             dtype,
             trained,
             initial,

@@ -26,6 +26,8 @@ pub struct Written {
     pub tensors: usize,
     /// Bytes of all checkpoint files together.
     pub bytes: u64,
+    /// Small files of a model that were written beside them.
+    pub beside: Vec<PathBuf>,
 }
 
 struct Job<'a> {
@@ -130,7 +132,7 @@ pub fn initialise(
     }
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.stage(set)?, tensors, bytes })
+    Ok(Written { files: writer.stage(set)?, tensors, bytes, beside: Vec::new() })
 }
 
 fn write_block(

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, Staged, folder_of, stale_beside};
+use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, README, Staged, folder_of, stale_beside};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
@@ -35,6 +35,7 @@ pub(super) fn seen_from(folder: &Path, path: &Path) -> Result<String, Checkpoint
 enum Bytes<'a> {
     Text(&'a str),
     Mapped(&'a Checkpoint, usize),
+    Small(&'a [u8]),
     File(&'a Path),
 }
 
@@ -54,6 +55,10 @@ fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
         found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
         found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
     }
+    found.extend(resolved.small_files().iter().map(|file| {
+        let bytes = if file.name == README { Bytes::File(&file.path) } else { Bytes::Small(&file.bytes) };
+        ("beside", file.path.as_path(), bytes)
+    }));
     found
 }
 
@@ -75,6 +80,7 @@ fn hash_inputs(
     let entry = |(role, path, bytes): &Input<'_>| {
         let (sha256, size) = match bytes {
             Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
+            Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
             Bytes::Mapped(checkpoint, n) => {
                 let data = checkpoint.whole_file(*n);
                 (digest::of_mapped(data), data.bytes().len() as u64)
@@ -107,7 +113,8 @@ pub(super) fn add_manifest(
         if of(outcome.initial.as_ref().map(|written| &written.files)) {
             return "init.output";
         }
-        if of(outcome.pruned.as_ref().map(|pruned| &pruned.written.files)) {
+        let pruned = outcome.pruned.as_ref().map(|pruned| &pruned.written);
+        if of(pruned.map(|written| &written.files)) || of(pruned.map(|written| &written.beside)) {
             return "prune.output";
         }
         "analyze.report"

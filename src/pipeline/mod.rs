@@ -22,6 +22,7 @@ mod reports;
 mod resolve;
 mod restore;
 mod run;
+mod same;
 mod sample;
 mod select;
 mod start;

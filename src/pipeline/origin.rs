@@ -28,7 +28,7 @@ pub struct Origin {
     pub rule_index: usize,
     /// The layer id, for values that a scheme makes.
     pub layer: Option<u64>,
-    /// Which dimensions the fans are taken from.
+    /// Which dimensions are outputs and inputs.
     pub layout: Layout,
     /// Scheme, other checkpoint, or not known.
     pub source: InitSource,
@@ -71,6 +71,13 @@ impl Action {
             Self::Keep => "kept",
             Self::PassThrough => "passed_through",
         }
+    }
+}
+
+impl Tensor {
+    /// The layout that its rule gives it.
+    pub fn layout(&self) -> Layout {
+        self.origin.as_ref().map(|origin| origin.layout).unwrap_or_default()
     }
 }
 

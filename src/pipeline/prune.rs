@@ -18,7 +18,7 @@ use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
-    checkpoint_bytes, compressed,
+    checkpoint_bytes, compressed, folder_of,
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
@@ -142,7 +142,13 @@ pub fn prune(
     removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
-    let written = Written { files: writer.stage(set)?, tensors: count, bytes };
+    let files = writer.stage(set)?;
+    let folder = folder_of(&prune.output);
+    let mut beside = Vec::new();
+    for file in resolved.small_files_out() {
+        beside.push(set.add_bytes(&folder.join(&file.name), &file.bytes)?);
+    }
+    let written = Written { files, tensors: count, bytes, beside };
     Ok(Pruned { written, tensors: results, removed: removal.removed })
 }
 

@@ -105,9 +105,9 @@ impl<'v> View<'v> {
                 layer.norms.extend(parts);
                 continue;
             }
-            let in_out = tensor.origin.as_ref().is_some_and(|origin| origin.layout == Layout::InOut);
-            if tensor.shape.rank() < 2 || in_out {
-                return Err(wrong(ChainProblem::Layout(tensor.shape.clone())));
+            let layout = tensor.layout();
+            if tensor.shape.rank() < 2 || layout != Layout::OutIn {
+                return Err(wrong(ChainProblem::Layout(tensor.shape.clone(), layout)));
             }
             let columns = tensor.shape.matrix().cols;
             if let Some(units) = units.filter(|units| *units == 0 || !columns.is_multiple_of(*units)) {

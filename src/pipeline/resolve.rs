@@ -11,15 +11,21 @@ use safetensors::Dtype;
 use super::error::{Error, Mismatch, RuleProblem};
 use super::origin::{Action, Origin, Slice, Tensor};
 use super::patterns::patterns_match;
+use super::run::outputs;
 use super::wrappers::wrappers_in;
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef, without_components};
-use crate::config::{ConfigErrorKind, InitRule, InitSource, KeyPath, LayerRule, Settings};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, ErrorKind, Mapped, README, SmallFile, TensorRef, beside, folder_of,
+    identity, with_readme, without_components,
+};
+use crate::config::{
+    ConfigErrorKind, FormatChoice, InitRule, InitSource, KeyPath, LayerRule, PruneSettings, Settings,
+};
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
-use crate::prune::{Criterion, Decision};
+use crate::prune::{Criterion, Decision, Lane, Structure};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
-use crate::sparse::{FileMetadata, Kind};
-use crate::tensor::{FloatDtype, Shape};
+use crate::sparse::{FileMetadata, Fill, Format, Kind};
+use crate::tensor::{Axes, FloatDtype, Layout, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub struct Resolved<'s> {
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
     scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
+    /// Those beside the trained checkpoint that go beside the pruned one.
+    small_files: Vec<SmallFile>,
 }
 
 impl<'s> Resolved<'s> {
@@ -69,6 +77,7 @@ impl<'s> Resolved<'s> {
             trained_file,
             bases: BTreeMap::new(),
             scores: OnceLock::new(),
+            small_files: Vec::new(),
         };
         resolved.model = resolved.resolve_model()?;
         resolved.trained = match resolved.resolve_trained() {
@@ -93,7 +102,46 @@ impl<'s> Resolved<'s> {
         }
         resolved.check_layer_ids()?;
         resolved.open_bases()?;
+        resolved.small_files = resolved.find_small_files()?;
         Ok(resolved)
+    }
+
+    fn find_small_files(&self) -> Result<Vec<SmallFile>, Error> {
+        let wanted = self.settings.prune.as_ref().is_some_and(|prune| prune.folder);
+        let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
+        // What an earlier run of this config wrote there is no part of the model.
+        let except = outputs(self).iter().map(|(_, path)| identity(path)).collect();
+        Ok(beside(trained.path(), &except)?)
+    }
+
+    /// The small files beside the trained checkpoint that go beside the pruned one.
+    pub(super) fn small_files(&self) -> &[SmallFile] {
+        &self.small_files
+    }
+
+    /// Whether the folder of the pruned checkpoint gets a README that says to restore it; `None` where it is no such folder.
+    fn folder_with_readme(&self) -> Option<(&PruneSettings, bool)> {
+        let prune =
+            self.settings.prune.as_ref().filter(|prune| prune.folder && self.trained_file.is_some())?;
+        Some((prune, prune.format != FormatChoice::Fixed(Format::Dense)))
+    }
+
+    /// What they are called there.
+    pub(super) fn small_names_out(&self) -> BTreeSet<&str> {
+        let Some((_, readme)) = self.folder_with_readme() else { return BTreeSet::new() };
+        self.small_files.iter().map(|file| file.name.as_str()).chain(readme.then_some(README)).collect()
+    }
+
+    /// What they are there.
+    pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
+        let Some((prune, readme)) = self.folder_with_readme() else { return Vec::new() };
+        let files = self.small_files.clone();
+        if !readme {
+            return files;
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let base = self.settings.base().filter(|_| prune.fill != Fill::Zero).map(name);
+        with_readme(files, folder_of(&prune.output), &name(&prune.output), base.as_deref())
     }
 
     fn resolve_model(&self) -> Result<BTreeMap<String, Tensor>, Error> {
@@ -208,6 +256,9 @@ impl<'s> Resolved<'s> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
         let InitRule { layer, init, layout, slices, .. } = found.value;
         let rule = KeyPath::root().key("rules").index(found.rule);
+        let layout = &layout.for_shape(shape).map_err(|error| {
+            self.wrong(&rule.key("layout"), RuleProblem::Roles { tensor: name.to_owned(), error })
+        })?;
         let mut source = init.clone();
         let layer = match &mut source {
             InitSource::Scheme(_) if !slices.is_empty() => None,
@@ -229,7 +280,7 @@ impl<'s> Resolved<'s> {
             layer,
             layout: *layout,
             source,
-            slices: self.slices(name, shape, &found, &shape_of)?,
+            slices: self.slices(name, shape, *layout, &found, &shape_of)?,
             stored_as: None,
         }))
     }
@@ -239,10 +290,11 @@ impl<'s> Resolved<'s> {
         &self,
         name: &str,
         shape: &Shape,
+        layout: Layout,
         found: &Match<'_, '_, InitRule>,
         shape_of: impl Fn(&str) -> Option<&'t Shape>,
     ) -> Result<Vec<Slice>, Error> {
-        let InitRule { layer, layout, slices, .. } = found.value;
+        let InitRule { layer, slices, .. } = found.value;
         if slices.is_empty() {
             return Ok(Vec::new());
         }
@@ -250,7 +302,7 @@ impl<'s> Resolved<'s> {
         let key = rule.key("slices");
         let tensor = name.to_owned();
         let given: Vec<Option<usize>> = slices.iter().map(|slice| slice.size).collect();
-        let sizes = slice_sizes(shape, *layout, &given)
+        let sizes = slice_sizes(shape, layout, &given)
             .map_err(|error| self.wrong(&key, RuleProblem::Slices { tensor: tensor.clone(), error }))?;
         let mut all = Vec::with_capacity(slices.len());
         for (n, (slice, size)) in slices.iter().zip(sizes).enumerate() {
@@ -259,7 +311,7 @@ impl<'s> Resolved<'s> {
             self.find_fan_in(&mut scheme, found, name, &shape_of).map_err(wrong)?;
             let full_name = format!("{name}.{}", slice.name);
             scheme
-                .check_shape(&slice_shape(shape, *layout, size), *layout)
+                .check_shape(&slice_shape(shape, layout, size), layout)
                 .map_err(|error| wrong(RuleProblem::Shape { tensor: full_name.clone(), error }))?;
             let id = match (&slice.layer, layer) {
                 (Some(layer), _) | (None, layer @ LayerRule::Auto) => layer.id(&full_name, &found.captures),
@@ -297,7 +349,8 @@ impl<'s> Resolved<'s> {
             return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
         };
         let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
-        match shape.fans(layout).0 as u64 {
+        let layout = layout.for_shape(shape).unwrap_or_default();
+        match Axes::new(shape, layout).torch_fan_in() as u64 {
             // No input, no bound: as in PyTorch the bias stays 0.
             0 => *scheme = Scheme::Constant(0.0),
             inputs => *fan_in = FanIn::Given(inputs),
@@ -314,7 +367,8 @@ impl<'s> Resolved<'s> {
         let (Some(decision), Some(origin)) = (decision, origin) else { return Action::Keep };
         let unknown = origin.source == InitSource::None && decision.criterion.needs_initial();
         let small = (shape.elements() as u64) < decision.min_elements;
-        if unknown || small { Action::Keep } else { Action::Prune }
+        let undivided = leaves_undivided(decision, shape, origin.layout);
+        if unknown || small || undivided { Action::Keep } else { Action::Prune }
     }
 
     /// Every name that a rule may be about.
@@ -449,6 +503,8 @@ impl<'s> Resolved<'s> {
         {
             inputs.extend(checkpoint.files().map(|file| (role.to_owned(), file)));
         }
+        let small = self.small_files.iter();
+        inputs.extend(small.map(|file| ("a file beside `trained.path`".to_owned(), file.path.as_path())));
         // Where a trained checkpoint is yet to come, no output may take its place.
         inputs.extend(self.settings.trained.iter().map(|t| ("`trained.path`".to_owned(), t.path.as_path())));
         for base in self.bases.values() {
@@ -460,6 +516,12 @@ impl<'s> Resolved<'s> {
         }
         inputs
     }
+}
+
+/// Whether groups of n of m leave a tensor as it is because they do not divide it.
+fn leaves_undivided(decision: &Decision, shape: &Shape, layout: Layout) -> bool {
+    let Structure::OfM { m, along, where_divisible: true, .. } = decision.structure else { return false };
+    Lane::new(along, shape, layout).is_some_and(|lane| !lane.size.is_multiple_of(m))
 }
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {

@@ -1,6 +1,7 @@
 //! The command `restore`: a pruned file back into an ordinary dense checkpoint.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::blocks::{self, Block, Reads};
@@ -8,7 +9,10 @@ use super::error::Error;
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use crate::checkpoint::{CheckpointWriter, Group, Mapped, Slot, TensorSpec};
+use crate::checkpoint::{
+    CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, beside, folder_of, names_folder,
+    weights_name,
+};
 use crate::reader::{Decoder, PrunedProblem, PrunedReader};
 
 /// Bytes of an unencoded tensor that are copied at once.
@@ -19,7 +23,8 @@ enum Piece<'a> {
     Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
-/// Writes the dense checkpoint that a pruned file stands for.
+/// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a folder, gets it
+/// under the name that programs look for in a folder, with the small files beside the pruned one.
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
@@ -35,8 +40,17 @@ pub fn restore(
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });
     }
-    let inputs = || file.files().map(|path| ("the file to restore or its base".to_owned(), path));
-    check_distinct(inputs(), [("the output".to_owned(), output.into())])?;
+    // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
+    let folder = (names_folder(output) || output.is_dir()).then_some(output);
+    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new()))?;
+    let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
+    let inputs = || {
+        let small = small_files.iter().map(|file| file.path.as_path());
+        file.files().chain(small).map(|path| ("the file to restore or its base".to_owned(), path))
+    };
+    let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
+    let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
+    check_distinct(inputs(), outputs.map(|path| ("the output".to_owned(), path)))?;
 
     let groups: Vec<Group> = file
         .tensors()
@@ -78,5 +92,12 @@ pub fn restore(
     )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.commit()?, tensors, bytes })
+    let mut set = OutputSet::default();
+    let files = writer.stage(&mut set)?;
+    let mut beside = Vec::new();
+    for small in &small_files {
+        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
+    }
+    set.commit()?;
+    Ok(Written { files, tensors, bytes, beside })
 }

@@ -20,7 +20,7 @@ use super::summarise::{Findings, summarise};
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
-use crate::checkpoint::{CheckpointError, OutputSet, index_path};
+use crate::checkpoint::{CheckpointError, OutputSet, folder_of, index_path};
 use crate::config::{ReportPaths, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
@@ -290,6 +290,11 @@ pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>
         if key.ends_with(".output`") {
             outputs.push((format!("the index of {key}"), Cow::from(index_path(path))));
         }
+    }
+    if let Some(prune) = &settings.prune {
+        let folder = folder_of(&prune.output);
+        let files = resolved.small_names_out().into_iter().map(|name| folder.join(name));
+        outputs.extend(files.map(|file| ("a file of `prune.output`".to_owned(), Cow::from(file))));
     }
     if let Some(folder) = svg {
         let maps = report::heat_map_names(resolved.trained.iter().flatten().map(|(name, _)| name.as_str()));

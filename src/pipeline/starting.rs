@@ -8,8 +8,9 @@ use super::outputs::check_distinct;
 use super::prune::in_parts;
 use super::resolve::Resolved;
 use super::run::outputs;
+use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
-use crate::checkpoint::{Checkpoint, compressed, create_parent, release};
+use crate::checkpoint::{Checkpoint, compressed, create_parent};
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Surroundings};
 use crate::sparse::{FileMetadata, Kind};
@@ -101,6 +102,7 @@ fn offending(error: &Error) -> Vec<String> {
                     RuleProblem::Layer { tensor, .. }
                     | RuleProblem::Shape { tensor, .. }
                     | RuleProblem::Slices { tensor, .. }
+                    | RuleProblem::Roles { tensor, .. }
                     | RuleProblem::NoWeight { tensor, .. },
                 ) => vec![tensor.clone()],
                 Some(RuleProblem::SameLayer { first, second, .. }) => vec![first.clone(), second.clone()],
@@ -115,18 +117,7 @@ fn offending(error: &Error) -> Vec<String> {
 /// Whether two tensors of one type and shape have the same bytes, and not one value throughout, as in a skeleton.
 fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
     let (Some(a), Some(b)) = (checkpoint.tensor(a), checkpoint.tensor(b)) else { return false };
-    let size = (a.dtype.bitsize() / 8).max(1);
-    let first = a.bytes().get(..size);
-    let mut constant = true;
-    // A multiple of every element size.
-    for (a, b) in a.data.chunks(1 << 20).zip(b.data.chunks(1 << 20)) {
-        if a.bytes() != b.bytes() {
-            return false;
-        }
-        constant = constant && a.bytes().chunks_exact(size).all(|element| Some(element) == first);
-        release([a, b]);
-    }
-    !constant
+    same_bytes(&a, &b) && !is_constant(&a)
 }
 
 /// The path of the checkpoint as a config in this file has to write it.
@@ -183,6 +174,7 @@ mod tests {
             ("[{match: '*', init: he, layer: {by: 1}}]", &["a"]),
             ("[{match: b, init: dirac}, {match: '*', init: he}]", &["b"]),
             ("[{match: c, init: {mode: torch_default, fan_in_of: d}}, {match: '*', init: he}]", &["c"]),
+            ("[{match: '*', init: he, layout: [expert, out, in]}]", &["a"]),
             ("[{match: d, init: he}, {match: '*', init: he}]", &[]),
             ("[{match: '[', init: he}]", &[]),
         ] {

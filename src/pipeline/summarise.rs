@@ -61,7 +61,7 @@ pub(super) fn summarise(
         }
         let total = tensor.shape.elements() as u64;
         let judged = &judgement.tensors[n];
-        let channels = found.sleeping_outputs_and_inputs.filter(|_| found.compared);
+        let units = found.sleeping_units.filter(|_| found.compared);
         rows.push(ReportTensor {
             name: name.clone(),
             layer_id: origin.and_then(|o| o.layer),
@@ -79,8 +79,8 @@ pub(super) fn summarise(
             sleeping_columns: found.compared.then_some(found.sleeping_columns),
             zeros: float.then_some(found.stats.zeros),
             not_finite: float.then_some(found.stats.not_finite),
-            sleeping_outputs: channels.map(|(outputs, _)| outputs),
-            sleeping_inputs: channels.map(|(_, inputs)| inputs),
+            sleeping_outputs: units.map(|units| units.outputs),
+            sleeping_inputs: units.map(|units| units.inputs),
             sleeping_scattered: found.compared.then(|| scattered(tensor, found)),
             nan_share: float.then(|| share(found.stats.nan, total)),
             infinite_share: float.then(|| share(found.stats.not_finite - found.stats.nan, total)),
@@ -147,15 +147,10 @@ fn part(squares: f64, of: f64) -> f64 {
 /// Sleeping weights outside outputs and inputs that sleep whole.
 fn scattered(tensor: &Tensor, found: &ComparedTensor) -> u64 {
     let sleeping = found.stats.sleeping();
-    let Some((outputs, inputs)) = found.sleeping_outputs_and_inputs else { return sleeping };
-    let layout = tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default();
-    // An output has one weight for each of its inputs' places, the fan-in; where both sleep whole they share a kernel.
-    let (fan_in, fan_out) = tensor.shape.fans(layout);
-    let kernel = match tensor.shape.elements() {
-        0 => 0,
-        elements => fan_in as u128 * fan_out as u128 / elements as u128,
-    };
-    let whole = u128::from(outputs) * fan_in as u128 + u128::from(inputs) * fan_out as u128
-        - u128::from(outputs) * u128::from(inputs) * kernel;
+    let Some(units) = found.sleeping_units else { return sleeping };
+    // An output has one weight for each of its inputs' places, the fan-in.
+    let (fan_in, fan_out) = tensor.shape.fans(tensor.layout());
+    let whole = u128::from(units.outputs) * fan_in as u128 + u128::from(units.inputs) * fan_out as u128
+        - u128::from(units.crossed);
     u64::try_from(u128::from(sleeping).saturating_sub(whole)).unwrap_or(sleeping)
 }

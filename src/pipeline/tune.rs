@@ -186,6 +186,7 @@ impl<'a> Trials<'a> {
         let (pruned, restored) = (self.folder.join(PRUNED), self.folder.join(RESTORED));
         let _unfinished = [&pruned, &restored].map(|path| Unfinished::new(path));
         prune.output.clone_from(&pruned);
+        prune.folder = false;
         let settings = with_prune(self.settings, prune);
         let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;
         outcome.check_start()?;

@@ -170,6 +170,8 @@ fn derive(
     let mut anew = with_prune(&settings, prune.clone());
     if let Some(prune) = &mut anew.prune {
         prune.output = scratch.path().join(prune.output.file_name().unwrap_or_default());
+        // The small files beside it have been hashed, where they came from and where they went.
+        prune.folder = false;
     }
     let resolved = Resolved::new(&anew)?;
     if resolved.trained.is_none() {

@@ -26,6 +26,6 @@ pub use count::{gradient, natural_order, share_of};
 pub use key::{NEVER, key, keys};
 pub use narrow::{Cut, Enough, InQuestion, Limits, Narrowing, Step, Ties, allowances, first_enough};
 pub use score::Pair;
-pub use settings::{Criterion, Decision, Scope, Structure, Target};
-pub use structure::{Groups, keep_largest};
+pub use settings::{Along, Criterion, Decision, Scope, Structure, Target};
+pub use structure::{Groups, Lane, keep_largest};
 pub use units::{Activation, Joint, Units};

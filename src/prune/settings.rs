@@ -19,7 +19,7 @@ pub enum Criterion {
     Nearest,
     /// Noise.
     Random,
-    /// Scores of a file, or magnitudes times the norms of input channels that it holds.
+    /// Scores of a file, or magnitudes times the norms of inputs that it holds.
     Scores(PathBuf),
 }
 
@@ -78,7 +78,7 @@ pub enum Scope {
     Tensor,
     /// Those of all tensors with the same criterion, target and structure.
     Global,
-    /// Those of a row of the matrix view.
+    /// Those of an output; of a vector, all.
     Row,
 }
 
@@ -99,22 +99,26 @@ pub enum Structure {
     /// Each weight by itself.
     #[default]
     Unstructured,
-    /// `n` of every `m` consecutive columns are kept.
+    /// `n` of every `m` neighbours are kept.
     OfM {
         /// Kept.
         n: usize,
-        /// Columns.
+        /// Neighbours.
         m: usize,
+        /// What they are neighbours along.
+        along: Along,
+        /// Whether tensors that `m` does not divide are left as they are, rather than refused.
+        where_divisible: bool,
     },
-    /// Rows of the matrix view.
+    /// What belongs to one output; a vector is one row.
     Rows,
-    /// Columns of the matrix view.
+    /// What belongs to one input at one kernel place; of a vector, each element.
     Columns,
-    /// What belongs to one output, by the tensor's layout.
+    /// What belongs to one output.
     Filters,
-    /// What belongs to one input channel, by the tensor's layout.
+    /// What belongs to one input channel.
     Channels,
-    /// Blocks of the matrix view; those at its edges may be smaller.
+    /// Blocks of rows by columns of one expert; those at its edges may be smaller.
     Block {
         /// Rows of a block.
         rows: usize,
@@ -123,12 +127,24 @@ pub enum Structure {
     },
 }
 
+/// What the `m` of `n` of `m` are neighbours along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Along {
+    /// The input channels of an output at one kernel place; of a matrix, its inputs.
+    #[default]
+    InputChannels,
+    /// The inputs of an output with their kernel places, in the order in which they are stored.
+    Inputs,
+    /// The columns of the matrix view (first dimension by the rest), whatever they are.
+    Columns,
+}
+
 impl fmt::Display for Structure {
     /// As in `2:4`, `rows`, `4x4 blocks`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unstructured => f.write_str("unstructured"),
-            Self::OfM { n, m } => write!(f, "{n}:{m}"),
+            Self::OfM { n, m, .. } => write!(f, "{n}:{m}"),
             Self::Rows => f.write_str("rows"),
             Self::Columns => f.write_str("columns"),
             Self::Filters => f.write_str("filters"),

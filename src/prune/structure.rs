@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::key::{NEVER, key};
-use super::settings::Structure;
-use crate::tensor::{Layout, Matrix, Shape};
+use super::settings::{Along, Structure};
+use crate::tensor::{Axes, Layout, Matrix, Role, Shape};
 
 /// How the places of a tensor are divided into groups, numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,25 @@ pub enum Groups {
         /// Places of each group.
         members: usize,
     },
+    /// Along several dimensions with others between them.
+    Mixed {
+        /// Sizes of the dimensions, outermost first, each with how many groups it is from one step to the next; 0 for
+        /// those along which the group is the same.
+        dims: [(usize, usize); 4],
+        /// How many groups there are.
+        count: usize,
+        /// Places of each group.
+        members: usize,
+    },
+    /// Blocks of outputs by inputs, where these are no rows and columns of the matrix view: expert by expert, row by row.
+    Tiles {
+        /// Outputs and inputs.
+        axes: Axes,
+        /// Outputs of a block.
+        rows: usize,
+        /// Inputs, with their kernel places, of a block.
+        columns: usize,
+    },
     /// Blocks of the matrix view, row by row; those at its right and lower edge may be smaller.
     Blocks {
         /// The matrix view.
@@ -30,33 +49,64 @@ pub enum Groups {
 }
 
 impl Groups {
-    /// Those of a tensor; `None` where a structure has none in it: filters and channels below two dimensions, single
-    /// weights and `n` of `m`.
+    /// Those of a tensor; `None` where a structure has none in it: filters and channels of vectors, single weights and `n`
+    /// of `m`.
     pub fn new(structure: Structure, shape: &Shape, layout: Layout) -> Option<Self> {
-        let matrix = shape.matrix();
-        let along = |dimension: usize| {
-            let size = shape.dims()[dimension];
-            let stride = shape.dims()[dimension + 1..].iter().product();
-            Self::Line { stride, size, members: shape.elements().checked_div(size).unwrap_or(0) }
-        };
-        let last = shape.rank().wrapping_sub(1);
+        let axes = Axes::new(shape, layout);
         match structure {
             Structure::Unstructured | Structure::OfM { .. } => None,
-            Structure::Rows => {
-                Some(Self::Line { stride: matrix.cols, size: matrix.rows, members: matrix.cols })
+            Structure::Filters | Structure::Channels if axes.is_vector => None,
+            Structure::Rows | Structure::Filters => Some(Self::along(&axes, &[Role::Expert, Role::Out])),
+            Structure::Columns => Some(Self::along(&axes, &[Role::Expert, Role::In, Role::Kernel])),
+            Structure::Channels => Some(Self::along(&axes, &[Role::Expert, Role::In])),
+            Structure::Block { rows, columns } if axes.are_rows_outputs() => {
+                Some(Self::Blocks { matrix: shape.matrix(), rows, columns })
             }
-            Structure::Columns => Some(Self::Line { stride: 1, size: matrix.cols, members: matrix.rows }),
-            Structure::Block { rows, columns } => Some(Self::Blocks { matrix, rows, columns }),
-            Structure::Filters | Structure::Channels if shape.rank() < 2 => None,
-            Structure::Filters => Some(along(if layout == Layout::OutIn { 0 } else { last })),
-            Structure::Channels => Some(along(if layout == Layout::OutIn { 1 } else { last - 1 })),
+            Structure::Block { rows, columns } => Some(Self::Tiles { axes, rows, columns }),
         }
+    }
+
+    /// Places that agree in these roles, numbered in the order in which the first place of each is stored.
+    pub fn along(axes: &Axes, roles: &[Role]) -> Self {
+        // Neighbours that are alike in this count as one; those of size 1 do not count.
+        let mut runs: Vec<(usize, bool)> = Vec::with_capacity(4);
+        for (role, size) in axes.stored().into_iter().filter(|(_, size)| *size != 1) {
+            let counts = roles.contains(&role);
+            match runs.last_mut() {
+                Some((all, same)) if *same == counts => *all *= size,
+                _ => runs.push((size, counts)),
+            }
+        }
+        let product = |of: &[(usize, bool)], which: bool| -> usize {
+            of.iter().filter(|(_, counts)| *counts == which).map(|(size, _)| size).product()
+        };
+        let members = product(&runs, false);
+        let counted = runs.iter().filter(|(_, counts)| *counts).count();
+        if counted <= 1 {
+            let (stride, size) = match runs.iter().position(|(_, counts)| *counts) {
+                Some(at) => (product(&runs[at + 1..], false), runs[at].0),
+                None => (members, 1),
+            };
+            return Self::Line { stride, size, members };
+        }
+        let mut dims = [(1, 0); 4];
+        let first = 4 - runs.len();
+        for (n, (size, counts)) in runs.iter().enumerate() {
+            let weight = if *counts { product(&runs[n + 1..], true) } else { 0 };
+            dims[first + n] = (*size, weight);
+        }
+        Self::Mixed { dims, count: product(&runs, true), members }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         match *self {
             Self::Line { size, .. } => size,
+            Self::Mixed { count, .. } => count,
+            Self::Tiles { axes, rows, columns } => {
+                let (down, across) = tiles(&axes, rows, columns);
+                axes.experts * down * across
+            }
             Self::Blocks { matrix, rows, columns } => {
                 matrix.rows.div_ceil(rows) * matrix.cols.div_ceil(columns)
             }
@@ -66,7 +116,12 @@ impl Groups {
     /// Places of a group.
     pub fn members(&self, group: usize) -> usize {
         match *self {
-            Self::Line { members, .. } => members,
+            Self::Line { members, .. } | Self::Mixed { members, .. } => members,
+            Self::Tiles { axes, rows, columns } => {
+                let (down, across) = tiles(&axes, rows, columns);
+                let (top, left) = (group / across % down * rows, group % across * columns);
+                rows.min(axes.outputs - top) * columns.min(axes.inputs * axes.kernel - left)
+            }
             Self::Blocks { matrix, rows, columns } => {
                 let across = matrix.cols.div_ceil(columns);
                 let (down, right) = (group / across * rows, group % across * columns);
@@ -90,6 +145,17 @@ impl Groups {
                     first % size..last % size + 1
                 }
             }
+            Self::Mixed { dims, count, .. } => {
+                let at = dims.iter().position(|(size, _)| *size != 1).unwrap_or(0);
+                let (weight, inner) =
+                    (dims[at].1, dims[at + 1..].iter().map(|(size, _)| size).product::<usize>());
+                if weight == 0 { 0..count } else { start / inner * weight..(last / inner + 1) * weight }
+            }
+            Self::Tiles { axes, rows, columns } => {
+                let (down, across) = tiles(&axes, rows, columns);
+                let (first, last) = (start / axes.elements_of_one(), last / axes.elements_of_one());
+                first * down * across..(last + 1) * down * across
+            }
             Self::Blocks { matrix, rows, columns } => {
                 let across = matrix.cols.div_ceil(columns);
                 start / matrix.cols / rows * across..(last / matrix.cols / rows + 1) * across
@@ -112,6 +178,45 @@ impl Groups {
                     run = stride;
                 }
             }
+            Self::Mixed { dims, .. } => {
+                let mut digits = [0; 4];
+                let mut left = start;
+                for (digit, (size, _)) in digits.iter_mut().zip(dims).rev() {
+                    *digit = left % size.max(1);
+                    left /= size.max(1);
+                }
+                let (innermost, weight) = dims[3];
+                while rest > 0 {
+                    let mut group: usize =
+                        digits.iter().zip(dims).map(|(digit, (_, weight))| digit * weight).sum();
+                    let run = (innermost - digits[3]).min(rest);
+                    if weight == 0 {
+                        each(group, run);
+                    } else {
+                        for _ in 0..run {
+                            each(group, 1);
+                            group += weight;
+                        }
+                    }
+                    rest -= run;
+                    digits[3] = 0;
+                    for (digit, (size, _)) in digits[..3].iter_mut().zip(dims).rev() {
+                        *digit += 1;
+                        if *digit < size {
+                            break;
+                        }
+                        *digit = 0;
+                    }
+                }
+            }
+            Self::Tiles { axes, rows, columns } => {
+                let (down, across) = tiles(&axes, rows, columns);
+                for place in start..start + len {
+                    let numbers @ [expert, output, ..] = axes.split(place);
+                    let column = axes.column(numbers);
+                    each((expert * down + output / rows) * across + column / columns, 1);
+                }
+            }
             Self::Blocks { matrix, rows, columns } => {
                 let across = matrix.cols.div_ceil(columns);
                 let (mut i, mut j) = (start / matrix.cols.max(1), start % matrix.cols.max(1));
@@ -124,6 +229,45 @@ impl Groups {
                         (i, j) = (i + 1, 0);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Blocks of one expert: below each other, and side by side.
+fn tiles(axes: &Axes, rows: usize, columns: usize) -> (usize, usize) {
+    (axes.outputs.div_ceil(rows), (axes.inputs * axes.kernel).div_ceil(columns))
+}
+
+/// Along what groups of `m` neighbours go: place `e` is number `e / stride % size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Places from one neighbour to the next.
+    pub stride: usize,
+    /// How many neighbours there are in a row.
+    pub size: usize,
+    /// What they are, in the plural.
+    pub what: &'static str,
+}
+
+impl Lane {
+    /// That of a tensor; `None` where inputs and kernel places have the outputs between them.
+    pub fn new(along: Along, shape: &Shape, layout: Layout) -> Option<Self> {
+        let axes = Axes::new(shape, layout);
+        let (of_inputs, of_kernel) = (axes.stride(Role::In), axes.stride(Role::Kernel));
+        match along {
+            Along::Columns => Some(Self { stride: 1, size: shape.matrix().cols, what: "columns" }),
+            _ if axes.is_vector => Some(Self { stride: 1, size: axes.inputs, what: "elements" }),
+            Along::InputChannels if axes.kernel != 1 => {
+                Some(Self { stride: of_inputs, size: axes.inputs, what: "input channels" })
+            }
+            _ if axes.kernel == 1 => Some(Self { stride: of_inputs, size: axes.inputs, what: "inputs" }),
+            _ => {
+                let side_by_side =
+                    of_inputs == of_kernel * axes.kernel || of_kernel == of_inputs * axes.inputs;
+                let (stride, size) = (of_inputs.min(of_kernel), axes.inputs * axes.kernel);
+                let what = "inputs with their kernel places";
+                side_by_side.then_some(Self { stride, size, what })
             }
         }
     }
@@ -149,6 +293,7 @@ pub fn keep_largest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Roles;
 
     fn groups(structure: Structure, dims: &[usize], layout: Layout) -> Option<Groups> {
         Groups::new(structure, &Shape::new(dims.to_vec()).unwrap(), layout)
@@ -197,6 +342,86 @@ mod tests {
         assert_eq!(of(Structure::Channels, Layout::InOut), [0, 0, 1, 1].repeat(6));
         assert_eq!(groups(Structure::Filters, &[5], Layout::OutIn), None);
         assert_eq!(groups(Structure::Channels, &[], Layout::InOut), None);
+    }
+
+    /// Every structure in every order of the dimensions, against the numbers of the places: groups are places that agree in
+    /// some of them, numbered by their first place.
+    #[test]
+    fn groups_of_any_layout() {
+        use Role::{Expert, In, Kernel, Out};
+        for (list, dims) in [
+            (&[Out, In][..], &[3, 4][..]),
+            (&[In, Out], &[4, 3]),
+            (&[Expert, Out, In], &[2, 3, 4]),
+            (&[Expert, In, Out], &[3, 4, 2]),
+            (&[In, Out, Kernel, Kernel], &[3, 2, 2, 2]),
+            (&[Kernel, Kernel, In, Out], &[2, 2, 3, 2]),
+            (&[Expert, Kernel, In, Out], &[2, 3, 2, 2]),
+            (&[Out, Kernel, In], &[2, 3, 2]),
+            (&[Expert, Out], &[3, 4]),
+            (&[In, Out, Out], &[4, 2, 3]),
+        ] {
+            let layout = Layout::Roles(Roles::new(list).unwrap());
+            let shape = Shape::new(dims.to_vec()).unwrap();
+            let layout = layout.for_shape(&shape).unwrap();
+            let axes = Axes::new(&shape, layout);
+            let by = |key: &dyn Fn([usize; 4], usize) -> [usize; 3]| {
+                let mut seen: Vec<[usize; 3]> = Vec::new();
+                let mut number = |place: usize| {
+                    let numbers = axes.split(place);
+                    let key = key(numbers, axes.column(numbers));
+                    seen.iter().position(|other| *other == key).unwrap_or_else(|| {
+                        seen.push(key);
+                        seen.len() - 1
+                    })
+                };
+                (0..shape.elements()).map(&mut number).collect::<Vec<_>>()
+            };
+            let of = |structure| Groups::new(structure, &shape, layout).map(|g| all(g, shape.elements()));
+            let rows = by(&|[expert, output, ..], _| [expert, output, 0]);
+            assert_eq!(of(Structure::Rows).as_ref(), Some(&rows), "{list:?}");
+            let columns = by(&|[expert, _, input, kernel], _| [expert, input, kernel]);
+            assert_eq!(of(Structure::Columns), Some(columns), "{list:?}");
+            let channels = by(&|[expert, _, input, _], _| [expert, input, 0]);
+            assert_eq!(of(Structure::Channels), (!axes.is_vector).then_some(channels), "{list:?}");
+            assert_eq!(of(Structure::Filters), (!axes.is_vector).then_some(rows), "{list:?}");
+            // Blocks are numbered row by row, wherever they are stored.
+            let across = (axes.inputs * axes.kernel).div_ceil(3);
+            let down = axes.outputs.div_ceil(2);
+            let block = |place: usize| {
+                let numbers @ [expert, output, ..] = axes.split(place);
+                (expert * down + output / 2) * across + axes.column(numbers) / 3
+            };
+            let blocks: Vec<usize> = (0..shape.elements()).map(block).collect();
+            assert_eq!(of(Structure::Block { rows: 2, columns: 3 }), Some(blocks), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn neighbours_of_every_layout() {
+        use Role::{In, Kernel, Out};
+        let lane = |along, dims: &[usize], layout| {
+            Lane::new(along, &Shape::new(dims.to_vec()).unwrap(), layout).map(|l| (l.stride, l.size, l.what))
+        };
+        let roles = |list: &[Role]| Layout::Roles(Roles::new(list).unwrap());
+        let (channels, inputs, columns) = (Along::InputChannels, Along::Inputs, Along::Columns);
+        let places = "inputs with their kernel places";
+        for (along, dims, layout, expected) in [
+            (channels, &[8, 12][..], Layout::OutIn, Some((1, 12, "inputs"))),
+            (inputs, &[8, 12], Layout::InOut, Some((12, 8, "inputs"))),
+            (columns, &[8, 12], Layout::InOut, Some((1, 12, "columns"))),
+            (channels, &[8, 4, 3, 3], Layout::OutIn, Some((9, 4, "input channels"))),
+            (inputs, &[8, 4, 3, 3], Layout::OutIn, Some((1, 36, places))),
+            (channels, &[3, 3, 4, 8], Layout::InOut, Some((8, 4, "input channels"))),
+            (inputs, &[3, 3, 4, 8], Layout::InOut, Some((8, 36, places))),
+            (channels, &[4, 8, 3, 3], roles(&[In, Out, Kernel, Kernel]), Some((72, 4, "input channels"))),
+            (inputs, &[4, 8, 3, 3], roles(&[In, Out, Kernel, Kernel]), None),
+            (channels, &[8, 3, 3, 4], roles(&[Out, Kernel, Kernel, In]), Some((1, 4, "input channels"))),
+            (channels, &[2, 8, 4], roles(&[Role::Expert, Out, In]), Some((1, 4, "inputs"))),
+            (inputs, &[7], Layout::OutIn, Some((1, 7, "elements"))),
+        ] {
+            assert_eq!(lane(along, dims, layout), expected, "{along:?} {dims:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::start::{start_words, started_elsewhere, std_tells};
 use super::text::thousands;
 use super::{Report, ReportTensor, warnings};
 use crate::analysis::{Evidence, HeatMap, Threshold};
-use crate::tensor::Layout;
+use crate::tensor::{Layout, Role};
 
 /// A sentence of the verdict.
 pub(super) struct Finding {
@@ -285,14 +285,25 @@ pub(super) fn threshold(threshold: &Threshold) -> String {
     }
 }
 
-/// What a tensor's dimensions are called.
-fn lines(tensor: &ReportTensor, layout: Layout) -> (&'static str, &'static str) {
+/// What the rows and columns of a tensor's matrix are called.
+fn lines(tensor: &ReportTensor, layout: Layout) -> (&'static str, String) {
+    let words = |rows, columns: &str| (rows, columns.to_owned());
     match (tensor.shape.len(), layout) {
-        (0 | 1, _) => ("row", "element"),
-        (2, Layout::OutIn) => ("output", "input"),
-        (2, Layout::InOut) => ("input", "output"),
-        (_, Layout::OutIn) => ("output", "input × kernel place"),
-        (_, Layout::InOut) => ("kernel row", "kernel place × input × output"),
+        (0 | 1, _) => words("row", "element"),
+        (2, Layout::OutIn) => words("output", "input"),
+        (2, Layout::InOut) => words("input", "output"),
+        (_, Layout::OutIn) => words("output", "input × kernel place"),
+        (_, Layout::InOut) => words("kernel row", "kernel place × input × output"),
+        (_, Layout::Roles(roles)) => {
+            let word = |role: &Role| match role {
+                Role::Expert => "expert",
+                Role::Out => "output",
+                Role::In => "input",
+                Role::Kernel => "kernel place",
+            };
+            let names: Vec<&str> = roles.list().iter().map(word).collect();
+            (names[0], names[1..].join(" × "))
+        }
     }
 }
 
@@ -311,7 +322,7 @@ pub(super) fn rows_shown(tensor: &ReportTensor, map: &HeatMap) -> String {
 pub(super) fn columns_shown(tensor: &ReportTensor, map: &HeatMap) -> String {
     let (_, columns) = lines(tensor, map.layout);
     let (shown, all) = (map.grid.columns, map.grid.matrix.cols);
-    let words = counted(all as u64, columns);
+    let words = counted(all as u64, &columns);
     match (all / shown, all.is_multiple_of(shown)) {
         (1, true) => words,
         (n, true) => format!("{words}, {n} to a cell"),

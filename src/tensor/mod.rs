@@ -1,13 +1,17 @@
 //! What a tensor is to this crate: its element type, its shape, and the matrix that both stand for.
 
+mod axes;
 mod cast;
 mod dtype;
+mod layout;
 mod narrow;
 mod shape;
 
+pub use axes::Axes;
 pub use cast::cast;
 pub use dtype::{Decode, Encode, FloatDtype, Round};
+pub use layout::{Layout, LayoutMismatch, Role, Roles, RolesError};
 #[cfg(feature = "tool")]
 pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
-pub use shape::{Layout, Matrix, Shape, ShapeError};
+pub use shape::{Matrix, Shape, ShapeError};

@@ -1,6 +1,8 @@
-//! Shapes, their matrix view, and the layouts that say which dimension is the output.
+//! Shapes and their matrix view.
 
 use std::fmt;
+
+use super::{Axes, Layout};
 
 /// A tensor's shape, checked: its number of elements fits `usize`, and so does that number times eight bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,54 +61,16 @@ impl Shape {
     ///
     /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
     /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the same
-    /// with the leading ones. A tensor of one dimension has both equal to it, a scalar 1.
+    /// with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has both equal to it, a
+    /// scalar 1.
     pub fn fans(&self, layout: Layout) -> (usize, usize) {
-        match (self.dims.as_slice(), layout) {
-            ([], _) => (1, 1),
-            ([n], _) => (*n, *n),
-            ([out, inp, field @ ..], Layout::OutIn) => {
-                let receptive: usize = field.iter().product();
-                (inp * receptive, out * receptive)
-            }
-            ([field @ .., inp, out], Layout::InOut) => {
-                let receptive: usize = field.iter().product();
-                (inp * receptive, out * receptive)
-            }
-        }
-    }
-
-    /// Elements in one convolution kernel (the run of values of one (out, in) pair) of an `[out, in, …]` tensor;
-    /// 1 below three dimensions.
-    pub fn kernel_elements(&self) -> usize {
-        self.dims.iter().skip(2).product()
+        Axes::new(self, layout).fans()
     }
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.dims)
-    }
-}
-
-/// Which dimensions hold outputs and inputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// `[out, in, …]`: PyTorch.
-    #[default]
-    OutIn,
-    /// `[…, in, out]`: Flax and Keras.
-    InOut,
-}
-
-impl Layout {
-    /// The name used in configs and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OutIn => "out_in",
-            Self::InOut => "in_out",
-        }
     }
 }
 

@@ -305,3 +305,34 @@ fn keras() {
     p.is("batch_normalization/moving_variance:0", "none");
     p.says(&["  layout: in_out"]);
 }
+
+/// Which way the experts lie is told by the projections beside each other; a transposed convolution by its bias.
+#[test]
+fn layouts_by_role() {
+    let tensor = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+    for (gate_up, down, layout) in
+        [([4, 12, 8], [4, 8, 6], "[expert, out, in]"), ([4, 8, 12], [4, 6, 8], "[expert, in, out]")]
+    {
+        let p = model(&[
+            tensor("model.embed_tokens.weight", &[20, 8]),
+            tensor("model.layers.0.mlp.experts.gate_up_proj", &gate_up),
+            tensor("model.layers.0.mlp.experts.down_proj", &down),
+            tensor("model.layers.1.mlp.experts.gate_up_proj", &gate_up),
+            tensor("model.layers.1.mlp.experts.down_proj", &down),
+        ]);
+        assert_eq!(p.config.matches(&format!("    layout: {layout}\n")).count(), 2, "{}", p.config);
+    }
+    let p = model(&[
+        tensor("down.weight", &[8, 4, 3, 3]),
+        tensor("down.bias", &[8]),
+        tensor("up.weight", &[8, 4, 2, 2]),
+        tensor("up.bias", &[4]),
+    ]);
+    p.says(&[
+        "  - match: up.weight",
+        "    layer: 1",
+        "    init: torch_default",
+        "    layout: [in, out, kernel, kernel]",
+    ]);
+    assert_eq!(p.config.matches("layout:").count(), 1, "{}", p.config);
+}

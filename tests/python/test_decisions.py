@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 SEED, DECAY, THRESHOLD = 11, 0.5, 0.25
 CRITERIA = ["sleeping", "magnitude", "movement", "magnitude_increase", "nearest", "random", "scores", "channels"]
-STRUCTURES = ["unstructured", {"n": 2, "m": 4}, "rows", "columns", "filters", "channels", {"block": [2, 3]}]
+STRUCTURES = ["unstructured", {"n": 2, "m": 4, "along": "inputs"}, "rows", "columns", "filters", "channels", {"block": [2, 3]}]
 SCOPES = ["tensor", "global", "row"]
 FILLS = ["zero", "init", "nearest"]
 FORMATS = ["dense", "bitmask", "csr"]
@@ -400,11 +400,15 @@ def test_two_of_four_is_what_accelerators_take(tmp_path):
     save_file(trained, tmp_path / "trained.safetensors")
     save_file(trained, tmp_path / "base.safetensors")
     for structure in [{"n": 2, "m": 4}, {"n": 4, "m": 9}, {"n": 1, "m": 2}]:
+        structure["along"] = "inputs"
         keys = {"criterion": "magnitude", "structure": structure}
         restored = prune(tmp_path, rules=[{"match": "a.*", "structure": {"n": 2, "m": 4}}], **keys)
         for name, w in restored.items():
-            n, m = (2, 4) if name == "a.weight" else structure.values()
+            n, m = (2, 4) if name == "a.weight" else (structure["n"], structure["m"])
             assert ((w.reshape(-1, m) != 0).sum(1) == n).all()
+    # Along channels, as PyTorch stores them and as accelerators read them.
+    w = prune(tmp_path, criterion="magnitude", structure={"n": 2, "m": 4})["b.weight"]
+    assert ((w.transpose(0, 2, 3, 1) != 0).sum(3) == 2).all()
 
 
 def test_rules_choose_by_tensor(tmp_path):
@@ -422,6 +426,197 @@ def test_rules_choose_by_tensor(tmp_path):
     ]
     keys = {"criterion": "magnitude", "target": {"sparsity": 0.6}, "min_elements": 9}
     check(prune(tmp_path, rules=rules, **keys), trained, base, masks, "zero")
+
+
+# Layouts by their roles, with a shape for each; `in_out` is a word for the second and the third.
+LAYOUTS = {
+    "a": (["out", "in"], (6, 8)),
+    "b": (["in", "out"], (8, 5)),
+    "c": (["kernel", "kernel", "in", "out"], (2, 3, 4, 5)),
+    "d": (["expert", "out", "in"], (3, 5, 4)),
+    "e": (["expert", "in", "out"], (2, 8, 3)),
+    "f": (["in", "out", "kernel", "kernel"], (4, 3, 2, 2)),
+    "g": (["out", "kernel", "in"], (5, 3, 4)),
+    "h": (["in", "out", "out"], (4, 2, 3)),
+    "i": (["expert", "out"], (3, 4)),
+}
+
+
+def numbers(roles, shape):
+    """Of every place, in storage order, its expert, output, input and kernel place; a vector is one output."""
+    index = np.indices(shape).reshape(len(shape), -1)
+    found = {}
+    for role in ["expert", "out", "in", "kernel"]:
+        dims = [n for n, other in enumerate(roles) if other == role]
+        sizes = [shape[n] for n in dims]
+        found[role] = np.ravel_multi_index(index[dims], sizes) if dims else np.zeros(index.shape[1], int)
+    if "in" not in roles:
+        found["in"], found["out"] = found["out"], found["in"]
+    return found
+
+
+def labels(*keys):
+    """Places that agree in all keys, numbered by the first place of each."""
+    _, first, inverse = np.unique(np.stack(keys), axis=1, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))
+    return order[inverse.ravel()]
+
+
+def columns(roles, shape):
+    """Of every place its number among those of its output, as they are stored."""
+    at = numbers(roles, shape)
+    rows = labels(at["expert"], at["out"])
+    found = np.zeros(len(rows), int)
+    for row in np.unique(rows):
+        found[rows == row] = np.arange((rows == row).sum())
+    return found
+
+
+def groups_by_role(structure, roles, shape):
+    at = numbers(roles, shape)
+    if structure in ("rows", "filters"):
+        return labels(at["expert"], at["out"])
+    if structure == "columns":
+        return labels(at["expert"], at["in"], at["kernel"])
+    if structure == "channels":
+        return labels(at["expert"], at["in"])
+    if structure == "unstructured":
+        return np.arange(int(np.prod(shape)))
+    height, width = structure["block"]
+    column = columns(roles, shape)
+    across, down = -(-(column.max() + 1) // width), -(-(at["out"].max() + 1) // height)
+    return (at["expert"] * down + at["out"] // height) * across + column // width
+
+
+def oracle_by_role(scores, structure, scope, x):
+    """As `oracle`, by the roles of LAYOUTS."""
+    if few(structure):
+        n, m, masks = structure["n"], structure["m"], {}
+        for name, s in scores.items():
+            roles, shape = LAYOUTS[name]
+            at = numbers(roles, shape)
+            if structure.get("along") == "inputs":
+                lanes = labels(at["expert"], at["out"], columns(roles, shape) // m)
+            else:
+                lanes = labels(at["expert"], at["out"], at["kernel"], at["in"] // m)
+            goes = np.zeros(s.size, bool)
+            for lane in np.unique(lanes):
+                places = np.flatnonzero(lanes == lane)
+                assert len(places) == m
+                goes[places] = smallest(s.ravel()[places], m - n)
+            masks[name] = goes.reshape(shape)
+        return masks
+    groups = {name: groups_by_role(structure, *LAYOUTS[name]) for name in scores}
+    sums = {name: np.bincount(groups[name], s.ravel()) for name, s in scores.items()}
+    if scope == "tensor":
+        goes = {name: smallest(s, round(x * len(s))) for name, s in sums.items()}
+    elif scope == "row":
+        goes = {}
+        for name, s in sums.items():
+            rows, goes[name] = groups_by_role("rows", *LAYOUTS[name]), np.zeros(len(s), bool)
+            for row in np.unique(rows):
+                places = np.flatnonzero(rows == row)
+                goes[name][places] = smallest(s[places], round(x * len(places)))
+    else:
+        whole = np.concatenate(list(sums.values()))
+        ends = np.cumsum([len(s) for s in sums.values()])[:-1]
+        goes = dict(zip(sums, np.split(smallest(whole, round(x * len(whole))), ends)))
+    return {name: goes[name][groups[name]].reshape(LAYOUTS[name][1]) for name in scores}
+
+
+def by_layout(folder):
+    rng = np.random.default_rng(6)
+    trained, base, scores, norms = {}, {}, {}, {}
+    for n, (name, (roles, shape)) in enumerate(LAYOUTS.items()):
+        w0 = rng.integers(-8, 9, shape) / 4
+        w = np.where(rng.random(shape) < 0.3, w0 * DECAY, rng.integers(-8, 9, shape) / 8)
+        w.flat[0], w.flat[5] = np.nan, np.inf
+        trained[name], base[name] = w.astype(np.float32), w0.astype(np.float32)
+        scores[name] = (rng.integers(-3, 4, shape) / 2).astype(np.float32)
+        at = numbers(roles, shape)
+        inputs, experts = at["in"].max() + 1, at["expert"].max() + 1
+        # One for each input, or for each input of each expert.
+        each = (inputs,) if n % 2 or experts == 1 else (experts, inputs)
+        norms[name] = (rng.integers(0, 4, shape if "in" not in roles else each) / 2).astype(np.float32)
+    for file, tensors in {"trained": trained, "base": base, "scores": scores, "channels": norms}.items():
+        save_file(tensors, folder / f"{file}.safetensors")
+    return trained, base, scores, norms
+
+
+def score_by_role(criterion, name, w, w0, scores, norms):
+    roles, shape = LAYOUTS[name]
+    if criterion != "channels" or "in" not in roles:
+        return score("scores" if criterion == "channels" else criterion, name, w, w0, norms if criterion == "channels" else scores, None)
+    at = numbers(roles, shape)
+    x = norms[at["in"]] if norms.ndim == 1 else norms[at["expert"], at["in"]]
+    s = abs(w.astype(np.float64)) * x.reshape(shape)
+    return np.where(np.isfinite(w), s, np.nan)
+
+
+def prune_by_role(folder, words=False, **keys):
+    layout = lambda roles: "in_out" if words and roles[-2:] == ["in", "out"] and "expert" not in roles else roles
+    rules = [
+        {"match": name, "init": {"from": "base.safetensors"}, "layout": layout(roles)}
+        for name, (roles, _) in LAYOUTS.items()
+    ]
+    config = {
+        "seed": SEED,
+        "rules": rules,
+        "trained": {"path": "trained.safetensors"},
+        "analyze": {"threshold": THRESHOLD, "decay": DECAY},
+        "prune": {"output": "pruned.safetensors", "fill": "zero", **keys},
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+    cdi_prune("run", folder / "config.yaml", "--quiet")
+    cdi_prune("restore", folder / "pruned.safetensors", "-o", folder / "restored.safetensors", "--quiet")
+    return load_file(folder / "restored.safetensors")
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize(
+    "structure", ["unstructured", {"n": 1, "m": 4}, {"n": 2, "m": 4, "along": "inputs"}, *STRUCTURES[2:]], ids=str
+)
+def test_every_layout(criterion, structure, tmp_path):
+    """Outputs and inputs are where the layout says, whatever the order of storage, and each expert has its own."""
+    trained, base, scores, norms = by_layout(tmp_path)
+    left = {"filters": ["i"], "channels": ["i"]}.get(structure if isinstance(structure, str) else "", [])
+    if few(structure) and structure.get("along") == "inputs":
+        left = ["f"]  # outputs between inputs and kernel
+    chosen = [name for name in trained if name not in left]
+    tensors = {n: score_by_role(criterion, n, trained[n], base[n], scores[n], norms[n]) for n in chosen}
+    by_file = criterion in ("scores", "channels")
+    keys = {"criterion": {"scores": f"{criterion}.safetensors"} if by_file else criterion, "structure": structure}
+    keys["rules"] = [{"match": name, "keep": True} for name in left]
+    for scope, x in zip(SCOPES, [0.3, 0.5, 0.4]):
+        if (scope == "row" and structure != "unstructured") or (few(structure) and scope != "tensor"):
+            continue
+        more = {} if few(structure) else {"scope": scope, "target": {"sparsity": x}}
+        masks = oracle_by_role(tensors, structure, scope, x)
+        check(prune_by_role(tmp_path, words=scope == "tensor", **keys, **more), trained, None, masks, "zero")
+
+
+def test_large_layouts(tmp_path, monkeypatch):
+    """Tensors of several blocks, with stored rows longer than one, and outputs that no block holds whole."""
+    large = {"a": (["in", "out"], (8, 70_004)), "b": (["expert", "out", "in"], (2, 300, 300)), "c": (["in", "out"], (300, 500))}
+    monkeypatch.setattr("test_decisions.LAYOUTS", large)
+    rng = np.random.default_rng(9)
+    trained = {name: (rng.standard_normal(shape) * 16).round().astype(np.float32) / 16 for name, (_, shape) in large.items()}
+    save_file(trained, tmp_path / "trained.safetensors")
+    save_file(trained, tmp_path / "base.safetensors")
+    in_rows = {"a": trained["a"].T, "b": trained["b"].reshape(-1, 300), "c": trained["c"].T}
+
+    def back(name, mask):
+        return mask.reshape(large[name][1]) if name == "b" else mask.T
+
+    for keys, size, count in [({"structure": {"n": 1, "m": 4}}, 4, 3), ({"scope": "row", "target": {"sparsity": 0.4}}, None, None)]:
+        masks = {}
+        for name, rows in in_rows.items():
+            runs = abs(rows.astype(np.float64)).reshape(-1, size or rows.shape[1])
+            order = np.argsort(runs, axis=1, kind="stable")
+            goes = np.zeros(runs.shape, bool)
+            np.put_along_axis(goes, order[:, : count or round(0.4 * runs.shape[1])], True, axis=1)
+            masks[name] = back(name, goes.reshape(rows.shape))
+        check(prune_by_role(tmp_path, criterion="magnitude", **keys), trained, None, masks, "zero")
 
 
 LARGE = {"long": (3, 200_004), "many": (1500, 510), "vector": (70_001,)}

@@ -172,7 +172,7 @@ fn dtypes() -> impl TypedValueParser<Value = FloatDtype> {
 }
 
 fn layouts() -> impl TypedValueParser<Value = Layout> {
-    named([Layout::OutIn, Layout::InOut].map(|layout| (layout.name(), layout)))
+    named([("out_in", Layout::OutIn), ("in_out", Layout::InOut)])
 }
 
 fn named<T: Copy + Send + Sync + 'static, const N: usize>(

@@ -14,6 +14,7 @@ use cdi_prune::matrix::{
 };
 use cdi_prune::noise::NOISE_VERSION;
 use cdi_prune::report::text::thousands;
+use cdi_prune::tensor::Layout;
 use serde::Serialize;
 
 use super::args::{Format, Global};
@@ -30,7 +31,7 @@ struct Look<'a> {
     noise_version: u32,
     init: String,
     shape: &'a [usize],
-    layout: &'static str,
+    layout: Layout,
     dtype: &'static str,
     figures: &'a [Check],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +52,7 @@ impl<'a> Look<'a> {
             noise_version: NOISE_VERSION,
             init: subject.scheme().to_string(),
             shape: subject.shape().dims(),
-            layout: subject.layout().name(),
+            layout: subject.layout(),
             dtype: subject.dtype().name(),
             figures: &summary.checks,
             corner: None,

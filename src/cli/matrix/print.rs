@@ -18,8 +18,8 @@ pub fn title(subject: &Subject, mode: &str) -> String {
     let dims = subject.shape().dims();
     let (fan_in, fan_out) = subject.shape().fans(subject.layout());
     let layout = match subject.layout() {
-        Layout::OutIn => "",
-        Layout::InOut => " in_out",
+        Layout::OutIn => String::new(),
+        layout => format!(" {layout}"),
     };
     let matrix = subject.matrix();
     let view =

@@ -7,10 +7,14 @@ use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, Words, real, size};
 use crate::near::nearest;
-use crate::prune::{Criterion, Decision, Scope, Structure, Target};
+use crate::prune::{Along, Criterion, Decision, Scope, Structure, Target};
 
 const SCOPE: Words<Scope> =
     Words { now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)] };
+
+const ALONG: Words<Along> = Words {
+    now: &[("inputs", Along::Inputs), ("input_channels", Along::InputChannels), ("columns", Along::Columns)],
+};
 
 const STRUCTURES: [(&str, Structure); 5] = [
     ("unstructured", Structure::Unstructured),
@@ -185,7 +189,7 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
         && let Some((n, m)) = of_m(word)
     {
         let (n, m) = (above_zero(&n, path)?, above_zero(&m, path)?);
-        return of_n(n, m, path);
+        return of_n((n, m), Along::default(), false, path);
     }
     match node {
         Node::Text(word) => word_of(&STRUCTURES, word, path),
@@ -195,9 +199,17 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
                 (Some(n), Some(m), None) => {
                     let m = above_zero(m, &path.key("m"))?;
                     let n = above_zero(n, &path.key("n"))?;
-                    of_n(n, m, path)
+                    let along = match &form.along {
+                        Some(node @ Node::Text(_)) => ALONG.choose(Some(node), &path.key("along"))?,
+                        Some(other) => {
+                            let expected = "inputs, input_channels or columns";
+                            return Err(Problem::bad_value(&path.key("along"), expected, other));
+                        }
+                        None => Along::default(),
+                    };
+                    of_n((n, m), along, form.where_divisible.unwrap_or(false), path)
                 }
-                (None, None, Some(block)) => {
+                (None, None, Some(block)) if form.along.is_none() && form.where_divisible.is_none() => {
                     let path = path.key("block");
                     let Node::List(sides) = block else {
                         return Err(Problem::bad_value(&path, "[rows, columns]", block));
@@ -218,11 +230,16 @@ fn structure(node: &Node, path: &KeyPath) -> Result<Structure, Problem> {
     }
 }
 
-fn of_n(n: usize, m: usize, path: &KeyPath) -> Result<Structure, Problem> {
+fn of_n(
+    (n, m): (usize, usize),
+    along: Along,
+    where_divisible: bool,
+    path: &KeyPath,
+) -> Result<Structure, Problem> {
     if n > m {
         return Err(Problem::bad_value(path, "n of m to stay, n no more than m", format!("{n} of {m}")));
     }
-    Ok(Structure::OfM { n, m })
+    Ok(Structure::OfM { n, m, along, where_divisible })
 }
 
 /// The numbers of `2:4`, the short form of `{n: 2, m: 4}`.
@@ -291,7 +308,11 @@ fn above_zero(node: &Node, path: &KeyPath) -> Result<usize, Problem> {
     }
 }
 
-fn word_of<T: Clone>(words: &[(&'static str, T)], word: &str, path: &KeyPath) -> Result<T, Problem> {
+pub(super) fn word_of<T: Clone>(
+    words: &[(&'static str, T)],
+    word: &str,
+    path: &KeyPath,
+) -> Result<T, Problem> {
     if let Some((_, meaning)) = words.iter().find(|(name, _)| *name == word) {
         return Ok(meaning.clone());
     }

@@ -30,7 +30,10 @@ fn rule(
     folder: &Folder,
 ) -> Result<Rule<InitRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
-    let layout = wire.layout.unwrap_or(layout);
+    let layout = match &wire.layout {
+        Some(node) => super::layout::layout(node, &path.key("layout"))?,
+        None => layout,
+    };
     let init = init(&wire.init, &path.key("init"), folder)?;
     if let InitSource::Scheme(scheme) = &init {
         check_zero_mean(scheme, layout, &path.key("init"))?;
@@ -47,7 +50,7 @@ fn rule(
 }
 
 fn check_zero_mean(scheme: &Scheme, layout: Layout, path: &KeyPath) -> Result<(), Problem> {
-    if scheme.zero_mean() && layout == Layout::InOut {
+    if scheme.zero_mean() && !layout.are_kernels_together() {
         return Err(Problem::at_value(path, ConfigErrorKind::ZeroMeanLayout));
     }
     Ok(())

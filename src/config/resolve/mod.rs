@@ -3,6 +3,7 @@
 mod decision;
 mod gates;
 mod init;
+mod layout;
 mod prune;
 mod stages;
 mod tune;
@@ -45,7 +46,10 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
             return Err(Problem::at_key(&path, ConfigErrorKind::NeedsKey { key: path.clone(), needs }));
         }
     };
-    let layout = config.model.as_ref().and_then(|model| model.layout).unwrap_or_default();
+    let layout = match config.model.as_ref().and_then(|model| model.layout.as_ref()) {
+        Some(node) => layout::layout(node, &root.key("model").key("layout"))?,
+        None => crate::tensor::Layout::default(),
+    };
     let settings = Settings {
         source: source.clone(),
         config_sha256,

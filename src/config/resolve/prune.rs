@@ -9,6 +9,7 @@ use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
+use crate::checkpoint::names_folder;
 use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
@@ -35,6 +36,13 @@ const DTYPE: Words<Option<FloatDtype>> = Words {
     ],
 };
 
+/// What a dense checkpoint is called in a folder: what transformers looks for.
+const DENSE_NAME: &str = "model.safetensors";
+
+/// What one is called that must be restored first: nothing that transformers looks for. It would leave out what it does not
+/// know and begin from random weights.
+const PRUNED_NAME: &str = "pruned.safetensors";
+
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
     let keys = Keys {
         criterion: wire.criterion.as_ref(),
@@ -55,17 +63,43 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         fill => FILL.choose(fill.as_ref(), &path.key("fill"))?,
     };
     let chains = chains(&wire, &decision, fill, path)?;
+    check_tied(&wire.tied, &path.key("tied"))?;
+    let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
+    let whole_folder = names_folder(&wire.output);
+    let mut output = folder.join(wire.output, &path.key("output"))?;
+    if whole_folder {
+        output.push(if format == FormatChoice::Fixed(Format::Dense) { DENSE_NAME } else { PRUNED_NAME });
+    }
     Ok(PruneSettings {
-        output: folder.join(wire.output, &path.key("output"))?,
+        output,
+        folder: whole_folder,
         fill,
         any_start: wire.any_start,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
-        format: FORMAT.choose(wire.format.as_ref(), &path.key("format"))?,
+        format,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
+        tied: wire.tied,
         decision,
         rules,
     })
+}
+
+/// Each name once, two at least together.
+fn check_tied(tied: &[Vec<String>], path: &KeyPath) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    for (i, names) in tied.iter().enumerate() {
+        let path = path.index(i);
+        if names.len() < 2 {
+            return Err(Problem::bad_value(&path, "two names or more", format!("{}", names.len())));
+        }
+        for (n, name) in names.iter().enumerate() {
+            if !seen.insert(name) {
+                return Err(Problem::bad_value(&path.index(n), "each name once", format!("`{name}` again")));
+            }
+        }
+    }
+    Ok(())
 }
 
 const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS };

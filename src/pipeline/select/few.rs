@@ -1,42 +1,125 @@
-//! `n` of every `m` consecutive columns.
+//! `n` of every `m` neighbours.
 
+use super::super::blocks::Block;
 use super::super::compare::Masks;
 use super::super::error::Error;
 use super::super::progress::Progress;
-use super::{Job, Scratch, items, note, pass, write};
-use crate::prune::keep_largest;
+use super::{Buffers, Job, Scorer, Scratch, items, note, pass, write};
+use crate::prune::{Along, Lane, keep_largest};
 
-/// Keeps the `n` largest scores of every `m` columns, in one pass.
+/// Keeps the `n` largest scores of every `m` neighbours, in one pass.
 pub(super) fn keep(
     jobs: &[Job<'_>],
-    n: usize,
-    m: usize,
+    (n, m, along): (usize, usize, Along),
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let lane =
+        |job: &Job<'_>| Lane::new(along, job.shape, job.layout).expect("checked before reading").stride;
+    let strides: Vec<usize> = jobs.iter().map(lane).collect();
     let items = items(jobs.iter().enumerate());
     let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let (scorer, block) = (&jobs[item.job].scorer, &item.block);
-        let Scratch { buffers, scores, order, stays, mask, .. } = scratch;
-        // A part of a long row may begin and end within a group, whose other places are then looked at too. Rows are
-        // whole groups, so that counting from the tensor's first place finds them.
-        let start = block.start / m * m;
-        let end = (block.start + block.len).next_multiple_of(m);
-        scores.clear();
-        scorer.scores(start, end - start, buffers, |piece, _| scores.extend_from_slice(piece))?;
+        let Scratch { buffers, scores, column, order, stays, mask, .. } = scratch;
         stays.clear();
         stays.resize(block.len.div_ceil(8), 0);
-        for (group, scores) in scores.chunks(m).enumerate() {
-            keep_largest(scores, n, order, |at, keep| {
-                let place = (start + group * m + at).wrapping_sub(block.start);
-                if keep && place < block.len {
-                    stays[place / 8] |= 1 << (place % 8);
+        // What places of the block stay; others are asked about too.
+        let stay = |place: usize, keep: bool, stays: &mut Vec<u8>| {
+            let place = place.wrapping_sub(block.start);
+            if keep && place < block.len {
+                stays[place / 8] |= 1 << (place % 8);
+            }
+        };
+        match strides[item.job] {
+            0 | 1 => {
+                // A part of a long row may begin and end within a group, whose other places are then looked at too. Rows
+                // are whole groups, so that counting from the tensor's first place finds them.
+                let start = block.start / m * m;
+                let end = (block.start + block.len).next_multiple_of(m);
+                scores.clear();
+                scorer.scores(start, end - start, buffers, |piece, _| scores.extend_from_slice(piece))?;
+                for (group, scores) in scores.chunks(m).enumerate() {
+                    keep_largest(scores, n, order, |at, keep| stay(start + group * m + at, keep, stays));
                 }
-            });
+            }
+            stride => {
+                for (first, width) in slabs(block, stride, m) {
+                    gather(scorer, (first, width), (stride, m), buffers, scores)?;
+                    // The scores of neighbours are a whole width apart.
+                    for (slab, scores) in scores.chunks(m * width).enumerate() {
+                        for lane in 0..width {
+                            column.clear();
+                            column.extend((0..m).map(|at| scores[at * width + lane]));
+                            let place = first + slab * m * stride + lane;
+                            keep_largest(column, n, order, |at, keep| {
+                                stay(place + at * stride, keep, stays);
+                            });
+                        }
+                    }
+                }
+            }
         }
         Ok(write(spool, starts, scorer.matrix, block, stays, mask)?)
     })?;
     note(masks, &items, &stored);
     Ok(())
+}
+
+/// Neighbours that are `stride` apart lie in slabs of `m * stride` places, which fill the tensor from its first place on:
+/// a slab's groups begin at its first `stride` places. Gives the slabs that a block touches, as their first group's
+/// first place and how many groups of it the block needs: whole slabs where they are no larger than the block.
+fn slabs(block: &Block, stride: usize, m: usize) -> Vec<(usize, usize)> {
+    let (slab, end) = (m * stride, block.start + block.len);
+    let whole = |n: usize| n / slab * slab;
+    if slab <= block.len {
+        return (whole(block.start)..end).step_by(slab).map(|first| (first, stride)).collect();
+    }
+    let mut found = Vec::new();
+    let mut at = block.start;
+    while at < end {
+        let (first, until) = (whole(at), (whole(at) + slab).min(end));
+        let lane = (at - first) % stride;
+        if lane + (until - at) <= stride {
+            found.push((first + lane, until - at));
+        } else {
+            found.push((first, stride));
+        }
+        at = until;
+    }
+    found
+}
+
+/// The scores of `width` neighbouring groups: first those of their first members, then of their second ones.
+fn gather(
+    scorer: &Scorer<'_>,
+    (first, width): (usize, usize),
+    (stride, m): (usize, usize),
+    buffers: &mut Buffers,
+    scores: &mut Vec<f64>,
+) -> Result<(), Error> {
+    scores.clear();
+    let mut add = |start, len| scorer.scores(start, len, buffers, |piece, _| scores.extend_from_slice(piece));
+    if width == stride {
+        return add(first, m * stride);
+    }
+    (0..m).try_for_each(|at| add(first + at * stride, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_need_whole_slabs_or_the_groups_that_they_touch() {
+        let of = |start, len, stride, m| slabs(&Block { tensor: 0, start, len }, stride, m);
+        // Kernels of 9, four channels: 36 places.
+        assert_eq!(of(30, 50, 9, 4), [(0, 9), (36, 9), (72, 9)]);
+        // Two rows of 100 outputs of the second slab.
+        assert_eq!(of(500, 200, 100, 4), [(400, 100)]);
+        // Three rows of which the first is another slab's.
+        assert_eq!(of(300, 300, 100, 4), [(0, 100), (400, 100)]);
+        // A part of one row.
+        assert_eq!(of(530, 60, 100, 4), [(430, 60)]);
+    }
 }

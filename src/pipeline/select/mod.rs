@@ -11,6 +11,7 @@ mod pool;
 mod rows;
 mod scorer;
 mod sizes;
+mod ties;
 
 use super::blocks::{self, Block};
 use super::compare::Masks;
@@ -25,11 +26,11 @@ use crate::bits;
 use crate::checkpoint::CheckpointError;
 use crate::config::{InitSource, KeyPath, PruneSettings};
 use crate::prune::{
-    Criterion, Decision, Groups, Scope, Structure, Target, gradient, natural_order, share_of,
+    Criterion, Decision, Groups, Lane, Scope, Structure, Target, gradient, natural_order, share_of,
 };
 use crate::sparse::Fill;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
-use scorer::{Buffers, Scorer, check_scores, layout};
+use scorer::{Buffers, Scorer, check_scores};
 use sizes::Sizes;
 
 /// A tensor whose places are to be selected.
@@ -70,6 +71,7 @@ struct Scratch {
     keys: Vec<u64>,
     some: Vec<u64>,
     scores: Vec<f64>,
+    column: Vec<f64>,
     order: Vec<(u64, usize)>,
     /// Bits of the places that stay, without regard to rows.
     stays: Vec<u8>,
@@ -152,6 +154,7 @@ pub fn check_decisions(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result
         let Some(decision) = prune.decision(name) else { continue };
         check_tensor(resolved, prune, name, tensor, decision)?;
     }
+    ties::check(resolved, prune)?;
     check_chains(resolved, prune)
 }
 
@@ -170,14 +173,21 @@ fn check_tensor(
         None => root.key("structure"),
     };
     let tensor_name = name.to_owned();
-    if let Structure::OfM { m, .. } = decision.structure {
-        let columns = tensor.shape.matrix().cols;
-        if !columns.is_multiple_of(m) {
-            return Err(resolved.wrong(&structure, RuleProblem::Columns { tensor: tensor_name, columns, m }));
+    if let Structure::OfM { m, along, .. } = decision.structure {
+        match Lane::new(along, &tensor.shape, tensor.layout()) {
+            Some(Lane { size, .. }) if size.is_multiple_of(m) => {}
+            Some(Lane { size, what, .. }) => {
+                let problem = RuleProblem::Neighbours { tensor: tensor_name, size, what, m };
+                return Err(resolved.wrong(&structure, problem));
+            }
+            None => {
+                let problem = RuleProblem::Apart { tensor: tensor_name, layout: tensor.layout() };
+                return Err(resolved.wrong(&structure, problem));
+            }
         }
     }
     let grouped = matches!(decision.structure, Structure::Filters | Structure::Channels);
-    if grouped && Groups::new(decision.structure, &tensor.shape, layout(tensor)).is_none() {
+    if grouped && Groups::new(decision.structure, &tensor.shape, tensor.layout()).is_none() {
         let problem = RuleProblem::NoChannels { tensor: tensor_name, shape: tensor.shape.clone() };
         return Err(resolved.wrong(&structure, problem));
     }
@@ -202,15 +212,18 @@ pub fn select(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let jobs = jobs(resolved, judgement, prune)?;
+    let (jobs, copies) = ties::split(jobs(resolved, judgement, prune)?, resolved, &prune.tied)?;
+    let tensors = |jobs: &[Job<'_>]| jobs.iter().map(|job| job.n).collect::<Vec<_>>();
     let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
     for jobs in pools(first) {
         decide(&jobs, None, masks, progress)?;
+        ties::follow(&copies, &tensors(&jobs), masks)?;
     }
     // A size is that of the whole file, so that all else must be known before. The config allows one ranking for it.
     for jobs in pools(last) {
-        let mut sizes = Sizes::new(resolved, judgement, prune, &jobs, masks.stored.clone())?;
+        let mut sizes = Sizes::new(resolved, judgement, prune, (&jobs, &copies), masks.stored.clone())?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
+        ties::follow(&copies, &tensors(&jobs), masks)?;
     }
     masks.blocks.sort_by_key(|(block, _)| (block.tensor, block.start));
     Ok(())
@@ -228,7 +241,7 @@ fn jobs<'a>(
         let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else { continue };
         let Some(decision) = prune.decision(name).filter(|d| !d.is_threshold_of_weights()) else { continue };
         let scorer = Scorer::new(resolved, name, tensor, data.data, dtype, &judgement.tensors[n], decision)?;
-        let layout = layout(tensor);
+        let layout = tensor.layout();
         jobs.push(Job { n, name, shape: &tensor.shape, layout, decision, depth: (0, 1), scorer });
     }
     Ok(jobs)
@@ -261,7 +274,7 @@ fn decide(
 ) -> Result<(), Error> {
     let Decision { structure, scope, target, .. } = jobs[0].decision;
     match (structure, scope) {
-        (Structure::OfM { n, m }, _) => few::keep(jobs, *n, *m, masks, progress),
+        (Structure::OfM { n, m, along, .. }, _) => few::keep(jobs, (*n, *m, *along), masks, progress),
         (Structure::Unstructured, _) if *target == Target::Threshold => pool::within(jobs, masks, progress),
         (Structure::Unstructured, Scope::Row) => rows::rows(jobs, masks, progress),
         (Structure::Unstructured, Scope::Tensor) => pool::by_tensor(jobs, sizes, masks, progress),

@@ -1,17 +1,21 @@
-//! Single weights, ranked within each row of the matrix view.
+//! Single weights, ranked within each row: what leads to one output.
 
-use super::super::blocks::BLOCK_ELEMENTS;
+use std::ops::Range;
+
+use super::super::blocks::{self, BLOCK_ELEMENTS, Block};
 use super::super::compare::Masks;
 use super::super::error::Error;
 use super::super::progress::Progress;
 use super::pool::{end, mark};
 use super::{Item, Job, Scratch, items, note, pass, write};
-use crate::prune::Limits;
+use crate::prune::{Groups, Limits};
+use crate::tensor::{Axes, Role};
 
 /// Each row by itself.
 pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
+    let are_rows = |job: &Job<'_>| Axes::new(job.shape, job.layout).are_rows_outputs();
     let is_short = |job: &Job<'_>| job.scorer.matrix.cols <= BLOCK_ELEMENTS;
-    let short = items(jobs.iter().enumerate().filter(|(_, job)| is_short(job)));
+    let short = items(jobs.iter().enumerate().filter(|(_, job)| are_rows(job) && is_short(job)));
     let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &short, progress, |scratch, item| {
         let (job, block) = (&jobs[item.job], &item.block);
@@ -32,7 +36,10 @@ pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress)
         Ok(write(spool, starts, job.scorer.matrix, block, stays, mask)?)
     })?;
     note(masks, &short, &stored);
-    for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !is_short(job)) {
+    for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !are_rows(job)) {
+        apart(n, job, jobs, masks, progress)?;
+    }
+    for (n, job) in jobs.iter().enumerate().filter(|(_, job)| are_rows(job) && !is_short(job)) {
         let cols = job.scorer.matrix.cols;
         let count = job.count(cols as u64);
         // Longer rows are cut into parts, each row alike.
@@ -42,5 +49,89 @@ pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress)
             mark(jobs, &parts, &[], &cut, masks, progress)?;
         }
     }
+    Ok(())
+}
+
+/// Keys that are held at once by a thread, and the fewest places that are read in one piece.
+const KEYS: usize = 1 << 18;
+const RUN: usize = 64;
+
+/// The rows of a tensor that are not those of its matrix view: each output by itself, wherever its weights are.
+///
+/// First every output's last weight that goes, by key and then by place, some outputs at a time; then the masks, in the order
+/// of storage.
+fn apart(
+    n: usize,
+    job: &Job<'_>,
+    jobs: &[Job<'_>],
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let axes = Axes::new(job.shape, job.layout);
+    let (of_one, row) = (axes.elements_of_one(), axes.inputs * axes.kernel);
+    if job.shape.elements() == 0 {
+        return Ok(());
+    }
+    let (stride, count) = (axes.stride(Role::Out), job.count(row as u64));
+    let batch = (KEYS / row).max(RUN / stride).clamp(1, axes.outputs);
+    // Some outputs of one expert.
+    let parts: Vec<(usize, Range<usize>)> = (0..axes.experts)
+        .flat_map(|x| (0..axes.outputs).step_by(batch).map(move |from| (x, from)))
+        .map(|(x, from)| (x, from..(from + batch).min(axes.outputs)))
+        .collect();
+    let reads = |(x, outputs): &(usize, Range<usize>)| {
+        // As much as is read, so that each page counts once, though the places are spread over the expert.
+        let (start, len) = (x * of_one + outputs.start * row, outputs.len() * row);
+        job.scorer.reads(&Block { tensor: job.n, start, len })
+    };
+    progress.begin("select", parts.iter().map(|part| reads(part).bytes).sum());
+    let ends = blocks::for_each(&parts, progress, reads, Scratch::default, |scratch, (x, outputs)| {
+        let Scratch { buffers, keys, some, .. } = scratch;
+        // Output by output, each in the order of storage.
+        keys.clear();
+        keys.resize(outputs.len() * row, 0);
+        let period = stride * axes.outputs;
+        for turn in 0..of_one / period {
+            let start = x * of_one + turn * period + outputs.start * stride;
+            let mut at = 0;
+            job.scorer.keys(start, outputs.len() * stride, buffers, |piece| {
+                for key in piece.iter() {
+                    keys[at / stride * row + turn * stride + at % stride] = *key;
+                    at += 1;
+                }
+            })?;
+        }
+        let last = |(output, keys): (usize, &[u64])| {
+            let mut limits = Limits::smallest(keys, count, some);
+            let goes = keys.iter().enumerate().filter(|(_, key)| limits.goes(**key));
+            let (key, at) = goes.map(|(at, key)| (*key, at)).max()?;
+            let place = x * of_one + at / stride * period + output * stride + at % stride;
+            Some((key, place))
+        };
+        Ok::<_, Error>(outputs.clone().zip(keys.chunks(row)).map(last).collect::<Vec<_>>())
+    })?;
+    progress.end();
+    let ends: Vec<Option<(u64, usize)>> = ends.into_iter().flatten().collect();
+    let rows = Groups::along(&axes, &[Role::Expert, Role::Out]);
+    let items = items([(n, job)]);
+    let (spool, starts) = (&masks.spool, &masks.starts);
+    let stored = pass(jobs, &items, progress, |scratch, item| {
+        let block = &item.block;
+        let Scratch { buffers, keys, stays, mask, .. } = scratch;
+        keys.clear();
+        job.scorer.keys(block.start, block.len, buffers, |piece| keys.extend_from_slice(piece))?;
+        stays.clear();
+        stays.resize(block.len.div_ceil(8), 0);
+        let mut at = 0;
+        rows.runs(block.start, block.len, |row, run| {
+            for place in at..at + run {
+                let goes = ends[row].is_some_and(|end| (keys[place], block.start + place) <= end);
+                stays[place / 8] |= u8::from(!goes) << (place % 8);
+            }
+            at += run;
+        });
+        Ok(write(spool, starts, job.scorer.matrix, block, stays, mask)?)
+    })?;
+    note(masks, &items, &stored);
     Ok(())
 }

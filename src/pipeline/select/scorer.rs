@@ -14,7 +14,7 @@ use crate::init::Initial;
 use crate::noise::block::fill_uniform;
 use crate::noise::hash::{hash64, row_key};
 use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, keys};
-use crate::tensor::{FloatDtype, Layout, Matrix};
+use crate::tensor::{Axes, FloatDtype, Matrix, Role};
 
 /// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
 pub(super) struct Scorer<'a> {
@@ -257,14 +257,12 @@ fn scores<'a>(
     if *found.shape == tensor.shape {
         return Ok(Source::Scores { data: found.data, dtype, file: file.path() });
     }
-    let layout = tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default();
-    let divided = |structure| Groups::new(structure, &tensor.shape, layout);
-    let channels = [divided(Structure::Channels), divided(Structure::Columns)];
-    let fits = |groups: &Groups| tensor.shape.rank() > 1 && found.shape.dims() == [groups.count()];
-    let Some(channels) = channels.into_iter().flatten().find(fits) else {
+    let axes = Axes::new(&tensor.shape, tensor.layout());
+    let Some(channels) = norms_of(&axes, found.shape.dims()) else {
         return Err(wrong(ScoresProblem::Shape {
             expected: tensor.shape.clone(),
-            channels: divided(Structure::Channels).map(|groups| groups.count()),
+            channels: (!axes.is_vector).then_some(axes.inputs),
+            experts: axes.experts,
             got: found.shape.clone(),
         }));
     };
@@ -276,6 +274,24 @@ fn scores<'a>(
     Ok(Source::Channels { norms, channels })
 }
 
+/// The places that share a norm, where there are so many of them: one norm for each input, or for each input and kernel
+/// place, the same for all experts or with those of each one behind the other.
+fn norms_of(axes: &Axes, dims: &[usize]) -> Option<Groups> {
+    let of_experts = match *dims {
+        _ if axes.is_vector => return None,
+        [norms] => norms,
+        [experts, norms] if experts == axes.experts && experts > 1 => experts.checked_mul(norms)?,
+        _ => return None,
+    };
+    let (input, column) = ([Role::In], [Role::In, Role::Kernel]);
+    let (of_each, each_column) = ([Role::Expert, Role::In], [Role::Expert, Role::In, Role::Kernel]);
+    let all: [&[Role]; 4] = [&input, &of_each, &column, &each_column];
+    let fits = |groups: &Groups| groups.count() == of_experts;
+    // A table of two dimensions says that there is one for each expert.
+    let skip = usize::from(dims.len() > 1);
+    all.into_iter().skip(skip).step_by(1 + skip).map(|roles| Groups::along(axes, roles)).find(fits)
+}
+
 /// Refuses scores that are missing or do not fit, before anything is written.
 pub(super) fn check_scores(
     resolved: &Resolved<'_>,
@@ -284,9 +300,4 @@ pub(super) fn check_scores(
     tensor: &Tensor,
 ) -> Result<(), Error> {
     scores(resolved, path, name, tensor).map(drop)
-}
-
-/// The layout of a tensor by its rule.
-pub(super) fn layout(tensor: &Tensor) -> Layout {
-    tensor.origin.as_ref().map(|origin| origin.layout).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use super::super::prune::Layout;
 use super::super::resolve::Resolved;
 use super::super::survey::Judgement;
 use super::Job;
+use super::ties::Copy;
 use crate::config::PruneSettings;
 use crate::prune::Target;
 
@@ -16,8 +17,8 @@ pub(super) struct Sizes<'s> {
     layout: Layout<'s>,
     /// Values that stay, of every tensor.
     stored: Vec<usize>,
-    /// Of each job, the tensor and its elements.
-    tensors: Vec<(usize, usize)>,
+    /// Of each job, the tensor with its copies, and its elements.
+    tensors: Vec<(Vec<usize>, usize)>,
 }
 
 impl<'s> Sizes<'s> {
@@ -26,21 +27,25 @@ impl<'s> Sizes<'s> {
         resolved: &'s Resolved<'_>,
         judgement: &'s Judgement,
         prune: &'s PruneSettings,
-        jobs: &[Job<'_>],
+        (jobs, copies): (&[Job<'_>], &[Copy]),
         stored: Vec<usize>,
     ) -> Result<Self, Error> {
         let limit = match jobs[0].decision.target {
             Target::Bytes(limit) => limit,
             _ => u64::MAX,
         };
-        let tensors = jobs.iter().map(|job| (job.n, job.shape.elements())).collect();
+        let all = |job: &Job<'_>| {
+            let copies = copies.iter().filter(|copy| copy.of == job.n).map(|copy| copy.n);
+            (std::iter::once(job.n).chain(copies).collect(), job.shape.elements())
+        };
+        let tensors = jobs.iter().map(all).collect();
         Ok(Self { limit, prune, layout: Layout::new(resolved, judgement, prune, None)?, stored, tensors })
     }
 
     /// Bytes of the file with so many places of each job pruned.
     fn with(&mut self, pruned: &[u64]) -> Result<u64, Error> {
-        for ((n, elements), pruned) in self.tensors.iter().zip(pruned) {
-            self.stored[*n] = elements - *pruned as usize;
+        for ((all, elements), pruned) in self.tensors.iter().zip(pruned) {
+            all.iter().for_each(|n| self.stored[*n] = elements - *pruned as usize);
         }
         self.layout.bytes(&self.stored)
     }

@@ -1,0 +1,183 @@
+//! The small files beside a checkpoint that make a model of it: its configuration, its tokenizer, its own code. They go
+//! where the weights go, so that a program which loads a whole folder finds them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::error::{CheckpointError, ErrorKind};
+use super::paths::{Identity, folder_of, identity};
+use super::reader::{follows_links, leads_out};
+use crate::regular;
+
+/// A small file beside a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallFile {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is to have where it goes. Of a README that this tool wrote, the model's own part.
+    pub bytes: Vec<u8>,
+}
+
+/// The most bytes of all of them together.
+const MOST: u64 = 64 << 20;
+
+/// What tells that a folder holds a model, rather than whatever lies about beside a file.
+const MODEL: [&str; 2] = ["config.json", ADAPTER];
+const ADAPTER: &str = "adapter_config.json";
+
+/// Endings of configurations, tokenizers, templates, code and what is to be read about them.
+const ENDINGS: [&str; 12] =
+    ["json", "txt", "model", "tiktoken", "jinja", "py", "md", "spm", "bpe", "vocab", "codes", "jsonl"];
+
+/// The name of the page that a folder is presented by.
+pub const README: &str = "README.md";
+
+/// Begins a README that this tool wrote.
+const OURS: &str = "<!-- cdi-prune: a pruned checkpoint -->\n";
+/// Ends its part, where the model has a README of its own.
+const THEIRS: &str = "<!-- cdi-prune: the model's own README follows -->\n";
+
+/// Whether a file of this name is one of them. An index of weights is not, as it would lead to weights that are not there.
+fn is_small(name: &str) -> bool {
+    let index = name.ends_with(".index.json") || name.contains(".safetensors.index.");
+    let ending = name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending));
+    let terms = ["LICENSE", "LICENCE", "NOTICE"].contains(&name);
+    !name.starts_with('.') && !index && (ending || terms)
+}
+
+/// The small files in the folder of the checkpoint that was opened by this path, in name order; none where the path is no
+/// folder and no model's configuration lies beside it. `except` are what is not to be taken for one of them.
+///
+/// # Errors
+/// [`ErrorKind::SmallLink`], [`ErrorKind::SmallTooLarge`], [`ErrorKind::Io`].
+pub fn beside(checkpoint: &Path, except: &BTreeSet<Identity>) -> Result<Vec<SmallFile>, CheckpointError> {
+    let folder = if checkpoint.is_dir() { checkpoint } else { folder_of(checkpoint) };
+    if folder != checkpoint && !MODEL.iter().any(|name| folder.join(name).is_file()) {
+        return Ok(Vec::new());
+    }
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
+        let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
+        names.extend(entry.file_name().into_string().ok().filter(|name| is_small(name)));
+    }
+    let mut files = Vec::new();
+    let mut left = MOST;
+    for name in names {
+        let path = folder.join(&name);
+        if !path.is_file() || except.contains(&identity(&path)) {
+            continue;
+        }
+        if let Some(to) = leads_out(folder, &name).filter(|_| !follows_links()) {
+            return Err(CheckpointError::new(folder, ErrorKind::SmallLink { name, to }));
+        }
+        let length = fs::metadata(&path).map_err(CheckpointError::io(&path, "read"))?.len();
+        if length > left {
+            return Err(CheckpointError::new(folder, ErrorKind::SmallTooLarge { name, limit: MOST }));
+        }
+        let mut bytes = regular::read(&path, left).map_err(CheckpointError::io(&path, "read"))?;
+        left -= bytes.len() as u64;
+        if name == README && bytes.starts_with(OURS.as_bytes()) {
+            let ends = bytes.windows(THEIRS.len()).position(|part| part == THEIRS.as_bytes());
+            let Some(at) = ends else { continue };
+            bytes.drain(..at + THEIRS.len());
+        }
+        files.push(SmallFile { name, path, bytes });
+    }
+    Ok(files)
+}
+
+/// The name that a program which loads such a folder looks for: that of transformers, or of diffusers or PEFT where the
+/// configuration is theirs.
+pub fn weights_name(files: &[SmallFile]) -> &'static str {
+    let find = |name: &str| files.iter().find(|file| file.name == name);
+    match find("config.json") {
+        Some(config) => {
+            let config: Option<serde_json::Value> = serde_json::from_slice(&config.bytes).ok();
+            let diffusers = config.is_some_and(|config| config.get("_diffusers_version").is_some());
+            if diffusers { "diffusion_pytorch_model.safetensors" } else { "model.safetensors" }
+        }
+        None if find(ADAPTER).is_some() => "adapter_model.safetensors",
+        None => "model.safetensors",
+    }
+}
+
+/// Puts a README in front of the others that says what the weights in this file are, and that they must be restored. `base`
+/// is the checkpoint that restoring them needs.
+pub fn with_readme(
+    mut files: Vec<SmallFile>,
+    folder: &Path,
+    weights: &str,
+    base: Option<&str>,
+) -> Vec<SmallFile> {
+    let with_base = if base.is_some() { " --base BASE" } else { "" };
+    let mut text = format!(
+        "{OURS}# A pruned checkpoint\n\n\
+         `{weights}` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
+         `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
+         Restore it first, into a folder of its own:\n\n\
+         ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/{with_base}\n```\n\n"
+    );
+    if let Some(base) = base {
+        text += &format!(
+            "`BASE` is the checkpoint that the weights started from, `{base}` when this was made.\n\n"
+        );
+    }
+    text += "That writes the whole weights, and copies the small files that lie here, so that `from_pretrained(\"RESTORED\")`\n\
+             finds a model as it was before pruning.\n";
+    let mut bytes = text.into_bytes();
+    if let Some(at) = files.iter().position(|file| file.name == README) {
+        bytes.extend(THEIRS.as_bytes());
+        bytes.extend(files.remove(at).bytes);
+    }
+    files.insert(0, SmallFile { name: README.to_owned(), path: folder.join(README), bytes });
+    files
+}
+
+/// Whether a path names a folder by ending in a slash.
+pub fn names_folder(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().last().is_some_and(|last| std::path::is_separator(char::from(*last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_small_files() {
+        for name in [
+            "config.json",
+            "merges.txt",
+            "tokenizer.model",
+            "modeling_x.py",
+            "LICENSE",
+            "chat_template.jinja",
+        ] {
+            assert!(is_small(name), "{name}");
+        }
+        for name in [
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "model.safetensors.index.fp16.json",
+            "pytorch_model.bin.index.json",
+            "pytorch_model.bin",
+            "training_args.bin",
+            ".gitattributes",
+            "._config.json",
+            "events.out",
+        ] {
+            assert!(!is_small(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn folders_are_named_by_a_slash() {
+        assert!(names_folder(Path::new("a/")));
+        assert!(
+            !names_folder(Path::new("a")) && !names_folder(Path::new("a/b")) && !names_folder(Path::new(""))
+        );
+    }
+}

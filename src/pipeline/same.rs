@@ -1,0 +1,28 @@
+//! Tensors that hold the same values.
+
+use crate::checkpoint::{TensorRef, release};
+
+/// A multiple of every element size.
+const PIECE: usize = 1 << 20;
+
+/// Whether two tensors of one type and shape have the same bytes.
+pub(super) fn same_bytes(a: &TensorRef<'_>, b: &TensorRef<'_>) -> bool {
+    let mut pieces = a.data.chunks(PIECE).zip(b.data.chunks(PIECE));
+    a.bytes().len() == b.bytes().len()
+        && pieces.all(|(a, b)| {
+            let same = a.bytes() == b.bytes();
+            release([a, b]);
+            same
+        })
+}
+
+/// Whether a tensor is one value throughout, as in a skeleton, or has no element.
+pub(super) fn is_constant(tensor: &TensorRef<'_>) -> bool {
+    let size = (tensor.dtype.bitsize() / 8).max(1);
+    let first = tensor.bytes().get(..size);
+    tensor.data.chunks(PIECE).all(|piece| {
+        let constant = piece.bytes().chunks_exact(size).all(|element| Some(element) == first);
+        release([piece]);
+        constant
+    })
+}

@@ -1,0 +1,109 @@
+//! Tied tensors: copies of one tensor in a checkpoint, such as a head with the bytes of the embedding. They lose the same
+//! places, and count once where tensors are ranked together.
+
+use std::collections::HashMap;
+
+use super::super::compare::Masks;
+use super::super::error::{Error, RuleProblem};
+use super::super::origin::Action;
+use super::super::resolve::Resolved;
+use super::super::same::{is_constant, same_bytes};
+use super::Job;
+use crate::config::{KeyPath, PruneSettings};
+
+/// A tensor that takes the places of another, both by their places among the checkpoint's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub n: usize,
+    pub of: usize,
+}
+
+/// Bytes by which tensors that differ are mostly told apart.
+const BEGINNING: usize = 64;
+
+/// Takes the copies out of the jobs: of tensors with one type, shape and decision and the same bytes all but the first in
+/// name order. Where all elements are one value that says nothing, unless the config calls the tensors tied.
+pub(super) fn split<'a>(
+    jobs: Vec<Job<'a>>,
+    resolved: &Resolved<'_>,
+    told: &[Vec<String>],
+) -> Result<(Vec<Job<'a>>, Vec<Copy>), Error> {
+    let (checkpoint, _) = resolved.trained()?;
+    let mut firsts: HashMap<(&[u8], &[usize]), Vec<usize>> = HashMap::new();
+    let (mut kept, mut copies) = (Vec::<Job<'a>>::new(), Vec::new());
+    for job in jobs {
+        let Some(tensor) = checkpoint.tensor(job.name) else { continue };
+        let named = |other: &Job<'_>| {
+            told.iter().any(|names| [job.name, other.name].iter().all(|name| names.iter().any(|n| n == name)))
+        };
+        let bytes = tensor.bytes();
+        let key = (&bytes[..bytes.len().min(BEGINNING)], tensor.shape.dims());
+        let alike = firsts.entry(key).or_default();
+        let first = alike.iter().copied().find(|at| {
+            let other = &kept[*at];
+            let Some(first) = checkpoint.tensor(other.name) else { return false };
+            first.dtype == tensor.dtype
+                && other.decision == job.decision
+                && (named(other) || (same_bytes(&first, &tensor) && !is_constant(&tensor)))
+        });
+        match first {
+            Some(at) => copies.push(Copy { n: job.n, of: kept[at].n }),
+            None => {
+                alike.push(kept.len());
+                kept.push(job);
+            }
+        }
+    }
+    Ok((kept, copies))
+}
+
+/// Gives the copies of these tensors, which have been decided about, the places of theirs.
+pub(super) fn follow(copies: &[Copy], decided: &[usize], masks: &mut Masks) -> Result<(), Error> {
+    const PIECE: u64 = 1 << 20;
+    let mut piece = Vec::new();
+    for Copy { n, of } in copies.iter().filter(|copy| decided.contains(&copy.of)) {
+        let blocks: Vec<_> = masks.blocks.iter().filter(|(block, _)| block.tensor == *of).copied().collect();
+        masks.blocks.extend(blocks.into_iter().map(|(mut block, before)| {
+            block.tensor = *n;
+            (block, before)
+        }));
+        masks.stored[*n] = masks.stored[*of];
+        let (from, to) = (masks.starts[*of], masks.starts[*n]);
+        // Copies have one shape, so that their masks lie as far from the next tensor's.
+        let length = masks.lengths[*of];
+        for at in (0..length).step_by(PIECE as usize) {
+            piece.resize(PIECE.min(length - at) as usize, 0);
+            masks.spool.read(from + at, &mut piece)?;
+            masks.spool.write(to + at, &piece)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses tensors that the config calls tied and that are not.
+pub(super) fn check(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
+    let (checkpoint, tensors) = resolved.trained()?;
+    for (i, names) in prune.tied.iter().enumerate() {
+        let key = KeyPath::root().key("prune").key("tied").index(i);
+        for (at, name) in names.iter().enumerate() {
+            let wrong = |why: &'static str| {
+                let problem = RuleProblem::Tied { first: names[0].clone(), second: name.clone(), why };
+                Err(resolved.wrong(&key.index(at), problem))
+            };
+            let (Some(first), Some(tensor)) = (checkpoint.tensor(&names[0]), checkpoint.tensor(name)) else {
+                return wrong("are not both in the trained checkpoint");
+            };
+            if first.dtype != tensor.dtype || first.shape != tensor.shape {
+                return wrong("do not have one type and shape");
+            }
+            let is_pruned = |name: &String| tensors[name].action == Action::Prune;
+            if prune.decision(&names[0]) != prune.decision(name) || is_pruned(&names[0]) != is_pruned(name) {
+                return wrong("are pruned by different rules, or one of them is kept");
+            }
+            if at > 0 && !same_bytes(&first, &tensor) {
+                return wrong("do not have the same bytes");
+            }
+        }
+    }
+    Ok(())
+}

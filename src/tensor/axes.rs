@@ -1,0 +1,234 @@
+//! A tensor as experts of outputs, inputs and kernel places, whatever the order they are stored in.
+
+use super::{Layout, Role, Shape};
+
+/// How many outputs, inputs and kernel places each expert of a tensor has, and where they are.
+///
+/// A tensor of one dimension or none, and each expert of such tensors, is one output with as many inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axes {
+    /// Matrices or kernels side by side; 1 for most tensors.
+    pub experts: usize,
+    /// Outputs of one expert.
+    pub outputs: usize,
+    /// Inputs of one expert, of a convolution its input channels.
+    pub inputs: usize,
+    /// Places of a kernel, 1 for a matrix.
+    pub kernel: usize,
+    /// Number of the kernel's middle place, halves rounded down and up.
+    pub middle: [usize; 2],
+    /// Whether it is a vector, or vectors side by side, which have no outputs and inputs of their own.
+    pub is_vector: bool,
+    /// The order in which the dimensions of one expert are stored, outermost first.
+    order: [Role; 3],
+}
+
+impl Axes {
+    /// Those of a tensor. Roles for another number of dimensions count as none: see [`Layout::for_shape`].
+    pub fn new(shape: &Shape, layout: Layout) -> Self {
+        let dims = shape.dims();
+        let usual = |outputs: usize, inputs: usize, field: &[usize], order| Self {
+            experts: 1,
+            outputs,
+            inputs,
+            kernel: field.iter().product(),
+            middle: middles(field.iter().copied()),
+            is_vector: false,
+            order,
+        };
+        match (dims, layout) {
+            ([] | [_], _) => Self::vectors(1, shape.elements()),
+            ([field @ .., inputs, outputs], Layout::InOut) => {
+                usual(*outputs, *inputs, field, [Role::Kernel, Role::In, Role::Out])
+            }
+            (_, Layout::Roles(roles)) if roles.rank() == dims.len() => {
+                let size = |role| -> usize {
+                    roles.list().iter().zip(dims).filter(|(r, _)| **r == role).map(|(_, size)| size).product()
+                };
+                if !roles.list().contains(&Role::In) {
+                    return Self::vectors(size(Role::Expert), size(Role::Out));
+                }
+                let field = roles.list().iter().zip(dims).filter(|(r, _)| **r == Role::Kernel);
+                Self {
+                    experts: size(Role::Expert),
+                    outputs: size(Role::Out),
+                    inputs: size(Role::In),
+                    kernel: size(Role::Kernel),
+                    middle: middles(field.map(|(_, size)| *size)),
+                    is_vector: false,
+                    order: order(roles.list()),
+                }
+            }
+            ([outputs, inputs, field @ ..], _) => {
+                usual(*outputs, *inputs, field, [Role::Out, Role::In, Role::Kernel])
+            }
+        }
+    }
+
+    fn vectors(experts: usize, elements: usize) -> Self {
+        Self {
+            experts,
+            outputs: 1,
+            inputs: elements,
+            kernel: 1,
+            middle: [0; 2],
+            is_vector: true,
+            order: [Role::Out, Role::In, Role::Kernel],
+        }
+    }
+
+    /// Size along a role.
+    pub fn size(&self, role: Role) -> usize {
+        match role {
+            Role::Expert => self.experts,
+            Role::Out => self.outputs,
+            Role::In => self.inputs,
+            Role::Kernel => self.kernel,
+        }
+    }
+
+    /// Stored places from one step along a role to the next.
+    pub fn stride(&self, role: Role) -> usize {
+        let after = match self.order.iter().position(|other| *other == role) {
+            Some(at) => &self.order[at + 1..],
+            None => &self.order[..],
+        };
+        after.iter().map(|role| self.size(*role)).product()
+    }
+
+    /// The roles as stored, outermost first, with their sizes.
+    pub fn stored(&self) -> [(Role, usize); 4] {
+        let [a, b, c] = self.order;
+        [Role::Expert, a, b, c].map(|role| (role, self.size(role)))
+    }
+
+    /// Elements of one expert.
+    pub fn elements_of_one(&self) -> usize {
+        self.outputs * self.inputs * self.kernel
+    }
+
+    /// Whether rows of the matrix view (first dimension by the rest) are outputs, and its columns inputs times kernel.
+    pub fn are_rows_outputs(&self) -> bool {
+        self.experts == 1 && self.order == [Role::Out, Role::In, Role::Kernel]
+    }
+
+    /// Number along each role (expert, output, input, kernel place) of a place in storage order.
+    pub fn split(&self, place: usize) -> [usize; 4] {
+        let mut numbers = [0; 4];
+        let mut rest = place;
+        for role in self.order.iter().rev() {
+            let size = self.size(*role).max(1);
+            numbers[*role as usize] = rest % size;
+            rest /= size;
+        }
+        numbers[Role::Expert as usize] = rest;
+        numbers
+    }
+
+    /// Number of a place among those that lead to its output within an expert, in the order in which they are stored.
+    pub fn column(&self, numbers: [usize; 4]) -> usize {
+        let [_, _, input, kernel] = numbers;
+        match self.stride(Role::In) >= self.stride(Role::Kernel) {
+            true => input * self.kernel + kernel,
+            false => kernel * self.inputs + input,
+        }
+    }
+
+    /// `(fan_in, fan_out)` of one expert: how many inputs feed one output, and how many outputs one input feeds. A vector
+    /// has both equal to its length.
+    pub fn fans(&self) -> (usize, usize) {
+        if self.is_vector {
+            return (self.inputs, self.inputs);
+        }
+        (self.inputs * self.kernel, self.outputs * self.kernel)
+    }
+
+    /// What PyTorch takes for the fan-in: the second dimension of a convolution times its kernel, which of a transposed
+    /// one are the outputs.
+    pub fn torch_fan_in(&self) -> usize {
+        let (fan_in, fan_out) = self.fans();
+        if self.order == [Role::In, Role::Out, Role::Kernel] { fan_out } else { fan_in }
+    }
+
+    /// Whether each kernel is one run of places.
+    pub fn are_kernels_together(&self) -> bool {
+        self.order[2] == Role::Kernel
+    }
+}
+
+/// The number of the middle place of a kernel, for even sizes the one before the middle and the one behind.
+fn middles(field: impl Iterator<Item = usize>) -> [usize; 2] {
+    field.fold([0; 2], |[before, behind], size| {
+        [before * size + size.saturating_sub(1) / 2, behind * size + size / 2]
+    })
+}
+
+/// The order of the roles of one expert. One that is not there comes where it does in PyTorch's order, or in Flax's.
+fn order(list: &[Role]) -> [Role; 3] {
+    let at = |role| list.iter().position(|other| *other == role);
+    let (out, inp) = (at(Role::Out), at(Role::In));
+    let mut order = [(out, Role::Out), (inp, Role::In)];
+    order.sort_by_key(|(at, _)| *at);
+    let [(first, a), (second, b)] = order;
+    match at(Role::Kernel) {
+        None if a == Role::Out => [a, b, Role::Kernel],
+        None => [Role::Kernel, a, b],
+        kernel if kernel < first => [Role::Kernel, a, b],
+        kernel if kernel < second => [a, Role::Kernel, b],
+        _ => [a, b, Role::Kernel],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Roles;
+    use super::Role::{Expert, In, Kernel, Out};
+    use super::*;
+
+    fn axes(list: &[Role], dims: &[usize]) -> Axes {
+        let roles = Layout::Roles(Roles::new(list).unwrap());
+        Axes::new(&Shape::new(dims.to_vec()).unwrap(), roles)
+    }
+
+    /// Every place, against the index that plain loops over the dimensions give.
+    #[test]
+    fn places_are_split_as_they_are_stored() {
+        for (list, dims) in [
+            (&[Expert, Out, In][..], &[2, 3, 4][..]),
+            (&[Expert, In, Out], &[2, 3, 4]),
+            (&[In, Out, Kernel, Kernel], &[4, 3, 2, 3]),
+            (&[Kernel, Kernel, In, Out], &[2, 3, 4, 3]),
+            (&[Out, Kernel, Kernel, In], &[3, 2, 3, 4]),
+            (&[Expert, Expert, In, In, Out], &[2, 1, 2, 2, 3]),
+        ] {
+            let axes = axes(list, dims);
+            for place in 0..dims.iter().product() {
+                let (mut numbers, mut rest, mut index) = ([0; 4], place, vec![0; dims.len()]);
+                for (n, size) in dims.iter().enumerate().rev() {
+                    index[n] = rest % size;
+                    rest /= size;
+                }
+                for ((role, size), n) in list.iter().zip(dims).zip(index) {
+                    numbers[*role as usize] = numbers[*role as usize] * size + n;
+                }
+                assert_eq!(axes.split(place), numbers, "{list:?} {place}");
+                let strides: usize =
+                    Role::WORDS.iter().map(|(_, role)| axes.stride(*role) * numbers[*role as usize]).sum();
+                assert_eq!(strides, place);
+            }
+        }
+    }
+
+    #[test]
+    fn fans_are_those_of_one_expert() {
+        assert_eq!(axes(&[Expert, Out, In], &[8, 64, 256]).fans(), (256, 64));
+        assert_eq!(axes(&[Expert, In, Out], &[8, 256, 64]).fans(), (256, 64));
+        assert_eq!(axes(&[Expert, Out], &[8, 64]).fans(), (64, 64));
+        assert_eq!(axes(&[In, Out, Kernel, Kernel], &[32, 64, 3, 3]).fans(), (288, 576));
+        // Size 1 of [in, out, k, k], as torch.nn.init counts it.
+        assert_eq!(axes(&[In, Out, Kernel, Kernel], &[32, 64, 3, 3]).torch_fan_in(), 576);
+        assert_eq!(axes(&[In, Out, Out], &[768, 12, 64]).fans(), (768, 768));
+        assert_eq!(axes(&[In, In, Out], &[12, 64, 768]).fans(), (768, 768));
+        assert_eq!(axes(&[Out, Kernel, Kernel, In], &[64, 3, 3, 32]).fans(), (288, 576));
+    }
+}
