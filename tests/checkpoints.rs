@@ -780,6 +780,13 @@ fn a_folder_whose_pruned_places_need_a_base_says_so() {
         "{readme}"
     );
     succeeds(&s, &["restore", "p", "-o", "r/", "--base", "base.safetensors"]);
+    // Half of the places were pruned, and the base has there what was trained: data is all behind the header.
+    let data = |name: &str| {
+        let bytes = fs::read(s.path(name)).unwrap();
+        let header = usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+        bytes[8 + header..].to_vec()
+    };
+    assert_eq!(data("r/model.safetensors"), data("m/model.safetensors"));
 }
 
 #[test]
@@ -833,6 +840,24 @@ fn small_files_that_are_large_or_links_are_refused() {
         succeeds(&s, &["prune", "x.yaml", "--follow-links"]);
         assert!(s.path("p/tokenizer.json").symlink_metadata().unwrap().is_file());
     }
+}
+
+#[test]
+fn a_folder_as_output_needs_its_slash() {
+    let s = model("format: bitmask");
+    fs::create_dir(s.path("out")).unwrap();
+    let x = s.path("x.yaml").display().to_string();
+    let ran = s.run(&["run", &x, "--set", "prune.output=out"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            2,
+            "error: DIR/out: `prune.output` is a folder; name a file, or end it with a slash: then the checkpoint is written \
+             into it, with the small files of its model\n"
+        )
+    );
+    succeeds(&s, &["run", "x.yaml", "--set", "prune.output=out/"]);
+    assert_eq!(listed(&s, "out"), and(&SMALL, &["pruned.safetensors"]));
 }
 
 #[test]

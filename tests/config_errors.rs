@@ -197,6 +197,38 @@ fn overrides_that_cannot_be_applied() {
 }
 
 #[test]
+fn overrides_that_do_nothing() {
+    for (text, set, why) in [
+        ("rules: [{match: a, init: zeros}]", "seed=2", "nothing is drawn from the seed"),
+        (
+            "{seed: 1, rules: [{match: a, init: none}, {match: b, init: he}]}",
+            "rules.0.layer=3",
+            "the rule draws nothing, so its tensors have no layer id",
+        ),
+        (
+            "{seed: 1, model: {like: a, tensors: {b: {shape: [1], dtype: f16}}}}",
+            "model.dtype=bf16",
+            "no tensor that `model.tensors` lists is without a type, and those of `model.like` keep theirs",
+        ),
+        (
+            "{rules: [{match: a, init: none}], analyze: {}}",
+            "analyze.threshold=auto",
+            "no rule knows an initial value, so there is nothing to compare with",
+        ),
+    ] {
+        assert_eq!(error(text, &[set]), format!("--set {set}: this does nothing: {why}"));
+    }
+    for (text, set) in [
+        ("{seed: 1, rules: [{match: a, init: he}]}", "seed=1"),
+        ("{seed: 1, rules: [{match: a, init: he}]}", "rules.0.layer=3"),
+        ("{seed: 1, model: {tensors: {b: [1]}}}", "model.dtype=bf16"),
+        ("{rules: [{match: a, init: {from: b}}], analyze: {}}", "analyze.threshold=auto"),
+    ] {
+        assert!(Settings::parse(text, Path::new("x.yaml"), &[set.to_owned()]).is_ok(), "{text} {set}");
+    }
+}
+
+#[test]
 fn what_an_override_set_is_blamed_on_it() {
     assert_eq!(
         error("seed: 1", &["analyze.treshold=3"]),

@@ -293,6 +293,57 @@ fn no_trained_checkpoint_yet() {
     );
 }
 
+/// An override that the command makes no use of; files of other stages do matter, as no output may be another's.
+#[test]
+fn overrides_of_what_is_not_read() {
+    let s = scratch();
+    s.write("pruned.safetensors", "");
+    for (args, words) in [
+        (
+            &["init", "x.yaml", "--set", "prune.fill=init"][..],
+            "`init` makes no use of `prune.fill`; leave it out",
+        ),
+        (
+            &["init", "x.yaml", "--set", "analyze.decay=auto"],
+            "`init` makes no use of `analyze.decay`; leave it out",
+        ),
+        (
+            &["init", "x.yaml", "--set", "gates={finite: true}"],
+            "`init` makes no use of `gates`; leave it out",
+        ),
+        (
+            &["analyze", "x.yaml", "--set", "prune.fill=init"],
+            "`analyze` makes no use of `prune.fill`; leave it out",
+        ),
+        (
+            &["prune", "x.yaml", "--set", "init.max_shard_size=1MB"],
+            "`prune` makes no use of `init.max_shard_size`; leave it out",
+        ),
+    ] {
+        fails(&s, args, 2, &format!("--set {}: this does nothing: {words}", args[3]));
+    }
+    for args in [
+        &["inspect", "trained.safetensors"][..],
+        &["restore", "pruned.safetensors", "-o", "dense.safetensors"],
+        &["verify", "manifest.json"],
+        &["compare", "a.json", "b.json"],
+        &["new", "trained.safetensors"],
+        &["schema"],
+        &["completions", "bash"],
+        &["matrix", "--mode", "he", "--rows", "2", "--cols", "2"],
+    ] {
+        let set = ["--set", "prune.fill=init"];
+        let message =
+            format!("--set prune.fill=init: this does nothing: `{}` reads no config; leave it out", args[0]);
+        fails(&s, &[args, &set].concat(), 2, &message);
+    }
+    succeeds(&s, &["analyze", "x.yaml", "--set", "prune.output=other.safetensors"]);
+    succeeds(&s, &["plan", "x.yaml", "--set", "prune.fill=init"]);
+    let dotted =
+        ["plan", "x.yaml", "--set", "model.tensors.a.bias=[5]", "--set", "trained.path=none.safetensors"];
+    assert!(succeeds(&s, &dotted).stdout.contains(" 5 "), "{:?}", s.run(&dotted));
+}
+
 // The rules against the tensors.
 
 #[test]

@@ -80,6 +80,19 @@ pub enum CompareFormat {
     Json,
 }
 
+/// What a starting config is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// A model trained from a seed: its initial checkpoint, what training changed, and what sleeps left out
+    Sleeping,
+    /// Pruning by magnitude, without initial values
+    Magnitude,
+    /// A model fine-tuned from `--base`
+    Finetune,
+    /// The initial checkpoint alone
+    Init,
+}
+
 #[derive(Debug, Args)]
 pub struct Config {
     /// The config, in YAML
@@ -167,6 +180,9 @@ Examples:
         /// Write shards of at most this size, e.g. 5GB or 500MiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_shard_size: Option<u64>,
+        /// The most memory for initial values that can only be drawn all at once (orthogonal ones), e.g. 8GiB [default: 4GiB]
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_memory: Option<u64>,
     },
     /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
     #[command(
@@ -188,6 +204,8 @@ Examples:
   cdi-prune new model.safetensors
   cdi-prune new runs/last/ -o configs/model.yaml
   cdi-prune new model.safetensors > model.yaml && cdi-prune plan model.yaml
+  cdi-prune new finetuned/ --base base/ -o finetuned.yaml
+  cdi-prune new model.safetensors --for magnitude -o small.yaml
 
 The checkpoint is the trained one, or what the untrained model was saved as. How its tensors
 started is a guess: read the config, and edit it. Its paths are relative to its own folder.")]
@@ -200,6 +218,12 @@ started is a guess: read the config, and edit it. Its paths are relative to its 
         /// Replace the output if it exists
         #[arg(long, requires = "output")]
         force: bool,
+        /// What the config is for [default: sleeping, or finetune with `--base`]
+        #[arg(long = "for", value_name = "PURPOSE")]
+        purpose: Option<Purpose>,
+        /// The checkpoint that fine-tuning started from: every tensor starts as it is there
+        #[arg(long)]
+        base: Option<PathBuf>,
     },
     /// Show what changed between two reports: of one training at two steps, or of two recipes
     #[command(after_help = "\
@@ -256,6 +280,23 @@ every weight of the pruned checkpoint with the one that it should be. Ends with 
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         sample: Option<u64>,
     },
+}
+
+impl Command {
+    /// The name of a command that reads no config.
+    pub fn without_config(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(_) | Self::Init(_) | Self::Analyze(_) | Self::Prune(_) | Self::Plan { .. } => None,
+            Self::Restore { .. } => Some("restore"),
+            Self::Inspect { .. } => Some("inspect"),
+            Self::Matrix(_) => Some("matrix"),
+            Self::New { .. } => Some("new"),
+            Self::Compare { .. } => Some("compare"),
+            Self::Schema { .. } => Some("schema"),
+            Self::Completions { .. } => Some("completions"),
+            Self::Verify { .. } => Some("verify"),
+        }
+    }
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

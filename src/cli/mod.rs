@@ -63,27 +63,32 @@ pub fn main() -> Result {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
         pool.build_global().context("cannot start the threads")?;
     }
+    if let (Some(command), Some(set)) = (cli.command.without_config(), cli.global.overrides.first()) {
+        let message = format!("--set {set}: this does nothing: `{command}` reads no config; leave it out");
+        return Err(Failure { message, code: 2 });
+    }
     match &cli.command {
         Command::Run(c) => stages(&c.stage.config.config, Stages::All, c.force, Some(&c.stage), &cli.global),
         Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
-        Command::Restore { file, output, base, max_shard_size } => {
+        Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
-            let written =
-                pipeline::restore(file, output, base.as_deref(), *max_shard_size, &bar(&cli.global))?;
+            let (base, bar) = (base.as_deref(), bar(&cli.global));
+            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, &bar)?;
             say_written("restored", &written, begun, &cli.global)
         }
         Command::Inspect { file, format } => {
             let inventory = pipeline::inspect(file, &bar(&cli.global))?;
             match format {
                 Format::Table => print(&tables::inventory(&inventory, cli.global.color)),
-                Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
+                Format::Json => print_json(&inventory),
             }
         }
-        Command::New { checkpoint, output, force } => {
-            new::new(checkpoint, output.as_deref(), *force, &cli.global)
+        Command::New { checkpoint, output, force, purpose, base } => {
+            let purpose = new::purpose(*purpose, base.as_deref())?;
+            new::new(checkpoint, output.as_deref(), *force, &purpose, &cli.global)
         }
         Command::Compare { old, new, format, output, full } => {
             compare(old, new, output.as_deref(), (*format, *full), &cli.global)
@@ -149,9 +154,22 @@ fn print(text: &str) -> Result {
     }
 }
 
+/// Prints what may be long piece by piece.
+fn print_json(value: &impl serde::Serialize) -> Result {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `force` runs even where the manifest proves that it has been done.
 fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
+    pipeline::overrides_are_read(&settings, stages)?;
     let resolved = match stages {
         Stages::Init => Resolved::for_init(&settings)?,
         _ => Resolved::new(&settings)?,
@@ -226,6 +244,10 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
             percentage(100.0 * bytes as f64 / before.max(1) as f64),
             thousands(before),
         ))?;
+    }
+    if let Some(undivided) = outcome.pruned.as_ref().map(|pruned| &pruned.undivided).filter(|u| !u.is_empty())
+    {
+        print(&tables::undivided(undivided))?;
     }
     for removed in outcome.report.iter().flat_map(|report| &report.removed) {
         print(&format!("Removed: {}.", removed_words(removed, printable)))?;

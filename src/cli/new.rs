@@ -3,24 +3,56 @@
 use std::path::Path;
 
 use cdi_prune::checkpoint::write_text;
+use cdi_prune::infer::Purpose;
 use cdi_prune::pipeline;
 
-use super::args::Global;
+use super::args::{Global, Purpose as Wanted};
 use super::{Failure, Result, print, shown};
 
 /// Prints a starting config for a checkpoint, or writes it into a file that is not there yet.
-pub fn new(checkpoint: &Path, output: Option<&Path>, force: bool, global: &Global) -> Result {
+pub fn new(
+    checkpoint: &Path,
+    output: Option<&Path>,
+    force: bool,
+    purpose: &Purpose,
+    global: &Global,
+) -> Result {
     let Some(output) = output else {
-        return print(pipeline::starting_config(checkpoint, None)?.trim_end());
+        return print(pipeline::starting_config(checkpoint, None, purpose)?.trim_end());
     };
     if output.symlink_metadata().is_ok() && !force {
         let message =
             format!("{}: this file exists; give another name, or `--force` to replace it", output.display());
         return Err(Failure { message, code: 2 });
     }
-    write_text(output, &pipeline::starting_config(checkpoint, Some(output))?)?;
+    write_text(output, &pipeline::starting_config(checkpoint, Some(output), purpose)?)?;
     if !global.quiet {
-        tracing::info!("config: {}; every `init` in it is a guess", shown(output));
+        match purpose {
+            Purpose::Sleeping | Purpose::Init => {
+                tracing::info!("config: {}; every `init` in it is a guess", shown(output));
+            }
+            _ => tracing::info!("config: {}", shown(output)),
+        }
     }
     Ok(())
+}
+
+/// What `--for` and `--base` ask for together.
+pub fn purpose(wanted: Option<Wanted>, base: Option<&Path>) -> Result<Purpose> {
+    let refuse = |message: String| Err(Failure { message, code: 2 });
+    match (wanted, base) {
+        (None | Some(Wanted::Finetune), Some(base)) => match base.to_str() {
+            Some(base) => Ok(Purpose::Finetune { base: base.to_owned() }),
+            None => refuse(format!("{}: a config is UTF-8 text, which this path is not", base.display())),
+        },
+        (Some(Wanted::Finetune), None) => refuse(
+            "`--for finetune` needs `--base BASE`, the checkpoint that fine-tuning started from".to_owned(),
+        ),
+        (Some(_), Some(_)) => {
+            refuse("`--base` is for `--for finetune`, which is the default beside it".to_owned())
+        }
+        (None | Some(Wanted::Sleeping), None) => Ok(Purpose::Sleeping),
+        (Some(Wanted::Magnitude), None) => Ok(Purpose::Magnitude),
+        (Some(Wanted::Init), None) => Ok(Purpose::Init),
+    }
 }

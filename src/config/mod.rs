@@ -41,6 +41,7 @@ mod source;
 mod tests;
 mod tune;
 mod typed;
+mod unused;
 mod wire;
 
 pub use duration::{DurationError, parse_duration};

@@ -3,6 +3,7 @@
 use super::error::ConfigErrorKind;
 use super::node::{Node, read_yaml};
 use super::path::{KeyPath, Step};
+use super::unused::of_tensor;
 
 /// Sets one value of the tree, and gives the path that was set. Mappings on the way that are missing are made.
 ///
@@ -13,6 +14,7 @@ pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorK
         return Err(ConfigErrorKind::BadOverride("expected KEY=VALUE".to_owned()));
     };
     let path = KeyPath::parse(text[..equals].trim()).map_err(ConfigErrorKind::BadOverride)?;
+    let path = of_tensor(tree, path);
     let value = match read_yaml(&text[equals + 1..]) {
         Ok(value) => value,
         Err(error) => return Err(error.kind),
@@ -95,6 +97,25 @@ mod tests {
         );
         assert_eq!(set("model: {tensors: {}}", "model.tensors.7=[2]"), is("model: {tensors: {7: [2]}}"));
         assert_eq!(set("a: 1", "a="), is("a:"));
+    }
+
+    /// A shell leaves nothing of quotes that are not quoted themselves.
+    #[test]
+    fn names_of_tensors_have_dots() {
+        let list = "model: {tensors: {h.0.w: [1, 2], h.0: {shape: [3]}}}";
+        let listed = |rest: &str| is(&format!("model: {{tensors: {{{rest}}}}}"));
+        for name in ["h.0.w", "\"h.0.w\""] {
+            let text = format!("model.tensors.{name}=[4]");
+            assert_eq!(set(list, &text), listed("h.0.w: [4], h.0: {shape: [3]}"));
+        }
+        assert_eq!(set(list, "model.tensors.h.0.w[1]=4"), listed("h.0.w: [1, 4], h.0: {shape: [3]}"));
+        assert_eq!(set(list, "model.tensors.h.0.shape[0]=4"), listed("h.0.w: [1, 2], h.0: {shape: [4]}"));
+        assert_eq!(
+            set(list, "model.tensors.h.1.w=[4]"),
+            listed("h.0.w: [1, 2], h.0: {shape: [3]}, h.1.w: [4]")
+        );
+        assert_eq!(set("model: {}", "model.tensors.a.b.dtype=bf16"), listed("a.b: {dtype: bf16}"));
+        assert_eq!(set("seed: 1", "model.tensors.a.b=[4]"), is("{seed: 1, model: {tensors: {a.b: [4]}}}"));
     }
 
     #[test]

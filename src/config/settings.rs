@@ -12,6 +12,7 @@ use super::resolve;
 use super::source::Source;
 use super::tune::TuneSettings;
 use super::typed::read;
+use super::unused::unused;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
@@ -275,9 +276,17 @@ impl Settings {
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let (source, tree) = Source::new(text, path, overrides)?;
         let config_sha256 = digest(text, overrides);
-        read(&tree, &KeyPath::root())
+        let settings = read(&tree, &KeyPath::root())
             .and_then(|config| resolve::settings(config, &source, config_sha256))
-            .map_err(|problem| source.problem(problem))
+            .map_err(|problem| source.problem(problem))?;
+        let drawn = resolve::draws(&settings).is_some();
+        for (text, path) in source.override_paths() {
+            if let Some(why) = unused(path, &tree, &settings, drawn) {
+                let kind = ConfigErrorKind::BadOverride(format!("this does nothing: {why}"));
+                return Err(ConfigError { place: Place::Override(text.to_owned()), kind: Box::new(kind) });
+            }
+        }
+        Ok(settings)
     }
 }
 

@@ -54,6 +54,11 @@ impl Source {
         self.overrides.iter().map(|(text, _)| text.as_str())
     }
 
+    /// The same with the paths that they set.
+    pub fn override_paths(&self) -> impl Iterator<Item = (&str, &KeyPath)> {
+        self.overrides.iter().map(|(text, path)| (text.as_str(), path))
+    }
+
     /// An error about the value at `path`, with its line and column, or with the override that set it. Where there
     /// is no such value, with those of the closest one that it would be in.
     ///

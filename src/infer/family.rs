@@ -54,6 +54,8 @@ pub(super) enum Role {
     Statistic,
     Buffer,
     Unknown,
+    /// Tensors that the base of a fine-tuned model does not have.
+    NotInBase,
     LoraB,
     LoraA,
     Recurrent,
@@ -63,6 +65,10 @@ pub(super) enum Role {
     Zero,
     /// Biases that start as their layer's fan-in says.
     Bias,
+    /// Whatever the base has.
+    Base,
+    /// Whatever there is, where no initial value is asked for.
+    Any,
 }
 
 impl Role {

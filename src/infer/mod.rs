@@ -22,6 +22,7 @@ mod group;
 mod layout;
 mod name;
 mod number;
+mod purpose;
 mod render;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use self::family::{Family, OUT_IN, Role, Start};
 use self::group::{Layer, Numbers, Rule, group};
 use self::name::literal;
 use self::number::number;
+pub use self::purpose::Purpose;
 pub use self::render::Surroundings;
 use self::render::yaml;
 use crate::rules::{Pattern, Rule as Matcher, RuleSet};
@@ -42,6 +44,29 @@ use crate::tensor::{FloatDtype, Shape};
 /// Shapes by name.
 type Tensors<'t> = BTreeMap<&'t str, &'t Shape>;
 
+/// Why a tensor is no weight that pruning could take, as far as its name, its shape and its neighbours tell: `None` where
+/// it may be one.
+pub fn no_weight(name: &str, shape: &Shape, all: &BTreeMap<&str, &Shape>) -> Option<&'static str> {
+    if shape.elements() <= 1 {
+        return Some("one number");
+    }
+    match classify(name, shape, all) {
+        Kind::Statistic => Some("running statistics"),
+        Kind::Buffer => Some("computed"),
+        Kind::Unknown if is_scale(name) => Some("scales"),
+        _ => None,
+    }
+}
+
+/// Whether a tensor of this name, of which nothing else is known, holds scales of quantised weights or the like.
+fn is_scale(name: &str) -> bool {
+    let leaf = name.rsplit(['.', '/']).next().unwrap_or_default();
+    let words = ["scale", "scales", "scale_inv", "scaling", "zeros", "zero_point", "alpha", "absmax"];
+    words
+        .iter()
+        .any(|word| leaf.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', 'q'])))
+}
+
 /// What was inferred about the tensors of a checkpoint.
 #[derive(Debug)]
 pub struct Inference<'t> {
@@ -49,7 +74,11 @@ pub struct Inference<'t> {
     /// The floating-point tensors, in name order; the others pass through and need no rule.
     tensors: Vec<(&'t str, &'t Shape)>,
     rules: Vec<Rule>,
-    /// Patterns of what pruning had better leave alone.
+    /// What each of them is, and how it starts.
+    starts: Vec<Start>,
+    /// Patterns of what is no weight, or is not known to be one: no criterion may have it.
+    unknown: Vec<String>,
+    /// Patterns of what else pruning had better leave alone.
     keep: Vec<String>,
 }
 
@@ -79,7 +108,8 @@ impl<'t> Inference<'t> {
         let mut rules = group(&names, &starts, &ties);
         number(&mut rules);
         let keep = keep(&names, &starts);
-        let mut inference = Self { family, tensors, rules, keep };
+        let mut inference = Self { family, tensors, rules, starts, unknown: Vec::new(), keep };
+        inference.keep_unknown(|start| start.init == "none");
         for name in inference.misled() {
             inference.set_apart(name);
         }
@@ -100,7 +130,11 @@ impl<'t> Inference<'t> {
         let rule = &mut self.rules[at];
         let unknown = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         if rule.patterns == pattern && rule.layer == Layer::Auto {
-            return std::mem::replace(&mut rule.start, unknown.clone()) != unknown;
+            let changed = std::mem::replace(&mut rule.start, unknown.clone()) != unknown;
+            if changed {
+                self.unknown.extend(pattern);
+            }
+            return changed;
         }
         let start = match rule.start.role {
             // `fan_in_of` needs a star in the pattern.
@@ -121,8 +155,53 @@ impl<'t> Inference<'t> {
         let start = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         let (patterns, members) = (vec!["**".to_owned()], (0..self.tensors.len()).collect());
         let (numbers, layer) = (Numbers::None, Layer::Auto);
+        self.unknown = patterns.clone();
         self.rules = vec![Rule { start, patterns, members, numbers, layer, tied: false }];
         self.keep.clear();
+    }
+
+    /// Puts one rule in the place of all: no initial value is asked for.
+    pub fn without_initial(&mut self) {
+        let all = (0..self.tensors.len()).collect();
+        self.rules = vec![plain(Role::Any, "none", vec!["**".to_owned()], all)];
+    }
+
+    /// Puts rules in the place of all by which every tensor starts as the base has it, by the base's path from the
+    /// config's folder. `has` says whether the base has a tensor of this name and shape. Whether it has any.
+    pub fn from_base(&mut self, base: &str, has: impl Fn(&str, &Shape) -> bool) -> bool {
+        let (found, missing): (Vec<usize>, Vec<usize>) =
+            (0..self.tensors.len()).partition(|i| has(self.tensors[*i].0, self.tensors[*i].1));
+        if found.is_empty() {
+            return false;
+        }
+        self.rules.clear();
+        if !missing.is_empty() {
+            let list: Vec<&str> = self.tensors.iter().map(|(name, _)| *name).collect();
+            let patterns = Names::new(&list).few(&missing, &found, false);
+            self.rules.push(plain(Role::NotInBase, "none", patterns, missing.clone()));
+            missing.iter().for_each(|i| self.starts[*i].role = Role::NotInBase);
+        }
+        self.rules.push(plain(
+            Role::Base,
+            &format!("{{from: {}}}", yaml(base)),
+            vec!["**".to_owned()],
+            found,
+        ));
+        // What the names do not explain has a known start all the same.
+        self.keep_unknown(|start| matches!(start.role, Role::Statistic | Role::Buffer | Role::NotInBase));
+        true
+    }
+
+    /// Keeps these tensors, and those of one element, which are scales and not weights, whatever the criterion.
+    fn keep_unknown(&mut self, is_kept: impl Fn(&Start) -> bool) {
+        let list: Vec<&str> = self.tensors.iter().map(|(name, _)| *name).collect();
+        let single = |i: usize| self.tensors[i].1.elements() <= 1;
+        let (kept, others): (Vec<usize>, Vec<usize>) =
+            (0..list.len()).partition(|i| is_kept(&self.starts[*i]) || single(*i));
+        // Those that are kept otherwise are no others.
+        let others: Vec<usize> =
+            others.into_iter().filter(|i| !is_sensitive(&self.starts[*i], list[*i])).collect();
+        self.unknown = Names::new(&list).few(&kept, &others, false);
     }
 
     /// The config, as YAML.
@@ -185,13 +264,24 @@ fn ties(tensors: &[(&str, &Shape)], kinds: &[Kind], same: impl Fn(&str, &str) ->
     ties
 }
 
-/// Patterns of norms and biases: few, and sensitive.
-fn keep(names: &Names<'_>, starts: &[Start]) -> Vec<String> {
-    let is_kept = |i: &usize| match starts[*i].role {
+/// A rule without numbers.
+fn plain(role: Role, init: &str, patterns: Vec<String>, members: Vec<usize>) -> Rule {
+    let start = Start { role, init: init.to_owned(), layout: OUT_IN, fused: false };
+    Rule { start, patterns, members, numbers: Numbers::None, layer: Layer::Auto, tied: false }
+}
+
+/// Norms and biases: few, and sensitive.
+fn is_sensitive(start: &Start, name: &str) -> bool {
+    match start.role {
         Role::Norm | Role::Slope | Role::OneBias | Role::Zero | Role::Bias => true,
-        Role::Recurrent => names.full(*i).contains("bias"),
+        Role::Recurrent => name.contains("bias"),
         _ => false,
-    };
+    }
+}
+
+/// Patterns of norms and biases.
+fn keep(names: &Names<'_>, starts: &[Start]) -> Vec<String> {
+    let is_kept = |i: &usize| is_sensitive(&starts[*i], names.full(*i));
     let is_pruned = |i: &usize| !is_kept(i) && starts[*i].init != "none";
     let kept: Vec<usize> = (0..names.len()).filter(is_kept).collect();
     let pruned: Vec<usize> = (0..names.len()).filter(is_pruned).collect();
@@ -244,6 +334,36 @@ mod tests {
 
         inference.give_up();
         assert_eq!(rules(&inference), ["- match: \"**\"", "init: none"]);
+    }
+
+    #[test]
+    fn what_pruning_could_not_take() {
+        let (vector, one, matrix, none) = (shape(&[4]), shape(&[1, 1]), shape(&[4, 4]), shape(&[]));
+        let all: Tensors<'_> = [
+            ("bn.running_var", &vector),
+            ("bn.weight", &vector),
+            ("gate.weight", &one),
+            ("lora.alpha", &none),
+            ("fc.weight", &matrix),
+            ("fc.weight_scale", &vector),
+            ("fc.weight_scale_inv", &matrix),
+            ("fc.qzeros", &matrix),
+            ("LayerNorm_0/scale", &vector),
+            ("fc.upscale", &matrix),
+        ]
+        .into();
+        let found = all.iter().filter_map(|(name, shape)| Some((*name, no_weight(name, shape, &all)?)));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [
+                ("bn.running_var", "running statistics"),
+                ("fc.qzeros", "scales"),
+                ("fc.weight_scale", "scales"),
+                ("fc.weight_scale_inv", "scales"),
+                ("gate.weight", "one number"),
+                ("lora.alpha", "one number"),
+            ]
+        );
     }
 
     #[test]

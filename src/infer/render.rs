@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::Inference;
 use super::family::{Family, IN_OUT, OUT_IN, Role};
 use super::group::{Layer, Rule};
+use super::purpose::Purpose;
 
 /// The column at which comments beside keys begin, where there is room.
 const COMMENT: usize = 40;
@@ -17,6 +18,10 @@ const WIDTH: usize = 110;
 pub struct Surroundings {
     /// What the checkpoint is called.
     pub checkpoint: String,
+    /// What the config is for.
+    pub purpose: Purpose,
+    /// The folder below `outputs` that is called after the checkpoint.
+    pub name: String,
     /// The value of `model.like`: a path from the config's folder; `None` leaves `model` and `init` out.
     pub like: Option<String>,
     /// The value of `trained.path`.
@@ -37,6 +42,8 @@ impl Default for Surroundings {
     fn default() -> Self {
         Self {
             checkpoint: "model.safetensors".to_owned(),
+            purpose: Purpose::default(),
+            name: "model".to_owned(),
             like: Some("model.safetensors".to_owned()),
             trained: "model.safetensors".to_owned(),
             strip: Vec::new(),
@@ -45,6 +52,13 @@ impl Default for Surroundings {
             outputs: "out".to_owned(),
             sharded: false,
         }
+    }
+}
+
+impl Surroundings {
+    /// An output of this name, as a value.
+    fn output(&self, file: &str) -> String {
+        yaml(&format!("{}/{}/{file}", self.outputs, self.name))
     }
 }
 
@@ -69,38 +83,22 @@ pub(super) fn config(inference: &Inference<'_>, around: &Surroundings) -> String
     head(&mut text, inference, around);
     // Without `model` there is no place for the layout of all.
     let in_out = around.like.is_some() && inference.family.in_out();
-    model(&mut text, around, in_out);
-    rules(&mut text, inference, in_out);
+    if around.purpose.draws() {
+        model(&mut text, around, in_out);
+    }
+    rules(&mut text, inference, around.purpose.draws(), in_out);
     stages(&mut text, inference, around);
     text.0
 }
 
 fn head(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
-    let weights: usize = inference.tensors.iter().map(|(_, shape)| shape.elements()).sum();
-    text.line(&format!(
-        "# A starting point for {}: {} with {}.",
-        yaml(&around.checkpoint),
-        count(inference.tensors.len(), "floating-point tensor"),
-        count(weights, "weight"),
-    ));
-    text.line(
-        "# Names and shapes tell what a tensor is, not how it started: every `init` below is a guess, here",
-    );
-    text.line(&format!("# {}.", inference.family.guess()));
-    text.line("#");
-    match around.seed {
-        Some(_) => {
-            text.line("# The checkpoint is an initial one that cdi-prune wrote. The config that wrote it is the better one to go on with:");
-            text.line("# rules that are guessed need not make the same values. `init: {from: FILE}` in every rule does.");
-        }
-        None => {
-            text.line("# To edit: `seed` and `rules`, so that they make the values that training starts from (`cdi-prune init` writes them; a");
-            text.line("# model that started from another file needs `init: {from: FILE}`), and `trained.path`, the checkpoint after training.");
-        }
+    for line in around.purpose.head(inference, around) {
+        text.line(format!("# {line}").trim_end());
     }
     text.line("# `cdi-prune plan` with this file shows what each tensor comes to.");
     text.line("version: 1");
     match around.seed {
+        _ if !around.purpose.draws() => {}
         Some(seed) => text.noted(&format!("seed: {seed}"), "that of the initial checkpoint"),
         None => text.noted("seed: 42", "any number; with the layer ids, all that initial weights depend on"),
     }
@@ -123,20 +121,21 @@ fn model(text: &mut Text, around: &Surroundings, in_out: bool) {
             text.line("# No initial checkpoint is written: its tensors would be called as in this checkpoint, with the prefix. Save the model");
             text.line("# without its wrapper, and add");
             text.line("#   model: {like: plain.safetensors}");
-            text.line(&format!(
-                "#   init: {{output: {}}}",
-                yaml(&format!("{}/init.safetensors", around.outputs))
-            ));
+            text.line(&format!("#   init: {{output: {}}}", around.output("init.safetensors")));
         }
     }
     text.line("");
 }
 
-fn rules(text: &mut Text, inference: &Inference<'_>, in_out: bool) {
+fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) {
     if inference.rules.is_empty() {
         return;
     }
-    text.line("# The first rule that matches decides. `layer` chooses a tensor's noise; without it, the hash of its name does.");
+    text.line(if drawn {
+        "# The first rule that matches decides. `layer` chooses a tensor's noise; without it, the hash of its name does."
+    } else {
+        "# The first rule that matches decides."
+    });
     text.line("rules:");
     let mut role = None;
     let mut explained = false;
@@ -201,6 +200,13 @@ fn heading(role: Role, family: &Family) -> Vec<&'static str> {
         Role::Unknown => vec![
             "Names do not tell how these start: not initialised, not compared, kept. Say it here if you know it.",
         ],
+        Role::Any => vec!["No initial value is asked for."],
+        Role::NotInBase => {
+            vec![
+                "Not in the base, or of another shape there: not compared, kept. Say it here if you know how these start.",
+            ]
+        }
+        Role::Base => vec!["All others: as the base has them."],
         Role::LoraB => {
             vec!["Low-rank adapters: B is zero, so that training starts from the model as it is …"]
         }
@@ -249,17 +255,28 @@ fn patterns(text: &mut Text, indent: &str, patterns: &[String], comment: &str) {
 }
 
 fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
-    let output = |file: &str| yaml(&format!("{}/{file}", around.outputs));
-    if around.like.is_some() {
+    let output = |file: &str| around.output(file);
+    let purpose = &around.purpose;
+    if around.like.is_some() && purpose.draws() {
         text.line("init:");
         text.noted(&format!("  output: {}", output("init.safetensors")), "what training starts from");
         if around.sharded {
             text.line("  max_shard_size: 5GB");
         }
-        text.line("");
+        if purpose.prunes() {
+            text.line("");
+        }
+    }
+    if !purpose.prunes() {
+        return;
     }
     text.line("trained:");
-    text.noted(&format!("  path: {}", yaml(&around.trained)), "edit: the checkpoint after training");
+    let what = match purpose {
+        Purpose::Finetune { .. } => "the fine-tuned checkpoint",
+        Purpose::Magnitude => "the checkpoint to prune",
+        _ => "edit: the checkpoint after training",
+    };
+    text.noted(&format!("  path: {}", yaml(&around.trained)), what);
     for (key, names) in [("strip", &around.strip), ("strip_prefix", &around.strip_prefix)] {
         if !names.is_empty() {
             let names: Vec<String> = names.iter().map(|name| yaml(name)).collect();
@@ -268,32 +285,54 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     }
     text.line("");
     text.line("analyze:");
-    text.noted(
-        "  threshold: auto",
-        "the weights tell how near to its start a weight sleeps; 0: exactly there",
-    );
-    text.noted("  decay: auto", "they tell what weight decay left of those that nothing else moved, too");
+    if *purpose != Purpose::Magnitude {
+        text.noted(
+            "  threshold: auto",
+            "the weights tell how near to its start a weight sleeps; 0: exactly there",
+        );
+        text.noted("  decay: auto", "they tell what weight decay left of those that nothing else moved, too");
+    }
     text.line("  report:");
     for (key, file) in [("json", "report.json"), ("csv", "report.csv"), ("markdown", "report.md")] {
         text.line(&format!("    {key}: {}", output(file)));
     }
+    text.noted(&format!("    html: {}", output("report.html")), "tables and plots, for a browser");
     text.line("");
     text.line("prune:");
     text.line(&format!("  output: {}", output("pruned.safetensors")));
-    text.noted("  fill: init", "regenerated by `cdi-prune restore`; `zero` makes another network");
+    match purpose {
+        Purpose::Magnitude => {
+            text.noted("  criterion: magnitude", "the smallest go");
+            text.noted(
+                "  target: {sparsity: 0.5}",
+                "edit: this share of every tensor; measure the model after it",
+            );
+            text.line("  fill: zero");
+        }
+        Purpose::Finetune { .. } => {
+            text.noted("  fill: init", "the base's values, which `cdi-prune restore --base` gives back");
+        }
+        _ => text.noted("  fill: init", "regenerated by `cdi-prune restore`; `zero` makes another network"),
+    }
     text.noted("  format: auto", "per tensor, the smallest");
     if around.sharded {
         text.line("  max_shard_size: 5GB");
     }
-    if !inference.keep.is_empty() {
-        text.line("  rules:");
-        patterns(text, "    ", &inference.keep, "few, and sensitive");
+    let kept = [
+        (&inference.unknown, "no weights, or not known to be: kept under any criterion"),
+        (&inference.keep, "few, and sensitive"),
+    ];
+    for (n, (list, why)) in kept.iter().filter(|(list, _)| !list.is_empty()).enumerate() {
+        if n == 0 {
+            text.line("  rules:");
+        }
+        patterns(text, "    ", list, why);
         text.line("      keep: true");
     }
 }
 
 /// `1 tensor`, `12,345 weights`.
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 

@@ -341,12 +341,13 @@ fn count(job: &Job<'_>, block: &Block, scratch: &mut Scratch) -> DeltaStats {
 }
 
 /// Outputs and inputs that sleep whole; `None` of vectors.
-fn sleeping_units(job: &Job<'_>, sleeping_rows: u64) -> Option<SleepingUnits> {
+fn sleeping_units(job: &Job<'_>, sleeping_rows: u64, sleeping_columns: u64) -> Option<SleepingUnits> {
     let axes = Axes::new(&job.shape, job.layout);
     if let Some(units) = &job.units {
         return (!axes.is_vector).then(|| units.sleeping());
     }
-    let found = job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, sleeping_rows);
+    let found =
+        job.columns.sleeping_outputs_and_inputs(&job.shape, job.layout, sleeping_rows, sleeping_columns);
     found.map(|(outputs, inputs)| SleepingUnits {
         outputs,
         inputs,
@@ -388,7 +389,7 @@ fn merge(
             tensor.compared = true;
             tensor.sleeping_rows = if job.matrix.cols == 0 { 0 } else { rows.count() };
             tensor.sleeping_columns = job.columns.sleeping(job.matrix, tensor.stats.sleeping());
-            tensor.sleeping_units = sleeping_units(job, tensor.sleeping_rows);
+            tensor.sleeping_units = sleeping_units(job, tensor.sleeping_rows, tensor.sleeping_columns);
             tensor.moments = tensor.moments.without_decay(job.decay);
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }

@@ -145,6 +145,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A folder where a file is to be written.
+    #[error(
+        "{}: `prune.output` is a folder; name a file, or end it with a slash: then the checkpoint is written into it, with \
+         the small files of its model",
+        .path.display()
+    )]
+    OutputFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Parts of compressed weights that would be taken for weights.
     #[error("{}: {}", .path.display(), in_parts(.stem, .parts, .form, *.more, *.pruning))]
     InParts {
@@ -171,6 +181,18 @@ pub enum Error {
         path: PathBuf,
         /// How many tensors it has.
         tensors: usize,
+    },
+    /// A base that has nothing to do with the checkpoint.
+    #[error(
+        "{}: none of its tensors has the name and shape of one of {}: it is the base of another model, or names differ",
+        .base.display(),
+        .path.display()
+    )]
+    NothingOfBase {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The base.
+        base: PathBuf,
     },
     /// A path that no config can name.
     #[error("{}: a config is UTF-8 text, which this path is not; give the file another name", .path.display())]
@@ -548,7 +570,7 @@ impl Error {
     /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet, 4 a gate failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } => 2,
+            Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } | Self::OutputFolder { .. } => 2,
             Self::Checkpoint(error) if error.is_usage() => 2,
             Self::TrainedMissing { .. } => 3,
             Self::Gates { .. } => 4,

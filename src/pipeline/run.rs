@@ -93,6 +93,9 @@ pub fn run(
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
+    if let Some(prune) = pruning.filter(|prune| !prune.folder && prune.output.is_dir()) {
+        return Err(Error::OutputFolder { path: prune.output.clone() });
+    }
     let checked = pruning.filter(|_| resolved.trained.is_some());
     if let Some(pruning) = checked {
         check_compressed(resolved)?;

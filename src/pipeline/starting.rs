@@ -12,19 +12,22 @@ use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
 use crate::checkpoint::{Checkpoint, compressed, create_parent};
 use crate::config::{ConfigErrorKind, Settings};
-use crate::infer::{Inference, Surroundings};
+use crate::infer::{Inference, Purpose, Surroundings};
+use crate::reader::base_tensor;
 use crate::sparse::{FileMetadata, Kind};
+use crate::tensor::Shape;
 
 /// How often the config is mended before no tensor's start is said to be known.
 const ATTEMPTS: usize = 100;
 
 /// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its relative paths
-/// are right for the file `config`, whose folder is made, or for the current folder where none is named.
+/// are right for the file `config`, whose folder is made, or for the current folder where none is named. A base that
+/// `purpose` has is a path as `path` is.
 ///
 /// # Errors
-/// A checkpoint that cannot be read, is a pruned file, or has no weights; a path that is not UTF-8; a `config` that is a file of
-/// the checkpoint.
-pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
+/// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the checkpoint's
+/// tensors; a path that is not UTF-8; a `config` that is a file of either.
+pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
     let mut checkpoint = Checkpoint::open(path)?;
     let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
     if let Some(FileMetadata { kind: Kind::Pruned, .. }) = made_by {
@@ -42,12 +45,28 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
         // Only from a folder that exists can a path lead out of it.
         create_parent(file)?;
     }
+    let base = match purpose {
+        Purpose::Finetune { base } => Some(Checkpoint::open(Path::new(base))?),
+        _ => None,
+    };
+    if let (Some(base), Some(_)) = (&base, config) {
+        let inputs: Vec<PathBuf> = base.files().map(Path::to_owned).collect();
+        let inputs = inputs.iter().map(|file| ("the base".to_owned(), file.as_path()));
+        check_distinct(inputs, [("the config".to_owned(), file.into())])?;
+    }
+    let purpose = match purpose {
+        Purpose::Finetune { base } => Purpose::Finetune { base: from_config(Path::new(base), config)? },
+        other => other.clone(),
+    };
     let from_config = from_config(path, config)?;
-    let strip = Strip::of(&checkpoint);
+    // The initial checkpoint has the names that its skeleton has.
+    let strip = if purpose == Purpose::Init { Strip::default() } else { Strip::of(&checkpoint) };
     checkpoint.strip_components(&strip.components)?;
     checkpoint.strip_prefixes(&strip.prefixes)?;
     let mut around = Surroundings {
         checkpoint: text(path)?,
+        name: stem(path),
+        purpose,
         like: strip.is_empty().then(|| from_config.clone()),
         trained: from_config,
         strip: strip.components,
@@ -61,6 +80,16 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
     }
     let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
     let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
+    match (&around.purpose, &base) {
+        (Purpose::Magnitude, _) => inference.without_initial(),
+        (Purpose::Finetune { base: from }, Some(base)) => {
+            let has = |name: &str, shape: &Shape| base_tensor(base, name, shape).is_ok();
+            if !inference.from_base(from, has) {
+                return Err(Error::NothingOfBase { path: path.to_owned(), base: base.path().to_owned() });
+            }
+        }
+        _ => {}
+    }
     for _ in 0..ATTEMPTS {
         let config = inference.config(&around);
         match fits(&config, file) {
@@ -78,6 +107,17 @@ pub fn starting_config(path: &Path, config: Option<&Path>) -> Result<String, Err
     inference.give_up();
     let config = inference.config(&around);
     fits(&config, file).map(|()| config)
+}
+
+/// What outputs are called after: the file's name without what follows the first of the ends that checkpoints have, or
+/// the folder's.
+fn stem(path: &Path) -> String {
+    let whole = fs::canonicalize(path).ok().filter(|_| path.file_name().is_none());
+    let name =
+        whole.as_deref().unwrap_or(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = name.split_once(".safetensors").map_or(name, |(stem, _)| stem);
+    let stem = if stem.is_empty() || stem.starts_with('.') { "model" } else { stem };
+    stem.to_owned()
 }
 
 /// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.

@@ -1,9 +1,13 @@
 //! What a person should know about a report before trusting or using its model, one short line each.
 
+use std::collections::BTreeMap;
+
 use super::model::{Report, ReportTensor};
 use super::start::{of_tensor, std_tells};
 use super::text::{percentage, printable, significant, thousands};
+use crate::infer::no_weight;
 use crate::sparse::Fill;
+use crate::tensor::Shape;
 
 /// A standard deviation below this share of the initial one tells of a layer that vanishes, one above the inverse of a
 /// layer that explodes.
@@ -33,6 +37,7 @@ pub(super) fn warnings_with(report: &Report, name: Name) -> Vec<String> {
         all_zero(report, name),
         zeroed(report, name),
         overflowed(report, name),
+        no_weights(report, name),
     ];
     found.into_iter().flatten().collect()
 }
@@ -196,6 +201,31 @@ fn overflowed(report: &Report, name: Name) -> Option<String> {
             "Beyond the range of the type written: {} finite weights became infinite in {}; take a wider `prune.dtype`.",
             thousands(total),
             list(&bad, name, count),
+        )
+    })
+}
+
+/// What is pruned though it is no weight. Giving back what sleeps changes nothing.
+fn no_weights(report: &Report, name: Name) -> Option<String> {
+    let shapes: Vec<Option<Shape>> =
+        report.tensors.iter().map(|t| Shape::new(t.shape.clone()).ok()).collect();
+    let all: BTreeMap<&str, &Shape> = report
+        .tensors
+        .iter()
+        .zip(&shapes)
+        .filter_map(|(t, shape)| Some((t.name.as_str(), shape.as_ref()?)))
+        .collect();
+    let why = |t: &ReportTensor| no_weight(&t.name, all.get(t.name.as_str())?, &all);
+    let lost = |t: &ReportTensor| {
+        let pruned = t.pruned_weights.unwrap_or(0);
+        pruned > 0 && (report.fill != Some(Fill::Init) || pruned > t.changes.sleeping_weights.unwrap_or(0))
+    };
+    let bad = tensors(report, |t| lost(t) && why(t).is_some());
+    let word = |t: &ReportTensor| why(t).map(|why| format!(" ({why})")).unwrap_or_default();
+    (!bad.is_empty()).then(|| {
+        format!(
+            "Pruned, though by name or size no weights: {}; keep them, by a rule of `prune.rules`.",
+            list(&bad, name, word)
         )
     })
 }

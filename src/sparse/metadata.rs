@@ -8,7 +8,7 @@ use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
 use crate::init::SchemeParams;
 use crate::noise::NOISE_VERSION;
-use crate::tensor::{FloatDtype, Layout};
+use crate::tensor::{Dims, FloatDtype, Layout};
 
 /// Version of this description.
 pub const VERSION: u32 = 1;
@@ -47,6 +47,7 @@ pub struct PrunedTensor {
     /// Its type, in safetensors' spelling.
     pub dtype: safetensors::Dtype,
     /// Its shape.
+    #[serde(deserialize_with = "Dims::list")]
     pub shape: Vec<usize>,
     /// How it is stored.
     pub format: Format,

@@ -433,16 +433,16 @@ fn paths_lead_from_where_the_config_is() {
 #[test]
 fn outputs_keep_clear_of_the_checkpoint() {
     let s = Scratch::new();
-    perceptron(&s, "out/init.safetensors", "");
-    let p = planned(&s, "out/init.safetensors");
-    p.says(&["  output: out-2/init.safetensors"]);
+    perceptron(&s, "out/init/init.safetensors", "");
+    let p = planned(&s, "out/init/init.safetensors");
+    p.says(&["  output: out-2/init/init.safetensors"]);
     succeeds(&s, &["run", "model.yaml"]);
-    let file = s.path("out/init.safetensors").display().to_string();
+    let file = s.path("out/init/init.safetensors").display().to_string();
     fails(
         &s,
         &["new", &file, "-o", &file, "--force"],
         2,
-        "the checkpoint and the config are the same file (DIR/out/init.safetensors): an output must not replace an input or \
+        "the checkpoint and the config are the same file (DIR/out/init/init.safetensors): an output must not replace an input or \
           another output; give one of them another path",
     );
 }
@@ -457,10 +457,10 @@ fn sharded_checkpoints() {
         "m/model.safetensors.index.json",
         r#"{"weight_map": {"fc1.weight": "model-00001-of-00002.safetensors", "fc2.weight": "model-00002-of-00002.safetensors"}}"#,
     );
-    for name in ["m", "m/model.safetensors.index.json"] {
+    for (name, outputs) in [("m", "m"), ("m/model.safetensors.index.json", "model")] {
         let p = planned(&s, name);
         p.says(&[&format!("  like: {name}")]);
-        p.says(&["  output: out/init.safetensors", "  max_shard_size: 5GB"]);
+        p.says(&[&format!("  output: out/{outputs}/init.safetensors"), "  max_shard_size: 5GB"]);
     }
 }
 

@@ -97,7 +97,7 @@ fn seed(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
 }
 
 /// The first key that something is drawn for.
-fn draws(settings: &Settings) -> Option<KeyPath> {
+pub(super) fn draws(settings: &Settings) -> Option<KeyPath> {
     let root = KeyPath::root();
     let rules = root.key("rules");
     let by_rule = |(n, rule): (usize, &Rule<InitRule>)| {

@@ -1,0 +1,62 @@
+//! Overrides that do nothing: whoever types one expects something of it.
+
+use super::node::Node;
+use super::path::{KeyPath, Step};
+use super::settings::{InitSource, Settings};
+
+/// Why a value of this path changes nothing in these settings; `None` where it may.
+pub(super) fn unused(path: &KeyPath, tree: &Node, settings: &Settings, drawn: bool) -> Option<&'static str> {
+    let steps = path.steps();
+    let key = |n: usize| match steps.get(n) {
+        Some(Step::Key(key)) => key.as_str(),
+        _ => "",
+    };
+    let rules = settings.rules.rules();
+    match (key(0), steps.len()) {
+        ("seed", 1) => (!drawn).then_some("nothing is drawn from the seed"),
+        ("model", 2) if key(1) == "dtype" => (!has_untyped(tree)).then_some(
+            "no tensor that `model.tensors` lists is without a type, and those of `model.like` keep theirs",
+        ),
+        ("rules", 3) if key(2) == "layer" => {
+            let Step::Index(index) = steps[1] else { return None };
+            let drawn = matches!(rules.get(index)?.value.init, InitSource::Scheme(_));
+            (!drawn).then_some("the rule draws nothing, so its tensors have no layer id")
+        }
+        ("analyze", 2..) if ["threshold", "decay"].contains(&key(1)) => {
+            let compared = rules.iter().any(|rule| rule.value.init != InitSource::None);
+            (!compared && !rules.is_empty())
+                .then_some("no rule knows an initial value, so there is nothing to compare with")
+        }
+        _ => None,
+    }
+}
+
+/// Whether `model.tensors` lists a tensor without a type of its own.
+fn has_untyped(tree: &Node) -> bool {
+    let tensors = tree.get("model").and_then(|model| model.get("tensors"));
+    let Some(Node::Map(tensors)) = tensors else { return false };
+    tensors.iter().any(|(_, tensor)| tensor.get("dtype").is_none())
+}
+
+/// The path of a tensor's entry in `model.tensors`, where dots may stand in the name: a shell takes the quotes away that
+/// would say so. A name that the list has wins, the longest first; otherwise it is all but a last `shape` or `dtype`.
+pub(super) fn of_tensor(tree: &Node, path: KeyPath) -> KeyPath {
+    let [model @ Step::Key(first), tensors @ Step::Key(second), rest @ ..] = path.steps() else {
+        return path;
+    };
+    let quoted = |step: &Step| matches!(step, Step::Key(key) if key.contains('.'));
+    if first != "model" || second != "tensors" || rest.len() < 2 || rest.iter().any(quoted) {
+        return path;
+    }
+    let known = tree.get("model").and_then(|model| model.get("tensors"));
+    let text = |step: &Step| match step {
+        Step::Key(key) => key.clone(),
+        Step::Index(index) => index.to_string(),
+    };
+    let name = |n: usize| rest[..n].iter().map(text).collect::<Vec<_>>().join(".");
+    let is_known = |n: &usize| known.is_some_and(|known| known.get(&name(*n)).is_some());
+    let is_part = matches!(rest.last(), Some(Step::Key(key)) if key == "shape" || key == "dtype");
+    let end = (1..=rest.len()).rev().find(is_known).unwrap_or(rest.len() - usize::from(is_part));
+    let entry = [model.clone(), tensors.clone(), Step::Key(name(end))];
+    entry.into_iter().chain(rest[end..].iter().cloned()).collect()
+}
