@@ -257,6 +257,7 @@ fn derive(
         return check_rows(&resolved, written, base, rows, progress).map(|rows| Depth::Rows { rows });
     }
     let (outcome, set) = stage(&resolved, Stages::All, tuned, progress, &mut |_| {})?;
+    outcome.check_start()?;
     let (counts, gates) = match &outcome.report {
         Some(report) => (tensors(report), report.gates.as_slice()),
         None => Default::default(),
