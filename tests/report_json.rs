@@ -142,3 +142,45 @@ fn the_schema_has_every_key_of_a_report_and_describes_it() {
         .collect();
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// Dead outputs and inputs are those of the layout. Each expert has its own: output 1 of both experts and input 2 of the
+/// second one stay at their initial zeros, in any order of storage.
+#[test]
+fn dead_units_are_where_the_layout_has_them() {
+    // (layout, shape, and for each dimension which of the numbers (expert, output, input) it counts)
+    for (layout, shape, of) in [
+        ("[expert, out, in]", [2, 3, 4], [0, 1, 2]),
+        ("[expert, in, out]", [2, 4, 3], [0, 2, 1]),
+        // As kernel, output, input: nothing is an expert's own.
+        ("[kernel, out, in]", [2, 3, 4], [0, 1, 2]),
+        ("[in, out, kernel]", [4, 3, 2], [2, 1, 0]),
+        ("out_in", [3, 4, 2], [1, 2, 0]),
+        ("in_out", [2, 4, 3], [0, 2, 1]),
+    ] {
+        let s = Scratch::new();
+        let experts = layout.contains("expert");
+        let weights: Vec<f32> = (0..24)
+            .map(|place| {
+                let index = [place / (shape[1] * shape[2]), place / shape[2] % shape[1], place % shape[2]];
+                let mut numbers = [0; 3];
+                of.iter().zip(index).for_each(|(which, n)| numbers[*which] = n);
+                let [expert, output, input] = numbers;
+                f32::from(u8::from(!(output == 1 || (input == 2 && (expert == 1 || !experts)))))
+            })
+            .collect();
+        s.safetensors("trained.safetensors", &[("w", "F32", &shape, f32s(&weights))]);
+        let config = format!(
+            "{{seed: 1, rules: [{{match: w, init: zeros, layout: {layout}}}], trained: {{path: trained.safetensors}}, \
+             analyze: {{threshold: 0, report: {{json: r.json}}}}}}"
+        );
+        s.write("x.yaml", config);
+        let ran = s.run(&["analyze", "x.yaml"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let report: Value = serde_json::from_slice(&fs::read(s.path("r.json")).unwrap()).unwrap();
+        let tensor = &report["tensors"][0];
+        let got =
+            ["sleeping_outputs", "sleeping_inputs", "sleeping_scattered"].map(|key| tensor[key].clone());
+        let expected = if experts { [2, 1, 0] } else { [1, 1, 0] };
+        assert_eq!(got, expected.map(Value::from), "{layout}");
+    }
+}

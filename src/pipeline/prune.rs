@@ -14,7 +14,7 @@ use super::origin::{Action, Slice, Tensor};
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::remove::Removal;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, undivided_lane};
 use super::survey::Judgement;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
@@ -22,6 +22,7 @@ use crate::checkpoint::{
 };
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
+use crate::prune::Lane;
 use crate::reader::base_tensor;
 use crate::report::Removed;
 use crate::sparse::{
@@ -39,6 +40,21 @@ pub struct Pruned {
     pub tensors: Vec<PrunedResult>,
     /// Units taken out of chains of layers.
     pub removed: Vec<Removed>,
+    /// Tensors left as they are, as groups of n of m do not divide them, in name order.
+    pub undivided: Vec<Undivided>,
+}
+
+/// A tensor that groups of n of m do not divide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undivided {
+    /// Its name.
+    pub name: String,
+    /// How many neighbours it has.
+    pub size: usize,
+    /// What they are, in the plural.
+    pub what: &'static str,
+    /// Neighbours of a group.
+    pub m: usize,
 }
 
 /// What pruning did with one tensor.
@@ -100,6 +116,23 @@ pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning:
     Err(Error::InParts { path, stem, parts, form, more, pruning })
 }
 
+/// The tensors that are kept because the groups of `where_divisible: true` do not divide them.
+fn undivided(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<Vec<Undivided>, Error> {
+    let (_, tensors) = resolved.trained()?;
+    let of = |(name, tensor): (&String, &Tensor)| {
+        let origin = tensor.origin.as_ref()?;
+        let decision = prune.decision(name)?;
+        if origin.source == InitSource::None && decision.criterion.needs_initial()
+            || (tensor.shape.elements() as u64) < decision.min_elements
+        {
+            return None;
+        }
+        let (m, Lane { size, what, .. }) = undivided_lane(decision, &tensor.shape, tensor.layout())?;
+        Some(Undivided { name: name.clone(), size, what, m })
+    };
+    Ok(tensors.iter().filter_map(of).collect())
+}
+
 /// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
@@ -149,7 +182,7 @@ pub fn prune(
         beside.push(set.add_bytes(&folder.join(&file.name), &file.bytes)?);
     }
     let written = Written { files, tensors: count, bytes, beside };
-    Ok(Pruned { written, tensors: results, removed: removal.removed })
+    Ok(Pruned { written, tensors: results, removed: removal.removed, undivided: undivided(resolved, prune)? })
 }
 
 /// What stands in the pruned file, by how many values of each tensor stay.
@@ -295,7 +328,7 @@ fn describe(
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
             let sha256 = digest::of_mapped(base_tensor(base, name, &tensor.shape)?.data);
-            InitialValues::Stored { from: file_name(path), sha256 }
+            InitialValues::Stored { from: file_name(path), sha256, initial_dtype: origin.stored_as }
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
     };
@@ -308,7 +341,7 @@ fn describe(
         layer_id: origin.layer,
         init,
         layout: origin.layout,
-        initial_dtype: origin.stored_as,
+        initial_dtype: origin.stored_as.filter(|_| !matches!(origin.source, InitSource::From(_))),
         trained_dtype: FloatDtype::of(tensor.dtype)
             .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         decay,

@@ -201,7 +201,7 @@ impl<'s> Resolved<'s> {
                     None => mismatch.unmatched.push(name.to_owned()),
                     Some(origin) => {
                         let model = self.model.get(name).and_then(|m| FloatDtype::of(m.dtype));
-                        origin.stored_as = model.filter(|model| model.size() < float.size());
+                        origin.stored_as = model.filter(|model| !model.holds(float));
                     }
                 }
             }
@@ -367,7 +367,7 @@ impl<'s> Resolved<'s> {
         let (Some(decision), Some(origin)) = (decision, origin) else { return Action::Keep };
         let unknown = origin.source == InitSource::None && decision.criterion.needs_initial();
         let small = (shape.elements() as u64) < decision.min_elements;
-        let undivided = leaves_undivided(decision, shape, origin.layout);
+        let undivided = undivided_lane(decision, shape, origin.layout).is_some();
         if unknown || small || undivided { Action::Keep } else { Action::Prune }
     }
 
@@ -420,7 +420,8 @@ impl<'s> Resolved<'s> {
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;
-                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: origin.stored_as })
             }
             InitSource::None => None,
         }
@@ -517,10 +518,10 @@ impl<'s> Resolved<'s> {
     }
 }
 
-/// Whether groups of n of m leave a tensor as it is because they do not divide it.
-fn leaves_undivided(decision: &Decision, shape: &Shape, layout: Layout) -> bool {
-    let Structure::OfM { m, along, where_divisible: true, .. } = decision.structure else { return false };
-    Lane::new(along, shape, layout).is_some_and(|lane| !lane.size.is_multiple_of(m))
+/// What groups of n of m do not divide, where they leave such a tensor as it is.
+pub(super) fn undivided_lane(decision: &Decision, shape: &Shape, layout: Layout) -> Option<(usize, Lane)> {
+    let Structure::OfM { m, along, where_divisible: true, .. } = decision.structure else { return None };
+    Lane::new(along, shape, layout).filter(|lane| !lane.size.is_multiple_of(m)).map(|lane| (m, lane))
 }
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {

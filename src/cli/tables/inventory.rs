@@ -11,7 +11,7 @@ pub fn inventory(inventory: &Inventory, color: ColorChoice) -> String {
     let cells = |cell: fn(&InventoryTensor) -> String| inventory.tensors.iter().map(cell);
     let sheet = Sheet::new(vec![
         Column::text("tensor", cells(|t| printable(&t.name))),
-        Column::text("type", cells(|t| t.dtype.clone())),
+        Column::text("type", cells(|t| t.dtype.to_string())),
         Column::text("shape", cells(|t| shape(&t.shape))),
         Column::numbers("bytes", cells(|t| thousands(t.bytes))),
         Column::numbers(

@@ -1,7 +1,7 @@
 //! What a config comes to.
 
 use cdi_prune::config::TuneSettings;
-use cdi_prune::pipeline::PlanRow;
+use cdi_prune::pipeline::{PlanRow, Undivided};
 use cdi_prune::report::text::{printable, shape, significant, thousands};
 use clap::ColorChoice;
 
@@ -65,4 +65,15 @@ fn search(tune: &TuneSettings) -> String {
         text += &format!("\n  {}", recipe.point(None).recipe());
     }
     text + &format!("\nby {}", tune.command.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" "))
+}
+
+/// Which tensors groups of n of m leave as they are.
+pub fn undivided(tensors: &[Undivided]) -> String {
+    const SHOWN: usize = 20;
+    let one = |t: &Undivided| format!("{} ({} {}, m = {})", printable(&t.name), t.size, t.what, t.m);
+    let mut names: Vec<String> = tensors.iter().take(SHOWN).map(one).collect();
+    if tensors.len() > SHOWN {
+        names.push(format!("and {} more", tensors.len() - SHOWN));
+    }
+    format!("Left as they are, as groups of m do not divide them: {}.", names.join(", "))
 }

@@ -44,8 +44,9 @@ pub(super) fn keep(
                 }
             }
             stride => {
-                for (first, width) in slabs(block, stride, m) {
-                    gather(scorer, (first, width), (stride, m), buffers, scores)?;
+                for part in slabs(block, stride, m) {
+                    let Slabs { first, width, .. } = part;
+                    gather(scorer, &part, (stride, m), buffers, scores)?;
                     // The scores of neighbours are a whole width apart.
                     for (slab, scores) in scores.chunks(m * width).enumerate() {
                         for lane in 0..width {
@@ -66,14 +67,26 @@ pub(super) fn keep(
     Ok(())
 }
 
+/// Groups of neighbours that are read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slabs {
+    /// First place of the first group.
+    first: usize,
+    /// Groups side by side.
+    width: usize,
+    /// How many slabs there are of them, of which all but the first are whole.
+    count: usize,
+}
+
 /// Neighbours that are `stride` apart lie in slabs of `m * stride` places, which fill the tensor from its first place on:
-/// a slab's groups begin at its first `stride` places. Gives the slabs that a block touches, as their first group's
-/// first place and how many groups of it the block needs: whole slabs where they are no larger than the block.
-fn slabs(block: &Block, stride: usize, m: usize) -> Vec<(usize, usize)> {
+/// a slab's groups begin at its first `stride` places. Gives the slabs that a block touches: whole ones where they are no
+/// larger than the block, else no more groups of each than it needs.
+fn slabs(block: &Block, stride: usize, m: usize) -> Vec<Slabs> {
     let (slab, end) = (m * stride, block.start + block.len);
     let whole = |n: usize| n / slab * slab;
     if slab <= block.len {
-        return (whole(block.start)..end).step_by(slab).map(|first| (first, stride)).collect();
+        let first = whole(block.start);
+        return vec![Slabs { first, width: stride, count: (end - first).div_ceil(slab) }];
     }
     let mut found = Vec::new();
     let mut at = block.start;
@@ -81,27 +94,28 @@ fn slabs(block: &Block, stride: usize, m: usize) -> Vec<(usize, usize)> {
         let (first, until) = (whole(at), (whole(at) + slab).min(end));
         let lane = (at - first) % stride;
         if lane + (until - at) <= stride {
-            found.push((first + lane, until - at));
+            found.push(Slabs { first: first + lane, width: until - at, count: 1 });
         } else {
-            found.push((first, stride));
+            found.push(Slabs { first, width: stride, count: 1 });
         }
         at = until;
     }
     found
 }
 
-/// The scores of `width` neighbouring groups: first those of their first members, then of their second ones.
+/// The scores of groups: of each slab first those of their first members, then of their second ones.
 fn gather(
     scorer: &Scorer<'_>,
-    (first, width): (usize, usize),
+    slabs: &Slabs,
     (stride, m): (usize, usize),
     buffers: &mut Buffers,
     scores: &mut Vec<f64>,
 ) -> Result<(), Error> {
     scores.clear();
+    let Slabs { first, width, count } = *slabs;
     let mut add = |start, len| scorer.scores(start, len, buffers, |piece, _| scores.extend_from_slice(piece));
     if width == stride {
-        return add(first, m * stride);
+        return add(first, count * m * stride);
     }
     (0..m).try_for_each(|at| add(first + at * stride, width))
 }
@@ -112,14 +126,17 @@ mod tests {
 
     #[test]
     fn blocks_need_whole_slabs_or_the_groups_that_they_touch() {
-        let of = |start, len, stride, m| slabs(&Block { tensor: 0, start, len }, stride, m);
+        let of = |start, len, stride, m| {
+            let found = slabs(&Block { tensor: 0, start, len }, stride, m);
+            found.into_iter().map(|Slabs { first, width, count }| (first, width, count)).collect::<Vec<_>>()
+        };
         // Kernels of 9, four channels: 36 places.
-        assert_eq!(of(30, 50, 9, 4), [(0, 9), (36, 9), (72, 9)]);
+        assert_eq!(of(30, 50, 9, 4), [(0, 9, 3)]);
         // Two rows of 100 outputs of the second slab.
-        assert_eq!(of(500, 200, 100, 4), [(400, 100)]);
+        assert_eq!(of(500, 200, 100, 4), [(400, 100, 1)]);
         // Three rows of which the first is another slab's.
-        assert_eq!(of(300, 300, 100, 4), [(0, 100), (400, 100)]);
+        assert_eq!(of(300, 300, 100, 4), [(0, 100, 1), (400, 100, 1)]);
         // A part of one row.
-        assert_eq!(of(530, 60, 100, 4), [(430, 60)]);
+        assert_eq!(of(530, 60, 100, 4), [(430, 60, 1)]);
     }
 }

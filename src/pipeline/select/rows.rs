@@ -52,9 +52,10 @@ pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress)
     Ok(())
 }
 
-/// Keys that are held at once by a thread, and the fewest places that are read in one piece.
+/// Keys that are held at once by a thread; and the fewest places that are read in one piece, for which they may be more.
 const KEYS: usize = 1 << 18;
 const RUN: usize = 64;
+const MOST_KEYS: usize = 1 << 22;
 
 /// The rows of a tensor that are not those of its matrix view: each output by itself, wherever its weights are.
 ///
@@ -73,7 +74,7 @@ fn apart(
         return Ok(());
     }
     let (stride, count) = (axes.stride(Role::Out), job.count(row as u64));
-    let batch = (KEYS / row).max(RUN / stride).clamp(1, axes.outputs);
+    let batch = (KEYS / row).max((RUN / stride).min(MOST_KEYS / row)).clamp(1, axes.outputs);
     // Some outputs of one expert.
     let parts: Vec<(usize, Range<usize>)> = (0..axes.experts)
         .flat_map(|x| (0..axes.outputs).step_by(batch).map(move |from| (x, from)))
