@@ -18,10 +18,10 @@ use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
-use cdi_prune::report::text::{printable, removed_words, thousands};
+use cdi_prune::report::text::{percentage, printable, removed_words, thousands};
 use cdi_prune::report::{
     Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
-    tune_words, warnings,
+    start_words, tune_words, warnings,
 };
 use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
@@ -215,7 +215,7 @@ fn shown(path: &Path) -> String {
 
 /// A line for each warning and gate; of those that failed only where no other is wanted.
 fn annotations(report: &Report, quiet: bool) -> Vec<String> {
-    let warnings = warnings(report).into_iter().filter(|_| !quiet);
+    let warnings = start_words(report).into_iter().chain(warnings(report)).filter(|_| !quiet);
     let gates = report.gates.iter().filter(|result| !quiet || !result.passed);
     warnings
         .map(|warning| annotation(Severity::Warning, "cdi-prune", &warning))
@@ -237,11 +237,11 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
-            "Pruned file: {}{}, {} bytes, {:.1} % of the {} bytes of trained weights.",
+            "Pruned file: {}{}, {} bytes, {} % of the trained file's {}.",
             files.join(", "),
             with_files(&pruned.written),
             thousands(bytes),
-            100.0 * bytes as f64 / before.max(1) as f64,
+            percentage(100.0 * bytes as f64 / before.max(1) as f64),
             thousands(before),
         ))?;
     }

@@ -191,6 +191,7 @@ fn derive(
         return check_rows(&resolved, &written, base, rows, progress).map(|rows| Depth::Rows { rows });
     }
     let outcome = run(&resolved, Stages::Prune, progress, |_| {})?;
+    outcome.check_start()?;
     if let Some(report) = &outcome.report {
         let anew = tensors(report);
         let differs = anew.iter().zip(&manifest.tensors).find(|(anew, listed)| anew != listed);
