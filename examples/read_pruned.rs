@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use cdi_prune::reader::PrunedReader;
+use cdi_prune::reader::{Limits, PrunedReader};
 use cdi_prune::tensor::FloatDtype;
 
 fn main() -> ExitCode {
@@ -26,13 +26,16 @@ fn read() -> Result<(), Box<dyn std::error::Error>> {
     let [file, tensor, from, to] = args.as_slice() else {
         return Err("usage: read_pruned FILE TENSOR FROM TO".into());
     };
+    // What this program has memory for: a small file can describe a tensor of any size.
+    let limits = Limits { elements: 1 << 32, bytes: 64 << 20 };
     // Opening checks every part of the file; the second argument is the checkpoint that initial values come from, if any.
-    let file = PrunedReader::open(Path::new(file), None)?;
+    let file = PrunedReader::open_within(Path::new(file), None, limits)?;
     let (dtype, shape) = file.tensor(tensor).ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
     let dtype = FloatDtype::of(dtype).ok_or("not a floating-point tensor")?;
     let rows = from.parse()?..to.parse()?;
     let cols = shape.matrix().cols;
-    let mut bytes = vec![0; rows.len() * cols * dtype.size()];
+    let len = rows.len().checked_mul(cols * dtype.size()).filter(|len| *len as u64 <= limits.bytes);
+    let mut bytes = vec![0; len.ok_or("these rows are more than 64 MiB: ask for fewer at a time")?];
     file.read_rows(tensor, rows.clone(), &mut bytes)?;
     let mut values = vec![0.0; cols];
     for (row, bytes) in rows.zip(bytes.chunks(cols * dtype.size())) {

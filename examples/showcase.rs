@@ -209,7 +209,7 @@ fn prune(scratch: &Path, threshold: &str, fill: &str, images: &Images) -> Result
     let more = [format!("analyze.threshold={threshold}"), format!("prune.fill={fill}")];
     let outcome = stage(scratch, Stages::Prune, &more)?;
     let restored = scratch.join("restored.safetensors");
-    restore(&scratch.join("pruned.safetensors"), &restored, None, None, &Silent)?;
+    restore(&scratch.join("pruned.safetensors"), &restored, None, None, None, &Silent)?;
     let trained = Checkpoint::open(&scratch.join("trained.safetensors"))?;
     let dense = Checkpoint::open(&restored)?;
     Ok(Pruned {

@@ -67,6 +67,8 @@ pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
     // (first elements' distance, elements per line, lines): whole rows together, or every row in parts.
     let (line, lines, step) =
         if rows_at_once > 0 { (rows * cols, 1, rows_at_once * cols) } else { (cols, rows, BLOCK_ELEMENTS) };
+    // Rows without columns may be as many as a number says: a file has no bytes for them.
+    let lines = if cols == 0 { 0 } else { lines };
     (0..lines).flat_map(move |n| {
         (0..line).step_by(step.max(1)).map(move |at| Block {
             tensor,
@@ -189,6 +191,7 @@ mod tests {
         assert_eq!(cuts(1, 65_536), [(0, 65_536)]);
         assert_eq!(cuts(0, 5), []);
         assert_eq!(cuts(5, 0), []);
+        assert_eq!(cuts(1 << 60, 0), []);
     }
 
     #[test]

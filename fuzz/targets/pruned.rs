@@ -2,14 +2,18 @@
 
 #![no_main]
 
+mod peak;
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cdi_prune::reader::PrunedReader;
+use cdi_prune::reader::{Limits, PrunedReader, RowsError};
 
-/// The most elements that are restored: a small file may stand for a large tensor.
-const MOST: usize = 1 << 16;
+/// A small file may stand for a large tensor.
+const LIMITS: Limits = Limits { elements: 1 << 34, bytes: 1 << 16 };
+/// What a thread's buffers take: some words for each element of a block.
+const BUFFERS: usize = 16 << 20;
 
 fn path() -> &'static PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -18,14 +22,22 @@ fn path() -> &'static PathBuf {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     fs::write(path(), bytes).unwrap();
-    let Ok(file) = PrunedReader::open(path(), None) else { return };
+    peak::bounded(bytes, BUFFERS, || read(path()));
+});
+
+fn read(path: &Path) {
+    let Ok(file) = PrunedReader::open_within(path, None, LIMITS) else { return };
     for (name, dtype, shape) in file.tensors() {
         let matrix = shape.matrix();
-        if shape.elements() > MOST {
-            continue;
-        }
-        let mut all = vec![0; shape.elements() * dtype.bitsize() / 8];
-        file.read_rows(name, 0..matrix.rows, &mut all).unwrap();
+        let all = match file.read_to_vec(name) {
+            Ok(all) => all,
+            Err(error) => {
+                // Nothing but the limit is in the way, and it is not.
+                assert!(matches!(error, RowsError::TooLarge { bytes, limit, .. } if bytes > limit));
+                continue;
+            }
+        };
+        assert!(all.len() as u64 <= LIMITS.bytes);
         if dtype.bitsize() >= 8 && matrix.rows > 1 {
             // A row alone is what it is among the others.
             let width = matrix.cols * dtype.bitsize() / 8;
@@ -34,4 +46,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             assert_eq!(one, all[all.len() - width..]);
         }
     }
-});
+}

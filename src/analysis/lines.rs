@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::bits;
 use crate::tensor::{Layout, Matrix, Shape};
 
 /// The columns of one tensor in which some weight has changed, gathered from any number of threads: a bitmask like a
@@ -13,10 +14,16 @@ pub struct AwakeColumns {
 }
 
 impl AwakeColumns {
-    /// All columns asleep. A vector needs no set of its own: its columns are its weights.
+    /// All columns asleep. A vector, or a matrix of one row, needs no set of its own: its columns are its weights. Nor does a
+    /// tensor without weights, whose columns may be more than memory holds.
     pub fn new(shape: &Shape) -> Self {
         let matrix = shape.matrix();
-        let bytes = if shape.rank() > 1 { matrix.mask_row_bytes() } else { 0 };
+        let own = match shape.rank() {
+            0 | 1 => false,
+            2 => matrix.rows > 1 && matrix.cols > 0,
+            _ => shape.elements() > 0,
+        };
+        let bytes = if own { matrix.mask_row_bytes() } else { 0 };
         Self { columns: matrix.cols, bits: std::iter::repeat_with(|| AtomicU8::new(0)).take(bytes).collect() }
     }
 
@@ -55,30 +62,38 @@ impl AwakeColumns {
         }
     }
 
-    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows;
-    /// `None` below two dimensions, and where roles say that they are no rows and columns: [`super::AwakeUnits`] knows them
-    /// then. The inputs of a convolution are its channels, the outputs its filters.
+    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows, and
+    /// `sleeping_columns` one where each column is one; `None` below two dimensions, and where roles say that they are no
+    /// rows and columns: [`super::AwakeUnits`] knows them then. The inputs of a convolution are its channels, the outputs its
+    /// filters.
     pub fn sleeping_outputs_and_inputs(
         &self,
         shape: &Shape,
         layout: Layout,
         sleeping_rows: u64,
+        sleeping_columns: u64,
     ) -> Option<(u64, u64)> {
         let asleep = |group: usize, place: &dyn Fn(usize) -> usize, groups: usize| {
-            let mut awake = vec![false; groups];
-            for column in (0..self.columns).filter(|column| self.is_awake(*column)) {
-                awake[place(column) / group] = true;
-            }
             // Without a weight there is nothing that could sleep.
-            if shape.elements() == 0 { 0 } else { awake.iter().filter(|awake| !**awake).count() as u64 }
+            if shape.elements() == 0 {
+                return 0;
+            }
+            // A bit each, as there are columns.
+            let mut awake = vec![0u8; groups.div_ceil(8)];
+            for column in (0..self.columns).filter(|column| self.is_awake(*column)) {
+                let group = place(column) / group;
+                awake[group / 8] |= 1 << (group % 8);
+            }
+            groups as u64 - bits::count(&awake)
         };
         match (shape.dims(), layout) {
             ([] | [_], _) | (_, Layout::Roles(_)) => None,
+            ([_, _], Layout::OutIn) => Some((sleeping_rows, sleeping_columns)),
+            ([_, _], Layout::InOut) => Some((sleeping_columns, sleeping_rows)),
             ([_, inputs, field @ ..], Layout::OutIn) => {
                 let receptive = field.iter().product::<usize>().max(1);
                 Some((sleeping_rows, asleep(receptive, &|column| column, *inputs)))
             }
-            ([_, outputs], Layout::InOut) => Some((asleep(1, &|column| column, *outputs), sleeping_rows)),
             ([.., inputs, outputs], Layout::InOut) => Some((
                 asleep(1, &|column| column % outputs, *outputs),
                 asleep(*outputs, &|column| column % (inputs * outputs), *inputs),
@@ -148,21 +163,38 @@ mod tests {
         let dims = shape(&[2, 3, 2, 2]);
         let columns = AwakeColumns::new(&dims);
         columns.wake(0, &[0b0010_0000, 0b0000], 2, &mut scratch);
-        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::OutIn, 1), Some((1, 2)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::OutIn, 1, 7), Some((1, 2)));
         // The same bits of [2, 2, 3 in, 1 out] and of [1, 3, 2 in, 2 out].
         let dims = shape(&[2, 4, 3, 1]);
-        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9), Some((0, 2)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9, 7), Some((0, 2)));
         let dims = shape(&[1, 3, 2, 2]);
         // Column 5 = (1, 0 in, 1 out).
-        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9), Some((1, 1)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 9, 7), Some((1, 1)));
         let dims = shape(&[4, 12]);
-        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 3), Some((11, 3)));
-        assert_eq!(columns.sleeping_outputs_and_inputs(&shape(&[12]), Layout::OutIn, 0), None);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&dims, Layout::InOut, 3, 11), Some((11, 3)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&shape(&[12]), Layout::OutIn, 0, 0), None);
         let empty = shape(&[2, 3, 0]);
         assert_eq!(
-            AwakeColumns::new(&empty).sleeping_outputs_and_inputs(&empty, Layout::OutIn, 0),
+            AwakeColumns::new(&empty).sleeping_outputs_and_inputs(&empty, Layout::OutIn, 0, 0),
             Some((0, 0))
         );
+    }
+
+    #[test]
+    fn no_memory_for_columns_that_hold_nothing_or_are_told_by_the_weights() {
+        let empty = [vec![0, 1 << 58], vec![1 << 58, 0], vec![1 << 30, 0, 1 << 28]];
+        for dims in empty.iter().chain([&vec![1, 1 << 40]]) {
+            assert_eq!(AwakeColumns::new(&shape(dims)).bits.len(), 0, "{dims:?}");
+        }
+        let wide = shape(&[1, 1 << 40]);
+        let columns = AwakeColumns::new(&wide);
+        let sleeping = columns.sleeping(wide.matrix(), 5);
+        assert_eq!(sleeping, 5);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&wide, Layout::OutIn, 0, sleeping), Some((0, 5)));
+        assert_eq!(columns.sleeping_outputs_and_inputs(&wide, Layout::InOut, 0, sleeping), Some((5, 0)));
+        let none = shape(&[1 << 30, 0, 1 << 28]);
+        let columns = AwakeColumns::new(&none);
+        assert_eq!(columns.sleeping_outputs_and_inputs(&none, Layout::OutIn, 0, 0), Some((0, 0)));
     }
 
     fn shape(dims: &[usize]) -> Shape {

@@ -134,6 +134,22 @@ pub enum ErrorKind {
         /// Where it leads.
         to: PathBuf,
     },
+    /// Shards that are not beside their index.
+    #[error(
+        "{}{} shards that the index names are not there: `{}`{}; put them beside it",
+        if *.many { "at least " } else { "" },
+        .first.len() + .more,
+        .first.join("`, `"),
+        if *.more > 0 { format!(" and {} more", .more) } else { String::new() }
+    )]
+    ShardsAbsent {
+        /// The first of them.
+        first: Vec<String>,
+        /// How many more were found missing.
+        more: usize,
+        /// Whether there may be others: so many are missing that the rest was not looked at.
+        many: bool,
+    },
     /// A small file of a model that is a link to somewhere else.
     #[error(
         "`{name}`, which is to be copied with the weights, is a link out of the folder, to {}; `--follow-links` allows that",

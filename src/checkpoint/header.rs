@@ -14,10 +14,13 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use crate::tensor::Shape;
+use crate::tensor::{Dims, Shape};
 
 /// The largest header that readers of the format accept, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// The most keys of `__metadata__`. A key takes ten times its bytes in the file, and no program writes more than a few.
+const MAX_METADATA: usize = 1 << 16;
 
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +121,15 @@ pub enum HeaderError {
 #[serde(deny_unknown_fields)]
 struct RawTensor {
     dtype: Dtype,
-    shape: Vec<usize>,
+    shape: Dims,
     data_offsets: (usize, usize),
 }
 
-/// The header's JSON, refusing a name that occurs twice.
+/// The header's JSON. Tensors are in the order of the file: a list takes less memory than what could be searched.
 #[derive(Default)]
 struct RawHeader {
     metadata: BTreeMap<String, String>,
-    tensors: BTreeMap<String, RawTensor>,
+    tensors: Vec<(String, RawTensor)>,
 }
 
 impl<'de> Deserialize<'de> for RawHeader {
@@ -143,20 +146,19 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader::default();
                 let mut metadata_seen = false;
                 while let Some(name) = map.next_key::<String>()? {
-                    let duplicate = if name == "__metadata__" {
+                    if name == "__metadata__" {
                         header.metadata = map
                             .next_value::<UniqueStrings>()
                             .map_err(|e| de::Error::custom(format_args!("`__metadata__`: {e}")))?
                             .0;
-                        std::mem::replace(&mut metadata_seen, true)
+                        if std::mem::replace(&mut metadata_seen, true) {
+                            return Err(de::Error::custom("`__metadata__` occurs twice"));
+                        }
                     } else {
                         let tensor = map
                             .next_value::<RawTensor>()
                             .map_err(|e| de::Error::custom(format_args!("tensor `{name}`: {e}")))?;
-                        header.tensors.insert(name.clone(), tensor).is_some()
-                    };
-                    if duplicate {
-                        return Err(de::Error::custom(format_args!("`{name}` occurs twice")));
+                        header.tensors.push((name, tensor));
                     }
                 }
                 Ok(header)
@@ -167,7 +169,7 @@ impl<'de> Deserialize<'de> for RawHeader {
 }
 
 /// An object of strings in which no key occurs twice, in whatever spelling.
-pub(super) struct UniqueStrings(pub BTreeMap<String, String>);
+struct UniqueStrings(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for UniqueStrings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -184,6 +186,9 @@ impl<'de> Deserialize<'de> for UniqueStrings {
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
                     if strings.insert(key.clone(), value).is_some() {
                         return Err(de::Error::custom(format_args!("`{key}` occurs twice")));
+                    }
+                    if strings.len() > MAX_METADATA {
+                        return Err(de::Error::custom(format_args!("more than {MAX_METADATA} keys")));
                     }
                 }
                 Ok(UniqueStrings(strings))
@@ -212,46 +217,59 @@ impl Header {
     }
 }
 
-/// Checks that the tensors fill the file from `data_start` to its end, and turns offsets into positions in it.
+/// Checks that no name occurs twice and that the tensors fill the file from `data_start` to its end, and turns offsets into
+/// positions in it.
 fn place(
-    raw: BTreeMap<String, RawTensor>,
+    mut raw: Vec<(String, RawTensor)>,
     data_start: usize,
     file_len: usize,
 ) -> Result<BTreeMap<String, TensorInfo>, HeaderError> {
-    let mut in_order: Vec<(String, RawTensor)> = raw.into_iter().collect();
+    raw.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    if let Some([(name, _), _]) = raw.array_windows().find(|[(a, _), (b, _)]| a == b) {
+        return Err(HeaderError::Json(format!("`{name}` occurs twice")));
+    }
+    let checked =
+        raw.into_iter().map(|(name, RawTensor { dtype, shape, data_offsets: (from, to) })| match Shape::new(
+            shape.0,
+        ) {
+            Ok(shape) => Ok((name, TensorInfo { dtype, shape, bytes: from..to })),
+            Err(error) => Err(HeaderError::Shape { name, error }),
+        });
+    let mut tensors: Vec<(String, TensorInfo)> = checked.collect::<Result<_, _>>()?;
+    let offsets = |n: &usize| (tensors[*n].1.bytes.start, tensors[*n].1.bytes.end);
+    let mut in_order: Vec<usize> = (0..tensors.len()).collect();
     // Of tensors that begin together, an empty one comes first.
-    in_order.sort_by_key(|(_, t)| t.data_offsets);
+    in_order.sort_by_key(offsets);
     let mut end = 0usize;
-    let mut tensors = BTreeMap::new();
-    for (name, RawTensor { dtype, shape, data_offsets: (from, to) }) in in_order {
-        let shape = match Shape::new(shape) {
-            Ok(shape) => shape,
-            Err(error) => return Err(HeaderError::Shape { name, error }),
-        };
+    for n in in_order {
+        let (name, TensorInfo { dtype, shape, bytes }) = &mut tensors[n];
+        let (from, to) = (bytes.start, bytes.end);
         if from != end {
-            return Err(HeaderError::Offset { name, expected: end, got: from });
+            return Err(HeaderError::Offset { name: name.clone(), expected: end, got: from });
         }
-        // A shape's elements times 64 bits may overflow, times 8 bytes not: count whole groups of 8 elements first.
-        let bits = dtype.bitsize();
-        let elements = shape.elements();
-        if (elements % 8 * bits) % 8 != 0 {
-            return Err(HeaderError::PartByte { name, dtype, shape });
-        }
-        let expected = elements / 8 * bits + elements % 8 * bits / 8;
+        let Some(expected) = shape.bytes(dtype.bitsize()) else {
+            return Err(HeaderError::PartByte { name: name.clone(), dtype: *dtype, shape: shape.clone() });
+        };
         let got = to.saturating_sub(from);
         if got != expected {
-            return Err(HeaderError::Length { name, dtype, shape, expected, got });
+            return Err(HeaderError::Length {
+                name: name.clone(),
+                dtype: *dtype,
+                shape: shape.clone(),
+                expected,
+                got,
+            });
         }
         end = to;
         // Ranges that leave the file are refused below, before anyone sees them.
-        let bytes = data_start.saturating_add(from)..data_start.saturating_add(to);
-        tensors.insert(name, TensorInfo { dtype, shape, bytes });
+        *bytes = data_start.saturating_add(from)..data_start.saturating_add(to);
     }
     let expected = data_start.saturating_add(end);
     if expected != file_len {
         return Err(HeaderError::FileLength { expected, got: file_len });
     }
-    Ok(tensors)
+    // In the order of names already.
+    Ok(tensors.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -299,11 +317,21 @@ mod tests {
         };
         assert_eq!(
             error(&format!(r#"{{"a":{},"\u0061":{}}}"#, t("[1]", 0, 4), t("[1]", 4, 8)), 8),
-            "not a safetensors header: `a` occurs twice at line 1 column 112"
+            "not a safetensors header: `a` occurs twice"
         );
         assert_eq!(
             error(r#"{"__metadata__":{"k":"1","k":"2"}}"#, 0),
             "not a safetensors header: `__metadata__`: `k` occurs twice at line 1 column 33"
+        );
+        let keys: Vec<String> = (0..=1 << 16).map(|n| format!(r#""{n}":"""#)).collect();
+        assert_eq!(
+            error(&format!(r#"{{"__metadata__":{{{}}}}}"#, keys.join(",")), 0),
+            "not a safetensors header: `__metadata__`: more than 65536 keys at line 1 column 709814"
+        );
+        assert_eq!(
+            error(&format!(r#"{{"a":{}}}"#, t(&format!("[{}1]", "1,".repeat(64)), 0, 4)), 4),
+            "not a safetensors header: tensor `a`: a shape of more than the 64 dimensions that a tensor may have at line \
+             1 column 159"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[1]", 4, 8)), 8),

@@ -46,8 +46,7 @@ impl MappedFile {
     /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let mut file = regular::open(path).map_err(CheckpointError::io(path, "open"))?;
-        let length = file.metadata().map_err(CheckpointError::io(path, "open"))?.len();
-        let content = if length == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
+        let content = if file.limit() == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
             Content::Memory(bytes.into())
@@ -57,7 +56,7 @@ impl MappedFile {
             // that is also an input is refused). Other programs could: no library can rule that out on a shared
             // file system, and every reader of safetensors that maps files relies on the same. The program ends with a
             // message where a file becomes shorter (SIGBUS), and has `--no-mmap` for files that others write to.
-            Content::Mapped(unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path, "map"))?)
+            Content::Mapped(unsafe { Mmap::map(file.get_ref()) }.map_err(CheckpointError::io(path, "map"))?)
         };
         let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
         Ok(Self { path: path.to_owned(), content, noted })

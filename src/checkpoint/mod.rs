@@ -11,6 +11,7 @@
 //! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
 //! | `helper` | helper files, opened with care |
+//! | `index` | which tensor lies in which shard |
 //! | `journal` | what a run notes about an output |
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
@@ -43,6 +44,7 @@ mod foreign;
 mod header;
 #[cfg(feature = "tool")]
 mod helper;
+mod index;
 #[cfg(feature = "tool")]
 mod journal;
 mod mapped_ranges;
@@ -84,6 +86,7 @@ pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
+pub(crate) use spec::total;
 pub use spec::{Group, TensorSpec};
 #[cfg(feature = "tool")]
 pub use staged::Staged;

@@ -1,19 +1,19 @@
 //! A checkpoint as one set of tensors, whether it is a file, an index with shards, or a folder with either.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::Dtype;
-use serde::Deserialize;
 
 use super::error::{CheckpointError, ErrorKind};
 use super::find::{Found, in_folder};
 use super::foreign::Foreign;
-use super::header::{Header, TensorInfo, UniqueStrings};
-use super::mmap::{Mapped, MappedFile};
+use super::header::{Header, TensorInfo};
+use super::index::Index;
+use super::mmap::{Mapped, MappedFile, release};
 use crate::regular;
 use crate::tensor::{FloatDtype, Shape};
 
@@ -54,12 +54,6 @@ impl<'a> TensorRef<'a> {
     pub fn float(&self) -> Option<FloatDtype> {
         FloatDtype::of(self.dtype)
     }
-}
-
-/// The `*.safetensors.index.json` of sharded checkpoints; other keys are other tools' business.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: UniqueStrings,
 }
 
 /// A name without the components that are wrapped around others: all but the last may go.
@@ -148,6 +142,9 @@ impl Checkpoint {
             let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
             CheckpointError::new(file.path(), kind)
         })?;
+        // The header is not needed again, and may be a large part of what memory holds.
+        let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
+        release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
         Ok(Self {
@@ -162,24 +159,15 @@ impl Checkpoint {
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
         let text =
             regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
-        let index: Index = serde_json::from_slice(&text).map_err(|e| {
-            let kind = match Foreign::of(&text) {
-                Some(Foreign::Json) | None => ErrorKind::BadIndex(e.to_string()),
-                Some(foreign) => ErrorKind::Foreign(foreign),
-            };
-            CheckpointError::new(index_file, kind)
-        })?;
-        let weight_map = index.weight_map.0;
-        for (tensor, shard) in &weight_map {
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                let (tensor, shard) = (tensor.clone(), shard.clone());
-                return Err(CheckpointError::new(index_file, ErrorKind::ShardOutside { tensor, shard }));
-            }
-        }
         let folder = index_file.parent().unwrap_or(Path::new(""));
-        let shards: BTreeSet<&String> = weight_map.values().collect();
-        check_links(index_file, folder, shards.iter().copied())?;
+        let wrong = |kind| CheckpointError::new(index_file, kind);
+        let index = Index::parse(&text, folder, follows_links()).map_err(|kind| {
+            let foreign = Foreign::of(&text).filter(|foreign| *foreign != Foreign::Json);
+            match (kind, foreign) {
+                (ErrorKind::BadIndex(_), Some(foreign)) => wrong(ErrorKind::Foreign(foreign)),
+                (kind, _) => wrong(kind),
+            }
+        })?;
         let mut whole = Self {
             path: path.to_owned(),
             index: Some(index_file.to_owned()),
@@ -187,22 +175,25 @@ impl Checkpoint {
             metadata: Vec::new(),
             tensors: BTreeMap::new(),
         };
-        for shard in shards {
+        let mut shards: Vec<u32> = (0..index.shards.len() as u32).collect();
+        shards.sort_unstable_by_key(|n| &index.shards[*n as usize]);
+        for n in shards {
+            let shard = &*index.shards[n as usize];
             let one = Self::open_file(path, &folder.join(shard))?;
             let file = whole.files.len();
             whole.files.extend(one.files);
             whole.metadata.extend(one.metadata);
             for (name, place) in one.tensors {
-                if weight_map.get(&name) != Some(shard) {
-                    let kind = ErrorKind::NotInIndex { tensor: name, shard: shard.clone() };
-                    return Err(CheckpointError::new(index_file, kind));
+                if index.tensors.get(name.as_str()) != Some(&n) {
+                    return Err(wrong(ErrorKind::NotInIndex { tensor: name, shard: shard.to_owned() }));
                 }
                 whole.tensors.insert(name, Place { file, ..place });
             }
         }
-        if let Some((tensor, shard)) = weight_map.iter().find(|(t, _)| !whole.tensors.contains_key(*t)) {
-            let kind = ErrorKind::NotInShard { tensor: tensor.clone(), shard: shard.clone() };
-            return Err(CheckpointError::new(index_file, kind));
+        let absent = index.tensors.iter().filter(|(name, _)| !whole.tensors.contains_key(&***name));
+        if let Some((tensor, n)) = absent.min() {
+            let shard = index.shards[*n as usize].clone().into_owned();
+            return Err(wrong(ErrorKind::NotInShard { tensor: tensor.clone().into_owned(), shard }));
         }
         Ok(whole)
     }

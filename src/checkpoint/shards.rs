@@ -12,11 +12,11 @@ pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
     let mut size = 0u64;
     for (n, group) in groups.iter().enumerate() {
         let bytes = group.bytes();
-        if n > start && max.is_some_and(|max| size + bytes > max) {
+        if n > start && max.is_some_and(|max| size.saturating_add(bytes) > max) {
             files.push(&groups[start..n]);
             (start, size) = (n, 0);
         }
-        size += bytes;
+        size = size.saturating_add(bytes);
     }
     files.push(&groups[start..]);
     files
@@ -38,7 +38,7 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
     let mut offsets = Vec::with_capacity(tensors.len());
     for tensor in &tensors {
         let start = end;
-        end += tensor.bytes();
+        end = end.saturating_add(tensor.bytes());
         offsets.push(start..end);
     }
     let entries = tensors.iter().zip(&offsets).map(|(t, offsets)| OutEntry {
@@ -52,9 +52,9 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
     let places = tensors
         .iter()
         .zip(&offsets)
-        .map(|(t, o)| (t.name.as_str(), data + o.start, o.end - o.start))
+        .map(|(t, o)| (t.name.as_str(), data.saturating_add(o.start), o.end - o.start))
         .collect();
-    FileLayout { header, places, length: data + end }
+    FileLayout { header, places, length: data.saturating_add(end) }
 }
 
 #[cfg(test)]

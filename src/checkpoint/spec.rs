@@ -16,9 +16,11 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Bytes of its data.
+    /// Bytes of its data; the last one may be of a part of a byte.
     pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * self.dtype.bitsize() as u64 / 8
+        // Times 8 bytes the elements do not overflow, times 64 bits they may.
+        let (elements, bits) = (self.shape.elements() as u64, self.dtype.bitsize() as u64);
+        elements / 8 * bits + elements % 8 * bits / 8
     }
 }
 
@@ -39,6 +41,11 @@ impl Group {
 
     /// Bytes of all its parts.
     pub fn bytes(&self) -> u64 {
-        self.tensors.iter().map(TensorSpec::bytes).sum()
+        total(self.tensors.iter().map(TensorSpec::bytes))
     }
+}
+
+/// A sum of sizes that stays at the largest number where it would be larger: no disk has room for that.
+pub fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }

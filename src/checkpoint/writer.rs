@@ -17,7 +17,7 @@ use super::paths::{check_output, check_space, create_parent, through_link};
 use super::positioned::{read_exact_at, write_all_at};
 use super::set::OutputSet;
 use super::shards::{FileLayout, divide, lay_out};
-use super::spec::Group;
+use super::spec::{Group, total};
 use super::staged::Staged;
 use crate::digest;
 
@@ -85,7 +85,7 @@ impl CheckpointWriter {
         create_parent(&output)?;
         let claim = set.claim(&index_path(&output))?;
         claim.begin(key.as_deref())?;
-        let total = layouts.iter().map(|layout| layout.length).sum();
+        let total = total(layouts.iter().map(|layout| layout.length));
         let mut writer = Self {
             files: Vec::new(),
             done: Vec::new(),
@@ -286,7 +286,7 @@ pub fn checkpoint_bytes(
     max_shard_size: Option<u64>,
     metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
 ) -> u64 {
-    divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length).sum()
+    total(divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length))
 }
 
 /// Writes a small text file atomically, its folder made where it is missing.
@@ -318,7 +318,7 @@ fn index_json(groups: &[Group], weight_map: BTreeMap<String, String>) -> String 
         metadata: Metadata,
         weight_map: BTreeMap<String, String>,
     }
-    let total_size = groups.iter().map(Group::bytes).sum();
+    let total_size = total(groups.iter().map(Group::bytes));
     let index = Index { metadata: Metadata { total_size }, weight_map };
     let mut json = serde_json::to_string_pretty(&index).expect("strings and integers always serialise");
     json.push('\n');

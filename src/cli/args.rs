@@ -180,6 +180,9 @@ Examples:
         /// Write shards of at most this size, e.g. 5GB or 500MiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_shard_size: Option<u64>,
+        /// The most memory for initial values that can only be drawn all at once (orthogonal ones), e.g. 8GiB [default: 4GiB]
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_memory: Option<u64>,
     },
     /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
     #[command(

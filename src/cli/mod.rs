@@ -18,10 +18,10 @@ use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
-use cdi_prune::report::text::{printable, removed_words, thousands};
+use cdi_prune::report::text::{percentage, printable, removed_words, thousands};
 use cdi_prune::report::{
     Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
-    tune_words, warnings,
+    start_words, tune_words, warnings,
 };
 use clap::{ColorChoice, CommandFactory, Parser};
 use progress::Bar;
@@ -73,17 +73,17 @@ pub fn main() -> Result {
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
         Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
-        Command::Restore { file, output, base, max_shard_size } => {
+        Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
-            let written =
-                pipeline::restore(file, output, base.as_deref(), *max_shard_size, &bar(&cli.global))?;
+            let (base, bar) = (base.as_deref(), bar(&cli.global));
+            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, &bar)?;
             say_written("restored", &written, begun, &cli.global)
         }
         Command::Inspect { file, format } => {
             let inventory = pipeline::inspect(file, &bar(&cli.global))?;
             match format {
                 Format::Table => print(&tables::inventory(&inventory, cli.global.color)),
-                Format::Json => print(&serde_json::to_string_pretty(&inventory)?),
+                Format::Json => print_json(&inventory),
             }
         }
         Command::New { checkpoint, output, force, purpose, base } => {
@@ -154,6 +154,18 @@ fn print(text: &str) -> Result {
     }
 }
 
+/// Prints what may be long piece by piece.
+fn print_json(value: &impl serde::Serialize) -> Result {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `force` runs even where the manifest proves that it has been done.
 fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
@@ -203,7 +215,7 @@ fn shown(path: &Path) -> String {
 
 /// A line for each warning and gate; of those that failed only where no other is wanted.
 fn annotations(report: &Report, quiet: bool) -> Vec<String> {
-    let warnings = warnings(report).into_iter().filter(|_| !quiet);
+    let warnings = start_words(report).into_iter().chain(warnings(report)).filter(|_| !quiet);
     let gates = report.gates.iter().filter(|result| !quiet || !result.passed);
     warnings
         .map(|warning| annotation(Severity::Warning, "cdi-prune", &warning))
@@ -225,11 +237,11 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
-            "Pruned file: {}{}, {} bytes, {:.1} % of the {} bytes of trained weights.",
+            "Pruned file: {}{}, {} bytes, {} % of the trained file's {}.",
             files.join(", "),
             with_files(&pruned.written),
             thousands(bytes),
-            100.0 * bytes as f64 / before.max(1) as f64,
+            percentage(100.0 * bytes as f64 / before.max(1) as f64),
             thousands(before),
         ))?;
     }

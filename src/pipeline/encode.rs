@@ -1,6 +1,6 @@
 //! Pruned tensors into their parts: kept values gathered and cast, pruned places filled, block by block.
 
-use super::blocks::{self, Block, Reads};
+use super::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use super::compare::Masks;
 use super::encoder::{Encoder, PIECE};
 use super::error::Error;
@@ -169,7 +169,11 @@ fn target(
     };
     if let (Some(offsets), 0) = (offsets, matrix.cols) {
         // Rows without columns have no block to write their offsets.
-        writer.write_at(offsets, 0, &vec![0; 8 * matrix.rows])?;
+        let zeros = vec![0; 8 * matrix.rows.min(BLOCK_ELEMENTS)];
+        for row in (0..matrix.rows).step_by(BLOCK_ELEMENTS) {
+            let rows = BLOCK_ELEMENTS.min(matrix.rows - row);
+            writer.write_at(offsets, 8 * row as u64, &zeros[..8 * rows])?;
+        }
     }
     Ok(target)
 }

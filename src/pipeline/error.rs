@@ -78,6 +78,18 @@ pub enum Error {
         /// The point that drops least.
         nearest: Option<Box<TunePoint>>,
     },
+    /// Initial values as a fill that the trained checkpoint did not start from.
+    #[error(
+        "{}: {words}; `prune.fill: init` would fill in values that were never there, so nothing was pruned: \
+         `prune.any_start: true` has it done all the same",
+        .path.display()
+    )]
+    OtherStart {
+        /// The trained checkpoint.
+        path: PathBuf,
+        /// What tells it.
+        words: String,
+    },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
     TrainedMissing {

@@ -11,7 +11,9 @@ use super::origin::Tensor;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::Resolved;
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec};
+use crate::checkpoint::{
+    CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, total,
+};
 use crate::digest;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
@@ -46,7 +48,9 @@ impl Job<'_> {
     /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
     /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
-        block.start * self.bits / 8..(block.start + block.len) * self.bits / 8
+        // Elements times 8 bytes do not overflow, times 64 bits they may.
+        let bytes = |elements: usize| elements / 8 * self.bits + elements % 8 * self.bits / 8;
+        bytes(block.start)..bytes(block.start + block.len)
     }
 
     fn reads(&self, block: &Block) -> Reads<'_> {
@@ -119,7 +123,7 @@ pub fn initialise(
         .into_iter()
         .map(|(name, tensor, source)| Job { slot: writer.slot(name), bits: tensor.dtype.bitsize(), source })
         .collect();
-    progress.begin("init", groups.iter().map(Group::bytes).sum());
+    progress.begin("init", total(groups.iter().map(Group::bytes)));
     for (file, work) in work.iter().enumerate() {
         blocks::for_each(
             work,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use safetensors::Dtype;
 use serde::Serialize;
 
 use super::blocks::{self, Reads};
@@ -28,7 +29,7 @@ pub struct InventoryTensor {
     /// Its name.
     pub name: String,
     /// Its type, in safetensors' spelling.
-    pub dtype: String,
+    pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Bytes of its data.
@@ -41,7 +42,28 @@ pub struct InventoryTensor {
 pub fn inspect(path: &Path, progress: &dyn Progress) -> Result<Inventory, Error> {
     let checkpoint = Checkpoint::open(path)?;
     progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum());
-    let all: Vec<(&str, TensorRef<'_>)> = checkpoint.tensors().collect();
+    let mut tensors = Vec::with_capacity(checkpoint.len());
+    let mut rest = checkpoint.tensors();
+    loop {
+        let now: Vec<(&str, TensorRef<'_>)> = rest.by_ref().take(AT_ONCE).collect();
+        if now.is_empty() {
+            break;
+        }
+        list(&now, progress, &mut tensors)?;
+    }
+    progress.end();
+    let kind = checkpoint.metadata().iter().find_map(|m| FileMetadata::find(m)?.ok()).map(|m| m.kind);
+    Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
+}
+
+/// Tensors that are looked at together: a checkpoint may have millions.
+const AT_ONCE: usize = 1 << 14;
+
+fn list(
+    all: &[(&str, TensorRef<'_>)],
+    progress: &dyn Progress,
+    tensors: &mut Vec<InventoryTensor>,
+) -> Result<(), Error> {
     let mut pieces = Vec::new();
     for (n, (_, tensor)) in all.iter().enumerate() {
         // A multiple of every element size.
@@ -52,39 +74,73 @@ pub fn inspect(path: &Path, progress: &dyn Progress) -> Result<Inventory, Error>
         progress,
         |(_, piece)| Reads::of(*piece),
         || (),
-        |(), (n, piece)| Ok::<_, Error>(zeros(&all[*n].1, piece.bytes())),
+        |(), (n, piece)| Ok::<_, Error>(zeros(all[*n].1.dtype, piece.bytes())),
     )?;
-    progress.end();
     let mut counts = vec![0u64; all.len()];
     for ((n, _), zeros) in pieces.iter().zip(zeros) {
         counts[*n] += zeros;
     }
-    let tensors = all
-        .iter()
-        .zip(counts)
-        .map(|((name, t), zeros)| {
-            let elements = t.shape.elements();
-            InventoryTensor {
-                name: (*name).to_owned(),
-                dtype: t.dtype.to_string(),
-                shape: t.shape.dims().to_vec(),
-                bytes: t.bytes().len() as u64,
-                zeros: (elements > 0 && t.dtype.bitsize() % 8 == 0).then(|| zeros as f64 / elements as f64),
-            }
-        })
-        .collect();
-    let kind = checkpoint.metadata().iter().find_map(|m| FileMetadata::find(m)?.ok()).map(|m| m.kind);
-    Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
+    tensors.extend(all.iter().zip(counts).map(|((name, t), zeros)| {
+        let elements = t.shape.elements();
+        InventoryTensor {
+            name: (*name).to_owned(),
+            dtype: t.dtype,
+            shape: t.shape.dims().to_vec(),
+            bytes: t.bytes().len() as u64,
+            zeros: (elements > 0 && t.dtype.bitsize() % 8 == 0).then(|| zeros as f64 / elements as f64),
+        }
+    }));
+    Ok(())
 }
 
-fn zeros(tensor: &TensorRef<'_>, piece: &[u8]) -> u64 {
-    let size = (tensor.dtype.bitsize() / 8).max(1);
-    // A float's sign does not make it another zero.
-    let sign = if tensor.float().is_some() { 0x7F } else { 0xFF };
-    let is_zero = |element: &&[u8]| {
-        element
-            .split_last()
-            .is_some_and(|(last, rest)| last & sign == 0 && rest.iter().all(|byte| *byte == 0))
+/// Elements that are zero by their type: of either sign where it has one; none where no bits mean zero.
+fn zeros(dtype: Dtype, piece: &[u8]) -> u64 {
+    let count = |zero: fn(&[u8]) -> bool, size: usize| {
+        piece.chunks_exact(size).filter(|element| zero(element)).count() as u64
     };
-    piece.chunks_exact(size).filter(is_zero).count() as u64
+    let size = (dtype.bitsize() / 8).max(1);
+    match dtype {
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E5M2 | Dtype::F8_E4M3 => {
+            count(is_float_zero, size)
+        }
+        // Zero where both of its floats are.
+        Dtype::C64 => count(|pair| pair.chunks(4).all(is_float_zero), size),
+        // Powers of two alone.
+        Dtype::F8_E8M0 => 0,
+        // Integers and truth values; and those 8-bit floats in which the bits of a negative zero are NaN.
+        _ => count(|element| element.iter().all(|byte| *byte == 0), size),
+    }
+}
+
+/// All bits but the sign, which little-endian floats have in their last byte.
+fn is_float_zero(element: &[u8]) -> bool {
+    element.split_last().is_some_and(|(last, rest)| last & 0x7F == 0 && rest.iter().all(|byte| *byte == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_those_of_the_type() {
+        // By the types' definitions (OCP 8-bit formats; FNUZ: 0x80 is NaN; E8M0: 2^(byte - 127)).
+        for (dtype, zeros_of_four) in [
+            (Dtype::F8_E4M3, 2),
+            (Dtype::F8_E5M2, 2),
+            (Dtype::F8_E4M3FNUZ, 1),
+            (Dtype::F8_E5M2FNUZ, 1),
+            (Dtype::F8_E8M0, 0),
+            (Dtype::I8, 1),
+            (Dtype::U8, 1),
+            (Dtype::BOOL, 1),
+        ] {
+            assert_eq!(zeros(dtype, &[0, 0x80, 1, 2]), zeros_of_four, "{dtype}");
+        }
+        let pairs = [[0.0f32, 0.0], [-0.0, 0.0], [0.0, -0.0], [0.0, 1.0], [1.0, 0.0]];
+        let complex: Vec<u8> = pairs.concat().iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(zeros(Dtype::C64, &complex), 3);
+        let double: Vec<u8> = [0.0, -0.0, 5e-324, f64::MIN].iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(zeros(Dtype::F64, &double), 2);
+        assert_eq!(zeros(Dtype::I16, &[0, 0, 0, 0x80]), 1);
+    }
 }

@@ -328,7 +328,7 @@ fn describe(
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
             let sha256 = digest::of_mapped(base_tensor(base, name, &tensor.shape)?.data);
-            InitialValues::Stored { from: file_name(path), sha256 }
+            InitialValues::Stored { from: file_name(path), sha256, initial_dtype: origin.stored_as }
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
     };
@@ -341,7 +341,7 @@ fn describe(
         layer_id: origin.layer,
         init,
         layout: origin.layout,
-        initial_dtype: origin.stored_as,
+        initial_dtype: origin.stored_as.filter(|_| !matches!(origin.source, InitSource::From(_))),
         trained_dtype: FloatDtype::of(tensor.dtype)
             .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         decay,

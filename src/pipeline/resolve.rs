@@ -201,7 +201,7 @@ impl<'s> Resolved<'s> {
                     None => mismatch.unmatched.push(name.to_owned()),
                     Some(origin) => {
                         let model = self.model.get(name).and_then(|m| FloatDtype::of(m.dtype));
-                        origin.stored_as = model.filter(|model| model.size() < float.size());
+                        origin.stored_as = model.filter(|model| !model.holds(float));
                     }
                 }
             }
@@ -420,7 +420,8 @@ impl<'s> Resolved<'s> {
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;
-                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: origin.stored_as })
             }
             InitSource::None => None,
         }

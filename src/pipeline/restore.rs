@@ -10,13 +10,15 @@ use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use crate::checkpoint::{
-    CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, beside, folder_of, names_folder,
+    CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, beside, folder_of, names_folder, total,
     weights_name,
 };
-use crate::reader::{Decoder, PrunedProblem, PrunedReader};
+use crate::reader::{Decoder, Limits, PrunedProblem, PrunedReader};
 
 /// Bytes of an unencoded tensor that are copied at once.
 const PIECE: usize = 1 << 18;
+/// Pieces that are listed at once: a small file can stand for more of them than memory has room for.
+const AT_ONCE: usize = 1 << 16;
 
 enum Piece<'a> {
     Copy { slot: Slot, at: usize, from: Mapped<'a> },
@@ -25,6 +27,8 @@ enum Piece<'a> {
 
 /// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a folder, gets it
 /// under the name that programs look for in a folder, with the small files beside the pruned one.
+/// `max_memory` bounds what is allocated to draw initial values
+/// that can only be drawn all at once, which the file may ask for at any size; the default is that of [`Limits`].
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
@@ -33,9 +37,11 @@ pub fn restore(
     output: &Path,
     base: Option<&Path>,
     max_shard_size: Option<u64>,
+    max_memory: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let file = PrunedReader::open(input, base)?;
+    let bytes = max_memory.unwrap_or(Limits::default().bytes);
+    let file = PrunedReader::open_within(input, base, Limits { elements: u64::MAX, bytes })?;
     if !file.is_pruned() {
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });
@@ -62,35 +68,40 @@ pub fn restore(
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
     check_writer(inputs(), &writer, "the output")?;
-    let mut pieces = Vec::new();
-    for (name, dtype, shape) in file.tensors() {
+    let mut pieces = file.tensors().flat_map(|(name, dtype, shape)| -> Box<dyn Iterator<Item = Piece<'_>>> {
         let slot = writer.slot(name);
         if file.is_encoded(name) {
             let size = dtype.bitsize() / 8;
             let cut = blocks::cut(0, shape.matrix());
-            pieces.extend(cut.map(|block| Piece::Decode { slot, name, block, size }));
+            Box::new(cut.map(move |block| Piece::Decode { slot, name, block, size }))
         } else {
             let cut = file.whole(name).data.chunks(PIECE).enumerate();
-            pieces.extend(cut.map(|(n, from)| Piece::Copy { slot, at: n * PIECE, from }));
+            Box::new(cut.map(move |(n, from)| Piece::Copy { slot, at: n * PIECE, from }))
         }
+    });
+    progress.begin("restore", total(groups.iter().map(Group::bytes)));
+    loop {
+        let now: Vec<Piece<'_>> = pieces.by_ref().take(AT_ONCE).collect();
+        if now.is_empty() {
+            break;
+        }
+        blocks::for_each(
+            &now,
+            progress,
+            |piece| match piece {
+                Piece::Copy { from, .. } => Reads::of(*from),
+                Piece::Decode { name, block, .. } => file.reads(name, block),
+            },
+            Decoder::default,
+            |decoder, piece| match piece {
+                Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
+                Piece::Decode { slot, name, block, size } => {
+                    let bytes = file.read_block(name, block, decoder);
+                    writer.write_at(*slot, (block.start * size) as u64, bytes)
+                }
+            },
+        )?;
     }
-    progress.begin("restore", groups.iter().map(Group::bytes).sum());
-    blocks::for_each(
-        &pieces,
-        progress,
-        |piece| match piece {
-            Piece::Copy { from, .. } => Reads::of(*from),
-            Piece::Decode { name, block, .. } => file.reads(name, block),
-        },
-        Decoder::default,
-        |decoder, piece| match piece {
-            Piece::Copy { slot, at, from } => writer.write_at(*slot, *at as u64, from.bytes()),
-            Piece::Decode { slot, name, block, size } => {
-                let bytes = file.read_block(name, block, decoder);
-                writer.write_at(*slot, (block.start * size) as u64, bytes)
-            }
-        },
-    )?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
     let mut set = OutputSet::default();

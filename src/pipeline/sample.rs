@@ -11,7 +11,7 @@ use super::verify::first_weight;
 use super::verify_problem::VerifyProblem;
 use crate::analysis::Comparison;
 use crate::prune::Decision;
-use crate::reader::PrunedReader;
+use crate::reader::{Limits, PrunedReader};
 use crate::sparse::{Fill, fillmask};
 use crate::tensor::{FloatDtype, cast};
 
@@ -24,7 +24,7 @@ pub(super) fn check_rows(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let (checkpoint, tensors) = resolved.trained()?;
-    let file = PrunedReader::open(written, base)?;
+    let file = PrunedReader::open_within(written, base, Limits::NONE)?;
     let judgement = judge(resolved, progress)?;
     let prune = resolved.settings.prune.as_ref();
     let wrong = |problem| Error::Verify { path: written.to_owned(), problem: Box::new(problem) };

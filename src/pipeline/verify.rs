@@ -17,7 +17,7 @@ use super::verify_problem::VerifyProblem;
 use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside};
 use crate::config::Settings;
 use crate::manifest::{FileEntry, Manifest};
-use crate::reader::PrunedReader;
+use crate::reader::{Limits, PrunedReader};
 use crate::regular;
 use crate::report::text::thousands;
 use crate::tensor::FloatDtype;
@@ -191,6 +191,7 @@ fn derive(
         return check_rows(&resolved, &written, base, rows, progress).map(|rows| Depth::Rows { rows });
     }
     let outcome = run(&resolved, Stages::Prune, progress, |_| {})?;
+    outcome.check_start()?;
     if let Some(report) = &outcome.report {
         let anew = tensors(report);
         let differs = anew.iter().zip(&manifest.tensors).find(|(anew, listed)| anew != listed);
@@ -223,7 +224,8 @@ fn derive(
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
 fn difference(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let (anew, other) = (PrunedReader::open(anew, base)?, PrunedReader::open(written, base)?);
+    let open = |path| PrunedReader::open_within(path, base, Limits::NONE);
+    let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {
         let Some((got_dtype, got_shape)) = other.tensor(name) else {
             return Ok(Some(VerifyProblem::TensorMissing(name.to_owned())));

@@ -101,6 +101,8 @@ impl Groups {
     /// How many there are.
     pub fn count(&self) -> usize {
         match *self {
+            // Groups without a place may be as many as a number says: a file has no bytes for them.
+            Self::Line { members: 0, .. } => 0,
             Self::Line { size, .. } => size,
             Self::Mixed { count, .. } => count,
             Self::Tiles { axes, rows, columns } => {

@@ -29,6 +29,16 @@ impl PrunedReader {
         let matrix = Shape::new(description.shape.clone()).map(|shape| shape.matrix());
         let Ok(matrix) = matrix else { return 0..0 };
         let row = block.row(matrix);
+        if description.format == Format::Csr && !block.whole_rows(matrix) {
+            let (crow, columns) = (self.whole(&parts[1]).bytes(), self.whole(&parts[2]).bytes());
+            let before = |column| csr::before(crow, columns, matrix, row, column);
+            let end = block.column(matrix) + block.len;
+            return before(block.column(matrix))..if end < matrix.cols {
+                before(end)
+            } else {
+                csr::offset(crow, row + 1)
+            };
+        }
         if !block.whole_rows(matrix) {
             let n = row * matrix.cols.div_ceil(BLOCK_ELEMENTS) + block.column(matrix) / BLOCK_ELEMENTS;
             return before[n]..before[n + 1];
@@ -36,7 +46,7 @@ impl PrunedReader {
         let end = row + block.len / matrix.cols;
         let offsets = self.whole(&parts[if description.format == Format::Csr { 1 } else { 3 }]).bytes();
         // A bitmask's row offsets have no last one.
-        let last = before[before.len() - 1];
+        let last = before.last().copied().unwrap_or_default();
         let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
         offset(row)..offset(end)
     }
@@ -131,9 +141,10 @@ impl PrunedReader {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
             InitialValues::Unknown(_) => None,
-            InitialValues::Stored { .. } => {
+            InitialValues::Stored { initial_dtype, .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
-                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: *initial_dtype })
             }
         }
     }

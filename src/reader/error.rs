@@ -151,6 +151,25 @@ pub enum PrunedProblem {
         /// What is wrong.
         problem: String,
     },
+    /// A tensor beyond the reader's limits.
+    #[error(
+        "tensor `{tensor}`: {what} {got} {unit}, more than the limit of {limit}; a file so small can describe a tensor so \
+         large: raise the limit only for a file that you trust ({way_out})"
+    )]
+    Limit {
+        /// The tensor.
+        tensor: String,
+        /// What of it: `has`, or `drawing its initial values takes`.
+        what: &'static str,
+        /// How much.
+        got: u64,
+        /// Of what.
+        unit: &'static str,
+        /// The most.
+        limit: u64,
+        /// How to raise it.
+        way_out: &'static str,
+    },
     /// Two tensors of one name would be restored.
     #[error("tensor `{0}` is described twice, or stands in the file beside its own parts")]
     Twice(String),
@@ -194,6 +213,27 @@ pub enum RowsError {
         expected: usize,
         /// Bytes of the slice.
         got: usize,
+    },
+    /// A tensor that is larger than the reader's limit on what it allocates.
+    #[error(
+        "tensor `{tensor}` has {bytes} bytes, more than the limit of {limit} (`Limits::bytes`); read it by rows, or into \
+         memory of your own"
+    )]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// Its bytes.
+        bytes: u64,
+        /// The most.
+        limit: u64,
+    },
+    /// Too little memory for a whole tensor.
+    #[error("there is no memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]
+    NoMemory {
+        /// The tensor.
+        tensor: String,
+        /// Its bytes.
+        bytes: u64,
     },
     /// Rows of elements smaller than a byte that begin or end within one.
     #[error(

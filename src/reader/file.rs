@@ -17,6 +17,7 @@ use crate::tensor::{FloatDtype, Shape};
 pub struct PrunedReader {
     pub(super) checkpoint: Checkpoint,
     pub(super) base: Option<Checkpoint>,
+    pub(super) limits: Limits,
     pub(super) seed: u64,
     pub(super) tensors: BTreeMap<String, Stored>,
     pub(super) metadata: BTreeMap<String, String>,
@@ -34,11 +35,43 @@ pub(super) enum Stored {
         shape: Shape,
         /// Names of the parts, in the order of the encoding's suffixes.
         parts: Vec<String>,
-        /// Stored values before each block.
+        /// Stored values before each block of a bitmask; those of rows and columns are sought in them.
         before: Vec<usize>,
         /// Draws the values of pruned places, where they are drawn.
         drawn: Option<Generator>,
     },
+}
+
+/// What a reader refuses to go beyond. A file of some hundred bytes can describe any tensor all of whose weights are
+/// pruned: what it takes to restore that is for the caller to say.
+///
+/// ```
+/// use cdi_prune::reader::Limits;
+/// // A device with 64 MiB to spare.
+/// let limits = Limits { bytes: 64 << 20, ..Limits::default() };
+/// assert_eq!(limits.elements, 1 << 40);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most elements of an encoded tensor; one with more is an error when the file is opened.
+    pub elements: u64,
+    /// The most bytes that are allocated for one tensor: by [`PrunedReader::read_to_vec`] for all of its values, and for
+    /// initial values that can only be drawn all at once (orthogonal schemes), 8 bytes each. The latter are refused when the
+    /// file is opened.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// None at all, for files whose making stands beside them.
+    #[cfg(feature = "tool")]
+    pub(crate) const NONE: Self = Self { elements: u64::MAX, bytes: u64::MAX };
+}
+
+impl Default for Limits {
+    /// 2^40 elements, 4 GiB.
+    fn default() -> Self {
+        Self { elements: 1 << 40, bytes: 4 << 30 }
+    }
 }
 
 impl PrunedReader {
@@ -48,8 +81,16 @@ impl PrunedReader {
     /// # Errors
     /// [`OpenError`]: a file that cannot be read, is not sound, or needs another base.
     pub fn open(path: &Path, base: Option<&Path>) -> Result<Self, OpenError> {
+        Self::open_within(path, base, Limits::default())
+    }
+
+    /// The same within other limits than [`Limits::default`].
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`Self::open`].
+    pub fn open_within(path: &Path, base: Option<&Path>, limits: Limits) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::open(path)?;
-        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?)
+        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?, limits)
     }
 
     /// The same of one file whose bytes are in memory: a `Vec<u8>`, or a `&'static [u8]`, of which no copy is made. Errors
@@ -61,17 +102,30 @@ impl PrunedReader {
         file: impl Into<Cow<'static, [u8]>>,
         base: Option<Cow<'static, [u8]>>,
     ) -> Result<Self, OpenError> {
-        let checkpoint = Checkpoint::from_bytes(Path::new("in memory"), file.into())?;
-        let base = base.map(|base| Checkpoint::from_bytes(Path::new("base in memory"), base));
-        Self::new(checkpoint, base.transpose()?)
+        Self::from_bytes_within(file, base, Limits::default())
     }
 
-    fn new(checkpoint: Checkpoint, base: Option<Checkpoint>) -> Result<Self, OpenError> {
+    /// The same within other limits than [`Limits::default`].
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`Self::open`].
+    pub fn from_bytes_within(
+        file: impl Into<Cow<'static, [u8]>>,
+        base: Option<Cow<'static, [u8]>>,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
+        let checkpoint = Checkpoint::from_bytes(Path::new("in memory"), file.into())?;
+        let base = base.map(|base| Checkpoint::from_bytes(Path::new("base in memory"), base));
+        Self::new(checkpoint, base.transpose()?, limits)
+    }
+
+    fn new(checkpoint: Checkpoint, base: Option<Checkpoint>, limits: Limits) -> Result<Self, OpenError> {
         let path = checkpoint.path().to_owned();
         let wrong = |problem| OpenError::Pruned { path: path.clone(), problem };
         let mut file = Self {
             checkpoint,
             base,
+            limits,
             seed: 0,
             tensors: BTreeMap::new(),
             metadata: BTreeMap::new(),

@@ -19,6 +19,6 @@ mod validate;
 #[cfg(feature = "tool")]
 pub(crate) use decode::Decoder;
 pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};
-pub use file::PrunedReader;
+pub use file::{Limits, PrunedReader};
 #[cfg(feature = "tool")]
 pub(crate) use validate::base_tensor;

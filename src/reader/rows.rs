@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use safetensors::Dtype;
-
 use super::decode::Decoder;
 use super::error::RowsError;
 use super::file::PrunedReader;
 use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::init::Whole;
+use crate::tensor::bytes_of;
 
 impl PrunedReader {
     /// Restores these rows of a tensor's matrix view (the first dimension by the rest; a vector is one row) into `out`, in
@@ -27,7 +26,9 @@ impl PrunedReader {
             return Err(RowsError::Beyond { tensor: tensor(), rows: matrix.rows, from, to });
         }
         let (first, end) = (from * matrix.cols, to * matrix.cols);
-        let (Some(first_byte), Some(end_byte)) = (bytes(first, dtype), bytes(end, dtype)) else {
+        let (Some(first_byte), Some(end_byte)) =
+            (bytes_of(first, dtype.bitsize()), bytes_of(end, dtype.bitsize()))
+        else {
             return Err(RowsError::PartByte { tensor: tensor(), dtype, from, to });
         };
         let expected = end_byte - first_byte;
@@ -70,18 +71,18 @@ impl PrunedReader {
     /// The bytes of a whole tensor, restored.
     ///
     /// # Errors
-    /// [`RowsError::Unknown`].
+    /// [`RowsError::Unknown`], [`RowsError::TooLarge`] beyond the reader's [limit](super::Limits), [`RowsError::NoMemory`].
     pub fn read_to_vec(&self, name: &str) -> Result<Vec<u8>, RowsError> {
         let (dtype, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
-        let mut out = vec![0; bytes(shape.elements(), dtype).unwrap_or_default()];
+        let len = shape.bytes(dtype.bitsize()).unwrap_or_default();
+        let (tensor, bytes, limit) = (|| name.to_owned(), len as u64, self.limits.bytes);
+        if bytes > limit {
+            return Err(RowsError::TooLarge { tensor: tensor(), bytes, limit });
+        }
+        let mut out = Vec::new();
+        out.try_reserve_exact(len).map_err(|_| RowsError::NoMemory { tensor: tensor(), bytes })?;
+        out.resize(len, 0);
         self.read(name, &mut out)?;
         Ok(out)
     }
-}
-
-/// Bytes of so many elements, unless they end within one. A shape's elements times 8 bytes do not overflow, times their
-/// bits they may.
-fn bytes(elements: usize, dtype: Dtype) -> Option<usize> {
-    let rest = elements % 8 * dtype.bitsize();
-    rest.is_multiple_of(8).then(|| elements / 8 * dtype.bitsize() + rest / 8)
 }

@@ -72,6 +72,18 @@ impl PrunedReader {
                 .map_err(Wrong::from);
         }
         let matrix = shape.matrix();
+        let elements = shape.elements() as u64;
+        if elements > self.limits.elements {
+            let limit = self.limits.elements;
+            let (what, unit, way_out) = ("has", "elements", "`Limits::elements`");
+            return Err(
+                PrunedProblem::Limit { tensor: name, what, got: elements, unit, limit, way_out }.into()
+            );
+        }
+        if description.format == Format::Csr && !csr::can_hold(matrix) {
+            let problem = format!("csr cannot hold {} columns, more than 2147483648", matrix.cols);
+            return Err(PrunedProblem::Description { tensor: name, problem }.into());
+        }
         let nearest = description.fill == Fill::Nearest;
         let part_names: Vec<String> =
             suffixes(description.format).iter().map(|suffix| format!("{name}{suffix}")).collect();
@@ -90,7 +102,8 @@ impl PrunedReader {
             let crow = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows + 1]))?;
             let columns = self.part(&name, &part_names[2], csr::index_dtype(matrix), Some(&[count]))?;
             check_csr(matrix, crow.data, columns.data, count)
-                .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?
+                .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?;
+            Vec::new()
         } else {
             let dims = [matrix.rows, matrix.mask_row_bytes()];
             let mask = self.part(&name, &part_names[1], Dtype::U8, Some(&dims))?;
@@ -107,6 +120,14 @@ impl PrunedReader {
             }
         }
         let drawn = self.check_initial(&description, &shape)?;
+        if let Some(whole) = drawn.as_ref().and_then(Generator::whole)
+            && whole.bytes() as u64 > self.limits.bytes
+        {
+            let (what, unit) = ("drawing its initial values, which is done all at once, takes", "bytes");
+            let (got, limit) = (whole.bytes() as u64, self.limits.bytes);
+            let way_out = "`restore --max-memory`, or `Limits::bytes`";
+            return Err(PrunedProblem::Limit { tensor: name, what, got, unit, limit, way_out }.into());
+        }
         parts.extend(part_names.iter().cloned());
         let stored = Stored::Encoded {
             description: Box::new(description),

@@ -17,9 +17,9 @@ use crate::tensor::{FloatDtype, Matrix, Shape};
 /// Suffixes of the tensors that stand for one.
 pub const SUFFIXES: [&str; 4] = [".shape", ".crow_indices", ".col_indices", ".values"];
 
-/// Whether the encoding can hold so many columns: I32 must reach the last one.
+/// Whether the encoding can hold so many columns, the last of which I32 must reach, and rows, of which it numbers one more.
 pub fn can_hold(matrix: Matrix) -> bool {
-    matrix.cols <= 1 << 31
+    matrix.cols <= 1 << 31 && matrix.rows < usize::MAX / 8
 }
 
 /// The type of column numbers.

@@ -8,7 +8,7 @@ use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
 use crate::init::SchemeParams;
 use crate::noise::NOISE_VERSION;
-use crate::tensor::{FloatDtype, Layout};
+use crate::tensor::{Dims, FloatDtype, Layout};
 
 /// Version of this description.
 pub const VERSION: u32 = 1;
@@ -47,6 +47,7 @@ pub struct PrunedTensor {
     /// Its type, in safetensors' spelling.
     pub dtype: safetensors::Dtype,
     /// Its shape.
+    #[serde(deserialize_with = "Dims::list")]
     pub shape: Vec<usize>,
     /// How it is stored.
     pub format: Format,
@@ -58,7 +59,8 @@ pub struct PrunedTensor {
     pub init: InitialValues,
     /// Which dimensions the fans are taken from.
     pub layout: Layout,
-    /// The type in which the initial checkpoint stored it, where that is narrower than its own.
+    /// The type in which the initial checkpoint stored it, where that does not hold all values of its own: drawn values are
+    /// rounded to it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_dtype: Option<FloatDtype>,
     /// The type of the trained tensor, where the values were cast to another: initial values are rounded to it, and times the
@@ -79,6 +81,10 @@ pub enum InitialValues {
         from: String,
         /// SHA-256 of the tensor's bytes there, in hexadecimal.
         sha256: String,
+        /// As [`PrunedTensor::initial_dtype`] of drawn values. Here, because earlier releases wrote that one beside stored values
+        /// too, and did not round by it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        initial_dtype: Option<FloatDtype>,
     },
     /// Slices along the output dimension, in their order.
     Slices {

@@ -14,4 +14,5 @@ pub use layout::{Layout, LayoutMismatch, Role, Roles, RolesError};
 #[cfg(feature = "tool")]
 pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
-pub use shape::{Matrix, Shape, ShapeError};
+pub(crate) use shape::{Dims, bytes_of};
+pub use shape::{MAX_RANK, Matrix, Shape, ShapeError};

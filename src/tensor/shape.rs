@@ -2,34 +2,88 @@
 
 use std::fmt;
 
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+
 use super::{Axes, Layout};
 
-/// A tensor's shape, checked: its number of elements fits `usize`, and so does that number times eight bytes.
+/// The most dimensions of a tensor: as many as PyTorch and NumPy have.
+pub const MAX_RANK: usize = 64;
+
+/// A tensor's shape, checked: no more than [`MAX_RANK`] dimensions, its number of elements fits `usize`, and so does that
+/// number times eight bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    dims: Vec<usize>,
+    dims: Box<[usize]>,
     elements: usize,
 }
 
-/// A shape whose size in bytes would not fit this machine's address space.
+/// Dimensions that no tensor can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("shape {dims:?} has more elements than this machine can address")]
-pub struct ShapeError {
-    /// The dimensions asked for.
-    pub dims: Vec<usize>,
+pub enum ShapeError {
+    /// A size in bytes that would not fit this machine's address space.
+    #[error("shape {0:?} has more elements than this machine can address")]
+    TooLarge(Vec<usize>),
+    /// Too many dimensions.
+    #[error("a shape of {0} dimensions, more than the {MAX_RANK} that a tensor may have")]
+    Rank(usize),
+}
+
+/// The dimensions of a shape in a file, of which reading stops behind the last one that may be there.
+pub(crate) struct Dims(pub Vec<usize>);
+
+impl<'de> Deserialize<'de> for Dims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Numbers;
+        impl<'de> Visitor<'de> for Numbers {
+            type Value = Dims;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Dims, A::Error> {
+                let mut dims = [0; MAX_RANK];
+                let mut rank = 0;
+                while let Some(dim) = numbers.next_element()? {
+                    let place = dims.get_mut(rank).ok_or_else(|| {
+                        de::Error::custom(format_args!(
+                            "a shape of more than the {MAX_RANK} dimensions that a tensor may have"
+                        ))
+                    })?;
+                    *place = dim;
+                    rank += 1;
+                }
+                Ok(Dims(dims[..rank].to_vec()))
+            }
+        }
+        deserializer.deserialize_seq(Numbers)
+    }
+}
+
+impl Dims {
+    /// The same for a field that is a list.
+    pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+        Self::deserialize(deserializer).map(|dims| dims.0)
+    }
 }
 
 impl Shape {
-    /// Checks the size of `dims`; an empty list is a scalar, a zero dimension an empty tensor.
+    /// Checks number and size of `dims`; an empty list is a scalar, a zero dimension an empty tensor.
+    ///
+    /// # Errors
+    /// [`ShapeError`].
     pub fn new(dims: Vec<usize>) -> Result<Self, ShapeError> {
+        if dims.len() > MAX_RANK {
+            return Err(ShapeError::Rank(dims.len()));
+        }
         // A zero must not hide an overflow in the other dimensions: the matrix view multiplies them alone.
         let size = dims.iter().filter(|&&d| d != 0).try_fold(8usize, |n, &d| n.checked_mul(d));
         match size {
             Some(_) => {
                 let elements = dims.iter().product();
-                Ok(Self { dims, elements })
+                Ok(Self { dims: dims.into(), elements })
             }
-            None => Err(ShapeError { dims }),
+            None => Err(ShapeError::TooLarge(dims)),
         }
     }
 
@@ -48,9 +102,15 @@ impl Shape {
         self.elements
     }
 
+    /// Bytes of its elements where each has so many bits; `None` if they end within a byte. A shape's elements times 8 bytes
+    /// do not overflow, times their bits they may: whole groups of 8 elements are counted first.
+    pub fn bytes(&self, bits: usize) -> Option<usize> {
+        bytes_of(self.elements, bits)
+    }
+
     /// The matrix view: the first dimension by the rest; one row for one dimension or none.
     pub fn matrix(&self) -> Matrix {
-        match self.dims.as_slice() {
+        match &*self.dims {
             [] => Matrix { rows: 1, cols: 1 },
             [n] => Matrix { rows: 1, cols: *n },
             [rows, rest @ ..] => Matrix { rows: *rows, cols: rest.iter().product() },
@@ -72,6 +132,12 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.dims)
     }
+}
+
+/// As [`Shape::bytes`], of so many elements of a shape.
+pub(crate) fn bytes_of(elements: usize, bits: usize) -> Option<usize> {
+    let rest = elements % 8 * bits;
+    rest.is_multiple_of(8).then(|| elements / 8 * bits + rest / 8)
 }
 
 /// A tensor read as a matrix in storage (row-major) order; element `(i, j)` is number `i * cols + j`.
@@ -123,9 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn bytes_whose_bits_are_more_than_a_number_holds() {
+        // 2^58 elements of 64 bits are 2^64 bits, which a u64 shows as none.
+        assert_eq!(shape(&[1 << 58]).bytes(64), Some(1 << 61));
+        assert_eq!(shape(&[usize::MAX / 8]).bytes(64), Some(usize::MAX / 8 * 8));
+        assert_eq!((shape(&[6]).bytes(4), shape(&[5]).bytes(4)), (Some(3), None));
+    }
+
+    #[test]
     fn sizes_that_overflow_are_refused() {
         assert!(Shape::new(vec![1 << 62, 4]).is_err());
         assert!(Shape::new(vec![0, 1 << 62, 4]).is_err());
         assert!(Shape::new(vec![usize::MAX / 8]).is_ok());
+        assert!(Shape::new(vec![1; 64]).is_ok());
+        assert_eq!(
+            Shape::new(vec![1; 65]).unwrap_err().to_string(),
+            "a shape of 65 dimensions, more than the 64 that a tensor may have"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The analysis.
 
 use cdi_prune::report::text::{percentage, printable, ratio, scientific, shape, thousands};
-use cdi_prune::report::{Report, Row, is_alarming, rows, verdict, warnings};
+use cdi_prune::report::{Report, Row, is_alarming, rows, std_tells, verdict, warnings};
 use clap::ColorChoice;
 use comfy_table::Color;
 
@@ -56,6 +56,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
     let cells = |cell: &dyn Fn(&Row) -> String| with_total(cell, cell(&all));
     let real = |x: Option<f64>| x.map_or("-".to_owned(), scientific);
 
+    let tells = report.tensors.iter().any(|tensor| std_tells(report, tensor));
     let mut columns = vec![
         Column::text("tensor", with_total(&|row| printable(&row.title()), "total".to_owned())),
         Column::text(
@@ -86,7 +87,9 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
             with_total(&|row| row.std_ratio.map_or("-".to_owned(), ratio), String::new()),
         )
         .rank(5)
-        .colored(rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x)).map(|_| Color::Red))),
+        .colored(
+            rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x) && tells).map(|_| Color::Red)),
+        ),
     ]);
     if totals.pruned_weights.is_some() {
         columns.push(Column::numbers("pruned", cells(&pruned)).rank(1));

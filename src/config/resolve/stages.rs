@@ -13,7 +13,7 @@ use super::super::wire;
 use super::value::{Folder, real, size, texts};
 use crate::analysis::Threshold;
 use crate::near::{did_you_mean, nearest};
-use crate::tensor::{FloatDtype, Shape};
+use crate::tensor::{FloatDtype, Shape, ShapeError};
 
 pub(super) fn model(wire: wire::Model, path: &KeyPath, folder: &Folder) -> Result<ModelSettings, Problem> {
     let dtype = wire.dtype.unwrap_or(FloatDtype::F32);
@@ -51,8 +51,14 @@ fn shape(node: &Node, path: &KeyPath) -> Result<Shape, Problem> {
         other => Err(Problem::bad_value(&path.index(i), "a dimension, 0 or more", other)),
     };
     let dims = list.iter().enumerate().map(dimension).collect::<Result<_, _>>()?;
-    Shape::new(dims)
-        .map_err(|e| Problem::bad_value(path, "a shape that fits this machine", format!("{:?}", e.dims)))
+    Shape::new(dims).map_err(|error| match error {
+        ShapeError::TooLarge(dims) => {
+            Problem::bad_value(path, "a shape that fits this machine", format!("{dims:?}"))
+        }
+        ShapeError::Rank(rank) => {
+            Problem::bad_value(path, "a shape of at most 64 dimensions", format!("{rank} of them"))
+        }
+    })
 }
 
 pub(super) fn init(wire: wire::Init, path: &KeyPath, folder: &Folder) -> Result<InitSettings, Problem> {

@@ -24,6 +24,12 @@ pub fn markdown(report: &Report) -> String {
         let _ =
             writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
     }
+    if let (Some(bytes), Some(share), Some(of)) =
+        (totals.pruned_bytes, totals.pruned_bytes_share, totals.trained_bytes)
+    {
+        let (bytes, of, share) = (thousands(bytes), thousands(of), plain(&percentage(100.0 * share)));
+        let _ = writeln!(text, "Pruned file: {bytes} bytes, {share} % of the trained file's {of}.\n");
+    }
     removed(&mut text, report);
     tune(&mut text, report);
     gates(&mut text, report);
