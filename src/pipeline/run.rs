@@ -224,10 +224,8 @@ fn finish(
         (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
     let told = Told::new(resolved, &compared)?;
     let mut taken = Vec::new();
-    outcome.other_start = match pruning.and_then(|pruning| told.forbids(pruning)) {
-        Some(words) => Some((checkpoint.path().to_owned(), words)),
-        None => None,
-    };
+    let forbidden = pruning.and_then(|pruning| told.forbids(pruning));
+    outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
     let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
         select(resolved, &judgement, pruning, masks, progress)?;
