@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest;
 use crate::gates::GateResult;
 use crate::noise::NOISE_VERSION;
 
@@ -36,6 +37,10 @@ pub struct Manifest {
     pub gates: Vec<GateResult>,
     /// The trained checkpoint's tensors in name order; empty where there was none.
     pub tensors: Vec<TensorEntry>,
+    /// SHA-256 of the text without this key, [`Self::digest`]; `None` in manifests of releases that wrote none. [`Self::text`]
+    /// fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
 }
 
 /// One file.
@@ -119,12 +124,41 @@ impl Manifest {
         serde_json::from_slice(text).map_err(syntax)
     }
 
-    /// Its text, with a line feed at the end.
+    /// Its text with its digest, and a line feed at the end.
     pub fn text(&self) -> String {
+        Self { manifest_sha256: Some(self.digest()), ..self.clone() }.written()
+    }
+
+    /// SHA-256 of its text without the digest.
+    pub fn digest(&self) -> String {
+        let bare = Self { manifest_sha256: None, ..self.clone() };
+        digest::of_pieces([bare.written().as_bytes()])
+    }
+
+    /// Whether `text`, which gave this manifest, is its text but for white space, and has the digest that it says. That tells
+    /// of an accident; who alters it on purpose can write another digest.
+    pub fn is_intact(&self, text: &[u8]) -> bool {
+        without_space(text) == without_space(self.written().as_bytes())
+            && self.manifest_sha256.as_ref().is_none_or(|listed| *listed == self.digest())
+    }
+
+    fn written(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialise");
         text.push('\n');
         text
     }
+}
+
+/// JSON without the white space between its parts.
+fn without_space(json: &[u8]) -> Vec<u8> {
+    let (mut quoted, mut escaped) = (false, false);
+    let mut stays = |byte: &u8| {
+        let stays = quoted || !byte.is_ascii_whitespace();
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = quoted && *byte == b'\\' && !escaped;
+        stays
+    };
+    json.iter().copied().filter(|byte| stays(byte)).collect()
 }
 
 /// `path` as seen from `folder`, with `/`; both are absolute and without links. As it is where they have no root in common.

@@ -346,6 +346,24 @@ fn tensors_that_are_not_tied() {
     );
 }
 
+/// A config that says nothing of a layout reads experts as a convolution: `plan` asks.
+#[test]
+fn plan_asks_about_stacked_experts() {
+    let s = Scratch::new();
+    let stack = |name| (name, F32, &[2usize, 2, 2][..], f32s(&[1.0; 8]));
+    s.safetensors("trained.safetensors", &[stack("experts.down"), stack("experts.up")]);
+    let asks = "experts.down and 1 more: read as [out, in, kernel]; if these are stacked experts, their rule needs \
+                `layout: [expert, out, in]` or `[expert, in, out]`.";
+    for (layout, asked) in [("out_in", true), ("[expert, out, in]", false), ("in_out", false)] {
+        rules(&s, &format!("{{match: '**', init: none, layout: {layout}}}"), "target: {sparsity: 0.5}");
+        let plan = s.run(&["plan", "x.yaml"]);
+        assert_eq!(plan.stdout.lines().any(|line| line == asks), asked, "{}", plan.stdout);
+        let rows = s.run(&["plan", "x.yaml", "--format", "json"]);
+        let rows: Value = serde_json::from_str(&rows.stdout).unwrap();
+        assert_eq!(rows[0]["layout"], layout);
+    }
+}
+
 #[test]
 fn layouts_that_tensors_do_not_have() {
     let s = Scratch::new();

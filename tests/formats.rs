@@ -14,7 +14,7 @@ seed: 7
 rules: [{match: '**', init: {from: base.safetensors}}]
 trained: {path: trained.safetensors}
 analyze: {threshold: 0, report: {json: report.json}}
-prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.9}}
+prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.9}, any_start: true}
 ";
 
 /// Trained and base values of two tensors: one of several blocks with rows longer than a block, one of many rows.

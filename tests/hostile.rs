@@ -216,6 +216,12 @@ fn many_tensors() {
     let answer = ask(&dir, &["inspect", "a.safetensors", "--format", "json"]);
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     assert!(answer.peak <= 90, "{} MiB", answer.peak);
+    // As a table: 390 MiB.
+    let table = ask(&dir, &["inspect", "a.safetensors"]);
+    assert!(table.code == Some(0) && table.peak <= 160, "{} MiB", table.peak);
+    let lines = fs::read_to_string(dir.join("stdout")).unwrap();
+    assert!(lines.ends_with("200000 tensors in 1 file(s), 3,200,000 bytes of data.\n"));
+    assert_eq!(ask(&dir, &["inspect", "a.safetensors", "--format", "json"]).code, Some(0));
     let printed: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("stdout")).unwrap()).unwrap();
     assert_eq!(printed["tensors"].as_array().unwrap().len(), 200_000);
     assert_eq!(printed["tensors"][7]["zeros"], 1.0);

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use cdi_prune::manifest::Manifest;
+use cdi_prune::pipeline::{Silent, verify};
 use common::Scratch;
 
 /// The shipped network in a folder of its own, with everything that a run can write.
@@ -145,7 +146,10 @@ fn verify_makes_the_pruned_file_anew() {
         let before = s.files();
         let said = ran(&s, &VERIFY);
         assert!(
-            said.ends_with("made anew from the inputs: the same bytes, and the same counts of 6 tensors.\n"),
+            said.ends_with(
+                "The run was done again from the inputs: the same outputs, byte for byte, the same result of 0 gates, and the \
+                 same counts of 6 tensors.\n"
+            ),
             "{said}"
         );
         let said = ran(&s, &["verify", "proof/manifest.json", "--sample", "60"]);
@@ -227,6 +231,174 @@ fn verify_names_the_first_difference() {
 }
 
 #[test]
+fn no_bit_of_a_manifest_is_another_one() {
+    let s = scratch("fill: init");
+    let config = fs::read_to_string(s.path("x.yaml")).unwrap();
+    s.write("x.yaml", config + "gates: {min_sparsity: 0.2, finite: true}\n");
+    ran(&s, &["run", "x.yaml"]);
+    let path = s.path("proof/manifest.json");
+    let good = fs::read(&path).unwrap();
+    for bit in 0..8 * good.len() {
+        let mut other = good.clone();
+        other[bit / 8] ^= 1 << (bit % 8);
+        let intact = Manifest::parse(&other).is_ok_and(|manifest| manifest.is_intact(&other));
+        assert!(!intact, "bit {} of byte {}", bit % 8, bit / 8);
+        // One bit of each sixteenth byte through the whole command.
+        if bit % 129 == 0 {
+            fs::write(&path, &other).unwrap();
+            assert!(verify(&path, None, &Silent).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+        }
+    }
+    // A key more than a manifest has, at every depth; a version that is not read.
+    let text = String::from_utf8(good.clone()).unwrap();
+    for (from, to) in [
+        ("\"seed\"", "\"x\": 1, \"seed\""),
+        ("\"role\"", "\"x\": 1, \"role\""),
+        ("\"patterns\"", "\"x\": null, \"patterns\""),
+        ("\"total_weights\"", "\"x\": 1, \"total_weights\""),
+        ("\"seed\": 42", "\"seed\": 42, \"seed\": 42"),
+    ] {
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert!(verify(&path, None, &Silent).is_err(), "{to}");
+    }
+    // The same content in other white space is the same manifest; so is one of a release that wrote no digest, which is said.
+    fs::write(&path, text.replace('\n', " ")).unwrap();
+    assert_eq!(verify(&path, None, &Silent).unwrap().unchecked, Vec::<String>::new());
+    let (bare, _) = text.split_once(",\n  \"manifest_sha256\"").unwrap();
+    let digest = manifest(&s).manifest_sha256.unwrap();
+    fs::write(&path, format!("{bare}\n}}\n")).unwrap();
+    let sum = std::process::Command::new("sha256sum").arg(&path).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(sum).unwrap()[..64], digest);
+    assert!(
+        ran(&s, &VERIFY)
+            .ends_with("Not checked: the manifest's own digest, which earlier versions did not write.\n")
+    );
+}
+
+type Forgery = (&'static str, fn(&mut Manifest));
+
+/// What a manifest cannot say even with a digest that fits: each of its statements is derived again.
+#[test]
+fn verify_derives_every_statement() {
+    let s = scratch("fill: init");
+    let config = fs::read_to_string(s.path("x.yaml")).unwrap();
+    s.write("x.yaml", config + "gates: {min_sparsity: 0.2}\n");
+    ran(&s, &["run", "x.yaml"]);
+    let good = s.files();
+    let said = ran(&s, &["run", "x.yaml"]);
+    assert!(said.starts_with("Nothing to do"));
+    let inputs = "the config reads other inputs than the manifest lists";
+    let gates =
+        "the inputs give the gates: min_sparsity: 0.2271, limit at least 0.2 (passed); the manifest says: ";
+    let forgeries: [Forgery; 14] = [
+        ("the manifest says seed 43, the config gives 42", |m| m.seed = 43),
+        ("the manifest says config_version 2, the config gives 1", |m| m.config_version = 2),
+        (inputs, |m| m.inputs[0].role = "base".to_owned()),
+        (inputs, |m| m.inputs[1].role = "model.like".to_owned()),
+        (inputs, |m| m.inputs[1].path = "../in/trained.safetensorr".to_owned()),
+        (inputs, |m| m.inputs.push(m.inputs[1].clone())),
+        (
+            "the manifest lists analyze.report ../out/pruned.safetensors where the run writes prune.output \
+             ../out/pruned.safetensors",
+            |m| m.outputs[4].role = "analyze.report".to_owned(),
+        ),
+        (
+            "the manifest does not list ../out/init-00001-of-00003.safetensors, which the run writes as init.output",
+            |m| m.outputs.clear(),
+        ),
+        ("the manifest does not list ../out/report.json, which the run writes as analyze.report", |m| {
+            m.outputs.remove(5);
+        }),
+        (
+            "the manifest lists ../out/report.json as analyze.report, which the run does not write, or not twice",
+            |m| m.outputs.push(m.outputs[5].clone()),
+        ),
+        (
+            "the manifest lists init.output ../out/init-00002-of-00003.safetensors where the run writes init.output \
+          ../out/init-00001-of-00003.safetensors",
+            |m| m.outputs.swap(0, 1),
+        ),
+        (gates, |m| m.gates[0].passed = false),
+        (gates, |m| m.gates.clear()),
+        ("the manifest counts 0 tensors, the inputs have 6", |m| m.tensors.clear()),
+    ];
+    for (message, forge) in forgeries {
+        s.write("proof/manifest.json", &good["proof/manifest.json"]);
+        let mut forged = manifest(&s);
+        forge(&mut forged);
+        s.write("proof/manifest.json", forged.text());
+        let found = s.run(&VERIFY);
+        assert_eq!(found.code, 1, "{message}: {}", found.stdout);
+        assert!(
+            found.stderr.starts_with(&format!("error: proof/manifest.json: {message}")),
+            "{message}: {}",
+            found.stderr
+        );
+        // What an altered manifest says of a run is no ground not to do it. (Counts and gates are not derived for that: an
+        // altered one has another digest.)
+        if !message.contains("tensors, the inputs")
+            && message != gates
+            && !message.contains("where the run writes init")
+        {
+            assert_ne!(s.run(&["run", "x.yaml"]).stdout, said, "{message}");
+            assert_eq!(s.files(), good, "{message}");
+        }
+    }
+    // Without its digest renewed, nothing that is altered is taken for done.
+    let text = String::from_utf8(good["proof/manifest.json"].clone()).unwrap();
+    for (from, to) in [
+        ("\"seed\": 42", "\"seed\": 43"),
+        ("\"prune.output\"", "\"init.output\""),
+        ("\"pruned_weights\": 15442", "\"pruned_weights\": 15443"),
+        ("\"passed\": true", "\"passed\": false"),
+    ] {
+        assert!(text.contains(from));
+        s.write("proof/manifest.json", text.replacen(from, to, 1));
+        fails(
+            &s,
+            &VERIFY,
+            "proof/manifest.json: the manifest is not as it was written: it does not have the SHA-256 that it says of itself",
+        );
+        assert_ne!(s.run(&["run", "x.yaml"]).stdout, said, "{to}");
+        assert_eq!(s.files(), good);
+    }
+    // Every output is made anew, not the pruned checkpoint alone.
+    s.tamper("out/init-00001-of-00003.safetensors", |_, data| data[0] ^= 1);
+    forge(&s, "out/init-00001-of-00003.safetensors");
+    fails(
+        &s,
+        &VERIFY,
+        "proof/manifest.json: the inputs give other bytes for proof/../out/init-00001-of-00003.safetensors",
+    );
+    s.write("out/init-00001-of-00003.safetensors", &good["out/init-00001-of-00003.safetensors"]);
+    s.write("proof/manifest.json", &good["proof/manifest.json"]);
+    s.write("out/report.json", [&good["out/report.json"][..], b" "].concat());
+    forge(&s, "out/report.json");
+    fails(&s, &VERIFY, "proof/manifest.json: the inputs give other bytes for proof/../out/report.json");
+}
+
+#[test]
+fn an_initial_checkpoint_alone_is_listed_and_verified() {
+    let s = Scratch::new();
+    s.write(
+        "x.yaml",
+        "seed: 1\nmodel: {tensors: {w: [8, 8]}}\nrules: [{match: w, init: he}]\ninit: {output: i.safetensors}\n\
+         manifest: m.json\n",
+    );
+    ran(&s, &["run", "x.yaml"]);
+    let manifest = Manifest::parse(&fs::read(s.path("m.json")).unwrap()).unwrap();
+    let outputs: Vec<_> = manifest.outputs.iter().map(|e| (e.role.as_str(), e.path.as_str())).collect();
+    assert_eq!(outputs, [("init.output", "i.safetensors")]);
+    assert!(ran(&s, &["verify", "m.json"]).contains("the same outputs, byte for byte"));
+    assert!(ran(&s, &["run", "x.yaml"]).starts_with("Nothing to do"));
+    fs::remove_file(s.path("x.yaml")).unwrap();
+    assert!(ran(&s, &["verify", "m.json"]).ends_with(
+        "Inputs that are not at hand: x.yaml.\nThe run was not done again: the config is not at hand.\nNot checked: seed and \
+         overrides; whether the outputs are those, and all of those, that the inputs give; gates; counts of tensors.\n"
+    ));
+}
+
+#[test]
 fn files_that_are_gone_or_changed() {
     let s = scratch("fill: init");
     ran(&s, &["run", "x.yaml"]);
@@ -259,8 +431,9 @@ fn files_that_are_gone_or_changed() {
     let said = ran(&s, &VERIFY);
     assert!(
         said.ends_with(
-            "Inputs that are not at hand: proof/../in/trained.safetensors.\nThe pruned checkpoint was not made anew: not all \
-             inputs are at hand.\n"
+            "Inputs that are not at hand: proof/../in/trained.safetensors.\nThe run was not done again: not all inputs are at \
+             hand.\nNot checked: whether the outputs are those, and all of those, that the inputs give; gates; counts of \
+             tensors.\n"
         ),
         "{said}"
     );

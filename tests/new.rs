@@ -129,8 +129,15 @@ fn checkpoints_at_hand() {
         fs::copy(root().join(data).join("trained.safetensors"), s.path("trained.safetensors")).unwrap();
         let planned = planned(&s, "trained.safetensors");
         assert!(planned.rows.values().all(|(layer, ..)| layer.is_some()), "{data}");
-        // The whole job on it, with the guess.
-        let ran = succeeds(&s, &["run", "model.yaml"]);
+        // A guess is not the start.
+        let ran = s.run(&["run", "model.yaml"]);
+        assert!(
+            ran.code == 1 && ran.stderr.contains("does not seem to have started from these values"),
+            "{ran:?}"
+        );
+        assert!(!s.path("out/trained/pruned.safetensors").exists());
+        // The whole job on it all the same.
+        let ran = succeeds(&s, &["run", "model.yaml", "--set", "prune.any_start=true"]);
         assert!(ran.stdout.contains("Pruned file: out/trained/pruned.safetensors"), "{ran:?}");
     }
 }

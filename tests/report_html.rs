@@ -370,3 +370,36 @@ fn what_can_be_wrong_with_the_outputs() {
     fails("{svg: a_file}", 1, "DIR/a_file: cannot create the folder: File exists (os error 17)");
     fails("{html: a_file/r}", 1, "DIR/a_file: cannot create the folder: File exists (os error 17)");
 }
+
+/// 116 layers of 256 experts with three weights each, and 175 others: the page of such a model has the largest tensors.
+#[test]
+fn the_page_of_89_263_tensors_is_below_10_mb() {
+    let s = Scratch::new();
+    let mut names: Vec<String> =
+        (0..175).map(|n| format!("model.layers.{n}.post_attention_layernorm.weight")).collect();
+    for (layer, expert) in (0..116).flat_map(|layer| (0..256).map(move |expert| (layer, expert))) {
+        for kind in ["gate", "up", "down"] {
+            names.push(format!("model.layers.{layer}.mlp.experts.{expert}.{kind}_proj.weight"));
+        }
+    }
+    assert_eq!(names.len(), 89_263);
+    s.write(
+        "x.yaml",
+        "seed: 1
+rules: [{match: '**', init: he}]
+trained: {path: trained.safetensors}
+analyze: {threshold: 0, report: {html: report.html}}
+",
+    );
+    let bytes = f32s(&[0.5, 0.0, 0.25, 1.0, 0.5, 0.5, 0.5, 2.0]);
+    let tensors: Vec<common::Tensor<'_>> =
+        names.iter().map(|name| (name.as_str(), "F32", &[2, 4][..], bytes.clone())).collect();
+    s.safetensors("trained.safetensors", &tensors);
+    let page = analyze(&s);
+    assert!(page.len() < 10_000_000, "{}", page.len());
+    let said = "Of 89,263 tensors the 2,000 with the most weights; the reports in JSON and CSV have all.";
+    // In the bars and in the table.
+    assert_eq!(page.matches(said).count(), 2);
+    assert_eq!(page.matches("<tr data-name=").count(), 2000);
+    assert!(page.contains("Cards are shown for the 1000 largest of 89,263 tensors."), "cards");
+}

@@ -65,7 +65,8 @@ fn text(s: &Scratch, file: &str) -> String {
     std::fs::read_to_string(s.path(file)).unwrap()
 }
 
-/// 14, 9 and 17 of the sleeping weights lie where the functions above say; means and deviations from NumPy.
+/// 14, 9 and 17 of the sleeping weights lie where the functions above say; means, deviations and the share of the squared
+/// norm from NumPy.
 #[test]
 fn the_table_of_a_run() {
     let s = scratch(vec![matrix(), out_in(), in_out()]);
@@ -82,16 +83,67 @@ fn the_table_of_a_run() {
 │ c.kernel  2x2x3x2       24        17  70.8  █████▋··        1       1        0   1.00e0   1.00e0     1.00      17 │
 │ total                   72        40  55.6  ████▌···        2       4                     1.00e0               40 │
 └───────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
-WARNING: Set to zero: 40 sleeping weights, 4 of them outside inputs and outputs that sleep whole, where something may \
-read them: measure the model, or take `fill: init`.
+WARNING: Set to zero: 40 weights by sleeping, none of them changed by training; 49.3 % of the squared norm of the \
+pruned tensors went. 4 sleep outside inputs and outputs that sleep whole, where something may read them: measure the \
+model, or take `fill: init`.
 40 of 72 weights (55.6 %) are sleeping: they still have exactly their initial value.
-Pruned file: pruned.safetensors, 1,448 bytes, 502.8 % of the 288 bytes of trained weights.
+Pruned file: pruned.safetensors, 1,448 bytes, 287.3 % of the trained file's 504.
 "
     );
     let report: serde_json::Value = serde_json::from_str(&text(&s, "r.json")).unwrap();
     let scattered: Vec<u64> =
         (0..3).map(|n| report["tensors"][n]["sleeping_scattered"].as_u64().unwrap()).collect();
     assert_eq!((report["fill"].as_str(), scattered), (Some("zero"), vec![2, 1, 1]));
+}
+
+/// Which weights went by magnitude, NumPy says too: the 12 smallest of each tensor.
+#[test]
+fn what_other_criteria_zero_is_said() {
+    let s = scratch(vec![matrix(), out_in()]);
+    let by_magnitude = ["--set", "prune.criterion=magnitude", "--set", "prune.target={sparsity: 0.5}"];
+    let run = |more: &[&str]| -> (Ran, serde_json::Value) {
+        let ran = succeeds(&s, &[&["run", "x.yaml"], &by_magnitude[..], more].concat());
+        (ran, serde_json::from_str(&text(&s, "r.json")).unwrap())
+    };
+    let warning = |ran: &Ran| ran.stdout.lines().find(|line| line.starts_with("WARNING")).map(str::to_owned);
+    let (ran, report) = run(&[]);
+    assert_eq!(
+        warning(&ran).unwrap(),
+        "WARNING: Set to zero: 24 weights by magnitude, 10 of them changed by training; 13.7 % of the squared norm of the pruned \
+         tensors went. Up to 3 sleep outside inputs and outputs that sleep whole, where something may read them: measure \
+         the model, or take `fill: init`."
+    );
+    let keys = |at: &serde_json::Value| {
+        ["criterion", "pruned_changed_weights", "pruned_norm_share"].map(|key| at[key].to_string())
+    };
+    assert_eq!(keys(&report["tensors"][0]), ["\"magnitude\"", "3", "0.1303088803088803"]);
+    assert_eq!(keys(&report["tensors"][1]), ["\"magnitude\"", "7", "0.14285714285714285"]);
+    assert_eq!(keys(&report["totals"]), ["null", "10", "0.1366625369293815"]);
+    let files =
+        ["trained.safetensors", "pruned.safetensors"].map(|file| s.path(file).metadata().unwrap().len());
+    let totals = &report["totals"];
+    assert_eq!([&totals["trained_bytes"], &totals["pruned_bytes"]].map(|n| n.as_u64().unwrap()), files);
+    assert_eq!(totals["pruned_bytes_share"].as_f64().unwrap(), files[1] as f64 / files[0] as f64);
+    let share = format!("Pruned file: {} bytes, ", cdi_prune::report::text::thousands(files[1]));
+    assert!(
+        text(&s, "r.md").contains(&format!("\n{share}"))
+            && text(&s, "r.md").contains("24 weights by `magnitude`, 10")
+    );
+
+    // A tensor by another criterion; one of which nothing is known.
+    let rules = "prune.rules=[{match: b.conv, criterion: sleeping, target: threshold}]";
+    let unknown = "rules=[{match: a.weight, init: none}, {match: '**', init: {from: base.safetensors}}]";
+    let (ran, report) = run(&["--set", rules, "--set", unknown]);
+    assert_eq!(
+        warning(&ran).unwrap(),
+        "WARNING: Set to zero: 12 weights by magnitude, and nothing says which of them training changed; 9 weights by sleeping, \
+         none of them changed by training; 21.2 % of the squared norm of the pruned tensors went. 1 sleeps outside inputs \
+         and outputs that sleep whole, where something may read them: measure the model, or take `fill: init`."
+    );
+    assert_eq!(report["tensors"][0]["pruned_changed_weights"], serde_json::Value::Null);
+    // Nothing is zeroed by another fill.
+    let (ran, report) = run(&["--set", "prune.fill=init"]);
+    assert_eq!((warning(&ran), &report["totals"]["pruned_changed_weights"]), (None, &serde_json::json!(10)));
 }
 
 #[test]
@@ -295,14 +347,15 @@ fn csv_has_a_row_for_each_tensor_and_a_column_for_each_figure() {
              threshold.ulps,decay,evidence,own_evidence,sleeping_rows,sleeping_columns,zeros,not_finite,\
              sleeping_outputs,sleeping_inputs,sleeping_scattered,nan_share,infinite_share,zero_share,\
              delta_quantiles.p50,delta_quantiles.p90,delta_quantiles.p99,delta_over_std.p50,delta_over_std.p90,\
-             delta_over_std.p99,std,initial_std,std_ratio,norm_change,cosine,action,pruned_weights,sparsity,\
-             overflowed_weights",
+             delta_over_std.p99,std,initial_std,std_ratio,norm_change,cosine,centred_cosine,started_here,action,criterion,\
+             pruned_weights,pruned_changed_weights,pruned_norm_share,sparsity,overflowed_weights,totals.trained_bytes,\
+             totals.pruned_bytes,totals.pruned_bytes_share",
             // Weights of 2 and more that moved by 1 sleep at this threshold: all.
             "a.weight,,F32,4x6,from base.safetensors,**,24,0,24,0.0,100.0,0.4166666666666667,1.0,0.6454972243679028,\
              ,,0.5,,1.0,,,4,6,0,0,4,6,0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,0.14446302370292305,0.14446302370292305,\
              6.999503950677903,6.922186552431729,1.0111695051354854,0.028174526596947455,0.999393579423867,\
-             pruned,24,1.0,",
-            "steps,,I64,1,,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,passed_through,0,0.0,",
+             0.9975534735284163,true,pruned,sleeping,24,0,1.0,1.0,,240,632,2.6333333333333333",
+            "steps,,I64,1,,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,passed_through,,0,,,0.0,,240,632,2.6333333333333333",
             "",
         ]
     );

@@ -118,6 +118,20 @@ fn the_smallest_file_within_the_drop_is_written() {
         )),
         "{ran:?}"
     );
+    // The headline is the file that was chosen, here and in the reports.
+    let share = format!("{:.1}", 100.0 * written.len() as f64 / tune["original_bytes"].as_f64().unwrap());
+    let count = |n: u64| cdi_prune::report::text::thousands(n);
+    let headline = format!(
+        "The tuned file has {} bytes, {share} % of the {} before; its metric is {}, 2960 worse than the original's {original}.",
+        count(written.len() as u64),
+        count(tune["original_bytes"].as_u64().unwrap()),
+        original - 2960.0
+    );
+    assert_eq!(ran.stdout.lines().next().unwrap(), headline);
+    let page = fs::read_to_string(s.path("c/r.html")).unwrap();
+    assert!(page.contains(&format!("<h1 id=\"summary-title\">{}</h1>", headline.replace('\'', "&#39;"))));
+    let markdown = fs::read_to_string(s.path("c/r.md")).unwrap();
+    assert!(markdown.starts_with(&format!("# cdi-prune report\n\n**{headline} ")), "{markdown}");
     // Each step is another number of weights; the original is the file of sparsity 0.
     assert!(is_distinct(&calls(&s)), "{:?}", calls(&s));
     assert_eq!(calls(&s).len(), 13);
@@ -538,5 +552,37 @@ fn configs_that_cannot_be() {
     assert_eq!(
         alone(&format!("{{seed: 1, prune: {{output: p}}, tune: {{{base}}}}}")),
         "x.yaml:1:31: `tune` needs the key `trained`, which the config does not have"
+    );
+}
+
+/// A search is taken up from its report: the run is done again with what it chose.
+#[test]
+fn verify_does_a_tuned_run_again() {
+    let s = scratch(COMMAND, BUDGET);
+    let manifest = ["--set", "manifest=m.json"];
+    assert_eq!(s.run(&[&["run", "c/x.yaml"][..], &manifest].concat()).code, 0);
+    let asked = calls(&s).len();
+    let ran = s.run(&["verify", "c/m.json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout.ends_with(
+            "The run was done again from the inputs: the same outputs, byte for byte, the same result of 0 gates, and the same \
+             counts of 2 tensors.\nNot checked: the metrics that `tune` was given by its command, and so its choice.\n"
+        ),
+        "{ran:?}"
+    );
+    assert_eq!(calls(&s).len(), asked);
+    // Without the report nobody knows what was chosen.
+    let config = fs::read_to_string(s.path("c/x.yaml")).unwrap();
+    s.write("c/x.yaml", config.replace("json: r.json, ", ""));
+    assert_eq!(s.run(&[&["run", "c/x.yaml"][..], &manifest].concat()).code, 0);
+    let ran = s.run(&["verify", "c/m.json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout.contains(
+            "The run was not done again: what `tune` chose hangs on the evaluation command, and no JSON report tells it.\n\
+             Not checked: "
+        ),
+        "{ran:?}"
     );
 }

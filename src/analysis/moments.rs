@@ -34,6 +34,20 @@ pub struct Moments {
     pub dot: f64,
 }
 
+/// How the weights of a tensor, and their initial values, lie about their means.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spreads {
+    /// Standard deviation of the weights.
+    pub now: Option<f64>,
+    /// Standard deviation of the initial values.
+    pub initial: Option<f64>,
+    /// Cosine of the angle between both, each less its mean.
+    pub cosine: Option<f64>,
+}
+
+/// The share of the mean square below which a variance is rounding: a spread of a millionth of the mean.
+const ROUNDING: f64 = 1e-12;
+
 impl Moments {
     /// Adds a later run.
     pub fn merge(&mut self, later: &Self) {
@@ -42,6 +56,27 @@ impl Moments {
         self.initial_sum += later.initial_sum;
         self.initial_sum_squares += later.initial_sum_squares;
         self.dot += later.dot;
+    }
+
+    /// The standard deviations of the weights and of the initial values of `n` of them, and the cosine of both, each less its
+    /// mean; a cosine where neither is the same everywhere. `None` in place of what is no number.
+    pub fn spreads(&self, n: u64) -> Spreads {
+        let finite = |x: f64| x.is_finite().then_some(x);
+        let mean = |sum: f64| sum / n as f64;
+        let std = |sum: f64, squares: f64| {
+            let (mean, mean_square) = (mean(sum), mean(squares));
+            let variance = mean_square - mean * mean;
+            // Of equal values rounding leaves a little more than nothing, or less. (Of no values all is NaN.)
+            finite(if variance <= ROUNDING * mean_square { 0.0 } else { variance.sqrt() })
+        };
+        let now = std(self.sum, self.sum_squares);
+        let initial = std(self.initial_sum, self.initial_sum_squares);
+        let cosine = now.zip(initial).filter(|(now, initial)| *now > 0.0 && *initial > 0.0).and_then(
+            |(now, initial)| {
+                finite((mean(self.dot) - mean(self.sum) * mean(self.initial_sum)) / now / initial)
+            },
+        );
+        Spreads { now, initial, cosine }
     }
 
     /// With the factor taken off the initial values.

@@ -26,10 +26,11 @@ pub struct SleepingUnits {
 }
 
 impl AwakeUnits {
-    /// All asleep.
+    /// All asleep. A tensor without weights, whose outputs may be more than memory holds, needs none.
     pub fn new(axes: Axes) -> Self {
         let flags = |n: usize| std::iter::repeat_with(|| AtomicBool::new(false)).take(n).collect();
-        let (outputs, inputs) = (axes.experts * axes.outputs, axes.experts * axes.inputs);
+        let experts = if axes.elements_of_one() == 0 { 0 } else { axes.experts };
+        let (outputs, inputs) = (experts * axes.outputs, experts * axes.inputs);
         Self { axes, outputs: flags(outputs), inputs: flags(inputs) }
     }
 

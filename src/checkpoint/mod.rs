@@ -80,6 +80,8 @@ pub use mmap::{Mapped, MappedFile, read_into_memory, release};
 #[cfg(feature = "tool")]
 pub use names::{entry_path, forms, index_path, stale_beside};
 #[cfg(feature = "tool")]
+pub(crate) use paths::through_link;
+#[cfg(feature = "tool")]
 pub use paths::{Identity, check_name, check_output, create_parent, folder_of, identity};
 #[cfg(feature = "tool")]
 pub(crate) use positioned::{read_exact_at, write_all_at};

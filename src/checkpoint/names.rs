@@ -196,3 +196,58 @@ fn text(bytes: impl AsRef<[u8]>) -> OsString {
 fn text(bytes: impl AsRef<[u8]>) -> OsString {
     String::from_utf8_lossy(bytes.as_ref()).into_owned().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(name: &str) -> String {
+        journal_of(Path::new(name)).display().to_string()
+    }
+
+    #[test]
+    fn all_forms_of_an_output_have_one_journal() {
+        for name in ["p.safetensors", "p.safetensors.index.json", "p-00001-of-00002.safetensors"] {
+            assert_eq!(journal(name), ".p.safetensors.cdi-prune-journal");
+        }
+        assert_eq!(journal("a/p-100000-of-200000.safetensors"), "a/.p.safetensors.cdi-prune-journal");
+        // Names that only look like it.
+        assert_eq!(journal("p-0001-of-00002.safetensors"), ".p-0001-of-00002.safetensors.cdi-prune-journal");
+        assert_eq!(journal("p00001-of-00002.safetensors"), ".p00001-of-00002.safetensors.cdi-prune-journal");
+        assert_eq!(journal("p"), ".p.cdi-prune-journal");
+        // A checkpoint without the usual ending has shards and an index with it.
+        assert_eq!(index_path(Path::new("p.bin")), Path::new("p.bin.safetensors.index.json"));
+        assert_eq!(shard_path(Path::new("p.bin"), 1, 3), Path::new("p.bin-00002-of-00003.safetensors"));
+        assert_eq!(journal("p.bin-00002-of-00003.safetensors"), journal("p.bin.safetensors.index.json"));
+    }
+
+    #[test]
+    fn temporary_files_belong_to_one_output() {
+        let run = "0123456789abcdef0123456789abcdef";
+        let belongs =
+            |name: &str, output: &str| is_temporary_of(OsStr::new(name), Path::new(&journal(output)));
+        for name in ["p.safetensors", "p.safetensors.index.json", "p-00001-of-00002.safetensors"] {
+            let temporary = helper(Path::new(name), run, TEMPORARY);
+            assert_eq!(temporary, Path::new(&format!(".{name}.{run}.cdi-prune-tmp")));
+            assert!(is_helper(&temporary) && belongs(&temporary.display().to_string(), "p.safetensors"));
+            // Of earlier versions.
+            assert!(belongs(&format!(".{name}.cdi-prune-old"), "p.safetensors"));
+            for other in ["p-2.safetensors", "p.safetensors.safetensors", "p", "p.json"] {
+                assert!(!belongs(&temporary.display().to_string(), other), "{other}");
+            }
+        }
+        assert!(!belongs(".p.safetensors.cdi-prune-journal", "p.safetensors"));
+        assert!(!is_helper(Path::new("p.cdi-prune-tmp")) && !is_helper(Path::new(".p.safetensors")));
+    }
+
+    #[test]
+    fn helper_files_of_long_names_have_shorter_ones() {
+        let long = |last: char| format!("{}{last}.safetensors", "é".repeat(120));
+        let (a, b) = (long('a'), long('b'));
+        let run = "0".repeat(RUN_LENGTH);
+        let temporary = helper(Path::new(&a), &run, TEMPORARY);
+        assert!(temporary.as_os_str().len() < 200, "{}", temporary.display());
+        assert!(is_temporary_of(temporary.as_os_str(), &journal_of(Path::new(&a))));
+        assert!(!is_temporary_of(temporary.as_os_str(), &journal_of(Path::new(&b))));
+    }
+}

@@ -5,6 +5,13 @@ use std::path::PathBuf;
 use super::matrix::MatrixArgs;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
+/// More threads than any machine that this runs on can use.
+pub const MOST_THREADS: u16 = 1024;
+
+/// What the short help of every command says of the global options.
+pub const GLOBAL_OPTIONS: &str = "\
+Global: --threads N, --quiet, --no-progress, --color WHEN, --set KEY=VALUE, --no-mmap, --follow-links, --log-format FORMAT. `--help` explains them, and has examples.";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all done
@@ -16,7 +23,7 @@ Exit codes:
 /// Deterministic initial checkpoints, an honest analysis of what training changed, and pruned safetensors whose
 /// left-out weights are regenerated from the seed.
 #[derive(Debug, Parser)]
-#[command(name = "cdi-prune", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "cdi-prune", version, after_long_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -26,30 +33,30 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Number of threads [default: one per core]; never changes a result
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of threads, 1024 at the most [default: one per core]; never changes a result
+    #[arg(long, global = true, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_THREADS)))]
     pub threads: Option<u16>,
     /// Print errors only
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, hide_short_help = true)]
     pub quiet: bool,
     /// Show no progress bar (there is none anyway where standard error is no terminal)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub no_progress: bool,
     /// When to colour the tables
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", hide_short_help = true, default_value = "auto")]
     pub color: ColorChoice,
     /// Override one key of the config, e.g. `analyze.threshold=1e-4`; may repeat
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "set", global = true, hide_short_help = true, value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Read input files into memory in place of mapping them: for files that others may write to meanwhile. Memory grows with
     /// them
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub no_mmap: bool,
     /// Read shards that are links out of their index's folder, as in caches of downloaded models
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub follow_links: bool,
     /// How diagnostics on standard error are written
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true, default_value = "text")]
     pub log_format: LogFormat,
 }
 
@@ -125,7 +132,7 @@ pub struct Run {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run every stage that the config names: init, analyze, prune, then the gates
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune run model.yaml
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
@@ -135,10 +142,10 @@ Before training, this writes the initial checkpoint and ends with exit code 3. T
 config names a manifest and nothing has changed since, there is nothing to do.")]
     Run(Run),
     /// Write the initial checkpoint
-    #[command(after_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
+    #[command(after_long_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
     Init(Config),
     /// Compare the trained checkpoint with its initial values, print the table, write the reports
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune analyze model.yaml
   cdi-prune analyze model.yaml --set analyze.threshold=auto --set analyze.decay=auto
@@ -146,12 +153,12 @@ Examples:
     Analyze(Stage),
     /// Write the pruned checkpoint
     #[command(
-        after_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
+        after_long_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
     )]
     Prune(Stage),
     /// Show every tensor with its rule, layer id, initialisation, action and size; touches no data
     #[command(
-        after_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
+        after_long_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
     )]
     Plan {
         #[command(flatten)]
@@ -159,9 +166,12 @@ Examples:
         /// How to print it
         #[arg(long, default_value = "table")]
         format: Format,
+        /// Show every column, however wide that is
+        #[arg(long)]
+        full: bool,
     },
     /// Turn a pruned file back into an ordinary dense checkpoint
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune restore pruned.safetensors -o dense.safetensors
   cdi-prune restore pruned-model/ -o model/
@@ -186,7 +196,7 @@ Examples:
     },
     /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
     #[command(
-        after_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json"
+        after_long_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json"
     )]
     Inspect {
         /// A .safetensors file, a shard index, or a folder that holds either
@@ -194,12 +204,15 @@ Examples:
         /// How to print it
         #[arg(long, default_value = "table")]
         format: Format,
+        /// Show every column, however wide that is
+        #[arg(long)]
+        full: bool,
     },
     /// Look at one generated matrix: a corner of it, and whether its figures are as its mode should have them
-    #[command(after_help = super::matrix::EXAMPLES)]
+    #[command(after_long_help = super::matrix::EXAMPLES)]
     Matrix(Box<MatrixArgs>),
     /// Print a starting config, inferred from the names, shapes and types of a checkpoint's tensors
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune new model.safetensors
   cdi-prune new runs/last/ -o configs/model.yaml
@@ -226,7 +239,7 @@ started is a guess: read the config, and edit it. Its paths are relative to its 
         base: Option<PathBuf>,
     },
     /// Show what changed between two reports: of one training at two steps, or of two recipes
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune compare step1000.json step2000.json
   cdi-prune compare adamw.json sgd.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
@@ -250,7 +263,7 @@ Reports are the JSON files that `analyze.report.json` names.")]
         full: bool,
     },
     /// Print the JSON Schema of the config, or of the report
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune schema > cdi-prune.schema.json
   cdi-prune schema --report > cdi-prune-report.schema.json")]
@@ -260,13 +273,13 @@ Examples:
         report: bool,
     },
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  cdi-prune completions bash > /etc/bash_completion.d/cdi-prune")]
+    #[command(after_long_help = "Example:\n  cdi-prune completions bash > /etc/bash_completion.d/cdi-prune")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Check every file that a run wrote against its manifest, and the pruned checkpoint against what was trained
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   cdi-prune verify out/manifest.json
   cdi-prune verify out/manifest.json --sample 100

@@ -3,27 +3,28 @@
 mod args;
 mod matrix;
 mod new;
+pub mod out;
 mod progress;
 mod signals;
 mod tables;
 
-use std::io::Write;
 use std::path::{Component, Path};
 use std::time::Instant;
 
 use anyhow::Context;
-use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, Stage, StageFormat};
+use args::{Cli, Command, CompareFormat, Format, Global, LogFormat, MOST_THREADS, Stage, StageFormat};
 use cdi_prune::checkpoint::CheckpointError;
 use cdi_prune::config::{self, Settings};
 use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{self, Error, Outcome, Resolved, Stages, Written};
-use cdi_prune::report::text::{printable, removed_words, thousands};
+use cdi_prune::report::text::{percentage, printable, removed_words, thousands};
 use cdi_prune::report::{
     Report, Severity, annotation, comparison_json, comparison_markdown, gate_annotation, gate_words,
-    tune_words, warnings,
+    start_words, tune_headline, tune_words, warnings,
 };
-use clap::{ColorChoice, CommandFactory, Parser};
+use clap::{ColorChoice, CommandFactory};
+use out::{print, print_json};
 use progress::Bar;
 
 /// An error on its way out.
@@ -41,7 +42,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             None if error.downcast_ref::<CheckpointError>().is_some_and(CheckpointError::is_usage) => 2,
             None => 1,
         };
-        Self { message: format!("{error:#}"), code }
+        Self { message: out::message(&error), code }
     }
 }
 
@@ -49,8 +50,8 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// Parses the command line and does what it says.
 pub fn main() -> Result {
-    let cli = Cli::parse();
-    start_log(&cli.global);
+    let cli = out::parse()?;
+    out::start_log(&cli.global);
     signals::watch().context("cannot watch for signals")?;
     if cli.global.follow_links {
         cdi_prune::checkpoint::follow_links();
@@ -58,13 +59,11 @@ pub fn main() -> Result {
     if cli.global.no_mmap {
         cdi_prune::checkpoint::read_into_memory();
     }
-    InstructionSet::choose().map_err(|message| Failure { message, code: 2 })?;
-    if let Some(threads) = cli.global.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-        pool.build_global().context("cannot start the threads")?;
-    }
+    InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
+    start_threads(cli.global.threads)?;
     if let (Some(command), Some(set)) = (cli.command.without_config(), cli.global.overrides.first()) {
-        let message = format!("--set {set}: this does nothing: `{command}` reads no config; leave it out");
+        let message =
+            format!("--set {}: this does nothing: `{command}` reads no config; leave it out", printable(set));
         return Err(Failure { message, code: 2 });
     }
     match &cli.command {
@@ -72,17 +71,17 @@ pub fn main() -> Result {
         Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
-        Command::Plan { config, format } => plan(&config.config, *format, &cli.global),
+        Command::Plan { config, format, full } => plan(&config.config, *format, *full, &cli.global),
         Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
             let (base, bar) = (base.as_deref(), bar(&cli.global));
             let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, &bar)?;
             say_written("restored", &written, begun, &cli.global)
         }
-        Command::Inspect { file, format } => {
+        Command::Inspect { file, format, full } => {
             let inventory = pipeline::inspect(file, &bar(&cli.global))?;
             match format {
-                Format::Table => print(&tables::inventory(&inventory, cli.global.color)),
+                Format::Table => print(&tables::inventory(&inventory, *full, cli.global.color)),
                 Format::Json => print_json(&inventory),
             }
         }
@@ -95,7 +94,7 @@ pub fn main() -> Result {
         }
         Command::Schema { report } => {
             let schema = if *report { cdi_prune::report::schema() } else { config::schema() };
-            print(&serde_json::to_string_pretty(&schema)?)
+            print_json(&schema)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -108,6 +107,18 @@ pub fn main() -> Result {
         }
         Command::Matrix(args) => matrix::run(args, &cli.global),
     }
+}
+
+/// Starts the threads now: one that cannot start is an error here, and would be a panic later.
+fn start_threads(wanted: Option<u16>) -> Result {
+    let variable = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = wanted.map_or_else(|| variable().unwrap_or_else(cores), usize::from);
+    let threads = threads.min(MOST_THREADS.into());
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
+        let message = format!("cannot start {threads} threads: {error}; give fewer with `--threads`");
+        Failure { message, code: 1 }
+    })
 }
 
 /// Says that by its manifest there is nothing to do, and holds its gates up again.
@@ -124,46 +135,12 @@ fn say_done(path: &Path, manifest: &Manifest, github: bool, global: &Global) -> 
         let gates = manifest.gates.iter().filter(|result| !global.quiet || !result.passed);
         gates.map(gate_annotation).try_for_each(|line| print(&line))?;
     }
+    out::log_gates(&manifest.gates);
     Ok(pipeline::check_gates(&manifest.gates)?)
-}
-
-fn start_log(global: &Global) {
-    let level = if global.quiet { "error" } else { "info" };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("CDI_PRUNE_LOG").unwrap_or_else(|_| level.into());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match global.log_format {
-        // A line of text is for a person, who needs neither a clock nor a level.
-        LogFormat::Text => log.without_time().with_level(false).with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 fn bar(global: &Global) -> Bar {
     Bar::new(!global.quiet && !global.no_progress && global.log_format == LogFormat::Text)
-}
-
-/// A closed pipe (`| head`) is the reader's decision, not a failure.
-fn print(text: &str) -> Result {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Prints what may be long piece by piece.
-fn print_json(value: &impl serde::Serialize) -> Result {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
-    match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// `force` runs even where the manifest proves that it has been done.
@@ -194,6 +171,7 @@ fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, glob
     if let (true, Some(report)) = (github, &outcome.report) {
         annotations(report, global.quiet).iter().try_for_each(|line| print(line))?;
     }
+    out::log_gates(outcome.report.as_ref().map_or(&[], |report| &report.gates));
     Ok(outcome.check_gates()?)
 }
 
@@ -210,12 +188,12 @@ fn shown(path: &Path) -> String {
             short.push(part);
         }
     }
-    short.display().to_string()
+    printable(&short.display().to_string())
 }
 
 /// A line for each warning and gate; of those that failed only where no other is wanted.
 fn annotations(report: &Report, quiet: bool) -> Vec<String> {
-    let warnings = warnings(report).into_iter().filter(|_| !quiet);
+    let warnings = start_words(report).into_iter().chain(warnings(report)).filter(|_| !quiet);
     let gates = report.gates.iter().filter(|result| !quiet || !result.passed);
     warnings
         .map(|warning| annotation(Severity::Warning, "cdi-prune", &warning))
@@ -225,6 +203,9 @@ fn annotations(report: &Report, quiet: bool) -> Vec<String> {
 
 fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> Result {
     if let Some(report) = &outcome.report {
+        if let Some(tuned) = report.tune.as_ref().and_then(tune_headline) {
+            print(&tuned)?;
+        }
         print(&tables::report(report, full, global.color))?;
     }
     for file in &outcome.report_files {
@@ -237,11 +218,11 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
-            "Pruned file: {}{}, {} bytes, {:.1} % of the {} bytes of trained weights.",
+            "Pruned file: {}{}, {} bytes, {} % of the trained file's {}.",
             files.join(", "),
             with_files(&pruned.written),
             thousands(bytes),
-            100.0 * bytes as f64 / before.max(1) as f64,
+            percentage(100.0 * bytes as f64 / before.max(1) as f64),
             thousands(before),
         ))?;
     }
@@ -283,12 +264,12 @@ fn say_written(what: &str, written: &Written, begun: Instant, global: &Global) -
     Ok(())
 }
 
-fn plan(config: &Path, format: Format, global: &Global) -> Result {
+fn plan(config: &Path, format: Format, full: bool, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let rows = pipeline::listing(&Resolved::new(&settings)?);
     match format {
-        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), global.color)),
-        Format::Json => print(&serde_json::to_string_pretty(&rows)?),
+        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), full, global.color)),
+        Format::Json => print_json(&rows),
     }
 }
 
@@ -308,6 +289,9 @@ fn compare(
     let in_file = if global.color == ColorChoice::Always { ColorChoice::Always } else { ColorChoice::Never };
     let comparison = pipeline::compare_reports(old, new, output, |comparison| form(comparison, in_file))?;
     match output {
+        None if format == CompareFormat::Json => {
+            out::print_json_text(form(&comparison, global.color).trim_end())
+        }
         None => print(form(&comparison, global.color).trim_end()),
         Some(path) => {
             tracing::info!("comparison: {}", shown(path));

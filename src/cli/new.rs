@@ -22,7 +22,7 @@ pub fn new(
     };
     if output.symlink_metadata().is_ok() && !force {
         let message =
-            format!("{}: this file exists; give another name, or `--force` to replace it", output.display());
+            format!("{}: this file exists; give another name, or `--force` to replace it", shown(output));
         return Err(Failure { message, code: 2 });
     }
     write_text(output, &pipeline::starting_config(checkpoint, Some(output), purpose)?)?;

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use cdi_prune::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,7 +33,8 @@ impl Progress for Bar {
                 .expect("the template is a literal")
                 .progress_chars("=> ");
         let bar = ProgressBar::new(bytes).with_style(style).with_message(stage);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // No ticker: that would be a thread, and one that cannot start is a panic there.
+        bar.tick();
         self.with(|current| *current = bar);
     }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::out;
+
 /// From now on:
 /// - SIGINT and SIGTERM end the evaluation command that is running, remove the temporary files, and end the program with exit
 ///   code 130 or 143. Outputs that are just getting their names get them all first. SIGHUP is left alone: `nohup` has it
@@ -17,15 +19,15 @@ pub fn watch() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     bus::watch()?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         if let Some(signal) = signals.forever().next() {
             cdi_prune::tune::stop_running();
             cdi_prune::checkpoint::abandon();
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("error: ended by {name}\n"));
+            out::say_error(&format!("ended by {name}"), 128 + signal);
             signal_hook::low_level::exit(128 + signal);
         }
-    });
+    })?;
     Ok(())
 }
 
@@ -41,6 +43,8 @@ mod bus {
     use std::io;
     use std::mem::MaybeUninit;
     use std::ptr;
+
+    use super::out;
 
     pub fn watch() -> io::Result<()> {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
@@ -61,15 +65,21 @@ mod bus {
         // SAFETY: with SA_SIGINFO the system passes a valid pointer, and SIGBUS carries an address.
         let address = unsafe { (*info).si_addr() }.addr();
         let file = cdi_prune::checkpoint::file_at(address).unwrap_or(b"a mapped file");
-        for text in [
-            &b"error: "[..],
-            file,
-            b": the file became shorter, or could not be read, while it was mapped; run again when it is complete, or with \
-              `--no-mmap`\n",
-        ] {
+        let json = out::is_json();
+        let write = |text: &[u8]| {
             // SAFETY: the pointer and the length are of one slice.
             unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+        };
+        write(if json { br#"{"level":"ERROR","fields":{"message":""# } else { b"error: " });
+        // A path may hold what a terminal obeys or JSON has no room for.
+        for byte in file.chunks(1) {
+            write(if matches!(byte, [..0x20 | b'"' | b'\\' | 0x7F]) { b"?" } else { byte });
         }
+        write(
+            b": the file became shorter, or could not be read, while it was mapped; run again when it is complete, or with \
+              `--no-mmap`",
+        );
+        write(if json { b"\",\"exit_code\":1}}\n" } else { b"\n" });
         // SAFETY: ends the process without running anything else of it.
         unsafe { libc::_exit(1) }
     }

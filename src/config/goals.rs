@@ -24,6 +24,8 @@ pub(super) struct Gates {
     pub max_tensor_sparsity: Option<Node>,
     /// Whether every weight of the trained checkpoint must be finite.
     pub finite: Option<bool>,
+    /// Whether the trained checkpoint must have started from the config's initial values.
+    pub started_here: Option<bool>,
     /// Most that the metric of `tune` may be worse than the original's.
     #[schemars(with = "Option<f64>", range(min = 0))]
     pub max_metric_drop: Option<Node>,

@@ -223,7 +223,7 @@ fn thresholds_decays_formats_and_prefixes() {
 fn overrides_win_and_show_in_the_digest() {
     let overrides = ["seed=7", "rules.0.init={mode: constant, value: 2}", "model.tensors.\"a.b\"=[2, 3]"];
     let overrides = overrides.map(str::to_owned);
-    let text = "{seed: 1, rules: [{match: a.b, init: he}]}";
+    let text = "{seed: 1, rules: [{match: a.b, init: he}, {match: c, init: he}]}";
     let settings = Settings::parse(text, Path::new("x.yaml"), &overrides).unwrap();
     assert_eq!(settings.seed, 7);
     let constant = InitSource::Scheme(Scheme::Constant(2.0));

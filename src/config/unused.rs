@@ -13,7 +13,7 @@ pub(super) fn unused(path: &KeyPath, tree: &Node, settings: &Settings, drawn: bo
     };
     let rules = settings.rules.rules();
     match (key(0), steps.len()) {
-        ("seed", 1) => (!drawn).then_some("nothing is drawn from the seed"),
+        ("seed", 1) => (!drawn && !rules.is_empty()).then_some("nothing is drawn from the seed"),
         ("model", 2) if key(1) == "dtype" => (!has_untyped(tree)).then_some(
             "no tensor that `model.tensors` lists is without a type, and those of `model.like` keep theirs",
         ),

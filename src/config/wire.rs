@@ -251,6 +251,9 @@ pub(super) struct Prune {
     /// The type of the values written of pruned tensors: keep (default), or f32, bf16, f16, to which they are rounded.
     #[schemars(with = "Option<schema::OutputDtype>")]
     pub dtype: Option<Node>,
+    /// Fill in initial values even where the trained checkpoint does not seem to have started from them; default false.
+    #[serde(default)]
+    pub any_start: bool,
     /// Split into shards above this size; default one file.
     #[schemars(with = "Option<schema::Size>")]
     pub max_shard_size: Option<Node>,

@@ -9,8 +9,21 @@ pub struct Measured<'a> {
     pub tensors: Vec<MeasuredTensor<'a>>,
     /// Bytes of the pruned checkpoint.
     pub output_bytes: Option<u64>,
+    /// What tells where the trained checkpoint started.
+    pub start: Option<MeasuredStart<'a>>,
     /// How much worse the pruned checkpoint is than the original; below 0 where it is better.
     pub metric_drop: Option<f64>,
+}
+
+/// What tells where the trained checkpoint started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredStart<'a> {
+    /// The cosine of weights and initial values, below 0 as above it; 0 where nothing tells.
+    pub cosine: f64,
+    /// The least that is no chance.
+    pub significant: f64,
+    /// The tensor that it is of, where it is of one.
+    pub tensor: Option<&'a str>,
 }
 
 /// A floating-point tensor.
@@ -62,6 +75,14 @@ pub fn check(gates: &Gates, measured: &Measured<'_>) -> Vec<GateResult> {
         results.push(GateResult {
             tensor: worst.map(|t| t.name.to_owned()),
             ..result(Gate::Finite, Figure::Count(0), Figure::Count(count), count == 0)
+        });
+    }
+    if let (true, Some(start)) = (gates.started_here, measured.start) {
+        let (limit, figure) = (Figure::Real(start.significant), Figure::Real(start.cosine));
+        let passed = start.cosine.abs() >= start.significant;
+        results.push(GateResult {
+            tensor: start.tensor.map(str::to_owned),
+            ..result(Gate::StartedHere, limit, figure, passed)
         });
     }
     if let (Some(limit), Some(drop)) = (gates.max_metric_drop, measured.metric_drop) {
@@ -121,13 +142,16 @@ mod tests {
             max_output_bytes: Some(100),
             max_tensor_sparsity: Some(0.75),
             finite: true,
+            started_here: true,
             max_metric_drop: Some(0.25),
         }
     }
 
     #[test]
     fn limits_themselves_pass() {
-        let measured = Measured { tensors: tensors(true), output_bytes: Some(100), metric_drop: Some(0.25) };
+        let start = Some(MeasuredStart { cosine: 0.02, significant: 0.02, tensor: Some("b") });
+        let measured =
+            Measured { tensors: tensors(true), output_bytes: Some(100), start, metric_drop: Some(0.25) };
         let found: Vec<_> = check(&all(), &measured)
             .into_iter()
             .map(|r| (r.gate.name(), r.tensor, r.measured.as_f64(), r.passed))
@@ -141,6 +165,7 @@ mod tests {
                 ("max_output_bytes", None, 100.0, true),
                 ("max_tensor_sparsity", tensor("a"), 0.75, true),
                 ("finite", tensor("d"), 5.0, false),
+                ("started_here", tensor("b"), 0.02, true),
                 ("max_metric_drop", None, 0.25, true),
             ]
         );
@@ -148,8 +173,9 @@ mod tests {
 
     #[test]
     fn one_beyond_fails() {
+        let start = Some(MeasuredStart { cosine: 0.0199, significant: 0.02, tensor: None });
         let measured =
-            Measured { tensors: tensors(true), output_bytes: Some(101), metric_drop: Some(0.2501) };
+            Measured { tensors: tensors(true), output_bytes: Some(101), start, metric_drop: Some(0.2501) };
         let gates = Gates {
             min_sparsity: vec![sparsity(&["**"], 0.6001)],
             max_tensor_sparsity: Some(0.7499),

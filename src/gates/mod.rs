@@ -7,7 +7,7 @@ mod settings;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Measured, MeasuredTensor, check};
+pub use check::{Measured, MeasuredStart, MeasuredTensor, check};
 pub use settings::{Gates, SparsityGate};
 
 /// Which gate.
@@ -22,6 +22,8 @@ pub enum Gate {
     MaxTensorSparsity,
     /// Weights of the trained checkpoint that are NaN or infinite: none.
     Finite,
+    /// The cosine of weights and initial values, each less their mean: at least what is no chance, the limit.
+    StartedHere,
     /// How much worse than the original the pruned checkpoint is, in the metric's units: at most the limit.
     MaxMetricDrop,
 }
@@ -34,6 +36,7 @@ impl Gate {
             Self::MaxOutputBytes => "max_output_bytes",
             Self::MaxTensorSparsity => "max_tensor_sparsity",
             Self::Finite => "finite",
+            Self::StartedHere => "started_here",
             Self::MaxMetricDrop => "max_metric_drop",
         }
     }
@@ -45,7 +48,7 @@ impl Gate {
 
     /// Whether the limit is the least that passes; else it is the most.
     pub fn is_least(self) -> bool {
-        self == Self::MinSparsity
+        matches!(self, Self::MinSparsity | Self::StartedHere)
     }
 }
 
@@ -78,7 +81,7 @@ pub struct GateResult {
     pub patterns: Option<Vec<String>>,
     /// The tensor that was farthest from passing, for gates about single tensors; null where there is none.
     pub tensor: Option<String>,
-    /// The least (`min_sparsity`) or the most (all others) that passes.
+    /// The least (`min_sparsity`, `started_here`) or the most (all others) that passes.
     pub limit: Figure,
     /// What was measured.
     pub measured: Figure,

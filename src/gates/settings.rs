@@ -13,6 +13,8 @@ pub struct Gates {
     pub max_tensor_sparsity: Option<f64>,
     /// Whether every trained weight must be finite.
     pub finite: bool,
+    /// Whether the trained checkpoint must have started from the config's initial values.
+    pub started_here: bool,
     /// Largest drop of the metric that `tune` measures, in the metric's units, not negative.
     pub max_metric_drop: Option<f64>,
 }

@@ -19,6 +19,8 @@ pub enum Initial<'a> {
         bytes: &'a [u8],
         /// Its type there.
         dtype: FloatDtype,
+        /// As of generated ones.
+        stored_as: Option<FloatDtype>,
     },
 }
 
@@ -33,19 +35,19 @@ impl Initial<'_> {
     /// # Panics
     /// If the tensor has fewer elements.
     pub fn fill(&self, start: usize, dtype: Option<FloatDtype>, out: &mut [f64]) {
-        match self {
+        let stored_as = match self {
             Self::Generated { generator, stored_as } => {
                 generator.fill(start, out);
-                if let Some(stored_as) = stored_as {
-                    stored_as.round_slice(out);
-                }
+                stored_as
             }
-            Self::Stored { bytes, dtype: from } => {
+            Self::Stored { bytes, dtype: from, stored_as } => {
                 let size = from.size();
                 from.decode(&bytes[start * size..(start + out.len()) * size], out);
+                stored_as
             }
-        }
-        if let Some(dtype) = dtype {
+        };
+        // As loaders do: into the initial checkpoint's type, and from there into the trained one's.
+        for dtype in stored_as.iter().chain(&dtype) {
             dtype.round_slice(out);
         }
     }

@@ -60,6 +60,9 @@ pub struct Masks {
     pub(super) lengths: Vec<u64>,
     /// Values kept in each tensor; of interest for those to be pruned.
     pub(super) stored: Vec<usize>,
+    /// Where the bits of each tensor's changed weights begin there, where it is to be pruned by more than what the comparison
+    /// finds asleep, and its initial values are known.
+    pub(super) changed: Vec<Option<u64>>,
     /// The blocks of the tensors to be pruned, each with the values kept before it in its tensor.
     pub(super) blocks: Vec<(Block, usize)>,
 }
@@ -84,6 +87,8 @@ struct Job<'a> {
     spread: OnceLock<DeltaSpread>,
     /// Start of its mask in the spool, where it is to be pruned by what is found here.
     mask_at: Option<u64>,
+    /// Start of the bits of its changed weights there, where it is to be pruned by something else.
+    changed_at: Option<u64>,
 }
 
 #[derive(Default)]
@@ -176,6 +181,12 @@ pub fn compare(
         let before = work.len();
         work.extend(blocks::cut(n, matrix));
         let decided = &judgement.tensors[n];
+        let initial = resolved.initial(name, tensor);
+        let changed_at = (pruned && !here && initial.is_some()).then(|| {
+            let start = mask_end;
+            mask_end += matrix.mask_bytes() as u64;
+            start
+        });
         let layout = tensor.layout();
         let axes = Axes::new(&tensor.shape, layout);
         jobs.push(Some(Job {
@@ -183,7 +194,7 @@ pub fn compare(
             matrix,
             dtype,
             trained: data.data,
-            initial: resolved.initial(name, tensor),
+            initial,
             from: resolved.initial_data(name, tensor),
             comparison: Comparison::new(decided.threshold, decided.decay, dtype),
             decay: decided.decay,
@@ -193,6 +204,7 @@ pub fn compare(
             counts: Mutex::new((None, work.len() - before)),
             spread: OnceLock::new(),
             mask_at,
+            changed_at,
         }));
     }
     let spool = match (masks_for, &resolved.settings.prune) {
@@ -231,7 +243,7 @@ fn compare_block(
     let Some(initial) = &job.initial else {
         return Ok(BlockResult { stats: count(job, block, scratch), ..BlockResult::default() });
     };
-    let spool = spool.zip(job.mask_at);
+    let (spool, whole_spool) = (spool.zip(job.mask_at), spool);
     let signed_zeros = spool.is_some() && fill != Fill::Zero;
     let stats = measure(job, block, initial, signed_zeros, scratch);
     job.count(&scratch.gathering.counts, stats.max);
@@ -251,6 +263,9 @@ fn compare_block(
     } else {
         0
     };
+    if let Some((spool, start)) = whole_spool.zip(job.changed_at) {
+        spool.write(start + places.start as u64, mask)?;
+    }
     let mut stored = 0;
     if let Some((spool, start)) = spool {
         if !signed_zeros.is_empty() {
@@ -379,7 +394,9 @@ fn merge(
             tensor.spread = job.spread.get().cloned().unwrap_or_default();
         }
     }
+    let changed = jobs.iter().map(|job| job.as_ref().and_then(|job| job.changed_at)).collect();
     let lengths =
         jobs.iter().map(|job| job.as_ref().map_or(0, |job| job.matrix.mask_bytes() as u64)).collect();
-    Compared { tensors, masks: spool.map(|spool| Masks { spool, starts, lengths, stored, blocks }) }
+    let masks = spool.map(|spool| Masks { spool, starts, lengths, stored, changed, blocks });
+    Compared { tensors, masks }
 }

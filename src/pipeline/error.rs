@@ -14,7 +14,7 @@ use crate::init::{ShapeMismatch, SliceError};
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
 use crate::tensor::{Layout, LayoutMismatch, Shape};
-use crate::tune::{CacheError, EvaluationError, TunePoint};
+use crate::tune::{CacheError, EvaluationError, TunePoint, quoted};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,18 @@ pub enum Error {
         /// The point that drops least.
         nearest: Option<Box<TunePoint>>,
     },
+    /// Initial values as a fill that the trained checkpoint did not start from.
+    #[error(
+        "{}: {words}; `prune.fill: init` would fill in values that were never there, so nothing was pruned: \
+         `prune.any_start: true` has it done all the same",
+        .path.display()
+    )]
+    OtherStart {
+        /// The trained checkpoint.
+        path: PathBuf,
+        /// What tells it.
+        words: String,
+    },
     /// Training has not happened yet.
     #[error("{}", trained_missing(.path, .initial))]
     TrainedMissing {
@@ -125,9 +137,9 @@ pub enum Error {
     },
     /// A pruned file where a trained one is expected.
     #[error(
-        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore` makes an ordinary \
-         checkpoint of it",
-        .path.display()
+        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore {} -o \
+         dense.safetensors` makes an ordinary checkpoint of it",
+        .path.display(), quoted(.path.as_os_str())
     )]
     AlreadyPruned {
         /// The file.

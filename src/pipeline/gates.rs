@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::error::Error;
-use crate::gates::{GateResult, Gates, Measured, MeasuredTensor, check};
+use crate::gates::{GateResult, Gates, Measured, MeasuredStart, MeasuredTensor, check};
 use crate::report::{Report, gate_words};
 
 /// Every gate that the stages gave something to measure for.
@@ -21,7 +21,12 @@ pub(super) fn check_gates(
             not_finite: t.not_finite?,
         })
     });
-    check(gates, &Measured { tensors: tensors.collect(), output_bytes, metric_drop })
+    let start = report.start.as_ref().map(|start| MeasuredStart {
+        cosine: start.cosine.unwrap_or(0.0),
+        significant: start.significant.unwrap_or(1.0),
+        tensor: start.tensor.as_deref(),
+    });
+    check(gates, &Measured { tensors: tensors.collect(), output_bytes, start, metric_drop })
 }
 
 /// The gates that failed, as an error.

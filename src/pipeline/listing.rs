@@ -24,6 +24,8 @@ pub struct PlanRow {
     pub layer_id: Option<u64>,
     /// Its initial values.
     pub init: Option<String>,
+    /// Its layout: a word, or a list of roles; `None` for types that pass through.
+    pub layout: Option<String>,
     /// `pruned`, `kept` or `passed_through`; `None` where the config prunes nothing.
     pub action: Option<&'static str>,
     /// Bytes of its data when stored dense.
@@ -63,6 +65,7 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
         rule: origin.map(|o| o.rule.clone()),
         layer_id: origin.and_then(|o| o.layer),
         init: origin.map(|o| o.init_text()),
+        layout: origin.map(|o| o.layout.to_string()),
         action: action.map(super::Action::name),
         dense_bytes,
         smallest_bytes,

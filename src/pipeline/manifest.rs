@@ -1,5 +1,6 @@
 //! The manifest of a run: written last, and asked first whether there is anything to do.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
@@ -9,12 +10,18 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{Checkpoint, CheckpointError, OutputSet, README, Staged, folder_of, stale_beside};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, OutputSet, README, Staged, folder_of, index_path, stale_beside, through_link,
+};
+use crate::config::{ReportPaths, Settings};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
 use crate::regular;
-use crate::report::Report;
+use crate::report::{FIXED_NAMES, Report};
+
+/// Version of the config's form.
+pub(super) const CONFIG_VERSION: u32 = 1;
 
 /// The most bytes of a manifest.
 pub(super) const LONGEST: u64 = 1 << 30;
@@ -92,22 +99,20 @@ fn hash_inputs(
     found.par_iter().map(entry).collect()
 }
 
-fn output(staged: &Staged, role: &str, folder: &Path) -> Result<FileEntry, CheckpointError> {
+fn output(staged: &Staged, role: &str, place: &Path, folder: &Path) -> Result<FileEntry, CheckpointError> {
     let mut file = staged.file();
     let read = file.rewind().and_then(|()| digest::of_reader(file));
     let (sha256, size) = read.map_err(CheckpointError::io(staged.path(), "read back"))?;
-    Ok(FileEntry { role: role.to_owned(), path: seen_from(folder, staged.path())?, size, sha256 })
+    Ok(FileEntry { role: role.to_owned(), path: seen_from(folder, place)?, size, sha256 })
 }
 
-/// Adds the manifest of everything in the set, and of what was read for it, to the set.
-pub(super) fn add_manifest(
-    resolved: &Resolved<'_>,
-    path: &Path,
+/// Every file of the set, in its order, with its digest. `place` says where each of them belongs.
+pub(super) fn outputs(
     outcome: &Outcome,
-    set: &mut OutputSet,
-) -> Result<(), Error> {
-    crate::checkpoint::create_parent(path)?;
-    let folder = folder_seen(path)?;
+    set: &OutputSet,
+    folder: &Path,
+    place: impl Fn(&Path) -> PathBuf + Sync,
+) -> Result<Vec<FileEntry>, CheckpointError> {
     let role = |file: &Path| {
         let of = |files: Option<&Vec<PathBuf>>| files.is_some_and(|files| files.iter().any(|f| f == file));
         if of(outcome.initial.as_ref().map(|written| &written.files)) {
@@ -119,22 +124,34 @@ pub(super) fn add_manifest(
         }
         "analyze.report"
     };
+    let entry = |staged: &Staged| output(staged, role(staged.path()), &place(staged.path()), folder);
+    set.files().par_iter().map(entry).collect()
+}
+
+/// Adds the manifest of everything in the set, and of what was read for it, to the set.
+pub(super) fn add_manifest(
+    resolved: &Resolved<'_>,
+    path: &Path,
+    outcome: &Outcome,
+    set: &mut OutputSet,
+) -> Result<(), Error> {
+    crate::checkpoint::create_parent(path)?;
+    let folder = folder_seen(path)?;
     let settings = resolved.settings;
-    let outputs: Result<Vec<_>, _> =
-        set.files().par_iter().map(|staged| output(staged, role(staged.path()), &folder)).collect();
     let report = outcome.report.as_ref();
     let manifest = Manifest {
         version: VERSION,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         noise_version: NOISE_VERSION,
-        config_version: 1,
+        config_version: CONFIG_VERSION,
         config_sha256: settings.config_sha256.clone(),
         overrides: settings.source.overrides().map(str::to_owned).collect(),
         seed: settings.seed,
         inputs: inputs(resolved, &folder)?,
-        outputs: outputs?,
+        outputs: outputs(outcome, set, &folder, Path::to_owned)?,
         gates: report.map(|report| report.gates.clone()).unwrap_or_default(),
         tensors: report.map(tensors).unwrap_or_default(),
+        manifest_sha256: None,
     };
     set.add_text(path, &manifest.text())?;
     Ok(())
@@ -179,7 +196,11 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
     let settings = resolved.settings;
     let same = manifest.tool_version == env!("CARGO_PKG_VERSION")
+        && manifest.config_version == CONFIG_VERSION
         && manifest.config_sha256 == settings.config_sha256
+        && manifest.overrides.iter().map(String::as_str).eq(settings.source.overrides())
+        && manifest.seed == settings.seed
+        // With its digest: no bit of it is another.
         && manifest.text().as_bytes() == text;
     if !same {
         return Ok(None);
@@ -194,13 +215,48 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     if !stale_beside(&outputs).is_empty() {
         return Ok(None);
     }
-    if !manifest.outputs.iter().all(there) || inputs(resolved, &folder)? != manifest.inputs {
+    if !lists_outputs(settings, &manifest, &folder)
+        || !manifest.outputs.iter().all(there)
+        || inputs(resolved, &folder)? != manifest.inputs
+    {
         return Ok(None);
     }
     let proven = |entry: &FileEntry| {
         hashed(&folder.join(&entry.path)).is_ok_and(|found| found == (entry.sha256.clone(), entry.size))
     };
     Ok(manifest.outputs.par_iter().all(proven).then_some(manifest))
+}
+
+/// Whether the manifest lists every file that the config names as an output, or the index of its shards, and of plots some;
+/// and none twice.
+fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> bool {
+    let ReportPaths { json, csv, markdown, html, svg } = &settings.analyze.report;
+    let reports = [json, csv, markdown, html].into_iter().flatten().filter(|_| settings.analyze_named);
+    let checkpoints = [
+        ("init.output", settings.init.as_ref().map(|init| &init.output)),
+        ("prune.output", settings.prune.as_ref().map(|prune| &prune.output)),
+    ];
+    let mut wanted: Vec<_> = reports.map(|path| ("analyze.report", path.clone())).collect();
+    wanted.extend(checkpoints.into_iter().filter_map(|(role, path)| Some((role, path?.clone()))));
+    wanted.extend(
+        svg.iter().filter(|_| settings.analyze_named).map(|s| ("analyze.report", s.join(FIXED_NAMES[0]))),
+    );
+    let paths: BTreeSet<&str> = manifest.outputs.iter().map(|entry| entry.path.as_str()).collect();
+    if paths.len() != manifest.outputs.len() {
+        return false;
+    }
+    for (role, path) in wanted {
+        let names = [&path, &index_path(&path)].map(|path| {
+            let path = through_link(path);
+            // Where not even the folder is there, neither is the file.
+            seen_from(folder, &path).ok()
+        });
+        let listed = |entry: &FileEntry| entry.role == role && names.contains(&Some(entry.path.clone()));
+        if !manifest.outputs.iter().any(listed) {
+            return false;
+        }
+    }
+    true
 }
 
 /// SHA-256 and length of a regular file.

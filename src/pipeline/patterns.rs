@@ -20,11 +20,11 @@ pub(super) fn patterns_match(settings: &Settings, names: &BTreeSet<&str>) -> Res
     if let Some((rule, dead)) = by_rule(&settings.rules, names, |rule| rule.optional) {
         return refuse(root.key("rules").index(rule), &settings.rules.rules()[rule].patterns, &dead);
     }
-    if let Some(prune) = &settings.prune {
-        if let Some((rule, dead)) = by_rule(&prune.rules, names, |rule| rule.optional) {
-            let key = root.key("prune").key("rules").index(rule);
-            return refuse(key, &prune.rules.rules()[rule].patterns, &dead);
-        }
+    if let Some(prune) = &settings.prune
+        && let Some((rule, dead)) = by_rule(&prune.rules, names, |rule| rule.optional)
+    {
+        let key = root.key("prune").key("rules").index(rule);
+        return refuse(key, &prune.rules.rules()[rule].patterns, &dead);
     }
     for (n, gate) in settings.gates.min_sparsity.iter().enumerate().filter(|(_, gate)| !gate.optional) {
         let is_dead = |n: &usize| !names.iter().any(|name| gate.patterns[*n].is_match(name));

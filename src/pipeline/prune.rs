@@ -323,7 +323,7 @@ fn describe(
         layer_id: origin.layer,
         init: initial_values(resolved, name, tensor)?,
         layout: origin.layout,
-        initial_dtype: origin.stored_as,
+        initial_dtype: origin.stored_as.filter(|_| !matches!(origin.source, InitSource::From(_))),
         trained_dtype: FloatDtype::of(tensor.dtype)
             .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
         prediction: None,
@@ -351,16 +351,22 @@ pub(super) fn initial_values(
         InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
-            stored_values(base, path, name, &tensor.shape)?
+            stored_values(base, path, name, &tensor.shape, origin.stored_as)?
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
     })
 }
 
 /// Initial values that a tensor of a base has.
-pub(super) fn stored_values(base: &Checkpoint, path: &Path, name: &str, shape: &Shape) -> Result<InitialValues, Error> {
+pub(super) fn stored_values(
+    base: &Checkpoint,
+    path: &Path,
+    name: &str,
+    shape: &Shape,
+    initial_dtype: Option<FloatDtype>,
+) -> Result<InitialValues, Error> {
     let sha256 = digest::of_mapped(base_tensor(base, name, shape)?.data);
-    Ok(InitialValues::Stored { from: file_name(path), sha256 })
+    Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype })
 }
 
 fn file_name(path: &Path) -> String {

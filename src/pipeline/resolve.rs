@@ -119,6 +119,11 @@ impl<'s> Resolved<'s> {
         &self.small_files
     }
 
+    /// With these in their place.
+    pub(super) fn with_small_files(self, small_files: Vec<SmallFile>) -> Self {
+        Self { small_files, ..self }
+    }
+
     /// Whether the folder of the pruned checkpoint gets a README that says to restore it; `None` where it is no such folder.
     fn folder_with_readme(&self) -> Option<(&PruneSettings, bool)> {
         let prune =
@@ -201,7 +206,7 @@ impl<'s> Resolved<'s> {
                     None => mismatch.unmatched.push(name.to_owned()),
                     Some(origin) => {
                         let model = self.model.get(name).and_then(|m| FloatDtype::of(m.dtype));
-                        origin.stored_as = model.filter(|model| model.size() < float.size());
+                        origin.stored_as = model.filter(|model| !model.holds(float));
                     }
                 }
             }
@@ -420,7 +425,8 @@ impl<'s> Resolved<'s> {
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;
-                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: origin.stored_as })
             }
             InitSource::None => None,
         }

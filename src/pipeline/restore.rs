@@ -57,6 +57,7 @@ pub fn restore(
     let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
     let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
     check_distinct(inputs(), outputs.map(|path| ("the output".to_owned(), path)))?;
+    OutputSet::recover([output.as_path()], inputs().map(|(_, path)| path))?;
 
     let groups: Vec<Group> = file
         .tensors()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::compare::compare;
 use super::error::Error;
 use super::gates::{check_gates, passed};
+use super::gone::gone;
 use super::heatmap::heat_maps;
 use super::initialise::{Written, initialise};
 use super::manifest::add_manifest;
@@ -14,7 +15,8 @@ use super::progress::Progress;
 use super::prune::{Pruned, check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
-use super::summarise::summarise;
+use super::start::Told;
+use super::summarise::{Findings, summarise};
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
@@ -48,22 +50,37 @@ pub struct Outcome {
     pub report_files: Vec<PathBuf>,
     /// The pruned checkpoint.
     pub pruned: Option<Pruned>,
-    /// Bytes of the trained checkpoint's data.
+    /// Bytes of the trained checkpoint's files, an index not counted.
     pub trained_bytes: u64,
+    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not start from the
+    /// values that pruned places would have been filled with.
+    pub other_start: Option<(PathBuf, String)>,
 }
 
 impl Outcome {
-    /// Whether every gate passed that the stages gave something to measure for.
+    /// Whether pruning was done where it was asked for.
     ///
     /// # Errors
-    /// [`Error::Gates`], with those that failed.
+    /// [`Error::OtherStart`] where it was not.
+    pub fn check_start(&self) -> Result<(), Error> {
+        match self.other_start.clone() {
+            Some((path, words)) => Err(Error::OtherStart { path, words }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether everything was done, and every gate passed that the stages gave something to measure for.
+    ///
+    /// # Errors
+    /// [`Error::OtherStart`]; [`Error::Gates`], with those that failed.
     pub fn check_gates(&self) -> Result<(), Error> {
+        self.check_start()?;
         self.report.as_ref().map_or(Ok(()), |report| passed(&report.gates))
     }
 }
 
 /// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
-/// Gates are measured, and in the report; whether they passed [`Outcome::check_gates`] says.
+/// Gates are measured, and in the report; whether they passed, and whether all was done, [`Outcome::check_gates`] says.
 ///
 /// # Errors
 /// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
@@ -73,6 +90,22 @@ pub fn run(
     progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
+    let (outcome, mut set) = stage(resolved, stages, None, progress, &mut done)?;
+    write_manifest(resolved, stages, &outcome, &mut set)?;
+    set.commit()?;
+    done(&outcome);
+    Ok(outcome)
+}
+
+/// Runs the stages, and leaves the outputs to be committed. A search that has been done is not done again: `tuned` is what it
+/// found, and pruning is as it chose.
+pub(super) fn stage(
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    tuned: Option<TuneReport>,
+    progress: &dyn Progress,
+    done: &mut dyn FnMut(&Outcome),
+) -> Result<(Outcome, OutputSet), Error> {
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
@@ -94,16 +127,16 @@ pub fn run(
     let mut outcome = Outcome::default();
     if init {
         outcome.initial = Some(initialise(resolved, &mut set, progress)?);
+    }
+    if !analyze && pruning.is_none() {
+        return Ok((outcome, set));
+    }
+    if init {
         // Training is to begin from it: nothing else is to be waited for.
         if resolved.trained.is_none() {
             std::mem::take(&mut set).commit()?;
         }
         done(&outcome);
-    }
-    if !analyze && pruning.is_none() {
-        write_manifest(resolved, stages, &outcome, &mut set)?;
-        set.commit()?;
-        return Ok(outcome);
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
@@ -111,12 +144,9 @@ pub fn run(
             let settings = Settings { prune: Some(prune), ..settings.clone() };
             finish(&Resolved::new(&settings)?, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
         }
-        _ => finish(resolved, analyze, pruning.is_some(), None, &mut set, progress, &mut outcome)?,
+        _ => finish(resolved, analyze, pruning.is_some(), tuned, &mut set, progress, &mut outcome)?,
     }
-    write_manifest(resolved, stages, &outcome, &mut set)?;
-    set.commit()?;
-    done(&outcome);
-    Ok(outcome)
+    Ok((outcome, set))
 }
 
 /// A whole run has a manifest, where the config names one.
@@ -127,7 +157,10 @@ fn write_manifest(
     set: &mut OutputSet,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
-        Some(path) if stages == Stages::All => add_manifest(resolved, path, outcome, set),
+        // Of a run that has left something undone there is none: it would not be done the next time either.
+        Some(path) if stages == Stages::All && outcome.other_start.is_none() => {
+            add_manifest(resolved, path, outcome, set)
+        }
         _ => Ok(()),
     }
 }
@@ -187,13 +220,26 @@ fn finish(
     let stage = if analyze { "analyze" } else { "compare" };
     let judgement = judge(resolved, progress)?;
     let mut compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
-    outcome.trained_bytes = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
+    outcome.trained_bytes =
+        (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
+    let told = Told::new(resolved, &compared)?;
+    let mut taken = Vec::new();
+    let forbidden = pruning.and_then(|pruning| told.forbids(pruning));
+    outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
+    let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
         select(resolved, &judgement, pruning, masks, progress)?;
+        taken = gone(resolved, masks, progress)?;
         outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, set, progress)?);
     }
-    let results = outcome.pruned.as_ref().map(|p| p.tensors.as_slice());
-    let mut report = summarise(settings, tensors, &judgement, &compared, results);
+    let found = Findings {
+        judgement: &judgement,
+        compared: &compared,
+        told,
+        pruned: outcome.pruned.as_ref().map(|pruned| (pruned, taken.as_slice())),
+        trained_bytes: outcome.trained_bytes,
+    };
+    let mut report = summarise(settings, tensors, found);
     let metric_drop = tuned.as_ref().and_then(|tuned| tuned.points.get(tuned.winner)).map(|best| best.drop);
     report.tune = tuned;
     let output_bytes = outcome.pruned.as_ref().map(|pruned| pruned.written.bytes);

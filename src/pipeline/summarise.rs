@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Compared, ComparedTensor};
+use super::gone::Gone;
 use super::origin::{Action, Tensor};
-use super::prune::PrunedResult;
+use super::prune::Pruned;
+use super::start::Told;
 use super::survey::Judgement;
 use crate::analysis::DeltaStats;
 use crate::config::Settings;
@@ -12,26 +14,45 @@ use crate::noise::NOISE_VERSION;
 use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
 use crate::tensor::FloatDtype;
 
+/// What the stages found.
+pub(super) struct Findings<'f> {
+    pub judgement: &'f Judgement,
+    pub compared: &'f Compared,
+    pub told: Told,
+    /// What pruning did and what went, where it was done.
+    pub pruned: Option<(&'f Pruned, &'f [Gone])>,
+    /// Bytes of the trained checkpoint's files.
+    pub trained_bytes: u64,
+}
+
 /// Puts together what the comparison, and pruning where it was done, found of the trained checkpoint's tensors.
-pub fn summarise(
+pub(super) fn summarise(
     settings: &Settings,
     tensors: &BTreeMap<String, Tensor>,
-    judgement: &Judgement,
-    compared: &Compared,
-    pruned: Option<&[PrunedResult]>,
+    findings: Findings<'_>,
 ) -> Report {
+    let Findings { judgement, compared, told, pruned, trained_bytes } = findings;
     let mut rows = Vec::with_capacity(tensors.len());
     let (mut all, mut known) = (DeltaStats::default(), DeltaStats::default());
     let casts = settings.prune.as_ref().is_some_and(|prune| prune.dtype.is_some());
     let (mut sleeping_rows, mut sleeping_columns, mut pruned_weights) = (0, 0, 0);
+    let (mut pruned_changed, mut squares, mut all_squares) = (0, 0.0, 0.0);
     for (n, (name, tensor)) in tensors.iter().enumerate() {
         let found = &compared.tensors[n];
-        let result = pruned.map(|p| p[n]);
+        let result = pruned.map(|(pruned, _)| pruned.tensors[n]);
+        let action_pruned = result.is_some_and(|r| r.action == Action::Prune);
+        // What goes with units is more than the masks say.
+        let gone = pruned
+            .map(|(_, gone)| gone[n])
+            .filter(|_| result.is_some_and(|r| r.action == Action::Prune && !r.smaller));
         let float = FloatDtype::of(tensor.dtype).is_some();
         let origin = tensor.origin.as_ref();
         if float {
             all.merge(&found.stats);
             pruned_weights += result.map_or(0, |r| r.pruned);
+            pruned_changed += gone.and_then(|gone| gone.changed).unwrap_or(0);
+            squares += gone.map_or(0.0, |gone| gone.squares);
+            all_squares += gone.map_or(0.0, |gone| gone.all_squares);
         }
         if found.compared {
             known.merge(&found.stats);
@@ -69,12 +90,22 @@ pub fn summarise(
             } else {
                 Drift::default()
             },
+            started_here: told.tensors[n],
             action: result.map(|r| r.action.name().to_owned()),
+            criterion: settings
+                .prune
+                .as_ref()
+                .filter(|_| action_pruned)
+                .and_then(|prune| prune.decision(name))
+                .map(|decision| decision.criterion.to_string()),
             pruned_weights: result.map(|r| r.pruned),
+            pruned_changed_weights: gone.and_then(|gone| gone.changed),
+            pruned_norm_share: gone.map(|gone| part(gone.squares, gone.all_squares)),
             sparsity: result.map(|r| share(r.pruned, total)),
             overflowed_weights: result.filter(|r| casts && r.action == Action::Prune).map(|r| r.overflowed),
         });
     }
+    let pruned_bytes = pruned.map(|(pruned, _)| pruned.written.bytes);
     let totals = Totals {
         total_weights: all.total,
         compared_weights: known.total,
@@ -84,7 +115,12 @@ pub fn summarise(
         zeros: Some(all.zeros),
         not_finite: Some(all.not_finite),
         pruned_weights: pruned.map(|_| pruned_weights),
+        pruned_changed_weights: pruned.map(|_| pruned_changed),
+        pruned_norm_share: pruned.map(|_| part(squares, all_squares)),
         sparsity: pruned.map(|_| share(pruned_weights, all.total)),
+        trained_bytes: Some(trained_bytes),
+        pruned_bytes,
+        pruned_bytes_share: pruned_bytes.map(|bytes| share(bytes, trained_bytes)),
     };
     Report {
         version: 1,
@@ -93,12 +129,19 @@ pub fn summarise(
         config_sha256: settings.config_sha256.clone(),
         fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
         totals,
+        start: Some(told.start),
         evidence: judgement.evidence.clone(),
         gates: Vec::new(),
         tune: None,
         removed: Vec::new(),
         tensors: rows,
     }
+}
+
+/// A sum of squares by one that it is a part of, 0 of nothing. (Squares may be beyond the range of reals.)
+fn part(squares: f64, of: f64) -> f64 {
+    let share = squares / of;
+    if share.is_finite() { share } else { 0.0 }
 }
 
 /// Sleeping weights outside outputs and inputs that sleep whole.

@@ -189,6 +189,7 @@ impl<'a> Trials<'a> {
         prune.folder = false;
         let settings = with_prune(self.settings, prune);
         let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;
+        outcome.check_start()?;
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
         let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();

@@ -7,20 +7,24 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::manifest::{LONGEST, folder_seen, hashed, input_paths, seen_from, tensors};
+use super::manifest::{
+    CONFIG_VERSION, LONGEST, folder_seen, hashed, input_paths, outputs, seen_from, tensors,
+};
 use super::progress::Progress;
 use super::resolve::Resolved;
-use super::run::{Stages, run};
+use super::run::{Stages, stage};
 use super::sample::check_rows;
-use super::tune::with_prune;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside};
-use crate::config::Settings;
-use crate::manifest::{FileEntry, Manifest};
+use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside, through_link};
+use crate::config::{PruneSettings, Recipe, ReportPaths, Settings, TuneSettings};
+use crate::gates::GateResult;
+use crate::manifest::{FileEntry, Manifest, TensorEntry};
 use crate::reader::{Limits, PrunedReader};
 use crate::regular;
-use crate::report::text::thousands;
+use crate::report::text::{printable, thousands};
+use crate::report::{gate_words, read};
 use crate::tensor::FloatDtype;
+use crate::tune::TuneReport;
 
 /// What was checked, and found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +37,21 @@ pub struct Verified {
     pub hashed: bool,
     /// Inputs that are not there any more.
     pub inputs_missing: Vec<String>,
-    /// How far the pruned checkpoint was held against what it should be.
-    pub pruned: Depth,
+    /// How far the run was done again.
+    pub depth: Depth,
+    /// What was not checked, each as part of a sentence.
+    pub unchecked: Vec<String>,
 }
 
-/// How far the pruned checkpoint was held against the trained one.
+/// How far what a run wrote was held against its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Made anew, the same bytes.
+    /// Every output made anew, the same bytes.
     Whole {
         /// Tensors of the trained checkpoint.
         tensors: usize,
+        /// Gates.
+        gates: usize,
     },
     /// Some rows were restored, and every weight in them was what it should be.
     Rows {
@@ -57,6 +65,10 @@ pub enum Depth {
     },
 }
 
+/// What hangs on the inputs.
+const DERIVED: &str =
+    "whether the outputs are those, and all of those, that the inputs give; gates; counts of tensors";
+
 impl Verified {
     /// In words.
     pub fn words(&self) -> String {
@@ -64,24 +76,31 @@ impl Verified {
         let how = if self.hashed { "have the SHA-256" } else { "have the sizes" };
         let mut text = format!("All {outputs} outputs, {bytes} bytes, {how} that the manifest says.");
         if !self.inputs_missing.is_empty() {
-            text += &format!("\nInputs that are not at hand: {}.", self.inputs_missing.join(", "));
+            text +=
+                &format!("\nInputs that are not at hand: {}.", printable(&self.inputs_missing.join(", ")));
         }
-        text += &match &self.pruned {
-            Depth::Whole { tensors } => format!(
-                "\nThe pruned checkpoint was made anew from the inputs: the same bytes, and the same counts of {} tensors.",
+        text += &match &self.depth {
+            Depth::Whole { tensors, gates } => format!(
+                "\nThe run was done again from the inputs: the same outputs, byte for byte, the same result of {gates} \
+                 gate{}, and the same counts of {} tensors.",
+                if *gates == 1 { "" } else { "s" },
                 thousands(*tensors as u64)
             ),
             Depth::Rows { rows } => format!(
                 "\nOf the pruned checkpoint {} rows were restored and compared with the trained ones; nothing was hashed.",
                 thousands(*rows)
             ),
-            Depth::No { why } => format!("\nThe pruned checkpoint was not made anew: {why}."),
+            Depth::No { why } => format!("\nThe run was not done again: {why}."),
         };
+        for what in &self.unchecked {
+            text += &format!("\nNot checked: {}.", printable(what));
+        }
         text
     }
 }
 
-/// Checks a manifest. With `sample`, no file is hashed, and this many rows of the pruned checkpoint are compared.
+/// Checks a manifest: that it is whole, that the files are those that it lists, and, with the inputs at hand, that they give
+/// everything that it says. With `sample`, no file is hashed, and this many rows of the pruned checkpoint are compared.
 ///
 /// # Errors
 /// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.
@@ -89,6 +108,9 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     let wrong = |problem| Error::Verify { path: manifest.to_owned(), problem: Box::new(problem) };
     let text = regular::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
     let found = Manifest::parse(&text).map_err(|problem| wrong(VerifyProblem::Manifest(problem)))?;
+    if !found.is_intact(&text) {
+        return Err(wrong(VerifyProblem::Altered));
+    }
     let folder = folder_seen(manifest)?;
     let place = |entry: &FileEntry| manifest.with_file_name("").join(&entry.path);
     let check = |entry: &FileEntry, what: &'static str| {
@@ -108,19 +130,25 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     let (there, missing): (Vec<_>, Vec<_>) =
         found.inputs.iter().partition(|entry| place(entry).symlink_metadata().is_ok());
     there.par_iter().map(|entry| check(entry, "input")).collect::<Result<(), Error>>()?;
-    let inputs_missing: Vec<String> =
-        missing.iter().map(|entry| place(entry).display().to_string()).collect();
-    let pruned = if inputs_missing.is_empty() {
-        derive(&found, manifest, &folder, sample, progress)?
-    } else {
-        Depth::No { why: "not all inputs are at hand" }
-    };
+    let mut unchecked = Vec::new();
+    if found.manifest_sha256.is_none() {
+        unchecked.push("the manifest's own digest, which earlier versions did not write".to_owned());
+    }
+    if found.tool_version != env!("CARGO_PKG_VERSION") {
+        let (its, this) = (&found.tool_version, env!("CARGO_PKG_VERSION"));
+        unchecked.push(format!("whether version {its}, and not {this}, made it"));
+    }
+    if sample.is_some() {
+        unchecked.push("digests; gates; counts of tensors; which outputs there should be".to_owned());
+    }
+    let depth = derive(&found, manifest, &folder, (sample, !missing.is_empty()), progress, &mut unchecked)?;
     Ok(Verified {
         outputs: found.outputs.len(),
         bytes: found.outputs.iter().map(|entry| entry.size).sum(),
         hashed: sample.is_none(),
-        inputs_missing,
-        pruned,
+        inputs_missing: missing.iter().map(|entry| place(entry).display().to_string()).collect(),
+        depth,
+        unchecked,
     })
 }
 
@@ -142,87 +170,212 @@ fn compare_file(path: &Path, entry: &FileEntry, hash: bool) -> io::Result<Option
     Ok(None)
 }
 
-/// Holds the pruned checkpoint against the trained one.
+/// Does the run again, and holds what it gives against the manifest.
 fn derive(
     manifest: &Manifest,
     path: &Path,
     folder: &Path,
-    sample: Option<u64>,
+    (sample, missing): (Option<u64>, bool),
     progress: &dyn Progress,
+    unchecked: &mut Vec<String>,
 ) -> Result<Depth, Error> {
     let wrong = |problem| Error::Verify { path: path.to_owned(), problem: Box::new(problem) };
-    let Some(config) = manifest.inputs.iter().find(|entry| entry.role == "config") else {
-        return Ok(Depth::No { why: "the manifest lists no config" });
+    let Some(config) = manifest.inputs.first().filter(|entry| entry.role == "config") else {
+        return Err(wrong(VerifyProblem::Inputs));
     };
-    let settings = Settings::load(&path.with_file_name("").join(&config.path), &manifest.overrides)?;
+    let mut not_done = |what: &str, why| {
+        if sample.is_none() {
+            unchecked.push(what.to_owned());
+        }
+        Ok(Depth::No { why })
+    };
+    let config = path.with_file_name("").join(&config.path);
+    if config.symlink_metadata().is_err() {
+        return not_done(&format!("seed and overrides; {DERIVED}"), "the config is not at hand");
+    }
+    let settings = Settings::load(&config, &manifest.overrides)?;
     if settings.config_sha256 != manifest.config_sha256 {
         let (expected, got) = (manifest.config_sha256.clone(), settings.config_sha256);
         return Err(wrong(VerifyProblem::Config { expected, got }));
     }
-    if settings.tune.is_some() {
-        return Ok(Depth::No { why: "what `tune` chose hangs on the evaluation command" });
+    for (key, expected, got) in [
+        ("seed", settings.seed, manifest.seed),
+        ("config_version", CONFIG_VERSION.into(), manifest.config_version.into()),
+    ] {
+        if expected != got {
+            return Err(wrong(VerifyProblem::Number { key, expected, got }));
+        }
     }
-    let Some(prune) = settings.prune.clone() else { return Ok(Depth::No { why: "there is none" }) };
+    // The files that the config names tell whether one is missing, or only another name is listed.
+    let listed = |resolved: &Resolved<'_>| -> Result<bool, Error> {
+        if resolved.trained.is_some() && resolved.settings.prune.is_some() {
+            resolved.open_scores()?;
+        }
+        let expected = input_paths(resolved, folder)?;
+        let listed = manifest.inputs.iter().map(|entry| (entry.role.as_str(), &entry.path));
+        Ok(expected.iter().map(|(role, path)| (*role, path)).eq(listed))
+    };
+    if missing {
+        let all_there = Resolved::new(&settings).is_ok_and(|resolved| {
+            (resolved.trained.is_some() || settings.trained.is_none()) && listed(&resolved).is_ok()
+        });
+        if all_there {
+            return Err(wrong(VerifyProblem::Inputs));
+        }
+        return not_done(DERIVED, "not all inputs are at hand");
+    }
+    let (mut anew, mut tuned) = (settings.clone(), None);
+    if let Some(tune) = &settings.tune {
+        let Some((prune, found)) = chosen(&settings, tune, manifest, folder)? else {
+            return not_done(
+                DERIVED,
+                "what `tune` chose hangs on the evaluation command, and no JSON report tells it",
+            );
+        };
+        unchecked.push("the metrics that `tune` was given by its command, and so its choice".to_owned());
+        (anew.prune, tuned) = (Some(prune), Some(found));
+    }
     // Nothing is written where the run wrote; what is made anew is gone with its folder.
     let scratch =
         tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "make a folder in"))?;
     let _unfinished = Unfinished::new(scratch.path());
-    let mut anew = with_prune(&settings, prune.clone());
-    if let Some(prune) = &mut anew.prune {
-        prune.output = scratch.path().join(prune.output.file_name().unwrap_or_default());
-        // The small files beside it have been hashed, where they came from and where they went.
-        prune.folder = false;
-    }
-    let resolved = Resolved::new(&anew)?;
-    if resolved.trained.is_none() {
-        return Ok(Depth::No { why: "there was no trained checkpoint" });
-    }
-    resolved.open_scores()?;
-    let base = settings.base();
-    // The manifest may name fewer inputs than the config does.
-    let listed = |(role, path): &(&str, String)| {
-        manifest.inputs.iter().any(|entry| (entry.role.as_str(), &entry.path) == (*role, path))
-    };
-    if sample.is_none() && !input_paths(&resolved, folder)?.iter().all(listed) {
+    // What lies beside the trained checkpoint is told from this run's own outputs by where these really are.
+    let small = Resolved::new(&settings)?.small_files().to_vec();
+    let moved = redirect(&mut anew, scratch.path());
+    let resolved = Resolved::new(&anew)?.with_small_files(small);
+    if !listed(&resolved)? {
         return Err(wrong(VerifyProblem::Inputs));
     }
-    let written = entry_path(&prune.output);
+    let base = settings.base();
+    let written = settings.prune.as_ref().map(|prune| entry_path(&prune.output));
     if let Some(rows) = sample {
-        return check_rows(&resolved, &written, base, rows, progress).map(|rows| Depth::Rows { rows });
-    }
-    let outcome = run(&resolved, Stages::Prune, progress, |_| {})?;
-    if let Some(report) = &outcome.report {
-        let anew = tensors(report);
-        let differs = anew.iter().zip(&manifest.tensors).find(|(anew, listed)| anew != listed);
-        if let Some((anew, listed)) = differs {
-            let (expected, got) = (anew.clone(), listed.clone());
-            return Err(wrong(VerifyProblem::Counts { expected, got }));
-        }
-        if anew.len() != manifest.tensors.len() {
-            let (expected, got) = (anew.len(), manifest.tensors.len());
-            return Err(wrong(VerifyProblem::Tensors { expected, got }));
-        }
-    }
-    let made: Vec<PathBuf> = outcome.pruned.map(|pruned| pruned.written.files).unwrap_or_default();
-    for file in &made {
-        let there = prune.output.with_file_name(file.file_name().unwrap_or_default());
-        let (anew, _) = hashed(file).map_err(CheckpointError::io(file, "read"))?;
-        // A file that is listed has been hashed.
-        let name = seen_from(folder, &there)?;
-        let other = match manifest.outputs.iter().find(|entry| entry.path == name) {
-            Some(entry) => entry.sha256.clone(),
-            None => hashed(&there).map_err(CheckpointError::io(&there, "read"))?.0,
+        let (Some(written), Some(_)) = (&written, &resolved.trained) else {
+            return Ok(Depth::No {
+                why: "there is no pruned checkpoint, and `--sample` looks at nothing else",
+            });
         };
-        if anew != other {
-            let anew = entry_path(&scratch.path().join(prune.output.file_name().unwrap_or_default()));
-            return Err(wrong(difference(&anew, &written, base)?.unwrap_or(VerifyProblem::Bytes(there))));
-        }
+        return check_rows(&resolved, written, base, rows, progress).map(|rows| Depth::Rows { rows });
     }
-    Ok(Depth::Whole { tensors: manifest.tensors.len() })
+    let (outcome, set) = stage(&resolved, Stages::All, tuned, progress, &mut |_| {})?;
+    outcome.check_start()?;
+    let (counts, gates) = match &outcome.report {
+        Some(report) => (tensors(report), report.gates.as_slice()),
+        None => Default::default(),
+    };
+    let difference = counts_differ(counts, &manifest.tensors)
+        .or_else(|| gates_differ(gates, &manifest.gates))
+        .map_or(Ok(()), |problem| Err(wrong(problem)));
+    difference?;
+    let place = |file: &Path| {
+        let inner = file.strip_prefix(scratch.path()).unwrap_or(file);
+        let mut parts = inner.components();
+        let number = parts.next().and_then(|number| number.as_os_str().to_str()?.parse::<usize>().ok());
+        let home = number.and_then(|n| moved.get(n)).map(PathBuf::as_path).unwrap_or(Path::new(""));
+        through_link(&home.join(parts.as_path()))
+    };
+    let made = outputs(&outcome, &set, folder, place)?;
+    if let Some(problem) = names_differ(&made, &manifest.outputs) {
+        return Err(wrong(problem));
+    }
+    if let Some((made, _)) = made.iter().zip(&manifest.outputs).find(|(made, listed)| made != listed) {
+        let file = path.with_file_name("").join(&made.path);
+        let mut problem = None;
+        if let (Some(written), Some(prune), "prune.output") = (&written, &anew.prune, made.role.as_str()) {
+            set.commit()?;
+            problem = pruned_differs(&entry_path(&prune.output), written, base)?;
+            problem = problem.or(Some(VerifyProblem::Bytes(file.clone())));
+        }
+        return Err(wrong(problem.unwrap_or(VerifyProblem::Output(file))));
+    }
+    Ok(Depth::Whole { tensors: manifest.tensors.len(), gates: gates.len() })
+}
+
+/// What `tune` chose and found, as the run's JSON report says; `None` where there is none.
+fn chosen(
+    settings: &Settings,
+    tune: &TuneSettings,
+    manifest: &Manifest,
+    folder: &Path,
+) -> Result<Option<(PruneSettings, TuneReport)>, Error> {
+    let Some(json) = settings.analyze.report.json.as_ref().filter(|_| settings.analyze_named) else {
+        return Ok(None);
+    };
+    let name = seen_from(folder, &through_link(json))?;
+    if !manifest.outputs.iter().any(|entry| entry.path == name) {
+        return Ok(None);
+    }
+    let Some(found) = read(json)?.tune else { return Ok(None) };
+    let Some(best) = found.points.get(found.winner) else { return Ok(None) };
+    let same = |recipe: &&Recipe| recipe.point(best.target_sparsity).words() == best.words();
+    let recipe = tune.recipes.iter().find(same);
+    Ok(recipe
+        .map(|recipe| recipe.at(best.target_sparsity.unwrap_or_default()))
+        .map(|prune| (prune, found.clone())))
+}
+
+/// Has every output written into a folder of its own below `scratch`, named by a number: the place in the list of the folders
+/// that they belong into.
+fn redirect(settings: &mut Settings, scratch: &Path) -> Vec<PathBuf> {
+    let mut homes = Vec::new();
+    let ReportPaths { json, csv, markdown, html, svg } = &mut settings.analyze.report;
+    let init = settings.init.as_mut().map(|init| &mut init.output);
+    let prune = settings.prune.as_mut().map(|prune| &mut prune.output);
+    let reports = [json, csv, markdown, html, svg].map(Option::as_mut);
+    for path in [init, prune].into_iter().chain(reports).flatten() {
+        let place = scratch.join(homes.len().to_string());
+        homes.push(path.with_file_name(""));
+        *path = place.join(path.file_name().unwrap_or_default());
+    }
+    (settings.tune, settings.manifest) = (None, None);
+    homes
+}
+
+fn counts_differ(expected: Vec<TensorEntry>, got: &[TensorEntry]) -> Option<VerifyProblem> {
+    if let Some((expected, got)) = expected.iter().zip(got).find(|(expected, got)| expected != got) {
+        return Some(VerifyProblem::Counts { expected: expected.clone(), got: got.clone() });
+    }
+    let (expected, got) = (expected.len(), got.len());
+    (expected != got).then_some(VerifyProblem::Tensors { expected, got })
+}
+
+fn gates_differ(expected: &[GateResult], got: &[GateResult]) -> Option<VerifyProblem> {
+    let words = |gates: &[GateResult]| {
+        let word = |gate: &GateResult| {
+            format!("{} ({})", gate_words(gate), if gate.passed { "passed" } else { "failed" })
+        };
+        if gates.is_empty() {
+            "none".to_owned()
+        } else {
+            gates.iter().map(word).collect::<Vec<_>>().join("; ")
+        }
+    };
+    (expected != got).then(|| VerifyProblem::Gates { expected: words(expected), got: words(got) })
+}
+
+/// The first file that is listed and not made, made and not listed, or listed elsewhere or as something else.
+fn names_differ(expected: &[FileEntry], got: &[FileEntry]) -> Option<VerifyProblem> {
+    let lacks = |list: &[FileEntry], file: &&FileEntry| !list.iter().any(|entry| entry.path == file.path);
+    if let Some(file) = expected.iter().find(|file| lacks(got, file)) {
+        return Some(VerifyProblem::Unlisted { role: file.role.clone(), path: file.path.clone() });
+    }
+    if let Some(file) = got.iter().find(|file| lacks(expected, file)) {
+        return Some(VerifyProblem::NotMade { role: file.role.clone(), path: file.path.clone() });
+    }
+    let differs = |(a, b): &(&FileEntry, &FileEntry)| (&a.role, &a.path) != (&b.role, &b.path);
+    let pair = expected.iter().zip(got).find(differs);
+    let name = |entry: &FileEntry| format!("{} {}", entry.role, entry.path);
+    match pair {
+        Some((expected, got)) => Some(VerifyProblem::Listed { expected: name(expected), got: name(got) }),
+        None if got.len() > expected.len() => {
+            let file = &got[expected.len()];
+            Some(VerifyProblem::NotMade { role: file.role.clone(), path: file.path.clone() })
+        }
+        None => None,
+    }
 }
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
-fn difference(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
+fn pruned_differs(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
     let open = |path| PrunedReader::open_within(path, base, Limits::NONE);
     let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {

@@ -62,6 +62,54 @@ pub enum VerifyProblem {
     /// The config reads files that the manifest does not list, or others than it lists.
     #[error("the config reads other inputs than the manifest lists")]
     Inputs,
+    /// A manifest whose own digest is another, or that says more than a manifest does.
+    #[error("the manifest is not as it was written: it does not have the SHA-256 that it says of itself")]
+    Altered,
+    /// A number that the config does not give.
+    #[error("the manifest says {key} {got}, the config gives {expected}")]
+    Number {
+        /// Its key.
+        key: &'static str,
+        /// By the config.
+        expected: u64,
+        /// By the manifest.
+        got: u64,
+    },
+    /// Gates that the inputs do not give.
+    #[error("the inputs give the gates: {expected}; the manifest says: {got}")]
+    Gates {
+        /// From the inputs, in words.
+        expected: String,
+        /// By the manifest.
+        got: String,
+    },
+    /// An output that the run writes and the manifest does not list.
+    #[error("the manifest does not list {path}, which the run writes as {role}")]
+    Unlisted {
+        /// What it is for.
+        role: String,
+        /// Its path from the manifest's folder.
+        path: String,
+    },
+    /// An output that is listed and that the run does not write.
+    #[error("the manifest lists {path} as {role}, which the run does not write, or not twice")]
+    NotMade {
+        /// What it is listed for.
+        role: String,
+        /// Its path from the manifest's folder.
+        path: String,
+    },
+    /// An output that is listed in another place or as something else.
+    #[error("the manifest lists {got} where the run writes {expected}")]
+    Listed {
+        /// Role and path by the run.
+        expected: String,
+        /// By the manifest.
+        got: String,
+    },
+    /// An output with other bytes than the inputs give.
+    #[error("the inputs give other bytes for {}", .0.display())]
+    Output(PathBuf),
     /// Counts that the inputs do not give.
     #[error(
         "tensor `{}`: the inputs give {}, the manifest says {} (awake, asleep, pruned, of all)",

@@ -165,9 +165,10 @@ impl PrunedReader {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
             InitialValues::Unknown(_) => None,
-            InitialValues::Stored { .. } => {
+            InitialValues::Stored { initial_dtype, .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
-                Some(Initial::Stored { bytes: base.bytes(), dtype: base.float()? })
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: *initial_dtype })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The report as CSV: one row per tensor, by RFC 4180; what has no value is an empty field.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Report;
@@ -12,24 +13,30 @@ const OBJECTS: [(&str, &[&str]); 3] = [
     ("delta_over_std", &["p50", "p90", "p99"]),
 ];
 
+/// What is of whole files stands in every row: a row is a tensor, so that sums over rows are sums over tensors.
+const TOTALS: [&str; 3] = ["trained_bytes", "pruned_bytes", "pruned_bytes_share"];
+
 /// Lists of counts are for programs that read JSON.
 const LEFT_OUT: &str = "delta_histogram";
 
 /// A header line and one line per tensor; lines end in CR LF. What JSON has in an object has a column for each key in it,
-/// `delta_quantiles.p50`; dimensions are joined with `x`; the histogram is left out. The columns are always the same.
+/// `delta_quantiles.p50`; dimensions are joined with `x`; the histogram is left out. At the end stand the sizes of the files. The columns are always the same.
 pub fn csv(report: &Report) -> String {
     let columns = columns();
+    let totals = fields(&report.totals);
     let mut text = String::new();
-    line(&mut text, columns.iter().map(|(key, inner)| title(key, inner)));
+    let of_totals = TOTALS.iter().map(|key| title("totals", key));
+    line(&mut text, columns.iter().map(|(key, inner)| title(key, inner)).chain(of_totals));
     for tensor in &report.tensors {
         let fields = fields(tensor);
-        line(&mut text, columns.iter().map(|(key, inner)| field(fields.get(key), inner)));
+        let of_totals = TOTALS.iter().map(|key| field(totals.get(*key), ""));
+        line(&mut text, columns.iter().map(|(key, inner)| field(fields.get(key), inner)).chain(of_totals));
     }
     text
 }
 
-fn fields(tensor: &ReportTensor) -> Map<String, Value> {
-    match serde_json::to_value(tensor) {
+fn fields(of: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(of) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     }

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::text::is_unseen;
+
 /// Safe as content and as a quoted attribute, of HTML and of XML. Control characters, which XML has not, and those that
 /// turn the direction of a line or break it unseen, are written as their numbers: a name looks like what it is.
 pub(super) fn escape(text: &str) -> String {
@@ -18,12 +20,6 @@ pub(super) fn escape(text: &str) -> String {
         }
     }
     out
-}
-
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{ffff}')
 }
 
 /// Standard base64 with padding.

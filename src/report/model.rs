@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Threshold};
+use super::start::Start;
+use crate::analysis::{
+    DeltaHistogram, DeltaSpread, DeltaStats, Evidence, Moments, Quantiles, Spreads, Threshold,
+};
 use crate::gates::GateResult;
 use crate::sparse::Fill;
 use crate::tune::TuneReport;
@@ -24,6 +27,9 @@ pub struct Report {
     pub fill: Option<Fill>,
     /// Sums over all floating-point tensors.
     pub totals: Totals,
+    /// Whether the checkpoint started from these initial values; null in a report of an earlier release.
+    #[serde(default)]
+    pub start: Option<Start>,
     /// What `decay: auto` and `threshold: auto` were decided on, one entry per factor found or looked for in vain; empty
     /// where the config gives both.
     pub evidence: Vec<Evidence>,
@@ -56,7 +62,7 @@ pub struct Removed {
 }
 
 /// Sums over all floating-point tensors. Changed, sleeping and deltas are over those whose initial values are known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Totals {
     /// Weights of all floating-point tensors.
     pub total_weights: u64,
@@ -75,8 +81,18 @@ pub struct Totals {
     pub not_finite: Option<u64>,
     /// Places pruned, by any fill.
     pub pruned_weights: Option<u64>,
+    /// Those of them whose weight training had changed, as far as that is known.
+    pub pruned_changed_weights: Option<u64>,
+    /// Share of the sum of the squares of the pruned tensors' weights that those of the pruned places are, 0 … 1.
+    pub pruned_norm_share: Option<f64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
+    /// Bytes of the trained checkpoint's files, an index not counted.
+    pub trained_bytes: Option<u64>,
+    /// Bytes of the pruned checkpoint's files, an index not counted.
+    pub pruned_bytes: Option<u64>,
+    /// `pruned_bytes / trained_bytes`.
+    pub pruned_bytes_share: Option<f64>,
 }
 
 /// One tensor. What does not apply is `None`: a type that passes through has no counts, a tensor without initial value
@@ -134,10 +150,21 @@ pub struct ReportTensor {
     /// How far the tensor has come from its initial values.
     #[serde(flatten)]
     pub drift: Drift,
+    /// Whether it started from these initial values, by `centred_cosine`: false where it does not seem to have; null where
+    /// that tells neither.
+    pub started_here: Option<bool>,
     /// What pruning did: `pruned`, `kept` or `passed_through`.
     pub action: Option<String>,
+    /// The criterion that pruned it; null where it was not pruned.
+    pub criterion: Option<String>,
     /// Places pruned, by any fill.
     pub pruned_weights: Option<u64>,
+    /// Those of them whose weight training had changed: over the threshold; null where it was not pruned, its initial values
+    /// are not known, or units were taken out of it.
+    pub pruned_changed_weights: Option<u64>,
+    /// Share of the sum of the squares of its weights that those of the pruned places are, 0 … 1, over the finite ones; null
+    /// where it was not pruned, or units were taken out of it.
+    pub pruned_norm_share: Option<f64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
     /// Kept values that are finite, but beyond the range of the type that `prune.dtype` names, and so became infinite; null
@@ -204,27 +231,20 @@ pub struct Drift {
     pub norm_change: Option<f64>,
     /// Cosine of the angle between the tensor and its initial value; null where either is all 0.
     pub cosine: Option<f64>,
+    /// The same of both less their means, whose square chance makes `1 / n` on average where the tensor did not start here;
+    /// null where either is the same everywhere.
+    pub centred_cosine: Option<f64>,
     /// Counts of |delta| by quarters of a decade.
     pub delta_histogram: Option<DeltaHistogram>,
 }
-
-/// The share of the mean square below which a variance is rounding: a spread of a millionth of the mean.
-const ROUNDING: f64 = 1e-12;
 
 impl Drift {
     /// From the number of weights, sums over them, and counts of |delta|.
     pub fn new(n: u64, sums: &Moments, spread: &DeltaSpread) -> Self {
         let finite = |x: f64| x.is_finite().then_some(x);
-        let std = |sum: f64, squares: f64| {
-            let (mean, mean_square) = (sum / n as f64, squares / n as f64);
-            let variance = mean_square - mean * mean;
-            // Of equal values rounding leaves a little more than nothing, or less. (Of no values all is NaN.)
-            finite(if variance <= ROUNDING * mean_square { 0.0 } else { variance.sqrt() })
-        };
+        let Spreads { now: std, initial: initial_std, cosine: centred_cosine } = sums.spreads(n);
         let (now, start) = (sums.sum_squares.sqrt(), sums.initial_sum_squares.sqrt());
-        let initial_std = std(sums.initial_sum, sums.initial_sum_squares);
         let spreads = initial_std.filter(|std| *std > 0.0);
-        let std = std(sums.sum, sums.sum_squares);
         Self {
             delta_quantiles: spread.quantiles,
             delta_over_std: spread.quantiles.zip(spreads).map(|(quantiles, std)| quantiles.over(std)),
@@ -233,6 +253,7 @@ impl Drift {
             std_ratio: std.zip(spreads).and_then(|(now, start)| finite(now / start)),
             norm_change: finite((now - start) / start),
             cosine: finite(sums.dot / (now * start)),
+            centred_cosine,
             delta_histogram: Some(spread.histogram.clone()),
         }
     }

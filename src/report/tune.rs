@@ -1,7 +1,21 @@
 //! What the search for the smallest file found, in words and rows.
 
-use super::text::{significant, thousands};
+use super::text::{percentage, printable, significant, thousands};
 use crate::tune::TuneReport;
+
+/// What a tuned run comes to, in one sentence.
+pub fn tune_headline(tune: &TuneReport) -> Option<String> {
+    let best = tune.points.get(tune.winner)?;
+    Some(format!(
+        "The tuned file has {} bytes, {} % of the {} before; its metric is {}, {} the original's {}.",
+        thousands(best.bytes),
+        percentage(100.0 * best.bytes as f64 / tune.original_bytes.max(1) as f64),
+        thousands(tune.original_bytes),
+        number(best.metric),
+        worse(best.drop),
+        number(tune.original_metric),
+    ))
+}
 
 /// The winner in one line.
 pub fn tune_words(tune: &TuneReport) -> String {
@@ -10,7 +24,7 @@ pub fn tune_words(tune: &TuneReport) -> String {
     let Some(best) = tune.points.get(tune.winner) else { return String::new() };
     format!(
         "{}: metric {}, {} the original's {} (at most {} worse). The smallest within of {} tried{ended}.",
-        best.words(),
+        printable(&best.words()),
         number(best.metric),
         worse(best.drop),
         number(tune.original_metric),

@@ -1,6 +1,7 @@
 //! What a report comes to, in one line: no more than the weights bear out.
 
 use super::model::{Report, ReportTensor};
+use super::start::start_words;
 use super::text::{condition, percentage, significant, thousands};
 use crate::analysis::{Evidence, Threshold};
 
@@ -95,6 +96,19 @@ pub fn verdict(report: &Report) -> String {
         return "No tensor was compared: no rule says how one started.".to_owned();
     }
     let bases = bases(report);
+    if let Some(elsewhere) = start_words(report) {
+        // What was not the start says nothing of what training changed.
+        return match sleeping {
+            0 => elsewhere,
+            _ => {
+                let share = percentage(100.0 * super::share(sleeping, compared));
+                let (sleeping, compared) = (thousands(sleeping), thousands(compared));
+                format!(
+                    "{elsewhere} {sleeping} of {compared} weights ({share} %) are within the threshold of them."
+                )
+            }
+        };
+    }
     let mut text = if sleeping > 0 { some(&bases, sleeping, compared) } else { none(&bases, compared) };
     text.push_str(&unused(&bases));
     text.push_str(&undecided(report, &bases, sleeping));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::model::{Report, ReportTensor};
-use super::text::{printable, significant, thousands};
+use super::start::{of_tensor, std_tells};
+use super::text::{percentage, printable, significant, thousands};
 use crate::infer::no_weight;
 use crate::sparse::Fill;
 use crate::tensor::Shape;
@@ -29,10 +30,12 @@ pub fn warnings(report: &Report) -> Vec<String> {
 pub(super) fn warnings_with(report: &Report, name: Name) -> Vec<String> {
     let found = [
         not_finite(report, name),
+        metadata(report),
+        started_elsewhere(report, name),
         vanishing(report, name),
         exploding(report, name),
         all_zero(report, name),
-        zeroed(report),
+        zeroed(report, name),
         overflowed(report, name),
         no_weights(report, name),
     ];
@@ -50,8 +53,32 @@ fn not_finite(report: &Report, name: Name) -> Option<String> {
     (!bad.is_empty()).then(|| format!("{} in {}.", kinds.join(" and "), list(&bad, name, |_| String::new())))
 }
 
+/// The trained file's own word on its seed.
+pub(super) fn metadata(report: &Report) -> Option<String> {
+    let start = report.start.as_ref()?;
+    let seed = start.file_seed.map(|seed| format!("the seed {seed}, the config {}", report.seed));
+    let version = start
+        .file_noise_version
+        .map(|version| format!("the noise version {version}, this tool has {}", report.noise_version));
+    let said: Vec<String> = seed.into_iter().chain(version).collect();
+    (!said.is_empty())
+        .then(|| format!("The trained checkpoint's own metadata has {}.", said.join("; it has ")))
+}
+
+/// Tensors that started elsewhere among others that started here.
+pub(super) fn started_elsewhere(report: &Report, name: Name) -> Option<String> {
+    let start = report.start.as_ref()?;
+    let bad = tensors(report, |t| t.started_here == Some(false));
+    (start.started_here == Some(true) && !bad.is_empty()).then(|| {
+        format!(
+            "Not started from these values, as it seems, while others were: {}. Check their layer ids and init.",
+            list(&bad, name, of_tensor)
+        )
+    })
+}
+
 fn vanishing(report: &Report, name: Name) -> Option<String> {
-    let bad = tensors(report, |t| t.drift.std_ratio.is_some_and(|x| x < VANISHING));
+    let bad = tensors(report, |t| t.drift.std_ratio.is_some_and(|x| x < VANISHING) && std_tells(report, t));
     let names = list(&bad, name, ratio);
     (!bad.is_empty()).then(|| {
         format!("Vanishing: the standard deviation fell below a tenth of the initial one in {names}.")
@@ -59,7 +86,7 @@ fn vanishing(report: &Report, name: Name) -> Option<String> {
 }
 
 fn exploding(report: &Report, name: Name) -> Option<String> {
-    let bad = tensors(report, |t| t.drift.std_ratio.is_some_and(|x| x > EXPLODING));
+    let bad = tensors(report, |t| t.drift.std_ratio.is_some_and(|x| x > EXPLODING) && std_tells(report, t));
     let names = list(&bad, name, ratio);
     (!bad.is_empty()).then(|| {
         format!("Exploding: the standard deviation grew to more than ten times the initial one in {names}.")
@@ -77,25 +104,91 @@ fn all_zero(report: &Report, name: Name) -> Option<String> {
     (!bad.is_empty()).then(|| format!("Every weight is zero in {}.", list(&bad, name, as_it_started)))
 }
 
-/// Zeroing a weight is free where nothing reads it: in an input that was always 0, in a row that was never looked up.
-fn zeroed(report: &Report) -> Option<String> {
+/// What was set to zero by one criterion.
+#[derive(Default)]
+struct Zeroed {
+    weights: u64,
+    /// Those that training had changed, of those of which that is known.
+    changed: u64,
+    known: u64,
+    /// Those that sleep outside of inputs and outputs that sleep whole, at most; and whether it may be fewer.
+    scattered: u64,
+    at_most: bool,
+}
+
+impl Zeroed {
+    fn add(&mut self, tensor: &ReportTensor, pruned: u64) {
+        self.weights += pruned;
+        let Some(changed) = tensor.pruned_changed_weights else { return };
+        self.changed += changed;
+        self.known += pruned;
+        // Where only some of the sleeping weights went, nothing says which.
+        let asleep = pruned - changed.min(pruned);
+        let scattered = tensor.sleeping_scattered.unwrap_or(0);
+        let all = Some(asleep) == tensor.changes.sleeping_weights;
+        self.scattered += scattered.min(asleep);
+        self.at_most |= !all && scattered > 0 && asleep > 0;
+    }
+
+    /// `26,011 of them changed by training`.
+    fn changed_words(&self) -> String {
+        let changed = match self.changed {
+            0 => "none".to_owned(),
+            n if n == self.known => "all".to_owned(),
+            n => thousands(n),
+        };
+        match self.known {
+            0 => "and nothing says which of them training changed".to_owned(),
+            known if known == self.weights => format!("{changed} of them changed by training"),
+            known => {
+                format!("{changed} of the {} whose start is known changed by training", thousands(known))
+            }
+        }
+    }
+}
+
+/// Zeroing a weight is free where nothing reads it: in an input that was always 0, in a row that was never looked up. What
+/// else was set to zero has to be said: by which criterion, what training had made of it, and how much it was.
+pub(super) fn zeroed(report: &Report, name: Name) -> Option<String> {
     if report.fill != Some(Fill::Zero) {
         return None;
     }
-    let scattered = |t: &ReportTensor| match t.pruned_weights {
-        Some(1..) => t.sleeping_scattered.unwrap_or(0),
-        _ => 0,
+    let mut by: Vec<(&str, Zeroed)> = Vec::new();
+    for tensor in &report.tensors {
+        let Some(pruned @ 1..) = tensor.pruned_weights else { continue };
+        let criterion = tensor.criterion.as_deref().unwrap_or("sleeping");
+        let place = by.iter().position(|(other, _)| *other == criterion).unwrap_or_else(|| {
+            by.push((criterion, Zeroed::default()));
+            by.len() - 1
+        });
+        by[place].1.add(tensor, pruned);
+    }
+    let of = |count: fn(&Zeroed) -> u64| -> u64 { by.iter().map(|(_, zeroed)| count(zeroed)).sum() };
+    let scattered = of(|zeroed| zeroed.scattered);
+    // What slept, and all of it where nothing reads it, went for free.
+    if scattered + of(|zeroed| zeroed.changed + zeroed.weights - zeroed.known) == 0 {
+        return None;
+    }
+    let part = |(criterion, zeroed): &(&str, Zeroed)| {
+        let plural = if zeroed.weights == 1 { "" } else { "s" };
+        let count = thousands(zeroed.weights);
+        format!("{count} weight{plural} by {}, {}", name(criterion), zeroed.changed_words())
     };
-    let count: u64 = report.tensors.iter().map(scattered).sum();
-    let pruned = report.totals.pruned_weights.unwrap_or(0);
-    (count > 0).then(|| {
-        format!(
-            "Set to zero: {} sleeping weights, {} of them outside inputs and outputs that sleep whole, where something \
-             may read them: measure the model, or take `fill: init`.",
-            thousands(pruned),
-            if count == pruned { "all".to_owned() } else { thousands(count) },
-        )
-    })
+    let parts: Vec<String> = by.iter().map(part).collect();
+    let share = report.totals.pruned_norm_share.map(|share| {
+        format!("; {} % of the squared norm of the pruned tensors went", percentage(100.0 * share))
+    });
+    let scattered = match scattered {
+        0 => ": measure the model.".to_owned(),
+        n => format!(
+            ". {}{} sleep{} outside inputs and outputs that sleep whole, where something may read them: measure the model, or \
+             take `fill: init`.",
+            if by.iter().any(|(_, zeroed)| zeroed.at_most) { "Up to " } else { "" },
+            thousands(n),
+            if n == 1 { "s" } else { "" },
+        ),
+    };
+    Some(format!("Set to zero: {}{}{scattered}", parts.join("; "), share.unwrap_or_default()))
 }
 
 /// Values beyond the range of the type that they were written in.

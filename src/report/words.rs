@@ -1,8 +1,10 @@
 //! What the numbers come to, in words. Everything here is plain text: whoever puts it into a page escapes it.
 
 use super::format::{counted, percent, real, shortened};
+use super::start::{start_words, started_elsewhere, std_tells};
 use super::text::thousands;
-use super::{Report, ReportTensor};
+use super::tune::tune_headline;
+use super::{Report, ReportTensor, warnings};
 use crate::analysis::{Evidence, HeatMap, Threshold};
 use crate::tensor::{Layout, Role};
 
@@ -15,12 +17,20 @@ pub(super) struct Finding {
     pub text: String,
 }
 
-/// The verdict in one sentence.
+/// The verdict in one sentence; of a tuned run the file that was chosen.
 pub(super) fn headline(report: &Report) -> String {
+    report.tune.as_ref().and_then(tune_headline).unwrap_or_else(|| sleeping(report))
+}
+
+/// How much sleeps, in one sentence.
+fn sleeping(report: &Report) -> String {
     let changes = &report.totals.changes;
     let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
     if compared == 0 {
         return "Nothing was compared: no rule says how a tensor started.".to_owned();
+    }
+    if started_elsewhere(report) {
+        return "This checkpoint does not seem to have started from these values.".to_owned();
     }
     if asleep == 0 && all_undecided(report) {
         return "No weight can be called sleeping.".to_owned();
@@ -32,10 +42,25 @@ pub(super) fn headline(report: &Report) -> String {
     format!("{share} of the weights are sleeping.")
 }
 
-/// The sentence below it.
+/// What stands below it.
 pub(super) fn subline(report: &Report) -> String {
+    let text = below(report);
+    if report.tune.is_some() { format!("{} {text}", sleeping(report)).trim_end().to_owned() } else { text }
+}
+
+fn below(report: &Report) -> String {
     let changes = &report.totals.changes;
     let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
+    if let Some(elsewhere) = start_words(report) {
+        return match asleep {
+            0 => elsewhere,
+            n => format!(
+                "{elsewhere} {} of {} are within the threshold of them.",
+                thousands(n),
+                counted(compared, "weight")
+            ),
+        };
+    }
     if asleep == 0 {
         let undecided = compared > 0 && all_undecided(report);
         let text = "Nothing sets weights that training never touched apart from the others: the evidence below shows why.";
@@ -69,6 +94,12 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
             format!("{} NaN or infinite, most of them in {}.", are(n, "weight"), names(&worst)),
         );
     }
+    if let Some(text) = warnings::metadata(report) {
+        say(true, "Metadata", text);
+    }
+    if let Some(text) = warnings::started_elsewhere(report, |name| shortened(name, 60)) {
+        say(true, "Other start", text);
+    }
     where_asleep(report, &mut say);
     dead_lines(report, &mut say);
     drifts(report, &mut say);
@@ -83,6 +114,19 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
             "Pruned",
             format!("{} of {of}: sparsity {}.", thousands(pruned), percent(100.0 * sparsity)),
         );
+    }
+    if let (Some(bytes), Some(share), Some(of)) =
+        (totals.pruned_bytes, totals.pruned_bytes_share, totals.trained_bytes)
+    {
+        let (bytes, of) = (thousands(bytes), thousands(of));
+        say(
+            false,
+            "Pruned file",
+            format!("{bytes} bytes, {} of the trained file's {of}.", percent(100.0 * share)),
+        );
+    }
+    if let Some(text) = warnings::zeroed(report, str::to_owned) {
+        say(true, "Zeroed", text);
     }
     if totals.changes.sleeping_weights.unwrap_or(0) > 0 {
         let text = "A sleeping weight still holds its initial value, and the network may rely on it. Setting it to zero is \
@@ -152,8 +196,11 @@ fn dead_lines(report: &Report, say: &mut impl FnMut(bool, &'static str, String))
 /// Tensors whose spread has left its order of magnitude.
 fn drifts(report: &Report, say: &mut impl FnMut(bool, &'static str, String)) {
     let ratio = |t: &ReportTensor| t.drift.std_ratio;
-    let out: Vec<&ReportTensor> =
-        report.tensors.iter().filter(|t| ratio(t).is_some_and(|x| !(0.1..=10.0).contains(&x))).collect();
+    let out: Vec<&ReportTensor> = report
+        .tensors
+        .iter()
+        .filter(|t| ratio(t).is_some_and(super::is_alarming) && std_tells(report, t))
+        .collect();
     for (about, verb, picked) in [
         ("Exploding", "grown", out.iter().filter(|t| ratio(t) > Some(1.0)).collect::<Vec<_>>()),
         ("Vanishing", "shrunk", out.iter().filter(|t| ratio(t) <= Some(1.0)).collect()),

@@ -59,7 +59,8 @@ pub struct PrunedTensor {
     pub init: InitialValues,
     /// Which dimensions the fans are taken from.
     pub layout: Layout,
-    /// The type in which the initial checkpoint stored it, where that is narrower than its own.
+    /// The type in which the initial checkpoint stored it, where that does not hold all values of its own: drawn values are
+    /// rounded to it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_dtype: Option<FloatDtype>,
     /// The type of the trained tensor, where the values were cast to another: initial values are rounded to it, and times the
@@ -83,6 +84,10 @@ pub enum InitialValues {
         from: String,
         /// SHA-256 of the tensor's bytes there, in hexadecimal.
         sha256: String,
+        /// As [`PrunedTensor::initial_dtype`] of drawn values. Here, because earlier releases wrote that one beside stored values
+        /// too, and did not round by it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        initial_dtype: Option<FloatDtype>,
     },
     /// Slices along the output dimension, in their order.
     Slices {

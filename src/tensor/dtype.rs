@@ -61,6 +61,17 @@ impl FloatDtype {
         }
     }
 
+    /// Whether every value of `other` is one of this type: then what is stored in this type first and in `other` after that
+    /// is what is stored in `other` at once. Neither of BF16 and F16 holds the other: one has the range, the other the
+    /// precision.
+    pub fn holds(self, other: Self) -> bool {
+        match self {
+            Self::F64 => true,
+            Self::F32 => other != Self::F64,
+            Self::F16 | Self::Bf16 => other == self,
+        }
+    }
+
     /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of F32**, so
     /// that writing them directly equals writing F32 and casting.
     #[inline(always)]
@@ -248,6 +259,30 @@ mod tests {
         let mut back = [0.0; 2];
         FloatDtype::F16.decode(&out, &mut back);
         assert_eq!(back, [FloatDtype::F16.round(0.1), -2.5]);
+    }
+
+    #[test]
+    fn a_type_holds_another_by_range_and_precision() {
+        let all = [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16];
+        for a in all {
+            for b in all {
+                // The largest value, the smallest and the finest step above 1 tell what a type has and another has not.
+                let (largest, smallest, step) = match b {
+                    FloatDtype::F64 => (f64::MAX, f64::from_bits(1), f64::EPSILON),
+                    FloatDtype::F32 => {
+                        (f64::from(f32::MAX), f64::from(f32::from_bits(1)), f64::from(f32::EPSILON))
+                    }
+                    FloatDtype::F16 => (65_504.0, 1.0 / (1u64 << 24) as f64, 1.0 / 1024.0),
+                    FloatDtype::Bf16 => (
+                        f64::from(f32::from_bits(0x7F7F_0000)),
+                        f64::from(f32::from_bits(1 << 16)),
+                        1.0 / 128.0,
+                    ),
+                };
+                let kept = [largest, smallest, 1.0 + step].iter().all(|x| a.round(*x) == *x);
+                assert_eq!(a.holds(b), kept, "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::metric::{Metric, last_number};
+use crate::report::text::printable;
 
 /// What stands for the checkpoint's path in an argument.
 pub const PLACE: &str = "{checkpoint}";
@@ -59,9 +60,12 @@ impl std::error::Error for EvaluationError {}
 
 impl fmt::Display for EvaluationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { command, folder, problem, tail } = self;
+        let Self { problem, tail, .. } = self;
+        // Each line break here is one of this text, none of what it quotes.
+        let (command, folder) = (printable(&self.command), printable(&self.folder));
+        let problem = printable(&problem.to_string());
         write!(f, "the evaluation command {problem}\n  {command}\n  in the folder {folder}")?;
-        if matches!(problem, EvaluationProblem::Start(_)) {
+        if matches!(self.problem, EvaluationProblem::Start(_)) {
             return Ok(());
         }
         for (name, lines) in ["standard output", "standard error"].iter().zip(tail) {
@@ -70,7 +74,7 @@ impl fmt::Display for EvaluationError {
                 [..] => write!(f, "\n  its {name} ends with")?,
             }
             for line in lines {
-                write!(f, "\n  | {line}")?;
+                write!(f, "\n  | {}", printable(line))?;
             }
         }
         Ok(())
@@ -253,7 +257,7 @@ fn last_lines(text: &str) -> Vec<String> {
 }
 
 /// As a shell would take it.
-fn quoted(argument: &OsStr) -> String {
+pub(crate) fn quoted(argument: &OsStr) -> String {
     let text = argument.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::text::significant;
 
 pub use cache::{Cache, CacheError};
+pub(crate) use command::quoted;
 pub use command::{EvaluationError, EvaluationProblem, PLACE, evaluate, stop_running};
 pub use metric::{Metric, last_number};
 pub use search::{Lines, search};

@@ -98,6 +98,7 @@ impl Scratch {
             .current_dir(&self.path)
             .env_remove("CDI_PRUNE_LOG")
             .env_remove("CDI_PRUNE_ISA")
+            .env_remove("COLUMNS")
             .envs(variables.iter().copied())
             .output()
             .unwrap();

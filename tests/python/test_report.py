@@ -57,6 +57,7 @@ def test_figures(case, threshold, decay):
             "initial_std": w0.std(),
             "std_ratio": w.std() / w0.std() if w0.std() > 0 else None,
             "norm_change": np.linalg.norm(w) / np.linalg.norm(w0) - 1 if w0.any() else None,
+            "centred_cosine": np.corrcoef(w.ravel(), w0.ravel())[0, 1] if w0.std() > 0 and w.std() > 0 else None,
             "cosine": np.sum(w * w0) / np.linalg.norm(w) / np.linalg.norm(w0) if w0.any() else None,
         }
         for key, value in expected.items():
@@ -89,8 +90,10 @@ def test_csv_says_what_json_says(case):
              analyze__report={"json": "report.json", "csv": "report.csv"})
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file, strict=True))
-    tensors = json.loads(case.report.read_text())["tensors"]
+    report = json.loads(case.report.read_text())
+    tensors = report["tensors"]
     assert len(rows) == len(tensors)
+    files = {f"totals.{key}": report["totals"][key] for key in ("trained_bytes", "pruned_bytes", "pruned_bytes_share")}
     for row, tensor in zip(rows, tensors):
         flat = {}
         for key, value in tensor.items():
@@ -100,6 +103,7 @@ def test_csv_says_what_json_says(case):
                 flat |= {f"{key}.{inner}": value[inner] for inner in value}
             else:
                 flat[key] = value
+        flat |= files
         flat = {key: value for key, value in flat.items() if not key.startswith("delta_histogram.") and value is not None}
         found = {key: value for key, value in row.items() if value != ""}
         assert found.keys() == flat.keys()

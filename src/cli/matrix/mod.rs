@@ -13,12 +13,12 @@ use cdi_prune::matrix::{
     Bin, Check, Reproduction, Subject, Summary, Trace, histogram, reproduce, save, summarise, trace,
 };
 use cdi_prune::noise::NOISE_VERSION;
-use cdi_prune::report::text::thousands;
+use cdi_prune::report::text::{printable, thousands};
 use cdi_prune::tensor::Layout;
 use serde::Serialize;
 
 use super::args::{Format, Global};
-use super::{Failure, Result, print, shown};
+use super::{Failure, Result, print, print_json, shown};
 
 /// What `--compare-modes` compares.
 const MODES: [&str; 3] = ["he", "xavier", "lecun"];
@@ -64,7 +64,7 @@ impl<'a> Look<'a> {
 }
 
 fn usage(message: String) -> Failure {
-    Failure { message, code: 2 }
+    Failure { message: printable(&message), code: 2 }
 }
 
 /// Looks at the matrix that the flags describe, or at one that it asks for.
@@ -107,7 +107,7 @@ fn look(args: &MatrixArgs, global: &Global) -> Result {
                 reproduction: reproduction.as_ref(),
                 ..Look::new(&subject, &summary)
             };
-            print(&serde_json::to_string_pretty(&look)?)?;
+            print_json(&look)?;
         }
         Format::Table => {
             let color = global.color;
@@ -142,7 +142,7 @@ fn compare(args: &MatrixArgs, global: &Global) -> Result {
     match args.format.unwrap_or(Format::Table) {
         Format::Json => {
             let looks: Vec<Look<'_>> = modes.iter().map(|(s, summary)| Look::new(s, summary)).collect();
-            print(&serde_json::to_string_pretty(&looks)?)
+            print_json(&looks)
         }
         Format::Table => print(&print::side_by_side(&modes, global.color)),
     }

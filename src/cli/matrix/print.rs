@@ -6,12 +6,14 @@ use cdi_prune::tensor::{FloatDtype, Layout};
 use clap::ColorChoice;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
-use crate::cli::tables::blank;
+use crate::cli::tables::{blank, terminal_width};
 
 /// Rows and columns of the corner that is shown.
 pub const CORNER: usize = 6;
 /// Characters of the longest bar of a histogram.
 const BAR: usize = 40;
+/// The same in a narrow terminal.
+const NARROW_BAR: usize = 24;
 
 /// What the matrix is, in a line; `mode` is what makes its weights.
 pub fn title(subject: &Subject, mode: &str) -> String {
@@ -155,14 +157,15 @@ pub fn histogram(bins: &[Bin], color: ColorChoice) -> String {
     header.push(("", false));
     let mut table = table(&header, color);
     let largest = bins.iter().flat_map(|bin| [bin.share, bin.exact.unwrap_or(0.0)]).fold(0.0, f64::max);
-    let place = |share: f64| (share / largest * BAR as f64).round() as usize;
+    let most = if is_narrow() { NARROW_BAR } else { BAR };
+    let place = |share: f64| (share / largest * most as f64).round() as usize;
     for bin in bins {
         let edge = |x: Option<f64>| x.map(real).unwrap_or_default();
         let percent = |share: f64| format!("{:.3}", 100.0 * share);
         let mut cells = vec![edge(bin.low), edge(bin.high), thousands(bin.weights), percent(bin.share)];
         cells.extend(bin.exact.map(percent));
         let (filled, stroke) = (place(bin.share), bin.exact.map(place));
-        let bar: String = (0..=BAR)
+        let bar: String = (0..=most)
             .map(|n| match n {
                 n if stroke == Some(n) => '│',
                 n if n < filled => '█',
@@ -264,5 +267,16 @@ fn table(header: &[(&str, bool)], color: ColorChoice) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    // Columns nearer to each other make the widest of these tables fit 80 columns.
+    for n in (0..header.len()).filter(|_| is_narrow()) {
+        if let Some(column) = table.column_mut(n) {
+            column.set_padding((0, 0));
+        }
+    }
     table
+}
+
+/// Whether the terminal is narrower than the widest of these tables.
+fn is_narrow() -> bool {
+    terminal_width().is_some_and(|width| width < 101)
 }

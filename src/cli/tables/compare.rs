@@ -6,7 +6,7 @@ use cdi_prune::report::text::{percentage, printable, ratio, signed, significant,
 use clap::ColorChoice;
 use comfy_table::Color;
 
-use super::sheet::{Column, Sheet, WIDTH};
+use super::sheet::{Column, Room, Sheet};
 
 /// The table with a row for each tensor of both or, unless `full` asks for all, each kind of very many; notes on it;
 /// warnings; the verdict.
@@ -42,7 +42,7 @@ pub fn comparison(comparison: &Comparison, full: bool, color: ColorChoice) -> St
         ]);
     }
     let mut sheet = Sheet::with_totals(columns);
-    let left_out = if full { Vec::new() } else { sheet.fit() };
+    let left_out = if full { None } else { sheet.fit(Room::OfALog) };
     let mut text = if tensors == 0 { String::new() } else { sheet.render(color) + "\n" };
     if lines < tensors {
         text.push_str(&format!(
@@ -51,11 +51,8 @@ pub fn comparison(comparison: &Comparison, full: bool, color: ColorChoice) -> St
             thousands(tensors as u64),
         ));
     }
-    if !left_out.is_empty() {
-        text.push_str(&format!(
-            "Left out to fit {WIDTH} columns: {}. --full shows all.\n",
-            left_out.join(", ")
-        ));
+    if let Some(left_out) = left_out {
+        text.push_str(&format!("{left_out}\n"));
     }
     for warning in warnings(comparison) {
         text.push_str(&format!("WARNING: {warning}\n"));

@@ -11,4 +11,4 @@ pub use compare::comparison;
 pub use inventory::inventory;
 pub use plan::{plan, undivided};
 pub use report::report;
-pub use sheet::blank;
+pub use sheet::{blank, terminal_width};

@@ -5,28 +5,32 @@ use cdi_prune::pipeline::{PlanRow, Undivided};
 use cdi_prune::report::text::{printable, shape, significant, thousands};
 use clap::ColorChoice;
 
-use super::sheet::{Column, Sheet};
+use super::sheet::{Column, Room, Sheet};
 
-/// The table, what the bytes add up to, and which tensors cannot be regenerated weight by weight.
-pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, color: ColorChoice) -> String {
+/// The table, in every column where `full` asks for that; what the bytes add up to, and which tensors cannot be regenerated weight by weight.
+pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: ColorChoice) -> String {
     let cells = |cell: fn(&PlanRow) -> String| rows.iter().map(cell);
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let sheet = Sheet::new(vec![
+    let or_none =
+        |text: &Option<String>| text.as_ref().map_or_else(|| "-".to_owned(), |text| printable(text));
+    let mut sheet = Sheet::new(vec![
         Column::text("tensor", cells(|row| printable(&row.name))),
-        Column::text("type", cells(|row| row.dtype.clone())),
-        Column::text("shape", cells(|row| shape(&row.shape))),
-        Column::text("rule", rows.iter().map(|row| or_none(&row.rule))),
-        Column::numbers("layer id", cells(|row| row.layer_id.map_or("-".to_owned(), |id| id.to_string()))),
+        Column::text("type", cells(|row| row.dtype.clone())).rank(6),
+        Column::text("shape", cells(|row| shape(&row.shape))).rank(3),
+        Column::text("rule", rows.iter().map(|row| or_none(&row.rule))).rank(5),
+        Column::numbers("layer id", cells(|row| row.layer_id.map_or("-".to_owned(), |id| id.to_string())))
+            .rank(7),
         Column::text("init", rows.iter().map(|row| or_none(&row.init))),
         Column::text("action", cells(|row| row.action.unwrap_or("-").replace('_', " "))),
-        Column::numbers("dense bytes", cells(|row| thousands(row.dense_bytes))),
+        Column::numbers("dense bytes", cells(|row| thousands(row.dense_bytes))).rank(4),
         Column::numbers("least bytes", cells(|row| thousands(row.smallest_bytes))),
     ]);
+    let left_out = if full { None } else { sheet.fit(Room::All) };
     let (dense, least) =
         rows.iter().fold((0, 0), |(dense, least), r| (dense + r.dense_bytes, least + r.smallest_bytes));
     let mut text = format!(
-        "{}\n{} tensors, {} bytes dense; between {} and {} bytes of data once pruned.",
+        "{}\n{}{} tensors, {} bytes dense; between {} and {} bytes of data once pruned.",
         sheet.render(color),
+        left_out.map(|left_out| left_out + "\n").unwrap_or_default(),
         rows.len(),
         thousands(dense),
         thousands(least),
@@ -41,7 +45,24 @@ pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, color: ColorChoice) -
             thousands(*largest)
         );
     }
+    let experts: Vec<&PlanRow> = rows.iter().filter(|row| may_be_experts(row)).collect();
+    if let Some(first) = experts.first() {
+        let more =
+            if experts.len() == 1 { String::new() } else { format!(" and {} more", experts.len() - 1) };
+        text += &format!(
+            "\n{}{more}: read as [out, in, kernel]; if these are stacked experts, their rule needs `layout: [expert, out, \
+             in]` or `[expert, in, out]`.",
+            printable(&first.name)
+        );
+    }
     text + &tune.map(search).unwrap_or_default()
+}
+
+/// Whether a tensor that is read as a convolution is called like experts.
+fn may_be_experts(row: &PlanRow) -> bool {
+    row.shape.len() == 3
+        && row.layout.as_deref() == Some("out_in")
+        && row.name.to_ascii_lowercase().contains("expert")
 }
 
 /// What will be tried.
@@ -62,7 +83,7 @@ fn search(tune: &TuneSettings) -> String {
         number(lines.tolerance),
     );
     for recipe in recipes {
-        text += &format!("\n  {}", recipe.point(None).recipe());
+        text += &format!("\n  {}", printable(&recipe.point(None).recipe()));
     }
     text + &format!("\nby {}", tune.command.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" "))
 }

@@ -1,12 +1,12 @@
 //! The analysis.
 
 use cdi_prune::report::text::{percentage, printable, ratio, scientific, shape, thousands};
-use cdi_prune::report::{Report, Row, is_alarming, rows, verdict, warnings};
+use cdi_prune::report::{Report, Row, is_alarming, rows, std_tells, verdict, warnings};
 use clap::ColorChoice;
 use comfy_table::Color;
 
 use super::bar::bar;
-use super::sheet::{Column, Sheet, WIDTH};
+use super::sheet::{Column, Room, Sheet};
 
 /// The table with a row for each tensor or, unless `full` asks for all, each kind of very many; notes on it; warnings; the
 /// verdict.
@@ -14,7 +14,7 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
     let rows = rows(report, full);
     let grouped = rows.iter().any(|row| row.tensors > 1);
     let mut sheet = Sheet::with_totals(columns(report, &rows, grouped));
-    let left_out = if full { Vec::new() } else { sheet.fit() };
+    let left_out = if full { None } else { sheet.fit(Room::OfALog) };
     let mut text = sheet.render(color);
     if grouped {
         text.push_str(&format!(
@@ -24,11 +24,8 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
             rows.len(),
         ));
     }
-    if !left_out.is_empty() {
-        text.push_str(&format!(
-            "\nLeft out to fit {WIDTH} columns: {}. --full shows all.",
-            left_out.join(", ")
-        ));
+    if let Some(left_out) = left_out {
+        text.push_str(&format!("\n{left_out}"));
     }
     for warning in warnings(report) {
         text.push_str(&format!("\nWARNING: {warning}"));
@@ -56,6 +53,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
     let cells = |cell: &dyn Fn(&Row) -> String| with_total(cell, cell(&all));
     let real = |x: Option<f64>| x.map_or("-".to_owned(), scientific);
 
+    let tells = report.tensors.iter().any(|tensor| std_tells(report, tensor));
     let mut columns = vec![
         Column::text("tensor", with_total(&|row| printable(&row.title()), "total".to_owned())),
         Column::text(
@@ -86,7 +84,9 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
             with_total(&|row| row.std_ratio.map_or("-".to_owned(), ratio), String::new()),
         )
         .rank(5)
-        .colored(rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x)).map(|_| Color::Red))),
+        .colored(
+            rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x) && tells).map(|_| Color::Red)),
+        ),
     ]);
     if totals.pruned_weights.is_some() {
         columns.push(Column::numbers("pruned", cells(&pruned)).rank(1));
@@ -98,7 +98,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
 fn share_or_reason(row: &Row) -> String {
     match (row.share, &row.init, &row.dtype) {
         (Some(share), _, _) => bar(share),
-        (None, Some(init), _) => format!("init {init}"),
+        (None, Some(init), _) => printable(&format!("init {init}")),
         (None, None, dtype) => dtype.clone().unwrap_or_default(),
     }
 }

@@ -4,8 +4,10 @@ use clap::ColorChoice;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
-/// Columns of a terminal that a table should fit.
-pub const WIDTH: usize = 120;
+/// What a table should fit where nobody says how wide the terminal is: so a log is the same everywhere.
+const WIDTH: usize = 120;
+/// No terminal is narrower.
+const NARROWEST: usize = 40;
 /// Columns of at least this rank go before any name is shortened.
 const DISPENSABLE: u8 = 7;
 /// What is left of a long name while other columns could still go, and at last.
@@ -55,7 +57,10 @@ impl Column {
 
     /// The title as part of a sentence.
     fn name(&self) -> String {
-        self.title.replace('\n', " ")
+        match self.title {
+            "" => "the bar".to_owned(),
+            title => title.trim().replace('\n', " "),
+        }
     }
 
     fn width(&self) -> usize {
@@ -67,6 +72,7 @@ impl Column {
 /// A table made of columns, the first of them names.
 pub struct Sheet {
     columns: Vec<Column>,
+    room: usize,
     /// The most that names count for.
     name_width: usize,
     bold_last: bool,
@@ -75,30 +81,47 @@ pub struct Sheet {
 impl Sheet {
     /// A table whose last row is totals.
     pub fn with_totals(columns: Vec<Column>) -> Self {
-        Self { columns, name_width: usize::MAX, bold_last: true }
+        Self { bold_last: true, ..Self::new(columns) }
     }
 
     /// A table of rows that are all alike.
     pub fn new(columns: Vec<Column>) -> Self {
-        Self { columns, name_width: usize::MAX, bold_last: false }
+        Self { columns, room: WIDTH, name_width: usize::MAX, bold_last: false }
     }
 
-    /// Leaves columns out and shortens names until the table is no wider than [`WIDTH`]. Gives the titles of what was left
-    /// out, in their order.
-    pub fn fit(&mut self) -> Vec<String> {
+    /// Leaves columns out and shortens names until the table is no wider than the terminal, or `otherwise` where there is
+    /// none. Says what was left out.
+    pub fn fit(&mut self, otherwise: Room) -> Option<String> {
+        let room = terminal_width().or(match otherwise {
+            Room::OfALog => Some(WIDTH),
+            Room::All => None,
+        })?;
+        let left_out = self.fit_into(room);
+        (!left_out.is_empty())
+            .then(|| format!("Left out to fit {room} columns: {}. --full shows all.", left_out.join(", ")))
+    }
+
+    /// The titles of what was left out, in their order.
+    fn fit_into(&mut self, room: usize) -> Vec<String> {
+        self.room = room;
         self.leave_out(DISPENSABLE);
         // Names as short as this count for what else goes; in the end they get the room that is left.
         self.name_width = READABLE_NAME;
         self.leave_out(1);
         self.name_width = usize::MAX;
-        self.shorten_names();
+        self.shorten_names(LEAST_NAME);
+        // Where that is not enough, columns that usually stay go too, from the right.
+        if self.width() > self.room {
+            self.leave_out(0);
+            self.shorten_names(1);
+        }
         self.columns.iter().filter(|column| !column.shown).map(Column::name).collect()
     }
 
     fn leave_out(&mut self, least_rank: u8) {
         let mut left_out = Vec::new();
-        while self.width() > WIDTH {
-            let shown = self.columns.iter_mut().enumerate().filter(|(_, column)| column.shown);
+        while self.width() > self.room {
+            let shown = self.columns.iter_mut().enumerate().skip(1).filter(|(_, column)| column.shown);
             match shown.max_by_key(|(_, column)| column.rank) {
                 Some((n, column)) if column.rank >= least_rank => {
                     column.shown = false;
@@ -110,14 +133,14 @@ impl Sheet {
         // A wide column may have left room for a narrow one that went before it.
         for n in left_out.into_iter().rev() {
             self.columns[n].shown = true;
-            self.columns[n].shown = self.width() <= WIDTH;
+            self.columns[n].shown = self.width() <= self.room;
         }
     }
 
-    fn shorten_names(&mut self) {
-        let over = self.width().saturating_sub(WIDTH);
+    fn shorten_names(&mut self, least: usize) {
+        let over = self.width().saturating_sub(self.room);
         if let (Some(names), 1..) = (self.columns.first_mut(), over) {
-            let most = names.width().saturating_sub(over).max(LEAST_NAME);
+            let most = names.width().saturating_sub(over).max(least);
             names.cells.iter_mut().for_each(|(name, _)| *name = shortened(name, most));
         }
     }
@@ -157,6 +180,22 @@ impl Sheet {
         }
         table.to_string()
     }
+}
+
+/// What a table has room for where standard output is no terminal.
+#[derive(Clone, Copy)]
+pub enum Room {
+    /// So much that a log is readable.
+    OfALog,
+    /// Whatever it takes: what looks for a name in it finds it.
+    All,
+}
+
+/// Columns of the terminal: what `COLUMNS` says, else what the terminal that standard output is says.
+pub fn terminal_width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
+    let width = said.filter(|width| *width > 0).or_else(|| Table::new().width().map(usize::from));
+    width.map(|width| width.max(NARROWEST))
 }
 
 /// An empty table in this program's style.
@@ -207,12 +246,17 @@ mod tests {
     #[test]
     fn columns_and_then_names_make_room() {
         // 2 for the borders, 2 between four columns, 6 for `tensor`, 6 for `needed`, 4 for `kept`.
-        assert!(sheet("name", 94).fit().is_empty());
-        assert_eq!(sheet("name", 95).fit(), ["least needed"]);
-        assert_eq!(sheet("name", 102).fit(), ["least needed"]);
-        assert_eq!(sheet("name", 103).fit(), ["needed", "least needed"]);
+        assert!(sheet("name", 94).fit_into(WIDTH).is_empty());
+        assert_eq!(sheet("name", 95).fit_into(WIDTH), ["least needed"]);
+        assert_eq!(sheet("name", 102).fit_into(WIDTH), ["least needed"]);
+        assert_eq!(sheet("name", 103).fit_into(WIDTH), ["needed", "least needed"]);
+        assert_eq!(sheet("name", 62).fit_into(80), ["least needed"]);
+        assert_eq!(sheet("name", 63).fit_into(80), ["needed", "least needed"]);
+        let mut narrow = sheet(&"x".repeat(60), 1);
+        assert_eq!(narrow.fit_into(30), ["needed", "least needed", "kept"]);
+        assert_eq!(narrow.width(), 28);
         let mut long = sheet(&format!("model.{}.weight", "x".repeat(120)), 1);
-        assert_eq!(long.fit(), ["least needed"]);
+        assert_eq!(long.fit_into(WIDTH), ["least needed"]);
         assert_eq!(long.width(), WIDTH);
         let name = &long.columns[0].cells[0].0;
         assert!(name.starts_with("model.xx") && name.contains("x…x") && name.ends_with("x.weight"), "{name}");

@@ -25,6 +25,7 @@ pub(super) fn gates(wire: &wire::Gates, path: &KeyPath, named: &Named) -> Result
     ];
     let given = about_pruning.map(|(key, given)| (key, given, named.prune, "prune")).into_iter().chain([
         ("finite", wire.finite.is_some(), named.compared, "analyze"),
+        ("started_here", wire.started_here.is_some(), named.compared, "analyze"),
         ("max_metric_drop", wire.max_metric_drop.is_some(), named.tune, "tune"),
     ]);
     let mut any = false;
@@ -36,8 +37,8 @@ pub(super) fn gates(wire: &wire::Gates, path: &KeyPath, named: &Named) -> Result
         }
     }
     if !any {
-        let expected =
-            "one at least of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, max_metric_drop";
+        let expected = "one at least of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, started_here, \
+                        max_metric_drop";
         return Err(Problem::bad_value(path, expected, "none"));
     }
     let share = |node: &Option<Node>, key: &str| match node {
@@ -54,6 +55,7 @@ pub(super) fn gates(wire: &wire::Gates, path: &KeyPath, named: &Named) -> Result
         max_output_bytes,
         max_tensor_sparsity: share(&wire.max_tensor_sparsity, "max_tensor_sparsity")?,
         finite: wire.finite.unwrap_or(false),
+        started_here: wire.started_here.unwrap_or(false),
         max_metric_drop: match &wire.max_metric_drop {
             None => None,
             Some(node) => Some(not_negative(node, &path.key("max_metric_drop"))?),

@@ -74,6 +74,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         output,
         folder: whole_folder,
         fill,
+        any_start: wire.any_start,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,

@@ -5,6 +5,7 @@
 //! before that), one for the masks. Nothing is sorted as a whole, and no second copy of anything is held but one score
 //! per group of a structure.
 
+mod bar;
 mod few;
 mod groups;
 mod pool;
@@ -112,10 +113,7 @@ fn pass<R: Send>(
         return Ok(Vec::new());
     }
     let reads = |item: &Item| jobs[item.job].scorer.reads(&item.block);
-    progress.begin("select", items.iter().map(|item| reads(item).bytes).sum());
-    let results = blocks::for_each(items, progress, reads, Scratch::default, work)?;
-    progress.end();
-    Ok(results)
+    blocks::for_each(items, progress, reads, Scratch::default, work)
 }
 
 /// Writes the mask of a block from the bits of its places, and says how many stay.
@@ -212,7 +210,12 @@ pub fn select(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let (jobs, copies) = ties::split(jobs(resolved, judgement, prune)?, resolved, &prune.tied)?;
+    let jobs = jobs(resolved, judgement, prune)?;
+    // No bar where there is nothing to select.
+    let bytes: u64 = jobs.iter().map(reads).sum();
+    let whole = (!jobs.is_empty()).then(|| bar::Whole::begin("select", bytes, progress));
+    let progress = whole.as_ref().map_or(progress, |whole| whole as &dyn Progress);
+    let (jobs, copies) = ties::split(jobs, resolved, &prune.tied)?;
     let tensors = |jobs: &[Job<'_>]| jobs.iter().map(|job| job.n).collect::<Vec<_>>();
     let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
     for jobs in pools(first) {
@@ -226,7 +229,29 @@ pub fn select(
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }
     masks.blocks.sort_by_key(|(block, _)| (block.tensor, block.start));
+    whole.iter().for_each(bar::Whole::finish);
     Ok(())
+}
+
+/// What the passes over a job read, as far as that is known before the first one.
+fn reads(job: &Job<'_>) -> u64 {
+    let Decision { structure, scope, target, floor, ceiling, .. } = job.decision;
+    let is_small = job.elements() <= blocks::BLOCK_ELEMENTS as u64;
+    let sized = matches!(target, Target::Bytes(_));
+    let passes = match (structure, scope) {
+        (Structure::OfM { .. }, _) => 1,
+        (Structure::Unstructured, _) if *target == Target::Threshold => 1,
+        (Structure::Unstructured, Scope::Row) if job.scorer.matrix.cols <= blocks::BLOCK_ELEMENTS => 1,
+        (Structure::Unstructured, Scope::Tensor) if is_small => 1 + u64::from(sized),
+        (Structure::Unstructured, Scope::Tensor | Scope::Row) => 3 + u64::from(sized),
+        (Structure::Unstructured, Scope::Global) => {
+            3 + 2 * u64::from(*floor > 0.0) + 2 * u64::from(*ceiling < 1.0)
+        }
+        _ => 2,
+    };
+    let of_one: u64 =
+        blocks::cut(job.n, job.shape.matrix()).map(|block| job.scorer.reads(&block).bytes).sum();
+    passes.saturating_mul(of_one)
 }
 
 /// The tensors to be selected in, in name order.

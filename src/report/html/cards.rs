@@ -1,6 +1,6 @@
 //! A card for each tensor: its heat map, its histogram, and how far it has come.
 
-use super::{code, titled};
+use super::{code, largest, titled};
 use crate::analysis::HeatMap;
 use crate::report::escape::{base64, escape};
 use crate::report::format::{counted, percent, power, real, shape};
@@ -19,18 +19,12 @@ const MOST_AT_ONCE: usize = 8;
 const MOST_CARDS: usize = 1000;
 
 pub(super) fn section(report: &Report, maps: &[Option<HeatMap>], scale: Scale) -> String {
-    let mut order = compared(report);
+    let order = compared(report);
     if order.is_empty() {
         return String::new();
     }
     let all = order.len();
-    if all > MOST_CARDS {
-        let mut by_size = order.clone();
-        by_size.sort_by_key(|n| std::cmp::Reverse(report.tensors[*n].total_weights));
-        by_size.truncate(MOST_CARDS);
-        by_size.sort_unstable();
-        order.retain(|n| by_size.binary_search(n).is_ok());
-    }
+    let order = largest(report, order, MOST_CARDS);
     let axis = Axis::of(report);
     let card = |n: &usize| card(&report.tensors[*n], maps[*n].as_ref(), axis);
     let mut text = reduced(report, maps, all, order.len());

@@ -1,11 +1,11 @@
 //! The bar of every tensor, through the depth of the model.
 
-use super::{BAR_LEGEND, code, titled};
+use super::{BAR_LEGEND, MOST_TENSORS, code, largest, only_largest, titled};
 use crate::report::escape::escape;
 use crate::report::format::{percent, shortened};
 use crate::report::svg::{at, bar, compared};
 use crate::report::text::thousands;
-use crate::report::{Report, ReportTensor};
+use crate::report::{Report, ReportTensor, share};
 
 /// With more tensors than this the bars come as columns, and one by one only on request.
 const MOST_ROWS: usize = 48;
@@ -16,7 +16,8 @@ pub(super) fn section(report: &Report) -> String {
         return String::new();
     }
     let tensors: Vec<&ReportTensor> = order.iter().map(|n| &report.tensors[*n]).collect();
-    let rows: String = tensors.iter().map(|t| row(t)).collect();
+    let shown = largest(report, order.clone(), MOST_TENSORS);
+    let rows: String = shown.iter().map(|n| row(&report.tensors[*n])).collect();
     let rows = format!("<ol class=\"bars\">\n{rows}</ol>\n");
     let mut text = "<p class=\"note\">In the model's order as far as names tell it: numbers counted up, embeddings first, last \
                     norms and heads last. Each bar is all of its tensor's weights.</p>\n"
@@ -25,8 +26,10 @@ pub(super) fn section(report: &Report) -> String {
     if tensors.len() > MOST_ROWS {
         text += &columns(&tensors);
         text += &format!(
-            "<details>\n<summary>All {} tensors, one by one</summary>\n{rows}</details>\n",
-            tensors.len()
+            "<details>\n<summary>{} {} tensors, one by one</summary>\n{}{rows}</details>\n",
+            if shown.len() == tensors.len() { "All" } else { "The largest" },
+            shown.len(),
+            only_largest(shown.len(), tensors.len()),
         );
     } else {
         text += &rows;
@@ -50,14 +53,29 @@ fn row(tensor: &ReportTensor) -> String {
     )
 }
 
-/// One column a tensor, for models whose rows would fill many screens.
+/// One column a tensor, for models whose rows would fill many screens; of very many one for as many neighbours as it takes.
 fn columns(tensors: &[&ReportTensor]) -> String {
     let (mut shares, mut zeros) = (String::new(), String::new());
-    for (n, tensor) in tensors.iter().enumerate() {
+    let groups: Vec<&[&ReportTensor]> = tensors.chunks(tensors.len().div_ceil(MOST_TENSORS)).collect();
+    for (n, group) in groups.iter().enumerate() {
         let x = n as f64 * 10.0;
-        let asleep = tensor.changes.sleeping_percentage.unwrap_or(0.0);
-        let zero = 100.0 * tensor.zero_share.unwrap_or(0.0);
-        let name = escape(&tensor.name);
+        let (asleep, zero, name) = match group {
+            [tensor] => (
+                tensor.changes.sleeping_percentage.unwrap_or(0.0),
+                100.0 * tensor.zero_share.unwrap_or(0.0),
+                escape(&tensor.name),
+            ),
+            _ => {
+                let sum = |of: fn(&ReportTensor) -> Option<u64>| group.iter().filter_map(|t| of(t)).sum();
+                let weights = sum(|t| Some(t.total_weights));
+                let ends = [group.first(), group.last()].into_iter().flatten().map(|t| escape(&t.name));
+                (
+                    100.0 * share(sum(|t| t.changes.sleeping_weights), weights),
+                    100.0 * share(sum(|t| t.zeros), weights),
+                    ends.collect::<Vec<_>>().join(" … "),
+                )
+            }
+        };
         let column = |into: &mut String, class: &str, rest: &str, share: f64| {
             *into += &format!(
                 "<g><title>{name}: {} {}</title><rect class=\"{rest}\" x=\"{x}\" y=\"0\" width=\"9\" height=\"100\"/>\
@@ -76,7 +94,7 @@ fn columns(tensors: &[&ReportTensor]) -> String {
         format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {} 100\" preserveAspectRatio=\"none\" role=\"img\" \
              aria-label=\"{what} of {} tensors\">\n{body}</svg>\n",
-            tensors.len() * 10,
+            groups.len() * 10,
             tensors.len(),
         )
     };

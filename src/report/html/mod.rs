@@ -11,6 +11,7 @@ mod tune;
 use super::Report;
 use super::escape::{escape, policy_hash};
 use super::levels::Scale;
+use super::text::thousands;
 use super::words::headline;
 use crate::analysis::HeatMap;
 
@@ -65,6 +66,32 @@ pub fn html(report: &Report, maps: &[Option<HeatMap>], name: &str) -> String {
          </body>\n\
          </html>\n",
         footer = summary::footer(report),
+    )
+}
+
+/// Rows of the table and bars of the layers at the most: those of the tensors with the most weights.
+const MOST_TENSORS: usize = 2000;
+
+/// The `most` largest of these tensors, in the order that they have.
+fn largest(report: &Report, mut order: Vec<usize>, most: usize) -> Vec<usize> {
+    if order.len() > most {
+        let mut by_size = order.clone();
+        by_size.sort_by_key(|n| std::cmp::Reverse(report.tensors[*n].total_weights));
+        by_size.truncate(most);
+        by_size.sort_unstable();
+        order.retain(|n| by_size.binary_search(n).is_ok());
+    }
+    order
+}
+
+/// What is said where not all are there.
+fn only_largest(shown: usize, all: usize) -> String {
+    if shown == all {
+        return String::new();
+    }
+    let (shown, all) = (thousands(shown as u64), thousands(all as u64));
+    format!(
+        "<p class=\"note\">Of {all} tensors the {shown} with the most weights; the reports in JSON and CSV have all.</p>\n"
     )
 }
 

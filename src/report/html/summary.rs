@@ -54,6 +54,9 @@ fn tiles(report: &Report) -> String {
     if let Some(sparsity) = totals.sparsity {
         tiles.push(("pruned", percent(100.0 * sparsity), "of all weights"));
     }
+    if let Some(share) = totals.pruned_bytes_share {
+        tiles.push(("pruned file", percent(100.0 * share), "of the trained file's bytes"));
+    }
     let tiles: String = tiles
         .into_iter()
         .map(|(name, value, unit)| {

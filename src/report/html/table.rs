@@ -1,6 +1,6 @@
 //! The table: a row for every tensor of the checkpoint, sorted by any column.
 
-use super::titled;
+use super::{MOST_TENSORS, largest, only_largest, titled};
 use crate::report::escape::escape;
 use crate::report::format::{percent, real, shape};
 use crate::report::order::by_depth;
@@ -101,9 +101,10 @@ pub(super) fn section(report: &Report) -> String {
         .collect();
     let head: String = columns.iter().map(|column| header(column, report)).collect();
     let names: Vec<&str> = report.tensors.iter().map(|t| t.name.as_str()).collect();
-    let rows: String = by_depth(&names).into_iter().map(|n| row(&report.tensors[n], &columns)).collect();
+    let order = largest(report, by_depth(&names), MOST_TENSORS);
+    let rows: String = order.iter().map(|n| row(&report.tensors[*n], &columns)).collect();
     let text = format!(
-        "<p class=\"tools\"><label class=\"js\">Filter by name <input type=\"search\" id=\"filter\" \
+        "{}<p class=\"tools\"><label class=\"js\">Filter by name <input type=\"search\" id=\"filter\" \
          autocomplete=\"off\" spellcheck=\"false\" placeholder=\"part of a name, or h*.weight\"></label>\
          <span id=\"shown\" class=\"js\" role=\"status\"></span></p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of tensors\">\n<table>\n\
@@ -112,6 +113,7 @@ pub(super) fn section(report: &Report) -> String {
          <tbody>\n{rows}</tbody>\n{}</table>\n</div>\n\
          <p class=\"note js\">A click on a heading sorts by it, another turns the order round.</p>\n\
          <details class=\"glossary\"><summary>What the columns mean</summary>\n<dl>{}</dl>\n</details>\n",
+        only_largest(order.len(), names.len()),
         totals(report, &columns),
         columns
             .iter()

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::report::text::is_unseen;
+
 /// Title, verdict and warnings, which are Markdown already.
 pub fn opening(title: &str, verdict: &str, warnings: &[String]) -> String {
     let mut text = format!("# {title}\n\n**{verdict}**\n\n");
@@ -30,7 +32,7 @@ pub fn table(columns: &Columns<'_>, rows: impl IntoIterator<Item = Vec<String>>)
 
 /// A name of any characters as code, in a table or outside.
 pub fn code(name: &str) -> String {
-    let plain = |c: char| !matches!(c, '|' | '`' | '\\') && !c.is_control();
+    let plain = |c: char| !matches!(c, '|' | '`' | '\\') && !is_unseen(c);
     if !name.is_empty() && name.trim() == name && name.chars().all(plain) {
         return format!("`{name}`");
     }
@@ -39,7 +41,7 @@ pub fn code(name: &str) -> String {
     for c in name.chars() {
         match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' => text.push(c),
-            c if c.is_control() => text.extend(c.escape_default().map(entity)),
+            c if is_unseen(c) => text.extend(c.escape_default().map(entity)),
             c => text.push_str(&entity(c)),
         }
     }
@@ -62,7 +64,7 @@ pub fn plain(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => out.push(' '),
+            c if is_unseen(c) => out.push(' '),
             c => out.push(c),
         }
     }

@@ -7,7 +7,7 @@ use super::super::group::{MOST_ROWS, Row, rows};
 use super::super::text::{
     condition, percentage, ratio, removed_words, scientific, shape, significant, thousands,
 };
-use super::super::tune::{COLUMNS, by_recipe, cells, tune_words};
+use super::super::tune::{COLUMNS, by_recipe, cells, tune_headline, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
 use super::super::{Report, Totals};
@@ -16,13 +16,23 @@ use super::cells::{Columns, code, opening, plain, table};
 /// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the table has one
 /// row for each kind, and all of them follow folded.
 pub fn markdown(report: &Report) -> String {
-    let mut text = opening("cdi-prune report", &verdict(report), &warnings_with(report, code));
+    let verdict = match report.tune.as_ref().and_then(tune_headline) {
+        Some(tuned) => format!("{tuned} {}", verdict(report)),
+        None => verdict(report),
+    };
+    let mut text = opening("cdi-prune report", &verdict, &warnings_with(report, code));
     let totals = &report.totals;
     if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
         let fill = report.fill.map(|fill| format!(" (`fill: {}`)", fill.name())).unwrap_or_default();
         let (pruned, of) = (thousands(pruned), thousands(totals.total_weights));
         let _ =
             writeln!(text, "{pruned} of {of} weights pruned{fill}: sparsity {}.\n", significant(sparsity, 4));
+    }
+    if let (Some(bytes), Some(share), Some(of)) =
+        (totals.pruned_bytes, totals.pruned_bytes_share, totals.trained_bytes)
+    {
+        let (bytes, of, share) = (thousands(bytes), thousands(of), plain(&percentage(100.0 * share)));
+        let _ = writeln!(text, "Pruned file: {bytes} bytes, {share} % of the trained file's {of}.\n");
     }
     removed(&mut text, report);
     tune(&mut text, report);
