@@ -351,7 +351,10 @@ fn tensors_that_are_not_tied() {
 fn stacked_experts_are_told_by_their_name() {
     let s = Scratch::new();
     let stack = |name| (name, F32, &[2usize, 2, 2][..], f32s(&[1.0; 8]));
-    s.safetensors("trained.safetensors", &[stack("mlp.experts.down"), stack("mlp.experts.up"), stack("my_experts")]);
+    s.safetensors(
+        "trained.safetensors",
+        &[stack("mlp.experts.down"), stack("mlp.experts.up"), stack("my_experts")],
+    );
     let said = "mlp.experts.down and 1 more: read as stacked experts, [expert, out, in], by name; where inputs come first, \
                 or this is no such thing, the rule needs a `layout`.";
     for (layout, experts, other, told) in [
