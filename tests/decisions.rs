@@ -346,22 +346,45 @@ fn tensors_that_are_not_tied() {
     );
 }
 
-/// A config that says nothing of a layout reads experts as a convolution: `plan` asks.
+/// Where a config says nothing of a layout, experts are told by their name, and `plan` says so.
 #[test]
-fn plan_asks_about_stacked_experts() {
+fn stacked_experts_are_told_by_their_name() {
     let s = Scratch::new();
     let stack = |name| (name, F32, &[2usize, 2, 2][..], f32s(&[1.0; 8]));
-    s.safetensors("trained.safetensors", &[stack("experts.down"), stack("experts.up")]);
-    let asks = "experts.down and 1 more: read as [out, in, kernel]; if these are stacked experts, their rule needs \
-                `layout: [expert, out, in]` or `[expert, in, out]`.";
-    for (layout, asked) in [("out_in", true), ("[expert, out, in]", false), ("in_out", false)] {
-        rules(&s, &format!("{{match: '**', init: none, layout: {layout}}}"), "target: {sparsity: 0.5}");
+    s.safetensors(
+        "trained.safetensors",
+        &[stack("mlp.experts.down"), stack("mlp.experts.up"), stack("my_experts")],
+    );
+    let said = "mlp.experts.down and 1 more: read as stacked experts, [expert, out, in], by name; where inputs come first, \
+                or this is no such thing, the rule needs a `layout`.";
+    for (layout, experts, other, told) in [
+        ("", "[expert, out, in]", "out_in", true),
+        (", layout: out_in", "out_in", "out_in", false),
+        (", layout: in_out", "in_out", "in_out", false),
+        (", layout: [expert, in, out]", "[expert, in, out]", "[expert, in, out]", false),
+    ] {
+        rules(&s, &format!("{{match: '**', init: none{layout}}}"), "target: {sparsity: 0.5}");
         let plan = s.run(&["plan", "x.yaml"]);
-        assert_eq!(plan.stdout.lines().any(|line| line == asks), asked, "{}", plan.stdout);
+        assert_eq!(plan.stdout.lines().any(|line| line == said), told, "{}", plan.stdout);
         let rows = s.run(&["plan", "x.yaml", "--format", "json"]);
         let rows: Value = serde_json::from_str(&rows.stdout).unwrap();
-        assert_eq!(rows[0]["layout"], layout);
+        assert_eq!((&rows[0]["layout"], &rows[2]["layout"]), (&experts.into(), &other.into()));
     }
+    // The standard deviation of one expert's own inputs: sqrt(2 / 256), not sqrt(2 / (64 * 256)).
+    s.write(
+        "x.yaml",
+        "{seed: 1, model: {tensors: {experts.down_proj: [8, 64, 256]}}, rules: [{match: '**', init: {mode: he, fan: in}}], \
+         init: {output: i.safetensors}}",
+    );
+    let ran = s.run(&["init", "x.yaml"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+    let file = std::fs::read(s.path("i.safetensors")).unwrap();
+    let values = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let data = values.tensor("experts.down_proj").unwrap().data().to_vec();
+    let values: Vec<f64> =
+        data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+    let variance = values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64;
+    assert!((variance.sqrt() / (2.0f64 / 256.0).sqrt() - 1.0).abs() < 0.01, "{}", variance.sqrt());
 }
 
 #[test]

@@ -52,7 +52,7 @@ rules: [{match: w, init: {mode: uniform, low: 0, high: 1}}]
 init: {output: init.safetensors}
 trained: {path: trained.safetensors}
 analyze: {threshold: 0.25, report: {json: report.json}}
-prune: {output: pruned.safetensors, format: bitmask, fill: init}
+prune: {output: pruned.safetensors, format: bitmask, fill: init, any_start: true}
 ",
     )
     .unwrap();

@@ -145,7 +145,7 @@ fn example_quickstart() {
         "initial weights of fc1: 65536 of them, the first is -0.031230096\n\
          the last one, made alone: 0.03246522, the same as in the matrix: true\n\
          after training 15442 weights of fc1 are sleeping, 50094 changed; 240 of its 1024 inputs are dead\n\
-         pruned file: 219992 bytes of 272040\n\
+         pruned file: 219992 bytes of 272512\n\
          restored fc1.weight equals the trained one: true\n"
     );
 }

@@ -461,7 +461,7 @@ fn recipes_that_the_tensors_do_not_fit() {
     let s = scratch(COMMAND, "better: higher, max_drop: 1, structures: [rows, {n: 1, m: 3}]");
     let ran = run(&s);
     assert_eq!((ran.code, calls(&s).len()), (2, 0));
-    assert!(ran.stderr.contains("tensor `a` has 20 columns, which groups of 3 do not divide"), "{ran:?}");
+    assert!(ran.stderr.contains("tensor `a` has 20 inputs, which groups of 3 do not divide"), "{ran:?}");
 }
 
 #[test]

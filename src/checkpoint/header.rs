@@ -225,8 +225,8 @@ fn place(
     file_len: usize,
 ) -> Result<BTreeMap<String, TensorInfo>, HeaderError> {
     raw.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    if let Some([(name, _), _]) = raw.array_windows().find(|[(a, _), (b, _)]| a == b) {
-        return Err(HeaderError::Json(format!("`{name}` occurs twice")));
+    if let Some(pair) = raw.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(HeaderError::Json(format!("`{}` occurs twice", pair[0].0)));
     }
     let checked =
         raw.into_iter().map(|(name, RawTensor { dtype, shape, data_offsets: (from, to) })| match Shape::new(

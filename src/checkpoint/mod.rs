@@ -88,6 +88,7 @@ pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
 #[cfg(feature = "tool")]
 pub use set::OutputSet;
+#[cfg(feature = "tool")]
 pub(crate) use spec::total;
 pub use spec::{Group, TensorSpec};
 #[cfg(feature = "tool")]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,9 +97,23 @@ impl OutputSet {
     /// # Errors
     /// Those of beginning a file and of writing.
     pub fn add_bytes(&mut self, path: &Path, bytes: &[u8]) -> Result<PathBuf, CheckpointError> {
+        self.add_with(path, |file| file.write_all(bytes))
+    }
+
+    /// Adds a file that `write` writes piece by piece, so that it need not be in memory as a whole. Returns its path, links
+    /// followed.
+    ///
+    /// # Errors
+    /// Those of beginning a file and of writing.
+    pub fn add_with(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<PathBuf, CheckpointError> {
         let staged = self.create(path)?;
-        let mut file = staged.file();
-        file.write_all(bytes).map_err(CheckpointError::io(path, "write"))?;
+        let mut file = BufWriter::with_capacity(1 << 20, staged.file());
+        write(&mut file).and_then(|()| file.flush()).map_err(CheckpointError::io(path, "write"))?;
+        drop(file);
         let path = staged.path().to_owned();
         self.add(staged);
         Ok(path)

@@ -79,6 +79,8 @@ pub struct InitRule {
     pub slices: Vec<SliceRule>,
     /// Their layout.
     pub layout: Layout,
+    /// Whether the config says so. Where it does not, stacked experts are told by their name.
+    pub layout_given: bool,
     /// The factor that weight decay put on those without gradient, where the rule names one.
     pub decay: Option<Decay>,
     /// Whether they may share a layer id with another tensor.

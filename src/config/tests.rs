@@ -85,6 +85,7 @@ fn the_example_of_the_interface_makes_its_settings() {
         init: InitSource::Scheme(scheme(params)),
         slices: Vec::new(),
         layout: Layout::OutIn,
+        layout_given: true,
         decay: None,
         shared: false,
         optional: false,

@@ -26,6 +26,9 @@ pub struct PlanRow {
     pub init: Option<String>,
     /// Its layout: a word, or a list of roles; `None` for types that pass through.
     pub layout: Option<String>,
+    /// Whether the tensor's name told it, where the config does not.
+    #[serde(skip)]
+    pub layout_told: bool,
     /// `pruned`, `kept` or `passed_through`; `None` where the config prunes nothing.
     pub action: Option<&'static str>,
     /// Bytes of its data when stored dense.
@@ -66,6 +69,7 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
         layer_id: origin.and_then(|o| o.layer),
         init: origin.map(|o| o.init_text()),
         layout: origin.map(|o| o.layout.to_string()),
+        layout_told: origin.is_some_and(|o| o.layout_told),
         action: action.map(super::Action::name),
         dense_bytes,
         smallest_bytes,

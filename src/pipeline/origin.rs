@@ -30,6 +30,8 @@ pub struct Origin {
     pub layer: Option<u64>,
     /// Which dimensions are outputs and inputs.
     pub layout: Layout,
+    /// Whether the tensor's name told it, where the config does not.
+    pub layout_told: bool,
     /// Scheme, other checkpoint, or not known.
     pub source: InitSource,
     /// The slices of a fused tensor, in whose place its own layer id and scheme do not count; empty for most.

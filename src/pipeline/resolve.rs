@@ -25,7 +25,7 @@ use crate::prune::{Criterion, Decision, Lane, Structure};
 use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
-use crate::tensor::{Axes, FloatDtype, Layout, Shape};
+use crate::tensor::{Axes, FloatDtype, Layout, Role, Roles, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.
 #[derive(Debug)]
@@ -259,9 +259,10 @@ impl<'s> Resolved<'s> {
         shape_of: impl Fn(&str) -> Option<&'t Shape>,
     ) -> Result<Option<Origin>, Error> {
         let Some(found) = self.settings.rules.find(name) else { return Ok(None) };
-        let InitRule { layer, init, layout, slices, .. } = found.value;
+        let InitRule { layer, init, slices, .. } = found.value;
+        let (layout, layout_told) = layout_of(found.value, name, shape);
         let rule = KeyPath::root().key("rules").index(found.rule);
-        let layout = &layout.for_shape(shape).map_err(|error| {
+        let layout = layout.for_shape(shape).map_err(|error| {
             self.wrong(&rule.key("layout"), RuleProblem::Roles { tensor: name.to_owned(), error })
         })?;
         let mut source = init.clone();
@@ -271,7 +272,7 @@ impl<'s> Resolved<'s> {
                 let wrong = |problem| self.wrong(&rule.key("init"), problem);
                 self.find_fan_in(scheme, &found, name, &shape_of).map_err(wrong)?;
                 scheme
-                    .check_shape(shape, *layout)
+                    .check_shape(shape, layout)
                     .map_err(|error| wrong(RuleProblem::Shape { tensor: name.to_owned(), error }))?;
                 Some(layer.id(name, &found.captures).map_err(|error| {
                     self.wrong(&rule.key("layer"), RuleProblem::Layer { tensor: name.to_owned(), error })
@@ -283,9 +284,10 @@ impl<'s> Resolved<'s> {
             rule: pattern_text(&self.settings.rules, &found),
             rule_index: found.rule,
             layer,
-            layout: *layout,
+            layout,
+            layout_told,
             source,
-            slices: self.slices(name, shape, *layout, &found, &shape_of)?,
+            slices: self.slices(name, shape, layout, &found, &shape_of)?,
             stored_as: None,
         }))
     }
@@ -353,7 +355,8 @@ impl<'s> Resolved<'s> {
         let Some(shape) = shape_of(&weight) else {
             return Err(RuleProblem::NoWeight { tensor: name.to_owned(), weight });
         };
-        let layout = self.settings.rules.find(&weight).map_or(found.value.layout, |w| w.value.layout);
+        let rule = self.settings.rules.find(&weight);
+        let (layout, _) = layout_of(rule.as_ref().map_or(found.value, |rule| rule.value), &weight, shape);
         let layout = layout.for_shape(shape).unwrap_or_default();
         match Axes::new(shape, layout).torch_fan_in() as u64 {
             // No input, no bound: as in PyTorch the bias stays 0.
@@ -531,6 +534,17 @@ pub(super) fn undivided_lane(decision: &Decision, shape: &Shape, layout: Layout)
 
 fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> String {
     rules.rules()[found.rule].patterns[found.pattern].as_str().to_owned()
+}
+
+/// The layout of a tensor by its rule, and whether its name had to tell: three dimensions of `experts` are never a convolution,
+/// where the config does not say so.
+fn layout_of(rule: &InitRule, name: &str, shape: &Shape) -> (Layout, bool) {
+    let stacked = shape.rank() == 3 && name.split('.').any(|part| part == "experts");
+    if rule.layout_given || !stacked || rule.layout != Layout::OutIn {
+        return (rule.layout, false);
+    }
+    let roles = Roles::new(&[Role::Expert, Role::Out, Role::In]).expect("an order that roles may have");
+    (Layout::Roles(roles), true)
 }
 
 /// The trained checkpoint, `None` if its path does not exist.

@@ -329,12 +329,15 @@ fn write_reports(
 ) -> Result<Vec<PathBuf>, CheckpointError> {
     let paths = &settings.analyze.report;
     let mut written = Vec::new();
+    if let Some(path) = &paths.json {
+        set.add_with(path, |file| report::write_json(report, file))?;
+        written.push(path.clone());
+    }
     let mut write = |path: &Option<PathBuf>, export: &dyn Fn(&Report) -> String| match path {
         Some(path) => set.add_text(path, &export(report)).map(|()| written.push(path.clone())),
         None => Ok(()),
     };
     let name = settings.source.file().file_name().unwrap_or_default().to_string_lossy();
-    write(&paths.json, &report::json)?;
     write(&paths.csv, &report::csv)?;
     write(&paths.markdown, &report::markdown)?;
     write(&paths.html, &|report| report::html(report, maps, &name))?;

@@ -1,5 +1,7 @@
 //! Reports and comparisons as JSON.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::Report;
@@ -7,9 +9,18 @@ use super::compare::{Comparison, ComparisonRow, totals, verdict, warnings};
 
 /// Pretty-printed, keys in the model's order, reals in the shortest form that reads back as the same binary64.
 pub fn json(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(report).expect("the report holds finite reals only");
-    text.push('\n');
-    text
+    let mut text = Vec::new();
+    write_json(report, &mut text).expect("the report holds finite reals only, and memory takes all of them");
+    String::from_utf8(text).expect("JSON is UTF-8")
+}
+
+/// Writes the report as JSON piece by piece: of very many tensors it is larger than all that it was made from.
+///
+/// # Errors
+/// Those of writing.
+pub fn write_json(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    out.write_all(b"\n")
 }
 
 /// A comparison, with its verdict and warnings in words.

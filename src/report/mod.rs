@@ -26,7 +26,7 @@ pub use csv::csv;
 pub use gates::{Severity, annotation, gate_annotation, gate_words};
 pub use group::{MOST_ROWS, Row, rows};
 pub use html::html;
-pub use json::{comparison_json, json};
+pub use json::{comparison_json, json, write_json};
 pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
 pub use model::{Changes, Drift, Removed, Report, ReportTensor, Totals};

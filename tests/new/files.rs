@@ -164,8 +164,8 @@ fn pruned_files_are_refused() {
         &s,
         &["new", "pruned.safetensors"],
         1,
-        "pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore` makes an \
-         ordinary checkpoint of it",
+        "pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore \
+         pruned.safetensors -o dense.safetensors` makes an ordinary checkpoint of it",
     );
     succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors"]);
     planned(&s, "dense.safetensors");
@@ -520,6 +520,6 @@ fn a_path_that_no_text_can_hold() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "error: m\u{FFFD}.safetensors: a config is UTF-8 text, which this path is not; give the file another name\n"
+        "error: m\\u{fffd}.safetensors: a config is UTF-8 text, which this path is not; give the file another name\n"
     );
 }

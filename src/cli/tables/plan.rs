@@ -45,24 +45,16 @@ pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: Co
             thousands(*largest)
         );
     }
-    let experts: Vec<&PlanRow> = rows.iter().filter(|row| may_be_experts(row)).collect();
-    if let Some(first) = experts.first() {
-        let more =
-            if experts.len() == 1 { String::new() } else { format!(" and {} more", experts.len() - 1) };
+    let told: Vec<&PlanRow> = rows.iter().filter(|row| row.layout_told).collect();
+    if let Some(first) = told.first() {
+        let more = if told.len() == 1 { String::new() } else { format!(" and {} more", told.len() - 1) };
         text += &format!(
-            "\n{}{more}: read as [out, in, kernel]; if these are stacked experts, their rule needs `layout: [expert, out, \
-             in]` or `[expert, in, out]`.",
+            "\n{}{more}: read as stacked experts, [expert, out, in], by name; where inputs come first, or this is no such \
+             thing, the rule needs a `layout`.",
             printable(&first.name)
         );
     }
     text + &tune.map(search).unwrap_or_default()
-}
-
-/// Whether a tensor that is read as a convolution is called like experts.
-fn may_be_experts(row: &PlanRow) -> bool {
-    row.shape.len() == 3
-        && row.layout.as_deref() == Some("out_in")
-        && row.name.to_ascii_lowercase().contains("expert")
 }
 
 /// What will be tried.

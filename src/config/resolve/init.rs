@@ -13,10 +13,11 @@ use crate::init::{Scheme, SchemeError, SchemeParams};
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::tensor::Layout;
 
+/// `layout` is the one of rules that name none, and whether the config gives it.
 pub(super) fn rules(
     rules: &[wire::Rule],
     path: &KeyPath,
-    layout: Layout,
+    layout: (Layout, bool),
     folder: &Folder,
 ) -> Result<RuleSet<InitRule>, Problem> {
     let rule = |(i, wire): (usize, &wire::Rule)| rule(wire, &path.index(i), layout, folder);
@@ -26,7 +27,7 @@ pub(super) fn rules(
 fn rule(
     wire: &wire::Rule,
     path: &KeyPath,
-    layout: Layout,
+    (layout, layout_given): (Layout, bool),
     folder: &Folder,
 ) -> Result<Rule<InitRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
@@ -44,8 +45,9 @@ fn rule(
         Some(node) => slices(node, &path.key("slices"), &init, layout, &patterns)?,
         None => Vec::new(),
     };
-    let value =
-        InitRule { text, layer, init, slices, layout, decay, shared: wire.shared, optional: wire.optional };
+    let layout_given = layout_given || wire.layout.is_some();
+    let (shared, optional) = (wire.shared, wire.optional);
+    let value = InitRule { text, layer, init, slices, layout, layout_given, decay, shared, optional };
     Ok(Rule { patterns, value })
 }
 

@@ -46,6 +46,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
             return Err(Problem::at_key(&path, ConfigErrorKind::NeedsKey { key: path.clone(), needs }));
         }
     };
+    let layout_given = config.model.as_ref().is_some_and(|model| model.layout.is_some());
     let layout = match config.model.as_ref().and_then(|model| model.layout.as_ref()) {
         Some(node) => layout::layout(node, &root.key("model").key("layout"))?,
         None => crate::tensor::Layout::default(),
@@ -56,7 +57,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
         seed: config.seed.as_ref().map(|node| seed(node, &root.key("seed"))).transpose()?.unwrap_or(0),
         model: config.model.map(|m| stages::model(m, &root.key("model"), &folder)).transpose()?,
         layout,
-        rules: init::rules(&config.rules, &root.key("rules"), layout, &folder)?,
+        rules: init::rules(&config.rules, &root.key("rules"), (layout, layout_given), &folder)?,
         init: config.init.map(|i| stages::init(i, &root.key("init"), &folder)).transpose()?,
         trained: config.trained.map(|t| stages::trained(t, &root.key("trained"), &folder)).transpose()?,
         analyze_named: config.analyze.is_some(),
