@@ -54,8 +54,8 @@
 pub mod analysis;
 mod bits;
 mod blocks;
-pub mod codec;
 pub mod checkpoint;
+mod codec;
 #[cfg(feature = "tool")]
 pub mod config;
 mod digest;

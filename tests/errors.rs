@@ -881,7 +881,7 @@ fn restoring_without_its_base() {
         &s,
         &[],
         1,
-        "DIR/pruned.safetensors: tensor `a.weight` takes its pruned places from another checkpoint (the config called it `base.safetensors`): name it with `--base FILE`",
+        "DIR/pruned.safetensors: tensor `a.weight` needs the values of another checkpoint (`base.safetensors` when this was written): name it with `--base FILE`",
     );
 }
 

@@ -170,6 +170,32 @@ Examples:
         #[arg(long)]
         full: bool,
     },
+    /// Write a whole checkpoint, coded without loss; `restore` gives it back to the bit
+    #[command(after_help = "\
+Examples:
+  cdi-prune pack model.safetensors -o model.packed.safetensors
+  cdi-prune pack finetuned.safetensors --base base.safetensors -o finetuned.packed.safetensors
+  cdi-prune pack trained.safetensors --config model.yaml -o trained.packed.safetensors
+  cdi-prune restore finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
+
+With --base or --config each tensor is stored as the differences to its initial values, where that takes
+fewer bytes. What does not become smaller stays as it is.")]
+    Pack {
+        /// The checkpoint: a .safetensors file, a shard index, or a folder that holds either
+        checkpoint: PathBuf,
+        /// The packed file to write
+        #[arg(long, short)]
+        output: PathBuf,
+        /// The checkpoint that it was fine-tuned from; `restore` needs it again
+        #[arg(long, conflicts_with = "config")]
+        base: Option<PathBuf>,
+        /// The config whose rules and seed made its initial values; `restore` needs nothing but the packed file
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Write shards of at most this size, e.g. 5GB or 500MiB
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_shard_size: Option<u64>,
+    },
     /// Turn a pruned file back into an ordinary dense checkpoint
     #[command(after_long_help = "\
 Examples:
@@ -300,6 +326,8 @@ impl Command {
     pub fn without_config(&self) -> Option<&'static str> {
         match self {
             Self::Run(_) | Self::Init(_) | Self::Analyze(_) | Self::Prune(_) | Self::Plan { .. } => None,
+            Self::Pack { config: Some(_), .. } => None,
+            Self::Pack { .. } => Some("pack"),
             Self::Restore { .. } => Some("restore"),
             Self::Inspect { .. } => Some("inspect"),
             Self::Matrix(_) => Some("matrix"),

@@ -4,6 +4,7 @@ mod args;
 mod matrix;
 mod new;
 pub mod out;
+mod pack;
 mod progress;
 mod signals;
 mod tables;
@@ -72,6 +73,10 @@ pub fn main() -> Result {
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
         Command::Plan { config, format, full } => plan(&config.config, *format, *full, &cli.global),
+        Command::Pack { checkpoint, output, base, config, max_shard_size } => {
+            let start = (base.as_deref(), config.as_deref());
+            pack::pack(checkpoint, start, output, *max_shard_size, &cli.global)
+        }
         Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
             let (base, bar) = (base.as_deref(), bar(&cli.global));

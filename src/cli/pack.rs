@@ -9,7 +9,8 @@ use cdi_prune::pipeline::{self, Error, PackedTensor, Resolved, Start};
 use cdi_prune::report::text::thousands;
 
 use super::args::Global;
-use super::{Failure, Result, bar, print, shown};
+use super::out::print;
+use super::{Failure, Result, bar, shown};
 
 /// Packs a checkpoint against nothing, a base, or the initial values that a config describes.
 pub fn pack(
@@ -42,7 +43,7 @@ pub fn pack(
     let files: Vec<String> = packed.written.files.iter().map(|file| shown(file)).collect();
     let share = 100.0 * packed.written.bytes as f64 / packed.read as f64;
     print(&format!(
-        "Packed {} of {} into {}: {} bytes, {share:.1} % ({:.1} s).",
+        "Packed {} bytes in {} into {}: {} bytes, {share:.1} % ({:.1} s).",
         thousands(packed.read),
         kinds(&packed.tensors),
         files.join(", "),
@@ -51,8 +52,8 @@ pub fn pack(
     ))
 }
 
-fn open(path: &Path) -> std::result::Result<Checkpoint, Error> {
-    Ok(Checkpoint::open(path)?)
+fn open(path: &Path) -> std::result::Result<Checkpoint, Failure> {
+    Ok(Checkpoint::open(path).map_err(Error::from)?)
 }
 
 /// How many tensors are coded, and how.
@@ -60,7 +61,7 @@ fn kinds(tensors: &[PackedTensor]) -> String {
     let coded = |predicted| tensors.iter().filter(|t| t.predicted() == Some(predicted)).count();
     let whole = tensors.iter().filter(|t| t.predicted().is_none()).count();
     format!(
-        "bytes in {} tensors ({} as differences to initial values, {} by themselves, {whole} as they are)",
+        "{} tensors ({} coded as differences to initial values, {} by themselves, {whole} as they are)",
         tensors.len(),
         coded(true),
         coded(false),

@@ -58,11 +58,6 @@ impl BlockDecoder {
         }
         rest.at_end().then_some(()).ok_or(wrong)
     }
-
-    /// The symbols of the block decoded last.
-    pub fn symbols(&self) -> &[u8] {
-        &self.symbols
-    }
 }
 
 /// Puts symbols and what they left together.
@@ -111,6 +106,7 @@ impl Form {
     }
 
     /// Calls `f` with the bits of each element of one slice and of the other.
+    #[cfg(feature = "tool")]
     #[inline(always)]
     pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
         #[inline(always)]

@@ -20,12 +20,13 @@ pub struct Choice {
 
 /// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order; `initial`, their
 /// initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a factor to try beside those that
-/// the sample suggests. `share` (0 … 1) of the tensor is in the sample.
+/// the sample suggests. `share` (0 … 1) of the
+/// tensor is in the sample; to describe where predictions come from takes `described` bits.
 pub fn choose(
     dtype: FloatDtype,
     matrix: Matrix,
     (values, initial, pruned): (&[u8], &[u8], &[u8]),
-    (scale, share): (f64, f64),
+    (scale, share, described): (f64, f64, f64),
 ) -> Choice {
     let top = top(dtype, values);
     let both = Lines { rows: true, columns: true };
@@ -38,6 +39,7 @@ pub fn choose(
     }
     let cost = |(model, scale, prediction): &(Model, f64, Vec<u8>), lines: Lines| {
         let bits = cost(dtype, matrix, (*model, lines), (values, prediction, pruned), share);
+        let bits = bits + if *model == Model::Difference { share * described } else { 0.0 };
         Choice { model: *model, scale: *scale, lines, bits }
     };
     let least = |a: Choice, b: Choice| if b.bits < a.bits { b } else { a };
@@ -76,14 +78,16 @@ fn cost(
     let mut scratch = EncoderScratch::default();
     let input = |block: &blocks::Block| {
         let bytes = block.bytes(dtype.size());
-        let part = |of: &[u8], range: std::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
+        let part =
+            |of: &[u8], range: std::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
         let places = part(pruned, block.start..block.start + block.len);
         (part(values, bytes.clone()), part(prediction, bytes), places)
     };
     let mut pass = |step: &mut dyn FnMut(&blocks::Block, BlockInput<'_>, &mut EncoderScratch)| {
         for block in blocks::cut(0, matrix) {
             let (v, p, places) = input(&block);
-            let input = BlockInput { values: &values[v], prediction: &prediction[p], pruned: &pruned[places] };
+            let input =
+                BlockInput { values: &values[v], prediction: &prediction[p], pruned: &pruned[places] };
             step(&block, input, &mut scratch);
         }
     };
@@ -110,7 +114,8 @@ fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f
         squares += w0 * w0;
     }
     let step = w.len().div_ceil(MOST).max(1);
-    let mut ratios: Vec<f64> = pairs().step_by(step).map(|(w, w0)| w / w0).filter(|r| r.is_finite()).collect();
+    let mut ratios: Vec<f64> =
+        pairs().step_by(step).map(|(w, w0)| w / w0).filter(|r| r.is_finite()).collect();
     ratios.sort_unstable_by(f64::total_cmp);
     let densest = |share: usize| {
         let len = ratios.len() / share;

@@ -68,7 +68,9 @@ impl Counts {
 
     /// Roughly the bits of the symbols, and of the tables.
     pub fn estimate(&self) -> (f64, f64) {
-        self.runs().iter().fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.symbols, tables + run.table))
+        self.runs()
+            .iter()
+            .fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.symbols, tables + run.table))
     }
 
     /// The thresholds and tables that make the fewest bits.

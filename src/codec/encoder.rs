@@ -183,7 +183,13 @@ impl TensorEncoder {
     }
 
     /// The third pass: the bytes of a block.
-    pub fn encode(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch, out: &mut Vec<u8>) {
+    pub fn encode(
+        &self,
+        block: &Block,
+        input: BlockInput<'_>,
+        scratch: &mut EncoderScratch,
+        out: &mut Vec<u8>,
+    ) {
         self.place(block, input, scratch);
         let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
         self.levels.contexts(levels, contexts);

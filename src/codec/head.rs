@@ -99,11 +99,6 @@ impl Head {
         self.model == Model::Difference
     }
 
-    /// Blocks.
-    pub fn blocks(&self) -> usize {
-        self.ends.len()
-    }
-
     /// Where the bytes of a block lie.
     ///
     /// # Panics

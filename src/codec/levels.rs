@@ -3,9 +3,9 @@
 //! worth more there). Thresholds cut levels into runs, one table each.
 
 use super::error::CodeError;
+use super::frequency::read as read_table;
 #[cfg(feature = "tool")]
 use super::frequency::{self, Histogram};
-use super::frequency::read as read_table;
 use super::head::Cursor;
 use super::rans;
 use super::rawbits::BitReader;
@@ -88,6 +88,9 @@ impl Classes {
     /// Roughly the bits that they take.
     #[cfg(feature = "tool")]
     pub fn bits(&self) -> f64 {
+        if *self == Self::default() {
+            return 0.0;
+        }
         let mut histogram: Histogram = [0; 256];
         self.above.iter().for_each(|class| histogram[usize::from(*class)] += 1);
         frequency::entropy(&histogram) + 24.0
@@ -116,7 +119,8 @@ impl Levels {
         levels: &mut Vec<i32>,
     ) {
         levels.clear();
-        let (first_row, first_column, width) = (block.row(matrix), block.column(matrix), block.columns(matrix));
+        let (first_row, first_column, width) =
+            (block.row(matrix), block.column(matrix), block.columns(matrix));
         for (n, start) in (0..block.len).step_by(width).enumerate() {
             let row = self.rows.at(first_row + n) + i32::from(self.columns.base);
             let len = width.min(block.len - start);
@@ -144,7 +148,8 @@ impl Levels {
             let level = first + n as i32 - 1;
             *context = self.thresholds.iter().filter(|t| i32::from(**t) <= level).count() as u8;
         }
-        contexts.extend(levels.iter().map(|level| map[(level - first + 1).clamp(0, span as i32 + 1) as usize]));
+        contexts
+            .extend(levels.iter().map(|level| map[(level - first + 1).clamp(0, span as i32 + 1) as usize]));
     }
 
     /// Reads classes and thresholds.

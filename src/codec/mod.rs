@@ -47,7 +47,9 @@ pub use block::{BlockDecoder, BlockValues};
 #[cfg(feature = "tool")]
 pub use choose::{Choice, choose};
 #[cfg(feature = "tool")]
-pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
+pub use encoder::{BlockInput, EncoderScratch, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};
-pub use symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};
+#[cfg(feature = "tool")]
+pub use symbol::Model;
+pub use symbol::{PRUNED, PRUNED_TO_INITIAL};

@@ -10,6 +10,7 @@ pub const PRUNED_TO_INITIAL: u8 = 1;
 /// The first symbol of stored values: in the difference model one that is as predicted, in the value model anything at all.
 const FIRST: u8 = 2;
 /// In the value model, `+0.0`.
+#[cfg(feature = "tool")]
 const ZERO: u8 = 3;
 /// In the value model, the largest magnitude.
 const LARGEST: u8 = 4;
@@ -65,6 +66,7 @@ impl Form {
     }
 
     /// The magnitude that the value model counts.
+    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn magnitude(self, bits: u64) -> u16 {
         ((bits & (self.sign() - 1)) >> (self.mantissa - 2)) as u16
@@ -77,11 +79,12 @@ impl Form {
     }
 
     #[inline(always)]
-    fn from_rising(self, number: u64) -> u64 {
+    fn unrisen(self, number: u64) -> u64 {
         if number & self.sign() != 0 { number ^ self.sign() } else { !number & self.all() }
     }
 
     /// The distance of a value from another, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
+    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn distance(self, bits: u64, prediction: u64) -> u64 {
         let d = self.rising(bits).wrapping_sub(self.rising(prediction)) << (64 - self.bits);
@@ -93,7 +96,7 @@ impl Form {
     #[inline(always)]
     fn at_distance(self, folded: u64, prediction: u64) -> u64 {
         let d = (folded >> 1) ^ (folded & 1).wrapping_neg();
-        self.from_rising(self.rising(prediction).wrapping_add(d) & self.all())
+        self.unrisen(self.rising(prediction).wrapping_add(d) & self.all())
     }
 }
 

@@ -1,17 +1,31 @@
 //! Tensors coded and decoded, and damaged codes refused.
 
 use super::choose::{choose, scaled};
+use super::encoder::{KEPT, Lines};
 use super::*;
 use crate::blocks;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// Codes a tensor as its best model says, block by block.
-pub fn code(dtype: FloatDtype, matrix: Matrix, values: &[u8], initial: &[u8], pruned: &[u8]) -> (Choice, Vec<u8>) {
-    let choice = choose(dtype, matrix, (values, initial, pruned), (1.0, 1.0));
+pub fn code(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    values: &[u8],
+    initial: &[u8],
+    pruned: &[u8],
+) -> (Choice, Vec<u8>) {
+    let choice = choose(dtype, matrix, (values, initial, pruned), (1.0, 1.0, 0.0));
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
 }
 
-fn code_as(choice: Choice, dtype: FloatDtype, matrix: Matrix, values: &[u8], initial: &[u8], pruned: &[u8]) -> Vec<u8> {
+fn code_as(
+    choice: Choice,
+    dtype: FloatDtype,
+    matrix: Matrix,
+    values: &[u8],
+    initial: &[u8],
+    pruned: &[u8],
+) -> Vec<u8> {
     let prediction = match choice.model {
         Model::Difference => scaled(dtype, initial, choice.scale),
         Model::Value { .. } => Vec::new(),
@@ -49,18 +63,23 @@ fn code_as(choice: Choice, dtype: FloatDtype, matrix: Matrix, values: &[u8], ini
 }
 
 /// Decodes a whole tensor.
-fn decode(dtype: FloatDtype, matrix: Matrix, code: &[u8], prediction: &[u8], fill: &[u8], pruned: Option<u8>) -> Result<Vec<u8>, CodeError> {
+fn decode(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    code: &[u8],
+    prediction: &[u8],
+    fill: &[u8],
+    pruned: Option<u8>,
+) -> Result<Vec<u8>, CodeError> {
     let head = Head::read(code, dtype, matrix, pruned)?;
     let mut out = vec![0xAA; matrix.rows * matrix.cols * dtype.size()];
     let mut decoder = BlockDecoder::default();
     for (number, block) in blocks::cut(0, matrix).enumerate() {
         let bytes = block.bytes(dtype.size());
-        let part = |of: &'static [u8]| of;
-        let _ = part;
         let values = BlockValues {
             prediction: if head.is_difference() { &prediction[bytes.clone()] } else { &[] },
-            pruned: &[],
-            initial: fill.get(bytes.clone()).unwrap_or_default(),
+            pruned: fill.get(bytes.clone()).unwrap_or_default(),
+            initial: prediction.get(bytes.clone()).unwrap_or_default(),
         };
         decoder.decode(&head, code, (number, &block), values, &mut out[bytes])?;
     }
@@ -126,6 +145,36 @@ fn every_value_comes_back_in_every_model() {
             let (choice, code) = code(dtype, matrix, &values, &initial, &[]);
             let prediction = scaled(dtype, &initial, choice.scale);
             assert_eq!(decode(dtype, matrix, &code, &prediction, &[], None).as_ref(), Ok(&values));
+        }
+    }
+}
+
+/// Pruned places become what they are filled with, those that take their initial value that, and all others come back.
+#[test]
+fn pruned_places_take_what_fills_them() {
+    let matrix = Matrix { rows: 40, cols: 100 };
+    let mut random = Random(7);
+    let w0: Vec<f64> = (0..4000).map(|_| random.normal() * 0.05).collect();
+    let w: Vec<f64> = w0.iter().map(|w0| w0 + random.normal() * 0.01).collect();
+    let (values, initial) = (encoded(FloatDtype::F32, &w), encoded(FloatDtype::F32, &w0));
+    let places: Vec<u8> = (0..4000).map(|n| [KEPT, PRUNED, KEPT, PRUNED_TO_INITIAL][n % 4]).collect();
+    let fill = encoded(FloatDtype::F32, &[0.25; 4000]);
+    for initial_known in [false, true] {
+        let start = if initial_known { &initial[..] } else { &[] };
+        let (choice, code) = code(FloatDtype::F32, matrix, &values, start, &places);
+        assert_eq!(choice.model == Model::Difference, initial_known);
+        let prediction =
+            if initial_known { scaled(FloatDtype::F32, &initial, choice.scale) } else { initial.clone() };
+        let got =
+            decode(FloatDtype::F32, matrix, &code, &prediction, &fill, Some(PRUNED_TO_INITIAL)).unwrap();
+        for (n, got) in got.as_chunks::<4>().0.iter().enumerate() {
+            let of = [&values, &fill, &values, &prediction][n % 4];
+            assert_eq!(got, &of[4 * n..4 * n + 4], "{n}");
+        }
+        // A tensor that can have no such places.
+        for allowed in [None, Some(PRUNED)] {
+            let refused = Head::read(&code, FloatDtype::F32, matrix, allowed).map(drop);
+            assert!(matches!(refused, Err(CodeError::Table(_))), "{refused:?}");
         }
     }
 }

@@ -12,9 +12,10 @@ use super::masks::MaskSpool;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use super::prune::{initial_values, other_metadata, stored_values};
-use super::resolve::Resolved;
+use super::resolve::{Resolved, refuse_pruned};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Group, Mapped, TensorSpec};
 use crate::codec::{BlockInput, CODES, Choice, EncoderScratch, Model, TensorEncoder, choose};
+use crate::config::InitSource;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, Unknown};
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
@@ -51,7 +52,7 @@ pub struct PackedTensor {
     /// Those it has now, without the header's.
     pub to: u64,
     /// How it is coded; `None` where it stands as it is.
-    pub choice: Option<Choice>,
+    choice: Option<Choice>,
 }
 
 impl PackedTensor {
@@ -86,8 +87,11 @@ impl Coded {
     }
 }
 
-/// Header entry and description of a coded tensor, at the least: one that does not win as much stays as it is.
-const LEAST_DESCRIPTION: u64 = 256;
+/// What a coded tensor takes besides its code, roughly: one that does not win as much stays as it is. The header's entry is there
+/// in any case.
+const DESCRIPTION: u64 = 100;
+/// Bits that it takes, roughly, to say where its predictions come from.
+const DESCRIBED: f64 = 8.0 * 150.0;
 /// Places of a tensor that are looked at to choose how it is coded.
 const SAMPLE: usize = 1 << 14;
 /// Tensors, and bytes of them, that are worked on together.
@@ -108,7 +112,8 @@ impl<'a> Start<'a> {
                 let tensor = base.tensor(name).filter(|tensor| tensor.shape == shape);
                 match tensor.and_then(|tensor| Some((tensor, tensor.float()?))) {
                     Some((tensor, dtype)) => {
-                        (Some(Initial::Stored { bytes: tensor.bytes(), dtype }), Some((tensor.data, dtype)))
+                        let values = Initial::Stored { bytes: tensor.bytes(), dtype, stored_as: None };
+                        (Some(values), Some((tensor.data, dtype)))
                     }
                     None => (None, None),
                 }
@@ -123,16 +128,22 @@ impl<'a> Start<'a> {
     }
 
     /// What the file says about the initial values of a tensor.
-    fn describe(&self, name: &str, shape: &Shape) -> Result<(Option<u64>, InitialValues, Layout, Option<FloatDtype>), Error> {
+    fn describe(
+        &self,
+        name: &str,
+        shape: &Shape,
+    ) -> Result<(Option<u64>, InitialValues, Layout, Option<FloatDtype>), Error> {
         match *self {
             Self::Nothing(_) => Ok((None, InitialValues::Unknown(Unknown::None), Layout::default(), None)),
             Self::Base(_, base) => {
-                Ok((None, stored_values(base, base.path(), name, shape)?, Layout::default(), None))
+                Ok((None, stored_values(base, base.path(), name, shape, None)?, Layout::default(), None))
             }
             Self::Config(resolved) => {
                 let tensor = &resolved.trained()?.1[name];
                 let origin = tensor.origin.as_ref().expect("a tensor with initial values has an origin");
-                Ok((origin.layer, initial_values(resolved, name, tensor)?, origin.layout, origin.stored_as))
+                let drawn = !matches!(origin.source, InitSource::From(_));
+                let initial_dtype = origin.stored_as.filter(|_| drawn);
+                Ok((origin.layer, initial_values(resolved, name, tensor)?, origin.layout, initial_dtype))
             }
         }
     }
@@ -166,7 +177,7 @@ impl Task<'_> {
 
     fn choose(&self, encoder: &mut Encoder) -> Choice {
         let (matrix, values, initial, share) = self.sample(encoder);
-        choose(self.dtype, matrix, (&values, &initial, &[]), (1.0, share))
+        choose(self.dtype, matrix, (&values, &initial, &[]), (1.0, share, DESCRIBED))
     }
 }
 
@@ -180,7 +191,7 @@ struct Scratch {
 /// Writes a checkpoint that [`super::restore`] gives back to the bit.
 ///
 /// # Errors
-/// [`Error::SameFile`] where an output is an input; whatever reading and writing meet.
+/// [`Error::AlreadyPruned`]; [`Error::SameFile`] where an output is an input; whatever reading and writing meet.
 pub fn pack(
     start: &Start<'_>,
     output: &Path,
@@ -188,13 +199,18 @@ pub fn pack(
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
     let checkpoint = start.checkpoint()?;
+    refuse_pruned(checkpoint)?;
+    if let Start::Base(_, base) = start {
+        refuse_pruned(base)?;
+    }
     let inputs = || {
         let base = match start {
             Start::Base(_, base) => Some(*base),
             _ => None,
         };
         let files = checkpoint.files().chain(base.into_iter().flat_map(Checkpoint::files));
-        let own = files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect::<Vec<_>>();
+        let own =
+            files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect::<Vec<_>>();
         match start {
             Start::Config(resolved) => resolved.inputs(),
             _ => own,
@@ -224,7 +240,8 @@ pub fn pack(
         };
         let (now, later) = rest.split_at(rest.iter().take(BATCH.0).take_while(fits).count().max(1));
         for (task, found) in now.iter().zip(code(now, &spool, &mut end, progress)?) {
-            if found.bytes() + LEAST_DESCRIPTION < task.data.bytes().len() as u64 {
+            let predicted = if found.choice.model == Model::Difference { DESCRIBED as u64 / 8 } else { 0 };
+            if found.bytes() + DESCRIPTION + predicted < task.data.bytes().len() as u64 {
                 coded.insert(task.name, found);
             }
         }

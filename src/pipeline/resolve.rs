@@ -555,14 +555,20 @@ fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
         Err(error) if is_absent(&error, &trained.path) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    for metadata in checkpoint.metadata() {
-        if let Some(Ok(FileMetadata { kind: Kind::Pruned, .. })) = FileMetadata::find(metadata) {
-            return Err(Error::AlreadyPruned { path: trained.path.clone() });
-        }
-    }
+    refuse_pruned(&checkpoint)?;
     checkpoint.strip_components(&trained.strip)?;
     checkpoint.strip_prefixes(&trained.strip_prefix)?;
     Ok(Some(checkpoint))
+}
+
+/// Refuses a checkpoint that is a pruned or packed file: its tensors are parts of others.
+pub(super) fn refuse_pruned(checkpoint: &Checkpoint) -> Result<(), Error> {
+    let pruned =
+        |metadata| matches!(FileMetadata::find(metadata), Some(Ok(FileMetadata { kind: Kind::Pruned, .. })));
+    if checkpoint.metadata().iter().any(pruned) {
+        return Err(Error::AlreadyPruned { path: checkpoint.path().to_owned() });
+    }
+    Ok(())
 }
 
 /// Whether it is the path itself that does not exist, rather than a shard that an index names.

@@ -100,7 +100,8 @@ pub fn restore(
             |decoder, piece| match piece {
                 Piece::Copy { slot, at, from } => Ok(writer.write_at(*slot, *at as u64, from.bytes())?),
                 Piece::Decode { slot, name, block, size } => {
-                    let bytes = file.read_block(name, block, decoder).map_err(|error| damaged(name, error))?;
+                    let bytes =
+                        file.read_block(name, block, decoder).map_err(|error| damaged(name, error))?;
                     Ok::<_, Error>(writer.write_at(*slot, (block.start * size) as u64, bytes)?)
                 }
             },

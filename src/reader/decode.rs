@@ -159,7 +159,11 @@ impl PrunedReader {
         Ok(out)
     }
 
-    pub(super) fn initial(&self, description: &PrunedTensor, drawn: Option<&Generator>) -> Option<Initial<'_>> {
+    pub(super) fn initial(
+        &self,
+        description: &PrunedTensor,
+        drawn: Option<&Generator>,
+    ) -> Option<Initial<'_>> {
         match &description.init {
             InitialValues::Scheme(_) | InitialValues::Slices { .. } => {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })

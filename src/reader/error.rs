@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
-use crate::codec::CodeError;
 use crate::checkpoint::CheckpointError;
+use crate::codec::CodeError;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
@@ -184,13 +184,13 @@ pub enum PrunedProblem {
     Twice(String),
     /// Initial values from a checkpoint that was not given.
     #[error(
-        "tensor `{tensor}` takes its pruned places from another checkpoint (the config called it `{from}`): name it \
-         with `--base FILE`"
+        "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): name it with \
+         `--base FILE`"
     )]
     BaseNeeded {
         /// The tensor.
         tensor: String,
-        /// The base checkpoint, as the config named it.
+        /// The base checkpoint, as it was called.
         from: String,
     },
 }

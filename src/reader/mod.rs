@@ -18,6 +18,7 @@ mod parts;
 mod rows;
 mod validate;
 
+pub use crate::codec::CodeError;
 #[cfg(feature = "tool")]
 pub(crate) use decode::Decoder;
 pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
@@ -25,7 +25,7 @@ pub struct FileMetadata {
     /// The seed, reduced to 64 bits.
     pub seed: u64,
     /// The pruned tensors, in name order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "short")]
     pub tensors: Vec<PrunedTensor>,
 }
 
@@ -52,12 +52,15 @@ pub struct PrunedTensor {
     /// How it is stored.
     pub format: Format,
     /// What its pruned places are.
+    #[serde(default)]
     pub fill: Fill,
     /// The layer id of its noise; `None` where its initial values are not drawn.
     pub layer_id: Option<u64>,
     /// Its initial values.
+    #[serde(default = "InitialValues::unknown")]
     pub init: InitialValues,
     /// Which dimensions the fans are taken from.
+    #[serde(default)]
     pub layout: Layout,
     /// The type in which the initial checkpoint stored it, where that does not hold all values of its own: drawn values are
     /// rounded to it first.
@@ -71,7 +74,74 @@ pub struct PrunedTensor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<f64>,
     /// The factor by which training shrank untouched weights.
+    #[serde(default = "one")]
     pub decay: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What a coded tensor says where it differs from what is read in its absence: a description is a good part of a small tensor.
+#[derive(Serialize)]
+struct Short<'a> {
+    name: &'a str,
+    dtype: safetensors::Dtype,
+    shape: &'a [usize],
+    format: Format,
+    #[serde(skip_serializing_if = "is_default")]
+    fill: Fill,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_id: Option<u64>,
+    #[serde(skip_serializing_if = "InitialValues::is_unknown")]
+    init: &'a InitialValues,
+    #[serde(skip_serializing_if = "is_default")]
+    layout: Layout,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial_dtype: Option<FloatDtype>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<f64>,
+    #[serde(skip_serializing_if = "is_one")]
+    decay: f64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+/// Descriptions of coded tensors in short; all others have every key, as they always had.
+fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Either<'a> {
+        Whole(&'a PrunedTensor),
+        Short(Short<'a>),
+    }
+    serializer.collect_seq(tensors.iter().map(|tensor| match tensor {
+        PrunedTensor { format: Format::Coded, name, dtype, shape, fill, layer_id, init, layout, .. } => {
+            let PrunedTensor { initial_dtype, prediction, decay, .. } = *tensor;
+            let (dtype, format, fill, layer_id, layout) = (*dtype, Format::Coded, *fill, *layer_id, *layout);
+            Either::Short(Short {
+                name,
+                dtype,
+                shape,
+                format,
+                fill,
+                layer_id,
+                init,
+                layout,
+                initial_dtype,
+                prediction,
+                decay,
+            })
+        }
+        _ => Either::Whole(tensor),
+    }))
 }
 
 /// Where initial values come from.
@@ -98,6 +168,16 @@ pub enum InitialValues {
     Unknown(Unknown),
     /// A scheme.
     Scheme(Box<SchemeParams>),
+}
+
+impl InitialValues {
+    fn unknown() -> Self {
+        Self::Unknown(Unknown::None)
+    }
+
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
 }
 
 /// The word for initial values that are not known.
