@@ -1,15 +1,17 @@
 //! One block of a coded tensor, decoded.
 
 use super::error::CodeError;
-use super::head::Head;
+use super::head::{Book, Head};
 use super::rans;
 use super::rawbits::BitReader;
-use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL};
+use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL, Symbols};
 use crate::blocks::Block;
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
 pub struct BlockDecoder {
+    /// Of the code at this place in memory, which the last block was of.
+    book: Option<((usize, usize), Book)>,
     levels: Vec<i32>,
     contexts: Vec<u8>,
     symbols: Vec<u8>,
@@ -28,7 +30,7 @@ pub struct BlockValues<'a> {
 }
 
 impl BlockDecoder {
-    /// Decodes a block of a coded tensor, whose whole code is `code`, into `out`: as many elements as the block has.
+    /// Decodes a block of a coded tensor, whose whole code is `code` (and stays where it is in memory while this lives), into `out`: as many elements as the block has.
     ///
     /// # Errors
     /// [`CodeError::Block`].
@@ -44,17 +46,22 @@ impl BlockDecoder {
         out: &mut [u8],
     ) -> Result<(), CodeError> {
         let bytes = &code[head.block_bytes(number)];
-        let Self { levels, contexts, symbols } = self;
-        head.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
-        head.levels.contexts(levels, contexts);
+        let Self { book, levels, contexts, symbols } = self;
+        let place = (code.as_ptr().addr(), code.len());
+        let book = match book {
+            Some((known, book)) if *known == place => book,
+            _ => &mut book.insert((place, head.book(code)?)).1,
+        };
+        book.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
+        book.levels.contexts(levels, contexts);
         symbols.resize(block.len, 0);
         let wrong = CodeError::Block(number);
-        let coded = rans::decode(&head.tables, contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
+        let coded = rans::decode(&book.tables, contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
         let mut rest = BitReader::new(&bytes[coded..]);
         match head.form.bits {
-            16 => join::<2>(head, symbols, values, &mut rest, out),
-            32 => join::<4>(head, symbols, values, &mut rest, out),
-            _ => join::<8>(head, symbols, values, &mut rest, out),
+            16 => join::<2>(&book.symbols, symbols, values, &mut rest, out),
+            32 => join::<4>(&book.symbols, symbols, values, &mut rest, out),
+            _ => join::<8>(&book.symbols, symbols, values, &mut rest, out),
         }
         rest.at_end().then_some(()).ok_or(wrong)
     }
@@ -62,7 +69,7 @@ impl BlockDecoder {
 
 /// Puts symbols and what they left together.
 fn join<const SIZE: usize>(
-    head: &Head,
+    book: &Symbols,
     symbols: &[u8],
     values: BlockValues<'_>,
     rest: &mut BitReader<'_>,
@@ -74,7 +81,7 @@ fn join<const SIZE: usize>(
         let bits = match symbol {
             PRUNED => at(values.pruned, n),
             PRUNED_TO_INITIAL => at(values.initial, n),
-            _ => head.symbols.value(symbol, rest.take(head.symbols.count(symbol)), load(predictions, n)),
+            _ => book.value(symbol, rest.take(book.count(symbol)), load(predictions, n)),
         };
         out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
     }

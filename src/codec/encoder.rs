@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::counts::Counts;
 use super::frequency;
 use super::head::VERSION;
-use super::levels::{Classes, Levels};
+use super::levels::{Classes, Levels, MOST_CLASSES};
 use super::rans::{self, Table};
 use super::rawbits::BitWriter;
 use super::symbol::{Form, Model, Symbols};
@@ -50,7 +50,8 @@ impl Lines {
     /// Those of which there are enough, with enough places each, and which blocks hold whole.
     pub fn possible(matrix: Matrix) -> Self {
         const FEW: usize = 8;
-        let enough = matrix.rows >= FEW && (FEW..=BLOCK_ELEMENTS).contains(&matrix.cols);
+        let enough =
+            (FEW..=MOST_CLASSES).contains(&matrix.rows) && (FEW..=BLOCK_ELEMENTS).contains(&matrix.cols);
         Self { rows: enough, columns: enough }
     }
 }

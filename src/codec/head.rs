@@ -14,22 +14,34 @@ use crate::tensor::{FloatDtype, Matrix};
 /// Version of the code.
 pub const VERSION: u8 = 1;
 
-/// All that decoding a block needs, read and checked.
+/// What is kept of the head of a coded tensor: no more than its code has bytes. The rest is read again by who decodes.
 #[derive(Clone, Debug)]
 pub struct Head {
+    dtype: FloatDtype,
+    pruned: Option<u8>,
     pub(super) form: Form,
     pub(super) model: Model,
     pub(super) matrix: Matrix,
-    pub(super) symbols: Symbols,
-    pub(super) levels: Levels,
-    pub(super) tables: Vec<Table>,
     /// Where the blocks' bytes begin.
     first: usize,
     /// Where each block ends, from `first`.
     ends: Vec<u64>,
 }
 
+/// What decoding takes besides: a few bytes may stand for many of these.
+#[derive(Clone, Debug)]
+pub(super) struct Book {
+    pub symbols: Symbols,
+    pub levels: Levels,
+    pub tables: Vec<Table>,
+}
+
 impl Head {
+    /// The book of the code that this is the head of.
+    pub(super) fn book(&self, bytes: &[u8]) -> Result<Book, CodeError> {
+        Self::read_all(bytes, self.dtype, self.matrix, self.pruned).map(|(_, book)| book)
+    }
+
     /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the last symbol of
     /// pruned places that its fill allows, `None` where nothing is pruned.
     ///
@@ -41,6 +53,15 @@ impl Head {
         matrix: Matrix,
         pruned: Option<u8>,
     ) -> Result<Self, CodeError> {
+        Self::read_all(bytes, dtype, matrix, pruned).map(|(head, _)| head)
+    }
+
+    fn read_all(
+        bytes: &[u8],
+        dtype: FloatDtype,
+        matrix: Matrix,
+        pruned: Option<u8>,
+    ) -> Result<(Self, Book), CodeError> {
         let form = Form::of(dtype);
         let mut input = Cursor { bytes, at: 0 };
         let version = input.byte()?;
@@ -61,7 +82,7 @@ impl Head {
         if !(1..=MOST_TABLES).contains(&count) {
             return Err(CodeError::Unknown { what: "the number of tables", got: count as u64 });
         }
-        // As many classes as rows or columns are allocated: there must be a byte of code for every 64 Ki places at least.
+        // The length of each block stands in the code.
         let blocks = block_count(matrix);
         if blocks.is_none_or(|blocks| blocks > bytes.len() / 4) {
             return Err(CodeError::Truncated);
@@ -91,7 +112,7 @@ impl Head {
         if got != all {
             return Err(CodeError::Lengths { got, bytes: all });
         }
-        Ok(Self { form, model, matrix, symbols, levels, tables, first, ends })
+        Ok((Self { dtype, pruned, form, model, matrix, first, ends }, Book { symbols, levels, tables }))
     }
 
     /// Whether values are differences to a prediction.

@@ -18,6 +18,9 @@ use crate::tensor::Matrix;
 /// Tables of a tensor at the most.
 pub const MOST_TABLES: usize = 16;
 
+/// Rows, or columns, of a tensor with classes at the most.
+pub const MOST_CLASSES: usize = 1 << 20;
+
 /// Classes of the rows or of the columns of a tensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
@@ -42,11 +45,14 @@ impl Classes {
         if code.is_empty() {
             return Ok(Self { base, above: Vec::new() });
         }
+        // A few bytes can stand for any number of classes.
+        if count > MOST_CLASSES {
+            return Err(wrong);
+        }
         let mut bits = BitReader::new(code);
         let table = read_table(&mut bits, 255).ok_or(wrong)?;
         let code = code.get(bits.bytes_read()..).ok_or(wrong)?;
-        // A class takes no bits where all are one, and then there are none to be read: a code of a few bytes cannot stand for
-        // more classes than its bits allow, or the tensor's own length does.
+        // Where all classes are one there is no code.
         if table.frequencies().iter().any(|f| u32::from(*f) == rans::TOTAL) {
             return Err(wrong);
         }

@@ -2,6 +2,7 @@
 
 use super::choose::{choose, scaled};
 use super::encoder::{KEPT, Lines};
+use super::levels::Classes;
 use super::*;
 use crate::blocks;
 use crate::tensor::{FloatDtype, Matrix};
@@ -177,4 +178,22 @@ fn pruned_places_take_what_fills_them() {
             assert!(matches!(refused, Err(CodeError::Table(_))), "{refused:?}");
         }
     }
+}
+
+/// A few bytes must not stand for memory: classes are told for so many lines and no more.
+#[test]
+fn classes_without_bound_are_refused() {
+    for (rows, refused) in [(1usize << 20, false), ((1 << 20) + 1, true)] {
+        let classes = Classes { base: 3, above: (0..rows).map(|row| u8::from(row % 9 == 0)).collect() };
+        // Version, the difference model, rows have classes, one table.
+        let mut code = vec![1, 1, 1, 1];
+        classes.write(&mut code);
+        // Symbol 2 alone, and blocks without bytes.
+        code.extend([2, 2]);
+        code.resize(code.len() + 4 * rows.div_ceil(1024), 0);
+        let head = Head::read(&code, FloatDtype::F32, Matrix { rows, cols: 64 }, None).map(drop);
+        assert_eq!(head, if refused { Err(CodeError::Classes("rows")) } else { Ok(()) });
+    }
+    let none = Head::read(&[1, 1, 0, 1, 2, 2], FloatDtype::F32, Matrix { rows: 1 << 40, cols: 64 }, None);
+    assert_eq!(none.map(drop), Err(CodeError::Truncated));
 }
