@@ -4,8 +4,9 @@ use super::error::CodeError;
 use super::head::{Book, Head};
 use super::rans;
 use super::rawbits::BitReader;
-use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL, Symbols};
+use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL};
 use crate::blocks::Block;
+use crate::tensor::Matrix;
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
@@ -59,31 +60,41 @@ impl BlockDecoder {
         let coded = rans::decode(&book.tables, contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
         let mut rest = BitReader::new(&bytes[coded..]);
         match head.form.bits {
-            16 => join::<2>(&book.symbols, symbols, values, &mut rest, out),
-            32 => join::<4>(&book.symbols, symbols, values, &mut rest, out),
-            _ => join::<8>(&book.symbols, symbols, values, &mut rest, out),
+            16 => join::<2>(book, (head.matrix, block), symbols, values, &mut rest, out),
+            32 => join::<4>(book, (head.matrix, block), symbols, values, &mut rest, out),
+            _ => join::<8>(book, (head.matrix, block), symbols, values, &mut rest, out),
         }
         rest.at_end().then_some(()).ok_or(wrong)
     }
 }
 
-/// Puts symbols and what they left together.
+/// Puts symbols and what they left together, row by row.
 fn join<const SIZE: usize>(
-    book: &Symbols,
+    book: &Book,
+    (matrix, block): (Matrix, &Block),
     symbols: &[u8],
     values: BlockValues<'_>,
     rest: &mut BitReader<'_>,
     out: &mut [u8],
 ) {
-    let at = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
+    let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
     let predictions = values.prediction.as_chunks::<SIZE>().0;
-    for (n, (&symbol, out)) in symbols.iter().zip(out.as_chunks_mut::<SIZE>().0).enumerate() {
-        let bits = match symbol {
-            PRUNED => at(values.pruned, n),
-            PRUNED_TO_INITIAL => at(values.initial, n),
-            _ => book.value(symbol, rest.take(book.count(symbol)), load(predictions, n)),
-        };
-        out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+    let (first, width) = (block.row(matrix), block.columns(matrix));
+    let out = out.as_chunks_mut::<SIZE>().0;
+    for (row, (symbols, out)) in symbols.chunks(width).zip(out.chunks_mut(width)).enumerate() {
+        // Checked to be no more than there are.
+        let zeros = book.levels.zeros.at(first + row) as u32;
+        for (n, (&symbol, out)) in (row * width..).zip(symbols.iter().zip(out)) {
+            let bits = match symbol {
+                PRUNED => of(values.pruned, n),
+                PRUNED_TO_INITIAL => of(values.initial, n),
+                _ => {
+                    let rest = rest.take(book.symbols.count(symbol, zeros));
+                    book.symbols.value(symbol, rest, load(predictions, n), zeros)
+                }
+            };
+            out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+        }
     }
 }
 

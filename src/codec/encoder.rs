@@ -75,6 +75,8 @@ struct Sums {
     rows: Vec<i64>,
     columns: Vec<i64>,
     all: i64,
+    /// Bits that are set anywhere in each row.
+    set: Vec<u64>,
 }
 
 impl TensorEncoder {
@@ -96,6 +98,13 @@ impl TensorEncoder {
         }
     }
 
+    /// Whether rows are asked for low bits that are zero: where blocks hold them whole.
+    fn has_zeros(&self) -> bool {
+        matches!(self.model, Model::Value { .. })
+            && self.matrix.cols <= BLOCK_ELEMENTS
+            && self.matrix.rows <= MOST_CLASSES
+    }
+
     /// The first pass: how large the values of rows and columns are.
     pub fn measure(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let (form, width) = (self.form, block.columns(self.matrix));
@@ -112,6 +121,11 @@ impl TensorEncoder {
         let columns = &mut scratch.sums;
         columns.clear();
         columns.resize(if self.lines.columns { width } else { 0 }, 0);
+        let mut set = Vec::new();
+        if self.has_zeros() {
+            set.resize(measures.len() / width, 0);
+            form.each(input.values, |n, bits| set[n / width] |= bits);
+        }
         let mut rows = Vec::new();
         let mut all = 0;
         for row in measures.chunks(width) {
@@ -122,6 +136,11 @@ impl TensorEncoder {
         }
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         sums.all += all;
+        if self.has_zeros() {
+            sums.set.resize(self.matrix.rows, 0);
+            let first = block.row(self.matrix);
+            sums.set[first..first + set.len()].copy_from_slice(&set);
+        }
         if self.lines.rows {
             sums.rows.resize(self.matrix.rows, 0);
             let first = block.row(self.matrix);
@@ -135,7 +154,7 @@ impl TensorEncoder {
 
     /// What the first pass comes to.
     pub fn classify(&mut self) {
-        let Sums { rows, columns, all } =
+        let Sums { rows, columns, all, set } =
             std::mem::take(self.sums.get_mut().unwrap_or_else(PoisonError::into_inner));
         let Matrix { rows: height, cols: width } = self.matrix;
         let mean = rounded_mean(all, height * width);
@@ -153,6 +172,16 @@ impl TensorEncoder {
         self.levels.rows = if self.lines.rows { classes(&rows, width, 0) } else { flat };
         self.levels.columns =
             if self.lines.columns { classes(&columns, height, mean) } else { Classes::default() };
+        let most = self.form.most_zeros();
+        // A row of nothing but +0.0 leaves no bits in any case.
+        let of = |bits: &u64| if *bits == 0 { 0 } else { bits.trailing_zeros().min(most) as u8 };
+        let zeros: Vec<u8> = set.iter().map(of).collect();
+        if let Some(least) = zeros.iter().copied().min()
+            && zeros.iter().any(|zeros| *zeros > 0)
+        {
+            let above = zeros.iter().map(|zeros| zeros - least).collect();
+            self.levels.zeros = Classes { base: least.into(), above };
+        }
         let middle = match self.model {
             Model::Difference => 64,
             Model::Value { .. } if self.lines == Lines::default() => 0,
@@ -180,7 +209,14 @@ impl TensorEncoder {
         let counts = self.counts.get_mut().unwrap_or_else(PoisonError::into_inner);
         let (symbols, tables) = counts.estimate();
         let rest = counts.rest(&self.symbols) as f64;
-        symbols + rest + self.levels.rows.bits() + share * (self.levels.columns.bits() + tables)
+        // Bits known to be zero are not left, but by the few that are out of reach or zero.
+        let known: i64 = (0..self.matrix.rows).map(|row| i64::from(self.levels.zeros.at(row))).sum();
+        let rest = (rest - (known * self.matrix.cols as i64) as f64).max(0.0);
+        symbols
+            + rest
+            + self.levels.zeros.bits()
+            + self.levels.rows.bits()
+            + share * (self.levels.columns.bits() + tables)
     }
 
     /// The third pass: the bytes of a block.
@@ -195,16 +231,23 @@ impl TensorEncoder {
         let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
         self.levels.contexts(levels, contexts);
         // Without a code a block has no bytes at all.
-        let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
+        let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol, 0) > 0);
         rans::encode(&self.tables, contexts, symbols, leaves, out);
-        let mut n = 0;
+        let (first, width) = (block.row(self.matrix), block.columns(self.matrix));
+        let (mut n, mut row, mut left) = (0, first, width);
+        let mut zeros = self.levels.zeros.at(row) as u32;
         let mut put = |bits: u64, prediction: u64| {
             let symbol = symbols[n];
-            let count = self.symbols.count(symbol);
+            let count = self.symbols.count(symbol, zeros);
             if count > 0 {
-                rest.put(self.symbols.rest(symbol, bits, prediction), count);
+                rest.put(self.symbols.rest(symbol, bits, prediction, zeros), count);
             }
             n += 1;
+            left -= 1;
+            if left == 0 {
+                (row, left) = (row + 1, width);
+                zeros = self.levels.zeros.at(row) as u32;
+            }
         };
         match self.model {
             Model::Value { .. } => self.form.each(input.values, |_, bits| put(bits, 0)),
@@ -224,7 +267,8 @@ impl TensorEncoder {
             Model::Difference => out.push(1),
         }
         let flags = u8::from(self.levels.rows != Classes::default())
-            | u8::from(self.levels.columns != Classes::default()) << 1;
+            | u8::from(self.levels.columns != Classes::default()) << 1
+            | u8::from(self.levels.zeros != Classes::default()) << 2;
         out.extend([flags, self.tables.len() as u8]);
         self.levels.write(flags, &mut out);
         let mut bits = BitWriter::default();

@@ -76,7 +76,7 @@ impl Head {
         let symbols = Symbols::new(form, model);
         let flags = input.byte()?;
         let count = usize::from(input.byte()?);
-        if flags > 3 {
+        if flags > 7 || (flags & 4 != 0 && model == Model::Difference) {
             return Err(CodeError::Unknown { what: "the classes' flag", got: flags.into() });
         }
         if !(1..=MOST_TABLES).contains(&count) {
@@ -88,6 +88,9 @@ impl Head {
             return Err(CodeError::Truncated);
         }
         let levels = Levels::read(&mut input, matrix, flags, count)?;
+        if !levels.zeros.are_within(form.most_zeros()) {
+            return Err(CodeError::Classes("low bits"));
+        }
         let mut bits = BitReader::new(input.rest());
         let mut tables = Vec::with_capacity(count);
         for n in 0..count {

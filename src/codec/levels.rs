@@ -32,8 +32,15 @@ pub struct Classes {
 
 impl Classes {
     #[inline(always)]
-    fn at(&self, n: usize) -> i32 {
+    pub fn at(&self, n: usize) -> i32 {
         i32::from(self.base) + self.above.get(n).map_or(0, |above| i32::from(*above))
+    }
+
+    /// Whether each is from 0 to `most`.
+    pub fn are_within(&self, most: u32) -> bool {
+        let base = i32::from(self.base);
+        let last = base + i32::from(self.above.iter().copied().max().unwrap_or_default());
+        base >= 0 && last <= most as i32
     }
 
     /// Reads as many classes as there are rows or columns.
@@ -110,6 +117,8 @@ pub struct Levels {
     pub rows: Classes,
     /// Of columns.
     pub columns: Classes,
+    /// Of rows, how many low bits of all their values are zero: only in the value model.
+    pub zeros: Classes,
     /// Levels from which the next table is taken, rising: one fewer than there are tables.
     pub thresholds: Vec<i16>,
 }
@@ -168,6 +177,10 @@ impl Levels {
             0 => Classes::default(),
             _ => Classes::read(input, "columns", matrix.cols)?,
         };
+        let zeros = match flags & 4 {
+            0 => Classes::default(),
+            _ => Classes::read(input, "low bits", matrix.rows)?,
+        };
         let mut thresholds: Vec<i16> = Vec::new();
         for _ in 1..tables {
             let next = match thresholds.last() {
@@ -184,7 +197,7 @@ impl Levels {
             let next = next.filter(in_reach);
             thresholds.push(next.ok_or(CodeError::Unknown { what: "a threshold of levels", got: 0 })?);
         }
-        Ok(Self { rows, columns, thresholds })
+        Ok(Self { rows, columns, zeros, thresholds })
     }
 
     /// Appends what [`Self::read`] reads.
@@ -195,6 +208,9 @@ impl Levels {
         }
         if flags & 2 != 0 {
             self.columns.write(out);
+        }
+        if flags & 4 != 0 {
+            self.zeros.write(out);
         }
         if let Some(first) = self.thresholds.first() {
             out.extend(first.to_le_bytes());

@@ -59,6 +59,12 @@ impl Form {
         u64::MAX >> (64 - self.bits)
     }
 
+    /// How many bits of a mantissa stand as they are in the value model, all of which may be zero.
+    #[inline(always)]
+    pub fn most_zeros(self) -> u32 {
+        self.mantissa - 2
+    }
+
     /// The magnitude of a value in half octaves, roughly: exponent and first bit of the mantissa.
     #[inline(always)]
     pub fn half_octaves(self, bits: u64) -> i32 {
@@ -172,23 +178,24 @@ impl Symbols {
         }
     }
 
-    /// How many bits a symbol leaves.
+    /// How many bits a symbol leaves, where the lowest `zeros` bits of a magnitude are known to be zero.
     #[inline(always)]
-    pub fn count(&self, symbol: u8) -> u32 {
-        self.count[usize::from(symbol)].into()
+    pub fn count(&self, symbol: u8, zeros: u32) -> u32 {
+        let count = u32::from(self.count[usize::from(symbol)]);
+        if matches!(self.model, Model::Value { .. }) && symbol >= LARGEST { count - zeros } else { count }
     }
 
     /// These bits of a value.
     #[cfg(feature = "tool")]
     #[inline(always)]
-    pub fn rest(&self, symbol: u8, bits: u64, prediction: u64) -> u64 {
-        let count = self.count(symbol);
+    pub fn rest(&self, symbol: u8, bits: u64, prediction: u64, zeros: u32) -> u64 {
+        let count = self.count(symbol, zeros);
         let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
         match self.model {
             Model::Value { .. } if symbol == FIRST => bits,
             Model::Value { .. } if symbol == ZERO => 0,
             Model::Value { .. } => {
-                low(bits, count - 1) | u64::from(bits & self.form.sign() != 0) << (count - 1)
+                low(bits >> zeros, count - 1) | u64::from(bits & self.form.sign() != 0) << (count - 1)
             }
             Model::Difference => low(self.form.distance(bits, prediction), count),
         }
@@ -196,13 +203,13 @@ impl Symbols {
 
     /// The value of a symbol and the bits that it left.
     #[inline(always)]
-    pub fn value(&self, symbol: u8, rest: u64, prediction: u64) -> u64 {
+    pub fn value(&self, symbol: u8, rest: u64, prediction: u64, zeros: u32) -> u64 {
         let base = self.base[usize::from(symbol)];
         match self.model {
             Model::Value { .. } if symbol == FIRST => rest,
             Model::Value { .. } => {
-                let sign = rest >> (self.form.mantissa - 2);
-                base | rest & ((1 << (self.form.mantissa - 2)) - 1) | sign << (self.form.bits - 1)
+                let low = self.form.most_zeros() - zeros;
+                base | (rest & ((1 << low) - 1)) << zeros | (rest >> low) << (self.form.bits - 1)
             }
             Model::Difference => self.form.at_distance(base | rest, prediction),
         }

@@ -197,3 +197,25 @@ fn classes_without_bound_are_refused() {
     let none = Head::read(&[1, 1, 0, 1, 2, 2], FloatDtype::F32, Matrix { rows: 1 << 40, cols: 64 }, None);
     assert_eq!(none.map(drop), Err(CodeError::Truncated));
 }
+
+/// Rows that were stored in fewer bits once: their low bits are zero, and take nothing.
+#[test]
+fn low_bits_that_are_zero_take_nothing() {
+    let matrix = Matrix { rows: 64, cols: 256 };
+    let mut random = Random(3);
+    let w: Vec<f64> = (0..64 * 256).map(|_| random.normal() * 0.05).collect();
+    let mut values = encoded(FloatDtype::F32, &w);
+    let (_, all) = code(FloatDtype::F32, matrix, &values, &[], &[]);
+    for (n, bytes) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        // Every second row as bf16, one row as zeros but for one value.
+        match n / 256 {
+            5 => *bytes = if n % 256 == 9 { 1f32.to_le_bytes() } else { [0; 4] },
+            row if row % 2 == 0 => bytes[..2].fill(0),
+            _ => {}
+        }
+    }
+    let (choice, some) = code(FloatDtype::F32, matrix, &values, &[], &[]);
+    assert_eq!(decode(FloatDtype::F32, matrix, &some, &[], &[], None).as_ref(), Ok(&values), "{choice:?}");
+    // Two bytes of each value of 32 rows, all but half a byte more of a row; the classes take some back.
+    assert!(some.len() + 2 * 32 * 256 + 3 * 256 < all.len() + 256, "{} of {}", some.len(), all.len());
+}

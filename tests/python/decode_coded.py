@@ -109,6 +109,9 @@ def decode(data, dtype, shape, prediction):
         row_class, at = read_classes(data, at, rows)
     if flags & 2:
         column_class, at = read_classes(data, at, columns)
+    zeros = np.zeros(rows, int)
+    if flags & 4:
+        zeros, at = read_classes(data, at, rows)
     thresholds = []
     for n in range(count - 1):
         if n == 0:
@@ -141,8 +144,9 @@ def decode(data, dtype, shape, prediction):
                 elif symbol == 3:
                     value = 0
                 else:
-                    low, sign = bits.take(m - 2), bits.take(1)
-                    value = sign << (b - 1) | (top - (symbol - 4)) << (m - 2) | low
+                    z = int(zeros[place // columns])
+                    low, sign = bits.take(m - 2 - z), bits.take(1)
+                    value = sign << (b - 1) | (top - (symbol - 4)) << (m - 2) | low << z
             else:
                 folded = symbol - 2
                 if symbol >= 6:
