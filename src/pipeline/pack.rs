@@ -251,6 +251,24 @@ pub fn pack(
     write(start, &tasks, &coded, &spool, (output, max_shard_size), inputs, progress)
 }
 
+/// The values of a block and their predictions: what every pass takes.
+fn block_input<'a>(
+    tasks: &'a [Task<'_>],
+    choices: &[Choice],
+    block: &Block,
+    encoder: &'a mut Encoder,
+) -> BlockInput<'a> {
+    let (task, choice) = (&tasks[block.tensor], &choices[block.tensor]);
+    let prediction: &[u8] = match (&task.initial, choice.model) {
+        (Some(initial), Model::Difference) => {
+            encoder.encode(initial, block.start, block.len, task.dtype, choice.scale)
+        }
+        _ => &[],
+    };
+    let values = task.data.part(block.bytes(task.dtype.size())).bytes();
+    BlockInput { values, prediction, pruned: &[] }
+}
+
 /// Codes these tensors into the spool, from `end` on.
 fn code(
     tasks: &[Task<'_>],
@@ -273,31 +291,15 @@ fn code(
         .collect();
     let blocks: Vec<Block> =
         tasks.iter().enumerate().flat_map(|(n, task)| blocks::cut(n, task.matrix)).collect();
-    // What a pass does with a block, its values and their predictions.
-    let input = |block: &Block, scratch: &'_ mut Encoder| -> Vec<u8> {
-        let (task, choice) = (&tasks[block.tensor], &choices[block.tensor]);
-        match (&task.initial, choice.model) {
-            (Some(initial), Model::Difference) => {
-                scratch.encode(initial, block.start, block.len, task.dtype, choice.scale).to_vec()
-            }
-            _ => Vec::new(),
-        }
-    };
-    let values = |block: &Block| {
-        let task = &tasks[block.tensor];
-        task.data.part(block.bytes(task.dtype.size())).bytes()
-    };
     let reads = |block: &Block| tasks[block.tensor].reads(block);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let prediction = input(block, &mut scratch.encoder);
-        let input = BlockInput { values: values(block), prediction: &prediction, pruned: &[] };
+        let input = block_input(tasks, &choices, block, &mut scratch.encoder);
         encoders[block.tensor].measure(block, input, &mut scratch.codec);
         Ok::<_, Error>(())
     })?;
     encoders.iter_mut().for_each(TensorEncoder::classify);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let prediction = input(block, &mut scratch.encoder);
-        let input = BlockInput { values: values(block), prediction: &prediction, pruned: &[] };
+        let input = block_input(tasks, &choices, block, &mut scratch.encoder);
         encoders[block.tensor].count(block, input, &mut scratch.codec);
         Ok::<_, Error>(())
     })?;
@@ -307,8 +309,7 @@ fn code(
     // So many blocks' codes are held before they go to the spool in their order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, block| {
-            let prediction = input(block, &mut scratch.encoder);
-            let input = BlockInput { values: values(block), prediction: &prediction, pruned: &[] };
+            let input = block_input(tasks, &choices, block, &mut scratch.encoder);
             let mut code = Vec::new();
             encoders[block.tensor].encode(block, input, &mut scratch.codec, &mut code);
             Ok::<_, Error>(code)

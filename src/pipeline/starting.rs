@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::error::{Error, RuleProblem};
 use super::outputs::check_distinct;
 use super::prune::in_parts;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, refuse_pruned};
 use super::run::outputs;
 use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, compressed, create_parent};
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Purpose, Surroundings};
 use crate::reader::base_tensor;
-use crate::sparse::{FileMetadata, Kind};
+use crate::sparse::FileMetadata;
 use crate::tensor::Shape;
 
 /// How often the config is mended before no tensor's start is said to be known.
@@ -29,10 +29,8 @@ const ATTEMPTS: usize = 100;
 /// tensors; a path that is not UTF-8; a `config` that is a file of either.
 pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
     let mut checkpoint = Checkpoint::open(path)?;
+    refuse_pruned(&checkpoint)?;
     let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
-    if let Some(FileMetadata { kind: Kind::Pruned, .. }) = made_by {
-        return Err(Error::AlreadyPruned { path: path.to_owned() });
-    }
     in_parts(&checkpoint, compressed(&checkpoint), false)?;
     if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
         return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
