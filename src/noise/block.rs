@@ -3,7 +3,7 @@
 //!
 //! What has no vector form on common processors is replaced by exact equivalents: integer-to-real conversion by setting
 //! the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and cosine by selects and
-//! sign bits. Nothing is re-associated, so the results are bit-identical; `tests/addressing.rs` says so.
+//! sign bits. Nothing is re-associated, so the results are bit-identical; `tests/values/addressing.rs` says so.
 //!
 //! One gaussian is a chain of some 150 dependent steps: a loop over whole chains leaves the processor waiting. So the
 //! chain is cut into three short loops over [`PAIRS`] pairs each, which hand each other their results in small arrays;

@@ -1,13 +1,12 @@
 //! The files that pruning writes: encodings, fills and types, their sizes, their soundness when they are read back.
 
-mod common;
-
 use std::fs;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
-use common::{Ran, Scratch, f32s};
 use serde_json::json;
+
+use crate::common::{Ran, Scratch, f32s};
 
 const CONFIG: &str = "\
 seed: 7

@@ -1,14 +1,13 @@
 //! Packed checkpoints: their sizes, what comes back, and what is refused.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
-use common::{Ran, Scratch, Tensor, f32s};
 use sha2::{Digest, Sha256};
+
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 fn ok(s: &Scratch, args: &[&str]) -> Ran {
     let ran = s.run(args);

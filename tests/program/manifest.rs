@@ -1,13 +1,12 @@
 //! The manifest, `verify`, and runs that have nothing to do.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{Silent, verify};
-use common::Scratch;
+
+use crate::common::Scratch;
 
 /// The shipped network in a folder of its own, with everything that a run can write.
 fn scratch(prune: &str) -> Scratch {

@@ -1,7 +1,5 @@
 //! Small files that describe what is large: each is answered soon and in little memory, read from the kernel's own count of
 //! the process's peak. The bounds are generous ones; the numbers beside them are what it took before they were kept.
-#![cfg(target_os = "linux")]
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write as _};

@@ -1,12 +1,11 @@
 //! Every error that a user meets at the command line beyond the config's own syntax: its words, its exit code, and that
 //! no file was made, changed or lost.
 
-mod common;
-
 use std::fs;
 
-use common::{Ran, Scratch, Tensor, f32s};
 use serde_json::json;
+
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 const CONFIG: &str = "\
 seed: 1

@@ -3,13 +3,12 @@
 //! Values, figures and digests are those of an independent program: Python 3.11 with integers and `math` for the noise,
 //! NumPy 2.3 for rounding and singular values, SciPy 1.16 for distributions and the Kolmogorov-Smirnov distance.
 
-mod common;
-
 use std::fs;
 
 use cdi_prune::dispatch::{InstructionSet, VARIABLE};
-use common::{Ran, Scratch};
 use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch};
 
 /// Small enough to be compared whole: `he` of 3 by 8.
 const SMALL: [&str; 7] = ["matrix", "--layer", "3", "--rows", "3", "--cols", "8"];

@@ -2,15 +2,14 @@
 //! meet, and the same bytes on any number of threads. `tests/python/test_decisions.py` holds all combinations of criteria,
 //! structures and scopes against NumPy.
 
-mod common;
-
 use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
 use cdi_prune::prune::Target;
-use common::{Scratch, f32s};
 use serde_json::Value;
+
+use crate::common::{Scratch, f32s};
 
 const F32: &str = "F32";
 

@@ -1,23 +1,19 @@
 //! The command `new`: its config fits the checkpoint without an edit, says what the model's own code does where names tell,
 //! and is short.
 
-mod common;
-#[path = "new/files.rs"]
 mod files;
-#[path = "new/models.rs"]
 mod models;
-#[path = "new/purposes.rs"]
 mod purposes;
-#[path = "new/zoo.rs"]
 mod zoo;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{Ran, Scratch, f32s};
 use serde_json::Value;
 use zoo::Form;
+
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 /// Values that differ from tensor to tensor.
 fn values(name: &str, shape: &[usize]) -> Vec<u8> {
@@ -28,7 +24,7 @@ fn values(name: &str, shape: &[usize]) -> Vec<u8> {
 
 /// Writes a checkpoint of F32 tensors with these names; batch norms' counters are integers.
 fn checkpoint(s: &Scratch, file: &str, forms: &[Form]) {
-    let tensors: Vec<common::Tensor<'_>> = forms
+    let tensors: Vec<Tensor<'_>> = forms
         .iter()
         .map(|(name, shape)| match name.ends_with("num_batches_tracked") {
             true => (name.as_str(), "I64", shape.as_slice(), vec![0; 8]),

@@ -1,12 +1,9 @@
 //! Orthogonal tensors: how orthogonal they are, how they are distributed, and that nothing but seed, layer and shape
 //! decides their bits.
 
-mod common;
-
 use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use cdi_prune::init::{Generator, SchemeParams, Whole};
 use cdi_prune::tensor::{FloatDtype, Layout, Role, Roles, Shape};
-use common::Scratch;
 use sha2::{Digest, Sha256};
 
 fn generator(layer: u64, mode: &str, dims: &[usize], layout: Layout) -> Generator {
@@ -198,57 +195,6 @@ fn layers_are_independent() {
     assert!(correlation.abs() < 4.0, "{correlation}");
     let transposed: f64 = (0..10_000).map(|n| a[n] * b[n % 100 * 100 + n / 100]).sum();
     assert!(transposed.abs() < 4.0, "{transposed}");
-}
-
-const CONFIG: &str = "
-version: 1
-seed: 42
-model: {tensors: {a.weight: [300, 200], conv.weight: [16, 8, 3, 3], b.weight: [70, 90]}}
-rules:
-  - {match: conv.weight, layer: 1, init: {mode: delta_orthogonal, gain: 1.5}}
-  - {match: '*.weight', init: orthogonal_}
-init: {output: init.safetensors}
-trained: {path: trained.safetensors}
-analyze: {threshold: 0}
-prune: {output: pruned.safetensors, fill: init, format: bitmask}
-";
-
-#[test]
-fn the_pipeline_gives_the_same_bytes_on_every_instruction_set_and_thread_count() {
-    let scratch = Scratch::new();
-    scratch.write("c.yaml", CONFIG);
-    let mut files = None;
-    for set in InstructionSet::available() {
-        for threads in ["1", "2", "3"] {
-            let run = |args: &[&str]| {
-                let args = [args, &["--threads", threads]].concat();
-                let ran = scratch.run_with(&[(VARIABLE, set.name())], &args);
-                assert_eq!(ran.code, 0, "{}", ran.stderr);
-            };
-            run(&["init", "c.yaml"]);
-            // Training that changes one weight, by its sign.
-            std::fs::copy(scratch.path("init.safetensors"), scratch.path("trained.safetensors")).unwrap();
-            scratch.tamper("trained.safetensors", |_, data| data[1003] ^= 0x80);
-            run(&["prune", "c.yaml"]);
-            run(&["restore", "pruned.safetensors", "-o", "dense.safetensors"]);
-            let now = scratch.files();
-            let data = |name: &str| now[name][now[name].len() - 4 * 67_452..].to_vec();
-            assert_eq!(data("dense.safetensors"), data("trained.safetensors"));
-            assert!(now["pruned.safetensors"].len() < 15_000);
-            assert_eq!(files.get_or_insert_with(|| now.clone()), &now, "{set:?} {threads}");
-        }
-    }
-}
-
-#[test]
-fn plan_says_what_is_made_whole() {
-    let scratch = Scratch::new();
-    scratch.write("c.yaml", CONFIG);
-    let ran = scratch.run(&["plan", "c.yaml"]);
-    // 300 x 200 elements of 8 bytes.
-    let line = "3 orthogonal tensors are regenerated whole, not weight by weight, the largest in 480,000 bytes of memory.";
-    assert_eq!(ran.stdout.lines().last(), Some(line), "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("delta_orthogonal(gain=1.5)"));
 }
 
 /// Each expert has a matrix of its own, and a matrix is `[out, rest]` wherever its outputs are stored.

@@ -1,9 +1,7 @@
 //! Reports that people look at: tables, warnings, verdicts, Markdown and CSV, from checkpoints small enough to count by
 //! hand, and from the shipped ones.
 
-mod common;
-
-use common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 /// Four rows of six weights that start at 1 … 24. Training added 1, but row 1 and the columns 2 and 5 sleep whole, and so
 /// do (0, 0) and (3, 1) by themselves: 6 + 2 * 3 + 2 = 14.

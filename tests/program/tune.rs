@@ -1,10 +1,6 @@
 //! The search for the smallest file: what it finds, what it asks the user's command, and everything the command can do wrong.
 //! The commands are those of a POSIX shell.
 
-#![cfg(unix)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -12,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use cdi_prune::config::Settings;
-use common::{Ran, Scratch};
 use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch};
 
 /// Weights of growing size, none of whose bytes is 0.
 fn weights(n: u16) -> Vec<u8> {

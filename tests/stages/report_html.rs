@@ -1,15 +1,14 @@
 //! The report as a page and as plots: what is in it, what of it is safe, the same bytes on any thread count, and the values
 //! behind the heat maps. What a browser makes of it is tested in tests/python.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use common::{Scratch, f32s};
 use regex::Regex;
 use sha2::{Digest, Sha256};
+
+use crate::common::{Scratch, Tensor, f32s};
 
 /// A config that compares tensors starting at zero, so that |delta| is |trained|.
 fn config(tensors: &str, analyze: &str) -> String {
@@ -192,7 +191,7 @@ fn names_are_text_wherever_they_stand() {
     let config =
         config("", "threshold: 0").replace("model: {tensors: {}}\n", "").replace("init: zeros", rule);
     s.write("x.yaml", config);
-    let tensors: Vec<common::Tensor<'_>> = EVIL
+    let tensors: Vec<Tensor<'_>> = EVIL
         .iter()
         .map(|name| (*name, "F32", &[2, 3][..], f32s(&[0.0, 0.0, 1.0, 0.0, f32::NAN, 2.0])))
         .collect();
@@ -255,7 +254,7 @@ fn many_tensors_are_grouped_and_reduced() {
     let list: Vec<String> = names.iter().map(|name| format!("{name}: [96, 256]")).collect();
     s.write("x.yaml", config(&list.join(", "), "threshold: 0"));
     let weights = f32s(&vec![1.0; 96 * 256]);
-    let tensors: Vec<common::Tensor<'_>> =
+    let tensors: Vec<Tensor<'_>> =
         names.iter().map(|name| (name.as_str(), "F32", &[96, 256][..], weights.clone())).collect();
     s.safetensors("trained.safetensors", &tensors);
     let page = analyze(&s);
@@ -392,7 +391,7 @@ analyze: {threshold: 0, report: {html: report.html}}
 ",
     );
     let bytes = f32s(&[0.5, 0.0, 0.25, 1.0, 0.5, 0.5, 0.5, 2.0]);
-    let tensors: Vec<common::Tensor<'_>> =
+    let tensors: Vec<Tensor<'_>> =
         names.iter().map(|name| (name.as_str(), "F32", &[2, 4][..], bytes.clone())).collect();
     s.safetensors("trained.safetensors", &tensors);
     let page = analyze(&s);

@@ -1,13 +1,12 @@
 //! Units removed from a chain of layers: small networks whose numbers can be checked by hand, the same function on every
 //! input, and every error that a person can meet.
 
-mod common;
-
 use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
-use common::{Scratch, Tensor, f32s};
 use serde_json::{Value, json};
+
+use crate::common::{Scratch, Tensor, f32s};
 
 const F32: &str = "F32";
 

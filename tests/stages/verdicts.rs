@@ -1,14 +1,13 @@
 //! The verdict says what the weights bear out and no more: of the shipped checkpoints, whose counts NumPy found, and of
 //! reports made up for the cases that they do not show.
 
-mod common;
-
 use std::path::Path;
 
 use cdi_prune::analysis::{Evidence, RatioHistogram, Threshold};
 use cdi_prune::report::{Changes, Report, ReportTensor, Totals, verdict};
-use common::Scratch;
 use serde_json::{Value, json};
+
+use crate::common::Scratch;
 
 /// The last line of what `analyze` prints on a shipped checkpoint.
 fn shipped(name: &str, threshold: &str, decay: &str) -> String {

@@ -1,13 +1,12 @@
 //! The example workflow is YAML of the form that GitHub Actions reads, and what it runs works.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::Scratch;
 use serde_json::Value;
+
+use crate::common::Scratch;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,13 +1,12 @@
 //! The JSON report: read back it is the same report, and its schema says everything that is in it.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use cdi_prune::report::{Report, json as to_json, parse, schema};
-use common::{Scratch, f32s};
 use serde_json::{Value, json};
+
+use crate::common::{Scratch, f32s};
 
 /// A report of a shipped checkpoint. (`tests/python` checks all of them against the schema with another program.)
 fn report(folder: &str, threshold: &str) -> String {

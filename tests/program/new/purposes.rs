@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::common::{Scratch, Tensor, f32s};
 use super::succeeds;
+
+use crate::common::{Scratch, Tensor, f32s};
 
 /// A checkpoint with what no training makes: running statistics, a counter, a scale without dimensions, one of an adapter,
 /// a scale per output that no name explains, and a matrix of one element.

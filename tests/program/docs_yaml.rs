@@ -7,14 +7,13 @@
 //! - `<!-- yaml: for h.0.attn.weight [64, 64], h.0.attn.bias [64] -->`: these tensors, all of type F32;
 //! - `<!-- yaml: not run: it is the output of … -->`: not a config to copy, for the reason given.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use cdi_prune::rules::Pattern;
-use common::{Scratch, f32s};
 use serde_yaml::{Mapping, Value};
+
+use crate::common::{Scratch, Tensor, f32s};
 
 /// A network with a bit of everything that examples speak of.
 const TENSORS: &[(&str, &[usize])] = &[
@@ -177,7 +176,7 @@ fn inputs(at: &Value, files: &mut Vec<String>) {
 fn write_checkpoint(s: &Scratch, file: &str, tensors: &[(String, Vec<usize>)]) {
     let values =
         |n: usize| f32s(&(0..n).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0).collect::<Vec<_>>());
-    let tensors: Vec<common::Tensor<'_>> = tensors
+    let tensors: Vec<Tensor<'_>> = tensors
         .iter()
         .map(|(name, shape)| (name.as_str(), "F32", shape.as_slice(), values(shape.iter().product())))
         .collect();
@@ -257,8 +256,9 @@ fn every_block_of_yaml_is_taken() {
     assert!(tried >= 8, "only {tried} blocks were found");
     assert!(
         faults.is_empty(),
-        "{}\n\nA block must work as it stands, or as part of a config; the comments of tests/docs_yaml.rs say how it is \
-         completed, and how a page says which tensors it is for, or that it is not a config to copy.",
+        "{}\n\nA block must work as it stands, or as part of a config; the comments of \
+         tests/program/docs_yaml.rs say how it is completed, and how a page says which tensors it is for, or \
+         that it is not a config to copy.",
         faults.join("\n\n")
     );
 }

@@ -1,7 +1,5 @@
 //! Memory use stays the same at any size of checkpoint, mapped pages counted: read from the kernel's own count of the
 //! process's peak.
-#![cfg(target_os = "linux")]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,12 +1,11 @@
 //! Where a checkpoint started: told by its weights, where the config says otherwise; and which values a start in other types is.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{Ran, Scratch, f32s};
 use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, f32s};
 
 /// A checkpoint of 65,536 weights that start normal with the seed 5, of which every second one moves by 0.01; a bias that
 /// starts at 0 and stays there. `extra` ends the config.

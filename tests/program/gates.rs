@@ -1,13 +1,12 @@
 //! Gates: limits checked last, the exit code, every form of the report, annotations, and every wrong config.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use cdi_prune::config::Settings;
-use common::{Ran, Scratch, f32s};
 use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, f32s};
 
 /// Twelve weights that started at 0, of which eight sleep: `a.weight` 6 of 8, `b.weight` 2 of 2, the kept `c.bias` none of
 /// its 2; and no weight but an integer.

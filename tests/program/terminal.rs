@@ -1,12 +1,11 @@
 //! The program's face: what leaves it for a terminal or a log, whatever names and paths hold; the widths of its tables; its
 //! help.
 
-mod common;
-
 use std::fs;
 
-use common::{Ran, Scratch, Tensor, f32s};
 use serde_json::Value;
+
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 /// A name that ends a line, begins a workflow command, colours a terminal, titles its window and turns the line's direction.
 const NAME: &str = "a\n::error title=x::y\r##[error]\u{1b}[31m\u{1b}]0;t\u{7}\u{202e}\u{2028}.weight";

@@ -4,8 +4,8 @@ use std::fs;
 
 use proptest::prelude::*;
 
-use super::common::{Scratch, f32s};
 use super::{Form, checkpoint, planned, succeeds, values, zoo};
+use crate::common::{Scratch, f32s};
 
 /// Runs the program, which must fail so and leave every file as it was.
 #[track_caller]

@@ -4,8 +4,7 @@ use std::fs;
 
 use cdi_prune::checkpoint::Checkpoint;
 
-mod common;
-use common::Scratch;
+use crate::common::Scratch;
 
 /// A fused projection in each layout and its bias, and the same parts as tensors of their own.
 const FUSED: &str = "

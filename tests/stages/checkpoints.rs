@@ -1,10 +1,8 @@
 //! What is found in a folder, what is no checkpoint of weights, and what names are called: before any weight is read.
 
-mod common;
-
 use std::fs;
 
-use common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Ran, Scratch, Tensor, f32s};
 
 /// A weight of two by two.
 fn weight(name: &str) -> Tensor<'_> {

@@ -10,8 +10,7 @@ use cdi_prune::noise::scalar::{gaussian, uniform};
 use cdi_prune::tensor::FloatDtype;
 use serde_json::Value;
 
-mod common;
-use common::Scratch;
+use crate::common::Scratch;
 
 /// Made-up training of one tensor: `untouched` of its `n` weights become `s` times their initial value, give or take the
 /// rounding of many steps; the others move by `step` times a gaussian.
@@ -282,7 +281,7 @@ fn dead_inputs_under_coupled_decay() {
 #[test]
 fn tokens_never_seen_under_decoupled_decay() {
     let (report, found) = sleeping("tests/data/byte_lm_adamw");
-    let facts: Value = serde_json::from_slice(include_bytes!("data/byte_lm_adamw/facts.json")).unwrap();
+    let facts: Value = serde_json::from_slice(include_bytes!("../data/byte_lm_adamw/facts.json")).unwrap();
     let rows = facts["untouched_rows"].as_array().unwrap();
     let row = |row: &Value| {
         let row = row.as_u64().unwrap() as usize;

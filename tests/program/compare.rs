@@ -1,12 +1,11 @@
 //! Two reports side by side: of one training at two steps, of two recipes, and of what cannot be compared.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{Ran, Scratch, f32s};
 use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, f32s};
 
 const CONFIG: &str = "\
 seed: 1

@@ -1,0 +1,20 @@
+//! What the stages make of checkpoints: what is read, what is found in it, and what is written.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod blocks;
+mod checkpoints;
+mod decay;
+mod decisions;
+mod formats;
+mod orthogonal;
+mod pack;
+mod pipeline;
+mod remove;
+mod report_html;
+mod report_json;
+mod report_text;
+mod slices;
+mod start;
+mod verdicts;
