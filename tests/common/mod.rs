@@ -108,6 +108,38 @@ impl Scratch {
     }
 }
 
+/// Runs the program in the folder; it must succeed.
+#[track_caller]
+pub fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
+    let ran = s.run(args);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What an independent program says of a checkpoint in `examples/data` or `tests/data`.
+pub fn facts(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("facts.json")).unwrap()).unwrap()
+}
+
+/// The beginning of a config for that checkpoint, as JSON, which is YAML too.
+pub fn shipped_config(folder: &Path) -> Value {
+    let facts = facts(folder);
+    json!({
+        "seed": facts["seed"],
+        "model": {
+            "tensors": facts["shapes"],
+            "dtype": if folder.ends_with("mlp_bf16_sgd") { "bf16" } else { "f32" },
+        },
+        "rules": facts["rules"],
+        "trained": {"path": folder.join("trained.safetensors")},
+    })
+}
+
 fn encode(header: &Value, data: &[u8]) -> Vec<u8> {
     let mut text = header.to_string();
     while !text.len().is_multiple_of(8) {

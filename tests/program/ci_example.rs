@@ -6,11 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::Scratch;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::common::{Scratch, root};
 
 fn workflow() -> Value {
     serde_yaml::from_str(&fs::read_to_string(root().join("examples/ci/compression.yml")).unwrap()).unwrap()

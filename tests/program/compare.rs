@@ -1,11 +1,10 @@
 //! Two reports side by side: of one training at two steps, of two recipes, and of what cannot be compared.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, f32s};
+use crate::common::{Ran, Scratch, f32s, root, shipped_config};
 
 const CONFIG: &str = "\
 seed: 1
@@ -112,14 +111,14 @@ fn progress_in_json() {
     let figures = |sleeping: u64, percentage: f64, mean: f64, std: f64| {
         json!({
             "shape": [2, 3], "dtype": "F32", "total_weights": 6, "sleeping_weights": sleeping,
-            "sleeping_percentage": percentage, "mean_delta": mean, "max_delta": 1.0, "std": std, "threshold": 0.0,
-            "decay": 1.0, "not_finite": 0,
+            "sleeping_percentage": percentage, "mean_delta": mean, "max_delta": 1.0, "std": std,
+            "threshold": 0.0, "decay": 1.0, "not_finite": 0,
         })
     };
     let b = json!({
-        "shape": [2, 2], "dtype": "F32", "total_weights": 4, "sleeping_weights": 3, "sleeping_percentage": 75.0,
-        "mean_delta": 0.25, "max_delta": 1.0, "std": 1.479_019_945_774_904, "threshold": 0.0, "decay": 1.0,
-        "not_finite": 0,
+        "shape": [2, 2], "dtype": "F32", "total_weights": 4, "sleeping_weights": 3,
+        "sleeping_percentage": 75.0, "mean_delta": 0.25, "max_delta": 1.0, "std": 1.479_019_945_774_904,
+        "threshold": 0.0, "decay": 1.0, "not_finite": 0,
     });
     let same = json!({"mean_delta": 1.0, "max_delta": 1.0, "std": 1.0});
     assert_eq!(
@@ -129,8 +128,8 @@ fn progress_in_json() {
             "verdict": "3 more weights are awake than before: 70.0 % slept, now 40.0 %; mean |delta| is 2.4 times as large.",
             "warnings": [],
             "totals": {
-                "name": "total", "tensors": 2, "weights": 10, "sleeping_percentage": [70.0, 40.0], "awakened": 3,
-                "mean_delta": 2.4, "max_delta": 1.0, "std": null, "decay": [1.0, 1.0],
+                "name": "total", "tensors": 2, "weights": 10, "sleeping_percentage": [70.0, 40.0],
+                "awakened": 3, "mean_delta": 2.4, "max_delta": 1.0, "std": null, "decay": [1.0, 1.0],
             },
             "old": {"seed": 1, "noise_version": 1, "config_sha256": ""},
             "new": {"seed": 1, "noise_version": 1, "config_sha256": ""},
@@ -141,12 +140,16 @@ fn progress_in_json() {
                 {
                     "name": "a", "differs": [], "comparable": true,
                     "old": figures(4, 66.666_666_666_666_66, 0.25, 1.865_252_440_466_616_2),
-                    "new": figures(1, 16.666_666_666_666_664, 0.833_333_333_333_333_4, 1.490_711_984_999_860_7),
+                    "new":
+                        figures(1, 16.666_666_666_666_664, 0.833_333_333_333_333_4, 1.490_711_984_999_860_7),
                     "awakened": 3,
-                    "ratio": {"mean_delta": 3.333_333_333_333_333_5, "max_delta": 1.0, "std": 0.799_201_198_003_494_1},
+                    "ratio": {
+                        "mean_delta": 3.333_333_333_333_333_5, "max_delta": 1.0, "std": 0.799_201_198_003_494_1,
+                    },
                 },
                 {
-                    "name": "b", "differs": [], "comparable": true, "old": b, "new": b, "awakened": 0, "ratio": same,
+                    "name": "b", "differs": [], "comparable": true, "old": b, "new": b, "awakened": 0,
+                    "ratio": same,
                 },
             ],
         })
@@ -201,18 +204,10 @@ fn counts_by_different_measures_are_not_compared() {
 #[test]
 fn counts_that_the_weights_told_are_compared() {
     let s = Scratch::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (folder, file) in [("examples/data/mlp_pad_sgd", "1.json"), ("tests/data/mlp_pad_sgdm_wd", "2.json")]
     {
-        let facts: Value =
-            serde_json::from_slice(&fs::read(root.join(folder).join("facts.json")).unwrap()).unwrap();
-        let config = json!({
-            "seed": facts["seed"],
-            "model": {"tensors": facts["shapes"]},
-            "rules": facts["rules"],
-            "trained": {"path": root.join(folder).join("trained.safetensors")},
-            "analyze": {"threshold": "auto", "decay": "auto", "report": {"json": file}},
-        });
+        let mut config = shipped_config(&root().join(folder));
+        config["analyze"] = json!({"threshold": "auto", "decay": "auto", "report": {"json": file}});
         s.write("x.yaml", config.to_string());
         succeeds(&s, &["analyze", "x.yaml", "--quiet"]);
     }

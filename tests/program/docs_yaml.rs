@@ -8,12 +8,11 @@
 //! - `<!-- yaml: not run: it is the output of … -->`: not a config to copy, for the reason given.
 
 use std::fs;
-use std::path::Path;
 
 use cdi_prune::rules::Pattern;
 use serde_yaml::{Mapping, Value};
 
-use crate::common::{Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, root};
 
 /// A network with a bit of everything that examples speak of.
 const TENSORS: &[(&str, &[usize])] = &[
@@ -48,15 +47,14 @@ struct Block {
 }
 
 fn pages() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names: Vec<String> = fs::read_dir(root.join("docs"))
+    let mut names: Vec<String> = fs::read_dir(root().join("docs"))
         .unwrap()
         .map(|entry| format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()))
         .filter(|name| name.ends_with(".md"))
         .collect();
     names.push("README.md".to_owned());
     names.sort();
-    names.into_iter().map(|name| (name.clone(), fs::read_to_string(root.join(name)).unwrap())).collect()
+    names.into_iter().map(|name| (name.clone(), fs::read_to_string(root().join(name)).unwrap())).collect()
 }
 
 fn blocks(page: &str, text: &str) -> Vec<Block> {

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Ran, Scratch, Tensor, f32s, succeeds};
 
 const CONFIG: &str = "\
 seed: 1
@@ -73,13 +73,6 @@ fn fails(s: &Scratch, args: &[&str], code: i32, message: &str) {
 fn run_fails(s: &Scratch, code: i32, message: &str) {
     let config = s.path("x.yaml").display().to_string();
     fails(s, &["run", &config], code, message);
-}
-
-#[track_caller]
-fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
-    let ran = s.run(args);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
 }
 
 /// A pruned file to restore, `pruned.safetensors`.

@@ -57,13 +57,14 @@ fn gates_that_pass() {
     assert_eq!(
         gates(&s),
         json!([
-            {"gate": "min_sparsity", "patterns": null, "tensor": null, "limit": 0.6, "measured": 8.0 / 12.0, "passed": true},
-            {"gate": "min_sparsity", "patterns": ["a.*", "b.weight"], "tensor": null, "limit": 0.8, "measured": 0.8,
-             "passed": true},
-            {"gate": "max_output_bytes", "patterns": null, "tensor": null, "limit": 1_000_000, "measured": bytes,
-             "passed": true},
-            {"gate": "max_tensor_sparsity", "patterns": null, "tensor": "b.weight", "limit": 1.0, "measured": 1.0,
-             "passed": true},
+            {"gate": "min_sparsity", "patterns": null, "tensor": null,
+             "limit": 0.6, "measured": 8.0 / 12.0, "passed": true},
+            {"gate": "min_sparsity", "patterns": ["a.*", "b.weight"], "tensor": null,
+             "limit": 0.8, "measured": 0.8, "passed": true},
+            {"gate": "max_output_bytes", "patterns": null, "tensor": null,
+             "limit": 1_000_000, "measured": bytes, "passed": true},
+            {"gate": "max_tensor_sparsity", "patterns": null, "tensor": "b.weight",
+             "limit": 1.0, "measured": 1.0, "passed": true},
         ])
     );
     assert_eq!(

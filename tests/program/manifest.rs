@@ -1,19 +1,17 @@
 //! The manifest, `verify`, and runs that have nothing to do.
 
 use std::fs;
-use std::path::Path;
 
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{Silent, verify};
 
-use crate::common::Scratch;
+use crate::common::{Scratch, root};
 
 /// The shipped network in a folder of its own, with everything that a run can write.
 fn scratch(prune: &str) -> Scratch {
     let s = Scratch::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::create_dir_all(s.path("in")).unwrap();
-    fs::copy(root.join("examples/data/mlp_pad_sgd/trained.safetensors"), s.path("in/trained.safetensors"))
+    fs::copy(root().join("examples/data/mlp_pad_sgd/trained.safetensors"), s.path("in/trained.safetensors"))
         .unwrap();
     configure(&s, prune);
     s

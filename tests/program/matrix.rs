@@ -8,7 +8,7 @@ use std::fs;
 use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch};
+use crate::common::{Ran, Scratch, root};
 
 /// Small enough to be compared whole: `he` of 3 by 8.
 const SMALL: [&str; 7] = ["matrix", "--layer", "3", "--rows", "3", "--cols", "8"];
@@ -128,7 +128,9 @@ fn the_distribution_with_the_exact_one_beside_it() {
     assert_eq!(bins[20]["high"], json!(3f64.sqrt() * (2.0f64 / 3.0).sqrt()));
     // Two values, or one, are no distribution.
     let eye = look(&["matrix", "--mode", "eye", "--rows", "3", "--cols", "3"], &["--show-dist"]);
-    let bin = |value, weights, share| json!({"low": value, "high": value, "weights": weights, "share": share, "exact": null});
+    let bin = |value: f64, weights: u64, share: f64| -> Value {
+        json!({"low": value, "high": value, "weights": weights, "share": share, "exact": null})
+    };
     assert_eq!(eye["histogram"], json!([bin(0.0, 6, 6.0 / 9.0), bin(1.0, 3, 3.0 / 9.0)]));
     let zeros = look(&["matrix", "--mode", "zeros", "--rows", "3", "--cols", "3"], &["--show-dist"]);
     assert_eq!(zeros["histogram"], json!([bin(0.0, 9, 1.0)]));
@@ -676,7 +678,7 @@ fn help_has_examples_that_work() {
 
 #[test]
 fn the_page_shows_what_is_printed() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/matrix.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/matrix.md")).unwrap();
     let blocks: Vec<&str> = page.split("```text\n$ cdi-prune ").skip(1).collect();
     assert_eq!(blocks.len(), 4);
     for block in blocks {

@@ -1,14 +1,12 @@
 //! Everything that people copy works: each config in `configs/`, each program in `examples/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::common::root;
 
 /// Runs a config with its outputs in a scratch folder, and gives the last lines of its table.
 fn run(config: &str) -> (TempDir, String) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, succeeds};
 
 /// A weight of two by two.
 fn weight(name: &str) -> Tensor<'_> {
@@ -36,13 +36,6 @@ fn fails(s: &Scratch, args: &[&str], message: &str) {
     let ran = s.run(args);
     assert_eq!((ran.code, ran.stderr.as_str()), (1, format!("error: {message}\n").as_str()));
     assert!(s.files() == before, "{:?}", s.files().keys());
-}
-
-#[track_caller]
-fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
-    let ran = s.run(args);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
 }
 
 /// The names that `inspect` lists.

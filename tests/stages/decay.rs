@@ -2,15 +2,14 @@
 //! whose weights `facts.json` says which got no gradient.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use cdi_prune::analysis::{Decided, Evidence, Sampled, Threshold, decide};
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::noise::scalar::{gaussian, uniform};
 use cdi_prune::tensor::FloatDtype;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::common::Scratch;
+use crate::common::{Scratch, facts, root, shipped_config};
 
 /// Made-up training of one tensor: `untouched` of its `n` weights become `s` times their initial value, give or take the
 /// rounding of many steps; the others move by `step` times a gaussian.
@@ -196,18 +195,11 @@ fn f64s(checkpoint: &Checkpoint, name: &str) -> Vec<f64> {
 /// and thresholds and counted against it.
 fn sleeping(folder: &str) -> (Value, BTreeSet<(String, usize)>) {
     let scratch = Scratch::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let facts: Value = serde_json::from_slice(&std::fs::read(root.join("facts.json")).unwrap()).unwrap();
-    let trained = root.join("trained.safetensors");
-    let dtype = if folder.ends_with("bf16_sgd") { "bf16" } else { "f32" };
-    let config = serde_json::json!({
-        "seed": facts["seed"],
-        "model": {"tensors": facts["shapes"], "dtype": dtype},
-        "rules": facts["rules"],
-        "init": {"output": "init.safetensors"},
-        "trained": {"path": trained},
-        "analyze": {"threshold": "auto", "decay": "auto", "report": {"json": "report.json"}},
-    });
+    let folder = root().join(folder);
+    let trained = folder.join("trained.safetensors");
+    let mut config = shipped_config(&folder);
+    config["init"] = json!({"output": "init.safetensors"});
+    config["analyze"] = json!({"threshold": "auto", "decay": "auto", "report": {"json": "report.json"}});
     scratch.write("x.yaml", config.to_string());
     let ran = scratch.run(&["run", "x.yaml"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -281,7 +273,7 @@ fn dead_inputs_under_coupled_decay() {
 #[test]
 fn tokens_never_seen_under_decoupled_decay() {
     let (report, found) = sleeping("tests/data/byte_lm_adamw");
-    let facts: Value = serde_json::from_slice(include_bytes!("../data/byte_lm_adamw/facts.json")).unwrap();
+    let facts = facts(&root().join("tests/data/byte_lm_adamw"));
     let rows = facts["untouched_rows"].as_array().unwrap();
     let row = |row: &Value| {
         let row = row.as_u64().unwrap() as usize;

@@ -9,7 +9,7 @@ use cdi_prune::config::Settings;
 use cdi_prune::prune::Target;
 use serde_json::Value;
 
-use crate::common::{Scratch, f32s};
+use crate::common::{Scratch, f32s, root};
 
 const F32: &str = "F32";
 
@@ -651,8 +651,7 @@ fn the_same_bytes_on_any_number_of_threads() {
 /// The config of docs/pruning.md is one.
 #[test]
 fn the_documented_config_is_accepted() {
-    let page =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pruning.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/pruning.md")).unwrap();
     let (_, rest) = page.split_once("```yaml\n").unwrap();
     let (text, _) = rest.split_once("```").unwrap();
     let settings = Settings::parse(&format!("seed: 1\n{text}"), Path::new("x.yaml"), &[]).unwrap();

@@ -6,7 +6,7 @@ use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use serde_json::json;
 
-use crate::common::{Ran, Scratch, f32s};
+use crate::common::{Ran, Scratch, f32s, succeeds};
 
 const CONFIG: &str = "\
 seed: 7
@@ -34,13 +34,6 @@ fn scratch() -> Scratch {
     s.safetensors("trained.safetensors", &tensors(31));
     s.safetensors("base.safetensors", &tensors(57));
     s
-}
-
-#[track_caller]
-fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
-    let ran = s.run(args);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
 }
 
 #[track_caller]

@@ -7,7 +7,7 @@ use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use sha2::{Digest, Sha256};
 
-use crate::common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Ran, Scratch, Tensor, f32s, root};
 
 fn ok(s: &Scratch, args: &[&str]) -> Ran {
     let ran = s.run(args);
@@ -36,7 +36,7 @@ fn contents(path: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
 
 /// The repository's folder, in which its configs lie.
 fn shipped(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name).display().to_string()
+    root().join(name).display().to_string()
 }
 
 /// Numbers that look like weights, the same everywhere.

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::common::root;
+
 /// Folder, and where it lies: what the README and the examples use is in `examples`.
 const DATA: [(&str, &str); 5] = [
     ("mlp_pad_sgd", "examples/data"),
@@ -20,10 +22,6 @@ const DATA: [(&str, &str); 5] = [
     ("byte_lm_adamw", "tests/data"),
     ("cnn_adamw", "tests/data"),
 ];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn folder(name: &str) -> PathBuf {
     let (_, parent) = DATA.iter().find(|(n, _)| *n == name).expect("a shipped folder");
@@ -35,7 +33,7 @@ fn read_json(path: &Path) -> Value {
 }
 
 fn facts(name: &str) -> Value {
-    read_json(&folder(name).join("facts.json"))
+    crate::common::facts(&folder(name))
 }
 
 fn cdi_prune(args: &[&str]) -> Output {
@@ -65,7 +63,10 @@ fn config(dir: &TempDir, name: &str, changes: &[(&str, &str, Value)]) -> String 
         "rules": facts["rules"],
         "init": {"output": "init.safetensors"},
         "trained": {"path": folder(name).join("trained.safetensors")},
-        "analyze": {"threshold": 0, "report": {"json": "report.json", "csv": "report.csv", "markdown": "report.md"}},
+        "analyze": {
+            "threshold": 0,
+            "report": {"json": "report.json", "csv": "report.csv", "markdown": "report.md"},
+        },
         "prune": {"output": "pruned.safetensors"},
     });
     for (section, key, value) in changes {

@@ -6,7 +6,7 @@ use std::path::Path;
 use cdi_prune::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 
-use crate::common::{Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, root};
 
 const F32: &str = "F32";
 
@@ -188,8 +188,7 @@ prune:
 #[test]
 fn the_shipped_network_answers_as_with_zeros() {
     let s = Scratch::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let trained = root.join("examples/data/mlp_pad_sgd/trained.safetensors");
+    let trained = root().join("examples/data/mlp_pad_sgd/trained.safetensors");
     let prune = |remove: &str| {
         format!(
             "seed: 42
@@ -240,7 +239,7 @@ prune:
         }
         x
     };
-    let images = Checkpoint::open(&root.join("examples/data/fashion.safetensors")).unwrap();
+    let images = Checkpoint::open(&root().join("examples/data/fashion.safetensors")).unwrap();
     let pixels = images.tensor("x").unwrap().bytes();
     for image in pixels.chunks(784).take(50) {
         let mut input = vec![0.0; 1024];

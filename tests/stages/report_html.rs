@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use regex::Regex;
 use sha2::{Digest, Sha256};
 
-use crate::common::{Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, root};
 
 /// A config that compares tensors starting at zero, so that |delta| is |trained|.
 fn config(tensors: &str, analyze: &str) -> String {
@@ -110,8 +109,7 @@ const REAL: [(&str, &str); 4] = [
 
 /// A shipped config's page and plots, threshold and decay found by itself.
 fn real(s: &Scratch, name: &str, out: &str, threads: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let config = root.join("configs").join(format!("{name}.yaml")).display().to_string();
+    let config = root().join("configs").join(format!("{name}.yaml")).display().to_string();
     let report = format!(
         "analyze.report={{html: {html}, svg: {svg}}}",
         html = s.path(&format!("{out}.html")).display(),
@@ -167,7 +165,7 @@ fn nothing_is_loaded_from_anywhere() {
             assert!(!text.contains(word), "{file} has {word}");
         }
         assert!(!text.contains(&s.path("").display().to_string()), "{file} has a path");
-        assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{file} has a path");
+        assert!(!text.contains(root().to_str().unwrap()), "{file} has a path");
     }
     let page = fs::read_to_string(s.path("out.html")).unwrap();
     assert!(page.contains("default-src 'none'; img-src data:; style-src 'sha256-"));

@@ -1,26 +1,19 @@
 //! The JSON report: read back it is the same report, and its schema says everything that is in it.
 
 use std::fs;
-use std::path::Path;
 
 use cdi_prune::report::{Report, json as to_json, parse, schema};
 use serde_json::{Value, json};
 
-use crate::common::{Scratch, f32s};
+use crate::common::{Scratch, f32s, root, shipped_config};
 
 /// A report of a shipped checkpoint. (`tests/python` checks all of them against the schema with another program.)
 fn report(folder: &str, threshold: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let facts: Value = serde_json::from_slice(&fs::read(folder.join("facts.json")).unwrap()).unwrap();
     let s = Scratch::new();
-    let config = json!({
-        "seed": facts["seed"],
-        "model": {"tensors": facts["shapes"], "dtype": if folder.ends_with("mlp_bf16_sgd") { "bf16" } else { "f32" }},
-        "rules": facts["rules"],
-        "trained": {"path": folder.join("trained.safetensors")},
-        "analyze": {"report": {"json": "r.json"}},
-        "prune": {"output": "p.safetensors", "dtype": "f32", "rules": [{"match": "**.bias", "keep": true}]},
-    });
+    let mut config = shipped_config(&root().join(folder));
+    config["analyze"] = json!({"report": {"json": "r.json"}});
+    config["prune"] =
+        json!({"output": "p.safetensors", "dtype": "f32", "rules": [{"match": "**.bias", "keep": true}]});
     s.write("x.yaml", config.to_string());
     let threshold = format!("analyze.threshold={threshold}");
     let ran = s.run(&["run", "x.yaml", "--set", &threshold, "--set", "analyze.decay=auto"]);

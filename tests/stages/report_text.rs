@@ -1,7 +1,7 @@
 //! Reports that people look at: tables, warnings, verdicts, Markdown and CSV, from checkpoints small enough to count by
 //! hand, and from the shipped ones.
 
-use crate::common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Ran, Scratch, Tensor, f32s, succeeds};
 
 /// Four rows of six weights that start at 1 … 24. Training added 1, but row 1 and the columns 2 and 5 sleep whole, and so
 /// do (0, 0) and (3, 1) by themselves: 6 + 2 * 3 + 2 = 14.
@@ -50,13 +50,6 @@ fn scratch(tensors: Vec<(Tensor<'_>, Tensor<'_>)>) -> Scratch {
          prune: {output: pruned.safetensors, fill: zero}\n",
     );
     s
-}
-
-#[track_caller]
-fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
-    let ran = s.run(args);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
 }
 
 fn text(s: &Scratch, file: &str) -> String {

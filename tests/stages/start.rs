@@ -1,11 +1,10 @@
 //! Where a checkpoint started: told by its weights, where the config says otherwise; and which values a start in other types is.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, f32s};
+use crate::common::{Ran, Scratch, f32s, root, shipped_config};
 
 /// A checkpoint of 65,536 weights that start normal with the seed 5, of which every second one moves by 0.01; a bias that
 /// starts at 0 and stays there. `extra` ends the config.
@@ -131,8 +130,9 @@ fn a_gate_asks_for_the_start() {
     assert!(wrong.stderr.ends_with("\n  started_here: 0.001473, limit at least 0.01895\n"), "{wrong:?}");
     assert_eq!(
         report["gates"],
-        json!([{"gate": "started_here", "patterns": null, "tensor": null, "limit": report["start"]["significant"],
-                "measured": report["start"]["cosine"], "passed": false}])
+        json!([{"gate": "started_here", "patterns": null, "tensor": null,
+                "limit": report["start"]["significant"], "measured": report["start"]["cosine"],
+                "passed": false}])
     );
     // Of nothing but constants no seed can be told.
     let (untold, report) = analyze(&s, &["rules=[{match: '**', init: zeros}]"]);
@@ -289,7 +289,6 @@ fn a_guess_explodes_nothing() {
 /// decay; with another seed none.
 #[test]
 fn the_shipped_checkpoints_started_at_42() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in [
         "examples/data/mlp_pad_sgd",
         "examples/data/mlp_bf16_sgd",
@@ -297,17 +296,12 @@ fn the_shipped_checkpoints_started_at_42() {
         "tests/data/byte_lm_adamw",
         "tests/data/cnn_adamw",
     ] {
-        let folder = root.join(folder);
-        let facts: Value = serde_json::from_slice(&fs::read(folder.join("facts.json")).unwrap()).unwrap();
+        let folder = root().join(folder);
         let s = Scratch::new();
         for seed in [42, 1, 2, 3, 4, 5] {
-            let config = json!({
-                "seed": seed,
-                "model": {"tensors": facts["shapes"], "dtype": if folder.ends_with("mlp_bf16_sgd") { "bf16" } else { "f32" }},
-                "rules": facts["rules"],
-                "trained": {"path": folder.join("trained.safetensors")},
-                "analyze": {"report": {"json": "r.json"}},
-            });
+            let mut config = shipped_config(&folder);
+            config["seed"] = json!(seed);
+            config["analyze"] = json!({"report": {"json": "r.json"}});
             s.write("x.yaml", config.to_string());
             let (_, report) = analyze(&s, &[]);
             assert_eq!(report["start"]["started_here"], seed == 42, "{} {seed}", folder.display());

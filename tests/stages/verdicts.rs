@@ -1,28 +1,17 @@
 //! The verdict says what the weights bear out and no more: of the shipped checkpoints, whose counts NumPy found, and of
 //! reports made up for the cases that they do not show.
 
-use std::path::Path;
-
 use cdi_prune::analysis::{Evidence, RatioHistogram, Threshold};
 use cdi_prune::report::{Changes, Report, ReportTensor, Totals, verdict};
-use serde_json::{Value, json};
 
-use crate::common::Scratch;
+use crate::common::{Scratch, root, shipped_config};
 
 /// The last line of what `analyze` prints on a shipped checkpoint.
 fn shipped(name: &str, threshold: &str, decay: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["examples/data", "tests/data"].map(|parent| root.join(parent).join(name));
+    let folders = ["examples/data", "tests/data"].map(|parent| root().join(parent).join(name));
     let folder = folders.iter().find(|folder| folder.exists()).unwrap();
-    let facts: Value = serde_json::from_slice(&std::fs::read(folder.join("facts.json")).unwrap()).unwrap();
     let s = Scratch::new();
-    let config = json!({
-        "seed": facts["seed"],
-        "model": {"tensors": facts["shapes"], "dtype": if name.contains("bf16") { "bf16" } else { "f32" }},
-        "rules": facts["rules"],
-        "trained": {"path": folder.join("trained.safetensors")},
-    });
-    s.write("x.yaml", config.to_string());
+    s.write("x.yaml", shipped_config(folder).to_string());
     let set = [format!("analyze.threshold={threshold}"), format!("analyze.decay={decay}")];
     let ran = s.run(&["analyze", "x.yaml", "--set", &set[0], "--set", &set[1]]);
     assert_eq!(ran.code, 0, "{ran:?}");

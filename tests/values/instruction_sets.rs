@@ -45,7 +45,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn draws_equal_the_scalar_reference(key: u64, j in any::<u64>().prop_map(|j| j >> 12), len in 0..700usize) {
+    fn draws_equal_the_scalar_reference(
+        key: u64,
+        j in any::<u64>().prop_map(|j| j >> 12),
+        len in 0..700usize,
+    ) {
         let gaussians: Vec<f64> = (0..len as u64).map(|n| gaussian_at(key, j + n)).collect();
         let uniforms: Vec<f64> = (0..len as u64).map(|n| uniform_at(key, j + n)).collect();
         for set in InstructionSet::available() {
@@ -76,14 +80,17 @@ proptest! {
         from in 0.0..1.0f64,
         len in 0.0..1.0f64,
     ) {
-        let params: SchemeParams =
-            if mode.starts_with('{') { serde_yaml::from_str(mode).unwrap() } else { SchemeParams::named(mode) };
+        let params: SchemeParams = match mode.starts_with('{') {
+            true => serde_yaml::from_str(mode).unwrap(),
+            false => SchemeParams::named(mode),
+        };
         let shape = Shape::new(dims).unwrap();
         let generator = Generator::new(seed, layer, &params.scheme().unwrap(), &shape, Layout::OutIn);
         let start = (from * shape.elements() as f64) as usize;
         let len = (len * (shape.elements() - start) as f64) as usize;
         let cols = generator.matrix().cols;
-        let expected: Vec<f64> = (start..start + len).map(|n| generator.weight_at(n / cols, n % cols)).collect();
+        let expected: Vec<f64> =
+            (start..start + len).map(|n| generator.weight_at(n / cols, n % cols)).collect();
         for set in InstructionSet::available() {
             let mut out = vec![f64::NAN; len];
             set.run(Fill { generator: &generator, start, out: &mut out });
@@ -124,8 +131,8 @@ proptest! {
         cut in 0..50usize,
     ) {
         for dtype in DTYPES {
-            let initial: Vec<f64> =
-                pairs.iter().map(|(x, _)| dtype.round(if finite && !x.is_finite() { 0.5 } else { *x })).collect();
+            let initial = |x: f64| dtype.round(if finite && !x.is_finite() { 0.5 } else { x });
+            let initial: Vec<f64> = pairs.iter().map(|(x, _)| initial(*x)).collect();
             let trained: Vec<f64> = initial.iter().zip(&pairs).map(|(w0, (_, kind))| match kind {
                 0 => *w0,
                 1 => dtype.round(w0 * decay),
@@ -143,10 +150,12 @@ proptest! {
                 let mut starts = initial.clone();
                 // In two pieces, the first of any multiple of a piece's unit.
                 let cut = (cut * Tally::PIECE).min(trained.len() / Tally::PIECE * Tally::PIECE);
-                tally.add_on(set, &by, &stored[..cut * dtype.size()], &mut starts[..cut], &mut changed[..cut / 8]);
-                tally.add_on(set, &by, &stored[cut * dtype.size()..], &mut starts[cut..], &mut changed[cut / 8..]);
+                let (first, second) = stored.split_at(cut * dtype.size());
+                tally.add_on(set, &by, first, &mut starts[..cut], &mut changed[..cut / 8]);
+                tally.add_on(set, &by, second, &mut starts[cut..], &mut changed[cut / 8..]);
                 prop_assert_eq!(tally.stats(), expected, "{:?} {}", set, dtype);
-                let found: Vec<bool> = (0..trained.len()).map(|n| changed[n / 8] >> (n % 8) & 1 == 1).collect();
+                let found: Vec<bool> =
+                    (0..trained.len()).map(|n| changed[n / 8] >> (n % 8) & 1 == 1).collect();
                 prop_assert_eq!(&found, &flags, "{:?} {}", set, dtype);
                 // What norms, angles and quantiles are read from.
                 let all_finite = tally.is_finite();
@@ -159,7 +168,8 @@ proptest! {
                 let spreads = [&gathering, &portable].map(|g| g.counts.spread(f64::MAX));
                 prop_assert_eq!(&spreads[0], &spreads[1], "{:?} {}", set, dtype);
                 let histogram = &spreads[0].histogram;
-                let counted = histogram.zero + histogram.below + histogram.above + histogram.counts.iter().sum::<u64>();
+                let inside = histogram.counts.iter().sum::<u64>();
+                let counted = histogram.zero + histogram.below + histogram.above + inside;
                 prop_assert_eq!(counted, expected.finite);
             }
         }

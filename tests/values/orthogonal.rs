@@ -1,7 +1,6 @@
 //! Orthogonal tensors: how orthogonal they are, how they are distributed, and that nothing but seed, layer and shape
 //! decides their bits.
 
-use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use cdi_prune::init::{Generator, SchemeParams, Whole};
 use cdi_prune::tensor::{FloatDtype, Layout, Role, Roles, Shape};
 use sha2::{Digest, Sha256};

@@ -4,8 +4,8 @@ use std::fs;
 
 use proptest::prelude::*;
 
-use super::{Form, checkpoint, planned, succeeds, values, zoo};
-use crate::common::{Scratch, f32s};
+use super::{Form, checkpoint, planned, values, zoo};
+use crate::common::{Scratch, f32s, succeeds};
 
 /// Runs the program, which must fail so and leave every file as it was.
 #[track_caller]
@@ -296,7 +296,9 @@ proptest! {
 
     /// Whatever tensors there are, the config fits them.
     #[test]
-    fn any_checkpoint(tensors in prop::collection::btree_map(names(), prop::collection::vec(0usize..4, 0..5), 1..40)) {
+    fn any_checkpoint(
+        tensors in prop::collection::btree_map(names(), prop::collection::vec(0usize..4, 0..5), 1..40)
+    ) {
         let s = Scratch::new();
         let forms: Vec<Form> = tensors.into_iter().collect();
         checkpoint(&s, "m.safetensors", &forms);

@@ -8,12 +8,11 @@ mod zoo;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use zoo::Form;
 
-use crate::common::{Ran, Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, root, succeeds};
 
 /// Values that differ from tensor to tensor.
 fn values(name: &str, shape: &[usize]) -> Vec<u8> {
@@ -32,13 +31,6 @@ fn checkpoint(s: &Scratch, file: &str, forms: &[Form]) {
         })
         .collect();
     s.safetensors(file, &tensors);
-}
-
-#[track_caller]
-fn succeeds(s: &Scratch, args: &[&str]) -> Ran {
-    let ran = s.run(args);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
 }
 
 /// A config, and what `plan` says about it: per tensor its layer id and init.
@@ -106,10 +98,6 @@ impl Planned {
             .filter(|line| line.starts_with("  - match:"))
             .count()
     }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::succeeds;
-
-use crate::common::{Scratch, Tensor, f32s};
+use crate::common::{Scratch, Tensor, f32s, succeeds};
 
 /// A checkpoint with what no training makes: running statistics, a counter, a scale without dimensions, one of an adapter,
 /// a scale per output that no name explains, and a matrix of one element.
