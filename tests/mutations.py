@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Takes the checks of the readers away one by one, and says which test fails without each.
+"""Takes the checks of the readers away one by one, and says which tests fail without each.
 
-    python3 tests/mutations.py [FIRST [LAST]]
+    python3 tests/mutations.py [FIRST [LAST]]     those checks, a row for each, as docs/reliability.md has them
+    python3 tests/mutations.py --sample COUNT     as many as are due at this commit; for each, up to the first test that fails
+    python3 tests/mutations.py --check            whether each check is still where it is said to be; runs nothing
 
-Changes the sources in place and puts them back: for a checkout without changes. A line for each check, as docs/reliability.md has
-them; exit code 1 if some check can go without a test noticing.
+Changes the sources in place and puts them back. Exit code 1 if some check can go without a test noticing.
 """
 
+import argparse
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +32,7 @@ TESTS = [
 # What is checked, where, and the check without its effect.
 CHECKS = [
     ("a header has at most 100 MB", HEADER, "if length > MAX_HEADER {", "if false {"),
-    ("a name occurs once", HEADER, ".find(|[(a, _), (b, _)]| a == b)", ".find(|_| false)"),
+    ("a name occurs once", HEADER, ".find(|pair| pair[0].0 == pair[1].0)", ".find(|_| false)"),
     ("a metadata key occurs once", HEADER, "if strings.insert(key.clone(), value).is_some() {",
      "if strings.insert(key.clone(), value).is_some() && false {"),
     ("data follow each other without gap or overlap", HEADER, "if from != end {", "if false {"),
@@ -74,30 +77,66 @@ CHECKS = [
 ]
 
 
-def main():
-    first, last = (int(a) for a in (sys.argv[1:] + ["0", str(len(CHECKS))][len(sys.argv) - 1 :])[:2])
-    missed = 0
-    for what, file, before, after in CHECKS[first:last]:
+def misplaced():
+    """Checks that are not where they are said to be."""
+    for what, file, before, _ in CHECKS:
         path = ROOT / file
-        text = path.read_text()
-        assert text.count(before) == 1, (file, before, text.count(before))
+        count = path.read_text().count(before) if path.exists() else 0
+        if count != 1:
+            yield f"{file} has {count} times, not once, the check that {what}: {before!r}"
+
+
+def due(count):
+    """The checks of a sample: others at each commit, the same ones whenever a commit is tested."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    begin = int(commit, 16) % len(CHECKS)
+    return [CHECKS[(begin + n) % len(CHECKS)] for n in range(min(count, len(CHECKS)))]
+
+
+def failing(check, is_enough):
+    """The tests that fail without a check; of the first run of tests with any, where that is enough."""
+    _, file, before, after = check
+    path = ROOT / file
+    text = path.read_text()
+    failed = []
+    try:
         path.write_text(text.replace(before, after))
-        try:
-            runs = [
-                subprocess.run(
-                    ["cargo", "test", "--no-fail-fast", *tests],
-                    cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                )
-                for tests in TESTS
-            ]
-        finally:
-            path.write_text(text)
-        failed = [name for run in runs for name in re.findall(r"^test (\S+) \.\.\. FAILED", run.stdout, re.M)]
-        for run in runs:
-            if not failed and run.returncode:
+        for tests in TESTS:
+            run = subprocess.run(
+                ["cargo", "test", "--no-fail-fast", *tests],
+                cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            )
+            failed += re.findall(r"^test (\S+) \.\.\. FAILED", run.stdout, re.M)
+            if run.returncode and not failed:
                 print(run.stderr[-2000:], file=sys.stderr)
+            if failed and is_enough:
+                break
+    finally:
+        path.write_text(text)
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("range", nargs="*", type=int, metavar="FIRST LAST")
+    parser.add_argument("--sample", type=int, metavar="COUNT")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    lost = list(misplaced())
+    if lost:
+        sys.exit("\n".join(lost))
+    if args.check:
+        print(f"{len(CHECKS)} checks are where they are said to be")
+        return 0
+    # Ended, it puts the sources back as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    first, last = (*args.range, *(0, len(CHECKS))[len(args.range) :])[:2]
+    missed = 0
+    for check in CHECKS[first:last] if args.sample is None else due(args.sample):
+        failed = failing(check, args.sample is not None)
         missed += not failed
-        print(f"| {what} | `{file}` | {', '.join(f'`{name}`' for name in failed) or '**none**'} |", flush=True)
+        names = ", ".join(f"`{name}`" for name in failed) or "**none**"
+        print(f"| {check[0]} | `{check[1]}` | {names} |", flush=True)
     return int(missed > 0)
 
 
