@@ -28,11 +28,13 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`dispatch`] | one copy of each hot loop per instruction set |
+//! | [`workers`] | threads |
 //! | [`tensor`] | element types, shapes, the matrix view |
 //! | [`noise`] | the noise function |
 //! | [`init`] | schemes and generators of initial weights |
 //! | [`rules`] | patterns over tensor names |
-//! | [`checkpoint`] | safetensors: mapped reading, streamed atomic writing |
+//! | [`checkpoint`] | safetensors, mapped |
+//! | [`store`] | outputs: streamed, and visible all together or not at all |
 //! | [`analysis`] | trained weights against initial ones |
 //! | [`prune`] | which places go: criteria, targets, scopes, structures |
 //! | [`sparse`] | encodings of pruned tensors |
@@ -46,42 +48,26 @@
 //! | [`pipeline`] | the stages on real files |
 //! | [`matrix`] | one generated matrix, looked at |
 //!
-//! The feature `cli` (default) adds what the binary needs, and implies `tool`; without it the library has no terminal code.
-//! Without `tool` either there is what a device needs that reads pruned files, on one thread: [`reader`] and what it is
-//! made of ([`dispatch`], [`tensor`], [`noise`], [`init`], reading of [`checkpoint`], [`sparse`]).
+//! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
+//!
+//! Reading pruned files, and the noise that they need, is the crate [`cdi_core`], which a device takes alone; its modules
+//! are modules of this crate too.
 
-#[cfg(feature = "tool")]
 pub mod analysis;
-mod bits;
 mod blocks;
-pub mod checkpoint;
-mod codec;
-#[cfg(feature = "tool")]
 pub mod config;
-mod digest;
-pub mod dispatch;
-#[cfg(feature = "tool")]
 pub mod gates;
-#[cfg(feature = "tool")]
 pub mod infer;
 pub mod init;
-#[cfg(feature = "tool")]
 pub mod manifest;
-#[cfg(feature = "tool")]
 pub mod matrix;
-pub mod near;
-pub mod noise;
-#[cfg(feature = "tool")]
 pub mod pipeline;
-#[cfg(feature = "tool")]
 pub mod prune;
-pub mod reader;
-mod regular;
-#[cfg(feature = "tool")]
 pub mod report;
-#[cfg(feature = "tool")]
 pub mod rules;
-pub mod sparse;
-pub mod tensor;
-#[cfg(feature = "tool")]
+pub mod store;
 pub mod tune;
+pub mod workers;
+
+use cdi_core::internal::{bits, codec, digest, encoder, regular_file, suggest};
+pub use cdi_core::{checkpoint, dispatch, noise, reader, sparse, tensor};

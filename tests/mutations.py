@@ -16,13 +16,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-HEADER, READER, NODE, REGULAR = (
-    f"src/{name}.rs" for name in ("checkpoint/header", "checkpoint/reader", "config/node", "regular")
+CORE = "crates/cdi-core/src"
+NODE = "src/config/node.rs"
+HEADER, READER, INDEX, REGULAR, SHAPE = (
+    f"{CORE}/{name}.rs"
+    for name in ("checkpoint/header", "checkpoint/reader", "checkpoint/index", "regular_file", "tensor/shape")
 )
 PRUNED, CSR, BITMASK, FILL = (
-    f"src/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
+    f"{CORE}/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
 )
-SHAPE, INDEX = "src/tensor/shape.rs", "src/checkpoint/index.rs"
 # Arguments of `cargo test`, one run after the other: the library's own tests, and of the others those that the checks are for.
 TESTS = [
     ["--lib"],
@@ -61,7 +63,7 @@ CHECKS = [
     ("the stored shape is the described one", PRUNED,
      "if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {", "if false {"),
     ("a part has its type and shape", PRUNED, "if found.dtype == dtype && fits {", "if true {"),
-    ("no tensor stands beside its own parts", "src/reader/file.rs",
+    ("no tensor stands beside its own parts", f"{CORE}/reader/file.rs",
      "return Err(wrong(PrunedProblem::Twice(name.to_owned())));", "continue;"),
     ("a base has the recorded digest", PRUNED, "if got == *sha256 {", "if true {"),
     ("a scheme fits the shape", PRUNED, "scheme.check_shape(shape, layout).map_err(|error| error.to_string())?;", ""),

@@ -1,10 +1,12 @@
 //! The comparison itself: trained values beside initial ones, element by element.
 
+use cdi_core::internal::{bf16_to_f32, f16_to_f32};
+
 use super::stats::DeltaStats;
 use super::threshold::Threshold;
 use crate::bits;
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::{FloatDtype, bf16_to_f32, f16_to_f32};
+use crate::tensor::FloatDtype;
 
 /// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the end: the
 /// same order of additions whatever the processor's vectors, and a form that compilers vectorise.

@@ -1,9 +1,11 @@
 //! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard deviations
 //! and quantiles are read from.
 
+use cdi_core::internal::{bf16_to_f32, f16_to_f32};
+
 use super::histogram::{FineCounts, ZEROS, counter};
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::{FloatDtype, bf16_to_f32, f16_to_f32};
+use crate::tensor::FloatDtype;
 
 /// As in the comparison: element `n` of a run in lane `n % LANES`, lanes added up in their order.
 const LANES: usize = ZEROS;

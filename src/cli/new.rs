@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use cdi_prune::checkpoint::write_text;
 use cdi_prune::infer::Purpose;
 use cdi_prune::pipeline;
+use cdi_prune::store::write_text;
 
 use super::args::{Global, Purpose as Wanted};
 use super::{Failure, Result, print, shown};

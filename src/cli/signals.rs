@@ -22,7 +22,7 @@ pub fn watch() -> io::Result<()> {
     std::thread::Builder::new().spawn(move || {
         if let Some(signal) = signals.forever().next() {
             cdi_prune::tune::stop_running();
-            cdi_prune::checkpoint::abandon();
+            cdi_prune::store::abandon();
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
             out::say_error(&format!("ended by {name}"), 128 + signal);
             signal_hook::low_level::exit(128 + signal);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::path::KeyPath;
 use crate::init::SchemeError;
-use crate::near::did_you_mean;
 use crate::rules::PatternError;
+use crate::suggest::did_you_mean;
 
 /// A config that cannot be used: the place, then one sentence.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
 use crate::prune::{Activation, Decision};
-use crate::regular;
+use crate::regular_file;
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
@@ -257,7 +257,7 @@ impl Settings {
     /// Any [`ConfigError`]; an unreadable file is one.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
-        let bytes = regular::read(path, LONGEST)
+        let bytes = regular_file::read(path, LONGEST)
             .map_err(|e| error(Place::File(path.to_owned()), ConfigErrorKind::Unreadable(e)))?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Self::parse(text, path, overrides),

@@ -10,7 +10,7 @@ use serde_path_to_error::Segment;
 use super::error::{ConfigErrorKind, Problem};
 use super::node::Node;
 use super::path::{KeyPath, Step};
-use crate::near::nearest;
+use crate::suggest::nearest;
 
 /// Reads the value at `path`.
 pub(super) fn read<'n, T: Deserialize<'n>>(node: &'n Node, path: &KeyPath) -> Result<T, Problem> {

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::Subject;
 use crate::dispatch::InstructionSet;
-use crate::init::{Fill, Generator, Whole};
+use crate::init::{Fill, Generator};
+use crate::workers::Threads;
 
 /// Weights that are compared at once.
 const WINDOW: usize = 1 << 20;
@@ -93,7 +94,7 @@ pub fn reproduce(subject: &Subject) -> Reproduction {
     let compared = |(way, how, all_threads): (String, How, bool)| {
         let generator = subject.fresh_generator();
         if all_threads {
-            generator.whole().into_iter().for_each(Whole::prepare);
+            generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
         }
         compare(subject, &reference, way, |start, out| how.fill_all(&generator, all_threads, start, out))
     };

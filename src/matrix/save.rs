@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Subject;
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Group, TensorSpec, write_stream};
+use crate::checkpoint::{CheckpointError, TensorSpec};
 use crate::sparse::{FileMetadata, Kind};
+use crate::store::{CheckpointWriter, Group, write_stream};
 use crate::tensor::FloatDtype;
 
 /// Weights that are encoded at once.

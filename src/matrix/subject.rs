@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::init::{FanIn, Generator, Scheme, ShapeMismatch, Whole};
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
+use crate::workers::Threads;
 
 /// The most weights that are looked at: they are regenerated several times, in a minute or so.
 pub const MOST_WEIGHTS: usize = 1 << 31;
@@ -213,6 +214,6 @@ impl Subject {
     }
 
     fn prepare(&self) {
-        self.generator.whole().into_iter().for_each(Whole::prepare);
+        self.generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
     }
 }

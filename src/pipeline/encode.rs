@@ -10,10 +10,11 @@ use super::prune::PrunedResult;
 use super::resolve::Resolved;
 use super::survey::Judgement;
 use crate::bits;
-use crate::checkpoint::{CheckpointError, CheckpointWriter, Mapped, Slot};
+use crate::checkpoint::{CheckpointError, Mapped};
 use crate::config::PruneSettings;
 use crate::init::Initial;
 use crate::sparse::{Fill, Format, bitmask, csr, fillmask, suffixes};
+use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
 struct Job<'a> {

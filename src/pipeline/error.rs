@@ -7,12 +7,13 @@ use safetensors::Dtype;
 
 use super::verify_problem::VerifyProblem;
 use super::{gates, tune};
-use crate::checkpoint::{CheckpointError, Form};
+use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, LayerError};
 use crate::gates::GateResult;
 use crate::init::{ShapeMismatch, SliceError};
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
+use crate::store::Form;
 use crate::tensor::{Layout, LayoutMismatch, Shape};
 use crate::tune::{CacheError, EvaluationError, TunePoint, quoted};
 

@@ -11,12 +11,11 @@ use super::origin::Tensor;
 use super::outputs::check_writer;
 use super::progress::Progress;
 use super::resolve::Resolved;
-use crate::checkpoint::{
-    CheckpointError, CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, total,
-};
+use crate::checkpoint::{CheckpointError, Mapped, TensorSpec};
 use crate::digest;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
+use crate::store::{CheckpointWriter, Group, OutputSet, Slot, total};
 use crate::tensor::FloatDtype;
 
 /// What was written.

@@ -10,15 +10,14 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::resolve::Resolved;
 use super::run::Outcome;
-use crate::checkpoint::{
-    Checkpoint, CheckpointError, OutputSet, README, Staged, folder_of, index_path, stale_beside, through_link,
-};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{ReportPaths, Settings};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
-use crate::regular;
+use crate::regular_file;
 use crate::report::{FIXED_NAMES, Report};
+use crate::store::{OutputSet, README, Staged, folder_of, index_path, stale_beside, through_link};
 
 /// Version of the config's form.
 pub(super) const CONFIG_VERSION: u32 = 1;
@@ -135,7 +134,7 @@ pub(super) fn add_manifest(
     outcome: &Outcome,
     set: &mut OutputSet,
 ) -> Result<(), Error> {
-    crate::checkpoint::create_parent(path)?;
+    crate::store::create_parent(path)?;
     let folder = folder_seen(path)?;
     let settings = resolved.settings;
     let report = outcome.report.as_ref();
@@ -192,7 +191,7 @@ pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
 /// The manifest, if it proves that the run which is asked for has been done: the same tool, config and inputs, and every
 /// output as it was written.
 pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
-    let Ok(text) = regular::read(path, LONGEST) else { return Ok(None) };
+    let Ok(text) = regular_file::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
     let settings = resolved.settings;
     let same = manifest.tool_version == env!("CARGO_PKG_VERSION")
@@ -261,5 +260,5 @@ fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> boo
 
 /// SHA-256 and length of a regular file.
 pub(super) fn hashed(path: &Path) -> io::Result<(String, u64)> {
-    digest::of_reader(regular::open(path)?)
+    digest::of_reader(regular_file::open(path)?)
 }

@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{CheckpointError, create_parent, folder_of};
+use crate::checkpoint::CheckpointError;
 use crate::digest;
+use crate::store::{create_parent, folder_of};
 
 /// A temporary file of bits, written and read at any position by any thread, gone when dropped.
 #[derive(Debug)]
@@ -29,13 +30,13 @@ impl MaskSpool {
 
     /// Writes bits at this byte.
     pub fn write(&self, at: u64, mask: &[u8]) -> Result<(), CheckpointError> {
-        crate::checkpoint::write_all_at(&self.file, mask, at)
+        crate::store::write_all_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "write a temporary file in"))
     }
 
     /// Reads bits from this byte on.
     pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
-        crate::checkpoint::read_exact_at(&self.file, mask, at)
+        crate::store::read_exact_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "read a temporary file in"))
     }
 

@@ -55,4 +55,4 @@ pub use starting::starting_config;
 pub use verify::{Depth, Verified, verify};
 pub use verify_problem::VerifyProblem;
 
-use crate::init::encoder;
+use crate::encoder;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::Error;
-use crate::checkpoint::{CheckpointWriter, check_name, check_output, identity};
+use crate::store::{CheckpointWriter, check_name, check_output, identity};
 
 /// Refuses what no output can be, and outputs that are one file with an input or with each other, by whatever paths. Each comes with a word on what
 /// it is. Inputs may be one file among themselves.

@@ -13,11 +13,12 @@ use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use super::prune::{initial_values, other_metadata, stored_values};
 use super::resolve::{Resolved, refuse_pruned};
-use crate::checkpoint::{Checkpoint, CheckpointWriter, Group, Mapped, TensorSpec};
+use crate::checkpoint::{Checkpoint, Mapped, TensorSpec};
 use crate::codec::{BlockInput, CODES, Choice, EncoderScratch, Model, TensorEncoder, choose};
 use crate::config::InitSource;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, Unknown};
+use crate::store::{CheckpointWriter, Group};
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 
 /// What values are predicted from.

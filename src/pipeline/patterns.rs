@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 use crate::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
-use crate::near::nearest;
 use crate::rules::{Pattern, RuleSet};
+use crate::suggest::nearest;
 
 /// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. One whose tensors
 /// earlier rules have taken does match them.

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use cdi_core::internal::base_tensor;
+
 use super::blocks::{self, Reads};
 use super::compare::Masks;
 use super::encode::{Encoding, encode_pruned};
@@ -16,19 +18,16 @@ use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::{Resolved, undivided_lane};
 use super::survey::Judgement;
-use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointWriter, Compressed, Group, METADATA_KEY, OutputSet, TensorSpec,
-    checkpoint_bytes, compressed, folder_of,
-};
+use crate::checkpoint::{Checkpoint, CheckpointError, METADATA_KEY, TensorSpec};
 use crate::config::{FormatChoice, InitSource, KeyPath, PruneSettings};
 use crate::digest;
 use crate::prune::Lane;
-use crate::reader::base_tensor;
 use crate::report::Removed;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, csr, fillmask,
     parts, smallest, suffixes,
 };
+use crate::store::{CheckpointWriter, Compressed, Group, OutputSet, checkpoint_bytes, compressed, folder_of};
 use crate::tensor::{FloatDtype, Shape};
 
 /// What pruning did.

@@ -10,10 +10,11 @@ use super::origin::Action;
 use super::progress::Progress;
 use super::prune::PrunedResult;
 use super::resolve::Resolved;
-use crate::checkpoint::{CheckpointWriter, Mapped};
+use crate::checkpoint::Mapped;
 use crate::config::{Chain, KeyPath, PruneSettings};
 use crate::prune::{Joint, Units};
 use crate::report::Removed;
+use crate::store::CheckpointWriter;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape, cast};
 
 /// What becomes smaller, by the tensors' places in name order.

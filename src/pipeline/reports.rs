@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::error::Error;
 use super::outputs::check_distinct;
-use crate::checkpoint::write_text;
 use crate::report::compare::{Comparison, compare};
 use crate::report::read;
+use crate::store::write_text;
 
 /// Reads two reports and compares them. With an `output`, `form` makes its text.
 ///

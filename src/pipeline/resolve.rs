@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use cdi_core::internal::base_tensor;
 use safetensors::Dtype;
 
 use super::error::{Error, Mismatch, RuleProblem};
@@ -13,18 +14,15 @@ use super::origin::{Action, Origin, Slice, Tensor};
 use super::patterns::patterns_match;
 use super::run::outputs;
 use super::wrappers::wrappers_in;
-use crate::checkpoint::{
-    Checkpoint, CheckpointError, ErrorKind, Mapped, README, SmallFile, TensorRef, beside, folder_of,
-    identity, with_readme, without_components,
-};
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, Mapped, TensorRef, without_components};
 use crate::config::{
     ConfigErrorKind, FormatChoice, InitRule, InitSource, KeyPath, LayerRule, PruneSettings, Settings,
 };
 use crate::init::{FanIn, Initial, Scheme, slice_shape, slice_sizes};
 use crate::prune::{Criterion, Decision, Lane, Structure};
-use crate::reader::base_tensor;
 use crate::rules::{Match, RuleSet};
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
+use crate::store::{README, SmallFile, beside, folder_of, identity, with_readme};
 use crate::tensor::{Axes, FloatDtype, Layout, Role, Roles, Shape};
 
 /// The config with its files opened and every tensor assigned to a rule.

@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use cdi_core::internal::{Decoder, ReadBlocks};
+
 use super::blocks::{self, Block, Reads};
 use super::error::Error;
 use super::initialise::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use crate::checkpoint::{
-    CheckpointWriter, Group, Mapped, OutputSet, Slot, TensorSpec, beside, folder_of, names_folder, total,
-    weights_name,
+use crate::checkpoint::{Mapped, TensorSpec};
+use crate::reader::{Limits, PrunedProblem, PrunedReader};
+use crate::store::{
+    CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
 };
-use crate::reader::{Decoder, Limits, PrunedProblem, PrunedReader};
+use crate::workers::Threads;
 
 /// Bytes of an unencoded tensor that are copied at once.
 const PIECE: usize = 1 << 18;
@@ -41,7 +44,7 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let bytes = max_memory.unwrap_or(Limits::default().bytes);
-    let file = PrunedReader::open_within(input, base, Limits { elements: u64::MAX, bytes })?;
+    let file = PrunedReader::open_on(&Threads, input, base, Limits { elements: u64::MAX, bytes })?;
     if !file.is_pruned() {
         let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
         return Err(Error::Pruned { path: input.to_owned(), problem });
@@ -75,7 +78,7 @@ pub fn restore(
             let cut = blocks::cut(0, shape.matrix());
             Box::new(cut.map(move |block| Piece::Decode { slot, name, block, size }))
         } else {
-            let cut = file.whole(name).data.chunks(PIECE).enumerate();
+            let cut = file.stored(name).data.chunks(PIECE).enumerate();
             Box::new(cut.map(move |(n, from)| Piece::Copy { slot, at: n * PIECE, from }))
         }
     });

@@ -20,10 +20,11 @@ use super::summarise::{Findings, summarise};
 use super::survey::judge;
 use super::tune::{files as tune_files, tune};
 use crate::analysis::HeatMap;
-use crate::checkpoint::{CheckpointError, OutputSet, folder_of, index_path};
+use crate::checkpoint::CheckpointError;
 use crate::config::{ReportPaths, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
+use crate::store::{OutputSet, folder_of, index_path};
 use crate::tune::TuneReport;
 
 /// Which stages to run.

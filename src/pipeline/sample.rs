@@ -14,6 +14,7 @@ use crate::prune::Decision;
 use crate::reader::{Limits, PrunedReader};
 use crate::sparse::{Fill, fillmask};
 use crate::tensor::{FloatDtype, cast};
+use crate::workers::Threads;
 
 /// Checks `rows` rows, evenly spaced over all rows of the pruned tensors; all of them where there are fewer. Gives how many.
 pub(super) fn check_rows(
@@ -24,7 +25,7 @@ pub(super) fn check_rows(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let (checkpoint, tensors) = resolved.trained()?;
-    let file = PrunedReader::open_within(written, base, Limits::NONE)?;
+    let file = PrunedReader::open_on(&Threads, written, base, Limits::NONE)?;
     let judgement = judge(resolved, progress)?;
     let prune = resolved.settings.prune.as_ref();
     let wrong = |problem| Error::Verify { path: written.to_owned(), problem: Box::new(problem) };
@@ -74,7 +75,7 @@ pub(super) fn check_rows(
             let decided = &judgement.tensors[n];
             let mut w0 = vec![0.0; columns];
             let known = resolved.initial(name, tensor).map(|initial| {
-                initial.whole().into_iter().for_each(crate::init::Whole::prepare);
+                initial.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
                 initial.fill(row * columns, Some(from), &mut w0);
                 w0.iter_mut().for_each(|w0| *w0 *= decided.decay);
             });

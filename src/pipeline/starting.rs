@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use cdi_core::internal::base_tensor;
+
 use super::error::{Error, RuleProblem};
 use super::outputs::check_distinct;
 use super::prune::in_parts;
@@ -10,11 +12,11 @@ use super::resolve::{Resolved, refuse_pruned};
 use super::run::outputs;
 use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
-use crate::checkpoint::{Checkpoint, compressed, create_parent};
+use crate::checkpoint::Checkpoint;
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Purpose, Surroundings};
-use crate::reader::base_tensor;
 use crate::sparse::FileMetadata;
+use crate::store::{compressed, create_parent};
 use crate::tensor::Shape;
 
 /// How often the config is mended before no tensor's start is said to be known.

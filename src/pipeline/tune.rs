@@ -14,7 +14,7 @@ use super::resolve::Resolved;
 use super::restore::restore;
 use super::run::{Stages, run};
 use super::select::check_decisions;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path, forms, index_path};
+use crate::checkpoint::CheckpointError;
 use crate::config::{
     AnalyzeSettings, FormatChoice, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
@@ -23,6 +23,7 @@ use crate::gates::Gates;
 use crate::report::text::{significant, thousands};
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::sparse::Format;
+use crate::store::{Unfinished, entry_path, forms, index_path};
 use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
 /// The files in the folder of the cache.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cdi_core::internal::ReadBlocks;
 use rayon::prelude::*;
 
 use super::error::Error;
@@ -15,16 +16,18 @@ use super::resolve::Resolved;
 use super::run::{Stages, stage};
 use super::sample::check_rows;
 use super::verify_problem::VerifyProblem;
-use crate::checkpoint::{CheckpointError, Unfinished, entry_path, stale_beside, through_link};
+use crate::checkpoint::CheckpointError;
 use crate::config::{PruneSettings, Recipe, ReportPaths, Settings, TuneSettings};
 use crate::gates::GateResult;
 use crate::manifest::{FileEntry, Manifest, TensorEntry};
 use crate::reader::{Limits, PrunedReader};
-use crate::regular;
+use crate::regular_file;
 use crate::report::text::{printable, thousands};
 use crate::report::{gate_words, read};
+use crate::store::{Unfinished, entry_path, stale_beside, through_link};
 use crate::tensor::FloatDtype;
 use crate::tune::TuneReport;
+use crate::workers::Threads;
 
 /// What was checked, and found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ impl Verified {
 /// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.
 pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> Result<Verified, Error> {
     let wrong = |problem| Error::Verify { path: manifest.to_owned(), problem: Box::new(problem) };
-    let text = regular::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
+    let text = regular_file::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
     let found = Manifest::parse(&text).map_err(|problem| wrong(VerifyProblem::Manifest(problem)))?;
     if !found.is_intact(&text) {
         return Err(wrong(VerifyProblem::Altered));
@@ -376,7 +379,7 @@ fn names_differ(expected: &[FileEntry], got: &[FileEntry]) -> Option<VerifyProbl
 
 /// The first weight in which two pruned checkpoints differ once they are restored.
 fn pruned_differs(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let open = |path| PrunedReader::open_within(path, base, Limits::NONE);
+    let open = |path| PrunedReader::open_on(&Threads, path, base, Limits::NONE);
     let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {
         let Some((got_dtype, got_shape)) = other.tensor(name) else {
@@ -388,7 +391,7 @@ fn pruned_differs(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Op
         }
         let Some(float) = FloatDtype::of(dtype) else {
             // Stands in both as it is; its rows may begin within a byte.
-            let (a, b) = (anew.whole(name).bytes(), other.whole(name).bytes());
+            let (a, b) = (anew.stored(name).bytes(), other.stored(name).bytes());
             if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {
                 let row = byte * shape.matrix().rows / a.len();
                 return Ok(Some(VerifyProblem::Row { tensor: name.to_owned(), row }));

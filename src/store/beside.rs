@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::error::{CheckpointError, ErrorKind};
+use cdi_core::internal::{follows_links, leads_out};
+
 use super::paths::{Identity, folder_of, identity};
-use super::reader::{follows_links, leads_out};
-use crate::regular;
+use crate::checkpoint::{CheckpointError, ErrorKind};
+use crate::regular_file;
 
 /// A small file beside a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub fn beside(checkpoint: &Path, except: &BTreeSet<Identity>) -> Result<Vec<Smal
         if length > left {
             return Err(CheckpointError::new(folder, ErrorKind::SmallTooLarge { name, limit: MOST }));
         }
-        let mut bytes = regular::read(&path, left).map_err(CheckpointError::io(&path, "read"))?;
+        let mut bytes = regular_file::read(&path, left).map_err(CheckpointError::io(&path, "read"))?;
         left -= bytes.len() as u64;
         if name == README && bytes.starts_with(OURS.as_bytes()) {
             let ends = bytes.windows(THEIRS.len()).position(|part| part == THEIRS.as_bytes());

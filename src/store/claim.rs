@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::error::CheckpointError;
 use super::finish::{Inputs, finish};
 use super::helper::{lock, same_file};
 use super::journal::{Line, Notes, Shard, append, begin};
 use super::names::{TEMPORARY, helper, is_temporary_of, journal_of};
 use super::paths::{create_parent, folder_of};
 use super::unfinished::hold;
+use crate::checkpoint::CheckpointError;
 
 /// An output's journal, locked. Dropped, it is gone, and the temporary files with it; but what a killed run has left to go on
 /// from stays until another begins.

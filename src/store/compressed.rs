@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use safetensors::Dtype;
 
-use super::reader::Checkpoint;
+use crate::checkpoint::Checkpoint;
 
 /// A form in which other programs, or this one, store weights.
 #[derive(Debug, PartialEq, Eq)]

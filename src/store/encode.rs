@@ -46,8 +46,8 @@ pub(super) fn encode_entries<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::Header;
     use super::*;
+    use crate::checkpoint::Header;
 
     #[test]
     fn written_bytes_are_canonical() {

@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
-use super::error::{CheckpointError, ErrorKind};
 use super::helper::{self, same_file};
 use super::journal::{Entry, Notes, Place};
 use super::names::{self, TEMPORARY, index_path, is_helper, journal_of};
 use super::paths::{Identity, folder_of, identity, sync_folder};
+use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// Files that must not be replaced, as the run that is beginning reads them.
 pub(super) type Inputs = BTreeSet<Identity>;

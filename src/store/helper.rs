@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::error::{CheckpointError, ErrorKind};
+use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// The most bytes of a journal.
 const LONGEST: u64 = 64 << 20;

@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::{CheckpointError, ErrorKind};
 use super::helper::irregular;
 use super::names::is_helper;
+use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// What two paths to one file have in common, whether it exists or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::encode::{OutEntry, encode_entries};
-use super::spec::{Group, TensorSpec};
+use super::group::Group;
+use crate::checkpoint::TensorSpec;
 
 /// Divides groups, in their order, into files of at most `max` bytes of data; a group larger than that has one alone.
 pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {

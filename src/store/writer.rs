@@ -10,15 +10,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::claim::Claim;
-use super::error::{CheckpointError, ErrorKind};
+use super::group::{Group, total};
 use super::journal::{Line, Shard};
 use super::names::{forms, index_path, shard_path};
 use super::paths::{check_output, check_space, create_parent, through_link};
 use super::positioned::{read_exact_at, write_all_at};
 use super::set::OutputSet;
 use super::shards::{FileLayout, divide, lay_out};
-use super::spec::{Group, total};
 use super::staged::Staged;
+use crate::checkpoint::{CheckpointError, ErrorKind};
 use crate::digest;
 
 /// A checkpoint being written.

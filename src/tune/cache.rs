@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{CheckpointError, write_text};
-use crate::regular;
+use crate::checkpoint::CheckpointError;
+use crate::regular_file;
+use crate::store::write_text;
 
 /// The metrics of files that a command has evaluated, kept in a file. Each is known by the SHA-256 of the checkpoint's
 /// bytes, and all of them belong to one command.
@@ -64,7 +65,7 @@ impl Cache {
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let path = path.to_owned();
         let syntax = |line, message| Err(CacheError::Syntax { path: path.clone(), line, message });
-        let form = match regular::read(&path, LONGEST) {
+        let form = match regular_file::read(&path, LONGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Form { version: VERSION, ..Form::default() }
             }

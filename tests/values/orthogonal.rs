@@ -3,6 +3,7 @@
 
 use cdi_prune::init::{Generator, SchemeParams, Whole};
 use cdi_prune::tensor::{FloatDtype, Layout, Role, Roles, Shape};
+use cdi_prune::workers::Threads;
 use sha2::{Digest, Sha256};
 
 fn generator(layer: u64, mode: &str, dims: &[usize], layout: Layout) -> Generator {
@@ -95,7 +96,7 @@ fn bits_are_pinned_on_any_number_of_threads() {
         for threads in [1, 2, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let generator = generator(3, "orthogonal", &dims, Layout::OutIn);
-            pool.install(|| generator.whole().unwrap().prepare());
+            pool.install(|| generator.whole().unwrap().prepare_on(&Threads));
             let mut weights = vec![0.0; dims.iter().product()];
             generator.fill(0, &mut weights);
             assert_eq!(digest(&weights), expected, "{dims:?} on {threads} threads");

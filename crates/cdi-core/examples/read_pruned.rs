@@ -2,14 +2,14 @@
 //! what was left out, and without expanding the rest.
 //!
 //! ```text
-//! cargo run --release --no-default-features --example read_pruned -- pruned.safetensors fc1.weight 0 2
+//! cargo run --release -p cdi-core --example read_pruned -- pruned.safetensors fc1.weight 0 2
 //! ```
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use cdi_prune::reader::{Limits, PrunedReader};
-use cdi_prune::tensor::FloatDtype;
+use cdi_core::reader::{Limits, PrunedReader};
+use cdi_core::tensor::FloatDtype;
 
 fn main() -> ExitCode {
     match read() {

@@ -4,7 +4,6 @@
 ///
 /// # Panics
 /// If `bits` has fewer bytes than the flags fill.
-#[cfg(test)]
 pub fn pack(flags: &[u8], bits: &mut [u8]) {
     let (whole, rest) = flags.as_chunks::<8>();
     let (bytes, last) = bits.split_at_mut(whole.len());
@@ -29,7 +28,6 @@ pub fn count(bits: &[u8]) -> u64 {
 ///
 /// # Panics
 /// If `rows` holds more elements than `bits`.
-#[cfg(any(feature = "tool", test))]
 pub fn split_rows(bits: &[u8], cols: usize, rows: &mut [u8]) {
     if cols.is_multiple_of(8) {
         rows.copy_from_slice(&bits[..rows.len()]);

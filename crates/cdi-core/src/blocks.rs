@@ -1,14 +1,12 @@
 //! Work in blocks: runs of elements of one tensor, whole rows or a part of one.
 //!
 //! How a tensor is cut depends on its shape alone, results come back in block order, and whoever merges them does so
-//! in that order: so the number of threads never shows.
-
-#[cfg(feature = "tool")]
-use rayon::prelude::*;
+//! in that order: so the number of workers never shows.
 
 use crate::checkpoint::{Mapped, release};
 use crate::init::Whole;
 use crate::tensor::Matrix;
+use crate::workers::Workers;
 
 /// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask and on a
 /// pair of draws.
@@ -100,17 +98,20 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// Bytes of mapped files that each thread may touch before all are given back: enough that waiting for the last one
+/// Bytes of mapped files that each worker may touch before all are given back: enough that waiting for the last one
 /// costs little, and little enough to be small beside the program itself.
-const WINDOW_PER_THREAD: usize = 8 << 20;
+const WINDOW_PER_WORKER: usize = 8 << 20;
 const LARGEST_WINDOW: usize = 128 << 20;
 
-/// Runs `work` on every item (a block, or a block with something beside it), on all threads of the current pool, each
-/// thread with its own scratch space; the results are in the items' order. Memory of mapped files that the items read is
-/// given back on the way, and so are tensors that can only be made whole, which are made before the first item in need of
-/// them (all such items of one tensor must be together). `advance` is told how much of the progress each item was. Without
-/// the feature `tool` there is one thread.
+/// Runs `work` on every item (a block, or a block with something beside it), shared among `workers`, each with its own
+/// scratch space; the results are in the items' order. Memory of mapped files that the items read is given back on the
+/// way, and so are tensors that can only be made whole, which are made before the first item in need of them (all such
+/// items of one tensor must be together). `advance` is told how much of the progress each item was.
+///
+/// # Errors
+/// The first in the order of the items among those that came up.
 pub fn for_each<'a, T, S, R, E>(
+    workers: &impl Workers,
     items: &[T],
     advance: impl Fn(u64) + Sync + Send,
     reads: impl Fn(&T) -> Reads<'a> + Sync + Send,
@@ -122,7 +123,7 @@ where
     R: Send,
     E: Send,
 {
-    let window = (WINDOW_PER_THREAD * threads()).min(LARGEST_WINDOW);
+    let window = (WINDOW_PER_WORKER * workers.count()).min(LARGEST_WINDOW);
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
     // The whole tensor that the last item needed, which later ones may need too.
@@ -140,20 +141,13 @@ where
             bytes <= window
         };
         let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
-        now.iter().filter_map(|item| reads(item).whole).for_each(Whole::prepare);
+        now.iter().filter_map(|item| reads(item).whole).for_each(|whole| whole.prepare_on(workers));
         let one = |scratch: &mut S, item: &T| {
             let result = work(scratch, item)?;
             advance(reads(item).bytes);
             Ok(result)
         };
-        #[cfg(feature = "tool")]
-        let done: Result<Vec<R>, E> = now.par_iter().map_init(&scratch, one).collect();
-        #[cfg(not(feature = "tool"))]
-        let done: Result<Vec<R>, E> = {
-            let mut scratch = scratch();
-            now.iter().map(|item| one(&mut scratch, item)).collect()
-        };
-        results.extend(done?);
+        results.extend(workers.map(now, &scratch, one)?);
         release(now.iter().flat_map(|item| reads(item).mapped).flatten());
         held = later.first().and_then(|item| reads(item).whole);
         now.iter()
@@ -163,13 +157,6 @@ where
         rest = later;
     }
     Ok(results)
-}
-
-fn threads() -> usize {
-    #[cfg(feature = "tool")]
-    return rayon::current_num_threads();
-    #[cfg(not(feature = "tool"))]
-    1
 }
 
 fn same(a: Option<&Whole>, b: Option<&Whole>) -> bool {

@@ -1,6 +1,5 @@
 //! SHA-256 in lower-case hexadecimal.
 
-#[cfg(feature = "tool")]
 use std::io;
 
 use sha2::{Digest, Sha256};
@@ -8,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{Mapped, release};
 
 /// Of a part of a file, whose memory is given back on the way.
-pub(crate) fn of_mapped(data: Mapped<'_>) -> String {
+pub fn of_mapped(data: Mapped<'_>) -> String {
     let mut sha256 = Sha256::new();
     for part in data.chunks(8 << 20) {
         sha256.update(part.bytes());
@@ -18,16 +17,14 @@ pub(crate) fn of_mapped(data: Mapped<'_>) -> String {
 }
 
 /// Of these pieces, one after the other.
-#[cfg(feature = "tool")]
-pub(crate) fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut sha256 = Sha256::new();
     pieces.into_iter().for_each(|piece| sha256.update(piece));
     hex(sha256)
 }
 
 /// Of all that comes, and how many bytes that were.
-#[cfg(feature = "tool")]
-pub(crate) fn of_reader(mut reader: impl io::Read) -> io::Result<(String, u64)> {
+pub fn of_reader(mut reader: impl io::Read) -> io::Result<(String, u64)> {
     let mut sha256 = Sha256::new();
     let mut piece = vec![0; 1 << 18];
     let mut length = 0;
@@ -45,6 +42,6 @@ pub(crate) fn of_reader(mut reader: impl io::Read) -> io::Result<(String, u64)> 
 }
 
 /// Of what has been taken in.
-pub(crate) fn hex(sha256: Sha256) -> String {
+pub fn hex(sha256: Sha256) -> String {
     sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Opens a regular file, which is read up to the length that it has now: some of what the system shows as a file (`/proc`)
 /// has no length, and no end either. Asked what it is before it is opened, as opening a pipe waits for whoever writes into
 /// it.
-pub(crate) fn open(path: &Path) -> io::Result<io::Take<File>> {
+pub fn open(path: &Path) -> io::Result<io::Take<File>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -21,7 +21,7 @@ pub(crate) fn open(path: &Path) -> io::Result<io::Take<File>> {
 }
 
 /// Reads a regular file of at most `most` bytes.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     if file.limit() > most {
         let message = format!("more than {most} bytes, which no file of this kind has");

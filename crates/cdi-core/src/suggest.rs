@@ -1,14 +1,14 @@
 //! The nearest valid name to a mistaken one, for error messages.
 
 /// The candidate closest to `name` by Damerau-Levenshtein distance, if it is close enough to be a likely slip: at
-/// most a third of its letters (two at least) differ. Ties go to the first in order. Without the feature `tool`, none.
+/// most a third of its letters (two at least) differ. Ties go to the first in order. Without the feature `config`, none.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    #[cfg(not(feature = "tool"))]
+    #[cfg(not(feature = "config"))]
     {
         let _ = (name, candidates.into_iter());
         None
     }
-    #[cfg(feature = "tool")]
+    #[cfg(feature = "config")]
     {
         let limit = (name.chars().count() / 3).max(2);
         candidates
@@ -25,7 +25,7 @@ pub fn did_you_mean(near: Option<&str>) -> String {
     near.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
-#[cfg(all(test, feature = "tool"))]
+#[cfg(all(test, feature = "config"))]
 mod tests {
     use super::nearest;
 

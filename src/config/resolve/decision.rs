@@ -6,8 +6,8 @@ use super::super::path::KeyPath;
 use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, Words, real, size};
-use crate::near::nearest;
 use crate::prune::{Along, Criterion, Decision, Scope, Structure, Target};
+use crate::suggest::nearest;
 
 const SCOPE: Words<Scope> =
     Words { now: &[("tensor", Scope::Tensor), ("global", Scope::Global), ("row", Scope::Row)] };

@@ -9,10 +9,10 @@ use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
-use crate::checkpoint::names_folder;
 use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
+use crate::store::names_folder;
 use crate::tensor::FloatDtype;
 
 const FILL: Words<Fill> =

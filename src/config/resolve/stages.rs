@@ -12,7 +12,7 @@ use super::super::typed::read;
 use super::super::wire;
 use super::value::{Folder, real, size, texts};
 use crate::analysis::Threshold;
-use crate::near::{did_you_mean, nearest};
+use crate::suggest::{did_you_mean, nearest};
 use crate::tensor::{FloatDtype, Shape, ShapeError};
 
 pub(super) fn model(wire: wire::Model, path: &KeyPath, folder: &Folder) -> Result<ModelSettings, Problem> {

@@ -6,8 +6,8 @@ use super::super::error::{ConfigErrorKind, Problem};
 use super::super::node::Node;
 use super::super::path::KeyPath;
 use super::super::size::parse_size;
-use crate::near::nearest;
 use crate::rules::Pattern;
+use crate::suggest::nearest;
 
 /// The folder that relative paths are relative to.
 pub(super) struct Folder(PathBuf);

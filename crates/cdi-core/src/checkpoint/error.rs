@@ -213,11 +213,13 @@ fn other_form(found: &Option<(String, Foreign)>) -> String {
 }
 
 impl CheckpointError {
-    pub(crate) fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
+    /// An error of this file or folder.
+    pub fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
         Self { path: path.to_owned(), kind: kind.into() }
     }
 
-    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// What the operating system refused: `action` as in [`ErrorKind::Io`].
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self { path, kind: ErrorKind::Io { action, error } }
     }

@@ -13,7 +13,7 @@ use memmap2::Mmap;
 
 use super::error::CheckpointError;
 use super::mapped_ranges::{forget, note};
-use crate::regular;
+use crate::regular_file;
 
 static INTO_MEMORY: AtomicBool = AtomicBool::new(false);
 
@@ -45,7 +45,7 @@ impl MappedFile {
     /// # Errors
     /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut file = regular::open(path).map_err(CheckpointError::io(path, "open"))?;
+        let mut file = regular_file::open(path).map_err(CheckpointError::io(path, "open"))?;
         let content = if file.limit() == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;

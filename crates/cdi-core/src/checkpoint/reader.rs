@@ -14,7 +14,7 @@ use super::foreign::Foreign;
 use super::header::{Header, TensorInfo};
 use super::index::Index;
 use super::mmap::{Mapped, MappedFile, release};
-use crate::regular;
+use crate::regular_file;
 use crate::tensor::{FloatDtype, Shape};
 
 /// A mapped checkpoint.
@@ -71,7 +71,7 @@ pub fn follow_links() {
 }
 
 /// Where a shard leads that is a link out of the folder.
-pub(super) fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
+pub fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // What is not there at all is another error.
     let real = fs::canonicalize(folder.join(shard)).ok()?;
@@ -95,7 +95,7 @@ fn check_links<'s>(
 }
 
 /// Whether links out of a folder are followed.
-pub(super) fn follows_links() -> bool {
+pub fn follows_links() -> bool {
     FOLLOW_LINKS.load(Ordering::Relaxed)
 }
 
@@ -158,7 +158,7 @@ impl Checkpoint {
 
     fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
         let text =
-            regular::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
+            regular_file::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
         let folder = index_file.parent().unwrap_or(Path::new(""));
         let wrong = |kind| CheckpointError::new(index_file, kind);
         let index = Index::parse(&text, folder, follows_links()).map_err(|kind| {

@@ -23,29 +23,3 @@ impl TensorSpec {
         elements / 8 * bits + elements % 8 * bits / 8
     }
 }
-
-/// Tensors that must share a file: the parts of one encoded tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Name of the tensor that they stand for.
-    pub name: String,
-    /// The parts.
-    pub tensors: Vec<TensorSpec>,
-}
-
-impl Group {
-    /// A tensor on its own.
-    pub fn single(tensor: TensorSpec) -> Self {
-        Self { name: tensor.name.clone(), tensors: vec![tensor] }
-    }
-
-    /// Bytes of all its parts.
-    pub fn bytes(&self) -> u64 {
-        total(self.tensors.iter().map(TensorSpec::bytes))
-    }
-}
-
-/// A sum of sizes that stays at the largest number where it would be larger: no disk has room for that.
-pub fn total(sizes: impl Iterator<Item = u64>) -> u64 {
-    sizes.fold(0, u64::saturating_add)
-}

@@ -124,7 +124,6 @@ impl Form {
     }
 
     /// Calls `f` with the bits of each element of one slice and of the other.
-    #[cfg(feature = "tool")]
     #[inline(always)]
     pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
         #[inline(always)]

@@ -1,18 +1,14 @@
 //! Tables of frequencies: made from histograms, written and read.
 
-#[cfg(feature = "tool")]
 use super::rans::TOTAL;
 use super::rans::Table;
 use super::rawbits::BitReader;
-#[cfg(feature = "tool")]
 use super::rawbits::BitWriter;
 
 /// How often each symbol occurs.
-#[cfg(feature = "tool")]
 pub type Histogram = [u32; 256];
 
 /// `-log2(f / 2048)` in 2^-16 bits, of a frequency of 1 to 2048.
-#[cfg(feature = "tool")]
 fn price(frequency: u16) -> u64 {
     use std::sync::LazyLock;
     // Logarithms with the same bits on every machine, since they decide about what is written.
@@ -25,7 +21,6 @@ fn price(frequency: u16) -> u64 {
 
 /// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where it is not 0.
 /// One without any symbol gives symbol 0 all of them.
-#[cfg(feature = "tool")]
 pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
     let mut frequencies = [0; 256];
     let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
@@ -63,7 +58,6 @@ pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
 }
 
 /// Bits of a histogram's symbols by their own frequencies.
-#[cfg(feature = "tool")]
 pub fn entropy(histogram: &[u32]) -> f64 {
     let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
     let used = histogram.iter().filter(|n| **n > 0);
@@ -71,7 +65,6 @@ pub fn entropy(histogram: &[u32]) -> f64 {
 }
 
 /// The same bits on every machine; those of small numbers are kept.
-#[cfg(feature = "tool")]
 fn log2(n: u64) -> f64 {
     use std::sync::LazyLock;
     static SMALL: LazyLock<Vec<f64>> =
@@ -86,7 +79,6 @@ fn order(previous: u16) -> u32 {
 
 /// Writes frequencies: the first symbol and the last one, 8 bits each, then the frequency of each in between but the last
 /// in an exponential Golomb code, whose order follows from the one before.
-#[cfg(feature = "tool")]
 pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
     let first = frequencies.iter().position(|f| *f > 0).unwrap_or_default();
     let last = frequencies.iter().rposition(|f| *f > 0).unwrap_or_default();
@@ -105,7 +97,6 @@ pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
 }
 
 /// Bits of frequencies, one after the other.
-#[cfg(feature = "tool")]
 pub fn golomb_bits(frequencies: impl Iterator<Item = u16>) -> u64 {
     let mut previous = 0;
     let bits = frequencies.map(|frequency| {

@@ -206,7 +206,6 @@ impl<'a> Cursor<'a> {
 }
 
 /// Appends what [`Cursor::number`] reads.
-#[cfg(feature = "tool")]
 pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

@@ -4,12 +4,10 @@
 
 use super::error::CodeError;
 use super::frequency::read as read_table;
-#[cfg(feature = "tool")]
 use super::frequency::{self, Histogram};
 use super::head::Cursor;
 use super::rans;
 use super::rawbits::BitReader;
-#[cfg(feature = "tool")]
 use super::rawbits::BitWriter;
 use super::symbol::{Form, Model};
 use crate::blocks::Block;
@@ -72,7 +70,6 @@ impl Classes {
     }
 
     /// Appends what [`Self::read`] reads.
-    #[cfg(feature = "tool")]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.base.to_le_bytes());
         let mut code = Vec::new();
@@ -88,7 +85,6 @@ impl Classes {
     }
 
     /// Of the classes, where there is more than one.
-    #[cfg(feature = "tool")]
     fn frequencies(&self) -> Option<[u16; 256]> {
         let first = self.above.first()?;
         self.above.iter().any(|class| class != first).then(|| {
@@ -99,7 +95,6 @@ impl Classes {
     }
 
     /// Roughly the bits that they take.
-    #[cfg(feature = "tool")]
     pub fn bits(&self) -> f64 {
         if *self == Self::default() {
             return 0.0;
@@ -201,7 +196,6 @@ impl Levels {
     }
 
     /// Appends what [`Self::read`] reads.
-    #[cfg(feature = "tool")]
     pub fn write(&self, flags: u8, out: &mut Vec<u8>) {
         if flags & 1 != 0 {
             self.rows.write(out);

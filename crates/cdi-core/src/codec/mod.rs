@@ -15,11 +15,8 @@
 //! | `encoder` | a tensor, coded |
 
 mod block;
-#[cfg(feature = "tool")]
 mod choose;
-#[cfg(feature = "tool")]
 mod counts;
-#[cfg(feature = "tool")]
 mod encoder;
 mod error;
 mod frequency;
@@ -44,12 +41,9 @@ pub fn part(name: &str, bytes: usize) -> TensorSpec {
 }
 
 pub use block::{BlockDecoder, BlockValues};
-#[cfg(feature = "tool")]
 pub use choose::{Choice, choose};
-#[cfg(feature = "tool")]
 pub use encoder::{BlockInput, EncoderScratch, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};
-#[cfg(feature = "tool")]
 pub use symbol::Model;
 pub use symbol::{PRUNED, PRUNED_TO_INITIAL};

@@ -19,7 +19,6 @@ const REST: u32 = 1 << 16;
 #[derive(Clone, Debug)]
 pub struct Table {
     frequencies: Box<[u16; 256]>,
-    #[cfg(feature = "tool")]
     starts: Box<[u16; 256]>,
     /// `symbol | frequency << 8 | (slot - first slot of the symbol) << 20`.
     slots: Box<[u32; TOTAL as usize]>,
@@ -28,12 +27,10 @@ pub struct Table {
 impl Table {
     /// `None` where the frequencies do not sum to [`TOTAL`].
     pub fn new(frequencies: &[u16; 256]) -> Option<Self> {
-        #[cfg(feature = "tool")]
         let mut starts = Box::new([0; 256]);
         let mut slots = Box::new([0; TOTAL as usize]);
         let mut at = 0;
         for (symbol, &frequency) in (0u32..).zip(frequencies) {
-            #[cfg(feature = "tool")]
             {
                 starts[symbol as usize] = at as u16;
             }
@@ -43,12 +40,7 @@ impl Table {
             }
             at += usize::from(frequency);
         }
-        let table = Self {
-            frequencies: Box::new(*frequencies),
-            #[cfg(feature = "tool")]
-            starts,
-            slots,
-        };
+        let table = Self { frequencies: Box::new(*frequencies), starts, slots };
         (at == TOTAL as usize).then_some(table)
     }
 
@@ -63,7 +55,6 @@ impl Table {
 ///
 /// # Panics
 /// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
-#[cfg(feature = "tool")]
 pub fn encode(tables: &[Table], contexts: &[u8], symbols: &[u8], always: bool, out: &mut Vec<u8>) {
     if symbols.len() < FEW {
         encode_lanes::<1>(tables, contexts, symbols, always, out);
@@ -72,7 +63,6 @@ pub fn encode(tables: &[Table], contexts: &[u8], symbols: &[u8], always: bool, o
     }
 }
 
-#[cfg(feature = "tool")]
 fn encode_lanes<const LANES: usize>(
     tables: &[Table],
     contexts: &[u8],

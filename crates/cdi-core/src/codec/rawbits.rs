@@ -1,7 +1,6 @@
 //! Bits one after the other, the first one in the lowest bit of the first byte.
 
 /// Appends bits to bytes.
-#[cfg(feature = "tool")]
 #[derive(Debug, Default)]
 pub struct BitWriter {
     bytes: Vec<u8>,
@@ -10,7 +9,6 @@ pub struct BitWriter {
     len: u32,
 }
 
-#[cfg(feature = "tool")]
 impl BitWriter {
     /// Appends the lowest `count` bits of `value`, which has no others.
     #[inline(always)]

@@ -10,7 +10,6 @@ pub const PRUNED_TO_INITIAL: u8 = 1;
 /// The first symbol of stored values: in the difference model one that is as predicted, in the value model anything at all.
 const FIRST: u8 = 2;
 /// In the value model, `+0.0`.
-#[cfg(feature = "tool")]
 const ZERO: u8 = 3;
 /// In the value model, the largest magnitude.
 const LARGEST: u8 = 4;
@@ -72,7 +71,6 @@ impl Form {
     }
 
     /// The magnitude that the value model counts.
-    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn magnitude(self, bits: u64) -> u16 {
         ((bits & (self.sign() - 1)) >> (self.mantissa - 2)) as u16
@@ -90,7 +88,6 @@ impl Form {
     }
 
     /// The distance of a value from another, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
-    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn distance(self, bits: u64, prediction: u64) -> u64 {
         let d = self.rising(bits).wrapping_sub(self.rising(prediction)) << (64 - self.bits);
@@ -155,7 +152,6 @@ impl Symbols {
     }
 
     /// The symbol of a value.
-    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn symbol(&self, bits: u64, prediction: u64) -> u8 {
         match self.model {
@@ -186,7 +182,6 @@ impl Symbols {
     }
 
     /// These bits of a value.
-    #[cfg(feature = "tool")]
     #[inline(always)]
     pub fn rest(&self, symbol: u8, bits: u64, prediction: u64, zeros: u32) -> u64 {
         let count = self.count(symbol, zeros);

@@ -4,10 +4,10 @@ use super::Initial;
 use crate::tensor::FloatDtype;
 
 /// Values that are worked on at once: they stay in the fastest memory from the draw to the encoded byte.
-pub(crate) const PIECE: usize = 1024;
+pub const PIECE: usize = 1024;
 
 /// How many values to regenerate at once.
-pub(crate) fn piece(initial: &Initial<'_>, len: usize) -> usize {
+pub fn piece(initial: &Initial<'_>, len: usize) -> usize {
     match initial {
         Initial::Generated { generator, .. } if generator.prefers_long_runs() => len.max(1),
         _ => PIECE,
@@ -16,7 +16,7 @@ pub(crate) fn piece(initial: &Initial<'_>, len: usize) -> usize {
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     values: Vec<f64>,
     bytes: Vec<u8>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// The initial values `start, start + 1, …` rounded to the stored type; where there is a decay factor, times it and
     /// rounded again.
-    pub(crate) fn encode(
+    pub fn encode(
         &mut self,
         initial: &Initial<'_>,
         start: usize,
@@ -50,7 +50,7 @@ impl Encoder {
     }
 
     /// So many zero bytes.
-    pub(crate) fn zeros(&mut self, len: usize) -> &mut [u8] {
+    pub fn zeros(&mut self, len: usize) -> &mut [u8] {
         self.bytes.clear();
         self.bytes.resize(len, 0);
         &mut self.bytes

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// An activation function, by PyTorch's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Nonlinearity {
     /// None.

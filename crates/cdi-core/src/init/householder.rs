@@ -9,11 +9,9 @@
 //! the last to the first. All sums are in binary64, each from its first term to its last, in an order that follows from
 //! the shape alone: so neither threads nor instruction sets change a bit.
 
-#[cfg(feature = "tool")]
-use rayon::prelude::*;
-
 use crate::dispatch::{self, Kernel};
 use crate::noise::{block, hash};
+use crate::workers::Workers;
 
 /// Reflections of a block.
 const BLOCK: usize = 32;
@@ -41,17 +39,17 @@ struct Panel {
 
 impl Columns {
     /// Makes the matrix times `gain` from the noise of a layer: reflection `j` from the gaussians of row `j` at the columns
-    /// `j … n`. On one thread, or on all of the current pool
-    /// (which is one without the feature `tool`).
-    pub fn new(layer_key: u64, (n, k): (usize, usize), gain: f64, threads: bool) -> Self {
+    /// `j … n`. Panels are shared among the workers.
+    pub fn new(layer_key: u64, (n, k): (usize, usize), gain: f64, workers: &impl Workers) -> Self {
         let mut panels: Vec<Panel> = (0..k).step_by(PANEL).map(|first| Panel::unit(first, n, k)).collect();
         let mut signs = vec![0.0; k];
         for first in (0..k).step_by(BLOCK).rev() {
             let reflections = Reflections::new(layer_key, n, first, &mut signs[first..k.min(first + BLOCK)]);
-            let apply = |panel: &mut Panel| dispatch::run(Apply { reflections: &reflections, panel });
+            let apply =
+                |(): &mut (), panel: &mut Panel| dispatch::run(Apply { reflections: &reflections, panel });
             // Columns before the block are those of the unit matrix still, zero in the rows that it changes.
             let changed = &mut panels[first / PANEL..];
-            each(changed, apply, threads);
+            workers.each(changed, || (), apply);
         }
         for panel in &mut panels {
             panel.scale(&signs[panel.first..], gain);
@@ -76,20 +74,6 @@ impl Columns {
             out = rest;
         }
     }
-}
-
-#[cfg(feature = "tool")]
-fn each(panels: &mut [Panel], apply: impl Fn(&mut Panel) + Sync + Send, threads: bool) {
-    if threads {
-        panels.par_iter_mut().for_each(apply);
-    } else {
-        panels.iter_mut().for_each(apply);
-    }
-}
-
-#[cfg(not(feature = "tool"))]
-fn each(panels: &mut [Panel], apply: impl Fn(&mut Panel) + Sync + Send, _threads: bool) {
-    panels.iter_mut().for_each(apply);
 }
 
 impl Panel {

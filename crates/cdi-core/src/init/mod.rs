@@ -5,7 +5,6 @@
 //! [`crate::tensor::FloatDtype`] then rounds them into the stored type.
 
 mod alias;
-#[cfg(feature = "tool")]
 mod api;
 pub(crate) mod encoder;
 mod exact;
@@ -21,8 +20,7 @@ mod special;
 mod structure;
 mod truncated;
 
-#[cfg(feature = "tool")]
-pub use api::{gaussian, init_conv_kernel, init_matrix, init_weight};
+pub use api::{gaussian, init_weight};
 pub use exact::ExactDistribution;
 pub use gain::Nonlinearity;
 pub use generator::{Fill, Generator};

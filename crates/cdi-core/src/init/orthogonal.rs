@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::householder::Columns;
 use crate::tensor::{Axes, Layout, Role, Shape};
+use crate::workers::{Alone, Workers};
 
 /// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice. Made when a
 /// weight is asked for, kept until [`Whole::release`].
@@ -26,9 +27,14 @@ impl Whole {
         self.0.iter().map(|matrix| 8 * matrix.rows * matrix.cols).sum()
     }
 
-    /// Makes it now, on all threads of the current pool, unless it is made already.
+    /// Makes it now, on the calling thread, unless it is made already.
     pub fn prepare(&self) {
-        self.0.iter().for_each(|matrix| matrix.prepare());
+        self.prepare_on(&Alone);
+    }
+
+    /// The same, shared among workers.
+    pub fn prepare_on(&self, workers: &impl Workers) {
+        self.0.iter().for_each(|matrix| matrix.prepare(workers));
     }
 
     /// Forgets it; it is made again if a weight is asked for.
@@ -99,10 +105,10 @@ impl Orthogonal {
         Self { layer_key, gain, rows, cols, place, made: Mutex::default() }
     }
 
-    fn prepare(&self) {
+    fn prepare(&self, workers: &impl Workers) {
         if self.lock().is_none() {
             // Not under the lock: this thread may take over work of another that waits for it.
-            let made = Arc::new(self.make(true));
+            let made = Arc::new(self.make(workers));
             self.lock().get_or_insert(made);
         }
     }
@@ -116,7 +122,7 @@ impl Orthogonal {
         let columns = {
             let mut made = self.lock();
             // On this thread alone: see `prepare`.
-            Arc::clone(made.get_or_insert_with(|| Arc::new(self.make(false))))
+            Arc::clone(made.get_or_insert_with(|| Arc::new(self.make(&Alone))))
         };
         match self.place {
             Place::Same => self.fill_matrix(&columns, start, out),
@@ -166,9 +172,9 @@ impl Orthogonal {
         if self.rows < self.cols { columns.at(j, i) } else { columns.at(i, j) }
     }
 
-    fn make(&self, threads: bool) -> Columns {
+    fn make(&self, workers: &impl Workers) -> Columns {
         let size = (self.rows.max(self.cols), self.rows.min(self.cols));
-        Columns::new(self.layer_key, size, self.gain, threads)
+        Columns::new(self.layer_key, size, self.gain, workers)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Columns>>> {

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::alias;
 use super::gain::Nonlinearity;
 use super::scheme::{FanIn, Scheme, VarianceRule};
-use crate::near::{did_you_mean, nearest};
+use crate::suggest::{did_you_mean, nearest};
 
 /// The distribution that a scaled scheme draws from; the standard deviation is the same for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
     /// Normal.
@@ -37,7 +37,7 @@ impl Distribution {
 
 /// Which connections a scheme counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fan {
     /// Inputs of one output.
@@ -84,7 +84,7 @@ pub const MODE_NAMES: [&str; 17] = [
 
 /// A mode with the parameters given for it. Which of them a mode takes is checked by [`SchemeParams::scheme`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SchemeParams {
     /// he, xavier, lecun, attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant,

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::file::{PrunedReader, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
+use crate::checkpoint::TensorRef;
 use crate::codec::{BlockDecoder, CodeError};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
@@ -12,7 +13,7 @@ use crate::tensor::{Shape, cast};
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     pub(super) encoder: Encoder,
     mask: Vec<u8>,
     cast: Vec<u8>,
@@ -57,9 +58,47 @@ impl PrunedReader {
         let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
         offset(row)..offset(end)
     }
+}
+
+/// Tensors by blocks.
+pub trait ReadBlocks {
+    /// Whether the tensor is encoded, so that it must be read by blocks.
+    fn is_encoded(&self, name: &str) -> bool;
+
+    /// A tensor that stands in the file as it is.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    fn stored(&self, name: &str) -> TensorRef<'_>;
 
     /// What draws an encoded tensor's initial values, where only all at once can be drawn.
-    pub(crate) fn drawn_whole(&self, name: &str) -> Option<&Whole> {
+    fn drawn_whole(&self, name: &str) -> Option<&Whole>;
+
+    /// What of the files a block of a tensor is read from.
+    fn reads(&self, name: &str, block: &Block) -> Reads<'_>;
+
+    /// The bytes of a block of an encoded tensor.
+    ///
+    /// # Errors
+    /// [`CodeError`], of coded tensors alone: whatever else can be wrong was found when the file was opened.
+    fn read_block<'a>(
+        &'a self,
+        name: &str,
+        block: &Block,
+        decoder: &'a mut Decoder,
+    ) -> Result<&'a [u8], CodeError>;
+}
+
+impl ReadBlocks for PrunedReader {
+    fn is_encoded(&self, name: &str) -> bool {
+        matches!(self.tensors.get(name), Some(Stored::Encoded { .. } | Stored::Coded(_)))
+    }
+
+    fn stored(&self, name: &str) -> TensorRef<'_> {
+        self.whole(name)
+    }
+
+    fn drawn_whole(&self, name: &str) -> Option<&Whole> {
         match self.tensors.get(name) {
             Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
             Some(Stored::Coded(coded)) => coded.drawn.as_ref().and_then(Generator::whole),
@@ -67,8 +106,7 @@ impl PrunedReader {
         }
     }
 
-    /// What of the files a block of a tensor is read from.
-    pub(crate) fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
+    fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
         let (description, dtype, shape, parts, before, drawn) = match &self.tensors[name] {
             Stored::Whole => return Reads::of(self.whole(name).data),
             Stored::Coded(coded) => return self.coded_reads(coded, block),
@@ -101,11 +139,7 @@ impl PrunedReader {
         Reads { bytes: (block.len * size) as u64, mapped, whole }
     }
 
-    /// The bytes of a block of an encoded tensor.
-    ///
-    /// # Errors
-    /// [`CodeError`], of coded tensors alone: whatever else can be wrong was found when the file was opened.
-    pub(crate) fn read_block<'a>(
+    fn read_block<'a>(
         &'a self,
         name: &str,
         block: &Block,
@@ -158,7 +192,9 @@ impl PrunedReader {
         bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
         Ok(out)
     }
+}
 
+impl PrunedReader {
     pub(super) fn initial(
         &self,
         description: &PrunedTensor,

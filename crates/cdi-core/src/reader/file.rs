@@ -12,6 +12,7 @@ use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::init::Generator;
 use crate::sparse::{Kind, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
+use crate::workers::{Alone, Workers};
 
 /// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
 #[derive(Debug)]
@@ -66,8 +67,7 @@ pub struct Limits {
 
 impl Limits {
     /// None at all, for files whose making stands beside them.
-    #[cfg(feature = "tool")]
-    pub(crate) const NONE: Self = Self { elements: u64::MAX, bytes: u64::MAX };
+    pub const NONE: Self = Self { elements: u64::MAX, bytes: u64::MAX };
 }
 
 impl Default for Limits {
@@ -92,8 +92,21 @@ impl PrunedReader {
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
     pub fn open_within(path: &Path, base: Option<&Path>, limits: Limits) -> Result<Self, OpenError> {
+        Self::open_on(&Alone, path, base, limits)
+    }
+
+    /// The same, the checks shared among workers.
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`Self::open`].
+    pub fn open_on(
+        workers: &impl Workers,
+        path: &Path,
+        base: Option<&Path>,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::open(path)?;
-        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?, limits)
+        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?, limits, workers)
     }
 
     /// The same of one file whose bytes are in memory: a `Vec<u8>`, or a `&'static [u8]`, of which no copy is made. Errors
@@ -119,10 +132,15 @@ impl PrunedReader {
     ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::from_bytes(Path::new("in memory"), file.into())?;
         let base = base.map(|base| Checkpoint::from_bytes(Path::new("base in memory"), base));
-        Self::new(checkpoint, base.transpose()?, limits)
+        Self::new(checkpoint, base.transpose()?, limits, &Alone)
     }
 
-    fn new(checkpoint: Checkpoint, base: Option<Checkpoint>, limits: Limits) -> Result<Self, OpenError> {
+    fn new(
+        checkpoint: Checkpoint,
+        base: Option<Checkpoint>,
+        limits: Limits,
+        workers: &impl Workers,
+    ) -> Result<Self, OpenError> {
         let path = checkpoint.path().to_owned();
         let wrong = |problem| OpenError::Pruned { path: path.clone(), problem };
         let mut file = Self {
@@ -136,7 +154,7 @@ impl PrunedReader {
         };
         let mut parts = BTreeSet::new();
         for description in file.read_metadata().map_err(wrong)? {
-            file.add(description, &mut parts).map_err(|e| e.at(&path))?;
+            file.add(description, &mut parts, workers).map_err(|e| e.at(&path))?;
         }
         for (name, _) in file.checkpoint.tensors() {
             if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
@@ -195,13 +213,8 @@ impl PrunedReader {
         }
     }
 
-    /// Whether the tensor is encoded, so that it must be read by blocks.
-    pub(crate) fn is_encoded(&self, name: &str) -> bool {
-        matches!(self.tensors.get(name), Some(Stored::Encoded { .. } | Stored::Coded(_)))
-    }
-
     /// A tensor that stands in the file as it is.
-    pub(crate) fn whole(&self, name: &str) -> TensorRef<'_> {
+    pub(super) fn whole(&self, name: &str) -> TensorRef<'_> {
         self.checkpoint.tensor(name).expect("found when the file was opened")
     }
 }

@@ -1,5 +1,5 @@
 //! Pruned files in a program: opened and checked in full, then any tensor, or any rows of one, restored into memory that
-//! the caller owns. Needs no other feature of the crate.
+//! the caller owns.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -11,17 +11,13 @@
 //! | `rows` | tensors and rows into the caller's memory |
 
 mod coded;
-mod decode;
+pub(crate) mod decode;
 mod error;
 mod file;
 mod parts;
 mod rows;
-mod validate;
+pub(crate) mod validate;
 
 pub use crate::codec::CodeError;
-#[cfg(feature = "tool")]
-pub(crate) use decode::Decoder;
 pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};
 pub use file::{Limits, PrunedReader};
-#[cfg(feature = "tool")]
-pub(crate) use validate::base_tensor;

@@ -1,14 +1,15 @@
-//! Whether the parts of an encoded tensor fit together, looked at in full on all threads.
+//! Whether the parts of an encoded tensor fit together, looked at in full by all workers.
 
 use crate::blocks::{self, Block, Reads};
 use crate::checkpoint::Mapped;
 use crate::sparse::bitmask::{BitmaskError, CheckedRun};
 use crate::sparse::csr::{self, CsrError};
 use crate::tensor::Matrix;
+use crate::workers::Workers;
 
-/// Checks a bitmask against its row offsets and the number of values, on all threads. Returns the values stored before
-/// each block, and behind the last.
+/// Checks a bitmask against its row offsets and the number of values. Returns the values stored before each block, and behind the last.
 pub(super) fn check_bitmask(
+    workers: &impl Workers,
     matrix: Matrix,
     mask: Mapped<'_>,
     row_offsets: Mapped<'_>,
@@ -23,6 +24,7 @@ pub(super) fn check_bitmask(
     };
     let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
+        workers,
         &blocks,
         |_| (),
         |block| Reads { mapped: [Some(bits(block)), Some(offsets(block)), None, None], ..Reads::default() },
@@ -47,9 +49,9 @@ pub(super) fn check_bitmask(
     Ok(before)
 }
 
-/// Checks the rows and columns of a CSR tensor against each other and the number of values, on all threads. Nothing is
-/// kept for its blocks: there may be more of them than the file has bytes.
+/// Checks the rows and columns of a CSR tensor against each other and the number of values. Nothing is kept for its blocks: there may be more of them than the file has bytes.
 pub(super) fn check_csr(
+    workers: &impl Workers,
     matrix: Matrix,
     crow: Mapped<'_>,
     indices: Mapped<'_>,
@@ -61,6 +63,7 @@ pub(super) fn check_csr(
         (0..stored).step_by(RUN).map(|from| (from, (from + RUN).min(stored))).collect();
     let size = csr::index_size(matrix);
     let found: Vec<Result<(), CsrError>> = blocks::for_each(
+        workers,
         &runs,
         |_| (),
         |(from, to)| Reads::of(indices.part(from * size..to * size)),
@@ -69,6 +72,6 @@ pub(super) fn check_csr(
             Ok::<_, CsrError>(csr::check_columns(crow.bytes(), indices.bytes(), matrix, *from, *to))
         },
     )?;
-    // The first in order, whichever thread found one first.
+    // The first in order, whichever worker found one first.
     found.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::decode::Decoder;
+use super::decode::{Decoder, ReadBlocks};
 use super::error::RowsError;
 use super::file::PrunedReader;
 use crate::blocks::{BLOCK_ELEMENTS, Block};

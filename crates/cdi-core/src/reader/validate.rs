@@ -17,6 +17,7 @@ use crate::sparse::{
     suffixes,
 };
 use crate::tensor::{FloatDtype, Layout, Shape};
+use crate::workers::Workers;
 
 impl PrunedReader {
     /// Reads the descriptions of all shards.
@@ -56,6 +57,7 @@ impl PrunedReader {
         &mut self,
         description: PrunedTensor,
         parts: &mut BTreeSet<String>,
+        workers: &impl Workers,
     ) -> Result<(), Wrong> {
         let name = description.name.clone();
         let shape = Shape::new(description.shape.clone())
@@ -104,14 +106,14 @@ impl PrunedReader {
         let before = if description.format == Format::Csr {
             let crow = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows + 1]))?;
             let columns = self.part(&name, &part_names[2], csr::index_dtype(matrix), Some(&[count]))?;
-            check_csr(matrix, crow.data, columns.data, count)
+            check_csr(workers, matrix, crow.data, columns.data, count)
                 .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?;
             Vec::new()
         } else {
             let dims = [matrix.rows, matrix.mask_row_bytes()];
             let mask = self.part(&name, &part_names[1], Dtype::U8, Some(&dims))?;
             let row_offsets = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows]))?;
-            check_bitmask(matrix, mask.data, row_offsets.data, count)
+            check_bitmask(workers, matrix, mask.data, row_offsets.data, count)
                 .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
         };
         if nearest {
@@ -252,11 +254,7 @@ impl PrunedReader {
 }
 
 /// The tensor of a base checkpoint that another of this name and shape starts from.
-pub(crate) fn base_tensor<'c>(
-    base: &'c Checkpoint,
-    name: &str,
-    shape: &Shape,
-) -> Result<TensorRef<'c>, OpenError> {
+pub fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, OpenError> {
     let wrong = |problem| OpenError::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
     let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
     if tensor.shape != shape {

@@ -7,7 +7,7 @@ use crate::dispatch::{self, Kernel};
 
 /// A type in which weights are initialised, compared and pruned. Other types pass through untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FloatDtype {
     /// IEEE-754 binary64.

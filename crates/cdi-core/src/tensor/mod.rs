@@ -4,15 +4,13 @@ mod axes;
 mod cast;
 mod dtype;
 mod layout;
-mod narrow;
+pub(crate) mod narrow;
 mod shape;
 
 pub use axes::Axes;
 pub use cast::cast;
 pub use dtype::{Decode, Encode, FloatDtype, Round};
 pub use layout::{Layout, LayoutMismatch, Role, Roles, RolesError};
-#[cfg(feature = "tool")]
-pub(crate) use narrow::{bf16_to_f32, f16_to_f32};
 pub use safetensors::Dtype;
 pub(crate) use shape::{Dims, bytes_of};
 pub use shape::{MAX_RANK, Matrix, Shape, ShapeError};

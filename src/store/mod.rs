@@ -1,0 +1,51 @@
+//! Outputs: checkpoints and other files, streamed, and visible all together or not at all.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `beside` | the small files of a model beside its weights |
+//! | `claim` | the right to write an output, and what the run before it has left |
+//! | `compressed` | weights that stand there in the parts of another format |
+//! | `encode` | the header: canonical writing |
+//! | `finish` | what a killed run was about to do |
+//! | `group` | tensors that are written together |
+//! | `helper` | helper files, opened with care |
+//! | `journal` | what a run notes about an output |
+//! | `names` | names of a checkpoint's files and of helper files |
+//! | `paths` | whether two paths are one file, what can be an output |
+//! | `positioned` | reading and writing at a position, on any system |
+//! | `set` | outputs that become visible together or not at all |
+//! | `shards` | which tensor goes into which file |
+//! | `staged` | one output under its temporary name |
+//! | `unfinished` | temporary files, for a process that ends on a signal |
+//! | `writer` | a checkpoint being written, at any position by any thread |
+
+mod beside;
+mod claim;
+mod compressed;
+mod encode;
+mod finish;
+mod group;
+mod helper;
+mod journal;
+mod names;
+mod paths;
+mod positioned;
+mod set;
+mod shards;
+mod staged;
+mod unfinished;
+mod writer;
+
+pub use beside::{README, SmallFile, beside, names_folder, weights_name, with_readme};
+pub use compressed::{Compressed, Form, compressed};
+pub use group::Group;
+pub(crate) use group::total;
+pub use names::{entry_path, forms, index_path, stale_beside};
+pub(crate) use paths::through_link;
+pub use paths::{Identity, check_name, check_output, create_parent, folder_of, identity};
+pub(crate) use positioned::{read_exact_at, write_all_at};
+pub use set::OutputSet;
+pub use staged::Staged;
+pub(crate) use unfinished::Unfinished;
+pub use unfinished::abandon;
+pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, write_stream, write_text};
