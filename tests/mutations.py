@@ -18,9 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CORE = "crates/cdi-core/src"
 NODE = "src/config/node.rs"
-HEADER, READER, INDEX, REGULAR, SHAPE = (
+HEADER, READER, OPEN, INDEX, REGULAR, SHAPE = (
     f"{CORE}/{name}.rs"
-    for name in ("checkpoint/header", "checkpoint/reader", "checkpoint/index", "regular_file", "tensor/shape")
+    for name in (
+        "checkpoint/header", "checkpoint/reader", "checkpoint/open", "checkpoint/index", "regular_file", "tensor/shape"
+    )
 )
 PRUNED, CSR, BITMASK, FILL = (
     f"{CORE}/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
@@ -47,8 +49,8 @@ CHECKS = [
     ("a shard is a plain name", INDEX, "if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {",
      "if parts.next().is_none() {"),
     ("a shard is no link out of the folder", INDEX, "(!inside).then_some(real)", "(false && !inside).then_some(real)"),
-    ("a shard's tensors are those of the index", READER, "if index.tensors.get(name.as_str()) != Some(&n) {", "if false {"),
-    ("the index's tensors are in the shards", READER,
+    ("a shard's tensors are those of the index", OPEN, "if index.tensors.get(name.as_str()) != Some(&n) {", "if false {"),
+    ("the index's tensors are in the shards", OPEN,
      "absent.min() {", "absent.min().filter(|_| false) {"),
     ("no two stripped names are one", READER, "if let Some(first) = original.insert(short.clone(), name.clone()) {",
      "if let Some(first) = original.insert(short.clone(), name.clone()).filter(|_| false) {"),

@@ -561,8 +561,8 @@ impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Checkpoint(error) => Self::Checkpoint(error),
-            OpenError::Pruned { path, problem } => Self::Pruned { path, problem },
-            OpenError::Base { path, tensor, problem } => Self::Base { path, tensor, problem },
+            OpenError::Pruned { path, problem } => Self::Pruned { path: path.into(), problem },
+            OpenError::Base { path, tensor, problem } => Self::Base { path: path.into(), tensor, problem },
         }
     }
 }

@@ -572,5 +572,5 @@ pub(super) fn refuse_pruned(checkpoint: &Checkpoint) -> Result<(), Error> {
 /// Whether it is the path itself that does not exist, rather than a shard that an index names.
 fn is_absent(error: &CheckpointError, path: &Path) -> bool {
     let ErrorKind::Io { error: io_error, .. } = &error.kind else { return false };
-    io_error.kind() == io::ErrorKind::NotFound && error.path == path
+    io_error.kind() == io::ErrorKind::NotFound && *error.path == *path
 }

@@ -48,6 +48,7 @@ pub fn split_rows(bits: &[u8], cols: usize, rows: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prelude::*;
 
     #[test]
     fn flags_are_packed_least_significant_bit_first() {

@@ -5,6 +5,7 @@
 
 use crate::checkpoint::{Mapped, release};
 use crate::init::Whole;
+use crate::prelude::*;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
@@ -25,7 +26,7 @@ pub struct Block {
 
 impl Block {
     /// Bytes of the block in its tensor's data, for elements of this many bytes.
-    pub fn bytes(&self, size: usize) -> std::ops::Range<usize> {
+    pub fn bytes(&self, size: usize) -> core::ops::Range<usize> {
         self.start * size..(self.start + self.len) * size
     }
 
@@ -45,7 +46,7 @@ impl Block {
     }
 
     /// Where the block's bits lie in the tensor's bitmask.
-    pub fn mask_bytes(&self, matrix: Matrix) -> std::ops::Range<usize> {
+    pub fn mask_bytes(&self, matrix: Matrix) -> core::ops::Range<usize> {
         let width = matrix.mask_row_bytes();
         let start = self.row(matrix) * width + self.column(matrix) / 8;
         let len = if self.whole_rows(matrix) { self.len / matrix.cols * width } else { self.len.div_ceil(8) };
@@ -160,7 +161,7 @@ where
 }
 
 fn same(a: Option<&Whole>, b: Option<&Whole>) -> bool {
-    a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
+    a.map(core::ptr::from_ref) == b.map(core::ptr::from_ref)
 }
 
 #[cfg(test)]

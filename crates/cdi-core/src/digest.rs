@@ -1,10 +1,12 @@
 //! SHA-256 in lower-case hexadecimal.
 
+#[cfg(feature = "std")]
 use std::io;
 
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Mapped, release};
+use crate::prelude::*;
 
 /// Of a part of a file, whose memory is given back on the way.
 pub fn of_mapped(data: Mapped<'_>) -> String {
@@ -24,6 +26,7 @@ pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
 }
 
 /// Of all that comes, and how many bytes that were.
+#[cfg(feature = "std")]
 pub fn of_reader(mut reader: impl io::Read) -> io::Result<(String, u64)> {
     let mut sha256 = Sha256::new();
     let mut piece = vec![0; 1 << 18];

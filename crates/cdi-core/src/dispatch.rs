@@ -4,8 +4,11 @@
 //! its own, and none contracts a multiplication and an addition into one rounding (Rust never does so unasked). So every
 //! copy gives the same bits, and only the time differs. Tests run each kernel on every set of the machine.
 
-use std::fmt;
+use core::fmt;
+#[cfg(feature = "std")]
 use std::sync::OnceLock;
+
+use crate::prelude::*;
 
 /// A loop over slices that is worth a copy per instruction set.
 ///
@@ -29,10 +32,10 @@ enum Kind {
     /// What the program was compiled for: SSE2 on x86-64 and NEON on aarch64, unless the build says more.
     Portable,
     /// x86-64-v3 without its fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
     Avx2,
     /// x86-64-v4.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
     Avx512,
 }
 
@@ -47,7 +50,7 @@ impl InstructionSet {
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut, reason = "other processors have one set")]
         let mut sets = vec![Self::PORTABLE];
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
         {
             use std::arch::is_x86_feature_detected as has;
             let v3 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
@@ -65,6 +68,7 @@ impl InstructionSet {
     ///
     /// # Errors
     /// A text saying which sets there are, where the variable names none of them.
+    #[cfg(feature = "std")]
     pub fn choose() -> Result<Self, String> {
         let sets = Self::available();
         let fastest = *sets.last().expect("the portable one is always there");
@@ -77,19 +81,24 @@ impl InstructionSet {
 
     /// [`Self::choose`], asked once; the fastest where the variable names none.
     pub fn current() -> Self {
-        static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
-        *CURRENT.get_or_init(|| {
-            Self::choose().unwrap_or_else(|_| *Self::available().last().expect("never empty"))
-        })
+        #[cfg(feature = "std")]
+        {
+            static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
+            *CURRENT.get_or_init(|| {
+                Self::choose().unwrap_or_else(|_| *Self::available().last().expect("never empty"))
+            })
+        }
+        #[cfg(not(feature = "std"))]
+        Self::PORTABLE
     }
 
     /// `portable`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Kind::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Kind::Avx512 => "avx512",
         }
     }
@@ -101,10 +110,10 @@ impl InstructionSet {
             Kind::Portable => kernel.run(),
             // SAFETY: `available` alone makes this value, after asking the processor for each feature that `avx2`
             // enables.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Kind::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above, for the features that `avx512` enables.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Kind::Avx512 => unsafe { avx512(kernel) },
         }
     }
@@ -116,13 +125,13 @@ impl fmt::Debug for InstructionSet {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()

@@ -1,7 +1,8 @@
 //! What the crate `cdi-prune` needs of this one's insides. No promise of stability goes with it: other programs use what
 //! the crate's page names.
 
-pub use crate::checkpoint::reader::{follows_links, leads_out};
+#[cfg(feature = "std")]
+pub use crate::checkpoint::open::{follows_links, leads_out};
 pub use crate::reader::decode::{Decoder, ReadBlocks};
 pub use crate::reader::validate::base_tensor;
 pub use crate::tensor::narrow::{bf16_to_f32, f16_to_f32};
@@ -32,6 +33,7 @@ pub mod digest {
 }
 
 /// Regular files.
+#[cfg(feature = "std")]
 pub mod regular_file {
     pub use crate::regular_file::*;
 }

@@ -1,17 +1,28 @@
 //! What a device needs to use weights that `cdi-prune` has pruned: initial weights regenerated from a seed, and a reader
 //! of pruned files.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
 mod bits;
 mod blocks;
 pub mod checkpoint;
 mod codec;
 mod digest;
 pub mod dispatch;
+#[cfg(any(not(feature = "std"), test))]
+mod float;
 pub mod init;
 #[doc(hidden)]
 pub mod internal;
+mod lock;
 pub mod noise;
+mod prelude;
 pub mod reader;
+#[cfg(feature = "std")]
 mod regular_file;
 pub mod sparse;
 mod suggest;

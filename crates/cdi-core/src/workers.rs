@@ -1,6 +1,8 @@
 //! Who does the work: this crate starts no threads, and shares work among those that it is given.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::prelude::*;
 
 /// Several workers at once, or one alone: [`Alone`]. What comes of the work never depends on how many they are.
 pub trait Workers: Sync {

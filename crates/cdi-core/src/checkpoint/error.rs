@@ -1,17 +1,21 @@
 //! What can be wrong with a checkpoint, always with the path of the file it is wrong with.
 
-use std::fmt;
+use core::fmt;
+#[cfg(feature = "std")]
 use std::io;
+#[cfg(feature = "std")]
 use std::path::{Path, PathBuf};
 
+use super::file_name::FileName;
 use super::foreign::Foreign;
 use super::header::HeaderError;
+use crate::prelude::*;
 
 /// An error of one file or folder.
 #[derive(Debug)]
 pub struct CheckpointError {
     /// The file or folder.
-    pub path: PathBuf,
+    pub path: FileName,
     /// What is wrong with it.
     pub kind: ErrorKind,
 }
@@ -20,6 +24,7 @@ pub struct CheckpointError {
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// The operating system refused.
+    #[cfg(feature = "std")]
     #[error("cannot {action}: {error}")]
     Io {
         /// What was being done: `open`, `map`, `write`, …
@@ -45,6 +50,7 @@ pub enum ErrorKind {
     )]
     BadHelper(String),
     /// A killed run was about to replace what this run reads.
+    #[cfg(feature = "std")]
     #[error(
         "by this journal a killed run was giving its outputs their names, {} among them, which this run reads; run the config \
          of that run again first",
@@ -52,6 +58,7 @@ pub enum ErrorKind {
     )]
     UnfinishedInput(PathBuf),
     /// Outputs that have their new names, when not all could get them.
+    #[cfg(feature = "std")]
     #[error(
         "cannot {action}: {error}; of {} the earlier file could not be put aside, as this file system has no hard links, so the \
          new one stays there",
@@ -127,6 +134,7 @@ pub enum ErrorKind {
         shard: String,
     },
     /// A shard that is a link to somewhere else.
+    #[cfg(feature = "std")]
     #[error("the shard `{shard}` is a link out of its folder, to {}; `--follow-links` allows that", .to.display())]
     ShardLink {
         /// The shard.
@@ -151,6 +159,7 @@ pub enum ErrorKind {
         many: bool,
     },
     /// A small file of a model that is a link to somewhere else.
+    #[cfg(feature = "std")]
     #[error(
         "`{name}`, which is to be copied with the weights, is a link out of the folder, to {}; `--follow-links` allows that",
         .to.display()
@@ -214,13 +223,14 @@ fn other_form(found: &Option<(String, Foreign)>) -> String {
 
 impl CheckpointError {
     /// An error of this file or folder.
-    pub fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
-        Self { path: path.to_owned(), kind: kind.into() }
+    pub fn new(path: impl Into<FileName>, kind: impl Into<ErrorKind>) -> Self {
+        Self { path: path.into(), kind: kind.into() }
     }
 
     /// What the operating system refused: `action` as in [`ErrorKind::Io`].
+    #[cfg(feature = "std")]
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
+        let path = FileName::from(path);
         move |error| Self { path, kind: ErrorKind::Io { action, error } }
     }
 }
@@ -234,8 +244,8 @@ impl CheckpointError {
 
 impl fmt::Display for CheckpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.kind)
+        write!(f, "{}: {}", self.path, self.kind)
     }
 }
 
-impl std::error::Error for CheckpointError {}
+impl core::error::Error for CheckpointError {}

@@ -1,11 +1,13 @@
 //! What a folder holds that could be its checkpoint: an index with its shards, shards without one, or a single file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, ErrorKind};
 use super::foreign::Foreign;
+
+use crate::prelude::*;
 
 /// A checkpoint in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

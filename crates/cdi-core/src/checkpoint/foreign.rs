@@ -1,6 +1,6 @@
 //! What a file is that is no safetensors file: told by its first bytes, so that the error can say what to do.
 
-use std::fmt;
+use core::fmt;
 
 /// A file that a user may well take for a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

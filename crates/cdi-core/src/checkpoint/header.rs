@@ -6,14 +6,15 @@
 //!
 //! Source of the format: <https://github.com/huggingface/safetensors#format>.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::Range;
+use alloc::collections::BTreeMap;
+use core::fmt;
+use core::ops::Range;
 
 use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use crate::prelude::*;
 use crate::tensor::{Dims, Shape};
 
 /// The largest header that readers of the format accept, in bytes.
@@ -151,7 +152,7 @@ impl<'de> Deserialize<'de> for RawHeader {
                             .next_value::<UniqueStrings>()
                             .map_err(|e| de::Error::custom(format_args!("`__metadata__`: {e}")))?
                             .0;
-                        if std::mem::replace(&mut metadata_seen, true) {
+                        if core::mem::replace(&mut metadata_seen, true) {
                             return Err(de::Error::custom("`__metadata__` occurs twice"));
                         }
                     } else {

@@ -3,10 +3,10 @@
 //! Every shard is looked at where the index names it first, so that an index of nothing but absent shards is read no
 //! further than it takes to say so. Names are not copied out of the index's text.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
+use alloc::borrow::Cow;
+use core::cell::RefCell;
+use core::fmt;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -14,6 +14,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::error::ErrorKind;
+
+use crate::prelude::*;
 
 /// Shards that are not there, behind which an index is read no further.
 const MANY: usize = 100;

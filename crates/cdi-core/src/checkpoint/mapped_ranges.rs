@@ -1,8 +1,8 @@
 //! Where files are mapped, in a form that a signal handler may read: without locks and without allocation.
 
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::path::Path;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Files beyond these are mapped all the same, and not found by [`file_at`].
 const FILES: usize = 1024;

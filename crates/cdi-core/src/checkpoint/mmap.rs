@@ -3,22 +3,33 @@
 //! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
 //! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use core::ops::Range;
+#[cfg(feature = "std")]
 use std::io::Read;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "std")]
+use std::path::Path;
+#[cfg(feature = "std")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "std")]
 use memmap2::Mmap;
 
+#[cfg(feature = "std")]
 use super::error::CheckpointError;
+use super::file_name::FileName;
+#[cfg(feature = "std")]
 use super::mapped_ranges::{forget, note};
+use crate::prelude::*;
+#[cfg(feature = "std")]
 use crate::regular_file;
 
+#[cfg(feature = "std")]
 static INTO_MEMORY: AtomicBool = AtomicBool::new(false);
 
 /// Has files that are opened from now on read into memory as a whole, in place of being mapped: what happens to them later
 /// does no harm then, and memory grows with them.
+#[cfg(feature = "std")]
 pub fn read_into_memory() {
     INTO_MEMORY.store(true, Ordering::Relaxed);
 }
@@ -26,14 +37,16 @@ pub fn read_into_memory() {
 /// A file mapped read-only, or read into memory.
 #[derive(Debug)]
 pub struct MappedFile {
-    path: PathBuf,
+    name: FileName,
     content: Content,
     /// Where it is noted for a signal handler.
+    #[cfg(feature = "std")]
     noted: Option<usize>,
 }
 
 #[derive(Debug)]
 enum Content {
+    #[cfg(feature = "std")]
     Mapped(Mmap),
     Memory(Cow<'static, [u8]>),
 }
@@ -44,6 +57,7 @@ impl MappedFile {
     ///
     /// # Errors
     /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
+    #[cfg(feature = "std")]
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let mut file = regular_file::open(path).map_err(CheckpointError::io(path, "open"))?;
         let content = if file.limit() == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
@@ -59,28 +73,40 @@ impl MappedFile {
             Content::Mapped(unsafe { Mmap::map(file.get_ref()) }.map_err(CheckpointError::io(path, "map"))?)
         };
         let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
-        Ok(Self { path: path.to_owned(), content, noted })
+        Ok(Self { name: path.into(), content, noted })
     }
 
-    /// A file that these bytes are, called `path` in messages.
-    pub fn in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Self {
-        Self { path: path.to_owned(), content: Content::Memory(bytes), noted: None }
+    /// A file that these bytes are, called `name` in messages.
+    pub fn in_memory(name: impl Into<FileName>, bytes: Cow<'static, [u8]>) -> Self {
+        Self {
+            name: name.into(),
+            content: Content::Memory(bytes),
+            #[cfg(feature = "std")]
+            noted: None,
+        }
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.content {
+            #[cfg(feature = "std")]
             Content::Mapped(map) => map,
             Content::Memory(bytes) => bytes,
         }
     }
 
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What messages call it.
+    pub fn name(&self) -> &FileName {
+        &self.name
     }
 
-    #[cfg(unix)]
+    /// Where the file is.
+    #[cfg(feature = "std")]
+    pub fn path(&self) -> &Path {
+        &self.name
+    }
+
+    #[cfg(all(unix, feature = "std"))]
     fn release(&self, range: Range<usize>) {
         let Content::Mapped(map) = &self.content else { return };
         // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when it is
@@ -94,10 +120,11 @@ impl MappedFile {
         };
     }
 
-    #[cfg(not(unix))]
+    #[cfg(not(all(unix, feature = "std")))]
     fn release(&self, _range: Range<usize>) {}
 }
 
+#[cfg(feature = "std")]
 impl Drop for MappedFile {
     fn drop(&mut self) {
         self.noted.into_iter().for_each(forget);
@@ -154,14 +181,14 @@ pub fn release<'a>(parts: impl IntoIterator<Item = Mapped<'a>>) {
             (part.file, part.start / PAGES * PAGES..end)
         })
         .collect();
-    ranges.sort_unstable_by_key(|(file, range)| (std::ptr::from_ref(*file), range.start));
+    ranges.sort_unstable_by_key(|(file, range)| (core::ptr::from_ref(*file), range.start));
     let mut ranges = ranges.into_iter();
     let Some((mut file, mut range)) = ranges.next() else { return };
     for (next_file, next) in ranges {
-        if std::ptr::eq(next_file, file) && next.start <= range.end {
+        if core::ptr::eq(next_file, file) && next.start <= range.end {
             range.end = range.end.max(next.end);
         } else {
-            file.release(std::mem::replace(&mut range, next));
+            file.release(core::mem::replace(&mut range, next));
             file = next_file;
         }
     }

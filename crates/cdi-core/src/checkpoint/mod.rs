@@ -1,32 +1,46 @@
-//! Safetensors on disk, mapped.
+//! Safetensors, on disk (mapped) or in memory.
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `file_name` | what messages call a file |
 //! | `find` | what a folder holds that could be its checkpoint |
 //! | `foreign` | what a file is that is no safetensors file |
 //! | `header` | the header: strict parsing |
 //! | `index` | which tensor lies in which shard |
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
-//! | `reader` | one file, an index with shards, or a folder, as one set of tensors |
+//! | `open` | one file, an index with shards, or a folder, opened |
+//! | `reader` | the tensors of a checkpoint, as one set |
 //! | `spec` | what is to be written |
 
 mod error;
+mod file_name;
+#[cfg(feature = "std")]
 mod find;
 mod foreign;
 mod header;
+#[cfg(feature = "std")]
 mod index;
+#[cfg(feature = "std")]
 mod mapped_ranges;
 mod mmap;
-pub(crate) mod reader;
+#[cfg(feature = "std")]
+pub(crate) mod open;
+mod reader;
 mod spec;
 
 pub use error::{CheckpointError, ErrorKind};
+pub use file_name::FileName;
 pub use foreign::Foreign;
 pub use header::{Header, HeaderError, TensorInfo};
+#[cfg(feature = "std")]
 pub use mapped_ranges::file_at;
-pub use mmap::{Mapped, MappedFile, read_into_memory, release};
-pub use reader::{Checkpoint, TensorRef, follow_links, without_components};
+#[cfg(feature = "std")]
+pub use mmap::read_into_memory;
+pub use mmap::{Mapped, MappedFile, release};
+#[cfg(feature = "std")]
+pub use open::follow_links;
+pub use reader::{Checkpoint, TensorRef, without_components};
 pub use spec::TensorSpec;
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.

@@ -1,36 +1,36 @@
-//! A checkpoint as one set of tensors, whether it is a file, an index with shards, or a folder with either.
+//! A checkpoint as one set of tensors, whether it is a file, an index with shards, a folder with either, or bytes in
+//! memory.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+#[cfg(feature = "std")]
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::Dtype;
 
 use super::error::{CheckpointError, ErrorKind};
-use super::find::{Found, in_folder};
+use super::file_name::FileName;
 use super::foreign::Foreign;
 use super::header::{Header, TensorInfo};
-use super::index::Index;
 use super::mmap::{Mapped, MappedFile, release};
-use crate::regular_file;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
 /// A mapped checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
-    path: PathBuf,
-    index: Option<PathBuf>,
-    files: Vec<MappedFile>,
-    metadata: Vec<BTreeMap<String, String>>,
-    tensors: BTreeMap<String, Place>,
+    pub(super) path: FileName,
+    #[cfg(feature = "std")]
+    pub(super) index: Option<PathBuf>,
+    pub(super) files: Vec<MappedFile>,
+    pub(super) metadata: Vec<BTreeMap<String, String>>,
+    pub(super) tensors: BTreeMap<String, Place>,
 }
 
 #[derive(Debug)]
-struct Place {
-    file: usize,
-    info: TensorInfo,
+pub(super) struct Place {
+    pub file: usize,
+    pub info: TensorInfo,
 }
 
 /// A tensor of a mapped checkpoint.
@@ -63,165 +63,40 @@ pub fn without_components(name: &str, goes: impl Fn(&str) -> bool) -> String {
     kept.chain([own]).collect::<Vec<_>>().join(".")
 }
 
-static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
-
-/// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
-pub fn follow_links() {
-    FOLLOW_LINKS.store(true, Ordering::Relaxed);
-}
-
-/// Where a shard leads that is a link out of the folder.
-pub fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    // What is not there at all is another error.
-    let real = fs::canonicalize(folder.join(shard)).ok()?;
-    let inside = fs::canonicalize(folder).is_ok_and(|folder| real.parent() == Some(&folder));
-    (!inside).then_some(real)
-}
-
-/// Refuses shards that are links out of their folder; `path` is what names them.
-fn check_links<'s>(
-    path: &Path,
-    folder: &Path,
-    mut shards: impl Iterator<Item = &'s String>,
-) -> Result<(), CheckpointError> {
-    let out = shards.find_map(|shard| Some((shard, leads_out(folder, shard)?)));
-    match out.filter(|_| !follows_links()) {
-        Some((shard, to)) => {
-            Err(CheckpointError::new(path, ErrorKind::ShardLink { shard: shard.clone(), to }))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Whether links out of a folder are followed.
-pub fn follows_links() -> bool {
-    FOLLOW_LINKS.load(Ordering::Relaxed)
-}
-
-/// The most bytes of an index: some four million tensors.
-const LONGEST_INDEX: u64 = 1 << 29;
-
 impl Checkpoint {
-    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either, or all
-    /// shards without an index (an index wins over files that are no variant of it). Reads headers only.
-    ///
-    /// # Errors
-    /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
-        let file = if metadata.is_dir() {
-            match in_folder(path)? {
-                Found::File(file) => file,
-                Found::Shards(shards) => return Self::open_shards(path, &shards),
-            }
-        } else {
-            path.to_owned()
-        };
-        if file.extension().is_some_and(|e| e == "json") {
-            Self::open_index(path, &file)
-        } else {
-            Self::open_file(path, &file)
-        }
-    }
-
-    /// One `.safetensors` file whose bytes are in memory, called `path` in messages.
+    /// One `.safetensors` file whose bytes are in memory, called `name` in messages.
     ///
     /// # Errors
     /// [`ErrorKind::Header`].
-    pub fn from_bytes(path: &Path, bytes: Cow<'static, [u8]>) -> Result<Self, CheckpointError> {
-        Self::of_file(path, MappedFile::in_memory(path, bytes))
+    pub fn from_bytes(name: impl Into<FileName>, bytes: Cow<'static, [u8]>) -> Result<Self, CheckpointError> {
+        let name = name.into();
+        let file = MappedFile::in_memory(name.clone(), bytes);
+        Self::of_file(name, file)
     }
 
-    fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
-        Self::of_file(path, MappedFile::open(file)?)
+    /// Without any tensor yet.
+    pub(super) fn empty(path: FileName) -> Self {
+        Self {
+            path,
+            #[cfg(feature = "std")]
+            index: None,
+            files: Vec::new(),
+            metadata: Vec::new(),
+            tensors: BTreeMap::new(),
+        }
     }
 
-    fn of_file(path: &Path, file: MappedFile) -> Result<Self, CheckpointError> {
+    pub(super) fn of_file(path: FileName, file: MappedFile) -> Result<Self, CheckpointError> {
         let header = Header::parse(file.bytes()).map_err(|error| {
             let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
-            CheckpointError::new(file.path(), kind)
+            CheckpointError::new(file.name().clone(), kind)
         })?;
         // The header is not needed again, and may be a large part of what memory holds.
         let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
         release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
         let tensors =
             header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
-        Ok(Self {
-            path: path.to_owned(),
-            index: None,
-            files: vec![file],
-            metadata: vec![header.metadata],
-            tensors,
-        })
-    }
-
-    fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
-        let text =
-            regular_file::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
-        let folder = index_file.parent().unwrap_or(Path::new(""));
-        let wrong = |kind| CheckpointError::new(index_file, kind);
-        let index = Index::parse(&text, folder, follows_links()).map_err(|kind| {
-            let foreign = Foreign::of(&text).filter(|foreign| *foreign != Foreign::Json);
-            match (kind, foreign) {
-                (ErrorKind::BadIndex(_), Some(foreign)) => wrong(ErrorKind::Foreign(foreign)),
-                (kind, _) => wrong(kind),
-            }
-        })?;
-        let mut whole = Self {
-            path: path.to_owned(),
-            index: Some(index_file.to_owned()),
-            files: Vec::new(),
-            metadata: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        let mut shards: Vec<u32> = (0..index.shards.len() as u32).collect();
-        shards.sort_unstable_by_key(|n| &index.shards[*n as usize]);
-        for n in shards {
-            let shard = &*index.shards[n as usize];
-            let one = Self::open_file(path, &folder.join(shard))?;
-            let file = whole.files.len();
-            whole.files.extend(one.files);
-            whole.metadata.extend(one.metadata);
-            for (name, place) in one.tensors {
-                if index.tensors.get(name.as_str()) != Some(&n) {
-                    return Err(wrong(ErrorKind::NotInIndex { tensor: name, shard: shard.to_owned() }));
-                }
-                whole.tensors.insert(name, Place { file, ..place });
-            }
-        }
-        let absent = index.tensors.iter().filter(|(name, _)| !whole.tensors.contains_key(&***name));
-        if let Some((tensor, n)) = absent.min() {
-            let shard = index.shards[*n as usize].clone().into_owned();
-            return Err(wrong(ErrorKind::NotInShard { tensor: tensor.clone().into_owned(), shard }));
-        }
-        Ok(whole)
-    }
-
-    /// All of a folder's shards, which no index is about.
-    fn open_shards(folder: &Path, shards: &[String]) -> Result<Self, CheckpointError> {
-        check_links(folder, folder, shards.iter())?;
-        let mut whole = Self {
-            path: folder.to_owned(),
-            index: None,
-            files: Vec::new(),
-            metadata: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        for shard in shards {
-            let one = Self::open_file(folder, &folder.join(shard))?;
-            let file = whole.files.len();
-            whole.files.extend(one.files);
-            whole.metadata.extend(one.metadata);
-            for (name, place) in one.tensors {
-                if let Some(first) = whole.tensors.insert(name.clone(), Place { file, ..place }) {
-                    let (first, second) = (shards[first.file].clone(), shard.clone());
-                    let kind = ErrorKind::InTwoShards { tensor: name, first, second };
-                    return Err(CheckpointError::new(folder, kind));
-                }
-            }
-        }
-        Ok(whole)
+        Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
 
     /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are from then
@@ -253,11 +128,11 @@ impl Checkpoint {
     fn rename(&mut self, key: &'static str, short: impl Fn(&str) -> String) -> Result<(), CheckpointError> {
         let mut original: BTreeMap<String, String> = BTreeMap::new();
         let mut tensors = BTreeMap::new();
-        for (name, place) in std::mem::take(&mut self.tensors) {
+        for (name, place) in core::mem::take(&mut self.tensors) {
             let short = short(&name);
             if let Some(first) = original.insert(short.clone(), name.clone()) {
                 let kind = ErrorKind::SameNameStripped { first, second: name, name: short, key };
-                return Err(CheckpointError::new(&self.path, kind));
+                return Err(CheckpointError::new(self.path.clone(), kind));
             }
             tensors.insert(short, place);
         }
@@ -265,22 +140,31 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// The path that it was opened by, or the name of the bytes that it is.
+    pub fn name(&self) -> &FileName {
+        &self.path
+    }
+
     /// The path that it was opened by.
+    #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Every file that it consists of, its index last.
+    #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(MappedFile::path).chain(self.index.as_deref())
     }
 
     /// The files with tensors.
+    #[cfg(feature = "std")]
     pub fn shards(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(MappedFile::path)
     }
 
     /// The index of a sharded one.
+    #[cfg(feature = "std")]
     pub fn index(&self) -> Option<&Path> {
         self.index.as_deref()
     }

@@ -2,6 +2,7 @@
 
 use safetensors::Dtype;
 
+use crate::prelude::*;
 use crate::tensor::Shape;
 
 /// A tensor to be written.

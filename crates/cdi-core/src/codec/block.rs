@@ -6,6 +6,7 @@ use super::rans;
 use super::rawbits::BitReader;
 use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL};
 use crate::blocks::Block;
+use crate::prelude::*;
 use crate::tensor::Matrix;
 
 /// Buffers of a thread.

@@ -3,6 +3,7 @@
 use super::encoder::{BlockInput, EncoderScratch, Lines, TensorEncoder};
 use super::symbol::{Form, Model};
 use crate::blocks;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// A way to code a tensor.
@@ -79,7 +80,7 @@ fn cost(
     let input = |block: &blocks::Block| {
         let bytes = block.bytes(dtype.size());
         let part =
-            |of: &[u8], range: std::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
+            |of: &[u8], range: core::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
         let places = part(pruned, block.start..block.start + block.len);
         (part(values, bytes.clone()), part(prediction, bytes), places)
     };

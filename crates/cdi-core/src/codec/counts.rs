@@ -5,6 +5,8 @@ use super::levels::MOST_TABLES;
 use super::rans::{TOTAL, Table};
 use super::symbol::Symbols;
 
+use crate::prelude::*;
+
 /// Levels that are told apart.
 const LEVELS: usize = 192;
 

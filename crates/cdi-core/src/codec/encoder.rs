@@ -1,8 +1,6 @@
 //! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its rows and columns
 //! are like, one counts symbols, one codes them.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::counts::Counts;
 use super::frequency;
 use super::head::VERSION;
@@ -11,6 +9,8 @@ use super::rans::{self, Table};
 use super::rawbits::BitWriter;
 use super::symbol::{Form, Model, Symbols};
 use crate::blocks::{BLOCK_ELEMENTS, Block};
+use crate::lock::Lock;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// In [`BlockInput::pruned`], a place that is kept.
@@ -64,9 +64,9 @@ pub struct TensorEncoder {
     matrix: Matrix,
     lines: Lines,
     symbols: Symbols,
-    sums: Mutex<Sums>,
+    sums: Lock<Sums>,
     levels: Levels,
-    counts: Mutex<Counts>,
+    counts: Lock<Counts>,
     tables: Vec<Table>,
 }
 
@@ -91,9 +91,9 @@ impl TensorEncoder {
             matrix,
             lines,
             symbols: Symbols::new(form, model),
-            sums: Mutex::default(),
+            sums: Lock::default(),
             levels: Levels::default(),
-            counts: Mutex::new(Counts::new(0)),
+            counts: Lock::new(Counts::new(0)),
             tables: Vec::new(),
         }
     }
@@ -134,7 +134,7 @@ impl TensorEncoder {
             rows.push(sum);
             columns.iter_mut().zip(row).for_each(|(sum, m)| *sum += i64::from(*m));
         }
-        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = self.sums.hold();
         sums.all += all;
         if self.has_zeros() {
             sums.set.resize(self.matrix.rows, 0);
@@ -154,8 +154,7 @@ impl TensorEncoder {
 
     /// What the first pass comes to.
     pub fn classify(&mut self) {
-        let Sums { rows, columns, all, set } =
-            std::mem::take(self.sums.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let Sums { rows, columns, all, set } = core::mem::take(self.sums.get_mut());
         let Matrix { rows: height, cols: width } = self.matrix;
         let mean = rounded_mean(all, height * width);
         let classes = |sums: &[i64], count: usize, less: i32| {
@@ -187,26 +186,26 @@ impl TensorEncoder {
             Model::Value { .. } if self.lines == Lines::default() => 0,
             Model::Value { .. } => mean,
         };
-        *self.counts.get_mut().unwrap_or_else(PoisonError::into_inner) = Counts::new(middle);
+        *self.counts.get_mut() = Counts::new(middle);
     }
 
     /// The second pass: which symbols occur at which level.
     pub fn count(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         self.place(block, input, scratch);
         let EncoderScratch { symbols, levels, .. } = scratch;
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(levels, symbols);
+        self.counts.hold().add(levels, symbols);
     }
 
     /// What the second pass comes to.
     pub fn cut(&mut self) {
-        let cut = self.counts.get_mut().unwrap_or_else(PoisonError::into_inner).cut();
+        let cut = self.counts.get_mut().cut();
         self.levels.thresholds = cut.thresholds;
         self.tables = cut.tables;
     }
 
     /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was counted, divided as well.
     pub fn estimate(&mut self, share: f64) -> f64 {
-        let counts = self.counts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.get_mut();
         let (symbols, tables) = counts.estimate();
         let rest = counts.rest(&self.symbols) as f64;
         // Bits known to be zero are not left, but by the few that are out of reach or zero.

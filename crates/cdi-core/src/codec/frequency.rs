@@ -10,13 +10,20 @@ pub type Histogram = [u32; 256];
 
 /// `-log2(f / 2048)` in 2^-16 bits, of a frequency of 1 to 2048.
 fn price(frequency: u16) -> u64 {
-    use std::sync::LazyLock;
     // Logarithms with the same bits on every machine, since they decide about what is written.
-    static PRICES: LazyLock<Vec<u64>> = LazyLock::new(|| {
-        let price = |f: u32| libm::round((11.0 - libm::log2(f64::from(f.max(1)))) * 65536.0) as u64;
-        (0..=TOTAL).map(price).collect()
-    });
-    PRICES[usize::from(frequency)]
+    fn price(frequency: u16) -> u64 {
+        libm::round((11.0 - libm::log2(f64::from(frequency.max(1)))) * 65536.0) as u64
+    }
+    #[cfg(feature = "std")]
+    {
+        use std::sync::LazyLock;
+        use std::vec::Vec;
+
+        static PRICES: LazyLock<Vec<u64>> = LazyLock::new(|| (0..=TOTAL as u16).map(price).collect());
+        PRICES[usize::from(frequency)]
+    }
+    #[cfg(not(feature = "std"))]
+    price(frequency)
 }
 
 /// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where it is not 0.
@@ -66,10 +73,18 @@ pub fn entropy(histogram: &[u32]) -> f64 {
 
 /// The same bits on every machine; those of small numbers are kept.
 fn log2(n: u64) -> f64 {
-    use std::sync::LazyLock;
-    static SMALL: LazyLock<Vec<f64>> =
-        LazyLock::new(|| (0..4096).map(|n| libm::log2(f64::from(n.max(1)))).collect());
-    SMALL.get(n as usize).copied().unwrap_or_else(|| libm::log2(n as f64))
+    #[cfg(feature = "std")]
+    {
+        use std::sync::LazyLock;
+        use std::vec::Vec;
+
+        static SMALL: LazyLock<Vec<f64>> =
+            LazyLock::new(|| (0..4096).map(|n| libm::log2(f64::from(n.max(1)))).collect());
+        if let Some(log2) = SMALL.get(n as usize) {
+            return *log2;
+        }
+    }
+    libm::log2(n.max(1) as f64)
 }
 
 /// Which order of exponential Golomb code the next frequency takes, by the one before it.

@@ -1,6 +1,6 @@
 //! What stands before the blocks of a coded tensor: its model, levels, tables, and where each block ends.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::error::CodeError;
 use super::frequency::read as read_table;
@@ -9,6 +9,7 @@ use super::rans::Table;
 use super::rawbits::BitReader;
 use super::symbol::{Form, Model, Symbols};
 use crate::blocks::{self, Block};
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// Version of the code.

@@ -11,6 +11,7 @@ use super::rawbits::BitReader;
 use super::rawbits::BitWriter;
 use super::symbol::{Form, Model};
 use crate::blocks::Block;
+use crate::prelude::*;
 use crate::tensor::Matrix;
 
 /// Tables of a tensor at the most.
@@ -136,7 +137,7 @@ impl Levels {
             let len = width.min(block.len - start);
             match self.columns.above.get(first_column..first_column + len) {
                 Some(above) => levels.extend(above.iter().map(|above| row + i32::from(*above))),
-                None => levels.extend(std::iter::repeat_n(row, len)),
+                None => levels.extend(core::iter::repeat_n(row, len)),
             }
         }
         if model == Model::Difference {

@@ -29,6 +29,7 @@ mod symbol;
 mod tests;
 
 use crate::checkpoint::TensorSpec;
+use crate::prelude::*;
 use crate::tensor::Shape;
 
 /// Ends the name of the tensor that holds another one's code.

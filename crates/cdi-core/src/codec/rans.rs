@@ -4,6 +4,8 @@
 //! Place `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 places have one lane). A lane's state is between 2^16 and 2^32; all lanes share one stream of
 //! 16-bit words, from which a lane takes the next one when its state falls below 2^16.
 
+use crate::prelude::*;
+
 /// Frequencies of a table sum to `1 << TABLE_BITS`.
 pub const TABLE_BITS: u32 = 11;
 /// What they sum to.

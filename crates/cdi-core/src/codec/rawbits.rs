@@ -1,5 +1,7 @@
 //! Bits one after the other, the first one in the lowest bit of the first byte.
 
+use crate::prelude::*;
+
 /// Appends bits to bytes.
 #[derive(Debug, Default)]
 pub struct BitWriter {

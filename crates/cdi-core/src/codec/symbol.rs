@@ -1,6 +1,7 @@
 //! Values as symbols and what symbols leave. A symbol says how large a value, or its difference to a prediction, is:
 //! its bit length and the two bits behind the leading one. The bits below these are close to random, and stand as they are.
 
+use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
 /// The symbol of a place that is pruned and takes what the tensor's `fill` says (`nearest`: zero).

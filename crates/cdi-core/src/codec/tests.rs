@@ -5,6 +5,7 @@ use super::encoder::{KEPT, Lines};
 use super::levels::Classes;
 use super::*;
 use crate::blocks;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// Codes a tensor as its best model says, block by block.

@@ -6,6 +6,8 @@
 
 use super::params::{Distribution, SchemeParams};
 
+use crate::prelude::*;
+
 /// Name, canonical mode, and the distribution that the name says.
 const ALIASES: [(&str, &str, Option<Distribution>); 37] = {
     use Distribution::{TruncNormal, Uniform};

@@ -1,6 +1,7 @@
 //! Initial values as the bytes of a stored type, for a whole block.
 
 use super::Initial;
+use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
 /// Values that are worked on at once: they stay in the fastest memory from the draw to the encoded byte.

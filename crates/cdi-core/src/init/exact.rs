@@ -2,6 +2,8 @@
 
 use super::scheme::{Draw, Scheme};
 use super::special::{normal_above, normal_between, sphere_above, tails_of_largest, truncated_moments};
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 use crate::tensor::{Axes, Layout, Shape};
 
 /// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights, drawn for the others.

@@ -62,7 +62,7 @@ mod tests {
             (Nonlinearity::Conv, 0.0, 1.0),
             (Nonlinearity::Sigmoid, 0.0, 1.0),
             (Nonlinearity::Tanh, 0.0, 1.6666666666666667),
-            (Nonlinearity::Relu, 0.0, std::f64::consts::SQRT_2),
+            (Nonlinearity::Relu, 0.0, core::f64::consts::SQRT_2),
             (Nonlinearity::LeakyRelu, 0.2, 1.3867504905630728),
             (Nonlinearity::LeakyRelu, 0.01, 1.4141428569978354),
             (Nonlinearity::Selu, 0.0, 0.75),

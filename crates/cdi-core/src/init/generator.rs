@@ -1,12 +1,12 @@
 //! A tensor's initial weights, any of them at any time.
 
-use std::sync::Arc;
-
 use super::orthogonal::Whole;
 use super::scheme::{Draw, Scheme};
 use super::slices::Sliced;
 use crate::dispatch::{self, Kernel};
+use crate::lock::Shared;
 use crate::noise::{block, hash, scalar};
+use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Matrix, Shape};
 
 /// Regenerates the weights of one tensor: a pure function of seed, layer id and coordinates, so that no run of
@@ -33,7 +33,7 @@ impl Generator {
             let experts = shape.elements().checked_div(one.elements()).unwrap_or(0);
             let expert = |n: usize| Self::of_key(hash::hash64(layer_key ^ n as u64), scheme, &one, of_one);
             let experts = (0..experts).map(|n| (one.elements(), expert(n))).collect();
-            let draw = Draw::Sliced(Arc::new(Sliced::side_by_side(experts)));
+            let draw = Draw::Sliced(Shared::new(Sliced::side_by_side(experts)));
             return Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 };
         }
         let axes = Axes::new(shape, layout);
@@ -49,7 +49,7 @@ impl Generator {
     /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the generator of a
     /// tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
     pub fn sliced(shape: &Shape, layout: Layout, slices: Vec<(usize, Self)>) -> Self {
-        let draw = Draw::Sliced(Arc::new(Sliced::new(shape, layout, slices)));
+        let draw = Draw::Sliced(Shared::new(Sliced::new(shape, layout, slices)));
         Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 }
     }
 

@@ -10,7 +10,10 @@
 //! the shape alone: so neither threads nor instruction sets change a bit.
 
 use crate::dispatch::{self, Kernel};
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 use crate::noise::{block, hash};
+use crate::prelude::*;
 use crate::workers::Workers;
 
 /// Reflections of a block.

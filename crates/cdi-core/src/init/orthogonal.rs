@@ -1,18 +1,18 @@
 //! Tensors with orthonormal rows or columns. Their weights depend on each other, so that they are made together.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::householder::Columns;
+use crate::lock::{Lock, Shared};
+use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Role, Shape};
 use crate::workers::{Alone, Workers};
 
 /// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice. Made when a
 /// weight is asked for, kept until [`Whole::release`].
 #[derive(Clone, Debug)]
-pub struct Whole(Vec<Arc<Orthogonal>>);
+pub struct Whole(Vec<Shared<Orthogonal>>);
 
 impl Whole {
-    pub(super) fn new(matrix: Arc<Orthogonal>) -> Self {
+    pub(super) fn new(matrix: Shared<Orthogonal>) -> Self {
         Self(vec![matrix])
     }
 
@@ -52,7 +52,7 @@ pub(super) struct Orthogonal {
     rows: usize,
     cols: usize,
     place: Place,
-    made: Mutex<Option<Arc<Columns>>>,
+    made: Lock<Option<Shared<Columns>>>,
 }
 
 /// Where the matrix's elements, in storage order, are in the tensor.
@@ -82,14 +82,14 @@ impl Orthogonal {
                     stride if stride == rest => rest,
                     _ => {
                         let place = Place::Apart { axes, middle: None };
-                        let made = Mutex::default();
+                        let made = Lock::default();
                         return Self { layer_key, gain, rows: axes.outputs, cols: rest, place, made };
                     }
                 }
             }
         };
         let rows = shape.elements().checked_div(cols).unwrap_or(0);
-        Self { layer_key, gain, rows, cols, place: Place::Same, made: Mutex::default() }
+        Self { layer_key, gain, rows, cols, place: Place::Same, made: Lock::default() }
     }
 
     /// `[out, in]` or `[in, out]` in the middle of the kernel, by the layout, of a shape that
@@ -102,27 +102,27 @@ impl Orthogonal {
             Layout::InOut => (Place::AcrossKernels { middle }, axes.inputs, axes.outputs),
             Layout::Roles(_) => (Place::Apart { axes, middle: Some(middle) }, axes.outputs, axes.inputs),
         };
-        Self { layer_key, gain, rows, cols, place, made: Mutex::default() }
+        Self { layer_key, gain, rows, cols, place, made: Lock::default() }
     }
 
     fn prepare(&self, workers: &impl Workers) {
-        if self.lock().is_none() {
+        if self.made.hold().is_none() {
             // Not under the lock: this thread may take over work of another that waits for it.
-            let made = Arc::new(self.make(workers));
-            self.lock().get_or_insert(made);
+            let made = Shared::new(self.make(workers));
+            self.made.hold().get_or_insert(made);
         }
     }
 
     fn release(&self) {
-        *self.lock() = None;
+        *self.made.hold() = None;
     }
 
     /// Fills `out` with the tensor's elements `start, start + 1, …`.
     pub(super) fn fill(&self, start: usize, out: &mut [f64]) {
         let columns = {
-            let mut made = self.lock();
+            let mut made = self.made.hold();
             // On this thread alone: see `prepare`.
-            Arc::clone(made.get_or_insert_with(|| Arc::new(self.make(&Alone))))
+            Shared::clone(made.get_or_insert_with(|| Shared::new(self.make(&Alone))))
         };
         match self.place {
             Place::Same => self.fill_matrix(&columns, start, out),
@@ -175,10 +175,5 @@ impl Orthogonal {
     fn make(&self, workers: &impl Workers) -> Columns {
         let size = (self.rows.max(self.cols), self.rows.min(self.cols));
         Columns::new(self.layer_key, size, self.gain, workers)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Columns>>> {
-        // A panic while it was held leaves what was there before.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,13 @@
 //! A scheme's parameters as people write them: a mode and whichever of its parameters they care about.
 
-use std::fmt;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::alias;
 use super::gain::Nonlinearity;
 use super::scheme::{FanIn, Scheme, VarianceRule};
+use crate::prelude::*;
 use crate::suggest::{did_you_mean, nearest};
 
 /// The distribution that a scaled scheme draws from; the standard deviation is the same for all.

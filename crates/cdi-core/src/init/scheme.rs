@@ -1,7 +1,6 @@
 //! The schemes, decided: every parameter has a value, and each knows its scale from the fans.
 
-use std::fmt;
-use std::sync::Arc;
+use core::fmt;
 
 use super::gain::Nonlinearity;
 use super::orthogonal::{Orthogonal, Whole};
@@ -9,6 +8,10 @@ use super::params::{Distribution, Fan, SchemeParams};
 use super::slices::Sliced;
 use super::structure::Structure;
 use super::truncated::Truncated;
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
+use crate::lock::Shared;
+use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Shape};
 
 /// How the weights of one tensor start. All reals are finite, standard deviations are not negative, `low < high`.
@@ -205,10 +208,10 @@ pub(super) enum Draw {
     Truncated(Truncated),
     Structured(Structure),
     Whole {
-        matrix: Arc<Orthogonal>,
+        matrix: Shared<Orthogonal>,
         whole: Whole,
     },
-    Sliced(Arc<Sliced>),
+    Sliced(Shared<Sliced>),
 }
 
 /// Standard deviation of a standard normal distribution cut off at ±2: what JAX and Keras divide by.
@@ -218,8 +221,8 @@ impl Scheme {
     pub(super) fn draw(&self, layer_key: u64, shape: &Shape, layout: Layout) -> Draw {
         let (fan_in, fan_out) = shape.fans(layout);
         let whole = |matrix| {
-            let matrix = Arc::new(matrix);
-            Draw::Whole { whole: Whole::new(Arc::clone(&matrix)), matrix }
+            let matrix = Shared::new(matrix);
+            Draw::Whole { whole: Whole::new(Shared::clone(&matrix)), matrix }
         };
         // Uniform on ±bound.
         let around_zero = |bound: f64| Draw::Uniform { low: -bound, span: bound - -bound };

@@ -1,6 +1,7 @@
 //! Fused tensors: slices along the output dimension, each with the weights of a tensor of its own.
 
 use super::{Generator, Whole};
+use crate::prelude::*;
 use crate::tensor::{Layout, Role, Shape};
 
 /// A tensor cut along one dimension: `outer` times the slices in their order, each `size * inner` elements.
@@ -129,7 +130,7 @@ impl Sliced {
     fn pieces(&self, start: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         let end = start + len;
         let mut at = start;
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             if at >= end {
                 return None;
             }

@@ -1,6 +1,8 @@
 //! Probabilities that no elementary formula gives, by the crate `libm`: the same bits on every machine.
 
-use std::f64::consts::FRAC_1_SQRT_2;
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
+use core::f64::consts::FRAC_1_SQRT_2;
 
 /// `P(Z > z)` of a standard normal `Z`, to the last digits far out too, where `1 - P(Z <= z)` has none left.
 pub(super) fn normal_above(z: f64) -> f64 {

@@ -1,5 +1,7 @@
 //! Initial values that are mostly ones and zeros, or zeros in fixed numbers: element by element.
 
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 use crate::noise::{hash, scalar};
 use crate::tensor::{Axes, Layout, Shape};
 
@@ -92,6 +94,7 @@ fn shuffled(key: u64, n: u64, len: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prelude::*;
 
     #[test]
     fn shuffles_are_permutations_in_which_every_place_is_as_likely() {

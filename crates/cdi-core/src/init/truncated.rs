@@ -4,6 +4,8 @@
 //! Statistics 37 (1988), routine PPND16, about 1e-16 relative. It is computed with this crate's own logarithm, both
 //! rational functions of it for every argument and a choice between them, so that loops over it become vector code.
 
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 use crate::noise::math::ln;
 
 const CENTRE: [[f64; 8]; 2] = [
@@ -140,7 +142,7 @@ impl Truncated {
 /// The distribution function of the standard normal, by the crate `libm`'s complementary error function: the same bits
 /// on every machine, unlike the platform's.
 fn cumulative(x: f64) -> f64 {
-    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use super::hash::{GOLDEN, hash64, unit};
 use super::math::{C, LN_SHIFT, MANTISSA, S, SQRT_HALF_BITS, horner, ln_series};
 use super::scalar::{U1_FLOOR, gaussian_at};
 use crate::dispatch::{self, Kernel};
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 
 /// Pairs of draws that are worked on together. Measured: 32 is slower, 128 no faster.
 const PAIRS: usize = 64;

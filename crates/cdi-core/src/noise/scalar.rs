@@ -2,6 +2,8 @@
 
 use super::hash::{draw, row_key, unit};
 use super::math::{cos_sin_turn, ln};
+#[cfg(not(feature = "std"))]
+use crate::float::Float;
 
 /// The smallest `u1` that enters the logarithm, so that the largest possible |gaussian| is about 7.43.
 pub const U1_FLOOR: f64 = 1e-12;

@@ -1,6 +1,6 @@
 //! Coded tensors: opened, and read by blocks.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
 
 use safetensors::Dtype;
 
@@ -11,6 +11,7 @@ use super::validate::Wrong;
 use crate::blocks::{Block, Reads};
 use crate::codec::{BlockValues, CODES, CodeError, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
 use crate::init::Generator;
+use crate::prelude::*;
 use crate::sparse::{Fill, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
 

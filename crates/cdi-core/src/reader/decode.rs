@@ -1,6 +1,6 @@
 //! Blocks of encoded tensors, decoded.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::file::{PrunedReader, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
@@ -8,6 +8,7 @@ use crate::checkpoint::TensorRef;
 use crate::codec::{BlockDecoder, CodeError};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
+use crate::prelude::*;
 use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, bitmask, csr, fillmask};
 use crate::tensor::{Shape, cast};
 

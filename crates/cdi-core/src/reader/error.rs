@@ -1,11 +1,10 @@
 //! Why a pruned file cannot be opened, or a tensor of it not be read.
 
-use std::path::PathBuf;
-
 use safetensors::Dtype;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, FileName};
 use crate::codec::CodeError;
+use crate::prelude::*;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
@@ -17,18 +16,18 @@ pub enum OpenError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A file that is not sound.
-    #[error("{}: {problem}", .path.display())]
+    #[error("{path}: {problem}")]
     Pruned {
         /// The file.
-        path: PathBuf,
+        path: FileName,
         /// What is wrong with it.
         problem: PrunedProblem,
     },
     /// A tensor of a base checkpoint that cannot serve as initial value.
-    #[error("{}: tensor `{tensor}`, which initial values are taken from, {problem}", .path.display())]
+    #[error("{path}: tensor `{tensor}`, which initial values are taken from, {problem}")]
     Base {
         /// The base checkpoint.
-        path: PathBuf,
+        path: FileName,
         /// The tensor.
         tensor: String,
         /// What is wrong with it.

@@ -1,7 +1,8 @@
 //! Pruned files as they are read: validated in full when opened.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "std")]
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -10,6 +11,7 @@ use super::coded::Coded;
 use super::error::{OpenError, PrunedProblem};
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::init::Generator;
+use crate::prelude::*;
 use crate::sparse::{Kind, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
 use crate::workers::{Alone, Workers};
@@ -50,7 +52,7 @@ pub(super) enum Stored {
 /// pruned: what it takes to restore that is for the caller to say.
 ///
 /// ```
-/// use cdi_prune::reader::Limits;
+/// use cdi_core::reader::Limits;
 /// // A device with 64 MiB to spare.
 /// let limits = Limits { bytes: 64 << 20, ..Limits::default() };
 /// assert_eq!(limits.elements, 1 << 40);
@@ -83,6 +85,7 @@ impl PrunedReader {
     ///
     /// # Errors
     /// [`OpenError`]: a file that cannot be read, is not sound, or needs another base.
+    #[cfg(feature = "std")]
     pub fn open(path: &Path, base: Option<&Path>) -> Result<Self, OpenError> {
         Self::open_within(path, base, Limits::default())
     }
@@ -91,6 +94,7 @@ impl PrunedReader {
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
+    #[cfg(feature = "std")]
     pub fn open_within(path: &Path, base: Option<&Path>, limits: Limits) -> Result<Self, OpenError> {
         Self::open_on(&Alone, path, base, limits)
     }
@@ -99,6 +103,7 @@ impl PrunedReader {
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
+    #[cfg(feature = "std")]
     pub fn open_on(
         workers: &impl Workers,
         path: &Path,
@@ -130,8 +135,8 @@ impl PrunedReader {
         base: Option<Cow<'static, [u8]>>,
         limits: Limits,
     ) -> Result<Self, OpenError> {
-        let checkpoint = Checkpoint::from_bytes(Path::new("in memory"), file.into())?;
-        let base = base.map(|base| Checkpoint::from_bytes(Path::new("base in memory"), base));
+        let checkpoint = Checkpoint::from_bytes("in memory", file.into())?;
+        let base = base.map(|base| Checkpoint::from_bytes("base in memory", base));
         Self::new(checkpoint, base.transpose()?, limits, &Alone)
     }
 
@@ -141,7 +146,7 @@ impl PrunedReader {
         limits: Limits,
         workers: &impl Workers,
     ) -> Result<Self, OpenError> {
-        let path = checkpoint.path().to_owned();
+        let path = checkpoint.name().clone();
         let wrong = |problem| OpenError::Pruned { path: path.clone(), problem };
         let mut file = Self {
             checkpoint,
@@ -175,11 +180,13 @@ impl PrunedReader {
     }
 
     /// The path that it was opened by.
+    #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         self.checkpoint.path()
     }
 
     /// Every file that is read.
+    #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.checkpoint.files().chain(self.base.iter().flat_map(Checkpoint::files))
     }

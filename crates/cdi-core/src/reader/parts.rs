@@ -2,6 +2,7 @@
 
 use crate::blocks::{self, Block, Reads};
 use crate::checkpoint::Mapped;
+use crate::prelude::*;
 use crate::sparse::bitmask::{BitmaskError, CheckedRun};
 use crate::sparse::csr::{self, CsrError};
 use crate::tensor::Matrix;

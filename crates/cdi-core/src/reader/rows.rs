@@ -1,12 +1,13 @@
 //! Tensors of a pruned file, or rows of one, into memory that the caller owns.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::decode::{Decoder, ReadBlocks};
 use super::error::RowsError;
 use super::file::PrunedReader;
 use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::init::Whole;
+use crate::prelude::*;
 use crate::tensor::bytes_of;
 
 impl PrunedReader {

@@ -1,17 +1,17 @@
 //! A pruned file's description against the tensors that stand there: every count, offset and padding bit.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use alloc::collections::BTreeSet;
 
 use safetensors::Dtype;
 
 use super::error::{BaseProblem, OpenError, PrunedProblem};
 use super::file::{PrunedReader, Stored};
 use super::parts::{check_bitmask, check_csr};
-use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::checkpoint::{Checkpoint, FileName, TensorRef};
 use crate::digest;
 use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
+use crate::prelude::*;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, csr, fillmask,
     suffixes,
@@ -187,7 +187,7 @@ impl PrunedReader {
                     return Ok(None);
                 }
                 let problem = BaseProblem::Digest { expected: sha256.clone(), got };
-                Err(Wrong::Other(OpenError::Base { path: base.path().to_owned(), tensor, problem }))
+                Err(Wrong::Other(OpenError::Base { path: base.name().clone(), tensor, problem }))
             }
         }
     }
@@ -255,7 +255,7 @@ impl PrunedReader {
 
 /// The tensor of a base checkpoint that another of this name and shape starts from.
 pub fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, OpenError> {
-    let wrong = |problem| OpenError::Base { path: base.path().to_owned(), tensor: name.to_owned(), problem };
+    let wrong = |problem| OpenError::Base { path: base.name().clone(), tensor: name.to_owned(), problem };
     let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
     if tensor.shape != shape {
         return Err(wrong(BaseProblem::Shape { expected: shape.clone(), got: tensor.shape.clone() }));
@@ -279,9 +279,9 @@ impl From<PrunedProblem> for Wrong {
 }
 
 impl Wrong {
-    pub(super) fn at(self, path: &Path) -> OpenError {
+    pub(super) fn at(self, path: &FileName) -> OpenError {
         match self {
-            Self::Pruned(problem) => OpenError::Pruned { path: path.to_owned(), problem },
+            Self::Pruned(problem) => OpenError::Pruned { path: path.clone(), problem },
             Self::Other(error) => error,
         }
     }

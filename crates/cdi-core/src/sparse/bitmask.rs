@@ -15,6 +15,7 @@ use safetensors::Dtype;
 
 use crate::bits;
 use crate::checkpoint::TensorSpec;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
 /// Suffixes of the tensors that stand for one.

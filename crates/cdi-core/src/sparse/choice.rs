@@ -3,6 +3,7 @@
 use super::{Format, bitmask, csr, fillmask};
 use crate::checkpoint::TensorSpec;
 use crate::codec;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
 /// The tensors that stand for `name` with `stored` values kept of type `dtype`: in the order of the encoding's suffixes,

@@ -12,6 +12,7 @@
 use safetensors::Dtype;
 
 use crate::checkpoint::TensorSpec;
+use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
 /// Suffixes of the tensors that stand for one.
@@ -248,7 +249,7 @@ pub fn run_mask(
         let counts = (row..row + rows).map(|row| offset(crow, row + 1) - offset(crow, row));
         mask(indices, counts, matrix, cols, column, bits);
     } else {
-        mask(indices, std::iter::once(indices.len() / index_size(matrix)), matrix, cols, column, bits);
+        mask(indices, core::iter::once(indices.len() / index_size(matrix)), matrix, cols, column, bits);
     }
 }
 

@@ -4,6 +4,7 @@
 use safetensors::Dtype;
 
 use crate::checkpoint::TensorSpec;
+use crate::prelude::*;
 use crate::tensor::Shape;
 
 /// Suffix of the tensor that holds the bits.

@@ -1,6 +1,6 @@
 //! What a file of this tool says about itself, in its `__metadata__`: all that restoring it needs.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -8,6 +8,7 @@ use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
 use crate::init::SchemeParams;
 use crate::noise::NOISE_VERSION;
+use crate::prelude::*;
 use crate::tensor::{Dims, FloatDtype, Layout};
 
 /// Version of this description.

@@ -184,6 +184,7 @@ mod tests {
     use super::super::Roles;
     use super::Role::{Expert, In, Kernel, Out};
     use super::*;
+    use crate::prelude::*;
 
     fn axes(list: &[Role], dims: &[usize]) -> Axes {
         let roles = Layout::Roles(Roles::new(list).unwrap());

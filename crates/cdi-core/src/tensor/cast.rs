@@ -2,6 +2,8 @@
 
 use super::FloatDtype;
 
+use crate::prelude::*;
+
 /// Elements that are cast at once.
 const PIECE: usize = 1024;
 

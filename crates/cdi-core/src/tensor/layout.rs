@@ -1,10 +1,12 @@
 //! What each dimension of a tensor stands for.
 
-use std::fmt;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
+
+use crate::prelude::*;
 
 /// What one dimension of a tensor counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

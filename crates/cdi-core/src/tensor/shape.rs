@@ -1,10 +1,12 @@
 //! Shapes and their matrix view.
 
-use std::fmt;
+use core::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::{Axes, Layout};
+
+use crate::prelude::*;
 
 /// The most dimensions of a tensor: as many as PyTorch and NumPy have.
 pub const MAX_RANK: usize = 64;

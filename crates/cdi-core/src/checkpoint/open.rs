@@ -1,0 +1,137 @@
+//! Checkpoints on disk: a file, an index with shards, or a folder with either.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::error::{CheckpointError, ErrorKind};
+use super::find::{Found, in_folder};
+use super::foreign::Foreign;
+use super::index::Index;
+use super::mmap::MappedFile;
+use super::reader::{Checkpoint, Place};
+use crate::prelude::*;
+use crate::regular_file;
+
+static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
+
+/// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
+pub fn follow_links() {
+    FOLLOW_LINKS.store(true, Ordering::Relaxed);
+}
+
+/// Where a shard leads that is a link out of the folder.
+pub fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    // What is not there at all is another error.
+    let real = fs::canonicalize(folder.join(shard)).ok()?;
+    let inside = fs::canonicalize(folder).is_ok_and(|folder| real.parent() == Some(&folder));
+    (!inside).then_some(real)
+}
+
+/// Refuses shards that are links out of their folder; `path` is what names them.
+fn check_links<'s>(
+    path: &Path,
+    folder: &Path,
+    mut shards: impl Iterator<Item = &'s String>,
+) -> Result<(), CheckpointError> {
+    let out = shards.find_map(|shard| Some((shard, leads_out(folder, shard)?)));
+    match out.filter(|_| !follows_links()) {
+        Some((shard, to)) => {
+            Err(CheckpointError::new(path, ErrorKind::ShardLink { shard: shard.clone(), to }))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether links out of a folder are followed.
+pub fn follows_links() -> bool {
+    FOLLOW_LINKS.load(Ordering::Relaxed)
+}
+
+/// The most bytes of an index: some four million tensors.
+const LONGEST_INDEX: u64 = 1 << 29;
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either, or all
+    /// shards without an index (an index wins over files that are no variant of it). Reads headers only.
+    ///
+    /// # Errors
+    /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
+        let file = if metadata.is_dir() {
+            match in_folder(path)? {
+                Found::File(file) => file,
+                Found::Shards(shards) => return Self::open_shards(path, &shards),
+            }
+        } else {
+            path.to_owned()
+        };
+        if file.extension().is_some_and(|e| e == "json") {
+            Self::open_index(path, &file)
+        } else {
+            Self::open_file(path, &file)
+        }
+    }
+
+    fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
+        Self::of_file(path.into(), MappedFile::open(file)?)
+    }
+
+    fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
+        let text =
+            regular_file::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
+        let folder = index_file.parent().unwrap_or(Path::new(""));
+        let wrong = |kind| CheckpointError::new(index_file, kind);
+        let index = Index::parse(&text, folder, follows_links()).map_err(|kind| {
+            let foreign = Foreign::of(&text).filter(|foreign| *foreign != Foreign::Json);
+            match (kind, foreign) {
+                (ErrorKind::BadIndex(_), Some(foreign)) => wrong(ErrorKind::Foreign(foreign)),
+                (kind, _) => wrong(kind),
+            }
+        })?;
+        let mut whole = Self { index: Some(index_file.to_owned()), ..Self::empty(path.into()) };
+        let mut shards: Vec<u32> = (0..index.shards.len() as u32).collect();
+        shards.sort_unstable_by_key(|n| &index.shards[*n as usize]);
+        for n in shards {
+            let shard = &*index.shards[n as usize];
+            let one = Self::open_file(path, &folder.join(shard))?;
+            let file = whole.files.len();
+            whole.files.extend(one.files);
+            whole.metadata.extend(one.metadata);
+            for (name, place) in one.tensors {
+                if index.tensors.get(name.as_str()) != Some(&n) {
+                    return Err(wrong(ErrorKind::NotInIndex { tensor: name, shard: shard.to_owned() }));
+                }
+                whole.tensors.insert(name, Place { file, ..place });
+            }
+        }
+        let absent = index.tensors.iter().filter(|(name, _)| !whole.tensors.contains_key(&***name));
+        if let Some((tensor, n)) = absent.min() {
+            let shard = index.shards[*n as usize].clone().into_owned();
+            return Err(wrong(ErrorKind::NotInShard { tensor: tensor.clone().into_owned(), shard }));
+        }
+        Ok(whole)
+    }
+
+    /// All of a folder's shards, which no index is about.
+    fn open_shards(folder: &Path, shards: &[String]) -> Result<Self, CheckpointError> {
+        check_links(folder, folder, shards.iter())?;
+        let mut whole = Self::empty(folder.into());
+        for shard in shards {
+            let one = Self::open_file(folder, &folder.join(shard))?;
+            let file = whole.files.len();
+            whole.files.extend(one.files);
+            whole.metadata.extend(one.metadata);
+            for (name, place) in one.tensors {
+                if let Some(first) = whole.tensors.insert(name.clone(), Place { file, ..place }) {
+                    let (first, second) = (shards[first.file].clone(), shard.clone());
+                    let kind = ErrorKind::InTwoShards { tensor: name, first, second };
+                    return Err(CheckpointError::new(folder, kind));
+                }
+            }
+        }
+        Ok(whole)
+    }
+}
