@@ -42,6 +42,7 @@
 //! | [`gates`] | limits that the result must keep |
 //! | [`tune`] | the smallest file within an accuracy budget: search, evaluation command |
 //! | [`report`] | the report and its formats |
+//! | [`text`] | numbers and names as people read them |
 //! | [`manifest`] | every file of a run with its digest |
 //! | [`config`] | YAML, checked and completed |
 //! | [`infer`] | a starting config from a checkpoint's names and shapes |
@@ -66,6 +67,7 @@ pub mod prune;
 pub mod report;
 pub mod rules;
 pub mod store;
+pub mod text;
 pub mod tune;
 pub mod workers;
 

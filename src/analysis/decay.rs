@@ -22,7 +22,7 @@ pub struct Sampled {
 
 /// What is decided for a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Decided {
+pub struct Calibration {
     /// The factor on its initial values.
     pub decay: f64,
     /// When a weight of it sleeps.
@@ -38,8 +38,8 @@ const MOST_GROUPS: usize = 8;
 
 /// Decides factor and threshold for every tensor from the weights of all of them; the answer is in their order. Tensors
 /// are judged together with those of the same type and, where it is given, the same factor.
-pub fn decide(tensors: &[Sampled]) -> (Vec<Decided>, Vec<Evidence>) {
-    let nothing = Decided { decay: 1.0, threshold: Threshold::Nothing, evidence: None, own: false };
+pub fn decide(tensors: &[Sampled]) -> (Vec<Calibration>, Vec<Evidence>) {
+    let nothing = Calibration { decay: 1.0, threshold: Threshold::Nothing, evidence: None, own: false };
     let mut decided = vec![nothing; tensors.len()];
     let mut evidence = Vec::new();
     let mut left: Vec<usize> = (0..tensors.len()).collect();
@@ -52,7 +52,12 @@ pub fn decide(tensors: &[Sampled]) -> (Vec<Decided>, Vec<Evidence>) {
     (decided, evidence)
 }
 
-fn decide_pool(tensors: &[Sampled], pool: &[usize], decided: &mut [Decided], evidence: &mut Vec<Evidence>) {
+fn decide_pool(
+    tensors: &[Sampled],
+    pool: &[usize],
+    decided: &mut [Calibration],
+    evidence: &mut Vec<Evidence>,
+) {
     let Some(&first) = pool.first() else { return };
     let Sampled { dtype, decay: given, .. } = tensors[first];
     // Of weights that start at 0 the ratio says nothing; those still at 0 never moved.
@@ -60,7 +65,7 @@ fn decide_pool(tensors: &[Sampled], pool: &[usize], decided: &mut [Decided], evi
         pool.iter().partition(|n| tensors[**n].pairs.iter().any(|[_, w0]| *w0 != 0.0));
     for n in zeros {
         let decay = given.unwrap_or(1.0);
-        decided[n] = Decided { decay, threshold: Threshold::Absolute(0.0), evidence: None, own: true };
+        decided[n] = Calibration { decay, threshold: Threshold::Absolute(0.0), evidence: None, own: true };
     }
     let begin = evidence.len();
     while !left.is_empty() && evidence.len() - begin < MOST_GROUPS {
@@ -93,8 +98,8 @@ fn decide_pool(tensors: &[Sampled], pool: &[usize], decided: &mut [Decided], evi
     }
 }
 
-fn decision(evidence: &Evidence, place: usize, own: bool) -> Decided {
-    Decided { decay: evidence.decay, threshold: evidence.threshold, evidence: Some(place), own }
+fn decision(evidence: &Evidence, place: usize, own: bool) -> Calibration {
+    Calibration { decay: evidence.decay, threshold: evidence.threshold, evidence: Some(place), own }
 }
 
 /// Weights of a tensor within the evidence's threshold.

@@ -18,7 +18,7 @@ mod threshold;
 mod units;
 
 pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
-pub use decay::{Decided, Sampled, decide};
+pub use decay::{Calibration, Sampled, decide};
 pub use delta::{Comparison, Tally, census};
 pub use evidence::{Evidence, Pair, RatioHistogram};
 pub use heatmap::{Cell, Grid, HeatMap};

@@ -1,16 +1,15 @@
 //! The command line, as clap reads it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use cdi_prune::text::printable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use super::failure::{Failure, Result};
+use super::global::{Format, GLOBAL_OPTIONS, Global};
 use super::matrix::MatrixArgs;
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
-
-/// More threads than any machine that this runs on can use.
-pub const MOST_THREADS: u16 = 1024;
-
-/// What the short help of every command says of the global options.
-pub const GLOBAL_OPTIONS: &str = "\
-Global: --threads N, --quiet, --no-progress, --color WHEN, --set KEY=VALUE, --no-mmap, --follow-links, --log-format FORMAT. `--help` explains them, and has examples.";
+use super::out;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -29,47 +28,6 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-#[derive(Debug, Args)]
-pub struct Global {
-    /// Number of threads, 1024 at the most [default: one per core]; never changes a result
-    #[arg(long, global = true, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_THREADS)))]
-    pub threads: Option<u16>,
-    /// Print errors only
-    #[arg(long, short, global = true, hide_short_help = true)]
-    pub quiet: bool,
-    /// Show no progress bar (there is none anyway where standard error is no terminal)
-    #[arg(long, global = true, hide_short_help = true)]
-    pub no_progress: bool,
-    /// When to colour the tables
-    #[arg(long, global = true, value_name = "WHEN", hide_short_help = true, default_value = "auto")]
-    pub color: ColorChoice,
-    /// Override one key of the config, e.g. `analyze.threshold=1e-4`; may repeat
-    #[arg(long = "set", global = true, hide_short_help = true, value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// Read input files into memory in place of mapping them: for files that others may write to meanwhile. Memory grows with
-    /// them
-    #[arg(long, global = true, hide_short_help = true)]
-    pub no_mmap: bool,
-    /// Read shards that are links out of their index's folder, as in caches of downloaded models
-    #[arg(long, global = true, hide_short_help = true)]
-    pub follow_links: bool,
-    /// How diagnostics on standard error are written
-    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true, default_value = "text")]
-    pub log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
 }
 
 /// How gates and warnings are printed.
@@ -342,4 +300,33 @@ impl Command {
 
 fn parse_size(text: &str) -> Result<u64, String> {
     cdi_prune::config::parse_size(text).map_err(|e| e.to_string())
+}
+
+/// The command line. A wrong one is an error like any other where JSON is asked for; else clap says it in its way.
+pub fn parse() -> Result<Cli> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let asked = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
+    if arguments.windows(2).any(asked) || arguments.iter().any(|a| a == "--log-format=json") {
+        out::in_json();
+    }
+    let mut command =
+        Cli::command().after_help(GLOBAL_OPTIONS).mut_subcommands(|c| c.after_help(GLOBAL_OPTIONS));
+    let matches = command.try_get_matches_from_mut(&arguments);
+    let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error.format(&mut command),
+    };
+    let shown: Vec<String> = arguments.iter().map(|a| printable(&a.to_string_lossy())).collect();
+    let odd = shown.iter().zip(&arguments).any(|(shown, argument)| argument != shown.as_str());
+    if !error.use_stderr() || (!out::is_json() && !odd) {
+        error.exit();
+    }
+    // What clap quotes of the command line, it quotes as it is: so it gets to see it as it is shown.
+    let text = match command.try_get_matches_from_mut(&shown) {
+        Err(error) if odd => error.render().to_string(),
+        _ if odd => printable(&error.render().to_string()),
+        _ => error.render().to_string(),
+    };
+    let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
+    Err(Failure { message, code: 2 })
 }

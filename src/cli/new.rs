@@ -6,8 +6,10 @@ use cdi_prune::infer::Purpose;
 use cdi_prune::pipeline;
 use cdi_prune::store::write_text;
 
-use super::args::{Global, Purpose as Wanted};
-use super::{Failure, Result, print, shown};
+use super::args::Purpose as Wanted;
+use super::failure::{Failure, Result};
+use super::global::Global;
+use super::out::{print, shown};
 
 /// Prints a starting config for a checkpoint, or writes it into a file that is not there yet.
 pub fn new(
@@ -18,14 +20,14 @@ pub fn new(
     global: &Global,
 ) -> Result {
     let Some(output) = output else {
-        return print(pipeline::starting_config(checkpoint, None, purpose)?.trim_end());
+        return print(pipeline::infer_config(checkpoint, None, purpose)?.trim_end());
     };
     if output.symlink_metadata().is_ok() && !force {
         let message =
             format!("{}: this file exists; give another name, or `--force` to replace it", shown(output));
         return Err(Failure { message, code: 2 });
     }
-    write_text(output, &pipeline::starting_config(checkpoint, Some(output), purpose)?)?;
+    write_text(output, &pipeline::infer_config(checkpoint, Some(output), purpose)?)?;
     if !global.quiet {
         match purpose {
             Purpose::Sleeping | Purpose::Init => {

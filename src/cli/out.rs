@@ -2,22 +2,20 @@
 //! config, a terminal and the log of a workflow show it and do not obey it.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cdi_prune::gates::GateResult;
-use cdi_prune::pipeline::Error;
 use cdi_prune::report::gate_words;
-use cdi_prune::report::text::{is_unseen, printable};
-use clap::{CommandFactory, FromArgMatches};
+use cdi_prune::text::{is_unseen, printable};
 use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::args::{Cli, GLOBAL_OPTIONS, Global, LogFormat};
-use super::{Failure, Result};
+use super::failure::{Failure, Result};
+use super::global::{Global, LogFormat};
 
 /// Whether standard error is lines of JSON. Read by a signal handler.
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -27,34 +25,10 @@ pub fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// The command line. A wrong one is an error like any other where JSON is asked for; else clap says it in its way.
-pub fn parse() -> Result<Cli> {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let asked = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
-    if arguments.windows(2).any(asked) || arguments.iter().any(|a| a == "--log-format=json") {
-        JSON.store(true, Ordering::Relaxed);
-        std::panic::set_hook(Box::new(|panic| say_error(&panic.to_string(), 101)));
-    }
-    let mut command =
-        Cli::command().after_help(GLOBAL_OPTIONS).mut_subcommands(|c| c.after_help(GLOBAL_OPTIONS));
-    let matches = command.try_get_matches_from_mut(&arguments);
-    let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => return Ok(cli),
-        Err(error) => error.format(&mut command),
-    };
-    let shown: Vec<String> = arguments.iter().map(|a| printable(&a.to_string_lossy())).collect();
-    let odd = shown.iter().zip(&arguments).any(|(shown, argument)| argument != shown.as_str());
-    if !error.use_stderr() || (!is_json() && !odd) {
-        error.exit();
-    }
-    // What clap quotes of the command line, it quotes as it is: so it gets to see it as it is shown.
-    let text = match command.try_get_matches_from_mut(&shown) {
-        Err(error) if odd => error.render().to_string(),
-        _ if odd => printable(&error.render().to_string()),
-        _ => error.render().to_string(),
-    };
-    let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
-    Err(Failure { message, code: 2 })
+/// Has it be lines of JSON from now on.
+pub fn in_json() {
+    JSON.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| say_error(&panic.to_string(), 101)));
 }
 
 /// Starts the log.
@@ -84,17 +58,6 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
-    }
-}
-
-/// The message of an error. Those of several lines guard their line breaks themselves; any other has one line.
-pub fn message(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    match error.downcast_ref::<Error>() {
-        Some(Error::Gates { .. } | Error::Evaluation(_)) => {
-            text.lines().map(printable).collect::<Vec<_>>().join("\n")
-        }
-        _ => printable(&text),
     }
 }
 
@@ -183,6 +146,22 @@ fn told(written: io::Result<()>) -> Result {
         }
         _ => Ok(()),
     }
+}
+
+/// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may not be the
+/// same file.
+pub fn shown(path: &Path) -> String {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir
+            && matches!(short.components().next_back(), Some(Component::Normal(_)))
+        {
+            short.pop();
+        } else {
+            short.push(part);
+        }
+    }
+    printable(&short.display().to_string())
 }
 
 /// Text whose line breaks and colours are the program's own: all else that a terminal would obey is written out.

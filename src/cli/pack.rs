@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
-use cdi_prune::pipeline::{self, Error, PackedTensor, Resolved, Start};
-use cdi_prune::report::text::thousands;
+use cdi_prune::pipeline::{self, Error, PackedTensor, PredictFrom, Resolved};
+use cdi_prune::text::thousands;
 
-use super::args::Global;
-use super::out::print;
-use super::{Failure, Result, bar, shown};
+use super::failure::{Failure, Result};
+use super::global::Global;
+use super::out::{print, shown};
+use super::progress::Bar;
 
 /// Packs a checkpoint against nothing, a base, or the initial values that a config describes.
 pub fn pack(
@@ -21,21 +22,22 @@ pub fn pack(
     global: &Global,
 ) -> Result {
     let begun = Instant::now();
-    let bar = bar(global);
-    let run = |start: &Start<'_>| pipeline::pack(start, output, max_shard_size, &bar).map_err(Failure::from);
+    let bar = Bar::of(global);
+    let run =
+        |start: &PredictFrom<'_>| pipeline::pack(start, output, max_shard_size, &bar).map_err(Failure::from);
     let packed = match (base, config) {
         (_, Some(config)) => {
             let mut overrides = global.overrides.clone();
             let path = std::path::absolute(file)?;
             overrides.push(format!("trained.path={}", serde_json::to_string(&path.to_string_lossy())?));
             let settings = Settings::load(config, &overrides)?;
-            run(&Start::Config(&Resolved::new(&settings)?))?
+            run(&PredictFrom::Config(&Resolved::new(&settings)?))?
         }
         (Some(base), None) => {
             let (file, base) = (open(file)?, open(base)?);
-            run(&Start::Base(&file, &base))?
+            run(&PredictFrom::Base(&file, &base))?
         }
-        (None, None) => run(&Start::Nothing(&open(file)?))?,
+        (None, None) => run(&PredictFrom::Nothing(&open(file)?))?,
     };
     if global.quiet {
         return Ok(());

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use cdi_prune::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::global::{Global, LogFormat};
+
 /// Shows one bar per stage; none where standard error is no terminal or nobody wants it.
 pub struct Bar {
     shown: bool,
@@ -13,7 +15,9 @@ pub struct Bar {
 }
 
 impl Bar {
-    pub fn new(wanted: bool) -> Self {
+    /// As the options say: lines of JSON have none between them.
+    pub fn of(global: &Global) -> Self {
+        let wanted = !global.quiet && !global.no_progress && global.log_format == LogFormat::Text;
         Self { shown: wanted && std::io::stderr().is_terminal(), bar: Mutex::new(ProgressBar::hidden()) }
     }
 

@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::forms;
 use super::node::Node;
-use super::schema;
 
 /// Limits that the result must keep, one at least.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gates {
     /// Least share of all floating-point weights that is pruned, or a list of least shares.
-    #[schemars(with = "Option<schema::MinSparsity>")]
+    #[schemars(with = "Option<forms::MinSparsity>")]
     pub min_sparsity: Option<Node>,
     /// Most bytes of the pruned checkpoint, an index not counted.
-    #[schemars(with = "Option<schema::Size>")]
+    #[schemars(with = "Option<forms::Size>")]
     pub max_output_bytes: Option<Node>,
     /// Largest share of any one tensor that is pruned.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
@@ -29,22 +29,6 @@ pub(super) struct Gates {
     /// Most that the metric of `tune` may be worse than the original's.
     #[schemars(with = "Option<f64>", range(min = 0))]
     pub max_metric_drop: Option<Node>,
-}
-
-/// The least share of the weights, of all tensors whose names match together, that is pruned.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SparsityGate {
-    /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
-    #[serde(rename = "match")]
-    #[schemars(with = "schema::OneOrMany")]
-    pub patterns: Node,
-    /// The share.
-    #[schemars(with = "f64", range(min = 0, max = 1))]
-    pub min: Node,
-    /// Allow the patterns to match nothing; default false.
-    #[serde(default)]
-    pub optional: bool,
 }
 
 /// The search for the smallest file that keeps the accuracy.
@@ -61,19 +45,19 @@ pub(super) struct Tune {
     #[schemars(with = "f64", range(min = 0))]
     pub max_drop: Node,
     /// Most time for each call of the command; default 1h.
-    #[schemars(with = "Option<schema::Duration>")]
+    #[schemars(with = "Option<forms::Duration>")]
     pub timeout: Option<Node>,
     /// Criteria to try; default that of `prune`.
-    #[schemars(with = "Option<Vec<schema::Criterion>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<forms::Criterion>>", length(min = 1))]
     pub criteria: Option<Vec<Node>>,
     /// Structures to try; default that of `prune`.
-    #[schemars(with = "Option<Vec<schema::Structure>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<forms::Structure>>", length(min = 1))]
     pub structures: Option<Vec<Node>>,
     /// Scopes to try; default that of `prune`.
-    #[schemars(with = "Option<Vec<schema::Scope>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<forms::Scope>>", length(min = 1))]
     pub scopes: Option<Vec<Node>>,
     /// Fills to try; default that of `prune`.
-    #[schemars(with = "Option<Vec<schema::FillValue>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<forms::FillValue>>", length(min = 1))]
     pub fills: Option<Vec<Node>>,
     /// Least and largest sparsity to try; default [0, 0.99].
     #[schemars(with = "Option<[f64; 2]>", inner(range(min = 0, max = 1)))]

@@ -26,12 +26,16 @@
 
 mod duration;
 mod error;
+mod forms;
 mod goals;
 mod init_value;
 mod layer;
+mod load;
 mod node;
+mod outputs;
 mod overrides;
 mod path;
+mod pruning;
 mod resolve;
 mod schema;
 mod settings;
@@ -49,11 +53,13 @@ pub use error::{ConfigError, ConfigErrorKind, PatternHint, Place};
 pub use init_value::{parse_init, takes_gain};
 pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};
+pub use outputs::{OutputKind, ReportForm};
 pub use path::{KeyPath, Step};
+pub use pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
 pub use schema::schema;
 pub use settings::{
-    AnalyzeSettings, Chain, Decay, FormatChoice, InitRule, InitSettings, InitSource, ModelSettings,
-    PruneRule, PruneSettings, ReportPaths, Settings, SliceRule, TrainedSettings,
+    AnalyzeSettings, Decay, InitRule, InitSettings, InitSource, ModelSettings, ReportPaths, Settings,
+    SliceRule, TrainedSettings,
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;

@@ -3,7 +3,6 @@
 use super::error::ConfigErrorKind;
 use super::node::{Node, read_yaml};
 use super::path::{KeyPath, Step};
-use super::unused::of_tensor;
 
 /// Sets one value of the tree, and gives the path that was set. Mappings on the way that are missing are made.
 ///
@@ -30,6 +29,29 @@ pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorK
     }
     *at = value;
     Ok(path)
+}
+
+/// The path of a tensor's entry in `model.tensors`, where dots may stand in the name: a shell takes the quotes away that
+/// would say so. A name that the list has wins, the longest first; otherwise it is all but a last `shape` or `dtype`.
+fn of_tensor(tree: &Node, path: KeyPath) -> KeyPath {
+    let [model @ Step::Key(first), tensors @ Step::Key(second), rest @ ..] = path.steps() else {
+        return path;
+    };
+    let quoted = |step: &Step| matches!(step, Step::Key(key) if key.contains('.'));
+    if first != "model" || second != "tensors" || rest.len() < 2 || rest.iter().any(quoted) {
+        return path;
+    }
+    let known = tree.get("model").and_then(|model| model.get("tensors"));
+    let text = |step: &Step| match step {
+        Step::Key(key) => key.clone(),
+        Step::Index(index) => index.to_string(),
+    };
+    let name = |n: usize| rest[..n].iter().map(text).collect::<Vec<_>>().join(".");
+    let is_known = |n: &usize| known.is_some_and(|known| known.get(&name(*n)).is_some());
+    let is_part = matches!(rest.last(), Some(Step::Key(key)) if key == "shape" || key == "dtype");
+    let end = (1..=rest.len()).rev().find(is_known).unwrap_or(rest.len() - usize::from(is_part));
+    let entry = [model.clone(), tensors.clone(), Step::Key(name(end))];
+    entry.into_iter().chain(rest[end..].iter().cloned()).collect()
 }
 
 /// Where the `=` stands that ends the key: the first outside of quotes.

@@ -3,23 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::error::{ConfigError, ConfigErrorKind, Place};
 use super::layer::LayerRule;
-use super::path::KeyPath;
-use super::resolve;
+use super::pruning::PruneSettings;
 use super::source::Source;
 use super::tune::TuneSettings;
-use super::typed::read;
-use super::unused::unused;
 use crate::analysis::Threshold;
 use crate::gates::Gates;
 use crate::init::Scheme;
-use crate::prune::{Activation, Decision};
-use crate::regular_file;
 use crate::rules::RuleSet;
-use crate::sparse::{Fill, Format};
 use crate::tensor::{FloatDtype, Layout, Shape};
 
 /// Everything that a config says, defaults filled in. Paths are joined to the config's folder where they were
@@ -169,79 +160,6 @@ pub struct ReportPaths {
     pub svg: Option<PathBuf>,
 }
 
-/// How the trained checkpoint is pruned, its type kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PruneSettings {
-    /// The pruned checkpoint.
-    pub output: PathBuf,
-    /// Whether the small files beside the trained checkpoint go beside it.
-    pub folder: bool,
-    /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
-    pub fill: Fill,
-    /// Whether initial values are filled in even where the trained checkpoint does not seem to have started from them.
-    pub any_start: bool,
-    /// The type of the values written of pruned tensors; `None` for the trained one's.
-    pub dtype: Option<FloatDtype>,
-    /// How tensors are stored; default auto.
-    pub format: FormatChoice,
-    /// Most bytes of a shard; `None` writes one file whatever its size.
-    pub max_shard_size: Option<u64>,
-    /// What decides about tensors whose rule says nothing else.
-    pub decision: Decision,
-    /// What differs for some tensors.
-    pub rules: RuleSet<PruneRule>,
-    /// Chains of layers to take useless units out of; empty where none are.
-    pub chains: Vec<Chain>,
-    /// Names of tensors that are copies of each other, two at least; others are found by their bytes.
-    pub tied: Vec<Vec<String>>,
-}
-
-/// Layers that read each other and nothing else reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
-    /// Their names, without `.weight`: two at least.
-    pub layers: Vec<String>,
-    /// What stands between two of them, where that is known.
-    pub activation: Option<Activation>,
-}
-
-impl PruneSettings {
-    /// What decides about a tensor, `None` where a rule keeps it.
-    pub fn decision(&self, name: &str) -> Option<&Decision> {
-        match self.rules.find(name) {
-            Some(found) if found.value.keep => None,
-            Some(found) => Some(&found.value.decision),
-            None => Some(&self.decision),
-        }
-    }
-}
-
-/// How tensors are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FormatChoice {
-    /// Per tensor, the smallest.
-    #[default]
-    Auto,
-    /// All alike.
-    Fixed(Format),
-}
-
-/// What differs for the tensors that a rule matches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PruneRule {
-    /// The rule's patterns as written.
-    pub text: Vec<String>,
-    /// Whether the tensors pass through byte for byte.
-    pub keep: bool,
-    /// What decides about them otherwise.
-    pub decision: Decision,
-    /// Whether it is fine that the rule matches nothing.
-    pub optional: bool,
-}
-
-/// The most bytes of a config.
-const LONGEST: u64 = 64 << 20;
-
 impl Settings {
     /// The checkpoint that initial values are taken from: the first, where rules name several.
     pub fn base(&self) -> Option<&Path> {
@@ -250,53 +168,4 @@ impl Settings {
             _ => None,
         })
     }
-
-    /// Reads the config file and applies the overrides, each `KEY=VALUE` as after `--set`.
-    ///
-    /// # Errors
-    /// Any [`ConfigError`]; an unreadable file is one.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
-        let bytes = regular_file::read(path, LONGEST)
-            .map_err(|e| error(Place::File(path.to_owned()), ConfigErrorKind::Unreadable(e)))?;
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(text, path, overrides),
-            Err(e) => {
-                let valid = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-                let last = valid.rsplit('\n').next().unwrap_or_default();
-                let (line, column) = (valid.matches('\n').count() + 1, last.chars().count() + 1);
-                Err(error(Place::Position { file: path.to_owned(), line, column }, ConfigErrorKind::NotUtf8))
-            }
-        }
-    }
-
-    /// Reads a config's text as [`Self::load`] does. `path` is what errors call it and what relative paths in it are
-    /// relative to (its folder); nothing is read from there.
-    ///
-    /// # Errors
-    /// Any [`ConfigError`] but those of reading the file.
-    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let (source, tree) = Source::new(text, path, overrides)?;
-        let config_sha256 = digest(text, overrides);
-        let settings = read(&tree, &KeyPath::root())
-            .and_then(|config| resolve::settings(config, &source, config_sha256))
-            .map_err(|problem| source.problem(problem))?;
-        let drawn = resolve::draws(&settings).is_some();
-        for (text, path) in source.override_paths() {
-            if let Some(why) = unused(path, &tree, &settings, drawn) {
-                let kind = ConfigErrorKind::BadOverride(format!("this does nothing: {why}"));
-                return Err(ConfigError { place: Place::Override(text.to_owned()), kind: Box::new(kind) });
-            }
-        }
-        Ok(settings)
-    }
-}
-
-fn digest(text: &str, overrides: &[String]) -> String {
-    let mut hasher = Sha256::new_with_prefix(text.as_bytes());
-    for text in overrides {
-        hasher.update(b"\n--set ");
-        hasher.update(text.as_bytes());
-    }
-    crate::digest::hex(hasher)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::PruneSettings;
+use super::pruning::PruneSettings;
 use crate::prune::Target;
 use crate::tune::{Better, Lines, TunePoint};
 

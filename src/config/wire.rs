@@ -1,16 +1,20 @@
 //! The config as typed: one structure per mapping of the interface's page, nothing decided yet.
 //!
 //! A value that may be written in several ways (a number or a mapping, a word or a list) is kept as a [`Node`] and
-//! read where it is decided, so that its errors can speak of all its forms; its schema is in [`super::schema`].
+//! read where it is decided, so that its errors can speak of all its forms; its schema is in [`super::forms`].
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use super::goals::{BetterWord, Gates, SparsityGate, Tune};
+use super::forms;
+pub(super) use super::forms::{
+    Affine, FromCheckpoint, FullTensor as Tensor, Scores, Slice, SparsityGate, StructureForm, TargetForm,
+    ThresholdForm,
+};
+pub(super) use super::goals::{BetterWord, Gates, Tune};
 use super::node::Node;
-use super::schema;
 use crate::tensor::FloatDtype;
 
 /// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
@@ -20,10 +24,10 @@ use crate::tensor::FloatDtype;
 #[schemars(title = "cdi-prune config")]
 pub(super) struct Config {
     /// Version of the config's format: 1.
-    #[schemars(with = "Option<schema::Version>")]
+    #[schemars(with = "Option<forms::Version>")]
     pub version: Option<Node>,
     /// Seed of every initial value, a whole number from -2^63 to 2^64-1; needed where anything is drawn from it.
-    #[schemars(with = "Option<schema::Seed>")]
+    #[schemars(with = "Option<forms::Seed>")]
     pub seed: Option<Node>,
     /// The tensors to initialise.
     pub model: Option<Model>,
@@ -53,25 +57,14 @@ pub(super) struct Model {
     /// Take names, shapes and types from this checkpoint: a safetensors file, an index, or a folder.
     pub like: Option<PathBuf>,
     /// Tensors by name: a shape, or a shape and a type.
-    #[schemars(with = "Option<std::collections::BTreeMap<String, schema::Tensor>>")]
+    #[schemars(with = "Option<std::collections::BTreeMap<String, forms::Tensor>>")]
     pub tensors: Option<Node>,
     /// Type of the listed tensors that name none; default f32.
     pub dtype: Option<FloatDtype>,
     /// Which dimensions hold outputs and inputs: out_in (PyTorch, the default), in_out (Flax, Keras), or a role for each
     /// dimension.
-    #[schemars(with = "Option<schema::LayoutValue>")]
+    #[schemars(with = "Option<forms::LayoutValue>")]
     pub layout: Option<Node>,
-}
-
-/// A listed tensor with its own type.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Tensor {
-    /// Dimensions, outermost first.
-    #[schemars(with = "Vec<u64>")]
-    pub shape: Node,
-    /// Type; default that of the model.
-    pub dtype: Option<FloatDtype>,
 }
 
 /// Initial values for the tensors whose names match.
@@ -80,23 +73,23 @@ pub(super) struct Tensor {
 pub(super) struct Rule {
     /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
     #[serde(rename = "match")]
-    #[schemars(with = "schema::OneOrMany")]
+    #[schemars(with = "forms::OneOrMany")]
     pub patterns: Node,
     /// The tensors' layer id; default auto, the hash of the name.
-    #[schemars(with = "Option<schema::Layer>")]
+    #[schemars(with = "Option<forms::Layer>")]
     pub layer: Option<Node>,
     /// A mode, a mode with parameters, another checkpoint, or none.
-    #[schemars(with = "schema::InitValue")]
+    #[schemars(with = "forms::InitValue")]
     pub init: Node,
     /// For a fused tensor, its slices along the output dimension, each initialised as a tensor of its own: names, or names
     /// with sizes, layers and inits.
-    #[schemars(with = "Option<Vec<schema::SliceForm>>")]
+    #[schemars(with = "Option<Vec<forms::SliceForm>>")]
     pub slices: Option<Node>,
     /// Overrides the model's layout.
-    #[schemars(with = "Option<schema::LayoutValue>")]
+    #[schemars(with = "Option<forms::LayoutValue>")]
     pub layout: Option<Node>,
     /// Overrides `analyze.decay` for these tensors.
-    #[schemars(with = "Option<schema::Decay>")]
+    #[schemars(with = "Option<forms::Decay>")]
     pub decay: Option<Node>,
     /// Allow tensors to share a layer id, and so their noise; default false.
     #[serde(default)]
@@ -106,44 +99,6 @@ pub(super) struct Rule {
     pub optional: bool,
 }
 
-/// Layer id `base + step * c`, `c` being the number that a group of the pattern matched.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Affine {
-    /// Id for the number 0, or of every tensor where neither `step` nor `by` is given; default 0.
-    pub base: Option<u64>,
-    /// Default 1.
-    pub step: Option<u64>,
-    /// The group: its number, from 1, or the name that a regular expression gives it; default 1.
-    #[schemars(with = "Option<schema::By>")]
-    pub by: Option<Node>,
-}
-
-/// A slice of a fused tensor.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Slice {
-    /// Its name: with `layer: auto`, the id is the hash of the tensor's name, a dot and this.
-    pub name: String,
-    /// Outputs; default: an equal share of what the other slices leave.
-    #[schemars(with = "Option<u64>", range(min = 1))]
-    pub size: Option<Node>,
-    /// Its layer id; default the rule's, plus the number of the slice.
-    #[schemars(with = "Option<schema::Layer>")]
-    pub layer: Option<Node>,
-    /// A mode, or a mode with parameters; default the rule's.
-    #[schemars(with = "Option<schema::SliceInit>")]
-    pub init: Option<Node>,
-}
-
-/// The tensor of the same name in a stored checkpoint.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FromCheckpoint {
-    /// The checkpoint: a safetensors file, an index, or a folder.
-    pub from: PathBuf,
-}
-
 /// Where the initial checkpoint is written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,7 +106,7 @@ pub(super) struct Init {
     /// The file.
     pub output: PathBuf,
     /// Split into shards above this size; default one file.
-    #[schemars(with = "Option<schema::Size>")]
+    #[schemars(with = "Option<forms::Size>")]
     pub max_shard_size: Option<Node>,
 }
 
@@ -162,11 +117,11 @@ pub(super) struct Trained {
     /// A safetensors file, an index, or a folder.
     pub path: PathBuf,
     /// A prefix to take off its tensors' names, or a list of prefixes.
-    #[schemars(with = "Option<schema::OneOrMany>")]
+    #[schemars(with = "Option<forms::OneOrMany>")]
     pub strip_prefix: Option<Node>,
     /// A name that wrappers put between the dots of its tensors' names, such as _orig_mod, to take out wherever it
     /// stands; or a list of them.
-    #[schemars(with = "Option<schema::OneOrMany>")]
+    #[schemars(with = "Option<forms::OneOrMany>")]
     pub strip: Option<Node>,
 }
 
@@ -175,11 +130,11 @@ pub(super) struct Trained {
 #[serde(deny_unknown_fields)]
 pub(super) struct Analyze {
     /// The largest change of a weight that sleeps; default 0; auto to let the weights tell it.
-    #[schemars(with = "Option<schema::ThresholdValue>")]
+    #[schemars(with = "Option<forms::ThresholdValue>")]
     pub threshold: Option<Node>,
     /// The factor by which weight decay shrank weights without gradient; default none, which is 1; auto to let the weights
     /// tell it.
-    #[schemars(with = "Option<schema::Decay>")]
+    #[schemars(with = "Option<forms::Decay>")]
     pub decay: Option<Node>,
     /// Files to write the results to.
     pub report: Option<Report>,
@@ -201,16 +156,6 @@ pub(super) struct Report {
     pub svg: Option<PathBuf>,
 }
 
-/// A threshold that depends on the weight: exactly one of the keys.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ThresholdForm {
-    /// |delta| <= this * |w0|.
-    pub relative: Option<f64>,
-    /// At most this many representable values of the stored type from the initial one.
-    pub ulps: Option<u64>,
-}
-
 /// How the trained checkpoint is pruned.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -219,18 +164,18 @@ pub(super) struct Prune {
     pub output: PathBuf,
     /// By what weights are ranked, the smallest to go: sleeping (default), magnitude, movement, magnitude_increase, nearest,
     /// random, or scores of a file.
-    #[schemars(with = "Option<schema::Criterion>")]
+    #[schemars(with = "Option<forms::Criterion>")]
     pub criterion: Option<Node>,
     /// How many go: threshold (default), all that the analysis' threshold calls sleeping; a share, all but so many, or as
     /// many as it takes for a size of the file.
-    #[schemars(with = "Option<schema::Target>")]
+    #[schemars(with = "Option<forms::Target>")]
     pub target: Option<Node>,
     /// What is ranked with each other: the weights of a tensor (default), of all tensors, or of a row.
-    #[schemars(with = "Option<schema::Scope>")]
+    #[schemars(with = "Option<forms::Scope>")]
     pub scope: Option<Node>,
     /// What goes together: unstructured (default), each weight alone; all but n of m columns; rows, columns, filters,
     /// channels or blocks.
-    #[schemars(with = "Option<schema::Structure>")]
+    #[schemars(with = "Option<forms::Structure>")]
     pub structure: Option<Node>,
     /// Keep tensors of fewer elements; default 0.
     #[schemars(with = "Option<u64>")]
@@ -243,19 +188,19 @@ pub(super) struct Prune {
     pub ceiling: Option<Node>,
     /// What a pruned place becomes: zero (default); init, its initial value; nearest, whichever of the two is nearer to the
     /// weight (default of the criterion nearest).
-    #[schemars(with = "Option<schema::FillValue>")]
+    #[schemars(with = "Option<forms::FillValue>")]
     pub fill: Option<Node>,
     /// How a tensor is stored: auto (default), the smallest per tensor; dense; bitmask; csr.
-    #[schemars(with = "Option<schema::FormatValue>")]
+    #[schemars(with = "Option<forms::FormatValue>")]
     pub format: Option<Node>,
     /// The type of the values written of pruned tensors: keep (default), or f32, bf16, f16, to which they are rounded.
-    #[schemars(with = "Option<schema::OutputDtype>")]
+    #[schemars(with = "Option<forms::OutputDtype>")]
     pub dtype: Option<Node>,
     /// Fill in initial values even where the trained checkpoint does not seem to have started from them; default false.
     #[serde(default)]
     pub any_start: bool,
     /// Split into shards above this size; default one file.
-    #[schemars(with = "Option<schema::Size>")]
+    #[schemars(with = "Option<forms::Size>")]
     pub max_shard_size: Option<Node>,
     /// Take the units that rows or columns without a weight leave useless out of the layers of `chains`, which become
     /// smaller dense tensors; default false. For fill zero.
@@ -282,7 +227,7 @@ pub(super) struct Chain {
     #[schemars(length(min = 2))]
     pub layers: Vec<String>,
     /// What stands between two of them: relu, identity, gelu, silu, tanh. Without it, none is known.
-    #[schemars(with = "Option<schema::ActivationWord>")]
+    #[schemars(with = "Option<forms::ActivationWord>")]
     pub activation: Option<Node>,
 }
 
@@ -292,22 +237,22 @@ pub(super) struct Chain {
 pub(super) struct PruneRule {
     /// A glob anchored at both ends, `re:` and an unanchored regular expression, or a list of them.
     #[serde(rename = "match")]
-    #[schemars(with = "schema::OneOrMany")]
+    #[schemars(with = "forms::OneOrMany")]
     pub patterns: Node,
     /// Write the tensors byte for byte as they are (true), or prune them (false, the default).
     #[serde(default)]
     pub keep: bool,
     /// Overrides `prune.criterion` for these tensors.
-    #[schemars(with = "Option<schema::Criterion>")]
+    #[schemars(with = "Option<forms::Criterion>")]
     pub criterion: Option<Node>,
     /// Overrides `prune.target` for these tensors; a size of the file is for `prune.target` only.
-    #[schemars(with = "Option<schema::Target>")]
+    #[schemars(with = "Option<forms::Target>")]
     pub target: Option<Node>,
     /// Overrides `prune.scope` for these tensors.
-    #[schemars(with = "Option<schema::Scope>")]
+    #[schemars(with = "Option<forms::Scope>")]
     pub scope: Option<Node>,
     /// Overrides `prune.structure` for these tensors.
-    #[schemars(with = "Option<schema::Structure>")]
+    #[schemars(with = "Option<forms::Structure>")]
     pub structure: Option<Node>,
     /// Overrides `prune.min_elements` for these tensors.
     #[schemars(with = "Option<u64>")]
@@ -321,49 +266,4 @@ pub(super) struct PruneRule {
     /// Allow the rule to match nothing; default false.
     #[serde(default)]
     pub optional: bool,
-}
-
-/// Importance that another program has measured: the largest stay.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Scores {
-    /// A checkpoint with a tensor of the same name and shape for every one pruned, or of one number per input channel, by
-    /// which magnitudes are multiplied.
-    pub scores: PathBuf,
-}
-
-/// How many go: exactly one of the keys.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TargetForm {
-    /// This share; of a list, one per tensor along the depth.
-    #[schemars(with = "Option<schema::Shares>")]
-    pub sparsity: Option<Node>,
-    /// All but so many.
-    #[schemars(with = "Option<u64>")]
-    pub keep: Option<Node>,
-    /// As many as it takes for the written file to have no more bytes than this.
-    #[schemars(with = "Option<schema::Size>")]
-    pub bytes: Option<Node>,
-}
-
-/// What goes together: `n` with `m`, or `block`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StructureForm {
-    /// How many stay of every m.
-    #[schemars(with = "Option<u64>", range(min = 1))]
-    pub n: Option<Node>,
-    /// How many neighbours are ranked with each other.
-    #[schemars(with = "Option<u64>", range(min = 1))]
-    pub m: Option<Node>,
-    /// What the neighbours are: input_channels at one kernel place (default), inputs with their kernel places, or columns as
-    /// stored.
-    #[schemars(with = "Option<schema::AlongWord>")]
-    pub along: Option<Node>,
-    /// Leave tensors whose inputs m does not divide as they are; default false, which refuses them.
-    pub where_divisible: Option<bool>,
-    /// Rows and columns of a block.
-    #[schemars(with = "Option<[u64; 2]>")]
-    pub block: Option<Node>,
 }

@@ -1,7 +1,6 @@
 //! What a tensor is, as far as its name, its shape and its neighbours tell.
 
-use super::Tensors;
-use super::name::{is_number, segments};
+use super::name::{Tensors, is_number, segments};
 use crate::tensor::Shape;
 
 /// What a tensor is.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Tensors;
 use super::classify::Kind;
-use super::name::segments;
+use super::layout;
+use super::name::{Tensors, segments};
 use crate::tensor::Shape;
 
 /// A family of models.
@@ -192,7 +192,7 @@ impl Family {
             Kind::Linear { fused } => {
                 let in_out = self.in_out() || self.is_conv1d(name);
                 let usual = if in_out { IN_OUT } else { OUT_IN };
-                let layout = super::layout::experts(name, shape, all, in_out).unwrap_or(usual);
+                let layout = layout::experts(name, shape, all, in_out).unwrap_or(usual);
                 let thirds = match (shape.dims(), in_out) {
                     ([outputs, inputs], false) | ([inputs, outputs], true) => {
                         *inputs > 0 && *outputs == 3 * *inputs
@@ -203,10 +203,9 @@ impl Family {
             }
             Kind::Conv => {
                 let told = match self.in_out() {
-                    true => super::layout::heads(name, shape)
-                        .or_else(|| super::layout::experts(name, shape, all, true)),
-                    false => super::layout::experts(name, shape, all, false)
-                        .or_else(|| super::layout::transposed(name, shape, all)),
+                    true => layout::heads(name, shape).or_else(|| layout::experts(name, shape, all, true)),
+                    false => layout::experts(name, shape, all, false)
+                        .or_else(|| layout::transposed(name, shape, all)),
                 };
                 Start { layout: told.unwrap_or(usual), ..random(Role::Weight, self.conv(name, shape)) }
             }

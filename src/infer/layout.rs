@@ -1,7 +1,6 @@
 //! What the dimensions of a tensor are, where that is neither `out_in` nor `in_out`.
 
-use super::Tensors;
-use super::name::segments;
+use super::name::{Tensors, segments};
 use crate::tensor::Shape;
 
 /// The layout of stacked experts: three dimensions, and a name that says so. Which of the last two are the outputs is told

@@ -1,5 +1,12 @@
 //! Tensor names taken apart at their numbers, and patterns put together from the parts.
 
+use std::collections::BTreeMap;
+
+use crate::tensor::Shape;
+
+/// Shapes by name.
+pub(super) type Tensors<'t> = BTreeMap<&'t str, &'t Shape>;
+
 /// A name as an alternation of texts and the numbers that tell its repetitions apart.
 #[derive(Clone, Debug)]
 pub(super) struct Name<'n> {

@@ -1,66 +1,20 @@
 //! The config as text.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use super::Inference;
 use super::family::{Family, IN_OUT, OUT_IN, Role};
 use super::group::{Layer, Rule};
+use super::head::head as about;
+use super::inference::Inference;
 use super::purpose::Purpose;
+use super::surroundings::Surroundings;
+use super::yaml::yaml;
+use crate::text::{counted, thousands};
 
 /// The column at which comments beside keys begin, where there is room.
 const COMMENT: usize = 40;
 /// The longest line that a list of patterns may make.
 const WIDTH: usize = 110;
-
-/// What a config says beside its rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
-    /// What the checkpoint is called.
-    pub checkpoint: String,
-    /// What the config is for.
-    pub purpose: Purpose,
-    /// The folder below `outputs` that is called after the checkpoint.
-    pub name: String,
-    /// The value of `model.like`: a path from the config's folder; `None` leaves `model` and `init` out.
-    pub like: Option<String>,
-    /// The value of `trained.path`.
-    pub trained: String,
-    /// Components to take out of the trained checkpoint's names.
-    pub strip: Vec<String>,
-    /// Prefixes to take off the trained checkpoint's names.
-    pub strip_prefix: Vec<String>,
-    /// The seed, where the checkpoint is an initial one that was made with it.
-    pub seed: Option<u64>,
-    /// The folder for outputs, from the config's.
-    pub outputs: String,
-    /// Whether large outputs are to be cut in shards.
-    pub sharded: bool,
-}
-
-impl Default for Surroundings {
-    fn default() -> Self {
-        Self {
-            checkpoint: "model.safetensors".to_owned(),
-            purpose: Purpose::default(),
-            name: "model".to_owned(),
-            like: Some("model.safetensors".to_owned()),
-            trained: "model.safetensors".to_owned(),
-            strip: Vec::new(),
-            strip_prefix: Vec::new(),
-            seed: None,
-            outputs: "out".to_owned(),
-            sharded: false,
-        }
-    }
-}
-
-impl Surroundings {
-    /// An output of this name, as a value.
-    fn output(&self, file: &str) -> String {
-        yaml(&format!("{}/{}/{file}", self.outputs, self.name))
-    }
-}
 
 /// A config in the making.
 struct Text(String);
@@ -78,21 +32,24 @@ impl Text {
     }
 }
 
-pub(super) fn config(inference: &Inference<'_>, around: &Surroundings) -> String {
-    let mut text = Text(String::new());
-    head(&mut text, inference, around);
-    // Without `model` there is no place for the layout of all.
-    let in_out = around.like.is_some() && inference.family.in_out();
-    if around.purpose.draws() {
-        model(&mut text, around, in_out);
+impl Inference<'_> {
+    /// The config, as YAML.
+    pub fn config(&self, surroundings: &Surroundings) -> String {
+        let mut text = Text(String::new());
+        head(&mut text, self, surroundings);
+        // Without `model` there is no place for the layout of all.
+        let in_out = surroundings.like.is_some() && self.family.in_out();
+        if surroundings.purpose.draws() {
+            model(&mut text, surroundings, in_out);
+        }
+        rules(&mut text, self, surroundings.purpose.draws(), in_out);
+        stages(&mut text, self, surroundings);
+        text.0
     }
-    rules(&mut text, inference, around.purpose.draws(), in_out);
-    stages(&mut text, inference, around);
-    text.0
 }
 
 fn head(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
-    for line in around.purpose.head(inference, around) {
+    for line in about(inference, around) {
         text.line(format!("# {line}").trim_end());
     }
     text.line("# `cdi-prune plan` with this file shows what each tensor comes to.");
@@ -233,8 +190,8 @@ fn shapes(inference: &Inference<'_>, rule: &Rule) -> String {
     let shapes: BTreeSet<&[usize]> = rule.members.iter().map(|i| inference.tensors[*i].1.dims()).collect();
     match (shapes.first(), rule.members.len()) {
         (Some(shape), 1) => format!("{shape:?}"),
-        (Some(shape), n) if shapes.len() == 1 => format!("{} of {shape:?}", grouped(n)),
-        (_, n) => count(n, "tensor"),
+        (Some(shape), n) if shapes.len() == 1 => format!("{} of {shape:?}", thousands(n as u64)),
+        (_, n) => counted(n as u64, "tensor"),
     }
 }
 
@@ -331,75 +288,9 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     }
 }
 
-/// `1 tensor`, `12,345 weights`.
-pub(super) fn count(n: usize, what: &str) -> String {
-    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
-}
-
-/// Digits in groups of three.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A text as a YAML scalar on one line, quoted where it could be read as anything else.
-pub(super) fn yaml(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
-    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/')
-        || text.strip_prefix("..").or(text.strip_prefix('.')).is_some_and(|rest| rest.starts_with('/'));
-    let words = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "auto"];
-    if begins && text.chars().all(plain) && !words.contains(&text.to_ascii_lowercase().as_str()) {
-        return text.to_owned();
-    }
-    if text.contains('\\') && text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
-        // No backslash has to be doubled here.
-        return format!("'{}'", text.replace('\'', "''"));
-    }
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            ' '..='~' => out.push(c),
-            _ if c.is_alphanumeric() => out.push(c),
-            // Others may be line ends, or unseen, or not allowed.
-            _ => {
-                let _ = write!(out, "\\U{:08X}", c as u32);
-            }
-        }
-    }
-    out + "\""
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scalars_are_read_as_they_were() {
-        for (text, written) in [
-            ("h.0.weight", "h.0.weight"),
-            ("../out/a-b.safetensors", "../out/a-b.safetensors"),
-            ("h.*.weight", "\"h.*.weight\""),
-            ("null", "\"null\""),
-            ("0", "\"0\""),
-            ("-a", "\"-a\""),
-            ("a b", "\"a b\""),
-            ("", "\"\""),
-            (r"a\[0\]'s", r"'a\[0\]''s'"),
-            ("a\n#\u{2028}\u{7f}\u{1F600}é", "\"a\\U0000000A#\\U00002028\\U0000007F\\U0001F600é\""),
-            ("a\\\t\"", "\"a\\\\\\U00000009\\\"\""),
-        ] {
-            assert_eq!(yaml(text), written);
-            assert_eq!(serde_yaml::from_str::<String>(written).unwrap(), text);
-        }
-    }
 
     #[test]
     fn formulas_leave_out_what_does_nothing() {

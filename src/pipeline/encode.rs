@@ -1,35 +1,26 @@
 //! Pruned tensors into their parts: kept values gathered and cast, pruned places filled, block by block.
 
-use super::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
-use super::compare::Masks;
-use super::encoder::{Encoder, PIECE};
+use super::blocks::{self, BLOCK_ELEMENTS, Block};
 use super::error::Error;
-use super::origin::{Action, Tensor};
+use super::masks::Masks;
+use super::outcome::PrunedResult;
 use super::progress::Progress;
-use super::prune::PrunedResult;
-use super::resolve::Resolved;
-use super::survey::Judgement;
+use super::task::{ByTensor, Tasks, TensorTask};
 use crate::bits;
-use crate::checkpoint::{CheckpointError, Mapped};
+use crate::checkpoint::CheckpointError;
 use crate::config::PruneSettings;
-use crate::init::Initial;
+use crate::encoder::{Encoder, PIECE};
 use crate::sparse::{Fill, Format, bitmask, csr, fillmask, suffixes};
 use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
-struct Job<'a> {
-    matrix: Matrix,
-    /// The trained tensor's type.
-    dtype: FloatDtype,
+/// A tensor that is written in its encoding.
+struct Encoded<'a> {
+    task: &'a TensorTask<'a>,
     /// The type of the values written.
     written: FloatDtype,
-    trained: Mapped<'a>,
-    /// Start of its mask in the spool.
-    mask_at: u64,
-    /// Initial values, where pruned places take them here or may take them at restore.
-    initial: Option<Initial<'a>>,
-    from: Option<(Mapped<'a>, FloatDtype)>,
-    decay: f64,
+    /// Whether pruned places take initial values here, or may take them at restore.
+    takes: bool,
     nearest: bool,
     target: Target,
 }
@@ -38,16 +29,6 @@ enum Target {
     Dense(Slot),
     Bitmask { mask: Slot, values: Slot, row_offsets: Slot, fill: Option<Slot> },
     Csr { crow: Slot, columns: Slot, values: Slot, fill: Option<Slot> },
-}
-
-impl Job<'_> {
-    fn reads(&self, block: &Block) -> Reads<'_> {
-        let trained = self.trained.part(block.bytes(self.dtype.size()));
-        let initial = self.initial.as_ref().and(self.from);
-        let initial = initial.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-        let whole = self.initial.as_ref().and_then(Initial::whole);
-        Reads { mapped: [Some(trained), initial, None, None], whole, ..Reads::of(trained) }
-    }
 }
 
 /// A byte that two blocks share: each gives its own bits.
@@ -66,8 +47,7 @@ struct Left {
 
 /// What pruned tensors are written from, and where to.
 pub(super) struct Encoding<'a> {
-    pub resolved: &'a Resolved<'a>,
-    pub judgement: &'a Judgement,
+    pub tasks: &'a Tasks<'a>,
     pub prune: &'a PruneSettings,
     pub masks: &'a Masks,
     pub writer: &'a CheckpointWriter,
@@ -81,46 +61,22 @@ pub(super) fn encode_pruned(
     results: &mut [PrunedResult],
     here: impl Fn(usize) -> bool,
 ) -> Result<(), Error> {
-    let Encoding { resolved, judgement, prune, masks, writer, progress } = *encoding;
-    let (checkpoint, tensors) = resolved.trained()?;
-    let mut jobs: Vec<Option<Job<'_>>> = Vec::with_capacity(tensors.len());
-    for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype), true) =
-            (tensor.action, FloatDtype::of(tensor.dtype), here(n) && !results[n].smaller)
-        else {
-            jobs.push(None);
-            continue;
-        };
-        let format = results[n].format;
-        let takes = match prune.fill {
-            Fill::Zero => false,
-            Fill::Init => format == Format::Dense,
-            Fill::Nearest => true,
-        };
-        jobs.push(Some(Job {
-            matrix: tensor.shape.matrix(),
-            dtype,
-            written: prune.dtype.unwrap_or(dtype),
-            trained: data.data,
-            mask_at: masks.starts[n],
-            initial: if takes { resolved.initial(name, tensor) } else { None },
-            from: resolved.initial_data(name, tensor),
-            decay: judgement.tensors[n].decay,
-            nearest: prune.fill == Fill::Nearest,
-            target: target(name, tensor, format, prune.fill, masks.stored[n], writer)?,
-        }));
+    let Encoding { tasks, prune, masks, writer, progress } = *encoding;
+    let mut encoded = Vec::with_capacity(tasks.tensors());
+    for (n, result) in results.iter().enumerate() {
+        let task = tasks.get(n).filter(|task| task.decision.is_some() && here(n) && !result.smaller);
+        let one = |task| Encoded::new(task, prune, result.format, masks.stored_of(n), writer);
+        encoded.push(task.map(one).transpose()?);
     }
-    let blocks: Vec<(Block, usize)> =
-        masks.blocks.iter().filter(|(block, _)| jobs[block.tensor].is_some()).copied().collect();
+    let encoded: ByTensor<Encoded<'_>> = encoded.into_iter().collect();
+    let of_here = |(block, _): &&(Block, usize)| encoded.get(block.tensor).is_some();
+    let blocks: Vec<(Block, usize)> = masks.blocks().iter().filter(of_here).copied().collect();
     let left = blocks::for_each(
         &blocks,
         progress,
-        |(block, _)| jobs[block.tensor].as_ref().map(|job| job.reads(block)).unwrap_or_default(),
+        |(block, _)| encoded[block].task.reads_with(block, encoded[block].takes),
         Scratch::default,
-        |scratch, (block, before)| match &jobs[block.tensor] {
-            Some(job) => encode_block(job, block, *before, masks, writer, scratch),
-            None => Ok(Left::default()),
-        },
+        |scratch, (block, before)| encode_block(&encoded[block], block, *before, masks, writer, scratch),
     )?;
     let mut edges: Vec<Edge> = Vec::new();
     for ((block, _), left) in blocks.iter().zip(left) {
@@ -138,22 +94,44 @@ pub(super) fn encode_pruned(
     Ok(())
 }
 
+impl<'a> Encoded<'a> {
+    fn new(
+        task: &'a TensorTask<'a>,
+        prune: &PruneSettings,
+        format: Format,
+        stored: usize,
+        writer: &CheckpointWriter,
+    ) -> Result<Self, CheckpointError> {
+        let takes = match prune.fill {
+            Fill::Zero => false,
+            Fill::Init => format == Format::Dense,
+            Fill::Nearest => true,
+        };
+        Ok(Self {
+            task,
+            written: prune.dtype.unwrap_or(task.dtype),
+            takes,
+            nearest: prune.fill == Fill::Nearest,
+            target: target(task, format, prune.fill, stored, writer)?,
+        })
+    }
+}
+
 /// The places of a tensor's parts, of which those that no block writes are written here.
 fn target(
-    name: &str,
-    tensor: &Tensor,
+    task: &TensorTask<'_>,
     format: Format,
     fill: Fill,
     stored: usize,
     writer: &CheckpointWriter,
 ) -> Result<Target, CheckpointError> {
+    let TensorTask { name, shape, matrix, .. } = *task;
     let suffixes = suffixes(format);
     let part = |n: usize| writer.slot(&format!("{name}{}", suffixes[n]));
-    let matrix = tensor.shape.matrix();
     if format == Format::Dense {
         return Ok(Target::Dense(writer.slot(name)));
     }
-    let shape: Vec<u8> = tensor.shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
+    let shape: Vec<u8> = shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
     writer.write_at(part(0), 0, &shape)?;
     let fill = (fill == Fill::Nearest).then(|| part(4));
     let target = match format {
@@ -219,7 +197,7 @@ impl Nearer {
 }
 
 fn encode_block(
-    job: &Job<'_>,
+    encoded: &Encoded<'_>,
     block: &Block,
     before: usize,
     masks: &Masks,
@@ -227,22 +205,21 @@ fn encode_block(
     scratch: &mut Scratch,
 ) -> Result<Left, CheckpointError> {
     let Scratch { mask, encoder, nearer, kept, values, out } = scratch;
-    let places = block.mask_bytes(job.matrix);
-    mask.resize(places.len(), 0);
-    masks.spool.read(job.mask_at + places.start as u64, mask)?;
-    let trained = job.trained.part(block.bytes(job.dtype.size())).bytes();
-    let columns = block.columns(job.matrix);
-    let size = job.written.size();
+    let Encoded { task, written, .. } = encoded;
+    let TensorTask { matrix, dtype, .. } = **task;
+    masks.read(block, matrix, mask)?;
+    let trained = task.values(block).bytes();
+    let columns = block.columns(matrix);
+    let size = written.size();
 
-    bitmask::gather(trained, columns, mask, job.dtype, kept);
+    bitmask::gather(trained, columns, mask, dtype, kept);
     values.clear();
-    let mut left = Left { overflowed: cast(kept, job.dtype, job.written, values), ..Left::default() };
-    let initial = job
-        .initial
-        .as_ref()
-        .map(|initial| encoder.encode(initial, block.start, block.len, job.dtype, job.decay));
+    let mut left = Left { overflowed: cast(kept, dtype, *written, values), ..Left::default() };
+    let decay = task.calibration.decay;
+    let initial = task.initial.as_ref().filter(|_| encoded.takes);
+    let initial = initial.map(|initial| encoder.encode(initial, block.start, block.len, dtype, decay));
     let takes = match &initial {
-        Some(initial) if job.nearest => Some(nearer.find(trained, initial, job.dtype)),
+        Some(initial) if encoded.nearest => Some(nearer.find(trained, initial, dtype)),
         _ => None,
     };
     let fill_bits = |slot: &Option<Slot>, left: &mut Left, out: &mut Vec<u8>| match (slot, takes) {
@@ -253,34 +230,34 @@ fn encode_block(
         }
         _ => Ok(()),
     };
-    match &job.target {
+    match &encoded.target {
         Target::Dense(slot) => {
             out.clear();
             match initial {
                 Some(initial) => {
                     if let Some(takes) = takes {
-                        fillmask::clear_unless(takes, job.dtype.size(), initial);
+                        fillmask::clear_unless(takes, dtype.size(), initial);
                     }
-                    cast(initial, job.dtype, job.written, out);
+                    cast(initial, dtype, *written, out);
                 }
                 None => out.resize(block.len * size, 0),
             }
-            bitmask::scatter(values, columns, mask, job.written, out);
+            bitmask::scatter(values, columns, mask, *written, out);
             writer.write_at(*slot, block.bytes(size).start as u64, out)?;
         }
         Target::Bitmask { mask: mask_slot, values: values_slot, row_offsets, fill } => {
-            writer.write_at(*mask_slot, places.start as u64, mask)?;
+            writer.write_at(*mask_slot, block.mask_bytes(matrix).start as u64, mask)?;
             writer.write_at(*values_slot, (before * size) as u64, values)?;
             fill_bits(fill, &mut left, out)?;
-            write_offsets(job, block, before, mask, *row_offsets, writer, out)?;
+            write_offsets(matrix, block, before, mask, *row_offsets, writer, out)?;
         }
         Target::Csr { crow, columns: columns_slot, values: values_slot, fill } => {
             out.clear();
-            csr::columns(mask, job.matrix, columns, block.column(job.matrix), out);
-            writer.write_at(*columns_slot, (before * csr::index_size(job.matrix)) as u64, out)?;
+            csr::columns(mask, matrix, columns, block.column(matrix), out);
+            writer.write_at(*columns_slot, (before * csr::index_size(matrix)) as u64, out)?;
             writer.write_at(*values_slot, (before * size) as u64, values)?;
             fill_bits(fill, &mut left, out)?;
-            write_offsets(job, block, before, mask, *crow, writer, out)?;
+            write_offsets(matrix, block, before, mask, *crow, writer, out)?;
         }
     }
     Ok(left)
@@ -288,7 +265,7 @@ fn encode_block(
 
 /// The stored values before each row that begins in the block.
 fn write_offsets(
-    job: &Job<'_>,
+    matrix: Matrix,
     block: &Block,
     before: usize,
     mask: &[u8],
@@ -296,17 +273,17 @@ fn write_offsets(
     writer: &CheckpointWriter,
     out: &mut Vec<u8>,
 ) -> Result<(), CheckpointError> {
-    if block.column(job.matrix) > 0 {
+    if block.column(matrix) > 0 {
         return Ok(());
     }
     out.clear();
     let mut offset = before as u64;
-    let rows = if block.whole_rows(job.matrix) { block.len / job.matrix.cols } else { 1 };
-    for row in mask.chunks(block.columns(job.matrix).div_ceil(8)).take(rows) {
+    let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+    for row in mask.chunks(block.columns(matrix).div_ceil(8)).take(rows) {
         out.extend(offset.to_le_bytes());
         offset += bits::count(row);
     }
-    writer.write_at(slot, 8 * block.row(job.matrix) as u64, out)
+    writer.write_at(slot, 8 * block.row(matrix) as u64, out)
 }
 
 /// Writes the bits of a block's pruned places, which begin at bit `first`: whole bytes at once, while those at either end,

@@ -1,10 +1,8 @@
 //! The gates held against what the stages found.
 
-use std::fmt::Write as _;
-
 use super::error::Error;
 use crate::gates::{GateResult, Gates, Measured, MeasuredStart, MeasuredTensor, check};
-use crate::report::{Report, gate_words};
+use crate::report::Report;
 
 /// Every gate that the stages gave something to measure for.
 pub(super) fn check_gates(
@@ -36,14 +34,4 @@ pub(super) fn check_gates(
 pub fn passed(results: &[GateResult]) -> Result<(), Error> {
     let failed: Vec<GateResult> = results.iter().filter(|result| !result.passed).cloned().collect();
     if failed.is_empty() { Ok(()) } else { Err(Error::Gates { failed, of: results.len() }) }
-}
-
-/// What is said of those that failed.
-pub(super) fn failed(failed: &[GateResult], of: usize) -> String {
-    let word = if of == 1 { "gate" } else { "gates" };
-    let mut text = format!("{} of {of} {word} failed; everything was written:", failed.len());
-    for result in failed {
-        let _ = write!(text, "\n  {}", gate_words(result));
-    }
-    text
 }

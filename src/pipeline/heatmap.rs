@@ -1,24 +1,15 @@
 //! The heat maps of |delta|: a small pass of its own over the few rows that they show, run only where they are asked for.
 
-use super::blocks::{self, Block, Reads};
-use super::encoder;
+use super::blocks::{self, Block};
 use super::error::Error;
 use super::progress::Progress;
-use super::resolve::Resolved;
-use super::survey::Judgement;
-use crate::analysis::{Cell, Comparison, Grid, HeatMap, Tally};
-use crate::checkpoint::Mapped;
-use crate::init::Initial;
-use crate::tensor::{FloatDtype, Layout};
+use super::task::{Tasks, TensorTask};
+use crate::analysis::{Cell, Grid, HeatMap, Tally};
 
-struct Job<'a> {
+/// A tensor of which a map is drawn.
+struct Drawn<'a> {
+    task: &'a TensorTask<'a>,
     grid: Grid,
-    layout: Layout,
-    dtype: FloatDtype,
-    trained: Mapped<'a>,
-    initial: Initial<'a>,
-    from: Option<(Mapped<'a>, FloatDtype)>,
-    comparison: Comparison,
 }
 
 /// Cells of one row that are computed together.
@@ -32,76 +23,43 @@ struct Run {
 /// their number allows.
 ///
 /// # Errors
-/// [`Error::TrainedMissing`] where there is no trained checkpoint yet.
-pub fn heat_maps(
-    resolved: &Resolved<'_>,
-    judgement: &Judgement,
-    progress: &dyn Progress,
-) -> Result<Vec<Option<HeatMap>>, Error> {
-    let (checkpoint, tensors) = resolved.trained()?;
-    let mut maps: Vec<Option<HeatMap>> = vec![None; tensors.len()];
-    let mut compared = Vec::new();
-    for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        if let (Some(dtype), Some(initial)) = (FloatDtype::of(tensor.dtype), resolved.initial(name, tensor))
-            && tensor.shape.elements() > 0
-        {
-            compared.push((n, name, tensor, data.data, dtype, initial));
-        }
-    }
-    let matrices: Vec<_> = compared.iter().map(|(_, _, tensor, ..)| tensor.shape.matrix()).collect();
-    let mut jobs = Vec::new();
-    let mut places = Vec::new();
-    for (grid, (n, name, tensor, trained, dtype, initial)) in
-        Grid::of_all(&matrices).into_iter().zip(compared)
-    {
-        let Some(grid) = grid else { continue };
-        let decided = &judgement.tensors[n];
-        jobs.push(Job {
-            grid,
-            layout: tensor.layout(),
-            dtype,
-            trained,
-            initial,
-            from: resolved.initial_data(name, tensor),
-            comparison: Comparison::new(decided.threshold, decided.decay, dtype),
-        });
-        places.push(n);
-    }
-    for ((job, place), cells) in jobs.iter().zip(places).zip(draw(&jobs, progress)?) {
-        maps[place] = Some(HeatMap { grid: job.grid, layout: job.layout, cells });
+/// None of its own.
+pub(super) fn heat_maps(tasks: &Tasks<'_>, progress: &dyn Progress) -> Result<Vec<Option<HeatMap>>, Error> {
+    let compared: Vec<&TensorTask<'_>> =
+        tasks.iter().filter(|task| task.initial.is_some() && task.elements() > 0).collect();
+    let matrices: Vec<_> = compared.iter().map(|task| task.matrix).collect();
+    let grids = Grid::of_all(&matrices).into_iter().zip(compared);
+    let drawn: Vec<Drawn<'_>> = grids.filter_map(|(grid, task)| Some(Drawn { task, grid: grid? })).collect();
+    let mut maps: Vec<Option<HeatMap>> = vec![None; tasks.tensors()];
+    for (Drawn { task, grid }, cells) in drawn.iter().zip(draw(&drawn, progress)?) {
+        maps[task.n] = Some(HeatMap { grid: *grid, layout: task.layout, cells });
     }
     Ok(maps)
 }
 
-/// The cells of every job.
-fn draw(jobs: &[Job<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, Error> {
-    let work: Vec<Run> = jobs.iter().enumerate().flat_map(|(n, job)| runs(n, job.grid)).collect();
-    let bytes = |run: &Run| (run.block.len * jobs[run.block.tensor].dtype.size()) as u64;
+/// The cells of every map.
+fn draw(drawn: &[Drawn<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, Error> {
+    let of = |(at, drawn): (usize, &Drawn<'_>)| {
+        runs(drawn.task.n, drawn.grid).map(move |run| (at, run)).collect::<Vec<_>>()
+    };
+    let work: Vec<(usize, Run)> = drawn.iter().enumerate().flat_map(of).collect();
+    let bytes = |(at, run): &(usize, Run)| (run.block.len * drawn[*at].task.dtype.size()) as u64;
     progress.begin("heat maps", work.iter().map(bytes).sum());
     let cells: Vec<Vec<Cell>> = blocks::for_each(
         &work,
         progress,
-        |Run { block, .. }| {
-            let job = &jobs[block.tensor];
-            let trained = job.trained.part(block.bytes(job.dtype.size()));
-            let from = job.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-            Reads {
-                mapped: [Some(trained), from, None, None],
-                whole: job.initial.whole(),
-                ..Reads::of(trained)
-            }
-        },
+        |(at, run)| drawn[*at].task.reads(&run.block),
         Scratch::default,
-        |scratch, run| {
-            let job = &jobs[run.block.tensor];
-            let row = run.block.start - run.block.column(job.grid.matrix);
-            Ok::<_, Error>(run.cells.clone().map(|n| cell(job, row, n, scratch)).collect())
+        |scratch, (at, run)| {
+            let drawn = &drawn[*at];
+            let row = run.block.start - run.block.column(drawn.grid.matrix);
+            Ok::<_, Error>(run.cells.clone().map(|n| cell(drawn, row, n, scratch)).collect())
         },
     )?;
     progress.end();
-    let mut all: Vec<Vec<Cell>> = jobs.iter().map(|job| Vec::with_capacity(job.grid.cells())).collect();
-    for (run, cells) in work.iter().zip(cells) {
-        all[run.block.tensor].extend(cells);
+    let mut all: Vec<Vec<Cell>> = drawn.iter().map(|of| Vec::with_capacity(of.grid.cells())).collect();
+    for ((at, _), cells) in work.iter().zip(cells) {
+        all[*at].extend(cells);
     }
     Ok(all)
 }
@@ -128,21 +86,22 @@ struct Scratch {
 }
 
 /// Cell `n` of the row whose first element is `row`.
-fn cell(job: &Job<'_>, row: usize, n: usize, scratch: &mut Scratch) -> Cell {
+fn cell(drawn: &Drawn<'_>, row: usize, n: usize, scratch: &mut Scratch) -> Cell {
     let Scratch { initial, changed } = scratch;
-    let size = job.dtype.size();
-    let columns = job.grid.columns_of(n);
+    let Drawn { task, grid } = drawn;
+    let (size, comparison) = (task.dtype.size(), task.comparison());
+    let columns = grid.columns_of(n);
     let start = row + columns.start;
-    let block = Block { tensor: 0, start, len: columns.len() };
-    let piece = encoder::piece(&job.initial, block.len).min(blocks::BLOCK_ELEMENTS);
+    let block = Block { tensor: task.n, start, len: columns.len() };
+    let piece = task.piece(block.len).min(blocks::BLOCK_ELEMENTS);
     initial.resize(piece, 0.0);
     changed.resize(piece.div_ceil(8), 0);
     let mut tally = Tally::default();
-    for (n, bytes) in job.trained.part(block.bytes(size)).bytes().chunks(piece * size).enumerate() {
+    for (n, bytes) in task.values(&block).bytes().chunks(piece * size).enumerate() {
         let len = bytes.len() / size;
         let initial = &mut initial[..len];
-        job.initial.fill(start + n * piece, Some(job.dtype), initial);
-        tally.add(&job.comparison, bytes, initial, &mut changed[..len.div_ceil(8)]);
+        task.fill(start + n * piece, initial);
+        tally.add(&comparison, bytes, initial, &mut changed[..len.div_ceil(8)]);
     }
     Cell::new(&tally.stats())
 }

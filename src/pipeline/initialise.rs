@@ -1,35 +1,24 @@
 //! The stage `init`: writes the initial checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::blocks::{self, Block, Reads};
-use super::encoder::Encoder;
 use super::error::Error;
+use super::inputs::InputKind;
 use super::manifest::key;
 use super::origin::Tensor;
-use super::outputs::check_writer;
+use super::outcome::Written;
+use super::outputs::{RunOutputs, check_writer};
 use super::progress::Progress;
 use super::resolve::Resolved;
 use crate::checkpoint::{CheckpointError, Mapped, TensorSpec};
+use crate::config::OutputKind;
 use crate::digest;
+use crate::encoder::Encoder;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
-use crate::store::{CheckpointWriter, Group, OutputSet, Slot, total};
+use crate::store::{CheckpointWriter, Group, Slot, total};
 use crate::tensor::FloatDtype;
-
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The files, an index last.
-    pub files: Vec<PathBuf>,
-    /// Tensors in them.
-    pub tensors: usize,
-    /// Bytes of all checkpoint files together.
-    pub bytes: u64,
-    /// Small files of a model that were written beside them.
-    pub beside: Vec<PathBuf>,
-}
 
 struct Job<'a> {
     slot: Slot,
@@ -70,7 +59,7 @@ impl Job<'_> {
 /// [`Error::NoSection`] without `init` or `model` in the config; whatever writing meets.
 pub fn initialise(
     resolved: &Resolved<'_>,
-    set: &mut OutputSet,
+    set: &mut RunOutputs,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let settings = resolved.settings;
@@ -105,10 +94,12 @@ pub fn initialise(
             .map(String::as_bytes),
     );
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
-    // The initial checkpoint does not hang on the trained one.
-    let decisions = || key(resolved, |role| matches!(role, "model.like" | "base"), &decisions).map(Some);
-    let writer =
-        CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)?;
+    // The initial checkpoint does not depend on the trained one.
+    let decisions =
+        || key(resolved, |kind| matches!(kind, InputKind::Like | InputKind::Base), &decisions).map(Some);
+    let writer = set.add(OutputKind::Initial, |set| {
+        CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)
+    })?;
     check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
     // File by file, so that a run after a killed one finds some of them finished.
@@ -135,7 +126,8 @@ pub fn initialise(
     }
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    Ok(Written { files: writer.stage(set)?, tensors, bytes, beside: Vec::new() })
+    let files = set.add(OutputKind::Initial, |set| writer.stage(set))?;
+    Ok(Written { files, tensors, bytes, beside: Vec::new() })
 }
 
 fn write_block(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::origin::Tensor;
+use super::origin::{Action, Tensor};
 use super::resolve::Resolved;
 use crate::init::Initial;
 use crate::tensor::FloatDtype;
@@ -55,7 +55,7 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
     let action = resolved.settings.prune.is_some().then_some(tensor.action);
     let dense_bytes = (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
     let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
-        (Some(super::Action::Prune), Some(dtype)) => {
+        (Some(Action::Prune), Some(dtype)) => {
             let parts = crate::sparse::bitmask::parts(name, dtype, &tensor.shape, 0);
             parts.iter().map(|p| p.bytes()).sum::<u64>().min(dense_bytes)
         }
@@ -70,7 +70,7 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
         init: origin.map(|o| o.init_text()),
         layout: origin.map(|o| o.layout.to_string()),
         layout_told: origin.is_some_and(|o| o.layout_told),
-        action: action.map(super::Action::name),
+        action: action.map(Action::name),
         dense_bytes,
         smallest_bytes,
         whole_bytes: initial.as_ref().and_then(Initial::whole).map(|whole| whole.bytes() as u64),

@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::error::Error;
+use super::inputs::InputKind;
+use super::outcome::Outcome;
+use super::outputs::RunOutputs;
 use super::resolve::Resolved;
-use super::run::Outcome;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{ReportPaths, Settings};
+use crate::config::{OutputKind, ReportForm, Settings};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
 use crate::regular_file;
 use crate::report::{FIXED_NAMES, Report};
-use crate::store::{OutputSet, README, Staged, folder_of, index_path, stale_beside, through_link};
+use crate::store::{README, Staged, folder_of, index_path, stale_beside, through_link};
 
 /// Version of the config's form.
 pub(super) const CONFIG_VERSION: u32 = 1;
@@ -51,19 +53,19 @@ pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileE
 }
 
 /// What each file is for, where it is, and what of it is hashed.
-type Input<'a> = (&'static str, &'a Path, Bytes<'a>);
+type Input<'a> = (InputKind, &'a Path, Bytes<'a>);
 
 fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
     let source = &resolved.settings.source;
-    let mut found = vec![("config", source.file(), Bytes::Text(source.text()))];
-    for (role, checkpoint) in resolved.checkpoints() {
+    let mut found = vec![(InputKind::Config, source.file(), Bytes::Text(source.text()))];
+    for (kind, checkpoint) in resolved.checkpoints() {
         let shards = checkpoint.shards();
-        found.extend(shards.enumerate().map(|(n, path)| (role, path, Bytes::Mapped(checkpoint, n))));
-        found.extend(checkpoint.index().map(|path| (role, path, Bytes::File(path))));
+        found.extend(shards.enumerate().map(|(n, path)| (kind, path, Bytes::Mapped(checkpoint, n))));
+        found.extend(checkpoint.index().map(|path| (kind, path, Bytes::File(path))));
     }
     found.extend(resolved.small_files().iter().map(|file| {
         let bytes = if file.name == README { Bytes::File(&file.path) } else { Bytes::Small(&file.bytes) };
-        ("beside", file.path.as_path(), bytes)
+        (InputKind::Beside, file.path.as_path(), bytes)
     }));
     found
 }
@@ -73,17 +75,18 @@ pub(super) fn input_paths(
     resolved: &Resolved<'_>,
     folder: &Path,
 ) -> Result<Vec<(&'static str, String)>, CheckpointError> {
-    input_files(resolved).into_iter().map(|(role, path, _)| Ok((role, seen_from(folder, path)?))).collect()
+    let seen = |(kind, path, _): Input<'_>| Ok((kind.role(), seen_from(folder, path)?));
+    input_files(resolved).into_iter().map(seen).collect()
 }
 
 fn hash_inputs(
     resolved: &Resolved<'_>,
     folder: &Path,
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(InputKind) -> bool,
 ) -> Result<Vec<FileEntry>, Error> {
     let mut found = input_files(resolved);
-    found.retain(|(role, ..)| *role == "config" || wanted(role));
-    let entry = |(role, path, bytes): &Input<'_>| {
+    found.retain(|(kind, ..)| *kind == InputKind::Config || wanted(*kind));
+    let entry = |(kind, path, bytes): &Input<'_>| {
         let (sha256, size) = match bytes {
             Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
             Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
@@ -93,37 +96,41 @@ fn hash_inputs(
             }
             Bytes::File(path) => hashed(path).map_err(CheckpointError::io(path, "read"))?,
         };
-        Ok(FileEntry { role: (*role).to_owned(), path: seen_from(folder, path)?, size, sha256 })
+        Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };
     found.par_iter().map(entry).collect()
 }
 
-fn output(staged: &Staged, role: &str, place: &Path, folder: &Path) -> Result<FileEntry, CheckpointError> {
+fn output(
+    kind: OutputKind,
+    staged: &Staged,
+    place: &Path,
+    folder: &Path,
+) -> Result<FileEntry, CheckpointError> {
     let mut file = staged.file();
     let read = file.rewind().and_then(|()| digest::of_reader(file));
     let (sha256, size) = read.map_err(CheckpointError::io(staged.path(), "read back"))?;
-    Ok(FileEntry { role: role.to_owned(), path: seen_from(folder, place)?, size, sha256 })
+    Ok(FileEntry { role: role(kind).to_owned(), path: seen_from(folder, place)?, size, sha256 })
+}
+
+/// What a manifest calls an output.
+fn role(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Initial => "init.output",
+        OutputKind::Pruned => "prune.output",
+        OutputKind::Report(_) => "analyze.report",
+        OutputKind::TuneCache => "tune.cache",
+        OutputKind::Manifest => "manifest",
+    }
 }
 
 /// Every file of the set, in its order, with its digest. `place` says where each of them belongs.
 pub(super) fn outputs(
-    outcome: &Outcome,
-    set: &OutputSet,
+    set: &RunOutputs,
     folder: &Path,
     place: impl Fn(&Path) -> PathBuf + Sync,
 ) -> Result<Vec<FileEntry>, CheckpointError> {
-    let role = |file: &Path| {
-        let of = |files: Option<&Vec<PathBuf>>| files.is_some_and(|files| files.iter().any(|f| f == file));
-        if of(outcome.initial.as_ref().map(|written| &written.files)) {
-            return "init.output";
-        }
-        let pruned = outcome.pruned.as_ref().map(|pruned| &pruned.written);
-        if of(pruned.map(|written| &written.files)) || of(pruned.map(|written| &written.beside)) {
-            return "prune.output";
-        }
-        "analyze.report"
-    };
-    let entry = |staged: &Staged| output(staged, role(staged.path()), &place(staged.path()), folder);
+    let entry = |(kind, staged): &(OutputKind, &Staged)| output(*kind, staged, &place(staged.path()), folder);
     set.files().par_iter().map(entry).collect()
 }
 
@@ -132,7 +139,7 @@ pub(super) fn add_manifest(
     resolved: &Resolved<'_>,
     path: &Path,
     outcome: &Outcome,
-    set: &mut OutputSet,
+    set: &mut RunOutputs,
 ) -> Result<(), Error> {
     crate::store::create_parent(path)?;
     let folder = folder_seen(path)?;
@@ -147,12 +154,12 @@ pub(super) fn add_manifest(
         overrides: settings.source.overrides().map(str::to_owned).collect(),
         seed: settings.seed,
         inputs: inputs(resolved, &folder)?,
-        outputs: outputs(outcome, set, &folder, Path::to_owned)?,
+        outputs: outputs(set, &folder, Path::to_owned)?,
         gates: report.map(|report| report.gates.clone()).unwrap_or_default(),
         tensors: report.map(tensors).unwrap_or_default(),
         manifest_sha256: None,
     };
-    set.add_text(path, &manifest.text())?;
+    set.add(OutputKind::Manifest, |set| set.add_text(path, &manifest.text()))?;
     Ok(())
 }
 
@@ -160,7 +167,7 @@ pub(super) fn add_manifest(
 /// inputs of these roles do.
 pub(super) fn key(
     resolved: &Resolved<'_>,
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(InputKind) -> bool,
     decisions: &str,
 ) -> Result<String, Error> {
     let settings = resolved.settings;
@@ -229,33 +236,26 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
 /// Whether the manifest lists every file that the config names as an output, or the index of its shards, and of plots some;
 /// and none twice.
 fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> bool {
-    let ReportPaths { json, csv, markdown, html, svg } = &settings.analyze.report;
-    let reports = [json, csv, markdown, html].into_iter().flatten().filter(|_| settings.analyze_named);
-    let checkpoints = [
-        ("init.output", settings.init.as_ref().map(|init| &init.output)),
-        ("prune.output", settings.prune.as_ref().map(|prune| &prune.output)),
-    ];
-    let mut wanted: Vec<_> = reports.map(|path| ("analyze.report", path.clone())).collect();
-    wanted.extend(checkpoints.into_iter().filter_map(|(role, path)| Some((role, path?.clone()))));
-    wanted.extend(
-        svg.iter().filter(|_| settings.analyze_named).map(|s| ("analyze.report", s.join(FIXED_NAMES[0]))),
-    );
     let paths: BTreeSet<&str> = manifest.outputs.iter().map(|entry| entry.path.as_str()).collect();
     if paths.len() != manifest.outputs.len() {
         return false;
     }
-    for (role, path) in wanted {
+    let listed = |(kind, path): (OutputKind, &Path)| {
+        let path = match kind {
+            // What is kept for the next search, and the manifest itself.
+            OutputKind::TuneCache | OutputKind::Manifest => return true,
+            OutputKind::Report(ReportForm::Svg) => path.join(FIXED_NAMES[0]),
+            _ => path.to_owned(),
+        };
         let names = [&path, &index_path(&path)].map(|path| {
             let path = through_link(path);
             // Where not even the folder is there, neither is the file.
             seen_from(folder, &path).ok()
         });
-        let listed = |entry: &FileEntry| entry.role == role && names.contains(&Some(entry.path.clone()));
-        if !manifest.outputs.iter().any(listed) {
-            return false;
-        }
-    }
-    true
+        let is_it = |entry: &FileEntry| entry.role == role(kind) && names.contains(&Some(entry.path.clone()));
+        manifest.outputs.iter().any(is_it)
+    };
+    settings.outputs().all(listed)
 }
 
 /// SHA-256 and length of a regular file.

@@ -5,25 +5,26 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
-use super::encoder::Encoder;
 use super::error::Error;
-use super::initialise::Written;
-use super::masks::MaskSpool;
+use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
-use super::progress::Progress;
-use super::prune::{initial_values, other_metadata, stored_values};
+use super::plan::{initial_values, other_metadata, stored_values};
+use super::progress::{Progress, Silent};
 use super::resolve::{Resolved, refuse_pruned};
+use super::spool::Spool;
+use super::task::TensorTask;
 use crate::checkpoint::{Checkpoint, Mapped, TensorSpec};
 use crate::codec::{BlockInput, CODES, Choice, EncoderScratch, Model, TensorEncoder, choose};
 use crate::config::InitSource;
+use crate::encoder::Encoder;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, Unknown};
-use crate::store::{CheckpointWriter, Group};
+use crate::store::{CheckpointWriter, Group, OutputSet};
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 
 /// What values are predicted from.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a> {
+pub enum PredictFrom<'a> {
     /// Nothing: each value stands for itself.
     Nothing(&'a Checkpoint),
     /// The tensors of the same name and shape in a base checkpoint.
@@ -63,18 +64,6 @@ impl PackedTensor {
     }
 }
 
-/// A tensor that may be coded.
-struct Task<'a> {
-    name: &'a str,
-    dtype: FloatDtype,
-    shape: &'a Shape,
-    matrix: Matrix,
-    data: Mapped<'a>,
-    initial: Option<Initial<'a>>,
-    /// What stored initial values are read from.
-    from: Option<(Mapped<'a>, FloatDtype)>,
-}
-
 /// A tensor that has been coded: its blocks are in the spool.
 struct Coded {
     choice: Choice,
@@ -98,7 +87,7 @@ const SAMPLE: usize = 1 << 14;
 /// Tensors, and bytes of them, that are worked on together.
 const BATCH: (usize, usize) = (64, 256 << 20);
 
-impl<'a> Start<'a> {
+impl<'a> PredictFrom<'a> {
     fn checkpoint(&self) -> Result<&'a Checkpoint, Error> {
         match *self {
             Self::Nothing(checkpoint) | Self::Base(checkpoint, _) => Ok(checkpoint),
@@ -150,36 +139,28 @@ impl<'a> Start<'a> {
     }
 }
 
-impl Task<'_> {
-    fn reads(&self, block: &Block) -> Reads<'_> {
-        let data = self.data.part(block.bytes(self.dtype.size()));
-        let from = self.from.map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-        let whole = self.initial.as_ref().and_then(Initial::whole);
-        Reads { mapped: [Some(data), from, None, None], whole, ..Reads::of(data) }
-    }
-
-    /// Rows, or parts of them, from all over the tensor, and what their places are of all.
-    fn sample(&self, encoder: &mut Encoder) -> (Matrix, Vec<u8>, Vec<u8>, f64) {
-        let Matrix { rows, cols } = self.matrix;
-        let some = (SAMPLE / cols).clamp(4.min(rows), rows);
-        let cols_of = cols.min(SAMPLE.div_ceil(some));
-        let (mut values, mut initial) = (Vec::new(), Vec::new());
-        for n in 0..some {
-            let row = n * rows / some;
-            let block = Block { tensor: 0, start: row * cols, len: cols_of };
-            values.extend_from_slice(self.data.part(block.bytes(self.dtype.size())).bytes());
-            if let Some(from) = &self.initial {
-                initial.extend_from_slice(encoder.encode(from, block.start, block.len, self.dtype, 1.0));
-            }
+/// Rows, or parts of them, from all over a tensor, and what their places are of all.
+fn sample(task: &TensorTask<'_>, encoder: &mut Encoder) -> (Matrix, Vec<u8>, Vec<u8>, f64) {
+    let Matrix { rows, cols } = task.matrix;
+    let some = (SAMPLE / cols).clamp(4.min(rows), rows);
+    let cols_of = cols.min(SAMPLE.div_ceil(some));
+    let (mut values, mut initial) = (Vec::new(), Vec::new());
+    for n in 0..some {
+        let row = n * rows / some;
+        let block = Block { tensor: task.n, start: row * cols, len: cols_of };
+        values.extend_from_slice(task.values(&block).bytes());
+        if let Some(from) = &task.initial {
+            initial.extend_from_slice(encoder.encode(from, block.start, block.len, task.dtype, 1.0));
         }
-        let share = (some * cols_of) as f64 / (rows * cols) as f64;
-        (Matrix { rows: some, cols: cols_of }, values, initial, share)
     }
+    let share = (some * cols_of) as f64 / (rows * cols) as f64;
+    (Matrix { rows: some, cols: cols_of }, values, initial, share)
+}
 
-    fn choose(&self, encoder: &mut Encoder) -> Choice {
-        let (matrix, values, initial, share) = self.sample(encoder);
-        choose(self.dtype, matrix, (&values, &initial, &[]), (1.0, share, DESCRIBED))
-    }
+/// How a tensor is coded.
+fn choice(task: &TensorTask<'_>, encoder: &mut Encoder) -> Choice {
+    let (matrix, values, initial, share) = sample(task, encoder);
+    choose(task.dtype, matrix, (&values, &initial, &[]), (1.0, share, DESCRIBED))
 }
 
 /// Buffers of a thread.
@@ -194,114 +175,117 @@ struct Scratch {
 /// # Errors
 /// [`Error::AlreadyPruned`]; [`Error::SameFile`] where an output is an input; whatever reading and writing meet.
 pub fn pack(
-    start: &Start<'_>,
+    start: &PredictFrom<'_>,
     output: &Path,
     max_shard_size: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
     let checkpoint = start.checkpoint()?;
     refuse_pruned(checkpoint)?;
-    if let Start::Base(_, base) = start {
+    if let PredictFrom::Base(_, base) = start {
         refuse_pruned(base)?;
     }
     let inputs = || {
         let base = match start {
-            Start::Base(_, base) => Some(*base),
+            PredictFrom::Base(_, base) => Some(*base),
             _ => None,
         };
         let files = checkpoint.files().chain(base.into_iter().flat_map(Checkpoint::files));
         let own =
             files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect::<Vec<_>>();
         match start {
-            Start::Config(resolved) => resolved.inputs(),
+            PredictFrom::Config(resolved) => {
+                resolved.inputs().into_iter().map(|(kind, path)| (kind.to_string(), path)).collect()
+            }
             _ => own,
         }
     };
-    check_distinct(inputs(), [("the output".to_owned(), output.into())])?;
-    let tasks: Vec<Task<'_>> = checkpoint
+    check_distinct(inputs(), [("the output", output)])?;
+    let set = OutputSet::open(output, inputs().iter().map(|(_, path)| *path))?;
+    let tasks: Vec<TensorTask<'_>> = checkpoint
         .tensors()
         .filter(|(name, _)| checkpoint.tensor(&format!("{name}{CODES}")).is_none())
-        .filter_map(|(name, tensor)| {
-            let dtype = tensor.float().filter(|_| tensor.shape.elements() > 0)?;
-            let (initial, from) = start.initial(name, tensor.shape);
-            let matrix = tensor.shape.matrix();
-            Some(Task { name, dtype, shape: tensor.shape, matrix, data: tensor.data, initial, from })
+        .filter(|(_, tensor)| tensor.float().is_some() && tensor.shape.elements() > 0)
+        .enumerate()
+        .filter_map(|(n, (name, tensor))| {
+            TensorTask::unruled(n, name, tensor, start.initial(name, tensor.shape))
         })
         .collect();
-    let spool = MaskSpool::beside(output)?;
+    let spool = Spool::beside(output)?;
     let mut coded = BTreeMap::new();
     let mut end = 0;
     let mut rest = &tasks[..];
-    progress.begin("pack", 3 * tasks.iter().map(|task| task.data.bytes().len() as u64).sum::<u64>());
+    progress.begin("pack", 3 * tasks.iter().map(|task| task.trained.bytes().len() as u64).sum::<u64>());
     while !rest.is_empty() {
         let mut bytes = 0;
-        let fits = |task: &&Task<'_>| {
-            bytes += task.data.bytes().len();
+        let fits = |task: &&TensorTask<'_>| {
+            bytes += task.trained.bytes().len();
             bytes <= BATCH.1
         };
         let (now, later) = rest.split_at(rest.iter().take(BATCH.0).take_while(fits).count().max(1));
         for (task, found) in now.iter().zip(code(now, &spool, &mut end, progress)?) {
             let predicted = if found.choice.model == Model::Difference { DESCRIBED as u64 / 8 } else { 0 };
-            if found.bytes() + DESCRIPTION + predicted < task.data.bytes().len() as u64 {
+            if found.bytes() + DESCRIPTION + predicted < task.trained.bytes().len() as u64 {
                 coded.insert(task.name, found);
             }
         }
         rest = later;
     }
     progress.end();
-    write(start, &tasks, &coded, &spool, (output, max_shard_size), inputs, progress)
+    write(start, &tasks, &coded, &spool, (set, output, max_shard_size), inputs, progress)
 }
 
 /// The values of a block and their predictions: what every pass takes.
 fn block_input<'a>(
-    tasks: &'a [Task<'_>],
-    choices: &[Choice],
+    task: &'a TensorTask<'_>,
+    choice: &Choice,
     block: &Block,
     encoder: &'a mut Encoder,
 ) -> BlockInput<'a> {
-    let (task, choice) = (&tasks[block.tensor], &choices[block.tensor]);
     let prediction: &[u8] = match (&task.initial, choice.model) {
         (Some(initial), Model::Difference) => {
             encoder.encode(initial, block.start, block.len, task.dtype, choice.scale)
         }
         _ => &[],
     };
-    let values = task.data.part(block.bytes(task.dtype.size())).bytes();
+    let values = task.values(block).bytes();
     BlockInput { values, prediction, pruned: &[] }
 }
 
 /// Codes these tensors into the spool, from `end` on.
 fn code(
-    tasks: &[Task<'_>],
-    spool: &MaskSpool,
+    tasks: &[TensorTask<'_>],
+    spool: &Spool,
     end: &mut u64,
     progress: &dyn Progress,
 ) -> Result<Vec<Coded>, Error> {
+    // The tasks at hand are some of all, in their order.
+    let first = tasks.first().map_or(0, |task| task.n);
+    let at = |block: &Block| block.tensor - first;
     let numbers: Vec<usize> = (0..tasks.len()).collect();
     let choices = blocks::for_each(
         &numbers,
-        &super::Silent,
-        |n| Reads { bytes: 0, ..tasks[*n].reads(&Block { tensor: *n, start: 0, len: 1 }) },
+        &Silent,
+        |n| Reads { bytes: 0, ..tasks[*n].reads(&Block { tensor: first + n, start: 0, len: 1 }) },
         Encoder::default,
-        |encoder, n| Ok::<_, Error>(tasks[*n].choose(encoder)),
+        |encoder, n| Ok::<_, Error>(choice(&tasks[*n], encoder)),
     )?;
     let mut encoders: Vec<TensorEncoder> = tasks
         .iter()
         .zip(&choices)
         .map(|(task, choice)| TensorEncoder::new(task.dtype, task.matrix, choice.model, choice.lines))
         .collect();
-    let blocks: Vec<Block> =
-        tasks.iter().enumerate().flat_map(|(n, task)| blocks::cut(n, task.matrix)).collect();
-    let reads = |block: &Block| tasks[block.tensor].reads(block);
+    let blocks: Vec<Block> = tasks.iter().flat_map(TensorTask::blocks).collect();
+    let reads = |block: &Block| tasks[at(block)].reads(block);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let input = block_input(tasks, &choices, block, &mut scratch.encoder);
-        encoders[block.tensor].measure(block, input, &mut scratch.codec);
+        let input = block_input(&tasks[at(block)], &choices[at(block)], block, &mut scratch.encoder);
+        encoders[at(block)].measure(block, input, &mut scratch.codec);
         Ok::<_, Error>(())
     })?;
     encoders.iter_mut().for_each(TensorEncoder::classify);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let input = block_input(tasks, &choices, block, &mut scratch.encoder);
-        encoders[block.tensor].count(block, input, &mut scratch.codec);
+        let input = block_input(&tasks[at(block)], &choices[at(block)], block, &mut scratch.encoder);
+        encoders[at(block)].count(block, input, &mut scratch.codec);
         Ok::<_, Error>(())
     })?;
     encoders.iter_mut().for_each(TensorEncoder::cut);
@@ -310,19 +294,19 @@ fn code(
     // So many blocks' codes are held before they go to the spool in their order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, block| {
-            let input = block_input(tasks, &choices, block, &mut scratch.encoder);
+            let input = block_input(&tasks[at(block)], &choices[at(block)], block, &mut scratch.encoder);
             let mut code = Vec::new();
-            encoders[block.tensor].encode(block, input, &mut scratch.codec, &mut code);
+            encoders[at(block)].encode(block, input, &mut scratch.codec, &mut code);
             Ok::<_, Error>(code)
         })?;
         for (block, code) in blocks.iter().zip(codes) {
-            starts[block.tensor].get_or_insert(*end);
-            lengths[block.tensor].push(code.len() as u32);
+            starts[at(block)].get_or_insert(*end);
+            lengths[at(block)].push(code.len() as u32);
             spool.write(*end, &code)?;
             *end += code.len() as u64;
         }
     }
-    let all = encoders.iter().zip(choices).zip(lengths.iter().zip(starts));
+    let all = encoders.iter().zip(choices.iter().copied()).zip(lengths.iter().zip(starts));
     Ok(all
         .map(|((encoder, choice), (lengths, start))| {
             let start = start.unwrap_or(*end);
@@ -334,11 +318,11 @@ fn code(
 
 /// Writes the file from the spool.
 fn write<'p>(
-    start: &Start<'_>,
-    tasks: &[Task<'_>],
+    start: &PredictFrom<'_>,
+    tasks: &[TensorTask<'_>],
     coded: &BTreeMap<&str, Coded>,
-    spool: &MaskSpool,
-    (output, max_shard_size): (&Path, Option<u64>),
+    spool: &Spool,
+    (mut set, output, max_shard_size): (OutputSet, &Path, Option<u64>),
     inputs: impl Fn() -> Vec<(String, &'p Path)>,
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
@@ -366,7 +350,7 @@ fn write<'p>(
         })
         .collect();
     let seed = match start {
-        Start::Config(resolved) => resolved.settings.seed,
+        PredictFrom::Config(resolved) => resolved.settings.seed,
         _ => 0,
     };
     let others = other_metadata(checkpoint);
@@ -376,7 +360,8 @@ fn write<'p>(
         metadata.tensors = described.collect();
         metadata.into_map(&others)
     };
-    let writer = CheckpointWriter::create(output, &groups, max_shard_size, metadata)?;
+    let key = || Ok::<_, Error>(None);
+    let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
     check_writer(inputs(), &writer, "the output")?;
     progress.begin("write", groups.iter().map(Group::bytes).sum());
     let mut tensors = Vec::new();
@@ -411,13 +396,15 @@ fn write<'p>(
     }
     progress.end();
     let (count, bytes) = (groups.len(), writer.bytes());
-    let written = Written { files: writer.commit()?, tensors: count, bytes, beside: Vec::new() };
+    let files = writer.stage(&mut set)?;
+    set.commit()?;
+    let written = Written { files, tensors: count, bytes, beside: Vec::new() };
     let read = checkpoint.files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     Ok(Packed { written, read, tensors })
 }
 
 /// All that restoring a coded tensor needs to know.
-fn describe(start: &Start<'_>, task: &Task<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
+fn describe(start: &PredictFrom<'_>, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
     let prediction = (choice.model == Model::Difference).then_some(choice.scale);
     let (layer_id, init, layout, initial_dtype) = match prediction {
         Some(_) => start.describe(task.name, task.shape)?,

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::blocks::{self, Reads};
-use super::compare::Masks;
 use super::error::{ChainProblem, Error, RuleProblem};
+use super::masks::Masks;
 use super::origin::Action;
+use super::outcome::PrunedResult;
 use super::progress::Progress;
-use super::prune::PrunedResult;
 use super::resolve::Resolved;
 use crate::checkpoint::Mapped;
 use crate::config::{Chain, KeyPath, PruneSettings};
@@ -20,14 +20,14 @@ use crate::tensor::{FloatDtype, Layout, Matrix, Shape, cast};
 /// What becomes smaller, by the tensors' places in name order.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
-    cuts: BTreeMap<usize, Cut>,
+    smaller: BTreeMap<usize, Smaller>,
     /// For the report.
     pub removed: Vec<Removed>,
 }
 
 /// What stays of a tensor.
 #[derive(Debug)]
-pub(super) struct Cut {
+pub(super) struct Smaller {
     /// Rows that stay; of a vector, its elements.
     rows: Vec<usize>,
     /// Columns that stay; of a vector, the one that it has.
@@ -142,9 +142,7 @@ impl<'v> View<'v> {
         let Some(masks) = self.masks.filter(|_| tensors[self.names[place]].action == Action::Prune) else {
             return Ok(false);
         };
-        let width = matrix.mask_row_bytes();
-        mask.resize(width, 0);
-        masks.spool.read(masks.starts[place] + (row * width) as u64, mask)?;
+        masks.read_row(place, matrix, row, mask)?;
         Ok(true)
     }
 
@@ -251,8 +249,8 @@ impl Removal {
                 removal.joint(&view, &pair[0], &pair[1], chain)?;
             }
         }
-        for (place, cut) in &mut removal.cuts {
-            cut.finish(&view, *place)?;
+        for (place, smaller) in &mut removal.smaller {
+            smaller.finish(&view, *place)?;
         }
         Ok(removal)
     }
@@ -271,25 +269,25 @@ impl Removal {
             return Ok(());
         }
         for place in layer.bias.iter().chain(&layer.norms) {
-            self.cut(view, *place)?.rows.clone_from(&units.kept);
+            self.of_place(view, *place)?.rows.clone_from(&units.kept);
         }
-        self.cut(view, layer.weight)?.rows.clone_from(&units.kept);
+        self.of_place(view, layer.weight)?.rows.clone_from(&units.kept);
         let group = next.shape.matrix().cols / all;
         let columns = units.kept.iter().flat_map(|unit| unit * group..(unit + 1) * group).collect();
-        self.cut(view, next.weight)?.columns = columns;
+        self.of_place(view, next.weight)?.columns = columns;
         if let Some(bias) = next.bias.filter(|_| !units.folded.is_empty()) {
             let add = view.fold(next, &units)?;
-            self.cut(view, bias)?.add = add;
+            self.of_place(view, bias)?.add = add;
         }
         Ok(())
     }
 
-    fn cut(&mut self, view: &View<'_>, place: usize) -> Result<&mut Cut, Error> {
+    fn of_place(&mut self, view: &View<'_>, place: usize) -> Result<&mut Smaller, Error> {
         let shape = view.shape(place)?;
         let vector = shape.rank() == 1;
         let Matrix { rows, cols } = shape.matrix();
         let (rows, cols) = if vector { (cols, rows) } else { (rows, cols) };
-        Ok(self.cuts.entry(place).or_insert_with(|| Cut {
+        Ok(self.smaller.entry(place).or_insert_with(|| Smaller {
             rows: (0..rows).collect(),
             columns: (0..cols).collect(),
             add: Vec::new(),
@@ -299,8 +297,8 @@ impl Removal {
     }
 
     /// What stays of a tensor that becomes smaller, or whose bias takes constants up.
-    pub fn of(&self, place: usize) -> Option<&Cut> {
-        self.cuts.get(&place)
+    pub fn of(&self, place: usize) -> Option<&Smaller> {
+        self.smaller.get(&place)
     }
 
     /// Writes the tensors that [`Self::of`] has, in type `written` where there is one, and notes in `results`
@@ -315,7 +313,7 @@ impl Removal {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let view = View::new(resolved, Some(masks))?;
-        for (place, cut) in &self.cuts {
+        for (place, smaller) in &self.smaller {
             let (dtype, data) = view.float(*place)?;
             let slot = writer.slot(view.names[*place]);
             let result = &mut results[*place];
@@ -327,10 +325,10 @@ impl Removal {
                 let overflowed = cast(&own, dtype, written, &mut out);
                 (out, overflowed)
             };
-            if cut.shape.rank() == 1 {
+            if smaller.shape.rank() == 1 {
                 let mut values = view.vector(*place)?;
-                values.iter_mut().zip(&cut.add).for_each(|(value, add)| *value += add);
-                let kept: Vec<f64> = cut.rows.iter().map(|row| values[*row]).collect();
+                values.iter_mut().zip(&smaller.add).for_each(|(value, add)| *value += add);
+                let kept: Vec<f64> = smaller.rows.iter().map(|row| values[*row]).collect();
                 let (out, overflowed) = encode(&kept);
                 writer.write_at(slot, 0, &out)?;
                 result.overflowed = overflowed;
@@ -338,7 +336,7 @@ impl Removal {
             }
             let matrix = view.shape(*place)?.matrix();
             let width = matrix.cols * dtype.size();
-            let rows: Vec<(usize, usize)> = cut.rows.iter().copied().enumerate().collect();
+            let rows: Vec<(usize, usize)> = smaller.rows.iter().copied().enumerate().collect();
             let overflowed = blocks::for_each(
                 &rows,
                 progress,
@@ -349,7 +347,7 @@ impl Removal {
                     if view.row_mask(*place, matrix, *row, mask)? {
                         zero_pruned(values, mask);
                     }
-                    let kept: Vec<f64> = cut.columns.iter().map(|column| values[*column]).collect();
+                    let kept: Vec<f64> = smaller.columns.iter().map(|column| values[*column]).collect();
                     let (out, overflowed) = encode(&kept);
                     writer.write_at(slot, (to * out.len()) as u64, &out)?;
                     Ok::<_, Error>(overflowed)
@@ -361,7 +359,7 @@ impl Removal {
     }
 }
 
-impl Cut {
+impl Smaller {
     /// Finds its shape and what stays of it, once it is known what goes.
     fn finish(&mut self, view: &View<'_>, place: usize) -> Result<(), Error> {
         let shape = view.shape(place)?;

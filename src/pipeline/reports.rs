@@ -1,6 +1,5 @@
 //! Two reports side by side.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use super::error::Error;
@@ -19,8 +18,8 @@ pub fn compare_reports(
     output: Option<&Path>,
     form: impl FnOnce(&Comparison) -> String,
 ) -> Result<Comparison, Error> {
-    let inputs = [("the old report".to_owned(), old), ("the new report".to_owned(), new)];
-    check_distinct(inputs, output.map(|path| ("the output".to_owned(), Cow::from(path))))?;
+    let inputs = [("the old report", old), ("the new report", new)];
+    check_distinct(inputs, output.map(|path| ("the output", path)))?;
     let comparison = compare(&read(old)?, &read(new)?);
     if let Some(path) = output {
         write_text(path, &form(&comparison))?;

@@ -8,7 +8,7 @@ use cdi_core::internal::{Decoder, ReadBlocks};
 
 use super::blocks::{self, Block, Reads};
 use super::error::Error;
-use super::initialise::Written;
+use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
 use crate::checkpoint::{Mapped, TensorSpec};
@@ -55,11 +55,11 @@ pub fn restore(
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {
         let small = small_files.iter().map(|file| file.path.as_path());
-        file.files().chain(small).map(|path| ("the file to restore or its base".to_owned(), path))
+        file.files().chain(small).map(|path| ("the file to restore or its base", path))
     };
     let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
     let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
-    check_distinct(inputs(), outputs.map(|path| ("the output".to_owned(), path)))?;
+    check_distinct(inputs(), outputs.map(|path| ("the output", path)))?;
     OutputSet::recover([output.as_path()], inputs().map(|(_, path)| path))?;
 
     let groups: Vec<Group> = file

@@ -1,30 +1,32 @@
 //! The stages of a config in their order.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::calibrate::calibrate;
 use super::compare::compare;
 use super::error::Error;
-use super::gates::{check_gates, passed};
+use super::gates::check_gates;
 use super::gone::gone;
 use super::heatmap::heat_maps;
-use super::initialise::{Written, initialise};
-use super::manifest::add_manifest;
-use super::outputs::check_distinct;
-use super::progress::Progress;
-use super::prune::{Pruned, check_compressed, check_part_names, prune};
+use super::initialise::initialise;
+use super::manifest::{self, add_manifest};
+use super::masks::Masks;
+use super::outcome::Outcome;
+use super::outputs::{Output, Part, RunOutputs, check_outputs};
+use super::progress::{Progress, Silent};
+use super::prune::{check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::start::Told;
 use super::summarise::{Findings, summarise};
-use super::survey::judge;
-use super::tune::{files as tune_files, tune};
+use super::tune::tune;
 use crate::analysis::HeatMap;
 use crate::checkpoint::CheckpointError;
-use crate::config::{ReportPaths, Settings};
+use crate::config::{OutputKind, ReportForm, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
-use crate::store::{OutputSet, folder_of, index_path};
+use crate::sparse::Fill;
+use crate::store::OutputSet;
 use crate::tune::TuneReport;
 
 /// Which stages to run.
@@ -38,46 +40,6 @@ pub enum Stages {
     Analyze,
     /// Only `prune`.
     Prune,
-}
-
-/// What the stages did.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// The initial checkpoint.
-    pub initial: Option<Written>,
-    /// The comparison, and what pruning did where it was asked for.
-    pub report: Option<Report>,
-    /// Report files written.
-    pub report_files: Vec<PathBuf>,
-    /// The pruned checkpoint.
-    pub pruned: Option<Pruned>,
-    /// Bytes of the trained checkpoint's files, an index not counted.
-    pub trained_bytes: u64,
-    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not start from the
-    /// values that pruned places would have been filled with.
-    pub other_start: Option<(PathBuf, String)>,
-}
-
-impl Outcome {
-    /// Whether pruning was done where it was asked for.
-    ///
-    /// # Errors
-    /// [`Error::OtherStart`] where it was not.
-    pub fn check_start(&self) -> Result<(), Error> {
-        match self.other_start.clone() {
-            Some((path, words)) => Err(Error::OtherStart { path, words }),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether everything was done, and every gate passed that the stages gave something to measure for.
-    ///
-    /// # Errors
-    /// [`Error::OtherStart`]; [`Error::Gates`], with those that failed.
-    pub fn check_gates(&self) -> Result<(), Error> {
-        self.check_start()?;
-        self.report.as_ref().map_or(Ok(()), |report| passed(&report.gates))
-    }
 }
 
 /// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
@@ -106,7 +68,7 @@ pub(super) fn stage(
     tuned: Option<TuneReport>,
     progress: &dyn Progress,
     done: &mut dyn FnMut(&Outcome),
-) -> Result<(Outcome, OutputSet), Error> {
+) -> Result<(Outcome, RunOutputs), Error> {
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
@@ -118,7 +80,7 @@ pub(super) fn stage(
         check_compressed(resolved)?;
         check_decisions(resolved, pruning)?;
     }
-    check_distinct(resolved.inputs(), outputs(resolved))?;
+    check_outputs(resolved.inputs(), &resolved.outputs())?;
     if let Some(pruning) = checked {
         check_part_names(resolved, pruning)?;
     }
@@ -141,7 +103,9 @@ pub(super) fn stage(
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
-            let (prune, found) = tune(resolved, wanted, progress)?;
+            let candidate =
+                |settings: &Settings| run(&Resolved::new(settings)?, Stages::Prune, &Silent, |_| {});
+            let (prune, found) = tune(resolved, wanted, &candidate, progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
             finish(&Resolved::new(&settings)?, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
         }
@@ -155,7 +119,7 @@ fn write_manifest(
     resolved: &Resolved<'_>,
     stages: Stages,
     outcome: &Outcome,
-    set: &mut OutputSet,
+    set: &mut RunOutputs,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
         // Of a run that has left something undone there is none: it would not be done the next time either.
@@ -166,8 +130,9 @@ fn write_manifest(
     }
 }
 
-/// What an earlier run did, once whatever a killed run has left half done is finished, and where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
-/// version, config and inputs, and outputs that are as they were written.
+/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
+/// version, config and inputs, and outputs that are as they were written. Whatever a killed run has left half done is
+/// finished first.
 ///
 /// # Errors
 /// Inputs that cannot be read, and what cannot be finished.
@@ -177,31 +142,34 @@ pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     if resolved.trained.is_some() && settings.prune.is_some() {
         resolved.open_scores()?;
     }
-    let outputs = outputs(resolved);
-    check_distinct(resolved.inputs(), outputs.clone())?;
+    let outputs = resolved.outputs();
+    check_outputs(resolved.inputs(), &outputs)?;
     recover(resolved, &outputs)?;
-    super::manifest::done_before(resolved, path)
+    manifest::done_before(resolved, path)
 }
 
 /// Finishes, or forgets, what killed runs left half done with any of these outputs.
-fn recover(resolved: &Resolved<'_>, outputs: &[(String, Cow<'_, Path>)]) -> Result<(), CheckpointError> {
+fn recover(resolved: &Resolved<'_>, outputs: &[Output<'_>]) -> Result<(), CheckpointError> {
     let inputs = resolved.inputs().into_iter().map(|(_, path)| path);
-    OutputSet::recover(outputs.iter().map(|(_, path)| path.as_ref()), inputs)
+    OutputSet::recover(outputs.iter().map(|output| output.path.as_ref()), inputs)
 }
 
 /// The set of the outputs that the stages will write, once nothing is half done with any of them.
-fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<OutputSet, CheckpointError> {
-    let outputs = outputs(resolved);
+fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<RunOutputs, CheckpointError> {
+    let outputs = resolved.outputs();
     recover(resolved, &outputs)?;
-    let wanted = |key: &str| match stages {
-        Stages::All => key.starts_with('`'),
-        Stages::Init => key == "`init.output`",
-        Stages::Analyze => key.starts_with("`analyze."),
-        Stages::Prune => key == "`prune.output`",
+    let wanted = |kind: OutputKind| match stages {
+        Stages::All => true,
+        Stages::Init => kind == OutputKind::Initial,
+        Stages::Analyze => matches!(kind, OutputKind::Report(_)),
+        Stages::Prune => kind == OutputKind::Pruned,
     };
-    match outputs.iter().find(|(key, _)| wanted(key)) {
-        Some((_, path)) => OutputSet::open(path, resolved.inputs().into_iter().map(|(_, path)| path)),
-        None => Ok(OutputSet::default()),
+    // What takes longest to make comes first: two runs that have it must not both begin.
+    let order = |kind: OutputKind| (kind != OutputKind::TuneCache && !kind.is_checkpoint(), kind);
+    let named = outputs.iter().filter(|output| output.part == Part::Whole && wanted(output.kind));
+    match named.min_by_key(|output| order(output.kind)) {
+        Some(first) => RunOutputs::open(&first.path, resolved.inputs().into_iter().map(|(_, path)| path)),
+        None => Ok(RunOutputs::default()),
     }
 }
 
@@ -211,7 +179,7 @@ fn finish(
     analyze: bool,
     prunes: bool,
     tuned: Option<TuneReport>,
-    set: &mut OutputSet,
+    set: &mut RunOutputs,
     progress: &dyn Progress,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
@@ -219,8 +187,11 @@ fn finish(
     let pruning = settings.prune.as_ref().filter(|_| prunes);
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
-    let judgement = judge(resolved, progress)?;
-    let mut compared = compare(resolved, &judgement, pruning.map(|p| p.fill), stage, progress)?;
+    let calibrated = calibrate(resolved, progress)?;
+    let tasks = &calibrated.tasks;
+    let mut masks = pruning.map(|pruning| Masks::new(&pruning.output, tasks)).transpose()?;
+    let fill = pruning.map_or(Fill::Zero, |pruning| pruning.fill);
+    let compared = compare(tasks, masks.as_mut(), fill, stage, progress)?;
     outcome.trained_bytes =
         (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
     let told = Told::new(resolved, &compared)?;
@@ -228,13 +199,13 @@ fn finish(
     let forbidden = pruning.and_then(|pruning| told.forbids(pruning));
     outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
     let pruning = pruning.filter(|_| outcome.other_start.is_none());
-    if let (Some(pruning), Some(masks)) = (pruning, &mut compared.masks) {
-        select(resolved, &judgement, pruning, masks, progress)?;
-        taken = gone(resolved, masks, progress)?;
-        outcome.pruned = Some(prune(resolved, &judgement, pruning, masks, set, progress)?);
+    if let (Some(pruning), Some(masks)) = (pruning, &mut masks) {
+        select(resolved, tasks, pruning, masks, progress)?;
+        taken = gone(tasks, masks, progress)?;
+        outcome.pruned = Some(prune(resolved, tasks, pruning, masks, set, progress)?);
     }
     let found = Findings {
-        judgement: &judgement,
+        calibrated: &calibrated,
         compared: &compared,
         told,
         pruned: outcome.pruned.as_ref().map(|pruned| (pruned, taken.as_slice())),
@@ -249,7 +220,7 @@ fn finish(
     if analyze {
         let paths = &settings.analyze.report;
         let drawn = paths.html.is_some() || paths.svg.is_some();
-        let maps = if drawn { heat_maps(resolved, &judgement, progress)? } else { Vec::new() };
+        let maps = if drawn { heat_maps(tasks, progress)? } else { Vec::new() };
         outcome.report_files = write_reports(&report, &maps, settings, set)?;
     }
     outcome.report = Some(report);
@@ -278,76 +249,29 @@ fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything that the config would write or remove, with the key that names it.
-pub(super) fn outputs<'s>(resolved: &Resolved<'s>) -> Vec<(String, Cow<'s, Path>)> {
-    let settings = resolved.settings;
-    let ReportPaths { json, csv, markdown, html, svg } = &settings.analyze.report;
-    let keys = [
-        ("`init.output`", settings.init.as_ref().map(|i| &i.output)),
-        ("`prune.output`", settings.prune.as_ref().map(|p| &p.output)),
-        ("`analyze.report.json`", json.as_ref()),
-        ("`analyze.report.csv`", csv.as_ref()),
-        ("`analyze.report.markdown`", markdown.as_ref()),
-        ("`analyze.report.html`", html.as_ref()),
-        ("`analyze.report.svg`", svg.as_ref()),
-        ("`manifest`", settings.manifest.as_ref()),
-    ];
-    let mut outputs = Vec::new();
-    if let Some(tune) = &settings.tune {
-        outputs.push(("`tune.cache`".to_owned(), Cow::from(tune.cache.as_path())));
-        let files = tune_files(tune).into_iter();
-        outputs.extend(files.map(|file| ("a file in `tune.cache`".to_owned(), Cow::from(file))));
-    }
-    for (key, path) in keys {
-        let Some(path) = path else { continue };
-        outputs.push((key.to_owned(), Cow::from(path.as_path())));
-        // A checkpoint in one file displaces the index of an earlier one in shards.
-        if key.ends_with(".output`") {
-            outputs.push((format!("the index of {key}"), Cow::from(index_path(path))));
-        }
-    }
-    if let Some(prune) = &settings.prune {
-        let folder = folder_of(&prune.output);
-        let files = resolved.small_names_out().into_iter().map(|name| folder.join(name));
-        outputs.extend(files.map(|file| ("a file of `prune.output`".to_owned(), Cow::from(file))));
-    }
-    if let Some(folder) = svg {
-        let maps = report::heat_map_names(resolved.trained.iter().flatten().map(|(name, _)| name.as_str()));
-        let files = report::FIXED_NAMES.into_iter().map(str::to_owned).chain(maps);
-        outputs.extend(
-            files.map(|file| ("a file of `analyze.report.svg`".to_owned(), Cow::from(folder.join(file)))),
-        );
-    }
-    outputs
-}
-
 /// The files written; of plots, which are many, their folder.
 fn write_reports(
     report: &Report,
     maps: &[Option<HeatMap>],
     settings: &Settings,
-    set: &mut OutputSet,
+    set: &mut RunOutputs,
 ) -> Result<Vec<PathBuf>, CheckpointError> {
-    let paths = &settings.analyze.report;
+    let config = settings.source.file().file_name().unwrap_or_default().to_string_lossy();
     let mut written = Vec::new();
-    if let Some(path) = &paths.json {
-        set.add_with(path, |file| report::write_json(report, file))?;
-        written.push(path.clone());
-    }
-    let mut write = |path: &Option<PathBuf>, export: &dyn Fn(&Report) -> String| match path {
-        Some(path) => set.add_text(path, &export(report)).map(|()| written.push(path.clone())),
-        None => Ok(()),
-    };
-    let name = settings.source.file().file_name().unwrap_or_default().to_string_lossy();
-    write(&paths.csv, &report::csv)?;
-    write(&paths.markdown, &report::markdown)?;
-    write(&paths.html, &|report| report::html(report, maps, &name))?;
-    if let Some(folder) = &paths.svg {
-        let names = report::heat_map_names(report.tensors.iter().map(|t| t.name.as_str()));
-        for (file, text) in report::svg_files(report, maps, &names) {
-            set.add_text(&folder.join(file), &text)?;
-        }
-        written.push(folder.clone());
+    for (kind, path) in settings.outputs() {
+        let OutputKind::Report(form) = kind else { continue };
+        set.add(kind, |set| match form {
+            ReportForm::Json => set.add_with(path, |file| report::write_json(report, file)).map(drop),
+            ReportForm::Csv => set.add_text(path, &report::csv(report)),
+            ReportForm::Markdown => set.add_text(path, &report::markdown(report)),
+            ReportForm::Html => set.add_text(path, &report::html(report, maps, &config)),
+            ReportForm::Svg => {
+                let names = report::heat_map_names(report.tensors.iter().map(|t| t.name.as_str()));
+                let files = report::svg_files(report, maps, &names);
+                files.into_iter().try_for_each(|(file, text)| set.add_text(&path.join(file), &text))
+            }
+        })?;
+        written.push(path.to_owned());
     }
     Ok(written)
 }

@@ -1,6 +1,6 @@
 //! Whether the trained checkpoint started from the config's initial values, as the comparison tells it.
 
-use super::compare::Compared;
+use super::compare::ComparedTensor;
 use super::error::Error;
 use super::origin::Origin;
 use super::resolve::Resolved;
@@ -20,11 +20,11 @@ pub(super) struct Told {
 
 impl Told {
     /// From the sums over weights and initial values, and the trained file's own metadata.
-    pub fn new(resolved: &Resolved<'_>, compared: &Compared) -> Result<Self, Error> {
+    pub fn new(resolved: &Resolved<'_>, compared: &[ComparedTensor]) -> Result<Self, Error> {
         let (checkpoint, tensors) = resolved.trained()?;
         let seen: Vec<StartTensor> = tensors
             .values()
-            .zip(&compared.tensors)
+            .zip(compared)
             .map(|(tensor, found)| StartTensor {
                 kind: tensor.origin.as_ref().map_or(StartKind::Fixed, kind),
                 weights: found.stats.finite,

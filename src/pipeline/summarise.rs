@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Compared, ComparedTensor};
+use super::calibrate::Calibrated;
+use super::compare::ComparedTensor;
 use super::gone::Gone;
 use super::origin::{Action, Tensor};
-use super::prune::Pruned;
+use super::outcome::Pruned;
 use super::start::Told;
-use super::survey::Judgement;
 use crate::analysis::DeltaStats;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
 use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
 use crate::tensor::FloatDtype;
 
-/// What the stages found.
+/// What the stages found; of each tensor in name order.
 pub(super) struct Findings<'f> {
-    pub judgement: &'f Judgement,
-    pub compared: &'f Compared,
+    pub calibrated: &'f Calibrated<'f>,
+    pub compared: &'f [ComparedTensor],
     pub told: Told,
     /// What pruning did and what went, where it was done.
     pub pruned: Option<(&'f Pruned, &'f [Gone])>,
@@ -31,14 +31,14 @@ pub(super) fn summarise(
     tensors: &BTreeMap<String, Tensor>,
     findings: Findings<'_>,
 ) -> Report {
-    let Findings { judgement, compared, told, pruned, trained_bytes } = findings;
+    let Findings { calibrated, compared, told, pruned, trained_bytes } = findings;
     let mut rows = Vec::with_capacity(tensors.len());
     let (mut all, mut known) = (DeltaStats::default(), DeltaStats::default());
     let casts = settings.prune.as_ref().is_some_and(|prune| prune.dtype.is_some());
     let (mut sleeping_rows, mut sleeping_columns, mut pruned_weights) = (0, 0, 0);
     let (mut pruned_changed, mut squares, mut all_squares) = (0, 0.0, 0.0);
     for (n, (name, tensor)) in tensors.iter().enumerate() {
-        let found = &compared.tensors[n];
+        let found = &compared[n];
         let result = pruned.map(|(pruned, _)| pruned.tensors[n]);
         let action_pruned = result.is_some_and(|r| r.action == Action::Prune);
         // What goes with units is more than the masks say.
@@ -60,7 +60,8 @@ pub(super) fn summarise(
             sleeping_columns += found.sleeping_columns;
         }
         let total = tensor.shape.elements() as u64;
-        let judged = &judgement.tensors[n];
+        let task = calibrated.tasks.get(n).filter(|_| found.compared);
+        let judged = task.map(|task| task.calibration);
         let units = found.sleeping_units.filter(|_| found.compared);
         rows.push(ReportTensor {
             name: name.clone(),
@@ -71,10 +72,10 @@ pub(super) fn summarise(
             rule: origin.map(|o| o.rule.clone()),
             total_weights: total,
             changes: if found.compared { Changes::new(&found.stats) } else { Changes::default() },
-            threshold: found.compared.then_some(judged.threshold),
-            decay: found.compared.then_some(judged.decay),
-            evidence: judged.evidence.filter(|_| found.compared),
-            own_evidence: judged.evidence.filter(|_| found.compared).map(|_| judged.own),
+            threshold: judged.map(|judged| judged.threshold),
+            decay: judged.map(|judged| judged.decay),
+            evidence: judged.and_then(|judged| judged.evidence),
+            own_evidence: judged.and_then(|judged| judged.evidence.map(|_| judged.own)),
             sleeping_rows: found.compared.then_some(found.sleeping_rows),
             sleeping_columns: found.compared.then_some(found.sleeping_columns),
             zeros: float.then_some(found.stats.zeros),
@@ -130,7 +131,7 @@ pub(super) fn summarise(
         fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
         totals,
         start: Some(told.start),
-        evidence: judgement.evidence.clone(),
+        evidence: calibrated.evidence.clone(),
         gates: Vec::new(),
         tune: None,
         removed: Vec::new(),

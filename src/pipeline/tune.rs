@@ -2,17 +2,17 @@
 //! keeps the accuracy is known.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use super::outcome::Outcome;
+use super::outputs::TuneFiles;
 use super::progress::{Progress, Silent};
 use super::prune::check_part_names;
 use super::resolve::Resolved;
 use super::restore::restore;
-use super::run::{Stages, run};
 use super::select::check_decisions;
 use crate::checkpoint::CheckpointError;
 use crate::config::{
@@ -20,18 +20,14 @@ use crate::config::{
 };
 use crate::digest;
 use crate::gates::Gates;
-use crate::report::text::{significant, thousands};
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::sparse::Format;
-use crate::store::{Unfinished, entry_path, forms, index_path};
+use crate::store::{Unfinished, entry_path, forms};
+use crate::text::{significant, thousands};
 use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
-/// The files in the folder of the cache.
-const METRICS: &str = "evaluations.json";
-const PRUNED: &str = "candidate.pruned.safetensors";
-const RESTORED: &str = "candidate.safetensors";
-
-/// Searches. Gives what pruning is to be done with, and what was found.
+/// Searches. Gives what pruning is to be done with, and what was found. `prune` prunes, and does nothing else that its
+/// settings name.
 ///
 /// # Errors
 /// [`Error::Evaluation`] where the command gives no metric, [`Error::NothingWithin`] where every file drops too far, and
@@ -39,6 +35,7 @@ const RESTORED: &str = "candidate.safetensors";
 pub(super) fn tune(
     resolved: &Resolved<'_>,
     tune: &TuneSettings,
+    prune: &dyn Fn(&Settings) -> Result<Outcome, Error>,
     progress: &dyn Progress,
 ) -> Result<(PruneSettings, TuneReport), Error> {
     resolved.trained()?;
@@ -52,7 +49,7 @@ pub(super) fn tune(
             check_part_names(&resolved, pruning)?;
         }
     }
-    let mut trials = Trials::new(settings, tune, progress)?;
+    let mut trials = Trials::new(settings, tune, prune, progress)?;
     let original = trials.file(untouched(&tune.recipes[0].at(tune.lines.low)), "the original")?;
     let Some(original_metric) = original.metric else { return Err(trials.nothing_within(0.0, &[])) };
     progress.note(&format!(
@@ -99,12 +96,6 @@ pub(super) fn tune(
     Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
 }
 
-/// The files that the search writes or removes.
-pub(super) fn files(tune: &TuneSettings) -> [PathBuf; 4] {
-    let pruned = tune.cache.join(PRUNED);
-    [tune.cache.join(METRICS), tune.cache.join(RESTORED), index_path(&pruned), pruned]
-}
-
 /// The settings with another pruning, and nothing done but that.
 pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings {
     Settings {
@@ -137,9 +128,10 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
 struct Trials<'a> {
     settings: &'a Settings,
     tune: &'a TuneSettings,
+    prune: &'a dyn Fn(&Settings) -> Result<Outcome, Error>,
     progress: &'a dyn Progress,
     /// Absolute, as the command runs elsewhere.
-    folder: PathBuf,
+    files: TuneFiles,
     config_folder: PathBuf,
     base: Option<PathBuf>,
     cache: Cache,
@@ -158,6 +150,7 @@ impl<'a> Trials<'a> {
     fn new(
         settings: &'a Settings,
         tune: &'a TuneSettings,
+        prune: &'a dyn Fn(&Settings) -> Result<Outcome, Error>,
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
         let absolute = |path: &Path, doing| {
@@ -167,13 +160,15 @@ impl<'a> Trials<'a> {
         fs::create_dir_all(&folder).map_err(CheckpointError::io(&folder, "create the folder"))?;
         let config = absolute(settings.source.file(), "find the folder of")?;
         let base = settings.base().map(Path::to_owned);
-        let cache = Cache::open(&folder.join(METRICS))?;
+        let files = TuneFiles::of(&folder);
+        let cache = Cache::open(&files.metrics)?;
         let trials = Self {
             settings,
             tune,
+            prune,
             progress,
             config_folder: config.parent().unwrap_or(&config).to_owned(),
-            folder,
+            files,
             base,
             cache,
             evaluated: BTreeSet::new(),
@@ -184,12 +179,12 @@ impl<'a> Trials<'a> {
 
     /// Makes the file, restores it as a device would, and has it evaluated, unless it has been.
     fn file(&mut self, mut prune: PruneSettings, what: &str) -> Result<Made, Error> {
-        let (pruned, restored) = (self.folder.join(PRUNED), self.folder.join(RESTORED));
+        let TuneFiles { pruned, restored, .. } = self.files.clone();
         let _unfinished = [&pruned, &restored].map(|path| Unfinished::new(path));
         prune.output.clone_from(&pruned);
         prune.folder = false;
         let settings = with_prune(self.settings, prune);
-        let outcome = run(&Resolved::new(&settings)?, Stages::Prune, &Silent, |_| {})?;
+        let outcome = (self.prune)(&settings)?;
         outcome.check_start()?;
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
@@ -222,10 +217,8 @@ impl<'a> Trials<'a> {
 
     /// Removes the files of a candidate, this one's or an earlier run's, in whatever form.
     fn clean(&self) -> Result<(), Error> {
-        [PRUNED, RESTORED]
-            .iter()
-            .flat_map(|name| forms(&self.folder.join(name)))
-            .try_for_each(|path| remove(&path))
+        let TuneFiles { pruned, restored, .. } = &self.files;
+        [pruned, restored].into_iter().flat_map(|path| forms(path)).try_for_each(|path| remove(&path))
     }
 
     fn nothing_within(&self, original: f64, points: &[TunePoint]) -> Error {
@@ -247,25 +240,4 @@ fn remove(path: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// What is said where every file drops too far.
-pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
-    let number = |x: f64| significant(x, 6);
-    let mut text = format!(
-        "no pruned file that `tune` tried is within {} of the original's metric, {}",
-        number(max_drop),
-        number(original)
-    );
-    if let Some(point) = nearest {
-        let _ = write!(
-            text,
-            "; the nearest has {}, which is {} worse ({}; {} bytes)",
-            number(point.metric),
-            number(point.drop),
-            point.words(),
-            point.bytes
-        );
-    }
-    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
 }

@@ -1,7 +1,7 @@
 //! Gates in words, and as annotations of GitHub Actions.
 
-use super::text::{printable, significant, thousands};
 use crate::gates::{Figure, Gate, GateResult};
+use crate::text::{printable, significant, thousands};
 
 /// What the gate is about: `min_sparsity of fc*.weight`, `max_tensor_sparsity, fc1.weight`. `name` writes names.
 pub(super) fn subject(result: &GateResult, name: impl Fn(&str) -> String) -> String {

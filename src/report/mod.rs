@@ -1,9 +1,9 @@
 //! The report: its model, and one small file per format. Reading it back, and what changed between two.
 
 pub mod compare;
+mod condition;
 mod csv;
 mod escape;
-mod format;
 mod gates;
 mod group;
 mod html;
@@ -11,16 +11,17 @@ mod json;
 mod levels;
 mod markdown;
 mod model;
+mod narrative;
 mod order;
 mod read;
+mod removed;
 mod schema;
 mod start;
+mod started;
 mod svg;
-pub mod text;
 mod tune;
 mod verdict;
 mod warnings;
-mod words;
 
 pub use csv::csv;
 pub use gates::{Severity, annotation, gate_annotation, gate_words};
@@ -31,8 +32,10 @@ pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
 pub use model::{Changes, Drift, Removed, Report, ReportTensor, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};
+pub use removed::removed_words;
 pub use schema::schema;
-pub use start::{Start, start_words, std_tells};
+pub use start::Start;
+pub use started::{start_words, std_tells};
 pub use svg::{FIXED_NAMES, heat_map_names, svg_files};
 pub use tune::{tune_headline, tune_words};
 pub use verdict::verdict;

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Report, ReportTensor};
-use super::text::thousands;
 use crate::analysis::StartCosine;
+use crate::text::thousands;
 
 /// Whether a checkpoint started from the initial values at hand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -56,44 +55,13 @@ impl Start {
 
 /// `cosine 0.0004 over 65,536 weights; chance allows 0.012`: two digits of what chance allows, and one place more of the
 /// cosine.
-fn against_chance(cosine: f64, chance: f64, weights: u64) -> String {
+pub(super) fn against_chance(cosine: f64, chance: f64, weights: u64) -> String {
     let exponent = format!("{chance:.1e}").split_once('e').and_then(|(_, e)| e.parse::<i32>().ok());
     let places = usize::try_from(1 - exponent.unwrap_or(0)).unwrap_or(1);
     let text = format!("{cosine:.*}", places + 1);
     let zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
     let text = if zero { text.trim_start_matches('-') } else { &text };
     format!("cosine {text} over {} weights; chance allows {chance:.places$}", thousands(weights))
-}
-
-/// What is said of a checkpoint that does not seem to have started here, as a sentence; `None` of any other.
-pub fn start_words(report: &Report) -> Option<String> {
-    let words = report.start.as_ref()?.words()?;
-    let mut chars = words.chars();
-    let first = chars.next()?;
-    Some(format!("{}{}.", first.to_uppercase(), chars.as_str()))
-}
-
-/// Whether the checkpoint does not seem to have started here.
-pub(super) fn started_elsewhere(report: &Report) -> bool {
-    report.start.as_ref().is_some_and(|start| start.started_here == Some(false))
-}
-
-/// Whether a tensor's standard deviation may be held against the initial one: not where nothing says that it started there.
-pub fn std_tells(report: &Report, tensor: &ReportTensor) -> bool {
-    match report.start.as_ref().map(|start| start.started_here) {
-        Some(Some(started_here)) => started_here,
-        Some(None) => tensor.drift.centred_cosine.is_none() || tensor.started_here == Some(true),
-        None => true,
-    }
-}
-
-/// A word on a tensor among others that started here.
-pub(super) fn of_tensor(tensor: &ReportTensor) -> String {
-    let cosine = tensor.drift.centred_cosine.unwrap_or(0.0);
-    let weights = tensor.total_weights - tensor.not_finite.unwrap_or(0).min(tensor.total_weights);
-    let told = StartCosine::of_tensor(cosine, weights);
-    let chance = if cosine < told.chance { told.chance } else { told.significant };
-    format!(" ({})", against_chance(cosine, chance, weights))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the search for the smallest file found, in words and rows.
 
-use super::text::{percentage, printable, significant, thousands};
+use crate::text::{percentage, printable, significant, thousands};
 use crate::tune::TuneReport;
 
 /// What a tuned run comes to, in one sentence.

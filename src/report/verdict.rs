@@ -1,9 +1,10 @@
 //! What a report comes to, in one line: no more than the weights bear out.
 
 use super::model::{Report, ReportTensor};
-use super::start::start_words;
-use super::text::{condition, percentage, significant, thousands};
+use super::started::start_words;
 use crate::analysis::{Evidence, Threshold};
+use crate::report::condition::condition;
+use crate::text::{percentage, significant, thousands};
 
 /// The tensors that were compared in one way.
 struct Basis<'a> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::model::{Report, ReportTensor};
-use super::start::{of_tensor, std_tells};
-use super::text::{percentage, printable, significant, thousands};
+use super::started::{of_tensor, std_tells};
 use crate::infer::no_weight;
 use crate::sparse::Fill;
 use crate::tensor::Shape;
+use crate::text::{percentage, printable, significant, thousands};
 
 /// A standard deviation below this share of the initial one tells of a layer that vanishes, one above the inverse of a
 /// layer that explodes.

@@ -1,6 +1,6 @@
 //! Translates a glob over dotted names into a regular expression.
 
-use super::pattern::PatternFault;
+use super::fault::PatternFault;
 
 /// The regular expression, anchored at both ends, that matches what `glob` matches; every run of stars is a capture
 /// group, in the order in which they stand.

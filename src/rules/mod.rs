@@ -13,9 +13,11 @@
 //! # Ok::<(), cdi_prune::rules::PatternError>(())
 //! ```
 
+mod fault;
 mod glob;
 mod pattern;
 mod set;
 
-pub use pattern::{Captures, Pattern, PatternError, PatternFault};
+pub use fault::{PatternError, PatternFault};
+pub use pattern::{Captures, Pattern};
 pub use set::{Match, Rule, RuleSet};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::metric::{Metric, last_number};
-use crate::report::text::printable;
+use crate::text::printable;
 
 /// What stands for the checkpoint's path in an argument.
 pub const PLACE: &str = "{checkpoint}";

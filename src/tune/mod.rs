@@ -9,7 +9,7 @@ mod search;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::text::significant;
+use crate::text::significant;
 
 pub use cache::{Cache, CacheError};
 pub(crate) use command::quoted;

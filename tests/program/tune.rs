@@ -117,7 +117,7 @@ fn the_smallest_file_within_the_drop_is_written() {
     );
     // The headline is the file that was chosen, here and in the reports.
     let share = format!("{:.1}", 100.0 * written.len() as f64 / tune["original_bytes"].as_f64().unwrap());
-    let count = |n: u64| cdi_prune::report::text::thousands(n);
+    let count = |n: u64| cdi_prune::text::thousands(n);
     let headline = format!(
         "The tuned file has {} bytes, {share} % of the {} before; its metric is {}, 2960 worse than the original's {original}.",
         count(written.len() as u64),

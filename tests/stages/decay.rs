@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cdi_prune::analysis::{Decided, Evidence, Sampled, Threshold, decide};
+use cdi_prune::analysis::{Calibration, Evidence, Sampled, Threshold, decide};
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::noise::scalar::{gaussian, uniform};
 use cdi_prune::tensor::FloatDtype;
@@ -38,14 +38,14 @@ impl Training {
     }
 }
 
-fn decide_all(trainings: &[Training]) -> (Vec<Sampled>, Vec<Decided>, Vec<Evidence>) {
+fn decide_all(trainings: &[Training]) -> (Vec<Sampled>, Vec<Calibration>, Vec<Evidence>) {
     let samples: Vec<Sampled> = trainings.iter().zip(100..).map(|(t, layer)| t.sample(layer)).collect();
     let (decided, evidence) = decide(&samples);
     (samples, decided, evidence)
 }
 
 /// Called sleeping, and of these truly untouched.
-fn called(sample: &Sampled, decided: &Decided, untouched: u64) -> (u64, u64) {
+fn called(sample: &Sampled, decided: &Calibration, untouched: u64) -> (u64, u64) {
     let sleeps = |[w, w0]: &[f64; 2]| {
         let expected = decided.decay * w0;
         match decided.threshold {

@@ -115,7 +115,7 @@ fn what_other_criteria_zero_is_said() {
     let totals = &report["totals"];
     assert_eq!([&totals["trained_bytes"], &totals["pruned_bytes"]].map(|n| n.as_u64().unwrap()), files);
     assert_eq!(totals["pruned_bytes_share"].as_f64().unwrap(), files[1] as f64 / files[0] as f64);
-    let share = format!("Pruned file: {} bytes, ", cdi_prune::report::text::thousands(files[1]));
+    let share = format!("Pruned file: {} bytes, ", cdi_prune::text::thousands(files[1]));
     assert!(
         text(&s, "r.md").contains(&format!("\n{share}"))
             && text(&s, "r.md").contains("24 weights by `magnitude`, 10")

@@ -9,7 +9,7 @@ use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::cli::args::Format;
+use crate::cli::global::Format;
 
 pub const SEED: u64 = 42;
 pub const LAYER: u64 = 0;

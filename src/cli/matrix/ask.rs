@@ -8,7 +8,7 @@ use cdi_prune::config::takes_gain;
 use super::args::{
     LAYER, MODE, MatrixArgs, SEED, SIDE, parse_gain, parse_layer, parse_place, parse_seed, parse_side,
 };
-use crate::cli::{Failure, Result};
+use crate::cli::failure::{Failure, Result};
 
 /// Somebody who answers.
 pub struct Asker<R, W> {

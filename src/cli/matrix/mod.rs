@@ -13,12 +13,13 @@ use cdi_prune::matrix::{
     Bin, Check, Reproduction, Subject, Summary, Trace, histogram, reproduce, save, summarise, trace,
 };
 use cdi_prune::noise::NOISE_VERSION;
-use cdi_prune::report::text::{printable, thousands};
 use cdi_prune::tensor::Layout;
+use cdi_prune::text::{printable, thousands};
 use serde::Serialize;
 
-use super::args::{Format, Global};
-use super::{Failure, Result, print, print_json, shown};
+use super::failure::{Failure, Result};
+use super::global::{Format, Global};
+use super::out::{print as say, print_json, shown};
 
 /// What `--compare-modes` compares.
 const MODES: [&str; 3] = ["he", "xavier", "lecun"];
@@ -74,7 +75,7 @@ pub fn run(args: &MatrixArgs, global: &Global) -> Result {
         let mut asker = Asker { input: std::io::stdin().lock(), output: std::io::stdout() };
         let asked = asker.matrix()?;
         drop(asker);
-        print("")?;
+        say("")?;
         return look(&asked, global);
     }
     look(args, global)
@@ -120,7 +121,7 @@ fn look(args: &MatrixArgs, global: &Global) -> Result {
             parts.extend(bins.map(|bins| print::histogram(&bins, color)));
             parts.extend(weight.map(|weight| print::trace(&weight, subject.dtype(), color)));
             parts.extend(reproduction.as_ref().map(|r| print::reproduction(r, color)));
-            print(&parts.join("\n"))?;
+            say(&parts.join("\n"))?;
         }
     }
     match reproduction.filter(|reproduction| !reproduction.holds()) {
@@ -144,7 +145,7 @@ fn compare(args: &MatrixArgs, global: &Global) -> Result {
             let looks: Vec<Look<'_>> = modes.iter().map(|(s, summary)| Look::new(s, summary)).collect();
             print_json(&looks)
         }
-        Format::Table => print(&print::side_by_side(&modes, global.color)),
+        Format::Table => say(&print::side_by_side(&modes, global.color)),
     }
 }
 

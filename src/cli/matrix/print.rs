@@ -1,8 +1,8 @@
 //! Tables of one matrix.
 
 use cdi_prune::matrix::{Bin, Check, Decimal, Noise, Reproduction, Subject, Summary, Trace};
-use cdi_prune::report::text::{shape, thousands};
 use cdi_prune::tensor::{FloatDtype, Layout};
+use cdi_prune::text::{shape, thousands};
 use clap::ColorChoice;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 

@@ -2,7 +2,7 @@
 
 use cdi_prune::report::compare::{Comparison, ComparisonRow, decayed, rows, totals, verdict, warnings};
 use cdi_prune::report::is_alarming;
-use cdi_prune::report::text::{percentage, printable, ratio, signed, significant, thousands};
+use cdi_prune::text::{percentage, printable, ratio, signed, significant, thousands};
 use clap::ColorChoice;
 use comfy_table::Color;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use cdi_prune::pipeline::{Inventory, InventoryTensor};
-use cdi_prune::report::text::{printable, shape, thousands};
+use cdi_prune::text::{printable, shape, thousands};
 use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};

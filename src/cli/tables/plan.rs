@@ -2,7 +2,7 @@
 
 use cdi_prune::config::TuneSettings;
 use cdi_prune::pipeline::{PlanRow, Undivided};
-use cdi_prune::report::text::{printable, shape, significant, thousands};
+use cdi_prune::text::{printable, shape, significant, thousands};
 use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};

@@ -1,7 +1,7 @@
 //! The analysis.
 
-use cdi_prune::report::text::{percentage, printable, ratio, scientific, shape, thousands};
 use cdi_prune::report::{Report, Row, is_alarming, rows, std_tells, verdict, warnings};
+use cdi_prune::text::{percentage, printable, ratio, scientific, shape, thousands};
 use clap::ColorChoice;
 use comfy_table::Color;
 

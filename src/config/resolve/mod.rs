@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::error::{ConfigErrorKind, Problem};
 use super::node::Node;
+use super::outputs::OutputKind;
 use super::path::KeyPath;
 use super::settings::{InitRule, InitSource, Settings};
 use super::source::Source;
@@ -133,29 +134,14 @@ pub(super) fn draws(settings: &Settings) -> Option<KeyPath> {
 
 /// Two outputs in one file would leave only the later one.
 fn outputs_differ(settings: &Settings) -> Result<(), Problem> {
-    let report = &settings.analyze.report;
-    let key = |stage: &str, name: &str| KeyPath::root().key(stage).key(name);
-    let report_key = |name: &str| key("analyze", "report").key(name);
-    let outputs = [
-        (key("init", "output"), settings.init.as_ref().map(|init| &init.output)),
-        (report_key("json"), report.json.as_ref()),
-        (report_key("csv"), report.csv.as_ref()),
-        (report_key("markdown"), report.markdown.as_ref()),
-        (report_key("html"), report.html.as_ref()),
-        (report_key("svg"), report.svg.as_ref()),
-        (key("prune", "output"), settings.prune.as_ref().map(|prune| &prune.output)),
-        (KeyPath::root().key("manifest"), settings.manifest.as_ref()),
-    ];
-    for (i, (second, file)) in outputs.iter().enumerate() {
-        let Some(file) = file else { continue };
-        if let Some((first, _)) = outputs[..i].iter().find(|(_, earlier)| earlier.as_ref() == Some(file)) {
-            let kind = ConfigErrorKind::SameOutput {
-                first: first.clone(),
-                second: second.clone(),
-                file: (*file).clone(),
-            };
-            return Err(Problem::at_value(second, kind));
+    let mut earlier: Vec<(OutputKind, &Path)> = Vec::new();
+    for (kind, file) in settings.outputs() {
+        if let Some((first, _)) = earlier.iter().find(|(_, other)| *other == file) {
+            let (first, second, file) = (first.key(), kind.key(), file.to_owned());
+            let kind = ConfigErrorKind::SameOutput { first, second: second.clone(), file };
+            return Err(Problem::at_value(&second, kind));
         }
+        earlier.push((kind, file));
     }
     Ok(())
 }

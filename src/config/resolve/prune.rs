@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::error::Problem;
 use super::super::path::KeyPath;
-use super::super::settings::{Chain, FormatChoice, PruneRule, PruneSettings};
+use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
 use super::super::wire;
 use super::decision::{Keys, decision};
 use super::stages::max_shard_size;

@@ -7,7 +7,7 @@ use super::super::duration::parse_duration;
 use super::super::error::{ConfigErrorKind, Problem};
 use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::settings::PruneSettings;
+use super::super::pruning::PruneSettings;
 use super::super::tune::{Recipe, TuneSettings};
 use super::super::wire;
 use super::decision::of_m;

@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::progress::Progress;
+use crate::pipeline::progress::Progress;
 
 /// Passes one after the other, shown as one stage.
-pub(super) struct Whole<'a> {
+pub(super) struct OneBar<'a> {
     progress: &'a dyn Progress,
     /// What is left of the bar. Passes beyond those that were foreseen find nothing there and leave it full.
     left: AtomicU64,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> OneBar<'a> {
     /// Begins a stage that will read about so many bytes.
     pub fn begin(stage: &'static str, bytes: u64, progress: &'a dyn Progress) -> Self {
         progress.begin(stage, bytes);
@@ -25,7 +25,7 @@ impl<'a> Whole<'a> {
     }
 }
 
-impl Progress for Whole<'_> {
+impl Progress for OneBar<'_> {
     fn begin(&self, _: &'static str, _: u64) {}
 
     fn advance(&self, bytes: u64) {
@@ -69,7 +69,7 @@ mod tests {
     fn the_bar_is_one_and_ends_full() {
         let asked = Asked::default();
         for passes in [&[30u64][..], &[30, 60, 70]] {
-            let whole = Whole::begin("select", 100, &asked);
+            let whole = OneBar::begin("select", 100, &asked);
             for bytes in passes {
                 Progress::begin(&whole, "select", *bytes);
                 whole.advance(*bytes);

@@ -2,11 +2,11 @@
 //!
 //! One score a group is held in memory, in the order of the tensors' names and then of the groups.
 
-use super::super::compare::Masks;
-use super::super::error::Error;
-use super::super::progress::Progress;
+use super::pass::{Item, Scratch, Selecting, items, note, pass};
 use super::sizes::Sizes;
-use super::{Item, Job, Scratch, items, note, pass, write};
+use crate::pipeline::error::Error;
+use crate::pipeline::masks::Masks;
+use crate::pipeline::progress::Progress;
 use crate::prune::{Groups, NEVER, Scope, Target, first_enough, key, share_of};
 
 /// Blocks whose sums are held at once: so many that all threads have work, whatever their number is.
@@ -24,7 +24,7 @@ type Ranked = (u64, usize, usize);
 
 /// Groups of each tensor by itself, or of all together.
 pub(super) fn groups(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
     masks: &mut Masks,
     progress: &dyn Progress,
@@ -61,7 +61,11 @@ pub(super) fn groups(
     put(jobs, &grouped, masks, progress)
 }
 
-fn by_tensor(jobs: &[Job<'_>], grouped: &mut [Grouped], sizes: Option<&mut Sizes<'_>>) -> Result<(), Error> {
+fn by_tensor(
+    jobs: &[Selecting<'_>],
+    grouped: &mut [Grouped],
+    sizes: Option<&mut Sizes<'_>>,
+) -> Result<(), Error> {
     let rankings: Vec<Vec<Ranked>> = (0..jobs.len()).map(|n| ranking(grouped, n..n + 1)).collect();
     let counts: Vec<u64> = match sizes {
         None => jobs.iter().zip(grouped.iter()).map(|(job, of)| job.count(of.keys.len() as u64)).collect(),
@@ -92,10 +96,10 @@ fn by_tensor(jobs: &[Job<'_>], grouped: &mut [Grouped], sizes: Option<&mut Sizes
 }
 
 /// Adds up the scores of a tensor's groups: those of a block in storage order, then the blocks' sums in theirs.
-fn measure(jobs: &[Job<'_>], n: usize, progress: &dyn Progress) -> Result<Grouped, Error> {
+fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<Grouped, Error> {
     let job = &jobs[n];
-    let groups =
-        Groups::new(job.decision.structure, job.shape, job.layout).expect("checked before anything was read");
+    let groups = Groups::new(job.decision.structure, job.task.shape, job.task.layout)
+        .expect("checked before anything was read");
     let mut sums = vec![0.0; groups.count()];
     for items in items([(n, job)]).chunks(AT_ONCE) {
         let parts = pass(jobs, items, progress, |scratch, item| {
@@ -134,7 +138,7 @@ fn ranking(grouped: &[Grouped], tensors: std::ops::Range<usize>) -> Vec<Ranked> 
 }
 
 /// Puts the groups that go in any case, by a tensor's floor, before all others, and takes out those beyond its ceiling.
-fn bound(jobs: &[Job<'_>], grouped: &mut [Grouped]) {
+fn bound(jobs: &[Selecting<'_>], grouped: &mut [Grouped]) {
     for (n, job) in jobs.iter().enumerate() {
         let (floor, ceiling) = (job.decision.floor, job.decision.ceiling);
         if floor == 0.0 && ceiling == 1.0 {
@@ -171,13 +175,12 @@ fn mark_first(grouped: &mut [Grouped], ranking: &[Ranked], count: usize) {
 
 /// Writes the masks.
 fn put(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     grouped: &[Grouped],
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let items: Vec<Item> = items(jobs.iter().enumerate());
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let (block, Grouped { groups, goes, .. }) = (&item.block, &grouped[item.job]);
         let Scratch { stays, mask, .. } = scratch;
@@ -190,7 +193,7 @@ fn put(
             }
             at += run;
         });
-        Ok(write(spool, starts, jobs[item.job].scorer.matrix, block, stays, mask)?)
+        Ok(masks.put(block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, &items, &stored);
     Ok(())

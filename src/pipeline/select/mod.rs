@@ -6,140 +6,29 @@
 //! per group of a structure.
 
 mod bar;
-mod few;
 mod groups;
-mod pool;
+mod n_of_m;
+mod pass;
 mod rows;
 mod scorer;
 mod sizes;
 mod ties;
+mod unstructured;
 
-use super::blocks::{self, Block};
-use super::compare::Masks;
+use super::blocks;
 use super::error::{Error, RuleProblem};
-use super::masks::MaskSpool;
+use super::masks::Masks;
 use super::origin::{Action, Tensor};
 use super::progress::Progress;
 use super::remove::check_chains;
 use super::resolve::Resolved;
-use super::survey::Judgement;
-use crate::bits;
-use crate::checkpoint::CheckpointError;
+use super::task::Tasks;
 use crate::config::{InitSource, KeyPath, PruneSettings};
-use crate::prune::{
-    Criterion, Decision, Groups, Lane, Scope, Structure, Target, gradient, natural_order, share_of,
-};
+use crate::prune::{Criterion, Decision, Groups, Lane, Scope, Structure, Target, natural_order};
 use crate::sparse::Fill;
-use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
-use scorer::{Buffers, Scorer, check_scores};
+use pass::Selecting;
+use scorer::{Scorer, check_scores};
 use sizes::Sizes;
-
-/// A tensor whose places are to be selected.
-struct Job<'a> {
-    /// Its place among the checkpoint's tensors.
-    n: usize,
-    name: &'a str,
-    shape: &'a Shape,
-    layout: Layout,
-    decision: &'a Decision,
-    /// Its place among those that share its target, by names as people count, and how many these are.
-    depth: (usize, usize),
-    scorer: Scorer<'a>,
-}
-
-impl Job<'_> {
-    fn elements(&self) -> u64 {
-        self.shape.elements() as u64
-    }
-
-    /// How many of `units` go, where a number says so.
-    fn count(&self, units: u64) -> u64 {
-        match &self.decision.target {
-            Target::Sparsity(values) => {
-                let (at, of) = self.depth;
-                share_of(gradient(values, at, of), units)
-            }
-            Target::Keep(keep) => units.saturating_sub(*keep),
-            Target::Threshold | Target::Bytes(_) => 0,
-        }
-    }
-}
-
-/// What one thread needs.
-#[derive(Default)]
-struct Scratch {
-    buffers: Buffers,
-    keys: Vec<u64>,
-    some: Vec<u64>,
-    scores: Vec<f64>,
-    column: Vec<f64>,
-    order: Vec<(u64, usize)>,
-    /// Bits of the places that stay, without regard to rows.
-    stays: Vec<u8>,
-    mask: Vec<u8>,
-}
-
-/// A block of a tensor to be selected in.
-#[derive(Clone, Copy)]
-struct Item {
-    /// Its place among the items at hand.
-    at: usize,
-    /// The tensor's place among the jobs at hand.
-    job: usize,
-    /// Its place among the tensor's blocks.
-    local: usize,
-    block: Block,
-}
-
-/// The blocks of these jobs, in order.
-fn items<'j, 'a: 'j>(jobs: impl IntoIterator<Item = (usize, &'j Job<'a>)>) -> Vec<Item> {
-    let mut items = Vec::new();
-    for (job, at_hand) in jobs {
-        for (local, block) in blocks::cut(at_hand.n, at_hand.shape.matrix()).enumerate() {
-            items.push(Item { at: items.len(), job, local, block });
-        }
-    }
-    items
-}
-
-/// Goes through items on all threads; the results are in the items' order.
-fn pass<R: Send>(
-    jobs: &[Job<'_>],
-    items: &[Item],
-    progress: &dyn Progress,
-    work: impl Fn(&mut Scratch, &Item) -> Result<R, Error> + Sync + Send,
-) -> Result<Vec<R>, Error> {
-    if items.is_empty() {
-        return Ok(Vec::new());
-    }
-    let reads = |item: &Item| jobs[item.job].scorer.reads(&item.block);
-    blocks::for_each(items, progress, reads, Scratch::default, work)
-}
-
-/// Writes the mask of a block from the bits of its places, and says how many stay.
-fn write(
-    spool: &MaskSpool,
-    starts: &[u64],
-    matrix: Matrix,
-    block: &Block,
-    stays: &[u8],
-    mask: &mut Vec<u8>,
-) -> Result<usize, CheckpointError> {
-    let places = block.mask_bytes(matrix);
-    mask.resize(places.len(), 0);
-    bits::split_rows(stays, block.columns(matrix), mask);
-    spool.write(starts[block.tensor] + places.start as u64, mask)?;
-    Ok(bits::count(mask) as usize)
-}
-
-/// Notes how many places of each block stay.
-fn note(masks: &mut Masks, items: &[Item], stored: &[usize]) {
-    for (item, stored) in items.iter().zip(stored) {
-        let before = &mut masks.stored[item.block.tensor];
-        masks.blocks.push((item.block, *before));
-        *before += stored;
-    }
-}
 
 /// Refuses what the tensors at hand do not allow, before anything is written.
 ///
@@ -194,7 +83,7 @@ fn check_tensor(
         return Err(resolved.wrong(&root.key("fill"), RuleProblem::NoFill { tensor: tensor_name }));
     }
     match &decision.criterion {
-        Criterion::Scores(path) => check_scores(resolved, path, name, tensor),
+        Criterion::Scores(path) => check_scores(resolved, path, name, &tensor.shape, tensor.layout()),
         _ => Ok(()),
     }
 }
@@ -205,18 +94,18 @@ fn check_tensor(
 /// Scores that are no numbers, a size that cannot be reached, and whatever the temporary file meets.
 pub fn select(
     resolved: &Resolved<'_>,
-    judgement: &Judgement,
+    tasks: &Tasks<'_>,
     prune: &PruneSettings,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let jobs = jobs(resolved, judgement, prune)?;
+    let jobs = selecting(resolved, tasks)?;
     // No bar where there is nothing to select.
     let bytes: u64 = jobs.iter().map(reads).sum();
-    let whole = (!jobs.is_empty()).then(|| bar::Whole::begin("select", bytes, progress));
+    let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
     let progress = whole.as_ref().map_or(progress, |whole| whole as &dyn Progress);
     let (jobs, copies) = ties::split(jobs, resolved, &prune.tied)?;
-    let tensors = |jobs: &[Job<'_>]| jobs.iter().map(|job| job.n).collect::<Vec<_>>();
+    let tensors = |jobs: &[Selecting<'_>]| jobs.iter().map(|job| job.task.n).collect::<Vec<_>>();
     let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
     for jobs in pools(first) {
         decide(&jobs, None, masks, progress)?;
@@ -224,24 +113,24 @@ pub fn select(
     }
     // A size is that of the whole file, so that all else must be known before. The config allows one ranking for it.
     for jobs in pools(last) {
-        let mut sizes = Sizes::new(resolved, judgement, prune, (&jobs, &copies), masks.stored.clone())?;
+        let mut sizes = Sizes::new(resolved, tasks, prune, (&jobs, &copies), masks.stored())?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }
-    masks.blocks.sort_by_key(|(block, _)| (block.tensor, block.start));
-    whole.iter().for_each(bar::Whole::finish);
+    masks.sort();
+    whole.iter().for_each(bar::OneBar::finish);
     Ok(())
 }
 
 /// What the passes over a job read, as far as that is known before the first one.
-fn reads(job: &Job<'_>) -> u64 {
+fn reads(job: &Selecting<'_>) -> u64 {
     let Decision { structure, scope, target, floor, ceiling, .. } = job.decision;
     let is_small = job.elements() <= blocks::BLOCK_ELEMENTS as u64;
     let sized = matches!(target, Target::Bytes(_));
     let passes = match (structure, scope) {
         (Structure::OfM { .. }, _) => 1,
         (Structure::Unstructured, _) if *target == Target::Threshold => 1,
-        (Structure::Unstructured, Scope::Row) if job.scorer.matrix.cols <= blocks::BLOCK_ELEMENTS => 1,
+        (Structure::Unstructured, Scope::Row) if job.task.matrix.cols <= blocks::BLOCK_ELEMENTS => 1,
         (Structure::Unstructured, Scope::Tensor) if is_small => 1 + u64::from(sized),
         (Structure::Unstructured, Scope::Tensor | Scope::Row) => 3 + u64::from(sized),
         (Structure::Unstructured, Scope::Global) => {
@@ -249,32 +138,24 @@ fn reads(job: &Job<'_>) -> u64 {
         }
         _ => 2,
     };
-    let of_one: u64 =
-        blocks::cut(job.n, job.shape.matrix()).map(|block| job.scorer.reads(&block).bytes).sum();
+    let of_one: u64 = job.task.blocks().map(|block| job.scorer.reads(&block).bytes).sum();
     passes.saturating_mul(of_one)
 }
 
 /// The tensors to be selected in, in name order.
-fn jobs<'a>(
-    resolved: &'a Resolved<'_>,
-    judgement: &Judgement,
-    prune: &'a PruneSettings,
-) -> Result<Vec<Job<'a>>, Error> {
-    let (checkpoint, tensors) = resolved.trained()?;
-    let mut jobs = Vec::new();
-    for (n, ((name, tensor), (_, data))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
-        let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else { continue };
-        let Some(decision) = prune.decision(name).filter(|d| !d.is_threshold_of_weights()) else { continue };
-        let scorer = Scorer::new(resolved, name, tensor, data.data, dtype, &judgement.tensors[n], decision)?;
-        let layout = tensor.layout();
-        jobs.push(Job { n, name, shape: &tensor.shape, layout, decision, depth: (0, 1), scorer });
+fn selecting<'a>(resolved: &'a Resolved<'_>, tasks: &'a Tasks<'_>) -> Result<Vec<Selecting<'a>>, Error> {
+    let mut all = Vec::new();
+    for task in tasks.iter().filter(|task| !task.pruned_by_comparison()) {
+        let Some(decision) = task.decision else { continue };
+        let scorer = Scorer::new(resolved, task, decision)?;
+        all.push(Selecting { task, decision, depth: (0, 1), scorer });
     }
-    Ok(jobs)
+    Ok(all)
 }
 
 /// Puts together what is ranked, or at least worked on, together, and finds each tensor's depth among the others.
-fn pools(jobs: Vec<Job<'_>>) -> Vec<Vec<Job<'_>>> {
-    let mut pools: Vec<Vec<Job<'_>>> = Vec::new();
+fn pools(jobs: Vec<Selecting<'_>>) -> Vec<Vec<Selecting<'_>>> {
+    let mut pools: Vec<Vec<Selecting<'_>>> = Vec::new();
     for job in jobs {
         match pools.iter_mut().find(|pool| pool[0].decision.shares_pool(job.decision)) {
             Some(pool) => pool.push(job),
@@ -283,7 +164,7 @@ fn pools(jobs: Vec<Job<'_>>) -> Vec<Vec<Job<'_>>> {
     }
     for pool in &mut pools {
         let mut order: Vec<usize> = (0..pool.len()).collect();
-        order.sort_by(|a, b| natural_order(pool[*a].name, pool[*b].name));
+        order.sort_by(|a, b| natural_order(pool[*a].task.name, pool[*b].task.name));
         for (at, job) in order.into_iter().enumerate() {
             pool[job].depth = (at, pool.len());
         }
@@ -292,18 +173,20 @@ fn pools(jobs: Vec<Job<'_>>) -> Vec<Vec<Job<'_>>> {
 }
 
 fn decide(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let Decision { structure, scope, target, .. } = jobs[0].decision;
     match (structure, scope) {
-        (Structure::OfM { n, m, along, .. }, _) => few::keep(jobs, (*n, *m, *along), masks, progress),
-        (Structure::Unstructured, _) if *target == Target::Threshold => pool::within(jobs, masks, progress),
+        (Structure::OfM { n, m, along, .. }, _) => n_of_m::keep(jobs, (*n, *m, *along), masks, progress),
+        (Structure::Unstructured, _) if *target == Target::Threshold => {
+            unstructured::within(jobs, masks, progress)
+        }
         (Structure::Unstructured, Scope::Row) => rows::rows(jobs, masks, progress),
-        (Structure::Unstructured, Scope::Tensor) => pool::by_tensor(jobs, sizes, masks, progress),
-        (Structure::Unstructured, Scope::Global) => pool::global(jobs, sizes, masks, progress),
+        (Structure::Unstructured, Scope::Tensor) => unstructured::by_tensor(jobs, sizes, masks, progress),
+        (Structure::Unstructured, Scope::Global) => unstructured::global(jobs, sizes, masks, progress),
         _ => groups::groups(jobs, sizes, masks, progress),
     }
 }

@@ -2,24 +2,23 @@
 
 use std::ops::Range;
 
-use super::super::blocks::{self, BLOCK_ELEMENTS, Block};
-use super::super::compare::Masks;
-use super::super::error::Error;
-use super::super::progress::Progress;
-use super::pool::{end, mark};
-use super::{Item, Job, Scratch, items, note, pass, write};
+use super::pass::{Item, Scratch, Selecting, items, note, pass};
+use super::unstructured::{end, mark};
+use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block};
+use crate::pipeline::error::Error;
+use crate::pipeline::masks::Masks;
+use crate::pipeline::progress::Progress;
 use crate::prune::{Groups, Limits};
-use crate::tensor::{Axes, Role};
+use crate::tensor::Role;
 
 /// Each row by itself.
-pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
-    let are_rows = |job: &Job<'_>| Axes::new(job.shape, job.layout).are_rows_outputs();
-    let is_short = |job: &Job<'_>| job.scorer.matrix.cols <= BLOCK_ELEMENTS;
+pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
+    let are_rows = |job: &Selecting<'_>| job.task.axes().are_rows_outputs();
+    let is_short = |job: &Selecting<'_>| job.task.matrix.cols <= BLOCK_ELEMENTS;
     let short = items(jobs.iter().enumerate().filter(|(_, job)| are_rows(job) && is_short(job)));
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &short, progress, |scratch, item| {
         let (job, block) = (&jobs[item.job], &item.block);
-        let cols = job.scorer.matrix.cols;
+        let cols = job.task.matrix.cols;
         let count = job.count(cols as u64);
         let Scratch { buffers, keys, some, stays, mask, .. } = scratch;
         keys.clear();
@@ -33,14 +32,14 @@ pub(super) fn rows(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress)
                 stays[place / 8] |= u8::from(!limits.goes(*key)) << (place % 8);
             }
         }
-        Ok(write(spool, starts, job.scorer.matrix, block, stays, mask)?)
+        Ok(masks.put(block, job.task.matrix, stays, mask)?)
     })?;
     note(masks, &short, &stored);
     for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !are_rows(job)) {
         apart(n, job, jobs, masks, progress)?;
     }
     for (n, job) in jobs.iter().enumerate().filter(|(_, job)| are_rows(job) && !is_short(job)) {
-        let cols = job.scorer.matrix.cols;
+        let cols = job.task.matrix.cols;
         let count = job.count(cols as u64);
         // Longer rows are cut into parts, each row alike.
         for row in items([(n, job)]).chunks(cols.div_ceil(BLOCK_ELEMENTS)) {
@@ -63,14 +62,14 @@ const MOST_KEYS: usize = 1 << 22;
 /// of storage.
 fn apart(
     n: usize,
-    job: &Job<'_>,
-    jobs: &[Job<'_>],
+    job: &Selecting<'_>,
+    jobs: &[Selecting<'_>],
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let axes = Axes::new(job.shape, job.layout);
+    let axes = job.task.axes();
     let (of_one, row) = (axes.elements_of_one(), axes.inputs * axes.kernel);
-    if job.shape.elements() == 0 {
+    if job.task.shape.elements() == 0 {
         return Ok(());
     }
     let (stride, count) = (axes.stride(Role::Out), job.count(row as u64));
@@ -83,7 +82,7 @@ fn apart(
     let reads = |(x, outputs): &(usize, Range<usize>)| {
         // As much as is read, so that each page counts once, though the places are spread over the expert.
         let (start, len) = (x * of_one + outputs.start * row, outputs.len() * row);
-        job.scorer.reads(&Block { tensor: job.n, start, len })
+        job.scorer.reads(&Block { tensor: job.task.n, start, len })
     };
     progress.begin("select", parts.iter().map(|part| reads(part).bytes).sum());
     let ends = blocks::for_each(&parts, progress, reads, Scratch::default, |scratch, (x, outputs)| {
@@ -115,7 +114,6 @@ fn apart(
     let ends: Vec<Option<(u64, usize)>> = ends.into_iter().flatten().collect();
     let rows = Groups::along(&axes, &[Role::Expert, Role::Out]);
     let items = items([(n, job)]);
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let block = &item.block;
         let Scratch { buffers, keys, stays, mask, .. } = scratch;
@@ -131,7 +129,7 @@ fn apart(
             }
             at += run;
         });
-        Ok(write(spool, starts, job.scorer.matrix, block, stays, mask)?)
+        Ok(masks.put(block, job.task.matrix, stays, mask)?)
     })?;
     note(masks, &items, &stored);
     Ok(())

@@ -2,40 +2,33 @@
 
 use std::path::Path;
 
-use super::super::blocks::{Block, Reads};
-use super::super::encoder::{self, PIECE};
-use super::super::error::{Error, ScoresProblem};
-use super::super::origin::Tensor;
-use super::super::resolve::Resolved;
-use crate::analysis::{Comparison, Decided, Threshold};
+use crate::analysis::{Comparison, Threshold};
 use crate::checkpoint::Mapped;
 use crate::config::id_of_name;
-use crate::init::Initial;
+use crate::encoder::PIECE;
 use crate::noise::block::fill_uniform;
 use crate::noise::hash::{hash64, row_key};
+use crate::pipeline::blocks::{Block, Reads};
+use crate::pipeline::error::{Error, ScoresProblem};
+use crate::pipeline::resolve::Resolved;
+use crate::pipeline::task::TensorTask;
 use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, keys};
-use crate::tensor::{Axes, FloatDtype, Matrix, Role};
+use crate::tensor::{Axes, FloatDtype, Layout, Role, Shape};
 
 /// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
 pub(super) struct Scorer<'a> {
-    pub matrix: Matrix,
-    name: &'a str,
-    dtype: FloatDtype,
-    trained: Mapped<'a>,
+    task: &'a TensorTask<'a>,
     source: Source<'a>,
 }
 
 enum Source<'a> {
     Magnitude,
-    Pair {
-        pair: Pair,
-        start: Start<'a>,
-    },
+    /// From the weight and its initial value.
+    Pair(Pair),
     /// 0 within the threshold, 1 beyond it.
     Within {
         threshold: Threshold,
         nearest: bool,
-        start: Start<'a>,
     },
     Random {
         seed: u64,
@@ -53,10 +46,11 @@ enum Source<'a> {
     },
 }
 
-struct Start<'a> {
-    initial: Initial<'a>,
-    from: Option<(Mapped<'a>, FloatDtype)>,
-    decay: f64,
+impl Source<'_> {
+    /// Whether it looks at initial values.
+    fn is_paired(&self) -> bool {
+        matches!(self, Self::Pair(_) | Self::Within { .. })
+    }
 }
 
 /// Buffers of a thread.
@@ -71,49 +65,34 @@ impl<'a> Scorer<'a> {
     /// For a tensor that is to be pruned.
     pub fn new(
         resolved: &'a Resolved<'_>,
-        name: &'a str,
-        tensor: &Tensor,
-        data: Mapped<'a>,
-        dtype: FloatDtype,
-        decided: &Decided,
+        task: &'a TensorTask<'a>,
         decision: &'a Decision,
     ) -> Result<Self, Error> {
-        let start = || Start {
-            initial: resolved.initial(name, tensor).expect("without initial values it is kept"),
-            from: resolved.initial_data(name, tensor),
-            decay: decided.decay,
-        };
         // A structure of n of m ranks within its columns, whatever the target.
         let ranks = matches!(decision.structure, Structure::OfM { .. });
         let source = match (&decision.criterion, Pair::of(&decision.criterion)) {
             (criterion, Some(_)) if decision.target == Target::Threshold && !ranks => Source::Within {
-                threshold: decided.threshold,
+                threshold: task.calibration.threshold,
                 nearest: *criterion == Criterion::Nearest,
-                start: start(),
             },
-            (_, Some(pair)) => Source::Pair { pair, start: start() },
+            (_, Some(pair)) => Source::Pair(pair),
             // Another seed than the initial values': ranked by their own noise, weights would not go at random.
             (Criterion::Random, _) => {
-                Source::Random { seed: hash64(resolved.settings.seed), layer: id_of_name(name) }
+                Source::Random { seed: hash64(resolved.settings.seed), layer: id_of_name(task.name) }
             }
-            (Criterion::Scores(path), _) => scores(resolved, path, name, tensor)?,
+            (Criterion::Scores(path), _) => scores(resolved, path, task.name, task.shape, task.layout)?,
             _ => Source::Magnitude,
         };
-        Ok(Self { matrix: tensor.shape.matrix(), name, dtype, trained: data, source })
+        Ok(Self { task, source })
     }
 
     /// What a block's scores are made from.
     pub fn reads(&self, block: &Block) -> Reads<'_> {
-        let trained = self.trained.part(block.bytes(self.dtype.size()));
-        let part = |(data, dtype): (Mapped<'a>, FloatDtype)| data.part(block.bytes(dtype.size()));
-        let (other, whole) = match &self.source {
-            Source::Pair { start, .. } | Source::Within { start, .. } => {
-                (start.from.map(part), start.initial.whole())
-            }
-            Source::Scores { data, dtype, .. } => (Some(part((*data, *dtype))), None),
-            Source::Magnitude | Source::Random { .. } | Source::Channels { .. } => (None, None),
-        };
-        Reads { mapped: [Some(trained), other, None, None], whole, ..Reads::of(trained) }
+        let mut reads = self.task.reads_with(block, self.source.is_paired());
+        if let Source::Scores { data, dtype, .. } = &self.source {
+            reads.mapped[1] = Some(data.part(block.bytes(dtype.size())));
+        }
+        reads
     }
 
     /// Calls `each` with the scores of a run, piece by piece; every piece but the last has a multiple of eight.
@@ -127,17 +106,15 @@ impl<'a> Scorer<'a> {
         buffers: &mut Buffers,
         mut each: impl FnMut(&[f64], &mut Vec<u64>),
     ) -> Result<(), Error> {
-        let piece = match &self.source {
-            Source::Pair { start, .. } | Source::Within { start, .. } => encoder::piece(&start.initial, len),
-            _ => PIECE,
-        };
-        let size = self.dtype.size();
+        let piece = if self.source.is_paired() { self.task.piece(len) } else { PIECE };
+        let (dtype, trained) = (self.task.dtype, self.task.trained);
+        let size = dtype.size();
         let Buffers { scores, initial, keys } = buffers;
         for at in (0..len).step_by(piece.max(1)) {
             let (first, count) = (start + at, piece.min(len - at));
             scores.resize(count, 0.0);
-            let bytes = self.trained.part(first * size..(first + count) * size).bytes();
-            self.dtype.decode(bytes, scores);
+            let bytes = trained.part(first * size..(first + count) * size).bytes();
+            dtype.decode(bytes, scores);
             self.score(first, scores, initial)?;
             each(scores, keys);
         }
@@ -163,23 +140,20 @@ impl<'a> Scorer<'a> {
 
     /// Turns the weights from place `first` on into their scores.
     fn score(&self, first: usize, weights: &mut [f64], initial: &mut Vec<f64>) -> Result<(), Error> {
-        let mut fill = |start: &Start<'_>, len: usize| {
-            initial.resize(len, 0.0);
-            start.initial.fill(first, Some(self.dtype), initial);
-        };
+        let decay = self.task.calibration.decay;
+        if self.source.is_paired() {
+            initial.resize(weights.len(), 0.0);
+            self.task.fill(first, initial);
+        }
         match &self.source {
             Source::Magnitude => weights.iter_mut().for_each(|w| *w = w.abs()),
-            Source::Pair { pair, start } => {
-                fill(start, weights.len());
-                pair.score(weights, initial, start.decay);
-            }
-            Source::Within { threshold, nearest, start } => {
-                fill(start, weights.len());
-                self.within(*threshold, *nearest, start.decay, weights, initial);
+            Source::Pair(pair) => pair.score(weights, initial, decay),
+            Source::Within { threshold, nearest } => {
+                self.within(*threshold, *nearest, decay, weights, initial);
             }
             Source::Random { seed, layer } => {
                 initial.resize(weights.len(), 0.0);
-                uniforms(*seed, *layer, self.matrix.cols, first, initial);
+                uniforms(*seed, *layer, self.task.matrix.cols, first, initial);
                 replace_finite(weights, initial);
             }
             Source::Scores { data, dtype, file } => {
@@ -204,7 +178,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn within(&self, threshold: Threshold, nearest: bool, decay: f64, weights: &mut [f64], initial: &[f64]) {
-        let by = Comparison::new(threshold, 1.0, self.dtype);
+        let by = Comparison::new(threshold, 1.0, self.task.dtype);
         for (w, w0) in weights.iter_mut().zip(initial) {
             let start = w0 * decay;
             let near_zero = || match threshold {
@@ -217,7 +191,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn wrong(&self, file: &Path, problem: ScoresProblem) -> Error {
-        Error::Scores { path: file.to_owned(), tensor: self.name.to_owned(), problem: Box::new(problem) }
+        Error::Scores { path: file.to_owned(), tensor: self.task.name.to_owned(), problem: Box::new(problem) }
     }
 }
 
@@ -245,7 +219,8 @@ fn scores<'a>(
     resolved: &'a Resolved<'_>,
     path: &'a Path,
     name: &str,
-    tensor: &Tensor,
+    shape: &Shape,
+    layout: Layout,
 ) -> Result<Source<'a>, Error> {
     let file = resolved.scores(path).expect("opened before pruning");
     let wrong = |problem| {
@@ -254,13 +229,13 @@ fn scores<'a>(
     };
     let found = file.tensor(name).ok_or_else(|| wrong(ScoresProblem::Missing))?;
     let dtype = found.float().ok_or_else(|| wrong(ScoresProblem::Dtype(found.dtype)))?;
-    if *found.shape == tensor.shape {
+    if found.shape == shape {
         return Ok(Source::Scores { data: found.data, dtype, file: file.path() });
     }
-    let axes = Axes::new(&tensor.shape, tensor.layout());
+    let axes = Axes::new(shape, layout);
     let Some(channels) = norms_of(&axes, found.shape.dims()) else {
         return Err(wrong(ScoresProblem::Shape {
-            expected: tensor.shape.clone(),
+            expected: shape.clone(),
             channels: (!axes.is_vector).then_some(axes.inputs),
             experts: axes.experts,
             got: found.shape.clone(),
@@ -297,7 +272,8 @@ pub(super) fn check_scores(
     resolved: &Resolved<'_>,
     path: &Path,
     name: &str,
-    tensor: &Tensor,
+    shape: &Shape,
+    layout: Layout,
 ) -> Result<(), Error> {
-    scores(resolved, path, name, tensor).map(drop)
+    scores(resolved, path, name, shape, layout).map(drop)
 }

@@ -1,12 +1,12 @@
 //! How large the pruned file will be, without writing it.
 
-use super::super::error::Error;
-use super::super::prune::Layout;
-use super::super::resolve::Resolved;
-use super::super::survey::Judgement;
-use super::Job;
+use super::pass::Selecting;
 use super::ties::Copy;
 use crate::config::PruneSettings;
+use crate::pipeline::error::Error;
+use crate::pipeline::plan::FilePlan;
+use crate::pipeline::resolve::Resolved;
+use crate::pipeline::task::Tasks;
 use crate::prune::Target;
 
 /// Predicts the size of the file from what is pruned of the tensors that its size is to decide about.
@@ -14,7 +14,7 @@ pub(super) struct Sizes<'s> {
     /// Most bytes.
     limit: u64,
     prune: &'s PruneSettings,
-    layout: Layout<'s>,
+    plan: FilePlan<'s>,
     /// Values that stay, of every tensor.
     stored: Vec<usize>,
     /// Of each job, the tensor with its copies, and its elements.
@@ -25,21 +25,21 @@ impl<'s> Sizes<'s> {
     /// `stored` says how many values stay of the other tensors.
     pub fn new(
         resolved: &'s Resolved<'_>,
-        judgement: &'s Judgement,
+        tasks: &'s Tasks<'s>,
         prune: &'s PruneSettings,
-        (jobs, copies): (&[Job<'_>], &[Copy]),
+        (jobs, copies): (&[Selecting<'_>], &[Copy]),
         stored: Vec<usize>,
     ) -> Result<Self, Error> {
         let limit = match jobs[0].decision.target {
             Target::Bytes(limit) => limit,
             _ => u64::MAX,
         };
-        let all = |job: &Job<'_>| {
-            let copies = copies.iter().filter(|copy| copy.of == job.n).map(|copy| copy.n);
-            (std::iter::once(job.n).chain(copies).collect(), job.shape.elements())
+        let all = |job: &Selecting<'_>| {
+            let copies = copies.iter().filter(|copy| copy.of == job.task.n).map(|copy| copy.n);
+            (std::iter::once(job.task.n).chain(copies).collect(), job.task.shape.elements())
         };
         let tensors = jobs.iter().map(all).collect();
-        Ok(Self { limit, prune, layout: Layout::new(resolved, judgement, prune, None)?, stored, tensors })
+        Ok(Self { limit, prune, plan: FilePlan::new(resolved, tasks, prune, None)?, stored, tensors })
     }
 
     /// Bytes of the file with so many places of each job pruned.
@@ -47,7 +47,7 @@ impl<'s> Sizes<'s> {
         for ((all, elements), pruned) in self.tensors.iter().zip(pruned) {
             all.iter().for_each(|n| self.stored[*n] = elements - *pruned as usize);
         }
-        self.layout.bytes(&self.stored)
+        self.plan.bytes(&self.stored)
     }
 
     /// Whether the file is then small enough.

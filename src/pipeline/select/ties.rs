@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
-use super::super::compare::Masks;
-use super::super::error::{Error, RuleProblem};
-use super::super::origin::Action;
-use super::super::resolve::Resolved;
-use super::super::same::{is_constant, same_bytes};
-use super::Job;
+use super::pass::Selecting;
 use crate::config::{KeyPath, PruneSettings};
+use crate::pipeline::error::{Error, RuleProblem};
+use crate::pipeline::masks::Masks;
+use crate::pipeline::origin::Action;
+use crate::pipeline::resolve::Resolved;
+use crate::pipeline::same::{is_constant, same_bytes};
 
 /// A tensor that takes the places of another, both by their places among the checkpoint's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,30 +24,32 @@ const BEGINNING: usize = 64;
 /// Takes the copies out of the jobs: of tensors with one type, shape and decision and the same bytes all but the first in
 /// name order. Where all elements are one value that says nothing, unless the config calls the tensors tied.
 pub(super) fn split<'a>(
-    jobs: Vec<Job<'a>>,
+    jobs: Vec<Selecting<'a>>,
     resolved: &Resolved<'_>,
     told: &[Vec<String>],
-) -> Result<(Vec<Job<'a>>, Vec<Copy>), Error> {
+) -> Result<(Vec<Selecting<'a>>, Vec<Copy>), Error> {
     let (checkpoint, _) = resolved.trained()?;
     let mut firsts: HashMap<(&[u8], &[usize]), Vec<usize>> = HashMap::new();
-    let (mut kept, mut copies) = (Vec::<Job<'a>>::new(), Vec::new());
+    let (mut kept, mut copies) = (Vec::<Selecting<'a>>::new(), Vec::new());
     for job in jobs {
-        let Some(tensor) = checkpoint.tensor(job.name) else { continue };
-        let named = |other: &Job<'_>| {
-            told.iter().any(|names| [job.name, other.name].iter().all(|name| names.iter().any(|n| n == name)))
+        let Some(tensor) = checkpoint.tensor(job.task.name) else { continue };
+        let named = |other: &Selecting<'_>| {
+            told.iter().any(|names| {
+                [job.task.name, other.task.name].iter().all(|name| names.iter().any(|n| n == name))
+            })
         };
         let bytes = tensor.bytes();
         let key = (&bytes[..bytes.len().min(BEGINNING)], tensor.shape.dims());
         let alike = firsts.entry(key).or_default();
         let first = alike.iter().copied().find(|at| {
             let other = &kept[*at];
-            let Some(first) = checkpoint.tensor(other.name) else { return false };
+            let Some(first) = checkpoint.tensor(other.task.name) else { return false };
             first.dtype == tensor.dtype
                 && other.decision == job.decision
                 && (named(other) || (same_bytes(&first, &tensor) && !is_constant(&tensor)))
         });
         match first {
-            Some(at) => copies.push(Copy { n: job.n, of: kept[at].n }),
+            Some(at) => copies.push(Copy { n: job.task.n, of: kept[at].task.n }),
             None => {
                 alike.push(kept.len());
                 kept.push(job);
@@ -59,23 +61,8 @@ pub(super) fn split<'a>(
 
 /// Gives the copies of these tensors, which have been decided about, the places of theirs.
 pub(super) fn follow(copies: &[Copy], decided: &[usize], masks: &mut Masks) -> Result<(), Error> {
-    const PIECE: u64 = 1 << 20;
-    let mut piece = Vec::new();
     for Copy { n, of } in copies.iter().filter(|copy| decided.contains(&copy.of)) {
-        let blocks: Vec<_> = masks.blocks.iter().filter(|(block, _)| block.tensor == *of).copied().collect();
-        masks.blocks.extend(blocks.into_iter().map(|(mut block, before)| {
-            block.tensor = *n;
-            (block, before)
-        }));
-        masks.stored[*n] = masks.stored[*of];
-        let (from, to) = (masks.starts[*of], masks.starts[*n]);
-        // Copies have one shape, so that their masks lie as far from the next tensor's.
-        let length = masks.lengths[*of];
-        for at in (0..length).step_by(PIECE as usize) {
-            piece.resize(PIECE.min(length - at) as usize, 0);
-            masks.spool.read(from + at, &mut piece)?;
-            masks.spool.write(to + at, &piece)?;
-        }
+        masks.copy(*of, *n)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What changed between two reports: of one training at two steps, or of two recipes.
 
+mod narrative;
 mod rows;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use super::model::{Report, ReportTensor};
 use super::verdict::proof;
 use crate::analysis::Threshold;
 
+pub(super) use narrative::warnings_with;
+pub use narrative::{verdict, warnings};
 pub use rows::{ComparisonRow, decayed, rows, totals};
-pub(super) use words::warnings_with;
-pub use words::{verdict, warnings};
 
 /// Two reports side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -3,13 +3,14 @@
 use super::{code, largest, titled};
 use crate::analysis::HeatMap;
 use crate::report::escape::{base64, escape};
-use crate::report::format::{counted, percent, power, real, shape};
 use crate::report::levels::{self, Scale};
+use crate::report::narrative::{columns_shown, rows_shown};
 use crate::report::order::kinds;
 use crate::report::svg::{Axis, at, compared, delta_histogram, is_mixed, share_bar};
-use crate::report::text::thousands;
-use crate::report::words::{columns_shown, rows_shown};
 use crate::report::{Report, ReportTensor};
+use crate::text::counted;
+use crate::text::page::{percent, power, real, shape};
+use crate::text::thousands;
 
 /// With more tensors than this they are grouped by kind and folded up.
 const MOST_OPEN: usize = 24;

@@ -2,10 +2,11 @@
 
 use super::{BAR_LEGEND, MOST_TENSORS, code, largest, only_largest, titled};
 use crate::report::escape::escape;
-use crate::report::format::{percent, shortened};
 use crate::report::svg::{at, bar, compared};
-use crate::report::text::thousands;
 use crate::report::{Report, ReportTensor, share};
+use crate::text::page::percent;
+use crate::text::shortened;
+use crate::text::thousands;
 
 /// With more tensors than this the bars come as columns, and one by one only on request.
 const MOST_ROWS: usize = 48;

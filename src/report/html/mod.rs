@@ -11,9 +11,9 @@ mod tune;
 use super::Report;
 use super::escape::{escape, policy_hash};
 use super::levels::Scale;
-use super::text::thousands;
-use super::words::headline;
+use super::narrative::headline;
 use crate::analysis::HeatMap;
+use crate::text::thousands;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

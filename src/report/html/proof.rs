@@ -4,8 +4,8 @@ use super::titled;
 use crate::analysis::Evidence;
 use crate::report::Report;
 use crate::report::escape::escape;
+use crate::report::narrative::{explain, factor, threshold};
 use crate::report::svg;
-use crate::report::words::{explain, factor, threshold};
 
 pub(super) fn section(report: &Report) -> String {
     if report.totals.compared_weights == 0 {

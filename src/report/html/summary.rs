@@ -2,11 +2,11 @@
 
 use super::titled;
 use crate::report::escape::escape;
-use crate::report::format::{percent, real};
+use crate::report::narrative::{factor, findings, headline, subline, threshold};
 use crate::report::svg::{at, share_bar};
-use crate::report::text::thousands;
-use crate::report::words::{factor, findings, headline, subline, threshold};
 use crate::report::{Report, share};
+use crate::text::page::{percent, real};
+use crate::text::thousands;
 
 pub(super) fn section(report: &Report) -> String {
     let totals = &report.totals;

@@ -2,12 +2,12 @@
 
 use super::{MOST_TENSORS, largest, only_largest, titled};
 use crate::report::escape::escape;
-use crate::report::format::{percent, real, shape};
+use crate::report::narrative::threshold;
 use crate::report::order::by_depth;
 use crate::report::svg::{at, share_bar};
-use crate::report::text::thousands;
-use crate::report::words::threshold;
 use crate::report::{Report, ReportTensor};
+use crate::text::page::{percent, real, shape};
+use crate::text::thousands;
 
 /// What a cell shows, and the number that it is sorted by; text is sorted as text.
 enum Cell {

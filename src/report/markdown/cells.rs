@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::text::is_unseen;
+use crate::text::is_unseen;
 
 /// Title, verdict and warnings, which are Markdown already.
 pub fn opening(title: &str, verdict: &str, warnings: &[String]) -> String {

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
-use super::super::text::{
-    condition, percentage, ratio, removed_words, scientific, shape, significant, thousands,
-};
+use super::super::removed::removed_words;
 use super::super::tune::{COLUMNS, by_recipe, cells, tune_headline, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
 use super::super::{Report, Totals};
 use super::cells::{Columns, code, opening, plain, table};
+use crate::report::condition::condition;
+use crate::text::{percentage, ratio, scientific, shape, significant, thousands};
 
 /// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the table has one
 /// row for each kind, and all of them follow folded.

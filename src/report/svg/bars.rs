@@ -1,9 +1,10 @@
 //! How much of each tensor sleeps, through the depth of the model.
 
-use super::{Plot, at, compared, label, line, rect, subject};
-use crate::report::format::{percent, shortened};
-use crate::report::text::thousands;
+use super::plot::{Plot, at, compared, label, line, rect, subject};
 use crate::report::{Report, ReportTensor};
+use crate::text::page::percent;
+use crate::text::shortened;
+use crate::text::thousands;
 
 /// The bar of one tensor: sleeping from the left, changed after it; a strip below says how many weights are zero, of
 /// either kind. Its coordinates are those of its own box.

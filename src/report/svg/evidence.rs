@@ -1,9 +1,9 @@
 //! The proof behind an automatic threshold: how far the weights' ratios to their initial values lie from the factor.
 
-use super::{Plot, at, label, line, rect, subject};
+use super::plot::{Plot, at, label, line, rect, subject};
 use crate::analysis::{Evidence, RatioHistogram, Threshold};
 use crate::report::Report;
-use crate::report::format::{power, real};
+use crate::text::page::{power, real};
 
 const WIDTH: f64 = 410.0;
 const HEIGHT: f64 = 236.0;

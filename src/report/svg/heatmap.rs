@@ -1,14 +1,15 @@
 //! The heat map of one tensor as a file of its own: the cells as an embedded picture, one point a cell.
 
-use super::{Plot, at, label, line, rect};
+use super::plot::{Plot, at, label, line, rect};
 use crate::analysis::HeatMap;
 use crate::report::ReportTensor;
 use crate::report::escape::base64;
-use crate::report::format::{percent, power, shape, shortened};
 use crate::report::levels::{ASLEEP_COLOUR, NOT_FINITE_COLOUR, RAMP, Scale, hex};
+use crate::report::narrative::{columns_shown, rows_shown};
 use crate::report::svg::png::png;
-use crate::report::text::thousands;
-use crate::report::words::{columns_shown, rows_shown};
+use crate::text::page::{percent, power, shape};
+use crate::text::shortened;
+use crate::text::thousands;
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 40.0;

@@ -1,9 +1,10 @@
 //! How |delta| is distributed: one small plot a tensor, all on one axis.
 
-use super::{Plot, compared, label, line, rect, subject};
+use super::plot::{Plot, compared, label, line, rect, subject};
 use crate::analysis::{DeltaHistogram, Threshold};
-use crate::report::format::{power, shortened};
 use crate::report::{Report, ReportTensor};
+use crate::text::page::power;
+use crate::text::shortened;
 
 /// The axis of |delta| that all tensors share: whole decades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

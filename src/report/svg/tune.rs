@@ -1,8 +1,8 @@
 //! The metric against the size of the file, for every point that `tune` tried.
 
-use super::{Plot, at, label, line};
-use crate::report::text::significant;
+use super::plot::{Plot, at, label, line};
 use crate::report::tune::{by_recipe, number, tune_words};
+use crate::text::significant;
 use crate::tune::{Better, TuneReport};
 
 const WIDTH: f64 = 760.0;

@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::super::blocks::BLOCK_ELEMENTS;
-use super::super::compare::Masks;
-use super::super::error::Error;
-use super::super::progress::Progress;
+use super::pass::{Item, Scratch, Selecting, items, note, pass};
+use super::scorer::Buffers;
 use super::sizes::Sizes;
-use super::{Item, Job, Scratch, items, note, pass, write};
+use crate::pipeline::blocks::BLOCK_ELEMENTS;
+use crate::pipeline::error::Error;
+use crate::pipeline::masks::Masks;
+use crate::pipeline::progress::Progress;
 use crate::prune::{
     Cut, Enough, InQuestion, Limits, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
 };
@@ -26,14 +27,18 @@ pub(super) struct Bounds {
 }
 
 /// All that lies within the threshold goes: its score is 0, of the rest 1.
-pub(super) fn within(jobs: &[Job<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
+pub(super) fn within(
+    jobs: &[Selecting<'_>],
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     let items = items(jobs.iter().enumerate());
     mark(jobs, &items, &[], &Cut::below(key(0.5)), masks, progress)
 }
 
 /// Each tensor by itself.
 pub(super) fn by_tensor(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
     masks: &mut Masks,
     progress: &dyn Progress,
@@ -42,9 +47,8 @@ pub(super) fn by_tensor(
         None => jobs.iter().map(|job| job.count(job.elements())).collect(),
         Some(sizes) => shares(jobs, sizes, progress)?,
     };
-    let is_small = |job: &Job<'_>| job.elements() <= BLOCK_ELEMENTS as u64;
+    let is_small = |job: &Selecting<'_>| job.elements() <= BLOCK_ELEMENTS as u64;
     let small = items(jobs.iter().enumerate().filter(|(_, job)| is_small(job)));
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &small, progress, |scratch, item| {
         let scorer = &jobs[item.job].scorer;
         let Scratch { buffers, keys, some, stays, mask, .. } = scratch;
@@ -54,7 +58,7 @@ pub(super) fn by_tensor(
         stays.clear();
         stays.resize(keys.len().div_ceil(8), 0);
         limits.mark(keys, stays);
-        Ok(write(spool, starts, scorer.matrix, &item.block, stays, mask)?)
+        Ok(masks.put(&item.block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, &small, &stored);
     for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !is_small(job)) {
@@ -67,7 +71,7 @@ pub(super) fn by_tensor(
 
 /// All tensors together.
 pub(super) fn global(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
     masks: &mut Masks,
     progress: &dyn Progress,
@@ -87,7 +91,7 @@ pub(super) fn global(
     let items = items(jobs.iter().enumerate());
     let cut = match sizes {
         None => {
-            let count = jobs[0].count(jobs.iter().map(Job::elements).sum());
+            let count = jobs[0].count(jobs.iter().map(Selecting::elements).sum());
             end(jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), progress)?
         }
         Some(sizes) => {
@@ -108,7 +112,7 @@ pub(super) fn global(
 }
 
 /// How many of each tensor go, the same share of each, so that the file has the wanted size.
-fn shares(jobs: &[Job<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
+fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
     let items = items(jobs.iter().enumerate());
     let found = pass(jobs, &items, progress, |scratch, item| {
         let mut may = 0;
@@ -119,7 +123,7 @@ fn shares(jobs: &[Job<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> R
     })?;
     let mut may = vec![0; jobs.len()];
     items.iter().zip(found).for_each(|(item, n)| may[item.job] += n);
-    let total: u64 = jobs.iter().map(Job::elements).sum();
+    let total: u64 = jobs.iter().map(Selecting::elements).sum();
     let counts = |of_all: u64| -> Vec<u64> {
         let x = of_all as f64 / total.max(1) as f64;
         jobs.iter().zip(&may).map(|(job, may)| share_of(x, job.elements()).min(*may)).collect()
@@ -131,10 +135,10 @@ fn shares(jobs: &[Job<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> R
 
 /// Calls `each` with the keys of an item; with bounds, those that go in any case as 0, those that may not as [`NEVER`].
 fn keys(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     item: &Item,
     bounds: &[Bounds],
-    scratch: &mut super::Buffers,
+    scratch: &mut Buffers,
     mut each: impl FnMut(&[u64]),
 ) -> Result<(), Error> {
     let bounds = bounds.get(item.job);
@@ -162,7 +166,7 @@ fn keys(
 /// Finds where the selection ends: after the smallest keys that are enough. With several classes, there is one for each
 /// job.
 pub(super) fn end(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     items: &[Item],
     bounds: &[Bounds],
     classes: usize,
@@ -207,7 +211,7 @@ pub(super) fn end(
 /// Counts the keys of all items, one histogram a class, one behind the other; with `survey`, says of each item which keys
 /// are in question too.
 fn histogram(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     items: &[Item],
     bounds: &[Bounds],
     narrowing: &Narrowing,
@@ -248,14 +252,13 @@ fn histogram(
 
 /// Writes the masks of items, of which goes what lies before the cut.
 pub(super) fn mark(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     items: &[Item],
     bounds: &[Bounds],
     cut: &Cut,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, items, progress, |scratch, item| {
         let Scratch { buffers, stays, mask, .. } = scratch;
         stays.clear();
@@ -266,7 +269,7 @@ pub(super) fn mark(
             limits.mark(keys, &mut stays[done / 8..]);
             done += keys.len();
         })?;
-        Ok(write(spool, starts, jobs[item.job].scorer.matrix, &item.block, stays, mask)?)
+        Ok(masks.put(&item.block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, items, &stored);
     Ok(())

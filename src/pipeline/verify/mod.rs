@@ -1,106 +1,29 @@
 //! The command `verify`: what a run wrote, held against its manifest and, where the inputs are at hand, made anew.
 
-use std::fs;
-use std::io;
+mod differ;
+mod sample;
+mod verified;
+
 use std::path::{Path, PathBuf};
 
-use cdi_core::internal::ReadBlocks;
 use rayon::prelude::*;
 
-use super::error::Error;
-use super::manifest::{
-    CONFIG_VERSION, LONGEST, folder_seen, hashed, input_paths, outputs, seen_from, tensors,
-};
+use super::error::{Error, VerifyProblem};
+use super::manifest::{CONFIG_VERSION, LONGEST, folder_seen, input_paths, outputs, seen_from, tensors};
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::run::{Stages, stage};
-use super::sample::check_rows;
-use super::verify_problem::VerifyProblem;
 use crate::checkpoint::CheckpointError;
-use crate::config::{PruneSettings, Recipe, ReportPaths, Settings, TuneSettings};
-use crate::gates::GateResult;
-use crate::manifest::{FileEntry, Manifest, TensorEntry};
-use crate::reader::{Limits, PrunedReader};
+use crate::config::{OutputKind, PruneSettings, Recipe, Settings, TuneSettings};
+use crate::manifest::{FileEntry, Manifest};
 use crate::regular_file;
-use crate::report::text::{printable, thousands};
-use crate::report::{gate_words, read};
+use crate::report::read;
 use crate::store::{Unfinished, entry_path, stale_beside, through_link};
-use crate::tensor::FloatDtype;
 use crate::tune::TuneReport;
-use crate::workers::Threads;
-
-/// What was checked, and found to be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Outputs.
-    pub outputs: usize,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Whether files were hashed; else only their sizes were looked at.
-    pub hashed: bool,
-    /// Inputs that are not there any more.
-    pub inputs_missing: Vec<String>,
-    /// How far the run was done again.
-    pub depth: Depth,
-    /// What was not checked, each as part of a sentence.
-    pub unchecked: Vec<String>,
-}
-
-/// How far what a run wrote was held against its inputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Every output made anew, the same bytes.
-    Whole {
-        /// Tensors of the trained checkpoint.
-        tensors: usize,
-        /// Gates.
-        gates: usize,
-    },
-    /// Some rows were restored, and every weight in them was what it should be.
-    Rows {
-        /// How many rows.
-        rows: u64,
-    },
-    /// Not at all.
-    No {
-        /// Why.
-        why: &'static str,
-    },
-}
-
-/// What hangs on the inputs.
-const DERIVED: &str =
-    "whether the outputs are those, and all of those, that the inputs give; gates; counts of tensors";
-
-impl Verified {
-    /// In words.
-    pub fn words(&self) -> String {
-        let (outputs, bytes) = (self.outputs, thousands(self.bytes));
-        let how = if self.hashed { "have the SHA-256" } else { "have the sizes" };
-        let mut text = format!("All {outputs} outputs, {bytes} bytes, {how} that the manifest says.");
-        if !self.inputs_missing.is_empty() {
-            text +=
-                &format!("\nInputs that are not at hand: {}.", printable(&self.inputs_missing.join(", ")));
-        }
-        text += &match &self.depth {
-            Depth::Whole { tensors, gates } => format!(
-                "\nThe run was done again from the inputs: the same outputs, byte for byte, the same result of {gates} \
-                 gate{}, and the same counts of {} tensors.",
-                if *gates == 1 { "" } else { "s" },
-                thousands(*tensors as u64)
-            ),
-            Depth::Rows { rows } => format!(
-                "\nOf the pruned checkpoint {} rows were restored and compared with the trained ones; nothing was hashed.",
-                thousands(*rows)
-            ),
-            Depth::No { why } => format!("\nThe run was not done again: {why}."),
-        };
-        for what in &self.unchecked {
-            text += &format!("\nNot checked: {}.", printable(what));
-        }
-        text
-    }
-}
+use differ::{compare_file, counts_differ, gates_differ, names_differ, pruned_differs};
+use sample::check_rows;
+use verified::DERIVED;
+pub use verified::{Depth, Verified};
 
 /// Checks a manifest: that it is whole, that the files are those that it lists, and, with the inputs at hand, that they give
 /// everything that it says. With `sample`, no file is hashed, and this many rows of the pruned checkpoint are compared.
@@ -153,24 +76,6 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
         depth,
         unchecked,
     })
-}
-
-/// What is wrong with a file, if something is.
-fn compare_file(path: &Path, entry: &FileEntry, hash: bool) -> io::Result<Option<VerifyProblem>> {
-    let length = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(VerifyProblem::Missing)),
-        metadata => metadata?.len(),
-    };
-    if length != entry.size {
-        return Ok(Some(VerifyProblem::Size { expected: entry.size, got: length }));
-    }
-    if hash {
-        let (got, _) = hashed(path)?;
-        if got != entry.sha256 {
-            return Ok(Some(VerifyProblem::Digest { expected: entry.sha256.clone(), got }));
-        }
-    }
-    Ok(None)
 }
 
 /// Does the run again, and holds what it gives against the manifest.
@@ -232,7 +137,7 @@ fn derive(
         let Some((prune, found)) = chosen(&settings, tune, manifest, folder)? else {
             return not_done(
                 DERIVED,
-                "what `tune` chose hangs on the evaluation command, and no JSON report tells it",
+                "what `tune` chose depends on the evaluation command, and no JSON report tells it",
             );
         };
         unchecked.push("the metrics that `tune` was given by its command, and so its choice".to_owned());
@@ -276,7 +181,7 @@ fn derive(
         let home = number.and_then(|n| moved.get(n)).map(PathBuf::as_path).unwrap_or(Path::new(""));
         through_link(&home.join(parts.as_path()))
     };
-    let made = outputs(&outcome, &set, folder, place)?;
+    let made = outputs(&set, folder, place)?;
     if let Some(problem) = names_differ(&made, &manifest.outputs) {
         return Err(wrong(problem));
     }
@@ -320,119 +225,12 @@ fn chosen(
 /// that they belong into.
 fn redirect(settings: &mut Settings, scratch: &Path) -> Vec<PathBuf> {
     let mut homes = Vec::new();
-    let ReportPaths { json, csv, markdown, html, svg } = &mut settings.analyze.report;
-    let init = settings.init.as_mut().map(|init| &mut init.output);
-    let prune = settings.prune.as_mut().map(|prune| &mut prune.output);
-    let reports = [json, csv, markdown, html, svg].map(Option::as_mut);
-    for path in [init, prune].into_iter().chain(reports).flatten() {
+    (settings.tune, settings.manifest) = (None, None);
+    for kind in OutputKind::ALL {
+        let Some(path) = settings.output_mut(kind) else { continue };
         let place = scratch.join(homes.len().to_string());
         homes.push(path.with_file_name(""));
         *path = place.join(path.file_name().unwrap_or_default());
     }
-    (settings.tune, settings.manifest) = (None, None);
     homes
-}
-
-fn counts_differ(expected: Vec<TensorEntry>, got: &[TensorEntry]) -> Option<VerifyProblem> {
-    if let Some((expected, got)) = expected.iter().zip(got).find(|(expected, got)| expected != got) {
-        return Some(VerifyProblem::Counts { expected: expected.clone(), got: got.clone() });
-    }
-    let (expected, got) = (expected.len(), got.len());
-    (expected != got).then_some(VerifyProblem::Tensors { expected, got })
-}
-
-fn gates_differ(expected: &[GateResult], got: &[GateResult]) -> Option<VerifyProblem> {
-    let words = |gates: &[GateResult]| {
-        let word = |gate: &GateResult| {
-            format!("{} ({})", gate_words(gate), if gate.passed { "passed" } else { "failed" })
-        };
-        if gates.is_empty() {
-            "none".to_owned()
-        } else {
-            gates.iter().map(word).collect::<Vec<_>>().join("; ")
-        }
-    };
-    (expected != got).then(|| VerifyProblem::Gates { expected: words(expected), got: words(got) })
-}
-
-/// The first file that is listed and not made, made and not listed, or listed elsewhere or as something else.
-fn names_differ(expected: &[FileEntry], got: &[FileEntry]) -> Option<VerifyProblem> {
-    let lacks = |list: &[FileEntry], file: &&FileEntry| !list.iter().any(|entry| entry.path == file.path);
-    if let Some(file) = expected.iter().find(|file| lacks(got, file)) {
-        return Some(VerifyProblem::Unlisted { role: file.role.clone(), path: file.path.clone() });
-    }
-    if let Some(file) = got.iter().find(|file| lacks(expected, file)) {
-        return Some(VerifyProblem::NotMade { role: file.role.clone(), path: file.path.clone() });
-    }
-    let differs = |(a, b): &(&FileEntry, &FileEntry)| (&a.role, &a.path) != (&b.role, &b.path);
-    let pair = expected.iter().zip(got).find(differs);
-    let name = |entry: &FileEntry| format!("{} {}", entry.role, entry.path);
-    match pair {
-        Some((expected, got)) => Some(VerifyProblem::Listed { expected: name(expected), got: name(got) }),
-        None if got.len() > expected.len() => {
-            let file = &got[expected.len()];
-            Some(VerifyProblem::NotMade { role: file.role.clone(), path: file.path.clone() })
-        }
-        None => None,
-    }
-}
-
-/// The first weight in which two pruned checkpoints differ once they are restored.
-fn pruned_differs(anew: &Path, written: &Path, base: Option<&Path>) -> Result<Option<VerifyProblem>, Error> {
-    let open = |path| PrunedReader::open_on(&Threads, path, base, Limits::NONE);
-    let (anew, other) = (open(anew)?, open(written)?);
-    for (name, dtype, shape) in anew.tensors() {
-        let Some((got_dtype, got_shape)) = other.tensor(name) else {
-            return Ok(Some(VerifyProblem::TensorMissing(name.to_owned())));
-        };
-        if (got_dtype, got_shape) != (dtype, shape) {
-            let (expected, got) = (format!("{dtype} {shape}"), format!("{got_dtype} {got_shape}"));
-            return Ok(Some(VerifyProblem::Form { tensor: name.to_owned(), expected, got }));
-        }
-        let Some(float) = FloatDtype::of(dtype) else {
-            // Stands in both as it is; its rows may begin within a byte.
-            let (a, b) = (anew.stored(name).bytes(), other.stored(name).bytes());
-            if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {
-                let row = byte * shape.matrix().rows / a.len();
-                return Ok(Some(VerifyProblem::Row { tensor: name.to_owned(), row }));
-            }
-            continue;
-        };
-        let matrix = shape.matrix();
-        let row_bytes = matrix.cols * float.size();
-        let (mut a, mut b) = (vec![0; row_bytes], vec![0; row_bytes]);
-        for row in 0..matrix.rows {
-            let rows = |file: &PrunedReader, out: &mut [u8]| {
-                let read = file.read_rows(name, row..row + 1, out);
-                read.err().map(VerifyProblem::Rows)
-            };
-            if let Some(problem) = rows(&anew, &mut a).or_else(|| rows(&other, &mut b)) {
-                return Ok(Some(problem));
-            }
-            if a == b {
-                continue;
-            }
-            return Ok(first_weight(name, row, float, &a, &b));
-        }
-    }
-    Ok(None)
-}
-
-/// The first weight of a row in which two restored rows differ.
-pub(super) fn first_weight(
-    tensor: &str,
-    row: usize,
-    dtype: FloatDtype,
-    expected: &[u8],
-    got: &[u8],
-) -> Option<VerifyProblem> {
-    let size = dtype.size();
-    let column = expected.chunks(size).zip(got.chunks(size)).position(|(a, b)| a != b)?;
-    let value = |bytes: &[u8]| {
-        let mut value = [0.0];
-        dtype.decode(&bytes[column * size..(column + 1) * size], &mut value);
-        value[0]
-    };
-    let (expected, got) = (value(expected), value(got));
-    Some(VerifyProblem::Weight { tensor: tensor.to_owned(), row, column, expected, got })
 }

@@ -6,10 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use cdi_core::internal::base_tensor;
 
 use super::error::{Error, RuleProblem};
-use super::outputs::check_distinct;
+use super::outputs::{check_distinct, check_outputs};
 use super::prune::in_parts;
 use super::resolve::{Resolved, refuse_pruned};
-use super::run::outputs;
 use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
 use crate::checkpoint::Checkpoint;
@@ -29,7 +28,7 @@ const ATTEMPTS: usize = 100;
 /// # Errors
 /// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the checkpoint's
 /// tensors; a path that is not UTF-8; a `config` that is a file of either.
-pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
+pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
     let mut checkpoint = Checkpoint::open(path)?;
     refuse_pruned(&checkpoint)?;
     let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
@@ -39,9 +38,8 @@ pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) ->
     }
     let file = config.unwrap_or(Path::new("config.yaml"));
     if config.is_some() {
-        let inputs: Vec<PathBuf> = checkpoint.files().map(Path::to_owned).collect();
-        let inputs = inputs.iter().map(|file| ("the checkpoint".to_owned(), file.as_path()));
-        check_distinct(inputs, [("the config".to_owned(), file.into())])?;
+        let inputs = checkpoint.files().map(|file| ("the checkpoint", file));
+        check_distinct(inputs, [("the config", file)])?;
         // Only from a folder that exists can a path lead out of it.
         create_parent(file)?;
     }
@@ -50,9 +48,7 @@ pub fn starting_config(path: &Path, config: Option<&Path>, purpose: &Purpose) ->
         _ => None,
     };
     if let (Some(base), Some(_)) = (&base, config) {
-        let inputs: Vec<PathBuf> = base.files().map(Path::to_owned).collect();
-        let inputs = inputs.iter().map(|file| ("the base".to_owned(), file.as_path()));
-        check_distinct(inputs, [("the config".to_owned(), file.into())])?;
+        check_distinct(base.files().map(|file| ("the base", file)), [("the config", file)])?;
     }
     let purpose = match purpose {
         Purpose::Finetune { base } => Purpose::Finetune { base: from_config(Path::new(base), config)? },
@@ -128,7 +124,7 @@ fn fits(config: &str, file: &Path) -> Result<(), Error> {
         Err(Error::TrainedMissing { .. }) => return Ok(()),
         resolved => resolved?,
     };
-    check_distinct(resolved.inputs(), outputs(&resolved))
+    check_outputs(resolved.inputs(), &resolved.outputs())
 }
 
 /// The tensors whose rules an error is about.

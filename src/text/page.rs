@@ -1,18 +1,14 @@
 //! Numbers as a person reads them on a page: with proper minus signs and powers of ten.
 
-use super::text::thousands;
+use super::numbers::{percentage, thousands};
 
-/// A percentage of 0 … 100. What is not nothing never reads 0, what is not all never 100.
-pub(super) fn percent(x: f64) -> String {
-    match x {
-        x if x > 0.0 && x < 0.05 => "<0.1 %".to_owned(),
-        99.95..100.0 => ">99.9 %".to_owned(),
-        x => format!("{x:.1} %"),
-    }
+/// [`percentage`] with its sign.
+pub fn percent(x: f64) -> String {
+    format!("{} %", percentage(x))
 }
 
 /// Three significant digits: plain where that is short, else with an exponent.
-pub(super) fn real(x: f64) -> String {
+pub fn real(x: f64) -> String {
     let size = x.abs();
     match size {
         0.0 => "0".to_owned(),
@@ -48,7 +44,7 @@ fn minus(text: String) -> String {
 }
 
 /// `10` to a whole power.
-pub(super) fn power(exponent: i32) -> String {
+pub fn power(exponent: i32) -> String {
     match exponent {
         0 => "1".to_owned(),
         1 => "10".to_owned(),
@@ -70,37 +66,16 @@ fn superscript(digits: &str) -> String {
 }
 
 /// `[64, 1024]` → `64 × 1024`; a scalar is `scalar`.
-pub(super) fn shape(dims: &[usize]) -> String {
+pub fn shape(dims: &[usize]) -> String {
     if dims.is_empty() {
         return "scalar".to_owned();
     }
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
 }
 
-/// `1 tensor`, `2 tensors`.
-pub(super) fn counted(n: u64, one: &str) -> String {
-    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
-}
-
-/// At most `most` characters of a name, its middle left out.
-pub(super) fn shortened(name: &str, most: usize) -> String {
-    let count = name.chars().count();
-    if count <= most {
-        return name.to_owned();
-    }
-    let head = most / 2;
-    let tail = most - head - 1;
-    name.chars().take(head).chain(['…']).chain(name.chars().skip(count - tail)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    }
 
     #[test]
     fn percentages_tell_all_and_nothing_from_nearly_so() {

@@ -1,24 +1,26 @@
 //! `n` of every `m` neighbours.
 
-use super::super::blocks::Block;
-use super::super::compare::Masks;
-use super::super::error::Error;
-use super::super::progress::Progress;
-use super::{Buffers, Job, Scorer, Scratch, items, note, pass, write};
+use super::pass::{Scratch, Selecting, items, note, pass};
+use super::scorer::Buffers;
+use super::scorer::Scorer;
+use crate::pipeline::blocks::Block;
+use crate::pipeline::error::Error;
+use crate::pipeline::masks::Masks;
+use crate::pipeline::progress::Progress;
 use crate::prune::{Along, Lane, keep_largest};
 
 /// Keeps the `n` largest scores of every `m` neighbours, in one pass.
 pub(super) fn keep(
-    jobs: &[Job<'_>],
+    jobs: &[Selecting<'_>],
     (n, m, along): (usize, usize, Along),
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let lane =
-        |job: &Job<'_>| Lane::new(along, job.shape, job.layout).expect("checked before reading").stride;
+    let lane = |job: &Selecting<'_>| {
+        Lane::new(along, job.task.shape, job.task.layout).expect("checked before reading").stride
+    };
     let strides: Vec<usize> = jobs.iter().map(lane).collect();
     let items = items(jobs.iter().enumerate());
-    let (spool, starts) = (&masks.spool, &masks.starts);
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let (scorer, block) = (&jobs[item.job].scorer, &item.block);
         let Scratch { buffers, scores, column, order, stays, mask, .. } = scratch;
@@ -61,7 +63,7 @@ pub(super) fn keep(
                 }
             }
         }
-        Ok(write(spool, starts, scorer.matrix, block, stays, mask)?)
+        Ok(masks.put(block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, &items, &stored);
     Ok(())

@@ -1,12 +1,13 @@
 //! What the numbers come to, in words. Everything here is plain text: whoever puts it into a page escapes it.
 
-use super::format::{counted, percent, real, shortened};
-use super::start::{start_words, started_elsewhere, std_tells};
-use super::text::thousands;
+use super::started::{start_words, started_elsewhere, std_tells};
 use super::tune::tune_headline;
 use super::{Report, ReportTensor, warnings};
 use crate::analysis::{Evidence, HeatMap, Threshold};
 use crate::tensor::{Layout, Role};
+use crate::text::page::{percent, real};
+use crate::text::thousands;
+use crate::text::{counted, shortened};
 
 /// A sentence of the verdict.
 pub(super) struct Finding {

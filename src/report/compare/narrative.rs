@@ -1,7 +1,8 @@
 //! What a comparison comes to, and what stands in its way.
 
-use super::super::text::{percentage, printable, shape, significant, thousands, threshold};
 use super::{Comparison, Difference, Figures, TensorComparison, totals};
+use crate::report::condition::threshold;
+use crate::text::{percentage, printable, shape, significant, thousands};
 
 /// How a tensor's name is written.
 type Name = fn(&str) -> String;

@@ -1,0 +1,94 @@
+//! What a block of a tensor finds when its weights are compared with their initial values.
+
+use super::blocks::Block;
+use super::task::TensorTask;
+use crate::analysis::{DeltaStats, FineCounts, Gathering, Moments, Tally, census};
+use crate::encoder::PIECE;
+
+/// What one block finds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BlockResult {
+    /// Counts and sums; of a tensor without known initial values only the census.
+    pub stats: DeltaStats,
+    /// Sums over the weights then and now.
+    pub moments: Moments,
+    /// How |delta| is distributed.
+    pub counts: FineCounts,
+    /// The changed weights: one bit an element, without regard to rows. Empty without known initial values.
+    pub changed: Vec<u8>,
+    /// Zeros of the other sign than their initial ones, in the same way; empty where there is none, or nobody asks.
+    pub signed_zeros: Vec<u8>,
+}
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    gathering: Gathering,
+    trained: Vec<f64>,
+    initial: Vec<f64>,
+}
+
+impl BlockResult {
+    /// Regenerates a block of a task, and compares it, piece by piece. `signed_zeros` asks for them.
+    pub fn find(&mut self, task: &TensorTask<'_>, block: &Block, signed_zeros: bool, buffers: &mut Buffers) {
+        self.changed.clear();
+        self.signed_zeros.clear();
+        match task.initial {
+            Some(_) => self.compare(task, block, signed_zeros, buffers),
+            None => self.count(task, block, buffers),
+        }
+    }
+
+    fn compare(&mut self, task: &TensorTask<'_>, block: &Block, signed_zeros: bool, buffers: &mut Buffers) {
+        let Buffers { gathering, trained, initial } = buffers;
+        let (size, comparison) = (task.dtype.size(), task.comparison());
+        let piece = task.piece(block.len);
+        trained.resize(piece, 0.0);
+        initial.resize(piece, 0.0);
+        self.changed.resize(block.len.div_ceil(8), 0);
+        gathering.clear();
+        let mut tally = Tally::default();
+        let data = task.values(block);
+        let changed = self.changed.chunks_mut(piece.div_ceil(8));
+        for ((n, bytes), changed) in data.bytes().chunks(piece * size).enumerate().zip(changed) {
+            let len = bytes.len() / size;
+            let initial = &mut initial[..len];
+            task.fill(block.start + n * piece, initial);
+            let zeros = tally.add(&comparison, bytes, initial, changed);
+            gathering.add(task.dtype, bytes, initial, tally.is_finite());
+            if signed_zeros && zeros > 0 {
+                let trained = &mut trained[..len];
+                task.dtype.decode(bytes, trained);
+                mark_signed_zeros(trained, initial, n * piece, block.len, &mut self.signed_zeros);
+            }
+        }
+        self.stats = tally.stats();
+        self.moments = gathering.moments();
+        std::mem::swap(&mut self.counts, &mut gathering.counts);
+    }
+
+    /// Zeros and numbers that are not finite, of a tensor whose initial values are not known.
+    fn count(&mut self, task: &TensorTask<'_>, block: &Block, buffers: &mut Buffers) {
+        let size = task.dtype.size();
+        self.stats = DeltaStats::default();
+        self.moments = Moments::default();
+        buffers.trained.resize(PIECE, 0.0);
+        for bytes in task.values(block).bytes().chunks(PIECE * size) {
+            let trained = &mut buffers.trained[..bytes.len() / size];
+            task.dtype.decode(bytes, trained);
+            self.stats.merge(&census(trained));
+        }
+    }
+}
+
+/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what makes a
+/// file restored at threshold 0 equal the trained one bit for bit. Sets the bits of such places, which begin at element
+/// `start` of `len`, and makes room for the bits when there is a first one.
+fn mark_signed_zeros(trained: &[f64], initial: &[f64], start: usize, len: usize, bits: &mut Vec<u8>) {
+    for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
+        if *w == 0.0 && *w0 == 0.0 && w.to_bits() != w0.to_bits() {
+            bits.resize(len.div_ceil(8), 0);
+            bits[(start + n) / 8] |= 1 << ((start + n) % 8);
+        }
+    }
+}

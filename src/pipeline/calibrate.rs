@@ -1,0 +1,125 @@
+//! What the weights themselves tell before they are compared: the factor that decay put on those without gradient, and
+//! how near a weight must lie to be called sleeping. A large checkpoint is looked at in an even sample.
+
+use super::blocks::{self, Block};
+use super::error::Error;
+use super::progress::Progress;
+use super::resolve::Resolved;
+use super::task::{Tasks, TensorTask};
+use crate::analysis::{Calibration, Evidence, Pair, Sampled, decide};
+use crate::noise::hash::hash64;
+
+/// The tensors of a trained checkpoint, with all that is decided about them before they are compared.
+#[derive(Debug)]
+pub(super) struct Calibrated<'a> {
+    pub tasks: Tasks<'a>,
+    /// What was decided from the weights, where the config left it to them.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of half a million, a hundred that
+/// sleep can be told from live ones.
+const SAMPLE: usize = 1 << 19;
+const LEAST_OF_TENSOR: usize = 1 << 13;
+/// Weights that are looked at together: long enough to be regenerated quickly, short enough to fall everywhere.
+const PIECE: usize = 1 << 10;
+
+/// Decides decay factor and threshold of every tensor: what the config says, or else what the weights tell.
+///
+/// # Errors
+/// [`Error::TrainedMissing`] where there is no trained checkpoint yet.
+pub(super) fn calibrate<'a>(
+    resolved: &'a Resolved<'_>,
+    progress: &dyn Progress,
+) -> Result<Calibrated<'a>, Error> {
+    let mut tasks = Tasks::new(resolved)?;
+    let (_, tensors) = resolved.trained()?;
+    let threshold = resolved.settings.analyze.threshold;
+    let asked = |task: &TensorTask<'_>| {
+        let decay = resolved.decay(&tensors[task.name]);
+        (task.initial.is_some() && (decay.is_none() || threshold.is_none())).then_some(decay)
+    };
+    let of_decay: Vec<(usize, Option<f64>)> =
+        tasks.iter().filter_map(|task| Some((task.n, asked(task)?))).collect();
+    if of_decay.is_empty() {
+        return Ok(Calibrated { tasks, evidence: Vec::new() });
+    }
+    let (decided, evidence) = decide(&sample(&tasks, &of_decay, progress)?);
+    let mut found = of_decay.iter().map(|(n, _)| *n).zip(decided).peekable();
+    for task in tasks.iter_mut() {
+        if let Some((_, found)) = found.next_if(|(n, _)| *n == task.n) {
+            task.calibration = Calibration { threshold: threshold.unwrap_or(found.threshold), ..found };
+        }
+    }
+    Ok(Calibrated { tasks, evidence })
+}
+
+/// The weights that are looked at of some tensors, each with the decay that the config gives it.
+fn sample(
+    tasks: &Tasks<'_>,
+    of: &[(usize, Option<f64>)],
+    progress: &dyn Progress,
+) -> Result<Vec<Sampled>, Error> {
+    let of: Vec<(&TensorTask<'_>, Option<f64>)> =
+        of.iter().filter_map(|(n, decay)| Some((tasks.get(*n)?, *decay))).collect();
+    let total: usize = of.iter().map(|(task, _)| task.elements()).sum();
+    // Of very many tensors each gives less than the least, so that memory stays the same.
+    let least = (SAMPLE / of.len()).clamp(PIECE / 4, LEAST_OF_TENSOR);
+    let mut work = Vec::new();
+    for (task, _) in &of {
+        let len = task.elements();
+        let wanted = ((SAMPLE as f64 * (len as f64 / total as f64)) as usize).max(least);
+        let every = len.div_ceil(wanted.max(1)).max(1);
+        work.extend(pieces(task.n, len, every));
+    }
+    progress.begin("survey", work.iter().map(|block| (block.len * tasks[block].dtype.size()) as u64).sum());
+    let pieces: Vec<Vec<Pair>> = blocks::for_each(
+        &work,
+        progress,
+        |block| tasks[block].reads(block),
+        || [vec![0.0; PIECE], vec![0.0; PIECE]],
+        |[trained, initial], block| {
+            let task = &tasks[block];
+            let (trained, initial) = (&mut trained[..block.len], &mut initial[..block.len]);
+            task.dtype.decode(task.values(block).bytes(), trained);
+            task.fill(block.start, initial);
+            Ok::<_, Error>(trained.iter().zip(initial).map(|(w, w0)| [*w, *w0]).collect())
+        },
+    )?;
+    progress.end();
+    let mut found = work.iter().zip(pieces).peekable();
+    let samples = of.into_iter().map(|(task, decay)| {
+        let mut pairs = Vec::new();
+        while let Some((_, more)) = found.next_if(|(block, _)| block.tensor == task.n) {
+            pairs.extend(more);
+        }
+        Sampled { dtype: task.dtype, decay, pairs }
+    });
+    Ok(samples.collect())
+}
+
+/// One piece in `every` of a tensor's: which of them, the hash of their number says, so that no regular pattern of rows
+/// and columns is looked at in one place only.
+fn pieces(tensor: usize, len: usize, every: usize) -> impl Iterator<Item = Block> {
+    let strata = len.div_ceil(PIECE).div_ceil(every);
+    (0..strata).filter_map(move |n| {
+        let start = (n * every + hash64(n as u64) as usize % every) * PIECE;
+        (start < len).then(|| Block { tensor, start, len: PIECE.min(len - start) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tensors_are_looked_at_whole_and_large_ones_evenly() {
+        let all: Vec<_> = pieces(0, 2500, 1).map(|b| (b.start, b.len)).collect();
+        assert_eq!(all, [(0, 1024), (1024, 1024), (2048, 452)]);
+        let some: Vec<usize> = pieces(0, 1 << 20, 8).map(|b| b.start / PIECE).collect();
+        assert_eq!(some.len(), 128);
+        assert!(some.iter().enumerate().all(|(n, piece)| piece / 8 == n));
+        // Not the same eighth each time.
+        assert!((0..8).all(|offset| some.iter().any(|piece| piece % 8 == offset)));
+    }
+}

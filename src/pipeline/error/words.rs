@@ -1,0 +1,82 @@
+//! Messages that take more than a format.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::gates::GateResult;
+use crate::report::gate_words;
+use crate::store::Form;
+use crate::text::significant;
+use crate::tune::TunePoint;
+
+/// Names in backticks, the first hundred of them.
+pub(super) fn list(names: &[String]) -> String {
+    const SHOWN: usize = 100;
+    let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+/// Weights that stand in parts.
+pub(super) fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, pruning: bool) -> String {
+    let more = if more > 0 { format!(" (and {more} more like it)") } else { String::new() };
+    let keep = if pruning {
+        "; to prune only what else is there, keep the parts by a rule of `prune.rules`"
+    } else {
+        ""
+    };
+    format!(
+        "`{stem}`{more} is compressed as {}, in the parts {}, which are no weights to compare or prune; {}{keep}",
+        form.name,
+        list(parts),
+        form.way_out
+    )
+}
+
+/// That there is nothing to compare yet.
+pub(super) fn trained_missing(path: &Path, initial: &Option<PathBuf>) -> String {
+    let path = path.display();
+    match initial {
+        Some(initial) => format!(
+            "{path}: there is no trained checkpoint yet. Train the model from the initial checkpoint {}, save it as \
+             {path}, then run this again",
+            initial.display()
+        ),
+        None => format!(
+            "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
+        ),
+    }
+}
+
+/// What is said of those that failed.
+pub(super) fn gates_failed(failed: &[GateResult], of: usize) -> String {
+    let word = if of == 1 { "gate" } else { "gates" };
+    let mut text = format!("{} of {of} {word} failed; everything was written:", failed.len());
+    for result in failed {
+        let _ = write!(text, "\n  {}", gate_words(result));
+    }
+    text
+}
+
+/// What is said where every file drops too far.
+pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
+    let number = |x: f64| significant(x, 6);
+    let mut text = format!(
+        "no pruned file that `tune` tried is within {} of the original's metric, {}",
+        number(max_drop),
+        number(original)
+    );
+    if let Some(point) = nearest {
+        let _ = write!(
+            text,
+            "; the nearest has {}, which is {} worse ({}; {} bytes)",
+            number(point.metric),
+            number(point.drop),
+            point.words(),
+            point.bytes
+        );
+    }
+    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
+}

@@ -1,0 +1,257 @@
+//! The config's rules applied to the tensors of real files: who each tensor is, where its initial values come from and
+//! what pruning may do with it. Reads headers only.
+
+mod beside;
+mod open;
+mod rules;
+mod tensors;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::error::{Error, RuleProblem};
+use super::inputs::InputKind;
+use super::origin::{Action, Origin, Tensor};
+use super::outputs::{Output, outputs};
+use super::patterns::patterns_match;
+use crate::checkpoint::{Checkpoint, Mapped};
+use crate::config::{Decay, InitSource, KeyPath, Settings};
+use crate::init::Initial;
+use crate::prune::Criterion;
+use crate::store::{SmallFile, beside as small_files_beside, identity};
+use crate::tensor::FloatDtype;
+use cdi_core::internal::base_tensor;
+pub(super) use open::refuse_pruned;
+pub(super) use rules::undivided_lane;
+
+/// The config with its files opened and every tensor assigned to a rule.
+#[derive(Debug)]
+pub struct Resolved<'s> {
+    /// The config.
+    pub settings: &'s Settings,
+    /// The model's tensors in name order: those to initialise.
+    pub model: BTreeMap<String, Tensor>,
+    /// The trained checkpoint's tensors in name order, `None` where there is no such file yet.
+    pub trained: Option<BTreeMap<String, Tensor>>,
+    like: Option<Checkpoint>,
+    trained_file: Option<Checkpoint>,
+    bases: BTreeMap<PathBuf, Checkpoint>,
+    scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
+    /// Those beside the trained checkpoint that go beside the pruned one.
+    small_files: Vec<SmallFile>,
+}
+
+impl<'s> Resolved<'s> {
+    /// Opens the files that the config names and applies its rules.
+    ///
+    /// # Errors
+    /// What the files and the config contradict each other in; nothing has been written then.
+    pub fn new(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, false)
+    }
+
+    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that cannot be
+    /// used, it counts as not there yet.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
+    pub fn for_init(settings: &'s Settings) -> Result<Self, Error> {
+        Self::open(settings, true)
+    }
+
+    fn open(settings: &'s Settings, for_init: bool) -> Result<Self, Error> {
+        let like = settings.model.as_ref().and_then(|model| model.like.as_deref());
+        let like = like.map(Checkpoint::open).transpose()?;
+        let (mut trained_file, mut unusable) = match open::open_trained(settings) {
+            Err(_) if for_init => (None, true),
+            opened => (opened?, false),
+        };
+        let model = tensors::of_model(settings, like.as_ref(), trained_file.as_ref())?;
+        let trained = trained_file.as_ref().map(|file| tensors::of_trained(settings, &model, file));
+        let trained = match trained.transpose() {
+            Err(_) if for_init => {
+                unusable = true;
+                None
+            }
+            trained => trained?,
+        };
+        if unusable {
+            trained_file = None;
+        }
+        if let (None, true, Some(wanted), false) = (&trained, model.is_empty(), &settings.trained, for_init) {
+            // Nothing is known that a rule could be about.
+            return Err(Error::TrainedMissing { path: wanted.path.clone(), initial: None });
+        }
+        let (bases, scores, small_files) = (BTreeMap::new(), OnceLock::new(), Vec::new());
+        let mut resolved = Self { settings, model, trained, like, trained_file, bases, scores, small_files };
+        // Of a trained checkpoint that cannot be read it is not known what rules match there.
+        if !unusable {
+            patterns_match(settings, &resolved.names())?;
+        }
+        rules::check_layer_ids(settings, resolved.model.iter().chain(resolved.trained.iter().flatten()))?;
+        resolved.open_bases()?;
+        resolved.small_files = resolved.find_small_files()?;
+        Ok(resolved)
+    }
+
+    fn find_small_files(&self) -> Result<Vec<SmallFile>, Error> {
+        let wanted = self.settings.prune.as_ref().is_some_and(|prune| prune.folder);
+        let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
+        // What an earlier run of this config wrote there is no part of the model.
+        let except = self.outputs().iter().map(|output| identity(&output.path)).collect();
+        Ok(small_files_beside(trained.path(), &except)?)
+    }
+
+    /// The small files beside the trained checkpoint that go beside the pruned one.
+    pub(super) fn small_files(&self) -> &[SmallFile] {
+        &self.small_files
+    }
+
+    /// With these in their place.
+    pub(super) fn with_small_files(self, small_files: Vec<SmallFile>) -> Self {
+        Self { small_files, ..self }
+    }
+
+    /// What they are beside the pruned checkpoint.
+    pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
+        beside::files_out(self.settings, &self.small_files)
+    }
+
+    /// Everything that the config would write or remove.
+    pub(super) fn outputs(&self) -> Vec<Output<'s>> {
+        let names = self.trained.iter().flatten().map(|(name, _)| name.as_str());
+        let small_files = match self.trained_file {
+            Some(_) => beside::names_out(self.settings, &self.small_files),
+            None => BTreeSet::new(),
+        };
+        outputs(self.settings, names, &small_files)
+    }
+
+    /// An error about the rules, at their place in the config.
+    pub(super) fn wrong(&self, key: &KeyPath, problem: RuleProblem) -> Error {
+        problem.at(self.settings, key)
+    }
+
+    /// Every name that a rule may be about.
+    fn names(&self) -> BTreeSet<&str> {
+        self.model.keys().chain(self.trained.iter().flat_map(BTreeMap::keys)).map(String::as_str).collect()
+    }
+
+    fn open_bases(&mut self) -> Result<(), Error> {
+        let mut bases = BTreeMap::new();
+        for (name, tensor) in self.model.iter().chain(self.trained.iter().flatten()) {
+            let Some(Origin { source: InitSource::From(path), .. }) = &tensor.origin else { continue };
+            if !bases.contains_key(path) {
+                bases.insert(path.clone(), Checkpoint::open(path)?);
+            }
+            base_tensor(&bases[path], name, &tensor.shape)?;
+        }
+        self.bases = bases;
+        Ok(())
+    }
+
+    /// The initial values of a tensor, `None` where they are not known or it is passed through.
+    pub fn initial(&self, name: &str, tensor: &Tensor) -> Option<Initial<'_>> {
+        let origin = tensor.origin.as_ref()?;
+        match &origin.source {
+            InitSource::Scheme(scheme) => Some(Initial::Generated {
+                generator: origin.generator(self.settings.seed, scheme, &tensor.shape),
+                stored_as: origin.stored_as,
+            }),
+            InitSource::From(path) => {
+                // Checked when the base was opened.
+                let base = self.bases.get(path)?.tensor(name)?;
+                let (bytes, dtype) = (base.bytes(), base.float()?);
+                Some(Initial::Stored { bytes, dtype, stored_as: origin.stored_as })
+            }
+            InitSource::None => None,
+        }
+    }
+
+    /// The factor that weight decay put on a tensor, as the config gives it; `None` where the weights are to tell it.
+    pub(super) fn decay(&self, tensor: &Tensor) -> Option<f64> {
+        let rule = tensor.origin.as_ref().map(|origin| &self.settings.rules.rules()[origin.rule_index].value);
+        match rule.and_then(|rule| rule.decay).unwrap_or(self.settings.analyze.decay) {
+            Decay::Fixed(decay) => Some(decay),
+            Decay::Auto => None,
+        }
+    }
+
+    /// The part of a file that a tensor's initial values are read from, where they are.
+    pub fn initial_data(&self, name: &str, tensor: &Tensor) -> Option<(Mapped<'_>, FloatDtype)> {
+        let InitSource::From(path) = &tensor.origin.as_ref()?.source else { return None };
+        let base = self.bases.get(path)?.tensor(name)?;
+        Some((base.data, base.float()?))
+    }
+
+    /// The opened checkpoint that a rule's `{from: path}` names.
+    pub fn base(&self, path: &Path) -> Option<&Checkpoint> {
+        self.bases.get(path)
+    }
+
+    /// Opens the files of scores that pruning the trained checkpoint takes. Not done before: they may come from a program
+    /// that runs after the other stages.
+    ///
+    /// # Errors
+    /// Those of opening a checkpoint.
+    pub(super) fn open_scores(&self) -> Result<(), Error> {
+        let mut opened = BTreeMap::new();
+        let Some(prune) = &self.settings.prune else { return Ok(()) };
+        for (name, tensor) in self.trained.iter().flatten() {
+            let decision = prune.decision(name).filter(|_| tensor.action == Action::Prune);
+            if let Some(Criterion::Scores(path)) = decision.map(|decision| &decision.criterion)
+                && !opened.contains_key(path)
+            {
+                opened.insert(path.clone(), Checkpoint::open(path)?);
+            }
+        }
+        let _ = self.scores.set(opened);
+        Ok(())
+    }
+
+    /// The opened file of scores of this path.
+    pub(super) fn scores(&self, path: &Path) -> Option<&Checkpoint> {
+        self.scores.get()?.get(path)
+    }
+
+    /// A tensor's data in the model's skeleton.
+    pub fn skeleton(&self, name: &str) -> Option<Mapped<'_>> {
+        self.like.as_ref()?.tensor(name).map(|t| t.data)
+    }
+
+    /// The trained checkpoint with its tensors.
+    ///
+    /// # Errors
+    /// [`Error::TrainedMissing`] where it does not exist yet.
+    pub fn trained(&self) -> Result<(&Checkpoint, &BTreeMap<String, Tensor>), Error> {
+        match (&self.trained_file, &self.trained) {
+            (Some(file), Some(tensors)) => Ok((file, tensors)),
+            _ => Err(Error::TrainedMissing {
+                path: self.settings.trained.as_ref().map(|t| t.path.clone()).unwrap_or_default(),
+                initial: self.settings.init.as_ref().map(|i| i.output.clone()),
+            }),
+        }
+    }
+
+    /// Every checkpoint that is read.
+    pub(super) fn checkpoints(&self) -> impl Iterator<Item = (InputKind, &Checkpoint)> {
+        let like = self.like.iter().map(|c| (InputKind::Like, c));
+        let trained = self.trained_file.iter().map(|c| (InputKind::Trained, c));
+        let bases = self.bases.values().map(|c| (InputKind::Base, c));
+        let scores = self.scores.get().into_iter().flat_map(BTreeMap::values);
+        like.chain(trained).chain(bases).chain(scores.map(|c| (InputKind::Scores, c)))
+    }
+
+    /// Every file that is read, with what it is for.
+    pub(super) fn inputs(&self) -> Vec<(InputKind, &Path)> {
+        let mut inputs = vec![(InputKind::Config, self.settings.source.file())];
+        for (kind, checkpoint) in self.checkpoints() {
+            inputs.extend(checkpoint.files().map(|file| (kind, file)));
+        }
+        inputs.extend(self.small_files.iter().map(|file| (InputKind::Beside, file.path.as_path())));
+        // Where a trained checkpoint is yet to come, no output may take its place.
+        inputs.extend(self.settings.trained.iter().map(|t| (InputKind::Trained, t.path.as_path())));
+        inputs
+    }
+}
