@@ -3,9 +3,9 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::block_result::{BlockResult, Buffers};
 use super::blocks::{self, Block};
 use super::error::Error;
+use super::findings::{BlockResult, Buffers};
 use super::masks::Masks;
 use super::progress::Progress;
 use super::task::{ByTensor, Tasks, TensorTask};

@@ -1,11 +1,11 @@
 //! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
 
-mod block_result;
 mod blocks;
 mod calibrate;
 mod compare;
 mod encode;
 mod error;
+mod findings;
 mod gates;
 mod gone;
 mod heatmap;

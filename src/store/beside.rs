@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use cdi_core::internal::{follows_links, leads_out};
 
-use super::paths::{Identity, folder_of, identity};
+use super::names::folder_of;
+use super::paths::{Identity, identity};
 use crate::checkpoint::{CheckpointError, ErrorKind};
 use crate::regular_file;
 

@@ -8,12 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::cleanup::hold;
 use super::finish::{Inputs, finish};
 use super::helper::{lock, same_file};
 use super::journal::{Line, Notes, Shard, append, begin};
-use super::names::{TEMPORARY, helper, is_temporary_of, journal_of};
-use super::paths::{create_parent, folder_of};
-use super::unfinished::hold;
+use super::names::{TEMPORARY, folder_of, helper, is_temporary_of, journal_of};
+use super::paths::create_parent;
 use crate::checkpoint::CheckpointError;
 
 /// An output's journal, locked. Dropped, it is gone, and the temporary files with it; but what a killed run has left to go on
@@ -47,7 +47,7 @@ impl Claim {
         Self::take_at(journal_of(path), path, inputs)
     }
 
-    pub(super) fn take_at(at: PathBuf, path: &Path, inputs: &Inputs) -> Result<Self, CheckpointError> {
+    fn take_at(at: PathBuf, path: &Path, inputs: &Inputs) -> Result<Self, CheckpointError> {
         let (mut state, made) = {
             let mut unfinished = hold();
             let (file, made) = lock(&at, path)?;
@@ -58,7 +58,8 @@ impl Claim {
             (State { file, run: String::new(), begun: false, keep: true, before }, made)
         };
         if !made {
-            finish(&at, &state.file, &state.before, inputs)?;
+            let claim = |other: &Path| Self::take_at(other.to_owned(), other, inputs).map(drop);
+            finish(&at, &state.file, &state.before, inputs, &claim)?;
             if state.before.naming.is_some() || state.before.files.is_some() {
                 state.before = Notes::default();
             }

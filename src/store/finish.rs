@@ -5,21 +5,26 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::claim::Claim;
 use super::helper::{self, same_file};
 use super::journal::{Entry, Notes, Place};
-use super::names::{self, TEMPORARY, index_path, is_helper, journal_of};
-use super::paths::{Identity, folder_of, identity, sync_folder};
+use super::names::{self, TEMPORARY, folder_of, index_path, is_helper, journal_of};
+use super::paths::{Identity, identity, sync_folder};
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// Files that must not be replaced, as the run that is beginning reads them.
 pub(super) type Inputs = BTreeSet<Identity>;
 
-/// Finishes what the notes of a dead run say, where they are of its last step.
-pub(super) fn finish(at: &Path, file: &File, notes: &Notes, inputs: &Inputs) -> Result<(), CheckpointError> {
+/// Finishes what the notes of a dead run say, where they are of its last step. `claim` does the same at another journal.
+pub(super) fn finish(
+    at: &Path,
+    file: &File,
+    notes: &Notes,
+    inputs: &Inputs,
+    claim: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
     if let Some((files, remove)) = &notes.files {
         let journal = Journal { at, file, notes, inputs };
-        return journal.complete(files, remove);
+        return journal.complete(files, remove, claim);
     }
     let Some(naming) = &notes.naming else { return Ok(()) };
     let Some(other) = naming.journal.from(folder_of(at)).filter(|other| is_helper(other)) else {
@@ -29,7 +34,7 @@ pub(super) fn finish(at: &Path, file: &File, notes: &Notes, inputs: &Inputs) -> 
     let alive = helper::open_journal(&other).is_ok_and(|opened| {
         opened.is_ok_and(|file| Notes::read(&file).is_ok_and(|n| n.run == naming.run && n.files.is_some()))
     });
-    if alive { Claim::take_at(other.clone(), &other, inputs).map(drop) } else { Ok(()) }
+    if alive { claim(&other) } else { Ok(()) }
 }
 
 /// A journal with a line `files`.
@@ -41,7 +46,12 @@ struct Journal<'a> {
 }
 
 impl Journal<'_> {
-    fn complete(&self, files: &[Entry], remove: &[Place]) -> Result<(), CheckpointError> {
+    fn complete(
+        &self,
+        files: &[Entry],
+        remove: &[Place],
+        claim: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
         let folder = folder_of(self.at);
         let mut entries = Vec::new();
         for entry in files {
@@ -101,7 +111,7 @@ impl Journal<'_> {
         for other in
             others.iter().filter(|other| other.symlink_metadata().is_ok() && !same_file(self.file, other))
         {
-            let _ = Claim::take_at(other.clone(), other, self.inputs);
+            let _ = claim(other);
         }
         Ok(())
     }

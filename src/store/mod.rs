@@ -16,11 +16,12 @@
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
 //! | `staged` | one output under its temporary name |
-//! | `unfinished` | temporary files, for a process that ends on a signal |
+//! | `cleanup` | temporary files, for a process that ends on a signal |
 //! | `writer` | a checkpoint being written, at any position by any thread |
 
 mod beside;
 mod claim;
+mod cleanup;
 mod compressed;
 mod encode;
 mod finish;
@@ -33,19 +34,18 @@ mod positioned;
 mod set;
 mod shards;
 mod staged;
-mod unfinished;
 mod writer;
 
 pub use beside::{README, SmallFile, beside, names_folder, weights_name, with_readme};
+pub(crate) use cleanup::Unfinished;
+pub use cleanup::abandon;
 pub use compressed::{Compressed, Form, compressed};
 pub use group::Group;
 pub(crate) use group::total;
-pub use names::{entry_path, forms, index_path, stale_beside};
+pub use names::{entry_path, folder_of, forms, index_path, stale_beside};
 pub(crate) use paths::through_link;
-pub use paths::{Identity, check_name, check_output, create_parent, folder_of, identity};
+pub use paths::{Identity, check_name, check_output, create_parent, identity};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use set::OutputSet;
 pub use staged::Staged;
-pub(crate) use unfinished::Unfinished;
-pub use unfinished::abandon;
 pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, write_stream, write_text};

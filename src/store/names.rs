@@ -8,7 +8,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::paths::folder_of;
 use crate::digest;
 
 /// Of what is said about an output while a run is at it.
@@ -25,6 +24,11 @@ const INDEX: &str = ".safetensors.index.json";
 
 /// The length of a run's id.
 pub(super) const RUN_LENGTH: usize = 32;
+
+/// The folder that `path` lies in; `.` where it names none.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// Whether a file of this name is one that this tool makes for itself.
 pub fn is_helper(path: &Path) -> bool {

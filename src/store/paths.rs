@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::helper::irregular;
-use super::names::is_helper;
+use super::names::{folder_of, is_helper};
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// What two paths to one file have in common, whether it exists or not.
@@ -38,11 +38,6 @@ fn resolve(path: &Path) -> PathBuf {
         (Some(parent), Some(name)) => resolve(parent).join(name),
         _ => absolute,
     }
-}
-
-/// The folder that `path` lies in; `.` where it names none.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes the folder that `path` is to lie in.

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::claim::{Claim, Claims};
+use super::cleanup::hold;
 use super::finish::Inputs;
 use super::journal::{Entry, Line, Naming, Place};
-use super::names::{self, OLD};
-use super::paths::{check_output, folder_of, relative, sync_folder, through_link};
+use super::names::{self, OLD, folder_of};
+use super::paths::{check_output, relative, sync_folder, through_link};
 use super::staged::{Earlier, Staged, put_aside};
-use super::unfinished::hold;
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// Outputs that become visible together, in the order in which they were added.

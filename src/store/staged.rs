@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::claim::Claim;
+use super::cleanup::hold;
 use super::helper;
 use super::names::{self, OLD, TEMPORARY};
 use super::paths::{check_output, through_link};
-use super::unfinished::hold;
 use crate::checkpoint::CheckpointError;
 
 /// An output that is being written. Dropped before it got its name, it leaves nothing behind.

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod arrows;
 mod ci_example;
 mod compare;
 mod config_errors;

@@ -577,7 +577,7 @@ fn verify_does_a_tuned_run_again() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.stdout.contains(
-            "The run was not done again: what `tune` chose hangs on the evaluation command, and no JSON report tells it.\n\
+            "The run was not done again: what `tune` chose depends on the evaluation command, and no JSON report tells it.\n\
              Not checked: "
         ),
         "{ran:?}"
