@@ -2,9 +2,8 @@
 
 use super::error::CodeError;
 use super::head::{Book, Head};
-use super::rans;
 use super::rawbits::BitReader;
-use super::symbol::{Form, PRUNED, PRUNED_TO_INITIAL};
+use super::symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};
 use crate::blocks::Block;
 use crate::prelude::*;
 use crate::tensor::Matrix;
@@ -58,20 +57,22 @@ impl BlockDecoder {
         book.levels.contexts(levels, contexts);
         symbols.resize(block.len, 0);
         let wrong = CodeError::Block(number);
-        let coded = rans::decode(&book.tables, contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
+        let coded = book.decoder.decode(contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
         let mut rest = BitReader::new(&bytes[coded..]);
+        let block = (head.matrix, block);
         match head.form.bits {
-            16 => join::<2>(book, (head.matrix, block), symbols, values, &mut rest, out),
-            32 => join::<4>(book, (head.matrix, block), symbols, values, &mut rest, out),
-            _ => join::<8>(book, (head.matrix, block), symbols, values, &mut rest, out),
+            16 => join::<2>(head, book, block, symbols, values, &mut rest, out),
+            32 => join::<4>(head, book, block, symbols, values, &mut rest, out),
+            _ => join::<8>(head, book, block, symbols, values, &mut rest, out),
         }
         rest.at_end().then_some(()).ok_or(wrong)
     }
 }
 
-/// Puts symbols and what they left together, row by row.
+/// Puts symbols and what they left together.
 fn join<const SIZE: usize>(
-    book: &Book,
+    head: &Head,
+    Book { symbols: known, levels, .. }: &Book,
     (matrix, block): (Matrix, &Block),
     symbols: &[u8],
     values: BlockValues<'_>,
@@ -79,63 +80,105 @@ fn join<const SIZE: usize>(
     out: &mut [u8],
 ) {
     let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
-    let predictions = values.prediction.as_chunks::<SIZE>().0;
-    let (first, width) = (block.row(matrix), block.columns(matrix));
     let out = out.as_chunks_mut::<SIZE>().0;
-    for (row, (symbols, out)) in symbols.chunks(width).zip(out.chunks_mut(width)).enumerate() {
-        // Checked to be no more than there are.
-        let zeros = book.levels.zeros.at(first + row) as u32;
-        for (n, (&symbol, out)) in (row * width..).zip(symbols.iter().zip(out)) {
-            let bits = match symbol {
-                PRUNED => of(values.pruned, n),
-                PRUNED_TO_INITIAL => of(values.initial, n),
-                _ => {
-                    let rest = rest.take(book.symbols.count(symbol, zeros));
-                    book.symbols.value(symbol, rest, load(predictions, n), zeros)
-                }
-            };
-            out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+    let put = |out: &mut [u8; SIZE], bits: u64| out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+    if let Model::Value { .. } = head.model {
+        let (first, width) = (block.row(matrix), block.columns(matrix));
+        for (row, (symbols, out)) in symbols.chunks(width).zip(out.chunks_mut(width)).enumerate() {
+            // Checked to be no more than there are.
+            let zeros = levels.zeros.at(first + row) as u32;
+            for (n, (&symbol, out)) in (row * width..).zip(symbols.iter().zip(out)) {
+                let bits = match symbol {
+                    PRUNED => of(values.pruned, n),
+                    PRUNED_TO_INITIAL => of(values.initial, n),
+                    _ => {
+                        let count = known.count_of_value(symbol, zeros);
+                        known.value(symbol, take::<SIZE>(rest, count), zeros)
+                    }
+                };
+                put(out, bits);
+            }
+        }
+        return;
+    }
+    let predictions = values.prediction.as_chunks::<SIZE>().0;
+    for (n, ((&symbol, prediction), out)) in symbols.iter().zip(predictions).zip(out).enumerate() {
+        let bits = match symbol {
+            PRUNED => of(values.pruned, n),
+            PRUNED_TO_INITIAL => of(values.initial, n),
+            _ => {
+                let rest = take::<SIZE>(rest, known.count(symbol));
+                known.value_at(symbol, rest, widen(prediction))
+            }
+        };
+        put(out, bits);
+    }
+}
+
+/// The next bits, as many as an element of so many bytes can leave.
+#[inline(always)]
+fn take<const SIZE: usize>(rest: &mut BitReader<'_>, count: u32) -> u64 {
+    if SIZE == 8 { rest.take(count) } else { rest.take_few(count) }
+}
+
+#[inline(always)]
+fn widen<const SIZE: usize>(value: &[u8; SIZE]) -> u64 {
+    let mut bits = [0; 8];
+    bits[..SIZE].copy_from_slice(value);
+    u64::from_le_bytes(bits)
+}
+
+/// The element at `n`; zero where there is none.
+#[inline(always)]
+fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
+    values.get(n).map_or(0, widen)
+}
+
+impl Form {
+    /// Calls `f` with the bits of each element, in order.
+    #[inline(always)]
+    pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(u64)) {
+        match self.bits {
+            16 => bytes.as_chunks::<2>().0.iter().for_each(|value| f(widen(value))),
+            32 => bytes.as_chunks::<4>().0.iter().for_each(|value| f(widen(value))),
+            _ => bytes.as_chunks::<8>().0.iter().for_each(|value| f(widen(value))),
+        }
+    }
+
+    /// Calls `f` with the bits of each element of one slice and of the other, in order.
+    #[inline(always)]
+    pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
+        match self.bits {
+            16 => pairs::<2>(a, b).for_each(|(a, b)| f(a, b)),
+            32 => pairs::<4>(a, b).for_each(|(a, b)| f(a, b)),
+            _ => pairs::<8>(a, b).for_each(|(a, b)| f(a, b)),
+        }
+    }
+
+    /// Puts what `f` makes of the bits of each element into `out`, in place of what is there.
+    #[inline(always)]
+    pub(super) fn map<T>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
+        out.clear();
+        match self.bits {
+            16 => out.extend(bytes.as_chunks::<2>().0.iter().map(|value| f(widen(value)))),
+            32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|value| f(widen(value)))),
+            _ => out.extend(bytes.as_chunks::<8>().0.iter().map(|value| f(widen(value)))),
+        }
+    }
+
+    /// The same of the bits of each element of one slice and of the other.
+    #[inline(always)]
+    pub(super) fn map_pairs<T>(self, a: &[u8], b: &[u8], out: &mut Vec<T>, f: impl Fn(u64, u64) -> T) {
+        out.clear();
+        match self.bits {
+            16 => out.extend(pairs::<2>(a, b).map(|(a, b)| f(a, b))),
+            32 => out.extend(pairs::<4>(a, b).map(|(a, b)| f(a, b))),
+            _ => out.extend(pairs::<8>(a, b).map(|(a, b)| f(a, b))),
         }
     }
 }
 
 #[inline(always)]
-fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
-    let mut bits = [0; 8];
-    if let Some(value) = values.get(n) {
-        bits[..SIZE].copy_from_slice(value);
-    }
-    u64::from_le_bytes(bits)
-}
-
-impl Form {
-    /// Calls `f` with the number and the bits of each element.
-    #[inline(always)]
-    pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(usize, u64)) {
-        #[inline(always)]
-        fn all<const SIZE: usize>(bytes: &[u8], f: &mut impl FnMut(usize, u64)) {
-            let values = bytes.as_chunks::<SIZE>().0;
-            (0..values.len()).for_each(|n| f(n, load(values, n)));
-        }
-        match self.bits {
-            16 => all::<2>(bytes, &mut f),
-            32 => all::<4>(bytes, &mut f),
-            _ => all::<8>(bytes, &mut f),
-        }
-    }
-
-    /// Calls `f` with the bits of each element of one slice and of the other.
-    #[inline(always)]
-    pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
-        #[inline(always)]
-        fn all<const SIZE: usize>(a: &[u8], b: &[u8], f: &mut impl FnMut(u64, u64)) {
-            let (a, b) = (a.as_chunks::<SIZE>().0, b.as_chunks::<SIZE>().0);
-            (0..a.len()).for_each(|n| f(load(a, n), load(b, n)));
-        }
-        match self.bits {
-            16 => all::<2>(a, b, &mut f),
-            32 => all::<4>(a, b, &mut f),
-            _ => all::<8>(a, b, &mut f),
-        }
-    }
+fn pairs<const SIZE: usize>(a: &[u8], b: &[u8]) -> impl ExactSizeIterator<Item = (u64, u64)> {
+    a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0).map(|(a, b)| (widen(a), widen(b)))
 }

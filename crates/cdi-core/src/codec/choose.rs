@@ -141,7 +141,7 @@ fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
     const FAR: u16 = 4 * 8;
     let form = Form::of(dtype);
     let mut counts: Vec<u32> = Vec::new();
-    form.each(values, |_, bits| {
+    form.each(values, |bits| {
         let magnitude = usize::from(form.magnitude(bits));
         if counts.len() <= magnitude {
             counts.resize(magnitude + 1, 0);

@@ -41,7 +41,7 @@ impl Counts {
 
     /// Bits that all symbols leave.
     pub fn rest(&self, symbols: &Symbols) -> u64 {
-        let of = |symbol: usize| u64::from(symbols.count(symbol as u8, 0));
+        let of = |symbol: usize| u64::from(symbols.count(symbol as u8));
         let rest = |histogram: &Histogram| {
             histogram.iter().enumerate().map(|(symbol, n)| u64::from(*n) * of(symbol)).sum::<u64>()
         };

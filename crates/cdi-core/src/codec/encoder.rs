@@ -7,7 +7,7 @@ use super::head::VERSION;
 use super::levels::{Classes, Levels, MOST_CLASSES};
 use super::rans::{self, Table};
 use super::rawbits::BitWriter;
-use super::symbol::{Form, Model, Symbols};
+use super::symbol::{Form, Model, Symbols, low};
 use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::lock::Lock;
 use crate::prelude::*;
@@ -68,6 +68,7 @@ pub struct TensorEncoder {
     levels: Levels,
     counts: Lock<Counts>,
     tables: Vec<Table>,
+    coder: rans::Encoder,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +96,7 @@ impl TensorEncoder {
             levels: Levels::default(),
             counts: Lock::new(Counts::new(0)),
             tables: Vec::new(),
+            coder: rans::Encoder::new([]),
         }
     }
 
@@ -110,21 +112,26 @@ impl TensorEncoder {
         let (form, width) = (self.form, block.columns(self.matrix));
         // Half octaves of each value, or of its difference to the prediction.
         let measures = &mut scratch.levels;
-        measures.clear();
         match self.model {
-            Model::Value { .. } => form.each(input.values, |_, bits| measures.push(form.half_octaves(bits))),
-            Model::Difference => form.each_pair(input.values, input.prediction, |bits, prediction| {
-                let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
-                measures.push(2 * length + form.half_octaves(prediction));
-            }),
+            Model::Value { .. } => form.map(input.values, measures, |bits| form.half_octaves(bits)),
+            Model::Difference => {
+                form.map_pairs(input.values, input.prediction, measures, |bits, prediction| {
+                    let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
+                    2 * length + form.half_octaves(prediction)
+                })
+            }
         }
         let columns = &mut scratch.sums;
         columns.clear();
         columns.resize(if self.lines.columns { width } else { 0 }, 0);
         let mut set = Vec::new();
         if self.has_zeros() {
-            set.resize(measures.len() / width, 0);
-            form.each(input.values, |n, bits| set[n / width] |= bits);
+            let size = input.values.len() / measures.len();
+            for row in input.values.chunks(width * size) {
+                let mut any = 0;
+                form.each(row, |bits| any |= bits);
+                set.push(any);
+            }
         }
         let mut rows = Vec::new();
         let mut all = 0;
@@ -200,6 +207,7 @@ impl TensorEncoder {
     pub fn cut(&mut self) {
         let cut = self.counts.get_mut().cut();
         self.levels.thresholds = cut.thresholds;
+        self.coder = rans::Encoder::new(&cut.tables);
         self.tables = cut.tables;
     }
 
@@ -230,27 +238,29 @@ impl TensorEncoder {
         let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
         self.levels.contexts(levels, contexts);
         // Without a code a block has no bytes at all.
-        let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol, 0) > 0);
-        rans::encode(&self.tables, contexts, symbols, leaves, out);
+        let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
+        self.coder.encode(contexts, symbols, leaves, out);
+        let known = &self.symbols;
+        if self.model == Model::Difference {
+            let mut symbols = symbols.iter();
+            self.form.each_pair(input.values, input.prediction, |bits, prediction| {
+                let count = symbols.next().map_or(0, |symbol| known.count(*symbol));
+                rest.put(low(self.form.distance(bits, prediction), count), count);
+            });
+            return rest.finish(out);
+        }
         let (first, width) = (block.row(self.matrix), block.columns(self.matrix));
-        let (mut n, mut row, mut left) = (0, first, width);
-        let mut zeros = self.levels.zeros.at(row) as u32;
-        let mut put = |bits: u64, prediction: u64| {
-            let symbol = symbols[n];
-            let count = self.symbols.count(symbol, zeros);
-            if count > 0 {
-                rest.put(self.symbols.rest(symbol, bits, prediction, zeros), count);
-            }
-            n += 1;
-            left -= 1;
-            if left == 0 {
-                (row, left) = (row + 1, width);
-                zeros = self.levels.zeros.at(row) as u32;
-            }
-        };
-        match self.model {
-            Model::Value { .. } => self.form.each(input.values, |_, bits| put(bits, 0)),
-            Model::Difference => self.form.each_pair(input.values, input.prediction, put),
+        let size = input.values.len() / block.len;
+        for (row, (values, symbols)) in
+            input.values.chunks(width * size).zip(symbols.chunks(width)).enumerate()
+        {
+            let zeros = self.levels.zeros.at(first + row) as u32;
+            let mut symbols = symbols.iter();
+            self.form.each(values, |bits| {
+                let symbol = symbols.next().copied().unwrap_or_default();
+                let count = known.count_of_value(symbol, zeros);
+                rest.put(known.rest_of_value(symbol, bits, zeros, count), count);
+            });
         }
         rest.finish(out);
     }
@@ -282,14 +292,15 @@ impl TensorEncoder {
     /// Symbols and levels of a block.
     fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let EncoderScratch { symbols, levels, .. } = scratch;
-        symbols.clear();
         match self.model {
-            Model::Value { .. } => {
-                self.form.each(input.values, |_, bits| symbols.push(self.symbols.symbol(bits, 0)));
+            Model::Value { top } => {
+                self.form.map(input.values, symbols, |bits| self.symbols.of_value(top, bits));
             }
-            Model::Difference => self.form.each_pair(input.values, input.prediction, |bits, prediction| {
-                symbols.push(self.symbols.symbol(bits, prediction));
-            }),
+            Model::Difference => {
+                self.form.map_pairs(input.values, input.prediction, symbols, |bits, prediction| {
+                    Symbols::of_distance(self.form.distance(bits, prediction))
+                });
+            }
         }
         for (symbol, pruned) in symbols.iter_mut().zip(input.pruned) {
             if *pruned != KEPT {

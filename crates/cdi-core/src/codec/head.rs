@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::error::CodeError;
 use super::frequency::read as read_table;
 use super::levels::{Levels, MOST_TABLES};
-use super::rans::Table;
+use super::rans::{self, Table};
 use super::rawbits::BitReader;
 use super::symbol::{Form, Model, Symbols};
 use crate::blocks::{self, Block};
@@ -34,13 +34,17 @@ pub struct Head {
 pub(super) struct Book {
     pub symbols: Symbols,
     pub levels: Levels,
-    pub tables: Vec<Table>,
+    pub decoder: rans::Decoder,
 }
+
+/// All of a head.
+type Parts = (Head, Symbols, Levels, Vec<Table>);
 
 impl Head {
     /// The book of the code that this is the head of.
     pub(super) fn book(&self, bytes: &[u8]) -> Result<Book, CodeError> {
-        Self::read_all(bytes, self.dtype, self.matrix, self.pruned).map(|(_, book)| book)
+        let (_, symbols, levels, tables) = Self::read_all(bytes, self.dtype, self.matrix, self.pruned)?;
+        Ok(Book { symbols, levels, decoder: rans::Decoder::new(&tables) })
     }
 
     /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the last symbol of
@@ -54,7 +58,7 @@ impl Head {
         matrix: Matrix,
         pruned: Option<u8>,
     ) -> Result<Self, CodeError> {
-        Self::read_all(bytes, dtype, matrix, pruned).map(|(head, _)| head)
+        Self::read_all(bytes, dtype, matrix, pruned).map(|(head, ..)| head)
     }
 
     fn read_all(
@@ -62,7 +66,7 @@ impl Head {
         dtype: FloatDtype,
         matrix: Matrix,
         pruned: Option<u8>,
-    ) -> Result<(Self, Book), CodeError> {
+    ) -> Result<Parts, CodeError> {
         let form = Form::of(dtype);
         let mut input = Cursor { bytes, at: 0 };
         let version = input.byte()?;
@@ -116,7 +120,7 @@ impl Head {
         if got != all {
             return Err(CodeError::Lengths { got, bytes: all });
         }
-        Ok((Self { dtype, pruned, form, model, matrix, first, ends }, Book { symbols, levels, tables }))
+        Ok((Self { dtype, pruned, form, model, matrix, first, ends }, symbols, levels, tables))
     }
 
     /// Whether values are differences to a prediction.

@@ -63,7 +63,7 @@ impl Classes {
             return Err(wrong);
         }
         let mut above = vec![0; count];
-        let read = rans::decode(&[table], &vec![0; count], code, false, &mut above);
+        let read = rans::Decoder::new([&table]).decode(&vec![0; count], code, false, &mut above);
         if read != Some(code.len()) {
             return Err(wrong);
         }
@@ -79,7 +79,7 @@ impl Classes {
             frequency::write(&frequencies, &mut bits);
             bits.finish(&mut code);
             let table = rans::Table::new(&frequencies).expect("made to sum to the total");
-            rans::encode(&[table], &vec![0; self.above.len()], &self.above, true, &mut code);
+            rans::Encoder::new([&table]).encode(&vec![0; self.above.len()], &self.above, true, &mut code);
         }
         super::head::write_number(code.len() as u64, out);
         out.extend(code);
@@ -141,7 +141,10 @@ impl Levels {
             }
         }
         if model == Model::Difference {
-            form.each(prediction, |n, bits| levels[n] -= form.half_octaves(bits));
+            let mut levels = levels.iter_mut();
+            form.each(prediction, |bits| {
+                levels.next().into_iter().for_each(|level| *level -= form.half_octaves(bits));
+            });
         }
     }
 

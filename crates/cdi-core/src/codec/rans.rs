@@ -4,6 +4,8 @@
 //! Place `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 places have one lane). A lane's state is between 2^16 and 2^32; all lanes share one stream of
 //! 16-bit words, from which a lane takes the next one when its state falls below 2^16.
 
+use core::hint::select_unpredictable;
+
 use crate::prelude::*;
 
 /// Frequencies of a table sum to `1 << TABLE_BITS`.
@@ -17,33 +19,17 @@ const FEW: usize = 4096;
 /// Where every state begins to be encoded, and ends when decoded: its smallest value.
 const REST: u32 = 1 << 16;
 
-/// Frequencies of 256 symbols, and for each of [`TOTAL`] slots the symbol it belongs to.
-#[derive(Clone, Debug)]
+/// Frequencies of 256 symbols.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     frequencies: Box<[u16; 256]>,
-    starts: Box<[u16; 256]>,
-    /// `symbol | frequency << 8 | (slot - first slot of the symbol) << 20`.
-    slots: Box<[u32; TOTAL as usize]>,
 }
 
 impl Table {
     /// `None` where the frequencies do not sum to [`TOTAL`].
     pub fn new(frequencies: &[u16; 256]) -> Option<Self> {
-        let mut starts = Box::new([0; 256]);
-        let mut slots = Box::new([0; TOTAL as usize]);
-        let mut at = 0;
-        for (symbol, &frequency) in (0u32..).zip(frequencies) {
-            {
-                starts[symbol as usize] = at as u16;
-            }
-            let own = slots.get_mut(at..at + usize::from(frequency))?;
-            for (n, slot) in (0u32..).zip(own) {
-                *slot = symbol | u32::from(frequency) << 8 | n << 20;
-            }
-            at += usize::from(frequency);
-        }
-        let table = Self { frequencies: Box::new(*frequencies), starts, slots };
-        (at == TOTAL as usize).then_some(table)
+        let sum: u32 = frequencies.iter().map(|f| u32::from(*f)).sum();
+        (sum == TOTAL).then(|| Self { frequencies: Box::new(*frequencies) })
     }
 
     /// Of each symbol.
@@ -52,103 +38,194 @@ impl Table {
     }
 }
 
-/// Appends the code of `symbols`, each coded by the table whose number stands beside it. Unless it is to be there `always`, it
-/// has no bytes where all symbols are certain (of frequency [`TOTAL`]).
-///
-/// # Panics
-/// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
-pub fn encode(tables: &[Table], contexts: &[u8], symbols: &[u8], always: bool, out: &mut Vec<u8>) {
-    if symbols.len() < FEW {
-        encode_lanes::<1>(tables, contexts, symbols, always, out);
-    } else {
-        encode_lanes::<LANES>(tables, contexts, symbols, always, out);
+/// What encoding by several tables takes: for each its symbols, ready to be divided by their frequency.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    tables: Vec<[Slots; 256]>,
+}
+
+/// The slots of a symbol, for encoding.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots {
+    /// `floor(2^43 / frequency) + 1`.
+    reciprocal: u64,
+    frequency: u32,
+    start: u32,
+}
+
+impl Encoder {
+    /// Of these tables.
+    pub fn new<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Self {
+        let of = |table: &Table| {
+            let mut slots = [Slots::default(); 256];
+            let mut start = 0;
+            for (slots, frequency) in slots.iter_mut().zip(table.frequencies()) {
+                let frequency = u32::from(*frequency);
+                let reciprocal = (1 << 43) / u64::from(frequency.max(1)) + 1;
+                *slots = Slots { reciprocal, frequency, start };
+                start += frequency;
+            }
+            slots
+        };
+        Self { tables: tables.into_iter().map(of).collect() }
+    }
+
+    /// Appends the code of `symbols`, each coded by the table whose number stands beside it. Unless it is to be there
+    /// `always`, it has no bytes where all symbols are certain (of frequency [`TOTAL`]).
+    ///
+    /// # Panics
+    /// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
+    pub fn encode(&self, contexts: &[u8], symbols: &[u8], always: bool, out: &mut Vec<u8>) {
+        if symbols.len() < FEW {
+            self.encode_lanes::<1>(contexts, symbols, always, out);
+        } else {
+            self.encode_lanes::<LANES>(contexts, symbols, always, out);
+        }
+    }
+
+    fn encode_lanes<const LANES: usize>(
+        &self,
+        contexts: &[u8],
+        symbols: &[u8],
+        always: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let mut states = [REST; LANES];
+        // A symbol makes one word at the most. The last one made is the first to be read: they are put there from the end.
+        let begin = out.len() + 4 * LANES;
+        out.resize(begin + 2 * symbols.len(), 0);
+        let words = out[begin..].as_chunks_mut::<2>().0;
+        let mut at = words.len();
+        let step = |x: &mut u32, context: u8, symbol: u8, word: &mut [u8; 2]| {
+            let Slots { reciprocal, frequency, start } =
+                self.tables[usize::from(context)][usize::from(symbol)];
+            debug_assert!(frequency > 0, "symbol {symbol} in context {context}");
+            let full = u64::from(*x) >= u64::from(frequency) << (32 - TABLE_BITS);
+            *word = (*x as u16).to_le_bytes();
+            *x = select_unpredictable(full, *x >> 16, *x);
+            // x / frequency: x is less than 2^21 frequency, so that the product has no more than 64 bits, and is too large by
+            // less than 2^43 / frequency.
+            let quotient = ((u64::from(*x) * reciprocal) >> 43) as u32;
+            *x = *x + quotient * (TOTAL - frequency) + start;
+            usize::from(full)
+        };
+        let (whole, rest) = symbols.as_chunks::<LANES>();
+        let (whole_contexts, rest_contexts) = contexts[..symbols.len()].as_chunks::<LANES>();
+        for lane in (0..rest.len()).rev() {
+            at -= step(&mut states[lane], rest_contexts[lane], rest[lane], &mut words[at - 1]);
+        }
+        for (symbols, contexts) in whole.iter().zip(whole_contexts).rev() {
+            let free = words[..at].last_chunk_mut::<LANES>().expect("a word for each symbol to come");
+            let mut taken = 0;
+            for lane in (0..LANES).rev() {
+                // At most LANES - 1 are taken: the remainder says so to the compiler.
+                let word = &mut free[LANES - 1 - taken % LANES];
+                taken += step(&mut states[lane], contexts[lane], symbols[lane], word);
+            }
+            at -= taken;
+        }
+        if !always && at == words.len() && states == [REST; LANES] {
+            out.truncate(begin - 4 * LANES);
+            return;
+        }
+        for (place, x) in out[begin - 4 * LANES..begin].as_chunks_mut::<4>().0.iter_mut().zip(states) {
+            *place = x.to_le_bytes();
+        }
+        out.copy_within(begin + 2 * at.., begin);
+        out.truncate(out.len() - 2 * at);
     }
 }
 
-fn encode_lanes<const LANES: usize>(
-    tables: &[Table],
-    contexts: &[u8],
-    symbols: &[u8],
-    always: bool,
-    out: &mut Vec<u8>,
-) {
-    let mut states = [REST; LANES];
-    let mut words = Vec::with_capacity(symbols.len() / 2);
-    for (i, (&symbol, &context)) in symbols.iter().zip(contexts).enumerate().rev() {
-        let table = &tables[usize::from(context)];
-        let frequency = u32::from(table.frequencies[usize::from(symbol)]);
-        debug_assert!(frequency > 0, "symbol {symbol} in context {context}");
-        let x = &mut states[i % LANES];
-        if *x >> (32 - TABLE_BITS) >= frequency {
-            words.push(*x as u16);
-            *x >>= 16;
-        }
-        *x = ((*x / frequency) << TABLE_BITS) + *x % frequency + u32::from(table.starts[usize::from(symbol)]);
-    }
-    if !always && words.is_empty() && states == [REST; LANES] {
-        return;
-    }
-    out.extend(states.iter().flat_map(|x| x.to_le_bytes()));
-    out.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
+/// What decoding by several tables takes: for each slot of each, `symbol | (slot - first slot of the symbol) << 8
+/// | frequency << 20`.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    tables: Vec<[u32; TOTAL as usize]>,
 }
 
-/// Decodes as many symbols as there are contexts. Returns how many bytes the code has (`None` where it is none: a state out
-/// of range, too few words, or states that do not come to rest). `empty` says that it has no bytes at all.
-///
-/// # Panics
-/// If there is no such table.
-pub fn decode(
-    tables: &[Table],
-    contexts: &[u8],
-    bytes: &[u8],
-    empty: bool,
-    symbols: &mut [u8],
-) -> Option<usize> {
-    if symbols.len() < FEW {
-        decode_lanes::<1>(tables, contexts, bytes, empty, symbols)
-    } else {
-        decode_lanes::<LANES>(tables, contexts, bytes, empty, symbols)
+impl Decoder {
+    /// Of these tables.
+    pub fn new<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Self {
+        let of = |table: &Table| {
+            let mut slots = [0; TOTAL as usize];
+            let mut rest = slots.iter_mut();
+            for (symbol, frequency) in (0u32..).zip(table.frequencies()) {
+                let frequency = u32::from(*frequency);
+                for (n, slot) in (0..frequency).zip(&mut rest) {
+                    *slot = symbol | n << 8 | frequency << 20;
+                }
+            }
+            slots
+        };
+        Self { tables: tables.into_iter().map(of).collect() }
     }
-}
 
-fn decode_lanes<const LANES: usize>(
-    tables: &[Table],
-    contexts: &[u8],
-    bytes: &[u8],
-    empty: bool,
-    symbols: &mut [u8],
-) -> Option<usize> {
-    let mut states = [REST; LANES];
-    let mut at = 0;
-    if !empty {
-        at = 4 * LANES;
-        for (x, bytes) in states.iter_mut().zip(bytes.get(..at)?.as_chunks::<4>().0) {
-            *x = u32::from_le_bytes(*bytes);
+    /// Decodes as many symbols as there are contexts. Returns how many bytes the code has (`None` where it is none: a state out
+    /// of range, too few words, or states that do not come to rest). `empty` says that it has no bytes at all.
+    ///
+    /// # Panics
+    /// If there is no such table.
+    pub fn decode(&self, contexts: &[u8], bytes: &[u8], empty: bool, symbols: &mut [u8]) -> Option<usize> {
+        if symbols.len() < FEW {
+            self.decode_lanes::<1>(contexts, bytes, empty, symbols)
+        } else {
+            self.decode_lanes::<LANES>(contexts, bytes, empty, symbols)
         }
     }
-    if states.iter().any(|x| *x < REST) {
-        return None;
-    }
-    let mut step = |x: &mut u32, context: u8| {
-        let slot = tables[usize::from(context)].slots[(*x & (TOTAL - 1)) as usize];
-        *x = ((slot >> 8) & 0xFFF) * (*x >> TABLE_BITS) + (slot >> 20);
-        if *x < REST {
-            // Behind the end there are zeros, which `at` tells of.
-            let word = bytes.get(at..at + 2).map_or(0, |word| u16::from_le_bytes([word[0], word[1]]));
-            *x = *x << 16 | u32::from(word);
-            at += 2;
+
+    fn decode_lanes<const LANES: usize>(
+        &self,
+        contexts: &[u8],
+        bytes: &[u8],
+        empty: bool,
+        symbols: &mut [u8],
+    ) -> Option<usize> {
+        let mut states = [REST; LANES];
+        let mut words: &[[u8; 2]] = &[];
+        if !empty {
+            let (first, rest) = bytes.split_at_checked(4 * LANES)?;
+            for (x, bytes) in states.iter_mut().zip(first.as_chunks::<4>().0) {
+                *x = u32::from_le_bytes(*bytes);
+            }
+            words = rest.as_chunks::<2>().0;
         }
-        slot as u8
-    };
-    let (whole, rest) = symbols.as_chunks_mut::<LANES>();
-    let (whole_contexts, rest_contexts) = contexts.as_chunks::<LANES>();
-    for (symbols, contexts) in whole.iter_mut().zip(whole_contexts) {
-        for lane in 0..LANES {
-            symbols[lane] = step(&mut states[lane], contexts[lane]);
+        if states.iter().any(|x| *x < REST) {
+            return None;
         }
+        // Gives the symbol, and how many words are taken.
+        let step = |x: &mut u32, context: u8, word: [u8; 2]| {
+            let slot = self.tables[usize::from(context)][(*x & (TOTAL - 1)) as usize];
+            let next = (slot >> 20) * (*x >> TABLE_BITS) + ((slot >> 8) & 0xFFF);
+            let low = next < REST;
+            *x = select_unpredictable(low, next << 16 | u32::from(u16::from_le_bytes(word)), next);
+            (slot as u8, usize::from(low))
+        };
+        let all = words.len();
+        let (whole, rest) = symbols.as_chunks_mut::<LANES>();
+        let (whole_contexts, rest_contexts) = contexts.as_chunks::<LANES>();
+        let mut last = [[0; 2]; LANES];
+        for (symbols, contexts) in whole.iter_mut().zip(whole_contexts) {
+            let next = words.first_chunk::<LANES>().unwrap_or_else(|| {
+                // Behind the end there are zeros.
+                last.fill([0; 2]);
+                last[..words.len()].copy_from_slice(words);
+                &last
+            });
+            let mut taken = 0;
+            for lane in 0..LANES {
+                // At most LANES - 1 are taken before: the remainder says so to the compiler.
+                let (symbol, words) = step(&mut states[lane], contexts[lane], next[taken % LANES]);
+                symbols[lane] = symbol;
+                taken += words;
+            }
+            words = words.get(taken..)?;
+        }
+        for ((symbol, context), x) in rest.iter_mut().zip(rest_contexts).zip(&mut states) {
+            let (found, taken) = step(x, *context, words.first().copied().unwrap_or_default());
+            *symbol = found;
+            words = words.get(taken..)?;
+        }
+        let begun = if empty { 0 } else { 4 * LANES };
+        (states == [REST; LANES]).then_some(begun + 2 * (all - words.len()))
     }
-    for ((symbol, context), x) in rest.iter_mut().zip(rest_contexts).zip(&mut states) {
-        *symbol = step(x, *context);
-    }
-    (states == [REST; LANES] && at <= bytes.len()).then_some(at)
 }

@@ -6,8 +6,8 @@ use crate::prelude::*;
 #[derive(Debug, Default)]
 pub struct BitWriter {
     bytes: Vec<u8>,
-    /// Bits that do not fill a byte yet, fewer than 8 between calls.
-    pending: u128,
+    /// Bits that do not fill eight bytes yet, and how many.
+    pending: u64,
     len: u32,
 }
 
@@ -16,13 +16,14 @@ impl BitWriter {
     #[inline(always)]
     pub fn put(&mut self, value: u64, count: u32) {
         debug_assert!(count == 64 || value >> count == 0);
-        self.pending |= u128::from(value) << self.len;
-        self.len += count;
-        if self.len >= 64 {
-            self.bytes.extend((self.pending as u64).to_le_bytes());
-            self.pending >>= 64;
-            self.len -= 64;
+        self.pending |= value << self.len;
+        let len = self.len + count;
+        if len >= 64 {
+            self.bytes.extend_from_slice(&self.pending.to_le_bytes());
+            // What had no room; nothing of 64 bits that had.
+            self.pending = value >> 1 >> (63 - self.len);
         }
+        self.len = len % 64;
     }
 
     /// Fills the last byte with zeros and appends all of them to `out`; begins anew.
@@ -51,22 +52,31 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     pub fn take(&mut self, count: u32) -> u64 {
         if count > 56 {
-            let low = self.take(32);
-            return low | self.take(count - 32) << 32;
+            let low = self.take_few(32);
+            return low | self.take_few(count - 32) << 32;
         }
-        let byte = self.at / 8;
-        let word = match self.bytes.get(byte..).and_then(<[u8]>::first_chunk::<8>) {
+        self.take_few(count)
+    }
+
+    /// The next `count` bits, 56 at the most.
+    #[inline(always)]
+    pub fn take_few(&mut self, count: u32) -> u64 {
+        let word = match self.bytes.get(self.at / 8..).and_then(<[u8]>::first_chunk::<8>) {
             Some(word) => u64::from_le_bytes(*word),
-            None => {
-                let mut word = [0; 8];
-                let rest = self.bytes.get(byte..).unwrap_or_default();
-                word[..rest.len()].copy_from_slice(rest);
-                u64::from_le_bytes(word)
-            }
+            None => self.last(),
         };
         let value = word >> (self.at % 8) & ((1 << count) - 1);
         self.at += count as usize;
         value
+    }
+
+    /// The bytes from here on, where they are fewer than eight.
+    #[cold]
+    fn last(&self) -> u64 {
+        let mut word = [0; 8];
+        let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
+        word[..rest.len()].copy_from_slice(rest);
+        u64::from_le_bytes(word)
     }
 
     /// Bytes begun.

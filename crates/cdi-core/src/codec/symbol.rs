@@ -108,7 +108,6 @@ impl Form {
 #[derive(Clone, Debug)]
 pub struct Symbols {
     form: Form,
-    model: Model,
     base: Box<[u64; 256]>,
     count: Box<[u8; 256]>,
     /// The last symbol that there can be.
@@ -144,7 +143,7 @@ impl Symbols {
                 FIRST + 4 + 4 * (form.bits as u8 - 3) + 3
             }
         };
-        Self { form, model, base, count, last }
+        Self { form, base, count, last }
     }
 
     /// The last symbol that there can be.
@@ -152,62 +151,68 @@ impl Symbols {
         self.last
     }
 
-    /// The symbol of a value.
+    /// The symbol of a value that stands for itself; `top` as in the model.
     #[inline(always)]
-    pub fn symbol(&self, bits: u64, prediction: u64) -> u8 {
-        match self.model {
-            Model::Value { top } => {
-                let below = top.wrapping_sub(self.form.magnitude(bits));
-                match bits {
-                    0 => ZERO,
-                    _ if below <= u16::from(self.last - LARGEST) => LARGEST + below as u8,
-                    _ => FIRST,
-                }
-            }
-            Model::Difference => {
-                let folded = self.form.distance(bits, prediction);
-                let length = 64 - folded.leading_zeros();
-                if length < 3 {
-                    return FIRST + folded as u8;
-                }
-                FIRST + 4 + 4 * (length - 3) as u8 + (folded >> (length - 3) & 3) as u8
-            }
+    pub fn of_value(&self, top: u16, bits: u64) -> u8 {
+        let below = top.wrapping_sub(self.form.magnitude(bits));
+        let in_reach = below <= u16::from(self.last - LARGEST);
+        let symbol = if in_reach { LARGEST + below as u8 } else { FIRST };
+        if bits == 0 { ZERO } else { symbol }
+    }
+
+    /// The symbol of a folded distance.
+    #[inline(always)]
+    pub fn of_distance(folded: u64) -> u8 {
+        let length = 64 - folded.leading_zeros();
+        if length < 3 {
+            return FIRST + folded as u8;
         }
+        FIRST + 4 + 4 * (length - 3) as u8 + (folded >> (length - 3) & 3) as u8
     }
 
-    /// How many bits a symbol leaves, where the lowest `zeros` bits of a magnitude are known to be zero.
+    /// How many bits a symbol leaves.
     #[inline(always)]
-    pub fn count(&self, symbol: u8, zeros: u32) -> u32 {
-        let count = u32::from(self.count[usize::from(symbol)]);
-        if matches!(self.model, Model::Value { .. }) && symbol >= LARGEST { count - zeros } else { count }
+    pub fn count(&self, symbol: u8) -> u32 {
+        self.count[usize::from(symbol)].into()
     }
 
-    /// These bits of a value.
+    /// How many bits a symbol of a value leaves, where the lowest `zeros` bits of its magnitude are known to be zero.
     #[inline(always)]
-    pub fn rest(&self, symbol: u8, bits: u64, prediction: u64, zeros: u32) -> u64 {
-        let count = self.count(symbol, zeros);
-        let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
-        match self.model {
-            Model::Value { .. } if symbol == FIRST => bits,
-            Model::Value { .. } if symbol == ZERO => 0,
-            Model::Value { .. } => {
+    pub fn count_of_value(&self, symbol: u8, zeros: u32) -> u32 {
+        self.count(symbol) - if symbol >= LARGEST { zeros } else { 0 }
+    }
+
+    /// The bits, `count` of them, that the symbol of a value leaves.
+    #[inline(always)]
+    pub fn rest_of_value(&self, symbol: u8, bits: u64, zeros: u32, count: u32) -> u64 {
+        match symbol {
+            FIRST => bits,
+            LARGEST.. => {
                 low(bits >> zeros, count - 1) | u64::from(bits & self.form.sign() != 0) << (count - 1)
             }
-            Model::Difference => low(self.form.distance(bits, prediction), count),
+            _ => 0,
         }
     }
 
     /// The value of a symbol and the bits that it left.
     #[inline(always)]
-    pub fn value(&self, symbol: u8, rest: u64, prediction: u64, zeros: u32) -> u64 {
-        let base = self.base[usize::from(symbol)];
-        match self.model {
-            Model::Value { .. } if symbol == FIRST => rest,
-            Model::Value { .. } => {
-                let low = self.form.most_zeros() - zeros;
-                base | (rest & ((1 << low) - 1)) << zeros | (rest >> low) << (self.form.bits - 1)
-            }
-            Model::Difference => self.form.at_distance(base | rest, prediction),
+    pub fn value(&self, symbol: u8, rest: u64, zeros: u32) -> u64 {
+        if symbol == FIRST {
+            return rest;
         }
+        let kept = self.form.most_zeros() - zeros;
+        self.base[usize::from(symbol)] | low(rest, kept) << zeros | (rest >> kept) << (self.form.bits - 1)
     }
+
+    /// The value at the distance of a symbol and the bits that it left.
+    #[inline(always)]
+    pub fn value_at(&self, symbol: u8, rest: u64, prediction: u64) -> u64 {
+        self.form.at_distance(self.base[usize::from(symbol)] | rest, prediction)
+    }
+}
+
+/// The lowest `count` bits, fewer than 64.
+#[inline(always)]
+pub fn low(bits: u64, count: u32) -> u64 {
+    bits & ((1 << count) - 1)
 }
