@@ -119,6 +119,12 @@ impl InstructionSet {
     }
 }
 
+impl Default for InstructionSet {
+    fn default() -> Self {
+        Self::current()
+    }
+}
+
 impl fmt::Debug for InstructionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

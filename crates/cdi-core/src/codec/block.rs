@@ -5,6 +5,7 @@ use super::head::{Book, Head};
 use super::rawbits::BitReader;
 use super::symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};
 use crate::blocks::Block;
+use crate::dispatch::{InstructionSet, Kernel};
 use crate::prelude::*;
 use crate::tensor::Matrix;
 
@@ -13,6 +14,13 @@ use crate::tensor::Matrix;
 pub struct BlockDecoder {
     /// Of the code at this place in memory, which the last block was of.
     book: Option<((usize, usize), Book)>,
+    scratch: Scratch,
+    /// The instruction set that it runs on.
+    set: InstructionSet,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
     levels: Vec<i32>,
     contexts: Vec<u8>,
     symbols: Vec<u8>,
@@ -31,6 +39,12 @@ pub struct BlockValues<'a> {
 }
 
 impl BlockDecoder {
+    /// One that runs on this instruction set.
+    #[cfg(test)]
+    pub fn on(set: InstructionSet) -> Self {
+        Self { set, ..Self::default() }
+    }
+
     /// Decodes a block of a coded tensor, whose whole code is `code` (and stays where it is in memory while this lives), into `out`: as many elements as the block has.
     ///
     /// # Errors
@@ -47,17 +61,39 @@ impl BlockDecoder {
         out: &mut [u8],
     ) -> Result<(), CodeError> {
         let bytes = &code[head.block_bytes(number)];
-        let Self { book, levels, contexts, symbols } = self;
+        let Self { book, scratch, .. } = self;
         let place = (code.as_ptr().addr(), code.len());
         let book = match book {
-            Some((known, book)) if *known == place => book,
-            _ => &mut book.insert((place, head.book(code)?)).1,
+            Some((known, book)) if *known == place => &*book,
+            _ => &book.insert((place, head.book(code)?)).1,
         };
+        let decoded = self.set.run(Decode { head, book, bytes, block, values, scratch, out });
+        decoded.ok_or(CodeError::Block(number))
+    }
+}
+
+/// A block to be decoded; `None` where it is none.
+struct Decode<'a> {
+    head: &'a Head,
+    book: &'a Book,
+    bytes: &'a [u8],
+    block: &'a Block,
+    values: BlockValues<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut [u8],
+}
+
+impl Kernel for Decode<'_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self) -> Option<()> {
+        let Self { head, book, bytes, block, values, scratch, out } = self;
+        let Scratch { levels, contexts, symbols } = scratch;
         book.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
         book.levels.contexts(levels, contexts);
         symbols.resize(block.len, 0);
-        let wrong = CodeError::Block(number);
-        let coded = book.decoder.decode(contexts, bytes, bytes.is_empty(), symbols).ok_or(wrong)?;
+        let coded = book.decoder.decode(contexts, bytes, bytes.is_empty(), symbols)?;
         let mut rest = BitReader::new(&bytes[coded..]);
         let block = (head.matrix, block);
         match head.form.bits {
@@ -65,11 +101,12 @@ impl BlockDecoder {
             32 => join::<4>(head, book, block, symbols, values, &mut rest, out),
             _ => join::<8>(head, book, block, symbols, values, &mut rest, out),
         }
-        rest.at_end().then_some(()).ok_or(wrong)
+        rest.at_end().then_some(())
     }
 }
 
 /// Puts symbols and what they left together.
+#[inline(always)]
 fn join<const SIZE: usize>(
     head: &Head,
     Book { symbols: known, levels, .. }: &Book,
@@ -134,51 +171,105 @@ fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
     values.get(n).map_or(0, widen)
 }
 
+// The loops are written out, as the compiler would not carry an instruction set into the iterators' own functions.
 impl Form {
     /// Calls `f` with the bits of each element, in order.
     #[inline(always)]
     pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(u64)) {
+        macro_rules! all {
+            ($size:literal) => {
+                for value in bytes.as_chunks::<$size>().0 {
+                    f(widen(value));
+                }
+            };
+        }
         match self.bits {
-            16 => bytes.as_chunks::<2>().0.iter().for_each(|value| f(widen(value))),
-            32 => bytes.as_chunks::<4>().0.iter().for_each(|value| f(widen(value))),
-            _ => bytes.as_chunks::<8>().0.iter().for_each(|value| f(widen(value))),
+            16 => all!(2),
+            32 => all!(4),
+            _ => all!(8),
         }
     }
 
     /// Calls `f` with the bits of each element of one slice and of the other, in order.
     #[inline(always)]
     pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
+        macro_rules! all {
+            ($size:literal) => {
+                for (a, b) in a.as_chunks::<$size>().0.iter().zip(b.as_chunks::<$size>().0) {
+                    f(widen(a), widen(b));
+                }
+            };
+        }
         match self.bits {
-            16 => pairs::<2>(a, b).for_each(|(a, b)| f(a, b)),
-            32 => pairs::<4>(a, b).for_each(|(a, b)| f(a, b)),
-            _ => pairs::<8>(a, b).for_each(|(a, b)| f(a, b)),
+            16 => all!(2),
+            32 => all!(4),
+            _ => all!(8),
         }
     }
 
     /// Puts what `f` makes of the bits of each element into `out`, in place of what is there.
     #[inline(always)]
-    pub(super) fn map<T>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
-        out.clear();
+    pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
+        out.resize(8 * bytes.len() / self.bits as usize, T::default());
+        macro_rules! all {
+            ($size:literal) => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks::<$size>().0) {
+                    *out = f(widen(value));
+                }
+            };
+        }
         match self.bits {
-            16 => out.extend(bytes.as_chunks::<2>().0.iter().map(|value| f(widen(value)))),
-            32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|value| f(widen(value)))),
-            _ => out.extend(bytes.as_chunks::<8>().0.iter().map(|value| f(widen(value)))),
+            16 => all!(2),
+            32 => all!(4),
+            _ => all!(8),
         }
     }
 
-    /// The same of the bits of each element of one slice and of the other.
+    /// Lowers each level by the half octaves of its prediction.
     #[inline(always)]
-    pub(super) fn map_pairs<T>(self, a: &[u8], b: &[u8], out: &mut Vec<T>, f: impl Fn(u64, u64) -> T) {
-        out.clear();
+    pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
+        macro_rules! all {
+            ($size:literal) => {
+                for (level, prediction) in levels.iter_mut().zip(predictions.as_chunks::<$size>().0) {
+                    *level -= self.half_octaves(widen(prediction));
+                }
+            };
+        }
         match self.bits {
-            16 => out.extend(pairs::<2>(a, b).map(|(a, b)| f(a, b))),
-            32 => out.extend(pairs::<4>(a, b).map(|(a, b)| f(a, b))),
-            _ => out.extend(pairs::<8>(a, b).map(|(a, b)| f(a, b))),
+            16 => all!(2),
+            32 => all!(4),
+            _ => all!(8),
         }
     }
-}
 
-#[inline(always)]
-fn pairs<const SIZE: usize>(a: &[u8], b: &[u8]) -> impl ExactSizeIterator<Item = (u64, u64)> {
-    a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0).map(|(a, b)| (widen(a), widen(b)))
+    /// The same of the bits of each element of one slice and of the other, which is as long.
+    #[inline(always)]
+    pub(super) fn map_pairs<T: Copy + Default>(
+        self,
+        a: &[u8],
+        b: &[u8],
+        out: &mut Vec<T>,
+        f: impl Fn(u64, u64) -> T,
+    ) {
+        out.resize(8 * a.len() / self.bits as usize, T::default());
+        macro_rules! all {
+            ($size:literal) => {
+                let pairs = a.as_chunks::<$size>().0.iter().zip(b.as_chunks::<$size>().0);
+                for (out, (a, b)) in out.iter_mut().zip(pairs) {
+                    *out = f(widen(a), widen(b));
+                }
+            };
+        }
+        match self.bits {
+            16 => {
+                all!(2);
+            }
+            32 => {
+                all!(4);
+            }
+            _ => {
+                all!(8);
+            }
+        }
+    }
 }

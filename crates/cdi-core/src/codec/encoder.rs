@@ -9,6 +9,7 @@ use super::rans::{self, Table};
 use super::rawbits::BitWriter;
 use super::symbol::{Form, Model, Symbols, low};
 use crate::blocks::{BLOCK_ELEMENTS, Block};
+use crate::dispatch::{InstructionSet, Kernel};
 use crate::lock::Lock;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
@@ -30,11 +31,21 @@ pub struct BlockInput<'a> {
 /// Buffers of a thread.
 #[derive(Debug, Default)]
 pub struct EncoderScratch {
+    /// The instruction set that the passes run on.
+    set: InstructionSet,
     symbols: Vec<u8>,
     levels: Vec<i32>,
     contexts: Vec<u8>,
     sums: Vec<i64>,
     rest: BitWriter,
+}
+
+impl EncoderScratch {
+    /// For passes on this instruction set.
+    #[cfg(test)]
+    pub fn on(set: InstructionSet) -> Self {
+        Self { set, ..Self::default() }
+    }
 }
 
 /// Which of a tensor's lines get classes of their own.
@@ -53,6 +64,35 @@ impl Lines {
         let enough =
             (FEW..=MOST_CLASSES).contains(&matrix.rows) && (FEW..=BLOCK_ELEMENTS).contains(&matrix.cols);
         Self { rows: enough, columns: enough }
+    }
+}
+
+/// A pass over a block, compiled for each instruction set.
+struct Pass<'a> {
+    tensor: &'a TensorEncoder,
+    block: &'a Block,
+    input: BlockInput<'a>,
+    scratch: &'a mut EncoderScratch,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Measure,
+    Place,
+    Encode(&'a mut Vec<u8>),
+}
+
+impl Kernel for Pass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { tensor, block, input, scratch, step } = self;
+        match step {
+            Step::Measure => tensor.measure_block(block, input, scratch),
+            Step::Place => tensor.place(block, input, scratch),
+            Step::Encode(out) => tensor.encode_block(block, input, scratch, out),
+        }
     }
 }
 
@@ -109,6 +149,12 @@ impl TensorEncoder {
 
     /// The first pass: how large the values of rows and columns are.
     pub fn measure(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        let set = scratch.set;
+        set.run(Pass { tensor: self, block, input, scratch, step: Step::Measure });
+    }
+
+    #[inline(always)]
+    fn measure_block(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let (form, width) = (self.form, block.columns(self.matrix));
         // Half octaves of each value, or of its difference to the prediction.
         let measures = &mut scratch.levels;
@@ -198,7 +244,8 @@ impl TensorEncoder {
 
     /// The second pass: which symbols occur at which level.
     pub fn count(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
-        self.place(block, input, scratch);
+        let set = scratch.set;
+        set.run(Pass { tensor: self, block, input, scratch, step: Step::Place });
         let EncoderScratch { symbols, levels, .. } = scratch;
         self.counts.hold().add(levels, symbols);
     }
@@ -228,6 +275,18 @@ impl TensorEncoder {
 
     /// The third pass: the bytes of a block.
     pub fn encode(
+        &self,
+        block: &Block,
+        input: BlockInput<'_>,
+        scratch: &mut EncoderScratch,
+        out: &mut Vec<u8>,
+    ) {
+        let set = scratch.set;
+        set.run(Pass { tensor: self, block, input, scratch, step: Step::Encode(out) });
+    }
+
+    #[inline(always)]
+    fn encode_block(
         &self,
         block: &Block,
         input: BlockInput<'_>,
@@ -290,6 +349,7 @@ impl TensorEncoder {
     }
 
     /// Symbols and levels of a block.
+    #[inline(always)]
     fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let EncoderScratch { symbols, levels, .. } = scratch;
         match self.model {

@@ -121,6 +121,7 @@ pub struct Levels {
 
 impl Levels {
     /// Puts the level of each place of a block into `levels`.
+    #[inline(always)]
     pub fn of_block(
         &self,
         (form, model): (Form, Model),
@@ -129,26 +130,27 @@ impl Levels {
         prediction: &[u8],
         levels: &mut Vec<i32>,
     ) {
-        levels.clear();
         let (first_row, first_column, width) =
             (block.row(matrix), block.column(matrix), block.columns(matrix));
-        for (n, start) in (0..block.len).step_by(width).enumerate() {
+        levels.resize(block.len, 0);
+        for (n, levels) in levels.chunks_mut(width).enumerate() {
             let row = self.rows.at(first_row + n) + i32::from(self.columns.base);
-            let len = width.min(block.len - start);
-            match self.columns.above.get(first_column..first_column + len) {
-                Some(above) => levels.extend(above.iter().map(|above| row + i32::from(*above))),
-                None => levels.extend(core::iter::repeat_n(row, len)),
+            match self.columns.above.get(first_column..first_column + levels.len()) {
+                Some(above) => {
+                    for (level, above) in levels.iter_mut().zip(above) {
+                        *level = row + i32::from(*above);
+                    }
+                }
+                None => levels.fill(row),
             }
         }
         if model == Model::Difference {
-            let mut levels = levels.iter_mut();
-            form.each(prediction, |bits| {
-                levels.next().into_iter().for_each(|level| *level -= form.half_octaves(bits));
-            });
+            form.lower(prediction, levels);
         }
     }
 
     /// The table of each level.
+    #[inline(always)]
     pub fn contexts(&self, levels: &[i32], contexts: &mut Vec<u8>) {
         contexts.clear();
         let Some((&first, &last)) = self.thresholds.first().zip(self.thresholds.last()) else {
@@ -162,8 +164,10 @@ impl Levels {
             let level = first + n as i32 - 1;
             *context = self.thresholds.iter().filter(|t| i32::from(**t) <= level).count() as u8;
         }
-        contexts
-            .extend(levels.iter().map(|level| map[(level - first + 1).clamp(0, span as i32 + 1) as usize]));
+        contexts.resize(levels.len(), 0);
+        for (context, level) in contexts.iter_mut().zip(levels) {
+            *context = map[(level - first + 1).clamp(0, span as i32 + 1) as usize];
+        }
     }
 
     /// Reads classes and thresholds.

@@ -75,6 +75,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
+    #[inline(always)]
     pub fn encode(&self, contexts: &[u8], symbols: &[u8], always: bool, out: &mut Vec<u8>) {
         if symbols.len() < FEW {
             self.encode_lanes::<1>(contexts, symbols, always, out);
@@ -83,6 +84,7 @@ impl Encoder {
         }
     }
 
+    #[inline(always)]
     fn encode_lanes<const LANES: usize>(
         &self,
         contexts: &[u8],
@@ -165,6 +167,7 @@ impl Decoder {
     ///
     /// # Panics
     /// If there is no such table.
+    #[inline(always)]
     pub fn decode(&self, contexts: &[u8], bytes: &[u8], empty: bool, symbols: &mut [u8]) -> Option<usize> {
         if symbols.len() < FEW {
             self.decode_lanes::<1>(contexts, bytes, empty, symbols)
@@ -173,6 +176,7 @@ impl Decoder {
         }
     }
 
+    #[inline(always)]
     fn decode_lanes<const LANES: usize>(
         &self,
         contexts: &[u8],

@@ -163,11 +163,13 @@ impl Symbols {
     /// The symbol of a folded distance.
     #[inline(always)]
     pub fn of_distance(folded: u64) -> u8 {
-        let length = 64 - folded.leading_zeros();
-        if length < 3 {
+        let unused = folded.leading_zeros();
+        if unused > 61 {
             return FIRST + folded as u8;
         }
-        FIRST + 4 + 4 * (length - 3) as u8 + (folded >> (length - 3) & 3) as u8
+        // The two bits behind the leading one, from the upper end: LLVM 22 gets `folded >> (61 - unused) & 3` wrong in AVX-512
+        // vectors.
+        FIRST + 4 + 4 * (61 - unused) as u8 + (folded << unused >> 61 & 3) as u8
     }
 
     /// How many bits a symbol leaves.

@@ -5,6 +5,7 @@ use super::encoder::{KEPT, Lines};
 use super::levels::Classes;
 use super::*;
 use crate::blocks;
+use crate::dispatch::InstructionSet;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
@@ -20,7 +21,25 @@ pub fn code(
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
 }
 
+/// The same bytes on every instruction set of this processor.
 fn code_as(
+    choice: Choice,
+    dtype: FloatDtype,
+    matrix: Matrix,
+    values: &[u8],
+    initial: &[u8],
+    pruned: &[u8],
+) -> Vec<u8> {
+    let on = |set| code_on(set, choice, dtype, matrix, values, initial, pruned);
+    let code = on(InstructionSet::PORTABLE);
+    for set in InstructionSet::available() {
+        assert!(on(set) == code, "{set:?} {dtype} {matrix:?} {choice:?}");
+    }
+    code
+}
+
+fn code_on(
+    set: InstructionSet,
     choice: Choice,
     dtype: FloatDtype,
     matrix: Matrix,
@@ -33,7 +52,7 @@ fn code_as(
         Model::Value { .. } => Vec::new(),
     };
     let mut encoder = TensorEncoder::new(dtype, matrix, choice.model, choice.lines);
-    let mut scratch = EncoderScratch::default();
+    let mut scratch = EncoderScratch::on(set);
     let inputs: Vec<_> = blocks::cut(0, matrix)
         .map(|block| {
             let bytes = block.bytes(dtype.size());
@@ -64,8 +83,25 @@ fn code_as(
     code
 }
 
-/// Decodes a whole tensor.
+/// Decodes a whole tensor, on every instruction set of this processor.
 fn decode(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    code: &[u8],
+    prediction: &[u8],
+    fill: &[u8],
+    pruned: Option<u8>,
+) -> Result<Vec<u8>, CodeError> {
+    let on = |set| decode_on(set, dtype, matrix, code, prediction, fill, pruned);
+    let decoded = on(InstructionSet::PORTABLE);
+    for set in InstructionSet::available() {
+        assert!(on(set) == decoded, "{set:?} {dtype} {matrix:?}");
+    }
+    decoded
+}
+
+fn decode_on(
+    set: InstructionSet,
     dtype: FloatDtype,
     matrix: Matrix,
     code: &[u8],
@@ -75,7 +111,7 @@ fn decode(
 ) -> Result<Vec<u8>, CodeError> {
     let head = Head::read(code, dtype, matrix, pruned)?;
     let mut out = vec![0xAA; matrix.rows * matrix.cols * dtype.size()];
-    let mut decoder = BlockDecoder::default();
+    let mut decoder = BlockDecoder::on(set);
     for (number, block) in blocks::cut(0, matrix).enumerate() {
         let bytes = block.bytes(dtype.size());
         let values = BlockValues {
@@ -219,4 +255,35 @@ fn low_bits_that_are_zero_take_nothing() {
     assert_eq!(decode(FloatDtype::F32, matrix, &some, &[], &[], None).as_ref(), Ok(&values), "{choice:?}");
     // Two bytes of each value of 32 rows, all but half a byte more of a row; the classes take some back.
     assert!(some.len() + 2 * 32 * 256 + 3 * 256 < all.len() + 256, "{} of {}", some.len(), all.len());
+}
+
+/// Distances of every length, of both signs: what vector instructions could get wrong.
+#[test]
+fn differences_of_every_length_come_back() {
+    let matrix = Matrix { rows: 64, cols: 1000 };
+    let mut random = Random(11);
+    for dtype in DTYPES {
+        let (size, bits) = (dtype.size(), 8 * dtype.size() as u32);
+        let (mut values, mut initial) = (Vec::new(), Vec::new());
+        for _ in 0..matrix.rows * matrix.cols {
+            let start = random.next() << 32 ^ random.next();
+            let distance =
+                (random.next() << 32 ^ random.next()) >> (64 - bits) >> (random.next() % u64::from(bits));
+            let value = if random.next() % 2 == 0 {
+                start.wrapping_add(distance)
+            } else {
+                start.wrapping_sub(distance)
+            };
+            initial.extend(&start.to_le_bytes()[..size]);
+            values.extend(&value.to_le_bytes()[..size]);
+        }
+        for model in [Model::Difference, Model::Value { top: 200 }] {
+            let choice = Choice { model, scale: 1.0, lines: Lines { rows: true, columns: true }, bits: 0.0 };
+            let code = code_as(choice, dtype, matrix, &values, &initial, &[]);
+            assert!(
+                decode(dtype, matrix, &code, &initial, &[], None).as_ref() == Ok(&values),
+                "{dtype} {model:?}"
+            );
+        }
+    }
 }
