@@ -8,6 +8,7 @@ use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::init::{Fill, Generator, SchemeParams};
 use cdi_prune::noise::block::{Gaussians, Uniforms};
 use cdi_prune::noise::scalar::{gaussian_at, uniform_at};
+use cdi_prune::reader::PrunedReader;
 use cdi_prune::sparse::bitmask;
 use cdi_prune::tensor::{Decode, Encode, FloatDtype, Layout, Shape};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -109,5 +110,48 @@ fn comparison(c: &mut Criterion) {
     assert!(dense.as_chunks::<12>().0.iter().zip(trained.as_chunks::<12>().0).all(|(d, t)| d[..4] == t[..4]));
 }
 
-criterion_group!(benches, noise, types, comparison);
+/// A file of one tensor of F32, `n` by `n`, all of it pruned to initial values.
+fn all_pruned(n: usize, mode: &str) -> Vec<u8> {
+    let description = format!(
+        r#"{{"version":1,"noise_version":1,"kind":"pruned","seed":1,"tensors":[{{"name":"w","dtype":"F32",
+        "shape":[{n},{n}],"format":"bitmask","fill":"init","layer_id":2,"init":{{"mode":"{mode}"}}}}]}}"#
+    );
+    let (shape, offsets, end) = (16, 16 + 8 * n, 16 + 8 * n + n * n / 8);
+    let header = serde_json::json!({
+        "__metadata__": {"cdi_prune": description},
+        "w.shape": {"dtype": "I64", "shape": [2], "data_offsets": [0, shape]},
+        "w.row_offsets": {"dtype": "I64", "shape": [n], "data_offsets": [shape, offsets]},
+        "w.compressed": {"dtype": "F32", "shape": [0], "data_offsets": [offsets, offsets]},
+        "w.bitmask": {"dtype": "U8", "shape": [n, n / 8], "data_offsets": [offsets, end]},
+    })
+    .to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend([n as u64; 2].iter().flat_map(|size| size.to_le_bytes()));
+    file.resize(8 + header.len() + end, 0);
+    file
+}
+
+/// One row of a pruned tensor, alone and through a handle that has read another before.
+fn rows(c: &mut Criterion) {
+    const N: usize = 512;
+    let mut group = c.benchmark_group("rows");
+    group.throughput(Throughput::Elements(N as u64));
+    for mode in ["he", "orthogonal"] {
+        let file = PrunedReader::from_bytes(all_pruned(N, mode), None).unwrap();
+        let whole = file.read_to_vec("w").unwrap();
+        let mut row = vec![0; 4 * N];
+        group.bench_function(BenchmarkId::new(mode, "alone"), |b| {
+            b.iter(|| file.read_rows("w", black_box(7..8), &mut row).unwrap());
+        });
+        let mut handle = file.tensor_reader("w").unwrap();
+        handle.read_rows(0..1, &mut row).unwrap();
+        group.bench_function(BenchmarkId::new(mode, "through a handle"), |b| {
+            b.iter(|| handle.read_rows(black_box(7..8), &mut row).unwrap());
+        });
+        assert_eq!(row, whole[7 * 4 * N..8 * 4 * N]);
+    }
+}
+
+criterion_group!(benches, noise, types, comparison, rows);
 criterion_main!(benches);

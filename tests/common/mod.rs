@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cdi_prune::reader::PrunedReader;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -151,4 +152,24 @@ fn encode(header: &Value, data: &[u8]) -> Vec<u8> {
 /// The bytes of F32 values.
 pub fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// A handle on a tensor gives the rows that `read_rows` gives, and that these bytes have, whichever were read before.
+pub fn rows_through_a_handle(file: &PrunedReader, name: &str, bytes: &[u8]) {
+    let mut handle = file.tensor_reader(name).unwrap();
+    let (rows, width) = (handle.shape().matrix().rows, handle.row_bytes());
+    assert_eq!(bytes.len(), rows * width);
+    let steps = (0..rows).chain((0..rows).rev()).chain((0..rows).map(|n| n * 37 % rows));
+    for (n, from) in steps.enumerate() {
+        let to = (from + n % 5).min(rows);
+        let (mut out, mut alone) = (vec![0xAA; (to - from) * width], vec![0x55; (to - from) * width]);
+        handle.read_rows(from..to, &mut out).unwrap();
+        assert!(out == bytes[from * width..to * width], "{name} {from}..{to}");
+        if n % 11 == 0 {
+            file.read_rows(name, from..to, &mut alone).unwrap();
+            assert!(out == alone, "{name} {from}..{to}");
+        }
+    }
+    let error = handle.read_rows(0..rows + 1, &mut []).unwrap_err();
+    assert_eq!(error.to_string(), format!("tensor `{name}` has {rows} rows, asked for 0..{}", rows + 1));
 }

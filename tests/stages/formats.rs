@@ -6,7 +6,7 @@ use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use serde_json::json;
 
-use crate::common::{Ran, Scratch, f32s, succeeds};
+use crate::common::{Ran, Scratch, f32s, rows_through_a_handle, succeeds};
 
 const CONFIG: &str = "\
 seed: 7
@@ -375,6 +375,54 @@ fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
         );
     }
 }
+
+/// Every encoding and fill, with initial values that are stored, drawn one by one, and drawn whole.
+#[test]
+fn rows_through_a_handle_are_those_that_are_read_at_once() {
+    let s = scratch();
+    let check = |base: Option<&str>| {
+        let (pruned, dense) = (s.path("pruned.safetensors"), s.path("dense.safetensors"));
+        let base = base.map(|base| s.path(base));
+        let file = PrunedReader::open(&pruned, base.as_deref()).unwrap();
+        let restored = Checkpoint::open(&dense).unwrap();
+        for (name, tensor) in restored.tensors() {
+            rows_through_a_handle(&file, name, tensor.bytes());
+        }
+    };
+    for format in ["dense", "bitmask", "csr"].map(|format| format!("prune.format={format}")) {
+        for fill in ["zero", "init", "nearest"].map(|fill| format!("prune.fill={fill}")) {
+            prune(&s, "2", &[&format, &fill]);
+            restore(&s, "2");
+            check(Some("base.safetensors"));
+        }
+    }
+    s.write("drawn.yaml", DRAWN);
+    succeeds(&s, &["init", "drawn.yaml"]);
+    fs::copy(s.path("init.safetensors"), s.path("drawn.safetensors")).unwrap();
+    for format in ["bitmask", "csr"].map(|format| format!("prune.format={format}")) {
+        for fill in ["init", "nearest"].map(|fill| format!("prune.fill={fill}")) {
+            succeeds(&s, &["prune", "drawn.yaml", "--set", &format, "--set", &fill]);
+            succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors"]);
+            check(None);
+        }
+    }
+    succeeds(&s, &["pack", "drawn.safetensors", "--config", "drawn.yaml", "-o", "pruned.safetensors"]);
+    succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors"]);
+    check(None);
+}
+
+const DRAWN: &str = "\
+seed: 3
+model: {tensors: {he.weight: [300, 301], ortho.weight: [120, 90], delta.weight: [24, 8, 3, 3], qkv.weight: [96, 64]}}
+rules:
+  - {match: he.weight, init: he}
+  - {match: ortho.weight, init: {mode: orthogonal, gain: 2}}
+  - {match: delta.weight, init: delta_orthogonal}
+  - {match: qkv.weight, init: orthogonal, slices: [q, k, {name: v, init: he}]}
+init: {output: init.safetensors}
+trained: {path: drawn.safetensors}
+prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.5}}
+";
 
 /// A file of these entries and this many bytes of data, 0, 1, 2, …
 fn bytes_of(json: &str, data: u8) -> Vec<u8> {

@@ -7,7 +7,7 @@ use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use sha2::{Digest, Sha256};
 
-use crate::common::{Ran, Scratch, Tensor, f32s, root};
+use crate::common::{Ran, Scratch, Tensor, f32s, root, rows_through_a_handle};
 
 fn ok(s: &Scratch, args: &[&str]) -> Ran {
     let ran = s.run(args);
@@ -152,6 +152,7 @@ fn against_a_base_in_shards_and_by_rows() {
             file.read_rows(name, from..to, &mut out).unwrap();
             assert!(out == all[which].3[from * columns * 4..to * columns * 4], "{name} {from}..{to}");
         }
+        rows_through_a_handle(&file, name, &all[which].3);
     }
 }
 

@@ -25,6 +25,7 @@ pub use exact::ExactDistribution;
 pub use gain::Nonlinearity;
 pub use generator::{Fill, Generator};
 pub use initial::Initial;
+pub(crate) use orthogonal::Held;
 pub use orthogonal::Whole;
 pub use params::{Distribution, Fan, MODE_NAMES, SchemeError, SchemeParams};
 pub use scheme::{FanIn, Scheme, ShapeMismatch, VarianceRule};

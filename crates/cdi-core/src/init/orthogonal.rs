@@ -37,9 +37,53 @@ impl Whole {
         self.0.iter().for_each(|matrix| matrix.prepare(workers));
     }
 
-    /// Forgets it; it is made again if a weight is asked for.
+    /// Forgets it, unless a [`TensorReader`](crate::reader::TensorReader) needs it; it is made again if a weight is asked
+    /// for.
     pub fn release(&self) {
-        self.0.iter().for_each(|matrix| matrix.release());
+        self.0.iter().for_each(|matrix| matrix.made.hold().release());
+    }
+
+    /// Keeps what is made until the last holder is gone.
+    pub(crate) fn hold(&self) -> Held {
+        self.0.iter().for_each(|matrix| matrix.made.hold().holders += 1);
+        Held(self.clone())
+    }
+}
+
+/// What is made is kept while this lives.
+#[derive(Debug)]
+pub(crate) struct Held(Whole);
+
+impl Held {
+    /// [`Whole::prepare`].
+    pub fn prepare(&self) {
+        self.0.prepare();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for matrix in &self.0.0 {
+            let mut made = matrix.made.hold();
+            made.holders -= 1;
+            made.release();
+        }
+    }
+}
+
+/// A matrix that may have been made.
+#[derive(Debug, Default)]
+struct Made {
+    columns: Option<Shared<Columns>>,
+    /// Who needs it to stay.
+    holders: usize,
+}
+
+impl Made {
+    fn release(&mut self) {
+        if self.holders == 0 {
+            self.columns = None;
+        }
     }
 }
 
@@ -52,7 +96,7 @@ pub(super) struct Orthogonal {
     rows: usize,
     cols: usize,
     place: Place,
-    made: Lock<Option<Shared<Columns>>>,
+    made: Lock<Made>,
 }
 
 /// Where the matrix's elements, in storage order, are in the tensor.
@@ -106,15 +150,11 @@ impl Orthogonal {
     }
 
     fn prepare(&self, workers: &impl Workers) {
-        if self.made.hold().is_none() {
+        if self.made.hold().columns.is_none() {
             // Not under the lock: this thread may take over work of another that waits for it.
             let made = Shared::new(self.make(workers));
-            self.made.hold().get_or_insert(made);
+            self.made.hold().columns.get_or_insert(made);
         }
-    }
-
-    fn release(&self) {
-        *self.made.hold() = None;
     }
 
     /// Fills `out` with the tensor's elements `start, start + 1, …`.
@@ -122,7 +162,7 @@ impl Orthogonal {
         let columns = {
             let mut made = self.made.hold();
             // On this thread alone: see `prepare`.
-            Shared::clone(made.get_or_insert_with(|| Shared::new(self.make(&Alone))))
+            Shared::clone(made.columns.get_or_insert_with(|| Shared::new(self.make(&Alone))))
         };
         match self.place {
             Place::Same => self.fill_matrix(&columns, start, out),
@@ -175,5 +215,31 @@ impl Orthogonal {
     fn make(&self, workers: &impl Workers) -> Columns {
         let size = (self.rows.max(self.cols), self.rows.min(self.cols));
         Columns::new(self.layer_key, size, self.gain, workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{Generator, SchemeParams};
+
+    #[test]
+    fn what_is_made_stays_while_somebody_needs_it() {
+        let scheme = SchemeParams::named("orthogonal").scheme().unwrap();
+        let generator = Generator::new(1, 2, &scheme, &Shape::new(vec![5, 3]).unwrap(), Layout::OutIn);
+        let whole = generator.whole().unwrap();
+        let is_made = || whole.0[0].made.hold().columns.is_some();
+        generator.weight_at(1, 1);
+        assert!(is_made());
+        whole.release();
+        assert!(!is_made());
+        let (first, second) = (whole.hold(), whole.hold());
+        first.prepare();
+        whole.release();
+        assert!(is_made());
+        drop(first);
+        assert!(is_made());
+        drop(second);
+        assert!(!is_made());
     }
 }

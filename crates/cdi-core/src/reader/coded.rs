@@ -77,13 +77,22 @@ impl PrunedReader {
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
         let (matrix, size) = (coded.shape.matrix(), coded.dtype.size());
-        let Decoder { encoder, filled, code: blocks, out, piece, .. } = decoder;
+        let Decoder { encoder, filled, code: blocks, out, piece, in_piece, .. } = decoder;
         let code = self.whole(&coded.codes).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
         out.resize(block.len * size, 0);
         let mut start = block.start;
         while start < block.start + block.len {
             let (number, whole) = block_of(matrix, start);
+            let end = (whole.start + whole.len).min(block.start + block.len);
+            let to = (start - block.start) * size..(end - block.start) * size;
+            let from = (start - whole.start) * size..(end - whole.start) * size;
+            let this = Some((code.as_ptr().addr(), number));
+            if *in_piece == this {
+                out[to].copy_from_slice(&piece[from]);
+                start = end;
+                continue;
+            }
             let mut values = BlockValues::default();
             if let Some(initial) = &initial {
                 if let Some(scale) = coded.description.prediction {
@@ -98,14 +107,13 @@ impl PrunedReader {
                     }
                 }
             }
-            let end = (whole.start + whole.len).min(block.start + block.len);
-            let to = (start - block.start) * size..(end - block.start) * size;
             if (start, end) == (whole.start, whole.start + whole.len) {
                 blocks.decode(&coded.head, code, (number, &whole), values, &mut out[to])?;
             } else {
+                *in_piece = None;
                 piece.resize(whole.len * size, 0);
                 blocks.decode(&coded.head, code, (number, &whole), values, piece)?;
-                let from = (start - whole.start) * size..(end - whole.start) * size;
+                *in_piece = this;
                 out[to].copy_from_slice(&piece[from]);
             }
             start = end;

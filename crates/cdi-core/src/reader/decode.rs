@@ -24,6 +24,8 @@ pub struct Decoder {
     /// Places of a coded tensor that were asked for, and a block that they are a part of.
     pub(super) out: Vec<u8>,
     pub(super) piece: Vec<u8>,
+    /// Which block `piece` is: where in memory its tensor's code is, and its number.
+    pub(super) in_piece: Option<(usize, usize)>,
 }
 
 impl PrunedReader {

@@ -21,3 +21,4 @@ pub(crate) mod validate;
 pub use crate::codec::CodeError;
 pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};
 pub use file::{Limits, PrunedReader};
+pub use rows::TensorReader;
