@@ -33,34 +33,35 @@ const QUARTERS: usize = 36;
 /// The largest threshold: at 10^-3.5 a live weight is as likely a stranger as a sleeper.
 const HIGHEST_CUT: usize = 22;
 
-/// What `decay: auto` or `threshold: auto` was decided on for the tensors of one stored type and one factor.
+/// Evidence for `decay: auto` or `threshold: auto`, for the tensors with one stored type and one factor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// Whether there are weights that can be called sleeping.
+    /// Whether any weights can be called sleeping.
     pub found: bool,
     /// The stored type of the tensors: f64, f32, f16 or bf16.
     pub dtype: String,
-    /// The factor on the initial values; where none was found, the one that was looked at last: 1.
+    /// The factor on the initial values; if none was found, the last one examined: 1.
     pub decay: f64,
-    /// Whether the factor was looked for (`decay: auto`); otherwise the config gives it.
+    /// Whether the factor was inferred (`decay: auto`); otherwise the config gives it.
     pub decay_sought: bool,
-    /// The threshold that follows, where it was asked for: `none` if nothing was found.
+    /// The resulting threshold, if requested: `none` if nothing was found.
     pub threshold: Threshold,
-    /// Tensors whose own weights bear this out.
+    /// Number of tensors whose own weights support this.
     pub tensors: u64,
-    /// Weights with an initial value other than 0 that were looked at: all of a checkpoint, or an even sample of a large one.
+    /// Number of weights examined, with an initial value other than 0: all of a checkpoint, or an even sample
+    /// of a large one.
     pub weights: u64,
-    /// Of them, those within the threshold.
+    /// How many of them are within the threshold.
     pub sleeping: u64,
-    /// How many live weights lie there by chance, from the density of live ones beside it.
+    /// How many live weights are expected there by chance, from the density of live weights next to it.
     pub live_expected: f64,
-    /// Weights in the fullest bin of the histogram (of types of two bytes: on exactly the expected value).
+    /// Weights in the fullest bin of the histogram (for two-byte types, at exactly the expected value).
     pub peak: u64,
-    /// Live weights that the neighbourhood lets expect in that bin.
+    /// Live weights expected in that bin, judging by its neighbourhood.
     pub peak_live_expected: f64,
     /// Weights in the valley between the peak and the live weights.
     pub valley: u64,
-    /// Counts of rho by quarters of a decade.
+    /// Counts of rho in quarters of a decade.
     pub histogram: RatioHistogram,
 }
 
@@ -73,9 +74,9 @@ pub struct RatioHistogram {
     pub below: u64,
     /// Decimal logarithm of the first edge: -9.
     pub first: f64,
-    /// From edge to edge: 0.25.
+    /// Distance between edges: 0.25.
     pub step: f64,
-    /// Weights from each edge to the next, up to a rho of 1.
+    /// Weights between each edge and the next, up to a rho of 1.
     pub counts: Vec<u64>,
     /// Weights whose rho is above 1.
     pub above: u64,

@@ -124,9 +124,9 @@ pub struct DeltaSpread {
 pub struct Quantiles {
     /// The median.
     pub p50: f64,
-    /// Nine in ten are at most this.
+    /// 90 % of the values are at most this.
     pub p90: f64,
-    /// 99 in a hundred are at most this.
+    /// 99 % of the values are at most this.
     pub p99: f64,
 }
 
@@ -147,7 +147,7 @@ pub struct DeltaHistogram {
     pub below: u64,
     /// Decimal logarithm of the lower edge of the first count.
     pub first: f64,
-    /// From edge to edge: 0.25.
+    /// Distance between edges: 0.25.
     pub step: f64,
     /// Weights from each edge to the next: from the first bin that holds one to the last that does.
     pub counts: Vec<u64>,

@@ -132,7 +132,7 @@ impl SleepingRows {
         }
     }
 
-    /// Rows whose every weight sleeps.
+    /// Rows in which every weight sleeps.
     pub fn count(&self) -> u64 {
         self.count
     }

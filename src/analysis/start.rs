@@ -50,7 +50,7 @@ pub struct StartCosine {
     pub weights: u64,
     /// The largest that chance makes but once in some hundred times.
     pub chance: f64,
-    /// The smallest that is no chance.
+    /// The smallest cosine that is not chance.
     pub significant: f64,
 }
 

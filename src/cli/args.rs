@@ -13,14 +13,14 @@ use super::out;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  all done
-  1  a stage failed (input, output, data)
-  2  bad usage or bad config
-  3  the trained checkpoint does not exist yet; what comes before it has been written
-  4  a gate failed";
+  0  success
+  1  a stage failed (input, output or data)
+  2  wrong usage or config
+  3  the trained checkpoint does not exist yet; the initial checkpoint has been written
+  4  a gate failed; all outputs have been written";
 
-/// Deterministic initial checkpoints, an honest analysis of what training changed, and pruned safetensors whose
-/// left-out weights are regenerated from the seed.
+/// Write deterministic initial checkpoints, report what training changed, and prune to safetensors files
+/// whose missing weights are regenerated from the seed.
 #[derive(Debug, Parser)]
 #[command(name = "cdi-prune", version, after_long_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
@@ -48,19 +48,19 @@ pub enum CompareFormat {
 /// What a starting config is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
-    /// A model trained from a seed: its initial checkpoint, what training changed, and what sleeps left out
+    /// A model trained from a seed: initial checkpoint, analysis, pruned file without the sleeping weights
     Sleeping,
     /// Pruning by magnitude, without initial values
     Magnitude,
     /// A model fine-tuned from `--base`
     Finetune,
-    /// The initial checkpoint alone
+    /// Only the initial checkpoint
     Init,
 }
 
 #[derive(Debug, Args)]
 pub struct Config {
-    /// The config, in YAML
+    /// Config file in YAML
     pub config: PathBuf,
 }
 
@@ -69,10 +69,11 @@ pub struct Config {
 pub struct Stage {
     #[command(flatten)]
     pub config: Config,
-    /// How to print gates and warnings: after the table, or as annotations for GitHub Actions
+    /// How to print gates and warnings: below the table, or as GitHub Actions annotations
     #[arg(long, default_value = "table")]
     pub format: StageFormat,
-    /// List every tensor in every column, however many and wide; else more than 40 are grouped by the pattern of their names
+    /// Show every tensor and every column. By default, more than 40 tensors are grouped by the patterns of
+    /// their names, and columns that do not fit are left out
     #[arg(long)]
     pub full: bool,
 }
@@ -82,27 +83,27 @@ pub struct Stage {
 pub struct Run {
     #[command(flatten)]
     pub stage: Stage,
-    /// Run even where the manifest proves that the outputs are there already
+    /// Run even if the manifest proves that the outputs are up to date
     #[arg(long)]
     pub force: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run every stage that the config names: init, analyze, prune, then the gates
+    /// Run every stage in the config: init, analyze, prune, then check the gates
     #[command(after_long_help = "\
 Examples:
   cdi-prune run model.yaml
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
   cdi-prune run model.yaml --format github
 
-Before training, this writes the initial checkpoint and ends with exit code 3. Train from it, then run it again. Where the
-config names a manifest and nothing has changed since, there is nothing to do.")]
+Before training, this writes the initial checkpoint and ends with exit code 3. Train from that checkpoint,
+then run the command again. With a manifest in the config, an up-to-date run is skipped.")]
     Run(Run),
     /// Write the initial checkpoint
     #[command(after_long_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
     Init(Config),
-    /// Compare the trained checkpoint with its initial values, print the table, write the reports
+    /// Compare the trained checkpoint with its initial values, print a table and write the reports
     #[command(after_long_help = "\
 Examples:
   cdi-prune analyze model.yaml
@@ -114,47 +115,47 @@ Examples:
         after_long_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
     )]
     Prune(Stage),
-    /// Show every tensor with its rule, layer id, initialisation, action and size; touches no data
+    /// Show every tensor with its rule, layer id, initialiser, action and size, without reading any weights
     #[command(
         after_long_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
     )]
     Plan {
         #[command(flatten)]
         config: Config,
-        /// How to print it
+        /// Output format
         #[arg(long, default_value = "table")]
         format: Format,
-        /// Show every column, however wide that is
+        /// Show every column, even if the table is wider than the terminal
         #[arg(long)]
         full: bool,
     },
-    /// Write a whole checkpoint, coded without loss; `restore` gives it back to the bit
-    #[command(after_help = "\
+    /// Pack a whole checkpoint without loss; `restore` unpacks it bit for bit
+    #[command(after_long_help = "\
 Examples:
   cdi-prune pack model.safetensors -o model.packed.safetensors
   cdi-prune pack finetuned.safetensors --base base.safetensors -o finetuned.packed.safetensors
   cdi-prune pack trained.safetensors --config model.yaml -o trained.packed.safetensors
   cdi-prune restore finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
 
-With --base or --config each tensor is stored as the differences to its initial values, where that takes
-fewer bytes. What does not become smaller stays as it is.")]
+With --base or --config, each tensor is stored as its differences to the initial values if that takes fewer
+bytes. Tensors that would not become smaller are stored unchanged.")]
     Pack {
-        /// The checkpoint: a .safetensors file, a shard index, or a folder that holds either
+        /// Checkpoint to pack: a .safetensors file, a shard index, or a folder with either
         checkpoint: PathBuf,
-        /// The packed file to write
+        /// Packed file to write
         #[arg(long, short)]
         output: PathBuf,
-        /// The checkpoint that it was fine-tuned from; `restore` needs it again
+        /// Checkpoint that the model was fine-tuned from; `restore` needs it too
         #[arg(long, conflicts_with = "config")]
         base: Option<PathBuf>,
-        /// The config whose rules and seed made its initial values; `restore` needs nothing but the packed file
+        /// Config with the rules and the seed of the initial values; `restore` needs only the packed file
         #[arg(long)]
         config: Option<PathBuf>,
-        /// Write shards of at most this size, e.g. 5GB or 500MiB
+        /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_shard_size: Option<u64>,
     },
-    /// Turn a pruned file back into an ordinary dense checkpoint
+    /// Convert a pruned or packed file back to an ordinary dense checkpoint
     #[command(after_long_help = "\
 Examples:
   cdi-prune restore pruned.safetensors -o dense.safetensors
@@ -162,37 +163,38 @@ Examples:
   cdi-prune restore pruned.safetensors.index.json -o dense.safetensors --max-shard-size 5GB
   cdi-prune restore finetuned.safetensors -o dense.safetensors --base base.safetensors")]
     Restore {
-        /// The pruned file, its shard index, or a folder that holds either
+        /// Pruned or packed file, its shard index, or a folder with either
         file: PathBuf,
-        /// The dense checkpoint to write; a folder, with a slash at its end if it is not there yet, gets the small files beside
-        /// the pruned one too
+        /// Dense checkpoint to write. A folder also receives the small files beside the pruned checkpoint;
+        /// end its name with a slash if it does not exist yet
         #[arg(long, short)]
         output: PathBuf,
-        /// The checkpoint that initial values were taken from (`init: {from: …}`)
+        /// Checkpoint that the initial values come from (`init: {from: …}`)
         #[arg(long)]
         base: Option<PathBuf>,
-        /// Write shards of at most this size, e.g. 5GB or 500MiB
+        /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_shard_size: Option<u64>,
-        /// The most memory for initial values that can only be drawn all at once (orthogonal ones), e.g. 8GiB [default: 4GiB]
+        /// Memory limit for initial values that can only be drawn all at once (orthogonal), e.g. 8GiB
+        /// [default: 4GiB]
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_memory: Option<u64>,
     },
-    /// List the tensors of any checkpoint: name, type, shape, bytes, share of zeros
+    /// List the tensors of a checkpoint: name, type, shape, bytes and share of zeros
     #[command(
         after_long_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json"
     )]
     Inspect {
-        /// A .safetensors file, a shard index, or a folder that holds either
+        /// A .safetensors file, a shard index, or a folder with either
         file: PathBuf,
-        /// How to print it
+        /// Output format
         #[arg(long, default_value = "table")]
         format: Format,
-        /// Show every column, however wide that is
+        /// Show every column, even if the table is wider than the terminal
         #[arg(long)]
         full: bool,
     },
-    /// Look at one generated matrix: a corner of it, and whether its figures are as its mode should have them
+    /// Generate one matrix, show a corner of it and check its statistics
     #[command(after_long_help = super::matrix::EXAMPLES)]
     Matrix(Box<MatrixArgs>),
     /// Print a starting config, inferred from the names, shapes and types of a checkpoint's tensors
@@ -204,76 +206,76 @@ Examples:
   cdi-prune new finetuned/ --base base/ -o finetuned.yaml
   cdi-prune new model.safetensors --for magnitude -o small.yaml
 
-The checkpoint is the trained one, or what the untrained model was saved as. How its tensors
-started is a guess: read the config, and edit it. Its paths are relative to its own folder.")]
+Use the trained checkpoint, or a saved copy of the untrained model. The initialisers are guesses: check the
+config and edit it. Paths in the config are relative to its folder.")]
     New {
-        /// A .safetensors file, a shard index, or a folder that holds either
+        /// A .safetensors file, a shard index, or a folder with either
         checkpoint: PathBuf,
-        /// Write it here instead of printing it
+        /// Write the config to this file instead of printing it
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Replace the output if it exists
+        /// Replace an existing output file
         #[arg(long, requires = "output")]
         force: bool,
-        /// What the config is for [default: sleeping, or finetune with `--base`]
+        /// Purpose of the config [default: sleeping, or finetune with `--base`]
         #[arg(long = "for", value_name = "PURPOSE")]
         purpose: Option<Purpose>,
-        /// The checkpoint that fine-tuning started from: every tensor starts as it is there
+        /// Checkpoint that fine-tuning started from, which provides the initial value of every tensor
         #[arg(long)]
         base: Option<PathBuf>,
     },
-    /// Show what changed between two reports: of one training at two steps, or of two recipes
+    /// Show what changed between two reports, e.g. of two training steps or two recipes
     #[command(after_long_help = "\
 Examples:
   cdi-prune compare step1000.json step2000.json
   cdi-prune compare adamw.json sgd.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
   cdi-prune compare step1000.json step2000.json --format json -o progress.json
 
-Reports are the JSON files that `analyze.report.json` names.")]
+The reports are JSON files, written with `analyze.report.json` in the config.")]
     Compare {
-        /// The earlier report, or the one to compare with
+        /// Earlier report, or the one to compare with
         old: PathBuf,
-        /// The later report
+        /// Later report
         new: PathBuf,
-        /// How to print or write it
+        /// Output format
         #[arg(long, default_value = "table")]
         format: CompareFormat,
-        /// Write it to this file instead of standard output
+        /// Write the comparison to this file instead of standard output
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// List every tensor in every column, however many and wide; else more than 40 are grouped by the pattern of their
-        /// names
+        /// Show every tensor and every column. By default, more than 40 tensors are grouped by the patterns
+        /// of their names, and columns that do not fit are left out
         #[arg(long)]
         full: bool,
     },
-    /// Print the JSON Schema of the config, or of the report
+    /// Print the JSON Schema of the config or of the report
     #[command(after_long_help = "\
 Examples:
   cdi-prune schema > cdi-prune.schema.json
   cdi-prune schema --report > cdi-prune-report.schema.json")]
     Schema {
-        /// That of the JSON report
+        /// Print the schema of the JSON report
         #[arg(long)]
         report: bool,
     },
     /// Print a completion script for a shell
     #[command(after_long_help = "Example:\n  cdi-prune completions bash > /etc/bash_completion.d/cdi-prune")]
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: clap_complete::Shell,
     },
-    /// Check every file that a run wrote against its manifest, and the pruned checkpoint against what was trained
+    /// Check the files of a run against its manifest, and repeat the run to compare the results
     #[command(after_long_help = "\
 Examples:
   cdi-prune verify out/manifest.json
   cdi-prune verify out/manifest.json --sample 100
 
-Hashes the outputs, and the inputs that are still there. With all inputs at hand it finds anew which weights go, and compares
-every weight of the pruned checkpoint with the one that it should be. Ends with exit code 1 at the first difference.")]
+Hashes the outputs, and the inputs that still exist. If all inputs exist, it repeats the whole run and
+compares every byte of the outputs. Ends with exit code 1 at the first difference.")]
     Verify {
-        /// The manifest
+        /// Manifest of the run
         manifest: PathBuf,
-        /// Hash nothing: check sizes, and this many blocks of the pruned checkpoint, evenly spaced
+        /// Hash nothing; check only sizes and N rows, evenly spaced over the pruned tensors
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         sample: Option<u64>,
     },

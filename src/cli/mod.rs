@@ -44,8 +44,10 @@ pub fn main() -> Result {
     InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
     start_threads(cli.global.threads)?;
     if let (Some(command), Some(set)) = (cli.command.without_config(), cli.global.overrides.first()) {
-        let message =
-            format!("--set {}: this does nothing: `{command}` reads no config; leave it out", printable(set));
+        let message = format!(
+            "--set {}: this has no effect: `{command}` reads no config; leave it out",
+            printable(set)
+        );
         return Err(Failure { message, code: 2 });
     }
     match &cli.command {
@@ -102,7 +104,7 @@ fn start_threads(wanted: Option<u16>) -> Result {
     let threads = wanted.map_or_else(|| variable().unwrap_or_else(cores), usize::from);
     let threads = threads.min(MOST_THREADS.into());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
-        let message = format!("cannot start {threads} threads: {error}; give fewer with `--threads`");
+        let message = format!("cannot start {threads} threads: {error}; use fewer with `--threads`");
         Failure { message, code: 1 }
     })
 }

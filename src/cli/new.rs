@@ -23,15 +23,17 @@ pub fn new(
         return print(pipeline::infer_config(checkpoint, None, purpose)?.trim_end());
     };
     if output.symlink_metadata().is_ok() && !force {
-        let message =
-            format!("{}: this file exists; give another name, or `--force` to replace it", shown(output));
+        let message = format!(
+            "{}: this file exists already; choose another name, or use `--force` to replace it",
+            shown(output)
+        );
         return Err(Failure { message, code: 2 });
     }
     write_text(output, &pipeline::infer_config(checkpoint, Some(output), purpose)?)?;
     if !global.quiet {
         match purpose {
             Purpose::Sleeping | Purpose::Init => {
-                tracing::info!("config: {}; every `init` in it is a guess", shown(output));
+                tracing::info!("config: {}; every `init` in it is a guess, so check it", shown(output));
             }
             _ => tracing::info!("config: {}", shown(output)),
         }
@@ -45,13 +47,17 @@ pub fn purpose(wanted: Option<Wanted>, base: Option<&Path>) -> Result<Purpose> {
     match (wanted, base) {
         (None | Some(Wanted::Finetune), Some(base)) => match base.to_str() {
             Some(base) => Ok(Purpose::Finetune { base: base.to_owned() }),
-            None => refuse(format!("{}: a config is UTF-8 text, which this path is not", base.display())),
+            None => refuse(format!(
+                "{}: this path is not UTF-8, so a config cannot contain it; rename the \
+                                    file",
+                base.display()
+            )),
         },
         (Some(Wanted::Finetune), None) => refuse(
             "`--for finetune` needs `--base BASE`, the checkpoint that fine-tuning started from".to_owned(),
         ),
         (Some(_), Some(_)) => {
-            refuse("`--base` is for `--for finetune`, which is the default beside it".to_owned())
+            refuse("`--base` works only with `--for finetune`, which is then the default".to_owned())
         }
         (None | Some(Wanted::Sleeping), None) => Ok(Purpose::Sleeping),
         (Some(Wanted::Magnitude), None) => Ok(Purpose::Magnitude),

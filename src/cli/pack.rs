@@ -6,7 +6,7 @@ use std::time::Instant;
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
 use cdi_prune::pipeline::{self, Error, PackedTensor, PredictFrom, Resolved};
-use cdi_prune::text::thousands;
+use cdi_prune::text::{counted, thousands};
 
 use super::failure::{Failure, Result};
 use super::global::Global;
@@ -63,8 +63,8 @@ fn kinds(tensors: &[PackedTensor]) -> String {
     let coded = |predicted| tensors.iter().filter(|t| t.predicted() == Some(predicted)).count();
     let whole = tensors.iter().filter(|t| t.predicted().is_none()).count();
     format!(
-        "{} tensors ({} coded as differences to initial values, {} by themselves, {whole} as they are)",
-        tensors.len(),
+        "{} ({} stored as differences to initial values, {} on their own, {whole} unchanged)",
+        counted(tensors.len() as u64, "tensor"),
         coded(true),
         coded(false),
     )

@@ -76,8 +76,8 @@ mod bus {
             write(if matches!(byte, [..0x20 | b'"' | b'\\' | 0x7F]) { b"?" } else { byte });
         }
         write(
-            b": the file became shorter, or could not be read, while it was mapped; run again when it is complete, or with \
-              `--no-mmap`",
+            b": the file became shorter, or could not be read, while it was mapped; run again when the file \
+              is complete, or use `--no-mmap`",
         );
         write(if json { b"\",\"exit_code\":1}}\n" } else { b"\n" });
         // SAFETY: ends the process without running anything else of it.

@@ -10,7 +10,7 @@ use cdi_prune::report::{
     Report, Severity, annotation, gate_annotation, gate_words, removed_words, start_words, tune_headline,
     tune_words, warnings,
 };
-use cdi_prune::text::{percentage, printable, thousands};
+use cdi_prune::text::{counted, percentage, printable, thousands};
 
 use super::args::{Stage, StageFormat};
 use super::failure::Result;
@@ -104,8 +104,7 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
 fn with_files(written: &Written) -> String {
     match written.beside.len() {
         0 => String::new(),
-        1 => " with 1 small file".to_owned(),
-        n => format!(" with {n} small files"),
+        n => format!(" with {}", counted(n as u64, "small file")),
     }
 }
 
@@ -113,10 +112,10 @@ pub fn say_written(what: &str, written: &Written, begun: Instant, global: &Globa
     if !global.quiet {
         let files: Vec<String> = written.files.iter().map(|f| shown(f)).collect();
         tracing::info!(
-            "{what}: {}{}, {} tensors, {} bytes, {:.2} s",
+            "{what}: {}{}, {}, {} bytes, {:.2} s",
             files.join(", "),
             with_files(written),
-            written.tensors,
+            counted(written.tensors as u64, "tensor"),
             thousands(written.bytes),
             begun.elapsed().as_secs_f64()
         );
@@ -128,10 +127,10 @@ pub fn say_written(what: &str, written: &Written, begun: Instant, global: &Globa
 fn say_done(path: &Path, manifest: &Manifest, github: bool, global: &Global) -> Result {
     if !global.quiet {
         print(&format!(
-            "Nothing to do: by {} these inputs have given these {} outputs, which are as they were written. \
-             `--force` runs anyway.",
+            "Nothing to do: according to {}, this config has produced these {} from these inputs, and they are \
+             unchanged. Use `--force` to run anyway.",
             shown(path),
-            manifest.outputs.len()
+            counted(manifest.outputs.len() as u64, "output")
         ))?;
     }
     if github {

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// A duration that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no duration: expected a number of seconds above 0, or a number with ms, s, m or h, such as 90s or 1.5h"
+    "`{text}` is not a duration: expected a number of seconds above 0, or a number with ms, s, m or h, such \
+     as 90s or 1.5h"
 )]
 pub struct DurationError {
     /// What was written.
@@ -57,7 +58,8 @@ mod tests {
         }
         assert_eq!(
             parse_duration("1d").unwrap_err().to_string(),
-            "`1d` is no duration: expected a number of seconds above 0, or a number with ms, s, m or h, such as 90s or 1.5h"
+            "`1d` is not a duration: expected a number of seconds above 0, or a number with ms, s, m or h, \
+             such as 90s or 1.5h"
         );
     }
 }

@@ -63,13 +63,13 @@ pub enum ConfigErrorKind {
     #[error("the config is empty")]
     Empty,
     /// More than one YAML document.
-    #[error("a second YAML document begins here; a config is one")]
+    #[error("a second YAML document begins here, but a config is a single document")]
     SeveralDocuments,
     /// The file's value is not a mapping.
-    #[error("a config is a mapping of keys to values, this is {0}")]
+    #[error("a config must be a mapping of keys to values, but this is {0}")]
     NotAMapping(String),
     /// A tab where YAML wants spaces.
-    #[error("YAML is indented with spaces, this is a tab")]
+    #[error("YAML must be indented with spaces, but this is a tab")]
     Tab,
     /// Not YAML, in the words of the parser.
     #[error("not valid YAML: {0}")]
@@ -101,7 +101,7 @@ pub enum ConfigErrorKind {
         parent: KeyPath,
     },
     /// No seed where something is drawn from it.
-    #[error("missing key `seed`, from which `{by}` draws")]
+    #[error("missing key `seed`, which `{by}` needs")]
     MissingSeed {
         /// The key that needs it.
         by: KeyPath,
@@ -137,10 +137,10 @@ pub enum ConfigErrorKind {
         needs: &'static str,
     },
     /// What `tune` would try cannot be done together.
-    #[error("`tune` would try what cannot be done together: {0}")]
+    #[error("`tune` would try settings that exclude each other: {0}")]
     Combination(Box<ConfigErrorKind>),
     /// A config of another version of the interface.
-    #[error("`version` is {0}, this tool reads version 1")]
+    #[error("`version` is {0}, but this tool reads version 1")]
     Version(String),
     /// An initialisation that makes no sense.
     #[error(transparent)]
@@ -149,7 +149,7 @@ pub enum ConfigErrorKind {
     #[error(transparent)]
     Pattern(PatternError),
     /// `by` asks for a group that a pattern of the rule does not have.
-    #[error("`{key}` asks for {group}, but pattern `{pattern}` has {has}")]
+    #[error("`{key}` refers to {group}, but pattern `{pattern}` has {has}")]
     NoSuchGroup {
         /// The key that asks.
         key: KeyPath,
@@ -161,7 +161,10 @@ pub enum ConfigErrorKind {
         has: String,
     },
     /// Zero-mean kernels of a layout that has none.
-    #[error("`zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel together")]
+    #[error(
+        "`zero_mean` needs the layout out_in: in an in_out tensor, convolution kernels are not \
+             contiguous"
+    )]
     ZeroMeanLayout,
     /// Two outputs in one file.
     #[error("`{second}` writes the same file as `{first}`: {}", file.display())]
@@ -170,11 +173,11 @@ pub enum ConfigErrorKind {
         first: KeyPath,
         /// The second key.
         second: KeyPath,
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
     /// A rule none of whose patterns matches a tensor.
-    #[error("this rule matches no tensor: `{}`{hint} (`optional: true` allows that)", patterns.join("`, `"))]
+    #[error("this rule matches no tensor: `{}`{hint} (use `optional: true` to allow this)", patterns.join("`, `"))]
     RuleMatchesNothing {
         /// The rule's patterns as written.
         patterns: Vec<String>,
@@ -183,8 +186,8 @@ pub enum ConfigErrorKind {
     },
     /// A pattern of a list that matches no tensor, where others of the list do.
     #[error(
-        "this pattern of the list matches no tensor: `{pattern}`{hint} (`optional: true` in a rule of its own allows \
-         that)"
+        "this pattern of the list matches no tensor: `{pattern}`{hint} (use a separate rule with `optional: \
+         true` to allow this)"
     )]
     PatternMatchesNothing {
         /// The pattern as written.
@@ -220,7 +223,7 @@ impl fmt::Display for PatternHint {
             Self::None => Ok(()),
             Self::Near(name) => f.write_str(&did_you_mean(Some(name))),
             Self::Wider { pattern, name } => {
-                write!(f, "; `*` stops at a dot, `**` does not: `{pattern}` matches `{name}`")
+                write!(f, "; `*` stops at a dot, but `**` does not: `{pattern}` matches `{name}`")
             }
         }
     }

@@ -12,15 +12,15 @@ use serde::Deserialize;
 use super::node::Node;
 use crate::init::SchemeParams;
 
-/// Layer id `base + step * c`, `c` being the number that a group of the pattern matched.
+/// Layer id `base + step * c`, where `c` is the number matched by a group of the pattern.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Affine {
-    /// Id for the number 0, or of every tensor where neither `step` nor `by` is given; default 0.
+    /// Id for the number 0, or for every tensor if neither `step` nor `by` is given; default 0.
     pub base: Option<u64>,
-    /// Default 1.
+    /// Step between ids; default 1.
     pub step: Option<u64>,
-    /// The group: its number, from 1, or the name that a regular expression gives it; default 1.
+    /// The group, by its number, from 1, or by its name in a regular expression; default 1.
     #[schemars(with = "Option<By>")]
     pub by: Option<Node>,
 }
@@ -29,20 +29,20 @@ pub(super) struct Affine {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Slice {
-    /// Its name: with `layer: auto`, the id is the hash of the tensor's name, a dot and this.
+    /// Name of the slice. With `layer: auto`, the id is the hash of the tensor's name, a dot and this name.
     pub name: String,
-    /// Outputs; default: an equal share of what the other slices leave.
+    /// Number of outputs; default: an equal share of the outputs that the other slices leave.
     #[schemars(with = "Option<u64>", range(min = 1))]
     pub size: Option<Node>,
-    /// Its layer id; default the rule's, plus the number of the slice.
+    /// Layer id; default: the rule's id plus the number of the slice.
     #[schemars(with = "Option<Layer>")]
     pub layer: Option<Node>,
-    /// A mode, or a mode with parameters; default the rule's.
+    /// A mode, or a mode with parameters; default: that of the rule.
     #[schemars(with = "Option<SliceInit>")]
     pub init: Option<Node>,
 }
 
-/// The tensor of the same name in a stored checkpoint.
+/// The tensor with the same name in a stored checkpoint.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FromCheckpoint {
@@ -56,56 +56,56 @@ pub(super) struct FromCheckpoint {
 pub(super) struct ThresholdForm {
     /// |delta| <= this * |w0|.
     pub relative: Option<f64>,
-    /// At most this many representable values of the stored type from the initial one.
+    /// Maximum distance from the initial value, as a number of representable values of the stored type.
     pub ulps: Option<u64>,
 }
 
-/// Importance that another program has measured: the largest stay.
+/// Importance scores from another program; the largest are kept.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scores {
-    /// A checkpoint with a tensor of the same name and shape for every one pruned, or of one number per input channel, by
-    /// which magnitudes are multiplied.
+    /// A checkpoint with a tensor of the same name and shape for every pruned tensor, or with one number per
+    /// input channel, by which magnitudes are multiplied.
     pub scores: PathBuf,
 }
 
-/// How many go: exactly one of the keys.
+/// How many weights are pruned: exactly one of the keys.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TargetForm {
-    /// This share; of a list, one per tensor along the depth.
+    /// Share to prune; a list gives one share per tensor along the depth.
     #[schemars(with = "Option<Shares>")]
     pub sparsity: Option<Node>,
-    /// All but so many.
+    /// How many to keep.
     #[schemars(with = "Option<u64>")]
     pub keep: Option<Node>,
-    /// As many as it takes for the written file to have no more bytes than this.
+    /// Size limit: as many weights are pruned as necessary.
     #[schemars(with = "Option<Size>")]
     pub bytes: Option<Node>,
 }
 
-/// What goes together: `n` with `m`, or `block`.
+/// Which weights are pruned together: `n` with `m`, or `block`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StructureForm {
-    /// How many stay of every m.
+    /// How many of every m are kept.
     #[schemars(with = "Option<u64>", range(min = 1))]
     pub n: Option<Node>,
-    /// How many neighbours are ranked with each other.
+    /// How many neighbours are ranked together.
     #[schemars(with = "Option<u64>", range(min = 1))]
     pub m: Option<Node>,
-    /// What the neighbours are: input_channels at one kernel place (default), inputs with their kernel places, or columns as
-    /// stored.
+    /// The neighbours: input_channels at one kernel position (default), inputs with their kernel positions,
+    /// or columns as stored.
     #[schemars(with = "Option<AlongWord>")]
     pub along: Option<Node>,
-    /// Leave tensors whose inputs m does not divide as they are; default false, which refuses them.
+    /// Leave tensors unchanged if m does not divide their inputs; default false, which refuses them.
     pub where_divisible: Option<bool>,
     /// Rows and columns of a block.
     #[schemars(with = "Option<[u64; 2]>")]
     pub block: Option<Node>,
 }
 
-/// The least share of the weights, of all tensors whose names match together, that is pruned.
+/// Minimum share pruned of the weights of all tensors with matching names together.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SparsityGate {
@@ -136,7 +136,7 @@ mod full {
         /// Dimensions, outermost first.
         #[schemars(with = "Vec<u64>")]
         pub shape: Node,
-        /// Type; default that of the model.
+        /// Type; default: that of the model.
         pub dtype: Option<FloatDtype>,
     }
 }
@@ -180,7 +180,7 @@ forms! {
     #[schemars(untagged)]
     enum InitValue { Mode(String), Params(Box<SchemeParams>), From(FromCheckpoint) }
 
-    /// A word for the whole, or a role for each dimension.
+    /// A named layout, or a role for each dimension.
     #[schemars(untagged)]
     enum LayoutValue { Word(LayoutWord), Roles(#[schemars(length(min = 1, max = 8))] Vec<RoleWord>) }
 
@@ -188,15 +188,15 @@ forms! {
     #[schemars(rename_all = "snake_case")]
     enum LayoutWord { OutIn, InOut }
 
-    /// What a dimension counts.
+    /// Role of a dimension.
     #[schemars(rename_all = "lowercase")]
     enum RoleWord { Expert, Out, In, Kernel }
 
-    /// What groups of n of m go along.
+    /// Direction of groups of n of m.
     #[schemars(rename_all = "snake_case")]
     enum AlongWord { Inputs, InputChannels, Columns }
 
-    /// A slice's name, or its name with what differs from the rule.
+    /// The name of a slice, or its name with the settings that differ from the rule.
     #[schemars(untagged)]
     enum SliceForm { Name(String), Full(Slice) }
 
@@ -212,7 +212,7 @@ forms! {
         Auto(Told),
     }
 
-    /// The weights tell it.
+    /// Inferred from the weights.
     #[schemars(rename_all = "lowercase")]
     enum Told { Auto }
 
@@ -220,7 +220,7 @@ forms! {
     #[schemars(untagged)]
     enum Decay { Word(DecayWord), Factor(#[schemars(extend("exclusiveMinimum" = 0))] f64) }
 
-    /// No decay, which is the factor 1, or whatever the weights tell.
+    /// No decay (factor 1), or inferred from the weights.
     #[schemars(rename_all = "lowercase")]
     enum DecayWord { None, Auto }
 
@@ -235,15 +235,15 @@ forms! {
     #[schemars(untagged)]
     enum Criterion { Word(CriterionWord), Scores(Scores) }
 
-    /// By what weights are ranked.
+    /// Ranking criterion.
     #[schemars(rename_all = "snake_case")]
     enum CriterionWord { Sleeping, Magnitude, Movement, MagnitudeIncrease, Nearest, Random }
 
-    /// What the analysis' threshold says, or a number of places.
+    /// The threshold of the analysis, or a number of weights.
     #[schemars(untagged)]
     enum Target { Word(TargetWord), Form(TargetForm) }
 
-    /// All that the analysis' threshold calls sleeping.
+    /// All weights that sleep by the threshold of the analysis.
     #[schemars(rename_all = "lowercase")]
     enum TargetWord { Threshold }
 
@@ -279,7 +279,7 @@ forms! {
     #[schemars(rename_all = "lowercase")]
     enum ActivationWord { Relu, Identity, Gelu, Silu, Tanh }
 
-    /// What is ranked with each other.
+    /// Which weights are ranked together.
     #[schemars(rename_all = "lowercase")]
     enum Scope { Tensor, Global, Row }
 
@@ -291,19 +291,19 @@ forms! {
         Form(StructureForm),
     }
 
-    /// What goes together.
+    /// Which weights are pruned together.
     #[schemars(rename_all = "lowercase")]
     enum StructureWord { Unstructured, Rows, Columns, Filters, Channels }
 
-    /// What a pruned place becomes.
+    /// Value of a pruned weight.
     #[schemars(rename_all = "lowercase")]
     enum FillValue { Zero, Init, Nearest }
 
-    /// How a pruned tensor is stored.
+    /// Storage format of a pruned tensor.
     #[schemars(rename_all = "lowercase")]
     enum FormatValue { Auto, Dense, Bitmask, Csr }
 
-    /// The type of the values written.
+    /// Type of the values written.
     #[schemars(rename_all = "lowercase")]
     enum OutputDtype { Keep, F32, Bf16, F16 }
 }
@@ -314,7 +314,7 @@ forms! {
 #[expect(dead_code, reason = "lends its schema and is never made")]
 pub(super) struct Version(#[schemars(range(min = 1, max = 1))] u64);
 
-/// A seed: a number that either a signed or an unsigned integer of 64 bits holds.
+/// A seed: a number that fits in a signed or an unsigned 64-bit integer.
 #[derive(JsonSchema)]
 #[schemars(extend("minimum" = i64::MIN, "maximum" = u64::MAX))]
 #[schemars(transparent)]

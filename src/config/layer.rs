@@ -35,13 +35,13 @@ pub enum Group {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayerError {
     /// The group took no part in the match.
-    #[error("its layer id is by {group} of the pattern, which took no part in the match")]
+    #[error("its layer id uses {group} of the pattern, which matched nothing")]
     NoGroup {
         /// The group.
         group: Group,
     },
     /// The group matched something else than decimal digits.
-    #[error("its layer id is by {group} of the pattern, which matched `{text}`: expected a decimal number")]
+    #[error("its layer id uses {group} of the pattern, which matched `{text}`, expected a decimal number")]
     NotANumber {
         /// The group.
         group: Group,
@@ -49,7 +49,7 @@ pub enum LayerError {
         text: String,
     },
     /// The id is 2^64 or more.
-    #[error("its layer id, {base} + {step} * {number}, does not fit 64 bits")]
+    #[error("its layer id, {base} + {step} * {number}, does not fit in 64 bits")]
     Overflow {
         /// The rule's base.
         base: u64,
@@ -152,20 +152,21 @@ mod tests {
         let rule = affine(1, 2, Group::Number(1));
         assert_eq!(
             id(&rule, "{h*,b}.w", "b.w").unwrap_err(),
-            "its layer id is by group 1 of the pattern, which took no part in the match"
+            "its layer id uses group 1 of the pattern, which matched nothing"
         );
         for (name, text) in [("hx.w", "x"), ("h.w", ""), ("h+1.w", "+1"), ("h-1.w", "-1"), ("h٣.w", "٣")] {
             assert_eq!(
                 id(&rule, "h*.w", name).unwrap_err(),
                 format!(
-                    "its layer id is by group 1 of the pattern, which matched `{text}`: expected a decimal number"
+                    "its layer id uses group 1 of the pattern, which matched `{text}`, expected a decimal \
+                     number"
                 )
             );
         }
         for number in ["9223372036854775808", "99999999999999999999"] {
             assert_eq!(
                 id(&rule, "h*.w", &format!("h{number}.w")).unwrap_err(),
-                format!("its layer id, 1 + 2 * {number}, does not fit 64 bits")
+                format!("its layer id, 1 + 2 * {number}, does not fit in 64 bits")
             );
         }
         assert_eq!(id(&rule, "h*.w", "h9223372036854775807.w"), Ok(u64::MAX));

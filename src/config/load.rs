@@ -50,7 +50,7 @@ impl Settings {
         let drawn = resolve::draws(&settings).is_some();
         for (text, path) in source.override_paths() {
             if let Some(why) = unused(path, &tree, &settings, drawn) {
-                let kind = ConfigErrorKind::BadOverride(format!("this does nothing: {why}"));
+                let kind = ConfigErrorKind::BadOverride(format!("this has no effect: {why}"));
                 return Err(ConfigError { place: Place::Override(text.to_owned()), kind: Box::new(kind) });
             }
         }

@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
-        self.refuse(ConfigErrorKind::Syntax("a config has no YAML tags (`!…`)".to_owned()))
+        self.refuse(ConfigErrorKind::Syntax("a config cannot have YAML tags (`!…`)".to_owned()))
     }
 }
 

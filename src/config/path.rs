@@ -52,14 +52,14 @@ impl KeyPath {
                 let (number, after) =
                     bracket.split_once(']').ok_or_else(|| format!("a bracket in `{text}` is not closed"))?;
                 let index =
-                    number.parse().map_err(|_| format!("`[{number}]` in `{text}` is no list index"))?;
+                    number.parse().map_err(|_| format!("`[{number}]` in `{text}` is not a list index"))?;
                 steps.push(Step::Index(index));
                 rest = after;
             }
             if rest.is_empty() {
                 return Ok(Self(steps));
             }
-            rest = rest.strip_prefix('.').ok_or_else(|| format!("`{text}` lacks a dot before `{rest}`"))?;
+            rest = rest.strip_prefix('.').ok_or_else(|| format!("`{text}` needs a dot before `{rest}`"))?;
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(error("a..b"), "`a..b` has an empty key");
         assert_eq!(error("a.\"b"), "a quote in `a.\"b` is not closed");
         assert_eq!(error("a[1"), "a bracket in `a[1` is not closed");
-        assert_eq!(error("a[x]"), "`[x]` in `a[x]` is no list index");
-        assert_eq!(error("a[1]b"), "`a[1]b` lacks a dot before `b`");
+        assert_eq!(error("a[x]"), "`[x]` in `a[x]` is not a list index");
+        assert_eq!(error("a[1]b"), "`a[1]b` needs a dot before `b`");
     }
 }

@@ -108,7 +108,7 @@ pub enum InitSource {
 /// Where the initial checkpoint goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitSettings {
-    /// The file.
+    /// Path of the file.
     pub output: PathBuf,
     /// Most bytes of a shard; `None` writes one file whatever its size.
     pub max_shard_size: Option<u64>,

@@ -3,7 +3,8 @@
 /// A size that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB"
+    "`{text}` is not a size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or \
+     5GB"
 )]
 pub struct SizeError {
     /// What was written.
@@ -104,7 +105,8 @@ mod tests {
         }
         assert_eq!(
             parse_size("5 gigs").unwrap_err().to_string(),
-            "`5 gigs` is no size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB"
+            "`5 gigs` is not a size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB \
+             (2^20) or 5GB"
         );
     }
 }

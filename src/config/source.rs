@@ -68,7 +68,7 @@ impl Source {
     /// let settings = Settings::parse("seed: 1\nrules:\n  - {match: conv*, init: he}", "c.yaml".as_ref(), &[])?;
     /// let nothing = ConfigErrorKind::RuleMatchesNothing { patterns: vec!["conv*".into()], hint: PatternHint::None };
     /// let error = settings.source.error(&KeyPath::root().key("rules").index(0), nothing);
-    /// let text = "c.yaml:3:5: this rule matches no tensor: `conv*` (`optional: true` allows that)";
+    /// let text = "c.yaml:3:5: this rule matches no tensor: `conv*` (use `optional: true` to allow this)";
     /// assert_eq!(error.to_string(), text);
     /// # Ok::<(), cdi_prune::config::ConfigError>(())
     /// ```

@@ -96,7 +96,7 @@ impl de::Error for Raised {
 fn plain_words(expected: &str) -> String {
     let words = match expected {
         "f64" => "a number",
-        "u64" | "usize" => "a whole number that is not negative",
+        "u64" | "usize" => "a whole number of at least 0",
         "a string" | "path string" => "text",
         "a boolean" => "true or false",
         "a sequence" => "a list",

@@ -14,9 +14,8 @@ pub(super) fn unused(path: &KeyPath, tree: &Node, settings: &Settings, drawn: bo
     let rules = settings.rules.rules();
     match (key(0), steps.len()) {
         ("seed", 1) => (!drawn && !rules.is_empty()).then_some("nothing is drawn from the seed"),
-        ("model", 2) if key(1) == "dtype" => (!has_untyped(tree)).then_some(
-            "no tensor that `model.tensors` lists is without a type, and those of `model.like` keep theirs",
-        ),
+        ("model", 2) if key(1) == "dtype" => (!has_untyped(tree))
+            .then_some("every tensor in `model.tensors` has a type, and those of `model.like` keep theirs"),
         ("rules", 3) if key(2) == "layer" => {
             let Step::Index(index) = steps[1] else { return None };
             let drawn = matches!(rules.get(index)?.value.init, InitSource::Scheme(_));
@@ -25,7 +24,7 @@ pub(super) fn unused(path: &KeyPath, tree: &Node, settings: &Settings, drawn: bo
         ("analyze", 2..) if ["threshold", "decay"].contains(&key(1)) => {
             let compared = rules.iter().any(|rule| rule.value.init != InitSource::None);
             (!compared && !rules.is_empty())
-                .then_some("no rule knows an initial value, so there is nothing to compare with")
+                .then_some("no rule gives an initial value, so there is nothing to compare with")
         }
         _ => None,
     }

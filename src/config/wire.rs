@@ -17,7 +17,7 @@ pub(super) use super::goals::{BetterWord, Gates, Tune};
 use super::node::Node;
 use crate::tensor::FloatDtype;
 
-/// Which weights a model starts from, what its training changed, and which of them are pruned. A relative path is
+/// The initial weights of a model, what training changed, and which weights are pruned. A relative path is
 /// relative to the config's folder.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,48 +26,49 @@ pub(super) struct Config {
     /// Version of the config's format: 1.
     #[schemars(with = "Option<forms::Version>")]
     pub version: Option<Node>,
-    /// Seed of every initial value, a whole number from -2^63 to 2^64-1; needed where anything is drawn from it.
+    /// Seed of all initial values, a whole number from -2^63 to 2^64-1; required if anything is drawn from
+    /// it.
     #[schemars(with = "Option<forms::Seed>")]
     pub seed: Option<Node>,
     /// The tensors to initialise.
     pub model: Option<Model>,
-    /// How each tensor's initial values are made: ordered, the first rule that matches wins.
+    /// The initial values of each tensor. The first rule that matches applies.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// Where the initial checkpoint is written.
+    /// Output of the initial checkpoint.
     pub init: Option<Init>,
-    /// The checkpoint that training made.
+    /// The trained checkpoint.
     pub trained: Option<Trained>,
-    /// How the trained checkpoint is compared with the initial values.
+    /// Comparison of the trained checkpoint with the initial values.
     pub analyze: Option<Analyze>,
-    /// How the trained checkpoint is pruned.
+    /// Pruning of the trained checkpoint.
     pub prune: Option<Prune>,
-    /// Search for the smallest file that keeps the accuracy, as a command of yours measures it.
+    /// Search for the smallest file that keeps the accuracy, as measured by your own command.
     pub tune: Option<Tune>,
-    /// Limits that the result must keep, checked last: exit code 4 where it does not.
+    /// Limits that the result must meet, checked last; exit code 4 if it does not.
     pub gates: Option<Gates>,
-    /// Every file that `run` read and wrote with its digest, written last.
+    /// List of all files that `run` read and wrote, with their digests; written last.
     pub manifest: Option<PathBuf>,
 }
 
-/// The tensors to initialise: those of a checkpoint, those listed, or both; the list wins.
+/// The tensors to initialise: those of a checkpoint, those listed, or both. The list takes precedence.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
-    /// Take names, shapes and types from this checkpoint: a safetensors file, an index, or a folder.
+    /// Checkpoint to take names, shapes and types from: a safetensors file, an index, or a folder.
     pub like: Option<PathBuf>,
     /// Tensors by name: a shape, or a shape and a type.
     #[schemars(with = "Option<std::collections::BTreeMap<String, forms::Tensor>>")]
     pub tensors: Option<Node>,
-    /// Type of the listed tensors that name none; default f32.
+    /// Type of listed tensors without a type; default f32.
     pub dtype: Option<FloatDtype>,
-    /// Which dimensions hold outputs and inputs: out_in (PyTorch, the default), in_out (Flax, Keras), or a role for each
-    /// dimension.
+    /// Dimensions of outputs and inputs: out_in (PyTorch, the default), in_out (Flax, Keras), or a role for
+    /// each dimension.
     #[schemars(with = "Option<forms::LayoutValue>")]
     pub layout: Option<Node>,
 }
 
-/// Initial values for the tensors whose names match.
+/// Initial values for tensors with matching names.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
@@ -75,14 +76,14 @@ pub(super) struct Rule {
     #[serde(rename = "match")]
     #[schemars(with = "forms::OneOrMany")]
     pub patterns: Node,
-    /// The tensors' layer id; default auto, the hash of the name.
+    /// Layer id of the tensors; default auto, the hash of the name.
     #[schemars(with = "Option<forms::Layer>")]
     pub layer: Option<Node>,
     /// A mode, a mode with parameters, another checkpoint, or none.
     #[schemars(with = "forms::InitValue")]
     pub init: Node,
-    /// For a fused tensor, its slices along the output dimension, each initialised as a tensor of its own: names, or names
-    /// with sizes, layers and inits.
+    /// Slices of a fused tensor along its output dimension, each initialised like a separate tensor: names,
+    /// or names with sizes, layers and inits.
     #[schemars(with = "Option<Vec<forms::SliceForm>>")]
     pub slices: Option<Node>,
     /// Overrides the model's layout.
@@ -91,7 +92,7 @@ pub(super) struct Rule {
     /// Overrides `analyze.decay` for these tensors.
     #[schemars(with = "Option<forms::Decay>")]
     pub decay: Option<Node>,
-    /// Allow tensors to share a layer id, and so their noise; default false.
+    /// Allow tensors to share a layer id and therefore their noise; default false.
     #[serde(default)]
     pub shared: bool,
     /// Allow the rule to match nothing; default false.
@@ -99,44 +100,44 @@ pub(super) struct Rule {
     pub optional: bool,
 }
 
-/// Where the initial checkpoint is written.
+/// Output of the initial checkpoint.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Init {
-    /// The file.
+    /// Path of the file.
     pub output: PathBuf,
-    /// Split into shards above this size; default one file.
+    /// Split the output into shards of at most this size; default: one file.
     #[schemars(with = "Option<forms::Size>")]
     pub max_shard_size: Option<Node>,
 }
 
-/// The checkpoint that training made.
+/// The trained checkpoint.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Trained {
     /// A safetensors file, an index, or a folder.
     pub path: PathBuf,
-    /// A prefix to take off its tensors' names, or a list of prefixes.
+    /// A prefix to remove from the tensor names, or a list of prefixes.
     #[schemars(with = "Option<forms::OneOrMany>")]
     pub strip_prefix: Option<Node>,
-    /// A name that wrappers put between the dots of its tensors' names, such as _orig_mod, to take out wherever it
-    /// stands; or a list of them.
+    /// A name that wrappers insert between the dots of tensor names, such as _orig_mod, to remove anywhere;
+    /// or a list of such names.
     #[schemars(with = "Option<forms::OneOrMany>")]
     pub strip: Option<Node>,
 }
 
-/// How the trained checkpoint is compared with the initial values.
+/// Comparison of the trained checkpoint with the initial values.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Analyze {
-    /// The largest change of a weight that sleeps; default 0; auto to let the weights tell it.
+    /// Largest change of a sleeping weight; default 0; auto to infer it from the weights.
     #[schemars(with = "Option<forms::ThresholdValue>")]
     pub threshold: Option<Node>,
-    /// The factor by which weight decay shrank weights without gradient; default none, which is 1; auto to let the weights
-    /// tell it.
+    /// Factor by which weight decay shrank weights without gradient; default none (1); auto to infer it from
+    /// the weights.
     #[schemars(with = "Option<forms::Decay>")]
     pub decay: Option<Node>,
-    /// Files to write the results to.
+    /// Files for the results.
     pub report: Option<Report>,
 }
 
@@ -150,88 +151,92 @@ pub(super) struct Report {
     pub csv: Option<PathBuf>,
     /// Markdown.
     pub markdown: Option<PathBuf>,
-    /// A page with tables and plots in one file, for any browser.
+    /// A page with tables and plots in one file for the browser.
     pub html: Option<PathBuf>,
     /// A folder for the plots: layers.svg, delta_histograms.svg, evidence.svg and heatmap_NAME.svg.
     pub svg: Option<PathBuf>,
 }
 
-/// How the trained checkpoint is pruned.
+/// Pruning of the trained checkpoint.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
-    /// The pruned checkpoint; with a slash at its end a folder, which gets the small files beside the trained one too.
+    /// The pruned checkpoint. A path with a slash at the end is a folder, which also receives the small files
+    /// beside the trained checkpoint.
     pub output: PathBuf,
-    /// By what weights are ranked, the smallest to go: sleeping (default), magnitude, movement, magnitude_increase, nearest,
-    /// random, or scores of a file.
+    /// Ranking criterion; the smallest scores are pruned: sleeping (default), magnitude, movement,
+    /// magnitude_increase, nearest, random, or scores from a file.
     #[schemars(with = "Option<forms::Criterion>")]
     pub criterion: Option<Node>,
-    /// How many go: threshold (default), all that the analysis' threshold calls sleeping; a share, all but so many, or as
-    /// many as it takes for a size of the file.
+    /// How many weights are pruned: threshold (default), all that sleep by the threshold of the analysis; a
+    /// share; all but a number; or as many as necessary for a file size.
     #[schemars(with = "Option<forms::Target>")]
     pub target: Option<Node>,
-    /// What is ranked with each other: the weights of a tensor (default), of all tensors, or of a row.
+    /// Which weights are ranked together: those of a tensor (default), of all tensors, or of a row.
     #[schemars(with = "Option<forms::Scope>")]
     pub scope: Option<Node>,
-    /// What goes together: unstructured (default), each weight alone; all but n of m columns; rows, columns, filters,
-    /// channels or blocks.
+    /// Which weights are pruned together: unstructured (default), each weight alone; all but n of m
+    /// neighbours; rows, columns, filters, channels or blocks.
     #[schemars(with = "Option<forms::Structure>")]
     pub structure: Option<Node>,
-    /// Keep tensors of fewer elements; default 0.
+    /// Keep tensors with fewer elements; default 0.
     #[schemars(with = "Option<u64>")]
     pub min_elements: Option<Node>,
-    /// With scope global, the least share of each tensor that goes; default 0.
+    /// With scope global, the smallest share pruned from each tensor; default 0.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
     pub floor: Option<Node>,
-    /// With scope global, the largest share of each tensor that goes; default 1.
+    /// With scope global, the largest share pruned from each tensor; default 1.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
     pub ceiling: Option<Node>,
-    /// What a pruned place becomes: zero (default); init, its initial value; nearest, whichever of the two is nearer to the
-    /// weight (default of the criterion nearest).
+    /// Value of a pruned weight: zero (default); init, its initial value; nearest, the nearer of the two
+    /// (default for the criterion nearest).
     #[schemars(with = "Option<forms::FillValue>")]
     pub fill: Option<Node>,
-    /// How a tensor is stored: auto (default), the smallest per tensor; dense; bitmask; csr.
+    /// Storage format: auto (default), the smallest for each tensor; dense; bitmask; csr.
     #[schemars(with = "Option<forms::FormatValue>")]
     pub format: Option<Node>,
-    /// The type of the values written of pruned tensors: keep (default), or f32, bf16, f16, to which they are rounded.
+    /// Type of the values written for pruned tensors: keep (default), or f32, bf16, f16, to which they are
+    /// rounded.
     #[schemars(with = "Option<forms::OutputDtype>")]
     pub dtype: Option<Node>,
-    /// Fill in initial values even where the trained checkpoint does not seem to have started from them; default false.
+    /// Fill in initial values even if the trained checkpoint does not seem to have started from them; default
+    /// false.
     #[serde(default)]
     pub any_start: bool,
-    /// Split into shards above this size; default one file.
+    /// Split the output into shards of at most this size; default: one file.
     #[schemars(with = "Option<forms::Size>")]
     pub max_shard_size: Option<Node>,
-    /// Take the units that rows or columns without a weight leave useless out of the layers of `chains`, which become
-    /// smaller dense tensors; default false. For fill zero.
+    /// Remove units that empty rows or columns leave useless from the layers in `chains`, which become
+    /// smaller dense tensors; default false. Requires fill zero.
     #[serde(default)]
     pub remove: bool,
-    /// The chains of layers whose units `remove` may take out.
+    /// Chains of layers from which `remove` may remove units.
     #[serde(default)]
     pub chains: Vec<Chain>,
-    /// Tensors that are copies of each other, by their names: they lose the same places and count once. Copies with the same
-    /// bytes are found without being named.
+    /// Names of tensors that are copies of each other: they lose the same weights and count once. Copies with
+    /// the same bytes are found automatically.
     #[serde(default)]
     pub tied: Vec<Vec<String>>,
-    /// What differs for some tensors: ordered, the first rule that matches wins.
+    /// Settings for some tensors. The first rule that matches applies.
     #[serde(default)]
     pub rules: Vec<PruneRule>,
 }
 
-/// Layers that read each other and nothing else reads: the units between any two of them may be removed.
+/// Layers that read only each other: the units between any two of them may be removed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chain {
-    /// Names of the layers in their order, two at least: the tensors are NAME.weight and NAME.bias. A batch norm between
-    /// two layers is named too.
+    /// Names of the layers in order, at least two: the tensors are NAME.weight and NAME.bias. Include a batch
+    /// norm between two layers.
     #[schemars(length(min = 2))]
     pub layers: Vec<String>,
-    /// What stands between two of them: relu, identity, gelu, silu, tanh. Without it, none is known.
+    /// Activation between two layers: relu, identity, gelu, silu, tanh. Without it, the activation is
+    /// unknown.
     #[schemars(with = "Option<forms::ActivationWord>")]
     pub activation: Option<Node>,
 }
 
-/// What differs for the tensors whose names match.
+/// Settings for tensors with matching names.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PruneRule {
@@ -239,13 +244,13 @@ pub(super) struct PruneRule {
     #[serde(rename = "match")]
     #[schemars(with = "forms::OneOrMany")]
     pub patterns: Node,
-    /// Write the tensors byte for byte as they are (true), or prune them (false, the default).
+    /// Keep the tensors unchanged, byte for byte (true), or prune them (false, the default).
     #[serde(default)]
     pub keep: bool,
     /// Overrides `prune.criterion` for these tensors.
     #[schemars(with = "Option<forms::Criterion>")]
     pub criterion: Option<Node>,
-    /// Overrides `prune.target` for these tensors; a size of the file is for `prune.target` only.
+    /// Overrides `prune.target` for these tensors; a file size is allowed only in `prune.target`.
     #[schemars(with = "Option<forms::Target>")]
     pub target: Option<Node>,
     /// Overrides `prune.scope` for these tensors.

@@ -14,15 +14,17 @@ pub use settings::{Gates, SparsityGate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
-    /// Share of places pruned, of all floating-point tensors or of those that patterns match: at least the limit.
+    /// Share of pruned weights in all floating-point tensors or in those that patterns match: at least the
+    /// limit.
     MinSparsity,
     /// Bytes of the pruned checkpoint: at most the limit.
     MaxOutputBytes,
-    /// Share of places pruned of the tensor where it is largest: at most the limit.
+    /// Share of pruned weights in the tensor where it is largest: at most the limit.
     MaxTensorSparsity,
     /// Weights of the trained checkpoint that are NaN or infinite: none.
     Finite,
-    /// The cosine of weights and initial values, each less their mean: at least what is no chance, the limit.
+    /// Cosine of weights and initial values after subtracting each mean: at least the limit, the smallest
+    /// value that is not chance.
     StartedHere,
     /// How much worse than the original the pruned checkpoint is, in the metric's units: at most the limit.
     MaxMetricDrop,
@@ -52,7 +54,7 @@ impl Gate {
     }
 }
 
-/// A limit or what was measured: a number of bytes or weights, or a share or difference.
+/// A limit or a measured value: a number of bytes or weights, a share, or a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Figure {
@@ -72,18 +74,18 @@ impl Figure {
     }
 }
 
-/// A gate as it was found.
+/// Result of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct GateResult {
     /// Which one.
     pub gate: Gate,
-    /// The patterns of the tensors that it is about; null where it is about all.
+    /// Patterns of the tensors that the gate covers; null if it covers all.
     pub patterns: Option<Vec<String>>,
-    /// The tensor that was farthest from passing, for gates about single tensors; null where there is none.
+    /// For gates on single tensors, the tensor farthest from passing; null otherwise.
     pub tensor: Option<String>,
-    /// The least (`min_sparsity`, `started_here`) or the most (all others) that passes.
+    /// The smallest (`min_sparsity`, `started_here`) or largest (all others) value that passes.
     pub limit: Figure,
-    /// What was measured.
+    /// The measured value.
     pub measured: Figure,
     /// Whether it passed.
     pub passed: bool,

@@ -141,19 +141,22 @@ impl Family {
     pub fn guess(&self) -> &'static str {
         match self {
             Self::Gpt2 { .. } => {
-                "GPT-2's normal distribution, standard deviation 0.02, less where a residual branch ends"
+                "GPT-2's normal distribution, standard deviation 0.02, smaller at the end of residual \
+                 branches"
             }
-            Self::T5 { .. } => "normal, scaled by the width, as Hugging Face's T5",
-            Self::HfViT => "truncated normal, standard deviation 0.02, as Hugging Face's ViT",
+            Self::T5 { .. } => "normal, scaled by the width, as in Hugging Face's T5",
+            Self::HfViT => "truncated normal, standard deviation 0.02, as in Hugging Face's ViT",
             Self::Transformer => {
-                "normal, standard deviation 0.02, as in BERT, Llama and most transformers of their kind"
+                "normal, standard deviation 0.02, as in BERT, Llama and most similar transformers"
             }
-            Self::Timm => "truncated normal, standard deviation 0.02, as timm's vision transformers",
+            Self::Timm => "truncated normal, standard deviation 0.02, as in timm's vision transformers",
             Self::ResNet => {
-                "torchvision's for ResNet: convolutions by He with fan-out, the rest by PyTorch's defaults"
+                "those of torchvision's ResNet: He with fan-out for convolutions, PyTorch's defaults for the \
+                 rest"
             }
             Self::Vgg => {
-                "torchvision's for VGG and MobileNetV2: convolutions by He with fan-out, linear layers normal"
+                "those of torchvision's VGG and MobileNetV2: He with fan-out for convolutions, normal for \
+                 linear layers"
             }
             Self::Flax => "Flax's defaults",
             Self::Keras => "Keras's defaults",

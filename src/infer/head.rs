@@ -21,7 +21,8 @@ pub(super) fn head(inference: &Inference<'_>, around: &Surroundings) -> Vec<Stri
             let mut lines = vec![format!("Pruning by magnitude of {about}")];
             lines.extend(text(&[
                 "",
-                "To edit: `target`, and the rules of `prune` that keep tensors. No initial value is asked for, so there is",
+                "Edit `target`, and the rules of `prune` that keep tensors. No initial values are needed, so \
+                 there is",
                 "no seed, and nothing is compared.",
             ]));
             lines
@@ -30,27 +31,37 @@ pub(super) fn head(inference: &Inference<'_>, around: &Surroundings) -> Vec<Stri
             let mut lines = vec![format!("What fine-tuning changed in {about}")];
             lines.extend(text(&[
                 "",
-                "Every tensor started as the one of its name in the base, so nothing is drawn and there is no seed.",
-                "`cdi-prune restore --base BASE` needs the same base again.",
+                "Every tensor starts as the tensor with its name in the base, so nothing is drawn and there \
+                 is no seed.",
+                "`cdi-prune restore --base BASE` needs the same base.",
             ]));
             lines
         }
         Purpose::Sleeping | Purpose::Init => {
-            let mut lines = vec![format!("A starting point for {about}")];
-            lines.push("Names and shapes tell what a tensor is, not how it started: every `init` below is a guess, here".to_owned());
+            let mut lines = vec![format!("A starting config for {about}")];
+            lines.push(
+                "Names and shapes show what a tensor is, not how it was initialised. Every `init` \
+                        below is a guess:"
+                    .to_owned(),
+            );
             lines.push(format!("{}.", inference.family.guess()));
             lines.push(String::new());
             lines.extend(match (around.seed, &around.purpose) {
                 (Some(_), _) => text(&[
-                    "The checkpoint is an initial one that cdi-prune wrote. The config that wrote it is the better one to go on with:",
-                    "rules that are guessed need not make the same values. `init: {from: FILE}` in every rule does.",
+                    "The checkpoint is an initial checkpoint written by cdi-prune. Use the config that wrote \
+                     it if you can:",
+                    "guessed rules may generate other values. `init: {from: FILE}` in every rule gives the \
+                     same values.",
                 ]),
-                (None, Purpose::Init) => text(&[
-                    "To edit: `seed`, and `rules` where the model is to start otherwise. `cdi-prune init` writes the checkpoint.",
-                ]),
+                (None, Purpose::Init) => {
+                    text(&["Edit `seed`, and `rules` for other initialisers. `cdi-prune init` writes the \
+                     checkpoint."])
+                }
                 (None, _) => text(&[
-                    "To edit: `seed` and `rules`, so that they make the values that training starts from (`cdi-prune init` writes them; a",
-                    "model that started from another file needs `init: {from: FILE}`), and `trained.path`, the checkpoint after training.",
+                    "Edit `seed` and `rules` to generate the values that training starts from (`cdi-prune \
+                     init` writes them; use",
+                    "`init: {from: FILE}` for a model that started from another file), and `trained.path`, \
+                     the checkpoint after training.",
                 ]),
             });
             lines

@@ -52,12 +52,12 @@ fn head(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     for line in about(inference, around) {
         text.line(format!("# {line}").trim_end());
     }
-    text.line("# `cdi-prune plan` with this file shows what each tensor comes to.");
+    text.line("# `cdi-prune plan` shows what this config does with each tensor.");
     text.line("version: 1");
     match around.seed {
         _ if !around.purpose.draws() => {}
         Some(seed) => text.noted(&format!("seed: {seed}"), "that of the initial checkpoint"),
-        None => text.noted("seed: 42", "any number; with the layer ids, all that initial weights depend on"),
+        None => text.noted("seed: 42", "any number; initial weights depend only on this and the layer ids"),
     }
     text.line("");
 }
@@ -66,17 +66,17 @@ fn model(text: &mut Text, around: &Surroundings, in_out: bool) {
     match &around.like {
         Some(like) => {
             text.line("model:");
-            text.noted(
-                &format!("  like: {}", yaml(like)),
-                "names, shapes and types; its values are not used",
-            );
+            text.noted(&format!("  like: {}", yaml(like)), "only names, shapes and types are used");
             if in_out {
                 text.noted("  layout: in_out", "kernels are [..., in, out]");
             }
         }
         None => {
-            text.line("# No initial checkpoint is written: its tensors would be called as in this checkpoint, with the prefix. Save the model");
-            text.line("# without its wrapper, and add");
+            text.line(
+                "# No initial checkpoint is written, because its tensor names would have the prefix, \
+                       as in this checkpoint. To write",
+            );
+            text.line("# one, save the model without its wrapper, and add");
             text.line("#   model: {like: plain.safetensors}");
             text.line(&format!("#   init: {{output: {}}}", around.output("init.safetensors")));
         }
@@ -89,9 +89,10 @@ fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) 
         return;
     }
     text.line(if drawn {
-        "# The first rule that matches decides. `layer` chooses a tensor's noise; without it, the hash of its name does."
+        "# The first rule that matches applies. `layer` selects a tensor's noise; without it, the hash of \
+         its name does."
     } else {
-        "# The first rule that matches decides."
+        "# The first rule that matches applies."
     });
     text.line("rules:");
     let mut role = None;
@@ -125,11 +126,11 @@ fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) 
             text.line(&format!("    layout: {}", rule.start.layout));
         }
         if rule.tied {
-            text.noted("    shared: true", "stored more than once, with the same bytes: tied");
+            text.noted("    shared: true", "stored more than once with the same bytes (tied)");
         }
         if rule.start.fused {
             // A rule's `slices` would stand here.
-            text.noted("    # slices: [q, k, v]", "fused; started as one tensor unless it is cut so");
+            text.noted("    # slices: [q, k, v]", "fused; add this to initialise each part separately");
         }
     }
     text.line("");
@@ -139,7 +140,7 @@ fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) 
 fn formula(base: u64, step: u64) -> String {
     let base = if base == 0 { String::new() } else { format!("{base} + ") };
     let step = if step == 1 { String::new() } else { format!("{step} * ") };
-    format!("{base}{step}the number that the star stands for")
+    format!("{base}{step}the number matched by the star")
 }
 
 /// What a role's rules are about, and what the guess is.
@@ -151,23 +152,24 @@ fn heading(role: Role, family: &Family) -> Vec<&'static str> {
         Role::Norm => vec!["Scales of norms."],
         Role::Slope => vec!["Slopes of PReLU: PyTorch's default."],
         Role::Statistic => {
-            vec!["Running statistics, which are no weights: not initialised, not compared, kept."]
+            vec!["Running statistics, which are not weights: not initialised, not compared, kept."]
         }
         Role::Buffer => vec!["Computed, not learnt: not initialised, not compared, kept."],
         Role::Unknown => vec![
-            "Names do not tell how these start: not initialised, not compared, kept. Say it here if you know it.",
+            "Unknown initialisers: not initialised, not compared, kept. Edit this rule if you know them.",
         ],
-        Role::Any => vec!["No initial value is asked for."],
+        Role::Any => vec!["No initial values are needed."],
         Role::NotInBase => {
             vec![
-                "Not in the base, or of another shape there: not compared, kept. Say it here if you know how these start.",
+                "Not in the base, or with another shape there: not compared, kept. Edit this rule if you \
+                 know their initialisers.",
             ]
         }
-        Role::Base => vec!["All others: as the base has them."],
+        Role::Base => vec!["All others start as in the base."],
         Role::LoraB => {
-            vec!["Low-rank adapters: B is zero, so that training starts from the model as it is …"]
+            vec!["Low-rank adapters: B is zero, so that training starts from the unchanged model …"]
         }
-        Role::LoraA => vec!["… and A is drawn as PEFT does."],
+        Role::LoraA => vec!["… and A is drawn as in PEFT."],
         Role::Recurrent => vec![
             "Recurrent layers: PyTorch's default, uniform on ±1/sqrt(hidden size), for weights and biases.",
         ],
@@ -177,10 +179,10 @@ fn heading(role: Role, family: &Family) -> Vec<&'static str> {
         Role::Weight => vec!["Weights."],
         Role::Zero => vec!["Biases that start at zero."],
         Role::OneBias => {
-            vec!["The one bias that starts as PyTorch's do, uniform on ±1/sqrt(fan_in) of its weight."]
+            vec!["The one bias with PyTorch's default, uniform on ±1/sqrt(fan_in) of its weight."]
         }
         Role::Bias => {
-            vec!["Biases: PyTorch's default, uniform on ±1/sqrt(fan_in) of the weight beside them."]
+            vec!["Biases: PyTorch's default, uniform on ±1/sqrt(fan_in) of the corresponding weight."]
         }
     }
 }
@@ -216,7 +218,7 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     let purpose = &around.purpose;
     if around.like.is_some() && purpose.draws() {
         text.line("init:");
-        text.noted(&format!("  output: {}", output("init.safetensors")), "what training starts from");
+        text.noted(&format!("  output: {}", output("init.safetensors")), "start training from this file");
         if around.sharded {
             text.line("  max_shard_size: 5GB");
         }
@@ -243,41 +245,35 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     text.line("");
     text.line("analyze:");
     if *purpose != Purpose::Magnitude {
-        text.noted(
-            "  threshold: auto",
-            "the weights tell how near to its start a weight sleeps; 0: exactly there",
-        );
-        text.noted("  decay: auto", "they tell what weight decay left of those that nothing else moved, too");
+        text.noted("  threshold: auto", "inferred from the weights; 0: exactly the initial value");
+        text.noted("  decay: auto", "also inferred: the factor of weight decay");
     }
     text.line("  report:");
     for (key, file) in [("json", "report.json"), ("csv", "report.csv"), ("markdown", "report.md")] {
         text.line(&format!("    {key}: {}", output(file)));
     }
-    text.noted(&format!("    html: {}", output("report.html")), "tables and plots, for a browser");
+    text.noted(&format!("    html: {}", output("report.html")), "tables and plots for the browser");
     text.line("");
     text.line("prune:");
     text.line(&format!("  output: {}", output("pruned.safetensors")));
     match purpose {
         Purpose::Magnitude => {
-            text.noted("  criterion: magnitude", "the smallest go");
-            text.noted(
-                "  target: {sparsity: 0.5}",
-                "edit: this share of every tensor; measure the model after it",
-            );
+            text.noted("  criterion: magnitude", "prune the smallest weights");
+            text.noted("  target: {sparsity: 0.5}", "edit: share of each tensor; then evaluate the model");
             text.line("  fill: zero");
         }
         Purpose::Finetune { .. } => {
-            text.noted("  fill: init", "the base's values, which `cdi-prune restore --base` gives back");
+            text.noted("  fill: init", "the base's values, restored by `cdi-prune restore --base`");
         }
-        _ => text.noted("  fill: init", "regenerated by `cdi-prune restore`; `zero` makes another network"),
+        _ => text.noted("  fill: init", "regenerated by `cdi-prune restore`; `zero` changes the network"),
     }
-    text.noted("  format: auto", "per tensor, the smallest");
+    text.noted("  format: auto", "the smallest format for each tensor");
     if around.sharded {
         text.line("  max_shard_size: 5GB");
     }
     let kept = [
-        (&inference.unknown, "no weights, or not known to be: kept under any criterion"),
-        (&inference.keep, "few, and sensitive"),
+        (&inference.unknown, "not weights, or unknown: kept under any criterion"),
+        (&inference.keep, "few and sensitive"),
     ];
     for (n, (list, why)) in kept.iter().filter(|(list, _)| !list.is_empty()).enumerate() {
         if n == 0 {
@@ -294,7 +290,7 @@ mod tests {
 
     #[test]
     fn formulas_leave_out_what_does_nothing() {
-        assert_eq!(formula(10, 20), "10 + 20 * the number that the star stands for");
-        assert_eq!(formula(0, 1), "the number that the star stands for");
+        assert_eq!(formula(10, 20), "10 + 20 * the number matched by the star");
+        assert_eq!(formula(0, 1), "the number matched by the star");
     }
 }

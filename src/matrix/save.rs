@@ -31,10 +31,10 @@ pub enum FileFormat {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// An ending that says nothing.
-    #[error("{}: its ending names no format; the endings are .npy, .safetensors and .csv", .0.display())]
+    #[error("{}: the file name must end in .npy, .safetensors or .csv", .0.display())]
     Ending(PathBuf),
     /// A type that NumPy has not.
-    #[error("{}: NumPy's format has no type bf16; save it as .safetensors, or with another --dtype", .0.display())]
+    #[error("{}: NumPy's format has no bf16; save the matrix as .safetensors, or use another --dtype", .0.display())]
     Bf16(PathBuf),
 }
 

@@ -33,10 +33,10 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
     /// No weight at all.
-    #[error("shape {0} has no weights to look at")]
+    #[error("shape {0} has no weights")]
     Empty(Shape),
     /// Too many of them.
-    #[error("shape {shape} has {weights} weights, more than the {MOST_WEIGHTS} (2^31) that are looked at")]
+    #[error("shape {shape} has {weights} weights, more than the limit of {MOST_WEIGHTS} (2^31)")]
     TooLarge {
         /// The shape.
         shape: Shape,
@@ -45,8 +45,8 @@ pub enum SubjectError {
     },
     /// Too many of a scheme that makes them all at once.
     #[error(
-        "the weights of `{mode}` are made all at once, and those of shape {shape} would take {bytes} bytes of memory, more \
-         than the {MOST_WHOLE_BYTES} (512 MiB) that are allowed for it"
+        "the weights of `{mode}` are generated all at once, and for shape {shape} would take {bytes} bytes \
+         of memory, more than the limit of {MOST_WHOLE_BYTES} (512 MiB)"
     )]
     TooLargeWhole {
         /// Canonical mode.
@@ -60,7 +60,7 @@ pub enum SubjectError {
     #[error(transparent)]
     Shape(#[from] ShapeMismatch),
     /// A fan-in that only a checkpoint would tell.
-    #[error("`fan_in_of` leads to `{0}`, and there is no other tensor here: give its fan-in as `fan_in`")]
+    #[error("`fan_in_of` refers to `{0}`, but there is no other tensor here: set `fan_in` instead")]
     FanInOf(String),
 }
 

@@ -17,7 +17,7 @@ pub fn overrides_are_read(settings: &Settings, stages: Stages) -> Result<(), Con
     };
     for (text, path) in settings.source.override_paths() {
         if let Some(section) = unread(path, stages) {
-            let words = format!("this does nothing: `{command}` makes no use of `{section}`; leave it out");
+            let words = format!("this has no effect: `{command}` does not use `{section}`; leave it out");
             let kind = Box::new(ConfigErrorKind::BadOverride(words));
             return Err(ConfigError { place: Place::Override(text.to_owned()), kind });
         }

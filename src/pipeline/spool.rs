@@ -24,27 +24,27 @@ impl Spool {
         create_parent(output)?;
         let folder = folder_of(output).to_owned();
         let file = tempfile::tempfile_in(&folder)
-            .map_err(CheckpointError::io(&folder, "make a temporary file in"))?;
+            .map_err(CheckpointError::io(&folder, "create a temporary file here"))?;
         Ok(Self { file, folder })
     }
 
     /// Writes bits at this byte.
     pub fn write(&self, at: u64, mask: &[u8]) -> Result<(), CheckpointError> {
         crate::store::write_all_at(&self.file, mask, at)
-            .map_err(CheckpointError::io(&self.folder, "write a temporary file in"))
+            .map_err(CheckpointError::io(&self.folder, "write a temporary file here"))
     }
 
     /// Reads bits from this byte on.
     pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
         crate::store::read_exact_at(&self.file, mask, at)
-            .map_err(CheckpointError::io(&self.folder, "read a temporary file in"))
+            .map_err(CheckpointError::io(&self.folder, "read a temporary file here"))
     }
 
     /// SHA-256 of all that was written.
     pub fn digest(&self) -> Result<String, CheckpointError> {
         let mut file = &self.file;
         let read = file.rewind().and_then(|()| digest::of_reader(file));
-        let (sha256, _) = read.map_err(CheckpointError::io(&self.folder, "read a temporary file in"))?;
+        let (sha256, _) = read.map_err(CheckpointError::io(&self.folder, "read a temporary file here"))?;
         Ok(sha256)
     }
 }

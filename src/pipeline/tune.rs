@@ -156,9 +156,9 @@ impl<'a> Trials<'a> {
         let absolute = |path: &Path, doing| {
             std::path::absolute(path).map_err(CheckpointError::io(path, doing)).map_err(Error::from)
         };
-        let folder = absolute(&tune.cache, "find the folder of")?;
+        let folder = absolute(&tune.cache, "find the folder")?;
         fs::create_dir_all(&folder).map_err(CheckpointError::io(&folder, "create the folder"))?;
-        let config = absolute(settings.source.file(), "find the folder of")?;
+        let config = absolute(settings.source.file(), "find the folder")?;
         let base = settings.base().map(Path::to_owned);
         let files = TuneFiles::of(&folder);
         let cache = Cache::open(&files.metrics)?;

@@ -14,54 +14,54 @@ use crate::tune::TuneReport;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(title = "cdi-prune report")]
 pub struct Report {
-    /// Version of this form: 1.
+    /// Version of the report format: 1.
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The seed, reduced to 64 bits.
     pub seed: u64,
     /// Version of the noise function.
     pub noise_version: u32,
-    /// SHA-256 of the config's bytes, followed, for each override, by a line with it.
+    /// SHA-256 of the config's bytes, followed by a line for each override.
     pub config_sha256: String,
-    /// What pruned places became: `zero`, `init` or `nearest`; null in a report without pruning.
+    /// Value of pruned weights: `zero`, `init` or `nearest`; null in a report without pruning.
     pub fill: Option<Fill>,
     /// Sums over all floating-point tensors.
     pub totals: Totals,
     /// Whether the checkpoint started from these initial values; null in a report of an earlier release.
     #[serde(default)]
     pub start: Option<Start>,
-    /// What `decay: auto` and `threshold: auto` were decided on, one entry per factor found or looked for in vain; empty
-    /// where the config gives both.
+    /// Evidence for `decay: auto` and `threshold: auto`, one entry for each factor found or sought without
+    /// success; empty if the config gives both.
     pub evidence: Vec<Evidence>,
-    /// The config's gates, as they were found; empty where it has none.
+    /// Results of the config's gates; empty if it has none.
     #[serde(default)]
     pub gates: Vec<GateResult>,
-    /// The search for the smallest file; null where there was none.
+    /// The search for the smallest file; null without a search.
     #[serde(default)]
     pub tune: Option<TuneReport>,
-    /// Units taken out of the config's chains of layers; empty where it has none.
+    /// Units removed from the config's chains of layers; empty if it has none.
     #[serde(default)]
     pub removed: Vec<Removed>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
 }
 
-/// Units taken out between two layers.
+/// Units removed between two layers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Removed {
-    /// The layer whose outputs they are.
+    /// The layer that has them as outputs.
     pub layer: String,
-    /// The layer whose inputs they are.
+    /// The layer that has them as inputs.
     pub next: String,
     /// How many there were.
     pub units: u64,
-    /// How many of them went.
+    /// How many of them were removed.
     pub removed: u64,
     /// How many of those left a constant in the next layer's bias.
     pub folded: u64,
 }
 
-/// Sums over all floating-point tensors. Changed, sleeping and deltas are over those whose initial values are known.
+/// Sums over all floating-point tensors. Changed, sleeping and deltas cover those with known initial values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Totals {
     /// Weights of all floating-point tensors.
@@ -71,75 +71,76 @@ pub struct Totals {
     /// Counts and means.
     #[serde(flatten)]
     pub changes: Changes,
-    /// Rows whose every weight sleeps.
+    /// Rows in which every weight sleeps.
     pub sleeping_rows: Option<u64>,
-    /// Columns whose every weight sleeps.
+    /// Columns in which every weight sleeps.
     pub sleeping_columns: Option<u64>,
     /// Trained weights that are zero, of either sign.
     pub zeros: Option<u64>,
     /// Trained weights that are NaN or infinite.
     pub not_finite: Option<u64>,
-    /// Places pruned, by any fill.
+    /// Number of pruned weights, with any fill.
     pub pruned_weights: Option<u64>,
-    /// Those of them whose weight training had changed, as far as that is known.
+    /// How many of them training had changed, as far as known.
     pub pruned_changed_weights: Option<u64>,
-    /// Share of the sum of the squares of the pruned tensors' weights that those of the pruned places are, 0 … 1.
+    /// Sum of squares of the pruned weights, as a share of that of all weights of the pruned tensors, 0 … 1.
     pub pruned_norm_share: Option<f64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
-    /// Bytes of the trained checkpoint's files, an index not counted.
+    /// Bytes of the trained checkpoint's files, without an index.
     pub trained_bytes: Option<u64>,
-    /// Bytes of the pruned checkpoint's files, an index not counted.
+    /// Bytes of the pruned checkpoint's files, without an index.
     pub pruned_bytes: Option<u64>,
     /// `pruned_bytes / trained_bytes`.
     pub pruned_bytes_share: Option<f64>,
 }
 
-/// One tensor. What does not apply is `None`: a type that passes through has no counts, a tensor without initial value
-/// no changes, a report without pruning no action.
+/// One tensor. Values that do not apply are `None`: a type that passes through has no counts, a tensor
+/// without initial value has no changes, and a report without pruning has no action.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReportTensor {
-    /// Its name, after `strip_prefix`.
+    /// Name of the tensor, after `strip_prefix`.
     pub name: String,
-    /// The layer id of its noise; null where no noise makes its initial value.
+    /// Layer id of the noise; null if the initial value does not depend on noise.
     pub layer_id: Option<u64>,
-    /// Its type, in safetensors' spelling.
+    /// Type of the tensor, as in safetensors.
     pub dtype: String,
-    /// Its shape, outermost dimension first.
+    /// Shape of the tensor, outermost dimension first.
     pub shape: Vec<usize>,
-    /// What made its initial value, in words.
+    /// Initialiser of the tensor, in words.
     pub init: Option<String>,
-    /// The pattern that decided about it.
+    /// Pattern of the rule that applied.
     pub rule: Option<String>,
     /// Number of weights.
     pub total_weights: u64,
     /// Counts and means.
     #[serde(flatten)]
     pub changes: Changes,
-    /// The largest |delta| of a weight that sleeps, as used.
+    /// The largest |delta| of a sleeping weight, as used.
     pub threshold: Option<Threshold>,
-    /// The factor on its initial values, as used; 1 without decay.
+    /// The factor on the initial values, as used; 1 without decay.
     pub decay: Option<f64>,
-    /// Place in the report's `evidence`, from 0, of what decay or threshold was decided on; null where the config gave
-    /// both, and for a tensor that starts at 0, whose ratios say nothing.
+    /// Index into the report's `evidence`, from 0, of the entry that determined decay or threshold; null if
+    /// the config gave both, and for a tensor that starts at 0, whose ratios are undefined.
     pub evidence: Option<usize>,
-    /// Whether the tensor's own weights bear that evidence out; otherwise it was decided by those of the others.
+    /// Whether the tensor's own weights support that evidence; otherwise, those of other tensors decided.
     pub own_evidence: Option<bool>,
-    /// Rows of the matrix view whose every weight sleeps.
+    /// Rows of the matrix view in which every weight sleeps.
     pub sleeping_rows: Option<u64>,
-    /// Columns of the matrix view whose every weight sleeps.
+    /// Columns of the matrix view in which every weight sleeps.
     pub sleeping_columns: Option<u64>,
     /// Trained weights that are zero, of either sign.
     pub zeros: Option<u64>,
     /// Trained weights that are NaN or infinite.
     pub not_finite: Option<u64>,
-    /// Output neurons, filters or embedding rows whose every weight sleeps, by the tensor's layout; null below two
-    /// dimensions.
+    /// Output neurons, filters or embedding rows in which every weight sleeps, according to the tensor's
+    /// layout; null below two dimensions.
     pub sleeping_outputs: Option<u64>,
-    /// Inputs or input channels whose every weight sleeps, by the tensor's layout; null below two dimensions.
+    /// Inputs or input channels in which every weight sleeps, according to the tensor's layout; null below
+    /// two dimensions.
     pub sleeping_inputs: Option<u64>,
-    /// Sleeping weights in none of these: what else reads them is awake, so that setting them to zero is felt. All
-    /// sleeping ones below two dimensions.
+    /// Sleeping weights outside such outputs and inputs: weights around them are awake, so setting them to
+    /// zero has an effect. Below two dimensions, all sleeping weights.
     pub sleeping_scattered: Option<u64>,
     /// Share of the weights that are NaN, 0 … 1.
     pub nan_share: Option<f64>,
@@ -147,35 +148,35 @@ pub struct ReportTensor {
     pub infinite_share: Option<f64>,
     /// Share of the weights that are zero, 0 … 1.
     pub zero_share: Option<f64>,
-    /// How far the tensor has come from its initial values.
+    /// Distance of the tensor from its initial values.
     #[serde(flatten)]
     pub drift: Drift,
-    /// Whether it started from these initial values, by `centred_cosine`: false where it does not seem to have; null where
-    /// that tells neither.
+    /// Whether the tensor started from these initial values, by `centred_cosine`: false if it seems not to
+    /// have; null if undetermined.
     pub started_here: Option<bool>,
-    /// What pruning did: `pruned`, `kept` or `passed_through`.
+    /// Result of pruning: `pruned`, `kept` or `passed_through`.
     pub action: Option<String>,
-    /// The criterion that pruned it; null where it was not pruned.
+    /// Criterion used for pruning; null if the tensor was not pruned.
     pub criterion: Option<String>,
-    /// Places pruned, by any fill.
+    /// Number of pruned weights, with any fill.
     pub pruned_weights: Option<u64>,
-    /// Those of them whose weight training had changed: over the threshold; null where it was not pruned, its initial values
-    /// are not known, or units were taken out of it.
+    /// How many of them training had changed by more than the threshold; null if the tensor was not pruned,
+    /// if its initial values are unknown, or if units were removed from it.
     pub pruned_changed_weights: Option<u64>,
-    /// Share of the sum of the squares of its weights that those of the pruned places are, 0 … 1, over the finite ones; null
-    /// where it was not pruned, or units were taken out of it.
+    /// Sum of squares of the finite pruned weights, as a share of that of all finite weights, 0 … 1; null if
+    /// the tensor was not pruned, or if units were removed from it.
     pub pruned_norm_share: Option<f64>,
     /// `pruned_weights / total_weights`, 0 … 1.
     pub sparsity: Option<f64>,
-    /// Kept values that are finite, but beyond the range of the type that `prune.dtype` names, and so became infinite; null
-    /// where it names none.
+    /// Kept values that are finite, but outside the range of the type in `prune.dtype`, and became infinite;
+    /// null without such a type.
     pub overflowed_weights: Option<u64>,
 }
 
-/// What changed, of one tensor or all.
+/// Changes of one tensor or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Changes {
-    /// Weights over the threshold, NaN and infinite ones included.
+    /// Weights above the threshold, including NaN and infinite ones.
     pub changed_weights: Option<u64>,
     /// Weights within the threshold.
     pub sleeping_weights: Option<u64>,
@@ -183,13 +184,13 @@ pub struct Changes {
     pub changed_percentage: Option<f64>,
     /// `sleeping_weights` of the weights compared, 0 … 100.
     pub sleeping_percentage: Option<f64>,
-    /// Mean |delta| over finite ones.
+    /// Mean |delta| over finite values.
     pub mean_delta: Option<f64>,
     /// Largest finite |delta|.
     pub max_delta: Option<f64>,
-    /// Root of the mean delta² over finite ones.
+    /// Root of the mean delta² over finite values.
     pub rms_delta: Option<f64>,
-    /// Mean |delta| of the changed weights whose delta is finite; null where there is none.
+    /// Mean |delta| of the changed weights with finite delta; null if there are none.
     pub mean_delta_changed: Option<f64>,
 }
 
@@ -212,29 +213,29 @@ impl Changes {
     }
 }
 
-/// How far a tensor has come from its initial values, over the weights whose delta is finite. Norms, angles and standard
-/// deviations are against the initial values as they were, without decay.
+/// Distance of a tensor from its initial values, over the weights with finite delta. Norms, angles and
+/// standard deviations refer to the initial values without decay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Drift {
-    /// P50, P90 and P99 of |delta| over finite ones.
+    /// P50, P90 and P99 of |delta| over finite values.
     pub delta_quantiles: Option<Quantiles>,
-    /// The same in standard deviations of the initial values; null where these are all alike.
+    /// The same in standard deviations of the initial values; null if these are constant.
     pub delta_over_std: Option<Quantiles>,
-    /// Standard deviation of the weights now.
+    /// Standard deviation of the trained weights.
     pub std: Option<f64>,
     /// Standard deviation of the initial values.
     pub initial_std: Option<f64>,
-    /// `std / initial_std`: far below 1 the layer vanishes, far above it explodes; null where the initial values are all
-    /// alike.
+    /// `std / initial_std`: far below 1, the layer vanishes; far above 1, it explodes; null if the initial
+    /// values are constant.
     pub std_ratio: Option<f64>,
-    /// `(|w| - |w0|) / |w0|` of the Euclidean norms; null where the initial values are all 0.
+    /// `(|w| - |w0|) / |w0|` of the Euclidean norms; null if the initial values are all 0.
     pub norm_change: Option<f64>,
-    /// Cosine of the angle between the tensor and its initial value; null where either is all 0.
+    /// Cosine of the angle between the tensor and its initial value; null if either is all 0.
     pub cosine: Option<f64>,
-    /// The same of both less their means, whose square chance makes `1 / n` on average where the tensor did not start here;
-    /// null where either is the same everywhere.
+    /// The same after subtracting each mean; its square is `1 / n` on average if the tensor did not start
+    /// here; null if either is constant.
     pub centred_cosine: Option<f64>,
-    /// Counts of |delta| by quarters of a decade.
+    /// Counts of |delta| in quarters of a decade.
     pub delta_histogram: Option<DeltaHistogram>,
 }
 

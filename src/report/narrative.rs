@@ -6,8 +6,7 @@ use super::{Report, ReportTensor, warnings};
 use crate::analysis::{Evidence, HeatMap, Threshold};
 use crate::tensor::{Layout, Role};
 use crate::text::page::{percent, real};
-use crate::text::thousands;
-use crate::text::{counted, shortened};
+use crate::text::{counted, counted_are, shortened, thousands};
 
 /// A sentence of the verdict.
 pub(super) struct Finding {
@@ -28,16 +27,19 @@ fn sleeping(report: &Report) -> String {
     let changes = &report.totals.changes;
     let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
     if compared == 0 {
-        return "Nothing was compared: no rule says how a tensor started.".to_owned();
+        return "Nothing was compared: no rule gives an initial value.".to_owned();
     }
     if started_elsewhere(report) {
-        return "This checkpoint does not seem to have started from these values.".to_owned();
+        return "This checkpoint does not seem to have started from these initial values.".to_owned();
     }
     if asleep == 0 && all_undecided(report) {
         return "No weight can be called sleeping.".to_owned();
     }
     if asleep == 0 {
-        return format!("Nothing sleeps: training changed every one of {}.", counted(compared, "weight"));
+        return format!(
+            "No weight is sleeping: training changed every one of {}.",
+            counted(compared, "weight")
+        );
     }
     let share = percent(changes.sleeping_percentage.unwrap_or(0.0));
     format!("{share} of the weights are sleeping.")
@@ -64,13 +66,13 @@ fn below(report: &Report) -> String {
     }
     if asleep == 0 {
         let undecided = compared > 0 && all_undecided(report);
-        let text = "Nothing sets weights that training never touched apart from the others: the evidence below shows why.";
+        let text = "No group of untouched weights stands out from the others; the evidence below shows why.";
         return if undecided { text.to_owned() } else { String::new() };
     }
     let decays = report.tensors.iter().any(|t| t.decay.is_some_and(|decay| decay != 1.0));
     let start = if decays { "their initial value times the decay factor" } else { "their initial value" };
     format!(
-        "{} of {} are still at {start}, within the threshold; training awakened the other {}.",
+        "{} of {} are still at {start}, within the threshold; training changed the other {}.",
         thousands(asleep),
         counted(compared, "weight"),
         thousands(compared - asleep)
@@ -92,7 +94,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         say(
             true,
             "Not finite",
-            format!("{} NaN or infinite, most of them in {}.", are(n, "weight"), names(&worst)),
+            format!("{} NaN or infinite, most of them in {}.", counted_are(n, "weight"), names(&worst)),
         );
     }
     if let Some(text) = warnings::metadata(report) {
@@ -106,7 +108,11 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     drifts(report, &mut say);
     if let Some(n @ 1..) = totals.zeros {
         let share = percent(100.0 * super::share(n, totals.total_weights));
-        say(false, "Zero", format!("{} exactly 0 in the trained checkpoint ({share}).", are(n, "weight")));
+        say(
+            false,
+            "Zero",
+            format!("{} exactly 0 in the trained checkpoint ({share}).", counted_are(n, "weight")),
+        );
     }
     if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
         let of = counted(totals.total_weights, "weight");
@@ -130,16 +136,12 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         say(true, "Zeroed", text);
     }
     if totals.changes.sleeping_weights.unwrap_or(0) > 0 {
-        let text = "A sleeping weight still holds its initial value, and the network may rely on it. Setting it to zero is \
-                    free only where nothing reads it, such as a dead input; giving it its initial value back is free at \
-                    threshold 0.";
-        say(false, "Mind", text.to_owned());
+        let text = "A sleeping weight still holds its initial value, and the network may rely on it. Setting \
+                    it to zero is free only where nothing reads it, such as a dead input; restoring its \
+                    initial value is free at threshold 0.";
+        say(false, "Note", text.to_owned());
     }
     found
-}
-
-fn are(n: u64, one: &str) -> String {
-    format!("{} {}", counted(n, one), if n == 1 { "is" } else { "are" })
 }
 
 /// Up to three tensors with the most of something, the largest first.
@@ -190,7 +192,7 @@ fn dead_lines(report: &Report, say: &mut impl FnMut(bool, &'static str, String))
         }
         let parts: Vec<String> =
             worst.iter().map(|t| format!("{} of {}", counted(of(t).unwrap_or(0), what), name(t))).collect();
-        say(false, about, format!("{}: not one weight of theirs ever moved.", parts.join(", ")));
+        say(false, about, format!("{}: none of their weights ever moved.", parts.join(", ")));
     }
 }
 
@@ -209,11 +211,14 @@ fn drifts(report: &Report, say: &mut impl FnMut(bool, &'static str, String)) {
         let parts: Vec<String> = picked
             .iter()
             .take(3)
-            .map(|t| format!("{} ({} times its start)", name(t), real(ratio(t).unwrap_or(0.0))))
+            .map(|t| format!("{} ({} times the initial one)", name(t), real(ratio(t).unwrap_or(0.0))))
             .collect();
         if !parts.is_empty() {
             let all = counted(picked.len() as u64, "tensor");
-            let text = format!("The spread of {all} has {verb} more than tenfold: {}.", parts.join(", "));
+            let text = format!(
+                "The standard deviation of {all} has {verb} more than tenfold: {}.",
+                parts.join(", ")
+            );
             say(true, about, text);
         }
     }
@@ -232,21 +237,26 @@ pub(super) fn explain(evidence: &Evidence) -> Vec<String> {
     let narrow = matches!(dtype.as_str(), "f16" | "bf16");
     if !evidence.found {
         let near = if narrow {
-            "Values beside the initial one are held as often as the initial one itself"
+            "The values next to the initial value are as frequent as the initial value itself"
         } else {
-            "From right to left the bars fall as those of live weights do, tenfold a decade, and no peak rises near 0"
+            "From right to left, the bars fall tenfold per decade, as for live weights, and there is no peak \
+             near 0"
         };
         return vec![
-            format!("Among {looked} of type {dtype}, none stand out as never touched."),
+            format!("Among {looked} of type {dtype}, none stand out as untouched."),
             format!(
-                "{near}. So the threshold is none: a number given by hand would count live weights that lie near by chance."
+                "{near}. Therefore the threshold is none: a manual threshold would include live weights that \
+                 are close by chance."
             ),
         ];
     }
     let mut said = Vec::new();
     let tensors = counted(evidence.tensors, "tensor");
-    let borne = format!("{tensors} {} it out alone", if evidence.tensors == 1 { "bears" } else { "bear" });
-    said.push(format!("{} of {looked} of type {dtype} are at {start}; {borne}.", thousands(*sleeping)));
+    let own = if evidence.tensors == 1 { "supports this on its own" } else { "support this on their own" };
+    said.push(format!(
+        "{} of {looked} of type {dtype} are at {start}; {tensors} {own}.",
+        thousands(*sleeping)
+    ));
     let chance = if *live_expected < 1.0 {
         "less than one".to_owned()
     } else {
@@ -254,25 +264,28 @@ pub(super) fn explain(evidence: &Evidence) -> Vec<String> {
     };
     if narrow {
         said.push(format!(
-            "By chance {chance} live weights would hold that value, as many as hold the ones beside it."
+            "By chance, {chance} of them would be live weights: as many as have a neighbouring value."
         ));
     } else if evidence.decay == 1.0 {
-        said.push(format!("Live weights alone would put {chance} there."));
+        said.push(format!("Live weights alone would account for {chance}."));
     } else {
         said.push(format!(
-            "The fullest bin holds {}, the valley beside the peak {}; live weights alone would put {chance} below the \
-             threshold.",
+            "The fullest bin contains {}, the valley next to the peak {}; live weights alone would account \
+             for {chance} below the threshold.",
             thousands(*peak),
             thousands(*valley)
         ));
         said.push(
-            "Weight decay multiplied every weight without gradient by one factor, and rounding spread them a little: that is \
-             the peak."
+            "The peak consists of weights without gradient: weight decay multiplied all of them by the same \
+             factor, and rounding spread them slightly."
                 .to_owned(),
         );
     }
     if let Some(precision) = evidence.expected_precision().filter(|_| !narrow) {
-        said.push(format!("So {} of those called asleep are truly untouched.", percent(100.0 * precision)));
+        said.push(format!(
+            "Therefore, {} of the sleeping weights are truly untouched.",
+            percent(100.0 * precision)
+        ));
     }
     said
 }

@@ -29,7 +29,7 @@ pub enum ReadErrorKind {
     #[error("cannot read: {0}")]
     Io(io::Error),
     /// Not JSON. The position is in the file's name.
-    #[error("not JSON: {message}; a report is what `analyze.report.json` names")]
+    #[error("not JSON: {message}; use a report written with `analyze.report.json`")]
     Syntax {
         /// Line, from 1.
         line: usize,
@@ -39,10 +39,10 @@ pub enum ReadErrorKind {
         message: String,
     },
     /// JSON, but not a report.
-    #[error("not a report of cdi-prune: it has no `{0}`; a report is what `analyze.report.json` names")]
+    #[error("not a report of cdi-prune: it has no `{0}`; use a report written with `analyze.report.json`")]
     NotAReport(&'static str),
     /// Made by a later version.
-    #[error("report version {0}, this version reads {VERSION}")]
+    #[error("report version {0}, but this version reads {VERSION}")]
     Version(Value),
     /// A key that is missing or has a value that it cannot have.
     #[error("not a report of cdi-prune: {}{message}", .key.as_ref().map(|key| format!("`{key}`: ")).unwrap_or_default())]

@@ -1,7 +1,7 @@
 //! Units taken out of a chain of layers, in words.
 
 use super::model::Removed;
-use crate::text::thousands;
+use crate::text::{counted, thousands};
 
 /// Units taken out between two layers, in words; `name` writes names.
 pub fn removed_words(removed: &Removed, name: impl Fn(&str) -> String) -> String {
@@ -11,5 +11,5 @@ pub fn removed_words(removed: &Removed, name: impl Fn(&str) -> String) -> String
         0 => String::new(),
         n => format!(", the constants of {} folded into the bias of {next}", thousands(*n)),
     };
-    format!("{} of {} units between {layer} and {next}{folded}", thousands(*removed), thousands(*units))
+    format!("{} of {} between {layer} and {next}{folded}", thousands(*removed), counted(*units, "unit"))
 }

@@ -3,27 +3,27 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::StartCosine;
-use crate::text::thousands;
+use crate::text::counted;
 
-/// Whether a checkpoint started from the initial values at hand.
+/// Whether a checkpoint started from the given initial values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Start {
-    /// Whether it did; false where it does not seem to have; null where that cannot be told.
+    /// Whether it did; false if it seems not to have; null if undetermined.
     pub started_here: Option<bool>,
-    /// The tensor that tells, where one does more clearly than all together.
+    /// The tensor that shows this, if one does so more clearly than all together.
     pub tensor: Option<String>,
-    /// Its cosine of weights and initial values, each less their mean, or the mean of all tensors' by their weights; null
-    /// where no tensor tells anything.
+    /// Cosine of weights and initial values after subtracting each mean: that of this tensor, or the mean
+    /// over all tensors, weighted by their number of weights; null if no tensor provides evidence.
     pub cosine: Option<f64>,
-    /// The largest cosine that chance makes but once in some hundred times.
+    /// The largest cosine that chance produces except about once in several hundred times.
     pub chance: Option<f64>,
-    /// The smallest that is no chance.
+    /// The smallest cosine that is not chance.
     pub significant: Option<f64>,
-    /// Weights that these are over.
+    /// Number of weights that these values cover.
     pub weights: u64,
-    /// The seed in the trained file's own metadata, where it is another than the config's.
+    /// Seed in the trained file's own metadata, if it differs from the config's.
     pub file_seed: Option<u64>,
-    /// The noise version there, where it is another than this tool's.
+    /// Noise version there, if it differs from this tool's.
     pub file_noise_version: Option<u32>,
 }
 
@@ -47,7 +47,8 @@ impl Start {
         let (Some(false), Some(cosine)) = (self.started_here, self.cosine) else { return None };
         let chance = self.chance.filter(|chance| cosine < *chance).or(self.significant)?;
         Some(format!(
-            "this checkpoint does not seem to have started from these values ({}): check seed, layer ids and init",
+            "this checkpoint does not seem to have started from these initial values ({}): check seed, layer \
+             ids and init",
             against_chance(cosine, chance, self.weights)
         ))
     }
@@ -61,7 +62,7 @@ pub(super) fn against_chance(cosine: f64, chance: f64, weights: u64) -> String {
     let text = format!("{cosine:.*}", places + 1);
     let zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
     let text = if zero { text.trim_start_matches('-') } else { &text };
-    format!("cosine {text} over {} weights; chance allows {chance:.places$}", thousands(weights))
+    format!("cosine {text} over {}; chance allows {chance:.places$}", counted(weights, "weight"))
 }
 
 #[cfg(test)]
@@ -91,8 +92,8 @@ mod tests {
         assert_eq!([None, Some(true)].map(|here| start(here).words()), [None, None]);
         assert_eq!(
             start(Some(false)).words().unwrap(),
-            "this checkpoint does not seem to have started from these values (cosine 0.0004 over 65,536 weights; chance \
-             allows 0.012): check seed, layer ids and init"
+            "this checkpoint does not seem to have started from these initial values (cosine 0.0004 over \
+             65,536 weights; chance allows 0.012): check seed, layer ids and init"
         );
     }
 }

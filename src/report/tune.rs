@@ -7,7 +7,7 @@ use crate::tune::TuneReport;
 pub fn tune_headline(tune: &TuneReport) -> Option<String> {
     let best = tune.points.get(tune.winner)?;
     Some(format!(
-        "The tuned file has {} bytes, {} % of the {} before; its metric is {}, {} the original's {}.",
+        "The tuned file has {} bytes, {} % of the original {}; its metric is {}, {} the original's {}.",
         thousands(best.bytes),
         percentage(100.0 * best.bytes as f64 / tune.original_bytes.max(1) as f64),
         thousands(tune.original_bytes),
@@ -23,7 +23,8 @@ pub fn tune_words(tune: &TuneReport) -> String {
     let ended = if tune.complete { "" } else { "; `max_evaluations` ended the search" };
     let Some(best) = tune.points.get(tune.winner) else { return String::new() };
     format!(
-        "{}: metric {}, {} the original's {} (at most {} worse). The smallest within of {} tried{ended}.",
+        "{}: metric {}, {} the original's {} (at most {} worse). The smallest of {} tried that is within the \
+         limit{ended}.",
         printable(&best.words()),
         number(best.metric),
         worse(best.drop),

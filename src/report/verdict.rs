@@ -39,7 +39,7 @@ impl Basis<'_> {
 
     /// The threshold as a condition, with the factor in it.
     fn limit(&self) -> String {
-        let told = if self.evidence.is_some_and(|e| e.found) { ", told by the weights" } else { "" };
+        let told = if self.evidence.is_some_and(|e| e.found) { ", inferred from the weights" } else { "" };
         match self.decay {
             1.0 => condition(self.threshold, 1.0),
             s => format!("{} with s = {}{told}", condition(self.threshold, s), significant(s, 6)),
@@ -71,7 +71,7 @@ fn strength(evidence: &Evidence, sleeping: u64) -> String {
         live if live > 0.0 => {
             format!("peak {} times its background", times(evidence.peak as f64 / live))
         }
-        _ => format!("peak of {} with none beside it", thousands(evidence.peak)),
+        _ => format!("peak of {} with none next to it", thousands(evidence.peak)),
     };
     // The evidence is of a sample where there are very many weights.
     let scale = if evidence.sleeping == 0 { 1.0 } else { sleeping as f64 / evidence.sleeping as f64 };
@@ -94,7 +94,7 @@ pub fn verdict(report: &Report) -> String {
     let totals = &report.totals;
     let (sleeping, compared) = (totals.changes.sleeping_weights.unwrap_or(0), totals.compared_weights);
     if compared == 0 {
-        return "No tensor was compared: no rule says how one started.".to_owned();
+        return "No tensor was compared: no rule gives an initial value.".to_owned();
     }
     let bases = bases(report);
     if let Some(elsewhere) = start_words(report) {
@@ -143,9 +143,9 @@ fn some(bases: &[Basis<'_>], sleeping: u64, compared: u64) -> String {
     match bases[..] {
         [only] if only.is_exact() => format!("{head} are sleeping: they {}.", only.clause()),
         [only] if only.proof().is_some() => {
-            format!("{head} were never touched but by weight decay: they {}.", only.clause())
+            format!("{head} were touched only by weight decay: they {}.", only.clause())
         }
-        [only] => format!("{head} {}; weights that only move slowly are too.", only.clause()),
+        [only] => format!("{head} {}. This includes weights that only moved slowly.", only.clause()),
         _ => {
             let clauses: Vec<String> =
                 bases.iter().map(|b| format!("{} {}", thousands(b.sleeping), b.clause())).collect();
@@ -169,7 +169,8 @@ fn none(bases: &[Basis<'_>], compared: u64) -> String {
     }
 }
 
-const HIDDEN: &str = " Weight decay, if there was any, hides those that it alone moved: `analyze.decay: auto` looks for its factor.";
+const HIDDEN: &str = " If there was weight decay, it hides the weights that it alone moved: `analyze.decay: \
+                      auto` looks for its factor.";
 
 /// What the weights told and was not asked for.
 fn unused(bases: &[Basis<'_>]) -> String {
@@ -183,7 +184,10 @@ fn unused(bases: &[Basis<'_>]) -> String {
     }
     match seen.iter().map(|e| e.sleeping).sum() {
         0 => String::new(),
-        n => format!(" The weights themselves tell of {}: `analyze.threshold: auto`.", thousands(n)),
+        n => format!(
+            " The weights themselves show {} untouched ones: use `analyze.threshold: auto`.",
+            thousands(n)
+        ),
     }
 }
 
@@ -193,7 +197,7 @@ fn undecided(report: &Report, bases: &[Basis<'_>], sleeping: u64) -> String {
     let Some(first) = silent.first() else { return String::new() };
     let looked_at = thousands(silent.iter().map(|e| e.weights).sum());
     if !bases.iter().any(|b| b.threshold == Threshold::Nothing) {
-        return format!(" No decay factor stands out among {looked_at} weights: 1 was taken.");
+        return format!(" No decay factor stands out among {looked_at} weights, so 1 is used.");
     }
     let factor = match (first.decay_sought, first.decay) {
         (true, _) => " at any decay factor".to_owned(),
@@ -209,11 +213,11 @@ fn undecided(report: &Report, bases: &[Basis<'_>], sleeping: u64) -> String {
         1 => format!("1 has exactly its {value}"),
         n => format!("{} have exactly their {value}", thousands(n)),
     };
-    let reason = format!("of {looked_at} looked at, none stands apart from the live ones{factor} ({exact})");
+    let reason = format!("of {looked_at} examined, none stands out from the live ones{factor} ({exact})");
     let hidden = if first.decay_sought || first.decay != 1.0 { "" } else { HIDDEN };
     if sleeping > 0 {
-        format!(" Of the others no weight can be called sleeping: {reason}.{hidden}")
+        format!(" Of the others, none can be called sleeping: {reason}.{hidden}")
     } else {
-        format!(" {reason}. That is a result, not a failure.{hidden}")
+        format!(" {reason}. This is a result, not a failure.{hidden}")
     }
 }

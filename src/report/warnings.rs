@@ -7,7 +7,7 @@ use super::started::{of_tensor, std_tells};
 use crate::infer::no_weight;
 use crate::sparse::Fill;
 use crate::tensor::Shape;
-use crate::text::{percentage, printable, significant, thousands};
+use crate::text::{counted, percentage, printable, significant, thousands};
 
 /// A standard deviation below this share of the initial one tells of a layer that vanishes, one above the inverse of a
 /// layer that explodes.
@@ -56,13 +56,12 @@ fn not_finite(report: &Report, name: Name) -> Option<String> {
 /// The trained file's own word on its seed.
 pub(super) fn metadata(report: &Report) -> Option<String> {
     let start = report.start.as_ref()?;
-    let seed = start.file_seed.map(|seed| format!("the seed {seed}, the config {}", report.seed));
+    let seed = start.file_seed.map(|seed| format!("seed {seed} (the config has {})", report.seed));
     let version = start
         .file_noise_version
-        .map(|version| format!("the noise version {version}, this tool has {}", report.noise_version));
+        .map(|version| format!("noise version {version} (this tool uses {})", report.noise_version));
     let said: Vec<String> = seed.into_iter().chain(version).collect();
-    (!said.is_empty())
-        .then(|| format!("The trained checkpoint's own metadata has {}.", said.join("; it has ")))
+    (!said.is_empty()).then(|| format!("The trained checkpoint's metadata has {}.", said.join(" and ")))
 }
 
 /// Tensors that started elsewhere among others that started here.
@@ -71,7 +70,8 @@ pub(super) fn started_elsewhere(report: &Report, name: Name) -> Option<String> {
     let bad = tensors(report, |t| t.started_here == Some(false));
     (start.started_here == Some(true) && !bad.is_empty()).then(|| {
         format!(
-            "Not started from these values, as it seems, while others were: {}. Check their layer ids and init.",
+            "Some tensors do not seem to have started from these initial values, although others did: {}. \
+             Check their layer ids and init.",
             list(&bad, name, of_tensor)
         )
     })
@@ -100,7 +100,7 @@ fn ratio(tensor: &ReportTensor) -> String {
 fn all_zero(report: &Report, name: Name) -> Option<String> {
     let bad = tensors(report, |t| t.total_weights > 0 && t.zeros == Some(t.total_weights));
     let as_it_started =
-        |t: &ReportTensor| if t.changes.max_delta == Some(0.0) { " (as it started)" } else { "" }.to_owned();
+        |t: &ReportTensor| if t.changes.max_delta == Some(0.0) { " (as initialised)" } else { "" }.to_owned();
     (!bad.is_empty()).then(|| format!("Every weight is zero in {}.", list(&bad, name, as_it_started)))
 }
 
@@ -138,10 +138,10 @@ impl Zeroed {
             n => thousands(n),
         };
         match self.known {
-            0 => "and nothing says which of them training changed".to_owned(),
+            0 => "and it is unknown which of them training changed".to_owned(),
             known if known == self.weights => format!("{changed} of them changed by training"),
             known => {
-                format!("{changed} of the {} whose start is known changed by training", thousands(known))
+                format!("{changed} of the {} with known initial values changed by training", thousands(known))
             }
         }
     }
@@ -170,22 +170,21 @@ pub(super) fn zeroed(report: &Report, name: Name) -> Option<String> {
         return None;
     }
     let part = |(criterion, zeroed): &(&str, Zeroed)| {
-        let plural = if zeroed.weights == 1 { "" } else { "s" };
-        let count = thousands(zeroed.weights);
-        format!("{count} weight{plural} by {}, {}", name(criterion), zeroed.changed_words())
+        format!("{} by {}, {}", counted(zeroed.weights, "weight"), name(criterion), zeroed.changed_words())
     };
     let parts: Vec<String> = by.iter().map(part).collect();
     let share = report.totals.pruned_norm_share.map(|share| {
-        format!("; {} % of the squared norm of the pruned tensors went", percentage(100.0 * share))
+        format!("; this removes {} % of the squared norm of the pruned tensors", percentage(100.0 * share))
     });
     let scattered = match scattered {
-        0 => ": measure the model.".to_owned(),
+        0 => ". Measure the model.".to_owned(),
         n => format!(
-            ". {}{} sleep{} outside inputs and outputs that sleep whole, where something may read them: measure the model, or \
-             take `fill: init`.",
+            ". {}{} sleep{} outside inputs and outputs whose weights all sleep, so something may read {}. \
+             Measure the model, or use `fill: init`.",
             if by.iter().any(|(_, zeroed)| zeroed.at_most) { "Up to " } else { "" },
             thousands(n),
             if n == 1 { "s" } else { "" },
+            if n == 1 { "it" } else { "them" },
         ),
     };
     Some(format!("Set to zero: {}{}{scattered}", parts.join("; "), share.unwrap_or_default()))
@@ -198,8 +197,8 @@ fn overflowed(report: &Report, name: Name) -> Option<String> {
     let total: u64 = bad.iter().filter_map(|t| t.overflowed_weights).sum();
     (total > 0).then(|| {
         format!(
-            "Beyond the range of the type written: {} finite weights became infinite in {}; take a wider `prune.dtype`.",
-            thousands(total),
+            "Overflow: {} became infinite in the type written, in {}. Use a wider `prune.dtype`.",
+            counted(total, "finite weight"),
             list(&bad, name, count),
         )
     })
@@ -224,7 +223,8 @@ fn no_weights(report: &Report, name: Name) -> Option<String> {
     let word = |t: &ReportTensor| why(t).map(|why| format!(" ({why})")).unwrap_or_default();
     (!bad.is_empty()).then(|| {
         format!(
-            "Pruned, though by name or size no weights: {}; keep them, by a rule of `prune.rules`.",
+            "Pruned, although by name or size they do not look like weights: {}. To keep them, add a rule to \
+             `prune.rules`.",
             list(&bad, name, word)
         )
     })

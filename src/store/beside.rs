@@ -118,18 +118,23 @@ pub fn with_readme(
     let with_base = if base.is_some() { " --base BASE" } else { "" };
     let mut text = format!(
         "{OURS}# A pruned checkpoint\n\n\
-         `{weights}` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
-         `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
-         Restore it first, into a folder of its own:\n\n\
-         ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/{with_base}\n```\n\n"
+         `{weights}` contains the pruned weights in the format of `cdi-prune`. `from_pretrained` does not \
+         look for this name,\n\
+         because a program that skipped the tensors it does not know would start from random weights.\n\
+         Restore the checkpoint into another folder first:\n\n\
+         ```sh\n\
+         cdi-prune restore THIS_FOLDER -o RESTORED/{with_base}\n\
+         ```\n\n"
     );
     if let Some(base) = base {
         text += &format!(
-            "`BASE` is the checkpoint that the weights started from, `{base}` when this was made.\n\n"
+            "`BASE` is the checkpoint that the weights started from; it was `{base}` when this file was \
+             written.\n\n"
         );
     }
-    text += "That writes the whole weights, and copies the small files that lie here, so that `from_pretrained(\"RESTORED\")`\n\
-             finds a model as it was before pruning.\n";
+    text += "This writes the full weights and copies the small files of this folder, so that \
+             `from_pretrained(\"RESTORED\")`\n\
+             can load the model.\n";
     let mut bytes = text.into_bytes();
     if let Some(at) = files.iter().position(|file| file.name == README) {
         bytes.extend(THEIRS.as_bytes());

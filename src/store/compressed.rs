@@ -30,7 +30,7 @@ use Dtype::{BF16, F8_E4M3, F8_E5M2, F16, F32, F64, I8, I16, I32, I64, U8, U16, U
 
 const FLOATS: &[Dtype] = &[F64, F32, F16, BF16];
 const SCALES: &[Dtype] = &[F32, F16, BF16, F8_E4M3, U8];
-const DEQUANTIZE: &str = "take the checkpoint that was quantized, or dequantize this one first";
+const DEQUANTIZE: &str = "use the checkpoint from before quantisation, or dequantise this one first";
 
 /// The part behind this in a name of bitsandbytes is the kind of its 4-bit numbers.
 const BITSANDBYTES: &str = ".quant_state.bitsandbytes__";
@@ -116,8 +116,8 @@ const FORMS: [Form; 12] = [
     },
     Form {
         name: "a bitmask",
-        way_out: "decompress it with compressed-tensors, or, where `cdi-prune` wrote it, `restore` the file as it was \
-                  written: this one has lost its `__metadata__`",
+        way_out: "decompress it with compressed-tensors, or, if `cdi-prune` wrote it, `restore` the original \
+                  file: this copy has lost its `__metadata__`",
         first: (".bitmask", &[U8]),
         with: &[
             (&[".compressed"], &[F64, F32, F16, BF16, F8_E4M3, I8]),
@@ -127,7 +127,8 @@ const FORMS: [Form; 12] = [
     },
     Form {
         name: "compressed rows (CSR)",
-        way_out: "where `cdi-prune` wrote it, `restore` the file as it was written: this one has lost its `__metadata__`",
+        way_out: "if `cdi-prune` wrote it, `restore` the original file: this copy has lost its \
+                  `__metadata__`",
         first: (".crow_indices", &[I32, I64]),
         with: &[(&[".col_indices"], &[U16, I16, I32, I64]), (&[".values"], FLOATS)],
         more: &[".shape", ".fillmask"],

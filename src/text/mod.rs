@@ -5,4 +5,6 @@ mod numbers;
 pub mod page;
 
 pub use names::{is_unseen, printable, shortened};
-pub use numbers::{counted, percentage, ratio, scientific, shape, signed, significant, thousands};
+pub use numbers::{
+    counted, counted_are, percentage, ratio, scientific, shape, signed, significant, thousands,
+};

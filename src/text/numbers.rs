@@ -13,9 +13,14 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
-/// `1 tensor`, `2 tensors`.
+/// A number with its noun: `1 tensor`, `2 tensors`. Every sentence of the program counts with this.
 pub fn counted(n: u64, one: &str) -> String {
     format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// The same with a verb: `1 weight is`, `2 weights are`.
+pub fn counted_are(n: u64, one: &str) -> String {
+    format!("{} {}", counted(n, one), if n == 1 { "is" } else { "are" })
 }
 
 /// A difference with its sign, digits in groups of three; nothing has none.
@@ -72,6 +77,8 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 1000].map(|n| counted(n, "tensor")), ["0 tensors", "1 tensor", "1,000 tensors"]);
+        assert_eq!([1, 2].map(|n| counted_are(n, "weight")), ["1 weight is", "2 weights are"]);
         assert_eq!([0, 1000, -1, i64::MIN].map(signed), ["0", "+1,000", "-1", "-9,223,372,036,854,775,808"]);
     }
 

@@ -32,7 +32,7 @@ pub enum CacheError {
     },
     /// It is something else.
     #[error(
-        "{}: not what `tune` keeps there (line {line}: {message}); delete it, and every file is evaluated anew",
+        "{}: not a cache file of `tune` (line {line}: {message}); delete it to evaluate every file again",
         .path.display()
     )]
     Syntax {
@@ -137,8 +137,8 @@ mod tests {
         let path = dir.path().join("evaluations.json");
         fs::write(&path, "{\"version\": 2, \"commands\": {}}").unwrap();
         let error = Cache::open(&path).unwrap_err().to_string();
-        let expected = "evaluations.json: not what `tune` keeps there (line 1: version 2, expected 1); delete it, and every \
-                        file is evaluated anew";
+        let expected = "evaluations.json: not a cache file of `tune` (line 1: version 2, expected 1); delete \
+                        it to evaluate every file again";
         assert!(error.ends_with(expected), "{error}");
         fs::write(&path, "{\n\"version\"").unwrap();
         assert!(Cache::open(&path).unwrap_err().to_string().contains("(line 2: EOF"));

@@ -46,10 +46,10 @@ pub enum EvaluationProblem {
     #[error("was killed after {} s, the limit of `tune.timeout`", .0.as_secs_f64())]
     Timeout(Duration),
     /// It printed no number.
-    #[error("printed no number on its standard output; the last one there is the metric")]
+    #[error("printed no number on standard output, where the last number is the metric")]
     NoNumber,
     /// What it printed last is no finite number.
-    #[error("printed `{0}` last on its standard output, expected a finite number")]
+    #[error("printed `{0}` as its last number on standard output, expected a finite number")]
     NotFinite(String),
     /// Its output could not be kept or read, or it could not be waited for.
     #[error("cannot be run: {0}")]

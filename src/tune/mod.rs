@@ -17,7 +17,7 @@ pub use command::{EvaluationError, EvaluationProblem, PLACE, evaluate, stop_runn
 pub use metric::{Metric, last_number};
 pub use search::{Lines, search};
 
-/// Which metrics are better.
+/// Whether higher or lower metrics are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
@@ -54,49 +54,49 @@ impl Better {
     }
 }
 
-/// What the search found.
+/// Result of the search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TuneReport {
-    /// The evaluation command, as the config gives it.
+    /// The evaluation command in the config.
     pub command: Vec<String>,
-    /// Which metrics are better.
+    /// Whether higher or lower metrics are better.
     pub better: Better,
     /// Most that the metric may be worse than the original's, in its units.
     pub max_drop: f64,
     /// The metric of the trained checkpoint.
     pub original_metric: f64,
-    /// Bytes of the trained checkpoint, were it written with nothing pruned.
+    /// Bytes of the trained checkpoint when written without pruning.
     pub original_bytes: u64,
-    /// Whether the search came to its end; otherwise `max_evaluations` ended it.
+    /// Whether the search was completed; otherwise `max_evaluations` ended it.
     pub complete: bool,
-    /// Every point tried, in the order of the search.
+    /// All points tried, in search order.
     pub points: Vec<TunePoint>,
-    /// Place in `points`, from 0, of the one that was written.
+    /// Index in `points`, from 0, of the point that was written.
     pub winner: usize,
 }
 
 /// A pruned checkpoint that was tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TunePoint {
-    /// By what weights were ranked.
+    /// Ranking criterion.
     pub criterion: String,
-    /// What went together.
+    /// Structure of the pruned weights.
     pub structure: String,
-    /// What was ranked with each other.
+    /// Scope of the ranking.
     pub scope: String,
-    /// What pruned places became.
+    /// Value of pruned weights.
     pub fill: String,
-    /// The sparsity asked for, 0 … 1; null where the structure says itself how many go.
+    /// Target sparsity, 0 … 1; null if the structure determines it.
     pub target_sparsity: Option<f64>,
-    /// Places pruned of all floating-point weights, 0 … 1.
+    /// Share of pruned weights in all floating-point weights, 0 … 1.
     pub sparsity: f64,
     /// Bytes of the pruned checkpoint.
     pub bytes: u64,
-    /// What the command printed.
+    /// The number that the command printed.
     pub metric: f64,
-    /// How much worse than the original that is; below 0 where it is better.
+    /// How much worse than the original this is; negative if better.
     pub drop: f64,
-    /// Whether that is within `max_drop`.
+    /// Whether this is within `max_drop`.
     pub within: bool,
 }
 

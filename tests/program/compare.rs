@@ -65,7 +65,7 @@ fn progress_in_a_table() {
     );
     assert_eq!(
         succeeds(&s, &["compare", "2.json", "2.json"]).stdout.lines().last(),
-        Some("Nothing changed in 2 tensors that both have: 40.0 % of the weights sleep.")
+        Some("Nothing changed in 2 tensors in both reports: 40.0 % of the weights sleep.")
     );
     assert_eq!(
         succeeds(&s, &["compare", "2.json", "1.json"]).stdout.lines().last(),
@@ -175,7 +175,8 @@ fn counts_by_different_measures_are_not_compared() {
         [
             "WARNING: Thresholds differ, so the counts of sleeping weights cannot be compared: a (0, now 0.5), b (0, now 0.5), \
              c (0, now 0.5) and 1 more.",
-            "80.0 % of the weights slept, now 90.0 %, but not by the same measure: the counts cannot be compared.",
+            "80.0 % of the weights slept, now 90.0 %, but by different thresholds or decay factors: the \
+             counts cannot be compared.",
         ]
     );
     assert_eq!(
@@ -183,7 +184,8 @@ fn counts_by_different_measures_are_not_compared() {
         [
             "WARNING: Decay factors differ, so the counts of sleeping weights cannot be compared: a (1, now 0.5), b (1, now \
              0.5), c (1, now 0.5) and 1 more.",
-            "80.0 % of the weights slept, now 0.0 %, but not by the same measure: the counts cannot be compared.",
+            "80.0 % of the weights slept, now 0.0 %, but by different thresholds or decay factors: the \
+             counts cannot be compared.",
         ]
     );
     let ran = succeeds(&s, &["compare", "0.json", "2.json", "--format", "json"]);
@@ -195,7 +197,7 @@ fn counts_by_different_measures_are_not_compared() {
     report(&s, "3.json", now, &["--set", "analyze.threshold={relative: 0}"]);
     assert_eq!(
         words(&s, "0.json", "3.json"),
-        ["Nothing changed in 4 tensors that both have: 80.0 % of the weights sleep."]
+        ["Nothing changed in 4 tensors in both reports: 80.0 % of the weights sleep."]
     );
 }
 
@@ -257,9 +259,10 @@ fn what_stands_in_the_way_is_named() {
     assert_eq!(
         words(&s, "1.json", "2.json"),
         [
-            "WARNING: Noise versions differ, 1 and 2: the initial weights are others.",
-            "WARNING: Seeds differ, 1 and 2: the initial weights are others, so these are two runs, not two steps of one.",
-            "WARNING: Shapes differ, and no figures are compared: b|\\u{7} (2x2, now 2x1).",
+            "WARNING: Noise versions differ, 1 and 2, so the initial weights differ.",
+            "WARNING: Seeds differ, 1 and 2, so the initial weights differ: these are two runs, not two \
+             steps of one run.",
+            "WARNING: Shapes differ, so their values are not compared: b|\\u{7} (2x2, now 2x1).",
             "WARNING: Types differ: a (F32, now B\\u{1b}F).",
             "WARNING: Initial values differ: a.",
             "WARNING: Only in the old report: gone.",
@@ -272,7 +275,7 @@ fn what_stands_in_the_way_is_named() {
     let ran = succeeds(&s, &["compare", "1.json", "2.json", "--format", "markdown"]);
     assert!(
         ran.stdout.contains(
-            "- **Warning:** Shapes differ, and no figures are compared: \
+            "- **Warning:** Shapes differ, so their values are not compared: \
              <code>b&#124;&#92;&#117;&#123;&#55;&#125;</code> (2x2, now 2x1).\n"
         ),
         "{}",
@@ -326,7 +329,8 @@ fn many_tensors_are_grouped() {
 │ z                 2      50.0  50.0      0          1.00         1.00       1.00 │
 │ total           102      99.0  50.0    +50         26.00         1.00          - │
 └──────────────────────────────────────────────────────────────────────────────────┘
-51 tensors in 2 rows, `*` for the numbers in their names: of sums, std the farthest from 1. --full lists every tensor.
+51 tensors in 2 rows, with `*` for the numbers in their names. Values are those of the sums; std is the \
+farthest from 1. Use --full to list every tensor.
 50 more weights are awake than before: 99.0 % slept, now 50.0 %; mean |delta| is 26 times as large.
 "
     );
@@ -354,29 +358,30 @@ fn files_that_are_no_reports() {
     };
     fails("none.json", ": cannot read: No such file or directory (os error 2)");
     s.write("a.json", "{\n  \"version\": 1,\n  oops\n}");
-    fails("a.json", ":3:3: not JSON: key must be a string; a report is what `analyze.report.json` names");
+    fails("a.json", ":3:3: not JSON: key must be a string; use a report written with `analyze.report.json`");
     s.write("b.json", &fs::read(s.path("1.json")).unwrap()[..100]);
     fails(
         "b.json",
-        ":5:47: not JSON: EOF while parsing a string; a report is what `analyze.report.json` names",
+        ":5:47: not JSON: EOF while parsing a string; use a report written with `analyze.report.json`",
     );
     fails(
         "trained.safetensors",
-        ":1:1: not JSON: expected value; a report is what `analyze.report.json` names",
+        ":1:1: not JSON: expected value; use a report written with `analyze.report.json`",
     );
     s.write("c.json", "[1]");
     fails(
         "c.json",
-        ": not a report of cdi-prune: it has no `version`; a report is what `analyze.report.json` names",
+        ": not a report of cdi-prune: it has no `version`; use a report written with `analyze.report.json`",
     );
     s.write("d.json", "{\"version\": 1, \"weight_map\": {}}");
     fails(
         "d.json",
-        ": not a report of cdi-prune: it has no `noise_version`; a report is what `analyze.report.json` names",
+        ": not a report of cdi-prune: it has no `noise_version`; use a report written with \
+         `analyze.report.json`",
     );
     for (value, shown) in [(json!(2), "2"), (json!("1"), "\"1\"")] {
         tamper(&s, "1.json", "e.json", "/version", value);
-        fails("e.json", &format!(": report version {shown}, this version reads 1"));
+        fails("e.json", &format!(": report version {shown}, but this version reads 1"));
     }
     tamper(&s, "1.json", "f.json", "/tensors/1/shape", json!("2x2"));
     fails(

@@ -57,11 +57,11 @@ fn nothing_in_the_file() {
 fn no_mapping() {
     assert_eq!(
         error("- seed: 1\n", &[]),
-        "configs/x.yaml:1:1: a config is a mapping of keys to values, this is a list"
+        "configs/x.yaml:1:1: a config must be a mapping of keys to values, but this is a list"
     );
     assert_eq!(
         error("# a\n seed=1\n", &[]),
-        "configs/x.yaml:2:2: a config is a mapping of keys to values, this is the text `seed=1`"
+        "configs/x.yaml:2:2: a config must be a mapping of keys to values, but this is the text `seed=1`"
     );
 }
 
@@ -69,7 +69,7 @@ fn no_mapping() {
 fn several_documents() {
     assert_eq!(
         error("seed: 1\n---\nseed: 2\n", &[]),
-        "configs/x.yaml:3:1: a second YAML document begins here; a config is one"
+        "configs/x.yaml:3:1: a second YAML document begins here, but a config is a single document"
     );
 }
 
@@ -92,8 +92,8 @@ fn a_byte_order_mark() {
 /// Every key that holds a path, and the program that `tune` runs.
 #[test]
 fn home_folders() {
-    let whole = "expected a whole path, or one from the config's folder (only a shell makes a home folder of `~`; a file \
-                 whose name begins so is `./~…`), got `~/a`";
+    let whole = "expected an absolute path, or one relative to the config's folder (only a shell expands \
+                 `~`; write `./~…` for a file whose name begins with it), got `~/a`";
     for (line, column, key) in [
         ("model: {like: ~/a}", 15, "model.like"),
         ("rules: [{match: a, init: {from: ~/a}}]", 33, "rules[0].init.from"),
@@ -127,8 +127,9 @@ fn home_folders() {
 
 #[test]
 fn what_others_call_it() {
-    let scores = "expected {scores: FILE} for this: a checkpoint that has, under the name of each tensor, a score per \
-                  weight, or one number per input by which magnitudes are multiplied (for Wanda the norms of the inputs)";
+    let scores = "expected {scores: FILE}: a checkpoint that contains, under the name of each tensor, a \
+                  score for each weight, or a factor for the magnitudes of each input (for Wanda, the norms \
+                  of the inputs)";
     assert_eq!(
         prune_error("criterion: wanda, target: {sparsity: 0.5}"),
         format!("configs/x.yaml:2:31: `prune.criterion`: {scores}, got the text `wanda`")
@@ -139,7 +140,7 @@ fn what_others_call_it() {
     );
     assert_eq!(
         prune_error("structure: 4:2"),
-        "configs/x.yaml:2:31: `prune.structure`: expected n of m to stay, n no more than m, got 4 of 2"
+        "configs/x.yaml:2:31: `prune.structure`: expected n of m to keep, with n at most m, got 4 of 2"
     );
     assert_eq!(
         prune_error("structure: 0:2"),
@@ -160,7 +161,7 @@ fn what_others_call_it() {
 fn tabs() {
     assert_eq!(
         error("seed: 1\nmodel:\n  like: a\n \tdtype: f32\n", &[]),
-        "configs/x.yaml:4:2: YAML is indented with spaces, this is a tab"
+        "configs/x.yaml:4:2: YAML must be indented with spaces, but this is a tab"
     );
 }
 
@@ -173,7 +174,7 @@ fn what_is_no_yaml() {
     );
     assert_eq!(
         error("seed: !int 1\n", &[]),
-        "configs/x.yaml:1:7: not valid YAML: a config has no YAML tags (`!…`)"
+        "configs/x.yaml:1:7: not valid YAML: a config cannot have YAML tags (`!…`)"
     );
     assert_eq!(
         error("seed: 1\nrules:\n  - match: **.bias\n", &[]),
@@ -208,15 +209,15 @@ fn overrides_that_do_nothing() {
         (
             "{seed: 1, model: {like: a, tensors: {b: {shape: [1], dtype: f16}}}}",
             "model.dtype=bf16",
-            "no tensor that `model.tensors` lists is without a type, and those of `model.like` keep theirs",
+            "every tensor in `model.tensors` has a type, and those of `model.like` keep theirs",
         ),
         (
             "{rules: [{match: a, init: none}], analyze: {}}",
             "analyze.threshold=auto",
-            "no rule knows an initial value, so there is nothing to compare with",
+            "no rule gives an initial value, so there is nothing to compare with",
         ),
     ] {
-        assert_eq!(error(text, &[set]), format!("--set {set}: this does nothing: {why}"));
+        assert_eq!(error(text, &[set]), format!("--set {set}: this has no effect: {why}"));
     }
     for (text, set) in [
         ("{seed: 1, rules: [{match: a, init: he}]}", "seed=1"),
@@ -290,10 +291,10 @@ fn duplicate_keys() {
 #[test]
 fn missing_keys() {
     let drawn = "rules: [{match: a, init: zeros}, {match: b, init: he}]\n";
-    assert_eq!(error(drawn, &[]), "configs/x.yaml:1:1: missing key `seed`, from which `rules[1].init` draws");
+    assert_eq!(error(drawn, &[]), "configs/x.yaml:1:1: missing key `seed`, which `rules[1].init` needs");
     assert_eq!(
         error("prune: {output: a, criterion: random, target: {keep: 1}}\n", &[]),
-        "configs/x.yaml:1:1: missing key `seed`, from which `prune.criterion` draws"
+        "configs/x.yaml:1:1: missing key `seed`, which `prune.criterion` needs"
     );
     assert_eq!(error("seed: 1\nprune:\n", &[]), "configs/x.yaml:2:1: missing key `output` in `prune`");
     assert_eq!(rule_error("    layer: 1\n"), "configs/x.yaml:3:5: missing key `init` in `rules[0]`");
@@ -312,7 +313,7 @@ fn bad_values() {
     assert_eq!(error("seed: 1\nrules:\n", &[]), "configs/x.yaml:2:7: `rules`: expected a list, got nothing");
     assert_eq!(
         error("seed: 1\nmodel:\n  tensors:\n    fc1.weight: [2, -3]\n", &[]),
-        "configs/x.yaml:4:21: `model.tensors.\"fc1.weight\"[1]`: expected a dimension, 0 or more, got -3"
+        "configs/x.yaml:4:21: `model.tensors.\"fc1.weight\"[1]`: expected a dimension of at least 0, got -3"
     );
     assert_eq!(
         error("seed: 1\nrules:\n  - {match: {a,b}, init: he}\n", &[]),
@@ -343,16 +344,16 @@ fn bad_values() {
     );
     assert_eq!(
         analyze_error("threshold: .nan"),
-        "configs/x.yaml:2:22: `analyze.threshold`: expected a finite number that is not negative, {relative: x}, \
+        "configs/x.yaml:2:22: `analyze.threshold`: expected a finite number of at least 0, {relative: x}, \
          {ulps: n} or auto, got NaN"
     );
     assert_eq!(
         analyze_error("threshold: {relative: -1}"),
-        "configs/x.yaml:2:33: `analyze.threshold.relative`: expected a finite number that is not negative, got -1"
+        "configs/x.yaml:2:33: `analyze.threshold.relative`: expected a finite number of at least 0, got -1"
     );
     assert_eq!(
         analyze_error("threshold: {relative: 1, ulps: 1}"),
-        "configs/x.yaml:2:22: `analyze.threshold`: expected one of relative and ulps, got both"
+        "configs/x.yaml:2:22: `analyze.threshold`: expected exactly one of relative and ulps, got both"
     );
     assert_eq!(
         analyze_error("decay: nome"),
@@ -398,7 +399,7 @@ fn parameters_of_initialisers() {
     for (init, column, message) in [
         ("{mode: trunc_normal, std: 0}", 37, "`std` is 0, expected a finite number greater than 0"),
         ("{mode: trunc_normal, low: 2}", 11, "trunc_normal needs low < high, got low 2 and high 2"),
-        ("{mode: normal, std: -1}", 31, "`std` is -1, expected a finite number that is not negative"),
+        ("{mode: normal, std: -1}", 31, "`std` is -1, expected a finite number of at least 0"),
         ("{mode: normal, depth: 0}", 33, "`depth` is 0, expected 1 or more"),
         ("{mode: he, gain: .inf}", 28, "`gain` is inf, expected a finite number"),
         (
@@ -408,11 +409,7 @@ fn parameters_of_initialisers() {
         ),
         ("{mode: he, scale: 2}", 22, "`scale` does not apply to initialisation mode `he`"),
         ("{mode: xavier, fan: out}", 26, "`fan` does not apply to initialisation mode `xavier`"),
-        (
-            "{mode: variance_scaling, scale: -1}",
-            43,
-            "`scale` is -1, expected a finite number that is not negative",
-        ),
+        ("{mode: variance_scaling, scale: -1}", 43, "`scale` is -1, expected a finite number of at least 0"),
         ("{mode: sparse}", 18, "initialisation mode `sparse` needs a `sparsity`"),
         ("{mode: sparse, sparsity: 1.5}", 36, "`sparsity` is 1.5, expected a number from 0 to 1"),
         ("{mode: orthogonal, gain: .inf}", 36, "`gain` is inf, expected a finite number"),
@@ -437,7 +434,7 @@ fn parameters_of_initialisers() {
 fn another_version() {
     assert_eq!(
         error("version: 2\nseed: 1\n", &[]),
-        "configs/x.yaml:1:10: `version` is 2, this tool reads version 1"
+        "configs/x.yaml:1:10: `version` is 2, but this tool reads version 1"
     );
 }
 
@@ -469,13 +466,13 @@ fn layouts_that_say_nothing() {
         (
             "[in, out, in]",
             13,
-            "`rules[0].layout`: expected dimensions of one role side by side, got [in, out, in]",
+            "`rules[0].layout`: expected dimensions with the same role side by side, got [in, out, in]",
         ),
-        ("[]", 13, "`rules[0].layout`: expected a role for each dimension, from 1 to 8 of them, got []"),
+        ("[]", 13, "`rules[0].layout`: expected 1 to 8 roles, one for each dimension, got []"),
         (
             "[kernel, out]",
             13,
-            "`rules[0].layout`: expected `in` among the roles, beside `kernel`, got [kernel, out]",
+            "`rules[0].layout`: expected `in` among the roles, because there is `kernel`, got [kernel, out]",
         ),
     ] {
         assert_eq!(
@@ -499,7 +496,7 @@ fn schemes_that_make_no_sense() {
     );
     assert_eq!(
         rule_error("    init:\n      mode: normal\n      std: -1\n"),
-        "configs/x.yaml:6:12: `std` is -1, expected a finite number that is not negative"
+        "configs/x.yaml:6:12: `std` is -1, expected a finite number of at least 0"
     );
     assert_eq!(
         rule_error("    init:\n      mode: he\n      std: 1\n"),
@@ -507,12 +504,12 @@ fn schemes_that_make_no_sense() {
     );
     assert_eq!(
         rule_error("    layout: in_out\n    init: {mode: he, zero_mean: true}\n"),
-        "configs/x.yaml:5:11: `zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel \
-         together"
+        "configs/x.yaml:5:11: `zero_mean` needs the layout out_in: in an in_out tensor, convolution kernels \
+         are not contiguous"
     );
     assert!(
         rule_error("    layout: [out, kernel, in]\n    init: {mode: he, zero_mean: true}\n")
-            .starts_with("configs/x.yaml:5:11: `zero_mean` needs layout out_in")
+            .starts_with("configs/x.yaml:5:11: `zero_mean` needs the layout out_in")
     );
 }
 
@@ -535,15 +532,16 @@ fn patterns_that_cannot_be_compiled() {
 fn groups_that_a_pattern_does_not_have() {
     assert_eq!(
         rule_error("    init: he\n    layer: {by: 2}\n"),
-        "configs/x.yaml:5:17: `rules[0].layer.by` asks for group 2, but pattern `fc*.weight` has 1 group"
+        "configs/x.yaml:5:17: `rules[0].layer.by` refers to group 2, but pattern `fc*.weight` has 1 group"
     );
     assert_eq!(
         rule_error("    init: he\n    layer: {by: n}\n"),
-        "configs/x.yaml:5:17: `rules[0].layer.by` asks for group `n`, but pattern `fc*.weight` has no group with a name"
+        "configs/x.yaml:5:17: `rules[0].layer.by` refers to group `n`, but pattern `fc*.weight` has no group \
+         with a name"
     );
     assert_eq!(
         error("{seed: 1, rules: [{match: ['a.*', b], init: he, layer: {step: 2}}]}", &[]),
-        "configs/x.yaml:1:63: `rules[0].layer.step` asks for group 1, but pattern `b` has no group"
+        "configs/x.yaml:1:63: `rules[0].layer.step` refers to group 1, but pattern `b` has no group"
     );
 }
 
@@ -566,8 +564,8 @@ fn later_stages_locate_their_errors() {
     let at = |path: &str| settings.source.error(&KeyPath::parse(path).unwrap(), kind());
     assert_eq!(
         at("rules[1]").to_string(),
-        "configs/x.yaml:4:5: this rule matches no tensor: `conv*` (did you mean `conv1.weight`?) (`optional: true` \
-         allows that)"
+        "configs/x.yaml:4:5: this rule matches no tensor: `conv*` (did you mean `conv1.weight`?) (use \
+         `optional: true` to allow this)"
     );
     let position = |line, column| Place::Position { file: "configs/x.yaml".into(), line, column };
     assert_eq!(at("rules[1].match").place, position(4, 12));

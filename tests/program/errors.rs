@@ -115,13 +115,14 @@ fn truncated_trained_file() {
     run_fails(
         &s,
         1,
-        "DIR/trained.safetensors: truncated: the header describes a file of 184 bytes, it has 183",
+        "DIR/trained.safetensors: truncated: the header describes a file of 184 bytes, but it has 183",
     );
     s.write("trained.safetensors", &bytes[..20]);
     run_fails(
         &s,
         1,
-        "DIR/trained.safetensors: truncated: the header should have 128 bytes, the file has 12 after the header length",
+        "DIR/trained.safetensors: truncated: the header should have 128 bytes, but the file has only 12 \
+         after the header length",
     );
     s.write("trained.safetensors", &bytes[..5]);
     run_fails(
@@ -161,7 +162,8 @@ fn missing_tensor() {
     run_fails(
         &s,
         1,
-        "DIR/trained.safetensors: the trained checkpoint does not fit the config: missing there, though the model has them: `a.bias`",
+        "DIR/trained.safetensors: the trained checkpoint does not fit the config: missing there, although \
+         the model has them: `a.bias`",
     );
 }
 
@@ -172,7 +174,8 @@ fn trained_tensor_that_no_rule_matches() {
     run_fails(
         &s,
         1,
-        "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.scale` (add one, `init: none` if the initial value is not known)",
+        "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.scale` \
+         (add a rule; use `init: none` if the initial value is not known)",
     );
 }
 
@@ -191,7 +194,9 @@ fn everything_wrong_at_once() {
     run_fails(
         &s,
         1,
-        "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.scale`, `b.scale` (add one, `init: none` if the initial value is not known); missing there, though the model has them: `a.bias`; `a.weight` has shape [8], expected [2, 4]",
+        "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.scale`, \
+         `b.scale` (add a rule; use `init: none` if the initial value is not known); missing there, although \
+         the model has them: `a.bias`; `a.weight` has shape [8], expected [2, 4]",
     );
 }
 
@@ -242,7 +247,8 @@ fn trained_is_a_pruned_file() {
     run_fails(
         &s,
         1,
-        "DIR/pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore DIR/pruned.safetensors -o dense.safetensors` makes an ordinary checkpoint of it",
+        "DIR/pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; convert it \
+         with `cdi-prune restore DIR/pruned.safetensors -o dense.safetensors`",
     );
 }
 
@@ -263,7 +269,9 @@ fn no_trained_checkpoint_yet() {
     fs::remove_file(s.path("trained.safetensors")).unwrap();
     let mut before = s.files();
     let config = s.path("x.yaml").display().to_string();
-    let message = "DIR/trained.safetensors: there is no trained checkpoint yet. Train the model from the initial checkpoint DIR/init.safetensors, save it as DIR/trained.safetensors, then run this again";
+    let message = "DIR/trained.safetensors: there is no trained checkpoint yet. Train the model from the \
+                   initial checkpoint DIR/init.safetensors, save it as DIR/trained.safetensors, then run \
+                   this command again";
     for command in ["analyze", "prune"] {
         fails(&s, &[command, &config], 3, message);
     }
@@ -283,7 +291,8 @@ fn no_trained_checkpoint_yet() {
     run_fails(
         &s,
         3,
-        "DIR/trained.safetensors: there is no trained checkpoint yet. Train the model, save it there, then run this again",
+        "DIR/trained.safetensors: there is no trained checkpoint yet. Train the model, save it there, then \
+         run this command again",
     );
 }
 
@@ -295,26 +304,23 @@ fn overrides_of_what_is_not_read() {
     for (args, words) in [
         (
             &["init", "x.yaml", "--set", "prune.fill=init"][..],
-            "`init` makes no use of `prune.fill`; leave it out",
+            "`init` does not use `prune.fill`; leave it out",
         ),
         (
             &["init", "x.yaml", "--set", "analyze.decay=auto"],
-            "`init` makes no use of `analyze.decay`; leave it out",
+            "`init` does not use `analyze.decay`; leave it out",
         ),
-        (
-            &["init", "x.yaml", "--set", "gates={finite: true}"],
-            "`init` makes no use of `gates`; leave it out",
-        ),
+        (&["init", "x.yaml", "--set", "gates={finite: true}"], "`init` does not use `gates`; leave it out"),
         (
             &["analyze", "x.yaml", "--set", "prune.fill=init"],
-            "`analyze` makes no use of `prune.fill`; leave it out",
+            "`analyze` does not use `prune.fill`; leave it out",
         ),
         (
             &["prune", "x.yaml", "--set", "init.max_shard_size=1MB"],
-            "`prune` makes no use of `init.max_shard_size`; leave it out",
+            "`prune` does not use `init.max_shard_size`; leave it out",
         ),
     ] {
-        fails(&s, args, 2, &format!("--set {}: this does nothing: {words}", args[3]));
+        fails(&s, args, 2, &format!("--set {}: this has no effect: {words}", args[3]));
     }
     for args in [
         &["inspect", "trained.safetensors"][..],
@@ -328,7 +334,7 @@ fn overrides_of_what_is_not_read() {
     ] {
         let set = ["--set", "prune.fill=init"];
         let message =
-            format!("--set prune.fill=init: this does nothing: `{}` reads no config; leave it out", args[0]);
+            format!("--set prune.fill=init: this has no effect: `{}` reads no config; leave it out", args[0]);
         fails(&s, &[args, &set].concat(), 2, &message);
     }
     succeeds(&s, &["analyze", "x.yaml", "--set", "prune.output=other.safetensors"]);
@@ -347,19 +353,22 @@ fn a_rule_that_matches_nothing() {
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:6:13: this rule matches no tensor: `a.weihgt` (did you mean `a.weight`?) (`optional: true` allows that)",
+        "DIR/x.yaml:6:13: this rule matches no tensor: `a.weihgt` (did you mean `a.weight`?) (use `optional: \
+         true` to allow this)",
     );
     change(&s, &[("init: zeros}", "init: zeros}\n  - {match: ['decoder.**', 'head.*'], init: he}")]);
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:6:13: this rule matches no tensor: `decoder.**`, `head.*` (`optional: true` allows that)",
+        "DIR/x.yaml:6:13: this rule matches no tensor: `decoder.**`, `head.*` (use `optional: true` to allow \
+         this)",
     );
     change(&s, &[("format: bitmask", "rules: [{match: '*.bais', keep: true}]")]);
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:9:53: this rule matches no tensor: `*.bais` (did you mean `a.bias`?) (`optional: true` allows that)",
+        "DIR/x.yaml:9:53: this rule matches no tensor: `*.bais` (did you mean `a.bias`?) (use `optional: \
+         true` to allow this)",
     );
     change(&s, &[("format: bitmask", "rules: [{match: '*.baiss', keep: true, optional: true}]")]);
     succeeds(&s, &["run", "x.yaml"]);
@@ -369,12 +378,12 @@ fn a_rule_that_matches_nothing() {
 #[test]
 fn a_pattern_of_a_list_that_matches_nothing() {
     let s = scratch();
-    let allowed = "(`optional: true` in a rule of its own allows that)";
+    let allowed = "(use a separate rule with `optional: true` to allow this)";
     for (change_to, place, found) in [
         (
             ("format: bitmask", "rules: [{match: ['**.bias', 'a*'], keep: true}]"),
             "9:65",
-            "`a*`; `*` stops at a dot, `**` does not: `a**` matches `a.bias`",
+            "`a*`; `*` stops at a dot, but `**` does not: `a**` matches `a.bias`",
         ),
         (("match: '*.bias'", "match: ['*.bias', '**.biass']"), "5:24", "`**.biass`"),
         (
@@ -409,8 +418,8 @@ fn no_trained_checkpoint_and_no_model() {
     for rule in ["none", "he", "none, optional: true", "{from: base.safetensors}"] {
         s.write("x.yaml", config.replace("RULE", rule));
         for command in ["run", "analyze", "prune", "plan"] {
-            let message = "modle.safetensors: there is no trained checkpoint yet. Train the model, save it there, then \
-                           run this again";
+            let message = "modle.safetensors: there is no trained checkpoint yet. Train the model, save it \
+                           there, then run this command again";
             fails(&s, &[command, "x.yaml"], 3, message);
         }
     }
@@ -443,7 +452,8 @@ fn a_model_tensor_that_no_rule_matches() {
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:4:3: no rule matches `a.gain`, `b.gain` of the model (add one, `init: none` if no initial value is wanted)",
+        "DIR/x.yaml:4:3: no rule matches `a.gain`, `b.gain` of the model (add a rule; use `init: none` if \
+         there is no initial value)",
     );
 }
 
@@ -457,7 +467,8 @@ fn two_tensors_of_one_layer() {
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:4:5: tensors `a.weight` and `b.weight` both have layer id 7, so they would start with the same noise; give them different ids, or set `shared: true` on their rules if that is meant",
+        "DIR/x.yaml:4:5: tensors `a.weight` and `b.weight` both have layer id 7, so they would start with \
+         the same noise; give them different ids, or set `shared: true` on their rules if this is intended",
     );
     change(&s, &[shape, ("init: he", "layer: {base: 7}, shared: true, init: he")]);
     succeeds(&s, &["run", "x.yaml"]);
@@ -470,7 +481,8 @@ fn a_layer_by_no_number() {
     run_fails(
         &s,
         2,
-        "DIR/x.yaml:4:32: tensor `a.weight`: its layer id is by group 1 of the pattern, which matched `a`: expected a decimal number",
+        "DIR/x.yaml:4:32: tensor `a.weight`: its layer id uses group 1 of the pattern, which matched `a`, \
+         expected a decimal number",
     );
 }
 
@@ -634,7 +646,8 @@ fn bad_usage() {
         ),
         (
             &["restore", "a", "-o", "b", "--max-shard-size", "5G"],
-            "invalid value '5G' for '--max-shard-size <SIZE>': `5G` is no size: expected a whole number of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB",
+            "invalid value '5G' for '--max-shard-size <SIZE>': `5G` is not a size: expected a whole number \
+             of bytes above 0, such as 10MB (10^6), 10MiB (2^20) or 5GB",
         ),
         (
             &["inspect", "a", "--format", "csv"],
@@ -664,7 +677,7 @@ fn base_without_the_tensor() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, is missing there",
+        "DIR/base.safetensors: tensor `a.weight`, which provides initial values, is missing there",
     );
 }
 
@@ -675,7 +688,8 @@ fn base_of_another_shape() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, has shape [4, 2] there, expected [2, 4]",
+        "DIR/base.safetensors: tensor `a.weight`, which provides initial values, has shape [4, 2] there, \
+         expected [2, 4]",
     );
 }
 
@@ -685,7 +699,8 @@ fn base_of_another_type() {
     run_fails(
         &s,
         1,
-        "DIR/base.safetensors: tensor `a.weight`, which initial values are taken from, is U8 there, expected F64, F32, F16 or BF16",
+        "DIR/base.safetensors: tensor `a.weight`, which provides initial values, is U8 there, expected F64, \
+         F32, F16 or BF16",
     );
 }
 
@@ -766,7 +781,8 @@ fn restoring_with_a_wrong_bitmask() {
         &s,
         &[],
         1,
-        "DIR/pruned.safetensors: tensor `a.weight`: row 1 begins at stored value 4 by its row offset, at 3 by the bitmask",
+        "DIR/pruned.safetensors: tensor `a.weight`: row 1 begins at stored value 4 according to its row \
+         offset, but at 3 according to the bitmask",
     );
     flip(0, 0b1_1000);
     restore_fails(
@@ -804,7 +820,8 @@ fn restoring_a_tensor_beside_its_own_parts() {
         &s,
         &[],
         1,
-        "DIR/pruned.safetensors: tensor `a.weight` is described twice, or stands in the file beside its own parts",
+        "DIR/pruned.safetensors: tensor `a.weight` is described twice, or is in the file beside its own \
+         parts",
     );
 }
 
@@ -860,7 +877,7 @@ fn restoring_a_truncated_file() {
         &[],
         1,
         &format!(
-            "DIR/pruned.safetensors: truncated: the header describes a file of {n} bytes, it has {}",
+            "DIR/pruned.safetensors: truncated: the header describes a file of {n} bytes, but it has {}",
             n - 1
         ),
     );
@@ -873,7 +890,8 @@ fn restoring_without_its_base() {
         &s,
         &[],
         1,
-        "DIR/pruned.safetensors: tensor `a.weight` needs the values of another checkpoint (`base.safetensors` when this was written): name it with `--base FILE`",
+        "DIR/pruned.safetensors: tensor `a.weight` needs the values of another checkpoint \
+         (`base.safetensors` when this was written): give it with `--base FILE`",
     );
 }
 
@@ -885,17 +903,17 @@ fn restoring_with_another_base() {
         &s,
         &["--base", "other.safetensors"],
         1,
-        "other.safetensors: tensor `a.weight`, which initial values are taken from, has SHA-256 \
+        "other.safetensors: tensor `a.weight`, which provides initial values, has SHA-256 \
          f09896aef1dbfb9ce734b68f8cd68c4687180da4c67c58696e65f78a2bcfa5b2 there, expected \
-         af7de0621354bafceb193edf0fcf5d421cf21de7146580062fff53c7907f54e5: this is not the checkpoint that the file was \
-         pruned with",
+         af7de0621354bafceb193edf0fcf5d421cf21de7146580062fff53c7907f54e5: this is not the checkpoint that \
+         the file was pruned with",
     );
     s.safetensors("other.safetensors", &[bias()]);
     restore_fails(
         &s,
         &["--base", "other.safetensors"],
         1,
-        "other.safetensors: tensor `a.weight`, which initial values are taken from, is missing there",
+        "other.safetensors: tensor `a.weight`, which provides initial values, is missing there",
     );
     succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors", "--base", "base.safetensors"]);
 }
@@ -977,13 +995,14 @@ fn folders() {
     let s = scratch();
     change(&s, &[("path: trained.safetensors", "path: folder")]);
     fs::create_dir(s.path("folder")).unwrap();
-    run_fails(&s, 1, "DIR/folder: the folder holds no .safetensors file and no *.safetensors.index.json");
+    run_fails(&s, 1, "DIR/folder: the folder contains no .safetensors file and no *.safetensors.index.json");
     s.safetensors("folder/b.safetensors", &[weight(), bias()]);
     s.safetensors("folder/a.safetensors", &[weight(), bias()]);
     run_fails(
         &s,
         1,
-        "DIR/folder: the folder holds several checkpoints (a.safetensors, b.safetensors): name one of them",
+        "DIR/folder: the folder contains several checkpoints (a.safetensors, b.safetensors): give the path \
+         of one of them",
     );
     fs::remove_file(s.path("folder/a.safetensors")).unwrap();
     succeeds(&s, &["run", "x.yaml"]);
@@ -1010,7 +1029,7 @@ fn a_shard_that_is_a_link_out_of_the_folder() {
         &s,
         1,
         "DIR/model.safetensors.index.json: the shard `two.safetensors` is a link out of its folder, to \
-         DIR/blobs/two; `--follow-links` allows that",
+         DIR/blobs/two; use `--follow-links` to allow this",
     );
     succeeds(&s, &["run", "x.yaml", "--follow-links"]);
     // A link within the folder leads nowhere else.
@@ -1045,7 +1064,8 @@ fn a_tensor_called_like_the_metadata() {
     run_fails(
         &s,
         1,
-        "DIR/pruned.safetensors: no tensor can be written under the name `__metadata__`, which the format keeps for itself",
+        "DIR/pruned.safetensors: no tensor can be named `__metadata__`, because the format reserves this \
+         name",
     );
 }
 
@@ -1061,7 +1081,8 @@ fn tensors_that_index_and_shards_disagree_about() {
     run_fails(
         &s,
         1,
-        "DIR/model.safetensors.index.json: the index places tensor `a.bias` in `one.safetensors`, whose header does not have it",
+        "DIR/model.safetensors.index.json: the index places tensor `a.bias` in `one.safetensors`, but its \
+         header does not list this tensor",
     );
     s.safetensors("two.safetensors", &[bias(), ("b.bias", "F32", &[1], f32s(&[0.0]))]);
     let map = json!({"a.weight": "one.safetensors", "a.bias": "two.safetensors"});
@@ -1098,19 +1119,19 @@ fn an_initialiser_that_cannot_make_the_shape() {
         ("eye", "tensor `a.bias`: `eye` needs two dimensions; its shape is [4]"),
         ("{mode: sparse, sparsity: 0.5}", "tensor `a.bias`: `sparse` needs two dimensions; its shape is [4]"),
         ("dirac", "tensor `a.bias`: `dirac` needs three to five dimensions; its shape is [4]"),
-        ("orthogonal", "tensor `a.bias`: `orthogonal` needs two dimensions or more; its shape is [4]"),
+        ("orthogonal", "tensor `a.bias`: `orthogonal` needs at least two dimensions; its shape is [4]"),
         (
             "delta_orthogonal",
             "tensor `a.bias`: `delta_orthogonal` needs three to five dimensions; its shape is [4]",
         ),
         (
             "torch_default",
-            "tensor `a.bias`: `torch_default` needs two dimensions or more, or for a bias `fan_in` or `fan_in_of`; \
-             its shape is [4]",
+            "tensor `a.bias`: `torch_default` needs at least two dimensions, or for a bias `fan_in` or \
+             `fan_in_of`; its shape is [4]",
         ),
         (
             "{mode: torch_default, fan_in_of: '*.wieght'}",
-            "tensor `a.bias`: `fan_in_of` leads to `a.wieght`, and there is no such tensor",
+            "tensor `a.bias`: `fan_in_of` refers to `a.wieght`, but there is no such tensor",
         ),
     ] {
         let s = scratch();
@@ -1126,8 +1147,8 @@ fn more_inputs_than_a_delta_orthogonal_convolution_has_outputs() {
     let config =
         "seed: 1\nmodel: {tensors: {c: [2, 4, 3, 3]}}\nrules: [{match: c, init: delta_orthogonal}]\n";
     s.write("x.yaml", format!("{config}init: {{output: init.safetensors}}\n"));
-    let expected = "x.yaml:3:26: tensor `c`: `delta_orthogonal` needs no more input channels than output channels, not \
-                    4 and 2; its shape is [2, 4, 3, 3]";
+    let expected = "x.yaml:3:26: tensor `c`: `delta_orthogonal` needs at most as many input channels as \
+                    output channels, not 4 and 2; its shape is [2, 4, 3, 3]";
     expect(&s.run(&["plan", "x.yaml"]), 2, expected);
 }
 
@@ -1137,8 +1158,8 @@ fn groups_that_do_not_divide_the_channels() {
     let config =
         "seed: 1\nmodel: {tensors: {c: [4, 2, 3, 3]}}\nrules: [{match: c, init: {mode: dirac, groups: 3}}]\n";
     s.write("x.yaml", format!("{config}init: {{output: init.safetensors}}\n"));
-    let expected = "x.yaml:3:26: tensor `c`: `dirac` needs a number of output channels that 3 groups divide; its shape is \
-                    [4, 2, 3, 3]";
+    let expected = "x.yaml:3:26: tensor `c`: `dirac` needs a number of output channels that is divisible by \
+                    3 groups; its shape is [4, 2, 3, 3]";
     expect(&s.run(&["plan", "x.yaml"]), 2, expected);
 }
 

@@ -88,11 +88,10 @@ fn gates_that_fail_when_everything_is_written() {
     let bytes = fs::metadata(s.path("p.safetensors")).unwrap().len();
     assert_eq!(ran.code, 4, "{ran:?}");
     let message = format!(
-        "error: 4 of 4 gates failed; everything was written:\n\
-         \u{20}\u{20}min_sparsity: 0.6667, limit at least 0.7\n\
-         \u{20}\u{20}max_output_bytes: {bytes} bytes, limit at most 100\n\
-         \u{20}\u{20}max_tensor_sparsity, b.weight: 1, limit at most 0.9\n\
-         \u{20}\u{20}finite, c.bias: 1 not finite, limit at most 0\n"
+        "error: 4 of 4 gates failed; all outputs were written:\n\u{20}\u{20}min_sparsity: 0.6667, limit at \
+         least 0.7\n\u{20}\u{20}max_output_bytes: {bytes} bytes, limit at most \
+         100\n\u{20}\u{20}max_tensor_sparsity, b.weight: 1, limit at most 0.9\n\u{20}\u{20}finite, c.bias: 1 \
+         not finite, limit at most 0\n"
     );
     assert!(ran.stderr.ends_with(&message), "{ran:?}");
     assert_eq!(said(&ran)[0], "Gate FAILED: min_sparsity: 0.6667, limit at least 0.7.");
@@ -149,10 +148,11 @@ fn annotations_for_github() {
         said(&ran),
         [
             "::warning title=cdi-prune::1 NaN in c.bias.",
-            "::warning title=cdi-prune::Every weight is zero in b.weight (as it started).",
-            "::warning title=cdi-prune::Set to zero: 8 weights by sleeping, none of them changed by training; 0.0 %25 of \
-             the squared norm of the pruned tensors went. 2 sleep outside inputs and outputs that sleep whole, where \
-             something may read them: measure the model, or take `fill: init`.",
+            "::warning title=cdi-prune::Every weight is zero in b.weight (as initialised).",
+            "::warning title=cdi-prune::Set to zero: 8 weights by sleeping, none of them changed by \
+             training; this removes 0.0 %25 of the squared norm of the pruned tensors. 2 sleep outside \
+             inputs and outputs whose weights all sleep, so something may read them. Measure the model, or \
+             use `fill: init`.",
             "::error title=cdi-prune%3A min_sparsity failed::min_sparsity: 0.6667, limit at least 0.7",
             "::notice title=cdi-prune%3A max_tensor_sparsity passed::max_tensor_sparsity, b.weight: 1, limit at most 1",
         ]
@@ -170,8 +170,8 @@ fn a_pattern_that_matches_nothing() {
         (ran.code, ran.stderr.as_str()),
         (
             2,
-            "error: x.yaml:6:32: this rule matches no tensor: `a.wieght` (did you mean `a.weight`?) (`optional: true` \
-             allows that)\n"
+            "error: x.yaml:6:32: this rule matches no tensor: `a.wieght` (did you mean `a.weight`?) (use \
+             `optional: true` to allow this)\n"
         )
     );
     assert!(!s.path("p.safetensors").exists());
@@ -199,8 +199,8 @@ fn gates_without_their_stage() {
     }
     assert_eq!(error("", "{finite: true}"), needs("finite", "analyze"));
     assert_eq!(error(pruned, "{max_metric_drop: 0.1}"), needs("max_metric_drop", "tune"));
-    let none = "expected one at least of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, started_here, max_metric_drop, \
-                got none";
+    let none = "expected at least one of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, \
+                started_here, max_metric_drop, got none";
     assert_eq!(error(pruned, "{}"), format!("8: `gates`: {none}"));
 }
 

@@ -112,23 +112,23 @@ fn tensors_of_which_nothing_is_stored() {
     for cols in [1u64 << 50, 1 << 44] {
         fs::write(dir.join("a.safetensors"), csr(1, cols, "zeros")).unwrap();
         let message = format!(
-            "a.safetensors: tensor `w`: its `cdi_prune` metadata is wrong: csr cannot hold {cols} columns, more than \
-             2147483648"
+            "a.safetensors: tensor `w`: its `cdi_prune` metadata is wrong: csr cannot have {cols} columns, \
+             more than 2147483648"
         );
         refused(&dir, &restore, 64, &message);
     }
     // As wide as can be, and many rows: 1029 MiB, and then there was no room on the disk either.
     fs::write(dir.join("a.safetensors"), csr(4_000, 1 << 31, "zeros")).unwrap();
-    refused(&dir, &restore, 64, "b.safetensors: 34359738368096 bytes are to be written here and ");
+    refused(&dir, &restore, 64, "b.safetensors: 34359738368096 bytes are needed here, but only ");
     // Drawn all at once, 27 GiB.
     fs::write(dir.join("a.safetensors"), csr(60_000, 60_000, "orthogonal")).unwrap();
     refused(
         &dir,
         &restore,
         64,
-        "a.safetensors: tensor `w`: drawing its initial values, which is done all at once, takes 28800000000 bytes, more \
-         than the limit of 4294967296; a file so small can describe a tensor so large: raise the limit only for a file \
-         that you trust (`restore --max-memory`, or `Limits::bytes`)",
+        "a.safetensors: tensor `w`: drawing its initial values, which is done all at once, takes 28800000000 \
+         bytes, more than the limit of 4294967296; even a small file can describe a tensor of this size: \
+         raise the limit only for a file that you trust (`restore --max-memory`, or `Limits::bytes`)",
     );
     fs::write(dir.join("a.safetensors"), csr(64, 64, "orthogonal")).unwrap();
     let memory = |most: &'static str| [&restore as &[&str], &["--max-memory", most]].concat();
@@ -143,8 +143,8 @@ fn a_reader_keeps_its_limits() {
     let limits = Limits { elements: 1_000_000, bytes: 4_000_000 };
     assert_eq!(
         error(csr(1000, 1001, "zeros"), limits),
-        "in memory: tensor `w`: has 1001000 elements, more than the limit of 1000000; a file so small can describe a \
-         tensor so large: raise the limit only for a file that you trust (`Limits::elements`)"
+        "in memory: tensor `w`: has 1001000 elements, more than the limit of 1000000; even a small file can \
+         describe a tensor of this size: raise the limit only for a file that you trust (`Limits::elements`)"
     );
     let whole = error(csr(1000, 1000, "orthogonal"), limits);
     assert!(whole.contains("takes 8000000 bytes, more than the limit of 4000000"), "{whole}");
@@ -152,8 +152,8 @@ fn a_reader_keeps_its_limits() {
     let file = PrunedReader::from_bytes(csr(2, 1 << 31, "ones"), None).unwrap();
     assert_eq!(
         file.read_to_vec("w").unwrap_err().to_string(),
-        "tensor `w` has 17179869184 bytes, more than the limit of 4294967296 (`Limits::bytes`); read it by rows, or into \
-         memory of your own"
+        "tensor `w` has 17179869184 bytes, more than the limit of 4294967296 (`Limits::bytes`); read it by \
+         rows, or into your own memory"
     );
     // Rows that are cut into blocks, of the library that keeps nothing for them.
     let file = PrunedReader::from_bytes_within(csr(3, 200_000, "ones"), None, limits).unwrap();
@@ -172,8 +172,8 @@ fn headers_that_are_long() {
     let dims = "1,".repeat(5_000_000);
     let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{dims}1],"data_offsets":[0,1]}}}}"#);
     write(&dir.join("a.safetensors"), &header, 1);
-    let message = "a.safetensors: not a safetensors header: tensor `a`: a shape of more than the 64 dimensions that a \
-                   tensor may have at line 1 column 158";
+    let message = "a.safetensors: not a safetensors header: tensor `a`: a shape of more dimensions than the \
+                   limit of 64 at line 1 column 158";
     refused(&dir, &inspect, 64, message);
     // A million keys: 130 MiB.
     let keys: Vec<String> = (0..1_000_000).map(|n| format!(r#""{n}":"""#)).collect();
@@ -192,7 +192,7 @@ fn headers_that_are_long() {
     });
     let header = &described[..described.rfind('}').unwrap() + 1];
     write(&dir.join("a.safetensors"), header, 32);
-    let message = "its `cdi_prune` metadata cannot be read: a shape of more than the 64 dimensions that a tensor may have";
+    let message = "its `cdi_prune` metadata cannot be read: a shape of more dimensions than the limit of 64";
     refused(&dir, &["restore", "a.safetensors", "-o", "b.safetensors"], 64, message);
 }
 
@@ -218,7 +218,7 @@ fn many_tensors() {
     let table = ask(&dir, &["inspect", "a.safetensors"]);
     assert!(table.code == Some(0) && table.peak <= 160, "{} MiB", table.peak);
     let lines = fs::read_to_string(dir.join("stdout")).unwrap();
-    assert!(lines.ends_with("200000 tensors in 1 file(s), 3,200,000 bytes of data.\n"));
+    assert!(lines.ends_with("200,000 tensors in 1 file, 3,200,000 bytes of data.\n"));
     assert_eq!(ask(&dir, &["inspect", "a.safetensors", "--format", "json"]).code, Some(0));
     let printed: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("stdout")).unwrap()).unwrap();
     assert_eq!(printed["tensors"].as_array().unwrap().len(), 200_000);
@@ -236,13 +236,13 @@ fn an_index_of_shards_that_are_not_there() {
     // A million: 14 s and 200 MiB.
     index(1_000_000);
     let begun = Instant::now();
-    let message = "x.safetensors.index.json: at least 100 shards that the index names are not there: `s0.safetensors`, \
-                   `s1.safetensors`, `s2.safetensors` and 97 more; put them beside it";
+    let message = "x.safetensors.index.json: shards in the index are missing (at least 100): `s0.safetensors`, \
+                   `s1.safetensors`, `s2.safetensors` and 97 more; put them into the folder of the index";
     refused(&dir, &["inspect", "x.safetensors.index.json"], 100, message);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     index(3);
-    let message = "x.safetensors.index.json: 3 shards that the index names are not there: `s0.safetensors`, \
-                   `s1.safetensors`, `s2.safetensors`; put them beside it";
+    let message = "x.safetensors.index.json: shards in the index are missing (3): `s0.safetensors`, `s1.safetensors`, \
+                   `s2.safetensors`; put them into the folder of the index";
     refused(&dir, &["inspect", "x.safetensors.index.json"], 64, message);
 }
 
@@ -318,7 +318,7 @@ fn an_initial_checkpoint_beyond_any_disk() {
         fs::write(dir.join("x.yaml"), text).unwrap();
         refused(&dir, &["init", "x.yaml"], 64, &format!("i.safetensors: {bytes}"));
         let answer = ask(&dir, &["init", "x.yaml"]);
-        assert!(answer.stderr.contains(" bytes are to be written here and "), "{}", answer.stderr);
+        assert!(answer.stderr.contains(" bytes are needed here, but only "), "{}", answer.stderr);
     }
     // Rank is a matter of the config.
     let dims = vec!["1"; 65].join(", ");

@@ -99,8 +99,8 @@ fn a_run_that_was_done_is_not_done_again() {
     let s = scratch("fill: init");
     ran(&s, &["run", "x.yaml"]);
     let before = s.files();
-    let said = "Nothing to do: by proof/manifest.json these inputs have given these 14 outputs, which are as they were \
-                written. `--force` runs anyway.\n";
+    let said = "Nothing to do: according to proof/manifest.json, this config has produced these 14 outputs \
+                from these inputs, and they are unchanged. Use `--force` to run anyway.\n";
     assert_eq!(ran(&s, &["run", "x.yaml"]), said);
     assert_eq!(ran(&s, &["run", "x.yaml", "--quiet"]), "");
     // An output, an input, the config, an override, the manifest: each is noticed, and the run gives the same again.
@@ -144,13 +144,13 @@ fn verify_makes_the_pruned_file_anew() {
         let said = ran(&s, &VERIFY);
         assert!(
             said.ends_with(
-                "The run was done again from the inputs: the same outputs, byte for byte, the same result of 0 gates, and the \
-                 same counts of 6 tensors.\n"
+                "The run was repeated from the inputs: the same outputs, byte for byte, the same results of 0 \
+                 gates, and the same counts of 6 tensors.\n"
             ),
             "{said}"
         );
         let said = ran(&s, &["verify", "proof/manifest.json", "--sample", "60"]);
-        let rows = if prune.contains("remove") { "checkpoint 0 rows" } else { "checkpoint 60 rows" };
+        let rows = if prune.contains("remove") { "Restored 0 rows of" } else { "Restored 60 rows of" };
         assert!(said.contains(rows), "{said}");
         assert_eq!(s.files(), before, "{prune}");
     }
@@ -211,8 +211,8 @@ fn verify_names_the_first_difference() {
     fails(
         &s,
         &VERIFY,
-        "proof/manifest.json: tensor `fc1.weight`: the inputs give 50094, 15442, 15442, of 65536, the manifest says 50094, \
-         15442, 15443, of 65536 (awake, asleep, pruned, of all)",
+        "proof/manifest.json: tensor `fc1.weight`: the inputs give 50094, 15442, 15442, of 65536, the \
+         manifest has 50094, 15442, 15443, of 65536 (awake, asleep, pruned, total)",
     );
     let mut fewer = manifest(&s);
     fewer.tensors.pop();
@@ -224,7 +224,7 @@ fn verify_names_the_first_difference() {
     let mut unlisted = manifest(&s);
     unlisted.inputs.pop();
     s.write("proof/manifest.json", unlisted.text());
-    fails(&s, &VERIFY, "proof/manifest.json: the config reads other inputs than the manifest lists");
+    fails(&s, &VERIFY, "proof/manifest.json: the config reads different inputs from those in the manifest");
 }
 
 #[test]
@@ -267,8 +267,9 @@ fn no_bit_of_a_manifest_is_another_one() {
     let sum = std::process::Command::new("sha256sum").arg(&path).output().unwrap().stdout;
     assert_eq!(String::from_utf8(sum).unwrap()[..64], digest);
     assert!(
-        ran(&s, &VERIFY)
-            .ends_with("Not checked: the manifest's own digest, which earlier versions did not write.\n")
+        ran(&s, &VERIFY).ends_with(
+            "Not checked: the manifest's own digest, because earlier versions did not write it.\n"
+        )
     );
 }
 
@@ -284,12 +285,12 @@ fn verify_derives_every_statement() {
     let good = s.files();
     let said = ran(&s, &["run", "x.yaml"]);
     assert!(said.starts_with("Nothing to do"));
-    let inputs = "the config reads other inputs than the manifest lists";
+    let inputs = "the config reads different inputs from those in the manifest";
     let gates =
-        "the inputs give the gates: min_sparsity: 0.2271, limit at least 0.2 (passed); the manifest says: ";
+        "the inputs give the gates: min_sparsity: 0.2271, limit at least 0.2 (passed); the manifest has: ";
     let forgeries: [Forgery; 14] = [
-        ("the manifest says seed 43, the config gives 42", |m| m.seed = 43),
-        ("the manifest says config_version 2, the config gives 1", |m| m.config_version = 2),
+        ("the manifest has seed 43, the config gives 42", |m| m.seed = 43),
+        ("the manifest has config_version 2, the config gives 1", |m| m.config_version = 2),
         (inputs, |m| m.inputs[0].role = "base".to_owned()),
         (inputs, |m| m.inputs[1].role = "model.like".to_owned()),
         (inputs, |m| m.inputs[1].path = "../in/trained.safetensorr".to_owned()),
@@ -354,7 +355,8 @@ fn verify_derives_every_statement() {
         fails(
             &s,
             &VERIFY,
-            "proof/manifest.json: the manifest is not as it was written: it does not have the SHA-256 that it says of itself",
+            "proof/manifest.json: the manifest was changed after it was written: it does not match its own \
+             SHA-256",
         );
         assert_ne!(s.run(&["run", "x.yaml"]).stdout, said, "{to}");
         assert_eq!(s.files(), good);
@@ -365,13 +367,14 @@ fn verify_derives_every_statement() {
     fails(
         &s,
         &VERIFY,
-        "proof/manifest.json: the inputs give other bytes for proof/../out/init-00001-of-00003.safetensors",
+        "proof/manifest.json: the inputs give different bytes for \
+         proof/../out/init-00001-of-00003.safetensors",
     );
     s.write("out/init-00001-of-00003.safetensors", &good["out/init-00001-of-00003.safetensors"]);
     s.write("proof/manifest.json", &good["proof/manifest.json"]);
     s.write("out/report.json", [&good["out/report.json"][..], b" "].concat());
     forge(&s, "out/report.json");
-    fails(&s, &VERIFY, "proof/manifest.json: the inputs give other bytes for proof/../out/report.json");
+    fails(&s, &VERIFY, "proof/manifest.json: the inputs give different bytes for proof/../out/report.json");
 }
 
 #[test]
@@ -390,8 +393,10 @@ fn an_initial_checkpoint_alone_is_listed_and_verified() {
     assert!(ran(&s, &["run", "x.yaml"]).starts_with("Nothing to do"));
     fs::remove_file(s.path("x.yaml")).unwrap();
     assert!(ran(&s, &["verify", "m.json"]).ends_with(
-        "Inputs that are not at hand: x.yaml.\nThe run was not done again: the config is not at hand.\nNot checked: seed and \
-         overrides; whether the outputs are those, and all of those, that the inputs give; gates; counts of tensors.\n"
+        "Inputs that do not exist: x.yaml.\n\
+         The run was not repeated: the config does not exist.\n\
+         Not checked: seed and overrides; whether the inputs give exactly these outputs; gates; counts of \
+         tensors.\n"
     ));
 }
 
@@ -428,9 +433,9 @@ fn files_that_are_gone_or_changed() {
     let said = ran(&s, &VERIFY);
     assert!(
         said.ends_with(
-            "Inputs that are not at hand: proof/../in/trained.safetensors.\nThe run was not done again: not all inputs are at \
-             hand.\nNot checked: whether the outputs are those, and all of those, that the inputs give; gates; counts of \
-             tensors.\n"
+            "Inputs that do not exist: proof/../in/trained.safetensors.\n\
+             The run was not repeated: some inputs do not exist.\n\
+             Not checked: whether the inputs give exactly these outputs; gates; counts of tensors.\n"
         ),
         "{said}"
     );

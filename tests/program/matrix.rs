@@ -65,7 +65,7 @@ he of 3x8, f32, seed 42, layer 3; fan_in 8, fan_out 3.
 │ KS distance        1.4874e-1           -   up to 4.5520e-1           ok │
 │ condition number   2.2049750           -                                │
 └─────────────────────────────────────────────────────────────────────────┘
-All as it should be. Of healthy matrices chance carries less than one in a thousand beyond what is allowed.
+All statistics are as expected. Fewer than one in a thousand correct matrices exceed the allowed ranges by chance.
 ";
     assert_eq!(succeeds(&SMALL, &[]), expected);
     assert_eq!(succeeds(&SMALL, &["--mode", "kaiming_normal_", "--seed", "42", "--dtype", "f32"]), expected);
@@ -97,7 +97,7 @@ fn without_flags_and_terminal_defaults_apply() {
 fn a_large_matrix_is_never_printed_whole() {
     let text = succeeds(&["matrix", "--rows", "1500", "--cols", "2000"], &["--show-dist"]);
     assert!(text.lines().count() < 60 && text.lines().all(|line| line.chars().count() < 120), "{text}");
-    contains(&text, &["not computed above 2^20 weights", "The KS distance is that of 1,04"]);
+    contains(&text, &["not computed above 2^20 weights", "The KS distance is computed from 1,04"]);
 }
 
 #[test]
@@ -180,10 +180,10 @@ The weight at (2, 5):
     }
     contains(
         &succeeds(&["matrix", "--mode", "zeros", "--at", "3,3"], &[]),
-        &["\nNothing is drawn for it.\n"],
+        &["\nNothing is drawn for this weight.\n"],
     );
     let whole = succeeds(&["matrix", "--orthogonal", "--at", "3,3"], &[]);
-    contains(&whole, &["\nIt has no draws of its own: the layer's make all weights together.\n"]);
+    contains(&whole, &["\nThis weight has no draws of its own: all weights are generated together.\n"]);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn modes_without_a_distribution_say_so() {
             "│ 0   0   0   0 │",
             "│ std                    0          -                                        │",
             "│ condition number       -          -   infinite: the matrix is singular     │",
-            "zeros draws nothing: its weights are fixed, and have no distribution to be held against.\n",
+            "zeros draws nothing: its weights are fixed, so there is no distribution to compare them with.\n",
         ],
     );
     let dirac = succeeds(&["matrix", "--mode", "dirac", "--shape", "4,4,3,3"], &[]);
@@ -340,9 +340,7 @@ fn modes_without_a_distribution_say_so() {
     let kernels = ["matrix", "--shape", "4,4,3,3", "--mode", "{mode: uniform, zero_mean: true}"];
     contains(
         &succeeds(&kernels, &[]),
-        &[
-            "No distribution is known to hold the weights of uniform(low=0, high=1, zero_mean=true) against.\n",
-        ],
+        &["No exact distribution is known for the weights of uniform(low=0, high=1, zero_mean=true).\n"],
     );
     for mode in ["zeros", "eye"] {
         let look = look(&["matrix", "--mode", mode], &[]);
@@ -362,7 +360,7 @@ fn what_is_off_is_marked() {
             "│ max                 6.5504e4          -   exactly inf                  OFF │",
             "│ not finite             2,920          -   up to 0                      OFF │",
             "│ condition number           -          -   not all weights are finite       │",
-            "\nOFF: std, min, max, not finite. Of healthy matrices",
+            "\nOFF: std, min, max, not finite. Fewer than one in a thousand",
         ],
     );
     let colored = succeeds(&["matrix", "--dtype", "f16", "--gain", "1e6", "--color", "always"], &[]);
@@ -494,7 +492,7 @@ fn modes_are_refused_in_the_words_of_a_config() {
          d_model, fan_in, fan_in_of, mean, std, depth, low, high, value, groups, sparsity, zero_mean",
     );
     mode("{mode: normal, std: x}", "`std`: expected a number, got the text `x`");
-    mode("{mode: normal, std: -1}", "`std` is -1, expected a finite number that is not negative");
+    mode("{mode: normal, std: -1}", "`std` is -1, expected a finite number of at least 0");
     mode(
         "{mode: he, fan: on}",
         "`fan` cannot be `on` (did you mean `in`?); the values are fan_in, in, fan_out, out, avg, fan_avg",
@@ -522,7 +520,8 @@ fn modes_are_refused_in_the_words_of_a_config() {
     );
     refuses(
         &["--mode", "{mode: he, zero_mean: true}", "--layout", "in_out"],
-        "--mode: `zero_mean` needs layout out_in: an in_out tensor does not keep a convolution kernel together",
+        "--mode: `zero_mean` needs the layout out_in: in an in_out tensor, convolution kernels are not \
+         contiguous",
     );
 }
 
@@ -530,13 +529,16 @@ fn modes_are_refused_in_the_words_of_a_config() {
 fn modes_and_shapes_that_do_not_go_together() {
     refuses(
         &["--mode", "dirac"],
-        "`dirac` needs three to five dimensions; its shape is [64, 64]; --shape gives it another",
+        "`dirac` needs three to five dimensions; its shape is [64, 64]; use --shape for another shape",
     );
     refuses(&["--mode", "eye", "--shape", "2,3,4"], "`eye` needs two dimensions; its shape is [2, 3, 4]");
-    refuses(&["--orthogonal", "--shape", "9"], "`orthogonal` needs two dimensions or more; its shape is [9]");
+    refuses(
+        &["--orthogonal", "--shape", "9"],
+        "`orthogonal` needs at least two dimensions; its shape is [9]",
+    );
     refuses(
         &["--mode", "{mode: torch_default, fan_in_of: '*.weight'}"],
-        "`fan_in_of` leads to `*.weight`, and there is no other tensor here: give its fan-in as `fan_in`",
+        "`fan_in_of` refers to `*.weight`, but there is no other tensor here: set `fan_in` instead",
     );
 }
 
@@ -544,7 +546,7 @@ fn modes_and_shapes_that_do_not_go_together() {
 fn matrices_that_are_too_large() {
     refuses(
         &["--rows", "65536", "--cols", "32769"],
-        "shape [65536, 32769] has 2147549184 weights, more than the 2147483648 (2^31) that are looked at",
+        "shape [65536, 32769] has 2147549184 weights, more than the limit of 2147483648 (2^31)",
     );
     refuses(
         &["--rows", "18446744073709551615", "--cols", "3"],
@@ -552,14 +554,14 @@ fn matrices_that_are_too_large() {
     );
     refuses(
         &["--orthogonal", "--rows", "9000", "--cols", "9000", "--save", "a.npy"],
-        "the weights of `orthogonal` are made all at once, and those of shape [9000, 9000] would take 648000000 bytes of \
-         memory, more than the 536870912 (512 MiB) that are allowed for it",
+        "the weights of `orthogonal` are generated all at once, and for shape [9000, 9000] would take \
+         648000000 bytes of memory, more than the limit of 536870912 (512 MiB)",
     );
     // Of this only the middle of the kernels, one weight in nine, is made all at once.
     refuses(
         &["--mode", "delta_orthogonal", "--shape", "9000,9000,3,3"],
-        "the weights of `delta_orthogonal` are made all at once, and those of shape [9000, 9000, 3, 3] would take 648000000 \
-         bytes of memory, more than the 536870912 (512 MiB) that are allowed for it",
+        "the weights of `delta_orthogonal` are generated all at once, and for shape [9000, 9000, 3, 3] would \
+         take 648000000 bytes of memory, more than the limit of 536870912 (512 MiB)",
     );
 }
 
@@ -574,17 +576,11 @@ fn places_and_files_that_cannot_be() {
         let args = [&size[..], &["--at", at, "--save", "a.npy"]].concat();
         refuses(&args, &format!("--at: there is no weight at {place}: {outside}"));
     }
-    refuses(
-        &["--save", "out/a.npz"],
-        "out/a.npz: its ending names no format; the endings are .npy, .safetensors and .csv",
-    );
-    refuses(
-        &["--save", "npy"],
-        "npy: its ending names no format; the endings are .npy, .safetensors and .csv",
-    );
+    refuses(&["--save", "out/a.npz"], "out/a.npz: the file name must end in .npy, .safetensors or .csv");
+    refuses(&["--save", "npy"], "npy: the file name must end in .npy, .safetensors or .csv");
     refuses(
         &["--save", "a.npy", "--dtype", "bf16"],
-        "a.npy: NumPy's format has no type bf16; save it as .safetensors, or with another --dtype",
+        "a.npy: NumPy's format has no bf16; save the matrix as .safetensors, or use another --dtype",
     );
 }
 
@@ -617,11 +613,11 @@ fn flags_that_cannot_be_read() {
         invalid("--layer", value, "N", "a whole number from 0 to 2^64-1");
     }
     for value in ["0", "-1", "1.5", "18446744073709551616"] {
-        invalid("--rows", value, "N", "a whole number from 1 on");
-        invalid("--cols", value, "N", "a whole number from 1 on");
+        invalid("--rows", value, "N", "a whole number of at least 1");
+        invalid("--cols", value, "N", "a whole number of at least 1");
     }
     for value in ["3,0", "", "3,,3"] {
-        invalid("--shape", value, "D0,D1,…", "whole numbers from 1 on, such as 64,32,3,3");
+        invalid("--shape", value, "D0,D1,…", "whole numbers of at least 1, such as 64,32,3,3");
     }
     invalid("--gain", "x", "X", "a number");
     for value in ["3", "3,", "3,4,5", "-1,2", "a,b"] {

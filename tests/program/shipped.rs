@@ -52,7 +52,7 @@ fn configs_say_what_the_facts_say() {
     assert!(table.contains("21,546 of 50,890 weights (42.3 %) are sleeping"), "{table}");
     let (_dir, table) = run("cnn.yaml");
     assert!(
-        table.contains("110 of 39,418 weights (0.3 %) are within the threshold, |w - w0| <= 1e-4;"),
+        table.contains("110 of 39,418 weights (0.3 %) are within the threshold, |w - w0| <= 1e-4. "),
         "{table}"
     );
 }
@@ -102,8 +102,8 @@ fn tuning_finds_the_smallest_file() {
     let last: Vec<&str> = printed.lines().rev().take(4).collect();
     assert_eq!(
         last[3],
-        "Tuned: sleeping, global, unstructured, fill init, sparsity 0.694687: metric 87.1, 0.5 worse than the original's 87.6 \
-         (at most 0.5 worse). The smallest within of 64 tried."
+        "Tuned: sleeping, global, unstructured, fill init, sparsity 0.694687: metric 87.1, 0.5 worse than \
+         the original's 87.6 (at most 0.5 worse). The smallest of 64 tried that is within the limit."
     );
     assert!(last[2].contains(", 94,424 bytes, 34.6 % of the trained file's 272,512."), "{}", last[2]);
     assert_eq!(last[1], "Gate passed: max_output_bytes: 94,424 bytes, limit at most 150,000.");

@@ -178,7 +178,7 @@ fn every_line_of_a_json_log_is_json() {
     assert_eq!(words[2], ("ERROR", format!("Gate FAILED: {finite}").as_str()));
     assert_eq!(
         gates[3],
-        error(&format!("2 of 2 gates failed; everything was written:\n  {bytes}\n  {finite}"), 4)
+        error(&format!("2 of 2 gates failed; all outputs were written:\n  {bytes}\n  {finite}"), 4)
     );
     assert_eq!(gates.len(), 4);
     // What clap says, before and after the flag is read.
@@ -224,7 +224,7 @@ fn threads_that_cannot_start_are_an_error() {
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("error: cannot start 1024 threads: "), "{said}");
-        assert!(said.ends_with("; give fewer with `--threads`\n"), "{said}");
+        assert!(said.ends_with("; use fewer with `--threads`\n"), "{said}");
         assert_eq!(output.status.code(), Some(1));
     }
 }
@@ -277,10 +277,11 @@ fn tables_fit_the_terminal() {
     let said = |args: &[&str]| table(args, "80").1.strip_prefix(LEFT_OUT).map(str::to_owned);
     assert_eq!(
         said(&run).unwrap(),
-        "shape, outputs asleep, inputs asleep, P50 |delta|, P99 |delta|, max |delta|, std now / start. --full shows all."
+        "shape, outputs asleep, inputs asleep, P50 |delta|, P99 |delta|, max |delta|, std now / start. Use \
+         --full to show all."
     );
-    assert_eq!(said(&plan).unwrap(), "type, shape, rule, layer id, dense bytes. --full shows all.");
-    assert_eq!(said(&inspect).unwrap(), "type. --full shows all.");
+    assert_eq!(said(&plan).unwrap(), "type, shape, rule, layer id, dense bytes. Use --full to show all.");
+    assert_eq!(said(&inspect).unwrap(), "type. Use --full to show all.");
     // As wide as it takes: with --full; and of what one looks a name up in, where no width is known.
     for args in [&run[..], &compare, &plan, &inspect] {
         let full = table(&[args, &["--full"]].concat(), "40");
@@ -314,6 +315,7 @@ fn help_is_short_or_long() {
         "prune",
         "plan",
         "restore",
+        "pack",
         "inspect",
         "matrix",
         "new",

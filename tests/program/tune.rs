@@ -109,8 +109,9 @@ fn the_smallest_file_within_the_drop_is_written() {
     assert_eq!(best["metric"], json!(not_zero as f64));
     assert!(
         ran.stdout.contains(&format!(
-            "Tuned: magnitude, tensor, unstructured, fill zero, sparsity 0.370117: metric {}, 2960 worse than the original's \
-             {original} (at most 2960 worse). The smallest within of 13 tried.\n",
+            "Tuned: magnitude, tensor, unstructured, fill zero, sparsity 0.370117: metric {}, 2960 worse \
+             than the original's {original} (at most 2960 worse). The smallest of 13 tried that is within \
+             the limit.\n",
             original - 2960.0
         )),
         "{ran:?}"
@@ -119,7 +120,7 @@ fn the_smallest_file_within_the_drop_is_written() {
     let share = format!("{:.1}", 100.0 * written.len() as f64 / tune["original_bytes"].as_f64().unwrap());
     let count = |n: u64| cdi_prune::text::thousands(n);
     let headline = format!(
-        "The tuned file has {} bytes, {share} % of the {} before; its metric is {}, 2960 worse than the original's {original}.",
+        "The tuned file has {} bytes, {share} % of the original {}; its metric is {}, 2960 worse than the original's {original}.",
         count(written.len() as u64),
         count(tune["original_bytes"].as_u64().unwrap()),
         original - 2960.0
@@ -306,9 +307,9 @@ fn nothing_within_the_drop() {
     assert_eq!(ran.code, 1, "{ran:?}");
     let message = ran.stderr.lines().last().unwrap();
     let expected = regex::Regex::new(
-        "^error: c/x.yaml: no pruned file that `tune` tried is within 10 of the original's metric, [0-9]+; the nearest has \
-         [0-9]+, which is [0-9]+ worse \\(magnitude, tensor, unstructured, fill init, sparsity 0.1; [0-9]+ bytes\\); lower the \
-         least of `tune.sparsity`, or allow more by `tune.max_drop`$",
+        "^error: c/x.yaml: no pruned file that `tune` tried is within 10 of the original's metric, [0-9]+; \
+         the closest has [0-9]+, which is [0-9]+ worse \\(magnitude, tensor, unstructured, fill init, \
+         sparsity 0.1; [0-9]+ bytes\\); lower the first value of `tune.sparsity`, or raise `tune.max_drop`$",
     );
     assert!(expected.unwrap().is_match(message), "{message}");
     assert!(!s.path("c/p.safetensors").exists());
@@ -350,7 +351,7 @@ fn a_command_that_fails() {
 #[test]
 fn a_command_that_prints_no_metric() {
     let empty = "\n  in the folder DIR/c\n  its standard output is empty\n  its standard error is empty";
-    let no_number = "printed no number on its standard output; the last one there is the metric";
+    let no_number = "printed no number on standard output, where the last number is the metric";
     fails("exit 0", "", &format!("{no_number}{empty}"));
     fails(
         "seq 1 20 | sed 's/^/line-/'; echo 0.5 >&2",
@@ -363,8 +364,8 @@ fn a_command_that_prints_no_metric() {
     fails(
         "echo 'loss: NaN'",
         "",
-        "printed `NaN` last on its standard output, expected a finite number\n  in the folder DIR/c\n  its standard output ends \
-         with\n  | loss: NaN\n  its standard error is empty",
+        "printed `NaN` as its last number on standard output, expected a finite number\n  in the folder DIR/c\n  \
+         its standard output ends with\n  | loss: NaN\n  its standard error is empty",
     );
 }
 
@@ -435,8 +436,9 @@ fn a_cache_that_is_none() {
     let s = scratch(COMMAND, &format!("{BUDGET}, cache: kept"));
     s.write("c/kept/evaluations.json", "[]");
     let ran = run(&s);
-    let expected = "error: DIR/c/kept/evaluations.json: not what `tune` keeps there (line 1: invalid length 0, expected struct \
-                    Form with 2 elements at line 1 column 2); delete it, and every file is evaluated anew\n";
+    let expected = "error: DIR/c/kept/evaluations.json: not a cache file of `tune` (line 1: invalid length \
+                    0, expected struct Form with 2 elements at line 1 column 2); delete it to evaluate every \
+                    file again\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (1, expected));
 }
 
@@ -458,7 +460,7 @@ fn recipes_that_the_tensors_do_not_fit() {
     let s = scratch(COMMAND, "better: higher, max_drop: 1, structures: [rows, {n: 1, m: 3}]");
     let ran = run(&s);
     assert_eq!((ran.code, calls(&s).len()), (2, 0));
-    assert!(ran.stderr.contains("tensor `a` has 20 inputs, which groups of 3 do not divide"), "{ran:?}");
+    assert!(ran.stderr.contains("tensor `a` has 20 inputs, which is not a multiple of 3"), "{ran:?}");
 }
 
 #[test]
@@ -488,11 +490,13 @@ fn configs_that_cannot_be() {
         (error("", "{}"), "3:1: missing key `command` in `tune`"),
         (
             error("", "{command: [], better: higher, max_drop: 1}"),
-            "3:17: `tune.command`: expected program and arguments, {checkpoint} in one of them, got no program",
+            "3:17: `tune.command`: expected a program and its arguments, with {checkpoint} in at least one \
+             of them, got no program",
         ),
         (
             error("", "{command: [e], better: higher, max_drop: 1}"),
-            "3:17: `tune.command`: expected program and arguments, {checkpoint} in one of them, got none with it",
+            "3:17: `tune.command`: expected a program and its arguments, with {checkpoint} in at least one \
+             of them, got none with it",
         ),
         (
             error("", "{command: e x, better: higher, max_drop: 1}"),
@@ -505,11 +509,12 @@ fn configs_that_cannot_be() {
         ),
         (
             error("", "{command: [e, '{checkpoint}'], better: lower, max_drop: -1}"),
-            "3:63: `tune.max_drop`: expected a finite number that is not negative, got -1",
+            "3:63: `tune.max_drop`: expected a finite number of at least 0, got -1",
         ),
         (
             error(", target: {sparsity: 0.5}", &format!("{{{base}}}")),
-            "2:28: `prune.target`: expected no target beside `tune`, which searches for the sparsity, got one",
+            "2:28: `prune.target`: expected no target together with `tune`, which searches for the sparsity, \
+             got one",
         ),
         (
             after("timeout: 1d"),
@@ -521,22 +526,22 @@ fn configs_that_cannot_be() {
             "3:77: `tune.sparsity`: expected [least, largest] from 0 to 1, got [0.5, 0.1]",
         ),
         (after("steps: 0"), "3:74: `tune.steps`: expected a whole number from 1 to 1000000, got 0"),
-        (after("tolerance: 0"), "3:78: `tune.tolerance`: expected a number above 0, at most 1, got 0"),
+        (after("tolerance: 0"), "3:78: `tune.tolerance`: expected a number above 0 and at most 1, got 0"),
         (
             after("max_evaluations: 1"),
             "3:84: `tune.max_evaluations`: expected a whole number from 2 to 1000000, got 1",
         ),
-        (after("criteria: []"), "3:77: `tune.criteria`: expected one value at least, got an empty list"),
+        (after("criteria: []"), "3:77: `tune.criteria`: expected at least one value, got an empty list"),
         (
             after("criteria: [magnitude, slepping]"),
-            "3:1: `tune` would try what cannot be done together: `prune.criterion` cannot \
-          be `slepping` (did you mean `sleeping`?); the values are sleeping, magnitude, movement, magnitude_increase, nearest, \
-          random",
+            "3:1: `tune` would try settings that exclude each other: `prune.criterion` cannot be `slepping` \
+             (did you mean `sleeping`?); the values are sleeping, magnitude, movement, magnitude_increase, \
+             nearest, random",
         ),
         (
             after("scopes: [row], structures: [rows]"),
-            "3:1: `tune` would try what cannot be done together: `prune.structure`: \
-          expected unstructured with `scope: row`, got another structure",
+            "3:1: `tune` would try settings that exclude each other: `prune.structure`: expected \
+             unstructured with `scope: row`, got another structure",
         ),
     ] {
         assert_eq!(got, expected);
@@ -563,8 +568,9 @@ fn verify_does_a_tuned_run_again() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.stdout.ends_with(
-            "The run was done again from the inputs: the same outputs, byte for byte, the same result of 0 gates, and the same \
-             counts of 2 tensors.\nNot checked: the metrics that `tune` was given by its command, and so its choice.\n"
+            "The run was repeated from the inputs: the same outputs, byte for byte, the same results of 0 \
+             gates, and the same counts of 2 tensors.\n\
+             Not checked: the metrics from the command of `tune`, and therefore its choice.\n"
         ),
         "{ran:?}"
     );
@@ -577,7 +583,8 @@ fn verify_does_a_tuned_run_again() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.stdout.contains(
-            "The run was not done again: what `tune` chose depends on the evaluation command, and no JSON report tells it.\n\
+            "The run was not repeated: the choice of `tune` depends on the evaluation command, and there \
+             is no JSON report to read it from.\n\
              Not checked: "
         ),
         "{ran:?}"

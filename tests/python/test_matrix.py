@@ -73,10 +73,10 @@ def test_asks_for_each_on_a_terminal(tmp_path):
     terminal.answer("Mode, or a YAML mapping [he]: ", "kaiming_uniform_\n")
     terminal.answer("Gain [the mode's own]: ", "\n")
     terminal.answer("Show the distribution? [no]: ", "yes\n")
-    terminal.answer("Test the reproduction? [no]: ", "y\n")
-    terminal.answer("Row,column of a weight to show with its draws [none]: ", "2,0\n")
+    terminal.answer("Test reproducibility? [no]: ", "y\n")
+    terminal.answer("Row,column of a weight to show in detail [none]: ", "2,0\n")
     terminal.answer("there is no weight at (2, 0)", "1,2\n")
-    terminal.answer("File to save it to, .npy, .safetensors or .csv [none]: ", "w.npy\n")
+    terminal.answer("File to save to (.npy, .safetensors or .csv) [none]: ", "w.npy\n")
     code, text = terminal.end()
     assert code == 0
     # That of the flags' tests, by an independent program.
@@ -107,7 +107,7 @@ def test_end_of_input_ends_it(tmp_path):
     terminal.answer("Layer id [0]: ", "\x04")
     code, text = terminal.end()
     assert code == 2
-    assert text.endswith("error: the input ended before the last question; nothing was done\n")
+    assert text.endswith("error: the input ended before the last question, so nothing was done\n")
 
 
 def test_any_flag_means_no_question(tmp_path):

@@ -312,7 +312,7 @@ def test_too_little_room_is_said_before_anything_is_written(small):
 def test_a_place_that_cannot_be_written(place):
     done = place.run("run", "x.yaml", "--set", "prune.output=/proc/pruned.safetensors")
     assert done.returncode == 1
-    assert done.stderr == "error: /proc: cannot make a temporary file in: No such file or directory (os error 2)\n"
+    assert done.stderr == "error: /proc: cannot create a temporary file here: No such file or directory (os error 2)\n"
     done = place.run("run", "x.yaml", "--set", "analyze.report.csv=x.yaml/report.csv")
     assert done.returncode == 1
     assert done.stderr == "error: x.yaml: cannot create the folder: File exists (os error 17)\n"

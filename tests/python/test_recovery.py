@@ -154,8 +154,8 @@ def test_verify_sees_what_is_left_of_another_form(tmp_path, stale):
     done = run(tmp_path, "verify", "out/manifest.json")
     assert (done.returncode, done.stderr) == (
         1,
-        f"error: out/manifest.json: out/{stale} stands beside the outputs, belongs to another form of one of them, and is none "
-        "of the run's: it would be read in place of that; remove it, or run the config again\n",
+        f"error: out/manifest.json: out/{stale} is beside the outputs, but not one of them: it belongs to another "
+        "form of an output and would be read instead of it; remove it, or run the config again\n",
     )
     assert run(tmp_path, "run", "x.yaml").returncode == 0
     found = files(tmp_path / "out")
@@ -245,8 +245,8 @@ def test_no_unfinished_run_replaces_an_input(tmp_path):
     done = run(tmp_path, "run", "y.yaml")
     assert (done.returncode, done.stderr) == (
         1,
-        "error: reports/../out/.p.safetensors.cdi-prune-journal: by this journal a killed run was giving its outputs their names, "
-        "reports/../out/p.safetensors among them, which this run reads; run the config of that run again first\n",
+        "error: reports/../out/.p.safetensors.cdi-prune-journal: according to this journal, a killed run was renaming "
+        "its outputs, including reports/../out/p.safetensors, which this run reads; first run the config of that run again\n",
     )
     assert files(tmp_path / "out")["p.safetensors"] == old["out"]["p.safetensors"]
     assert run(tmp_path, "run", "x.yaml").returncode == 0
@@ -275,8 +275,8 @@ def test_without_hard_links_what_has_its_new_name_stays_and_is_said(tmp_path, n)
     said = f"error: {'/'.join(names[n - 1])}: cannot finish: Input/output error (os error 5)"
     if n > 1:
         said += (
-            f"; of {', '.join('/'.join(name) for name in names[: n - 1])} the earlier file could not be put aside, as this file "
-            "system has no hard links, so the new one stays there"
+            f"; the earlier version of {', '.join('/'.join(name) for name in names[: n - 1])} could not be kept, because this "
+            "file system has no hard links, so the new one stays there"
         )
     assert (done.returncode, done.stderr) == (1, said + "\n")
     # What was not there before is taken away again.
@@ -346,8 +346,8 @@ def test_what_stands_in_place_of_a_journal_is_neither_read_nor_written(tmp_path,
     done = run(tmp_path, "run", "x.yaml", timeout=20)
     assert (done.returncode, done.stderr) == (
         1,
-        f"error: out/.p.safetensors.cdi-prune-journal: a helper file of cdi-prune has this name, and here it is {words}, which no "
-        "run leaves; remove it, and run again\n",
+        f"error: out/.p.safetensors.cdi-prune-journal: this name is reserved for a helper file of cdi-prune, but here it is "
+        f"{words}, which no run creates; remove it and run again\n",
     )
     assert (secret.read_text(), journal.lstat().st_size, journal.lstat().st_mode) == ("of value", kept.st_size, kept.st_mode)
     assert os.listdir(tmp_path / "out") == [journal.name]
@@ -414,7 +414,7 @@ def test_a_forged_journal_takes_no_file_that_is_no_output(tmp_path):
 @pytest.mark.parametrize("name", [".p.cdi-prune-journal", ".p.safetensors.0123.cdi-prune-tmp", ".p.cdi-prune-old", ".x.cdi-prune-resume"])
 def test_names_of_helper_files_are_no_inputs_and_no_outputs(tmp_path, name):
     train(tmp_path)
-    said = f"error: {{}}: a name of this form is kept for the helper files of cdi-prune; give the file another name\n"
+    said = f"error: {{}}: names of this form are reserved for the helper files of cdi-prune; give the file another name\n"
     config(tmp_path, TRAINED + PRUNED + f"output: out/{name}}}\n")
     done = run(tmp_path, "run", "x.yaml")
     assert (done.returncode, done.stderr) == (2, said.format(f"out/{name}"))
@@ -427,7 +427,10 @@ def test_names_of_helper_files_are_no_inputs_and_no_outputs(tmp_path, name):
 
 # Outputs are regular files.
 
-STREAM = "error: {}: this is {}, which no output replaces: it is written beside its place and gets its name when it is complete; give the path of a regular file, or of none yet\n"
+STREAM = (
+    "error: {}: this is {}, which cannot be an output, because outputs are written under a temporary name and then renamed; "
+    "give the path of a regular file, or of a file that does not exist yet\n"
+)
 
 
 def nodes(folder):

@@ -101,8 +101,8 @@ def test_a_mapped_file_that_shrinks_is_named(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors == (
-        "error: out/init.safetensors: the file became shorter, or could not be read, while it was mapped; run again when it "
-        "is complete, or with `--no-mmap`\n"
+        "error: out/init.safetensors: the file became shorter, or could not be read, while it was mapped; run again when "
+        "the file is complete, or use `--no-mmap`\n"
     )
 
 

@@ -69,39 +69,41 @@ fn other_files_are_called_what_they_are() {
         // As Git LFS's specification has it.
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n".to_vec(),
-            "a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`".to_owned(),
+            "a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`".to_owned(),
         ),
         // As torch.save writes it: since 1.6, and before.
         (zip("archive/data.pkl"), format!("a file of `torch.save`, not safetensors; {TORCH}")),
         (
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec(),
-            format!("a Python pickle, as older `torch.save` wrote it, not safetensors; {TORCH}"),
+            format!("a Python pickle from an older `torch.save`, not safetensors; {TORCH}"),
         ),
         // pickle.dumps({"a": 1}) of Python 3.12.
         (
             b"\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94K\x01s.".to_vec(),
-            format!("a Python pickle, as older `torch.save` wrote it, not safetensors; {TORCH}"),
+            format!("a Python pickle from an older `torch.save`, not safetensors; {TORCH}"),
         ),
         (
             b"\n<!DOCTYPE html><html><body>404</body></html>".to_vec(),
-            "a web page or another text with tags, as a failed download leaves it; download the file again".to_owned(),
+            "a web page or another text with tags, probably from a failed download; download the file again".to_owned(),
         ),
         (
             b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".to_vec(),
-            "a web page or another text with tags, as a failed download leaves it; download the file again".to_owned(),
+            "a web page or another text with tags, probably from a failed download; download the file again".to_owned(),
         ),
         (
             b"GGUF\x03\0\0\0\x10\0\0\0\0\0\0\0".to_vec(),
-            "a GGUF model, whose weights are mostly quantized; take the safetensors checkpoint that it was made from".to_owned(),
+            "a GGUF model, in which most weights are quantised; use the safetensors checkpoint that it was \
+             made from".to_owned(),
         ),
         // ir_version 8, producer_name "pytorch".
         (
             b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x00".to_vec(),
-            "an ONNX model, not safetensors; take the checkpoint that it was exported from".to_owned(),
+            "an ONNX model, not safetensors; use the checkpoint that it was exported from".to_owned(),
         ),
         (
             b"\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0".to_vec(),
-            format!("an HDF5 file, as Keras writes `.h5`, not safetensors; read its arrays with `h5py` and save them with {numpy}"),
+            format!("an HDF5 file, such as a Keras `.h5` file, not safetensors; read its arrays with `h5py` \
+                     and save them with {numpy}"),
         ),
         (
             zip("metadata.json"),
@@ -121,11 +123,12 @@ fn other_files_are_called_what_they_are() {
         (tar, "a tar archive, not safetensors; unpack it".to_owned()),
         (
             b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ".to_vec(),
-            "an AppleDouble file, where macOS keeps attributes of the file whose name is the same without `._`; name that one".to_owned(),
+            "an AppleDouble file, in which macOS stores attributes of another file; give the path of the \
+             file without `._`".to_owned(),
         ),
         (
             b"{\n  \"hidden_size\": 8}".to_vec(),
-            "a JSON text, not safetensors; a shard index is one whose name ends in `.json`".to_owned(),
+            "a JSON text, not safetensors; the name of a shard index ends in `.json`".to_owned(),
         ),
     ] {
         let s = Scratch::new();
@@ -143,7 +146,7 @@ fn other_files_are_called_what_they_are() {
 fn a_pointer_in_place_of_an_index_or_a_shard() {
     let s = Scratch::new();
     let pointer = "version https://git-lfs.github.com/spec/v1\n";
-    let said = "a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`";
+    let said = "a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`";
     s.write("m.safetensors.index.json", pointer);
     fails(&s, &["inspect", "m.safetensors.index.json"], &format!("m.safetensors.index.json: {said}"));
     s.write("m.safetensors.index.json", r#"{"weight_map": {"a": "one.safetensors"}}"#);
@@ -153,7 +156,7 @@ fn a_pointer_in_place_of_an_index_or_a_shard() {
 
 #[test]
 fn folders_with_weights_in_another_form() {
-    let none = "f: the folder holds no .safetensors file and no *.safetensors.index.json";
+    let none = "f: the folder contains no .safetensors file and no *.safetensors.index.json";
     for (name, said) in [
         ("config.json", ""),
         (
@@ -163,14 +166,14 @@ fn folders_with_weights_in_another_form() {
         ),
         (
             "model.gguf",
-            "; model.gguf is a GGUF model, whose weights are mostly quantized; take the safetensors checkpoint that it \
-             was made from",
+            "; model.gguf is a GGUF model, in which most weights are quantised; use the safetensors \
+             checkpoint that it was made from",
         ),
         (
             "__0_0.distcp",
-            "; __0_0.distcp is a part of a checkpoint of `torch.distributed.checkpoint`, not safetensors; turn that into \
-             one file with `python3 -m torch.distributed.checkpoint.format_utils dcp_to_torch`, and save its tensors with \
-             `safetensors.torch.save_file`",
+            "; __0_0.distcp is a part of a checkpoint of `torch.distributed.checkpoint`, not safetensors; \
+             convert it to one file with `python3 -m torch.distributed.checkpoint.format_utils \
+             dcp_to_torch`, and save its tensors with `safetensors.torch.save_file`",
         ),
     ] {
         let s = Scratch::new();
@@ -188,14 +191,15 @@ fn shards_without_an_index() {
     fails(
         &s,
         &["inspect", "f"],
-        "f: the folder has no index, and 1 of the 2 shards of a checkpoint; missing: model-00002-of-00002.safetensors",
+        "f: the folder has no index and only 1 of the 2 shards of a checkpoint; missing: \
+         model-00002-of-00002.safetensors",
     );
     s.safetensors("f/model-00002-of-00002.safetensors", &[weight("a.weight")]);
     fails(
         &s,
         &["inspect", "f"],
-        "f: tensor `a.weight` stands in two shards, `model-00001-of-00002.safetensors` and \
-         `model-00002-of-00002.safetensors`, and there is no index that chooses one",
+        "f: tensor `a.weight` is in two shards, `model-00001-of-00002.safetensors` and \
+         `model-00002-of-00002.safetensors`, and there is no index to choose one",
     );
     s.safetensors("f/model-00002-of-00002.safetensors", &[weight("b.weight")]);
     assert_eq!(names(&s, "f"), ["a.weight", "b.weight"]);
@@ -212,7 +216,8 @@ fn shards_without_an_index() {
     fails(
         &s,
         &["inspect", "f"],
-        "f: the folder holds several checkpoints (model-*-of-00002.safetensors, model.safetensors): name one of them",
+        "f: the folder contains several checkpoints (model-*-of-00002.safetensors, model.safetensors): give \
+         the path of one of them",
     );
 }
 
@@ -225,7 +230,7 @@ fn many_missing_shards_are_counted() {
         .map(|n| format!("model-{n:05}-of-00020.safetensors"))
         .collect();
     let message = format!(
-        "f: the folder has no index, and 1 of the 20 shards of a checkpoint; missing: {} and 9 more",
+        "f: the folder has no index and only 1 of the 20 shards of a checkpoint; missing: {} and 9 more",
         missing.join(", ")
     );
     fails(&s, &["inspect", "f"], &message);
@@ -241,8 +246,8 @@ fn shards_without_an_index_that_are_links_out_of_the_folder() {
     fails(
         &s,
         &["inspect", "f"],
-        "f: the shard `model-00002-of-00002.safetensors` is a link out of its folder, to DIR/blob; `--follow-links` allows \
-         that",
+        "f: the shard `model-00002-of-00002.safetensors` is a link out of its folder, to DIR/blob; use \
+         `--follow-links` to allow this",
     );
     succeeds(&s, &["inspect", "f", "--follow-links"]);
 }
@@ -273,7 +278,10 @@ fn variants() {
         s.safetensors("f/diffusion_pytorch_model.safetensors", &[weight("a.weight")]);
         let mut both = [index, "diffusion_pytorch_model.safetensors"];
         both.sort_unstable();
-        let said = format!("f: the folder holds several checkpoints ({}): name one of them", both.join(", "));
+        let said = format!(
+            "f: the folder contains several checkpoints ({}): give the path of one of them",
+            both.join(", ")
+        );
         fails(&s, &["inspect", "f"], &said);
         assert_eq!(names(&s, &format!("f/{index}")), ["b.weight"]);
     }
@@ -281,7 +289,8 @@ fn variants() {
     s.safetensors("f/model.fp16.safetensors", &[weight("a.weight")]);
     assert_eq!(names(&s, "f"), ["a.weight"]);
     s.safetensors("f/model.safetensors", &[weight("a.weight")]);
-    let said = "f: the folder holds several checkpoints (model.fp16.safetensors, model.safetensors): name one of them";
+    let said = "f: the folder contains several checkpoints (model.fp16.safetensors, model.safetensors): give \
+                the path of one of them";
     fails(&s, &["inspect", "f"], said);
 }
 
@@ -367,8 +376,8 @@ fn forms() -> Vec<(Vec<Tensor<'static>>, &'static str, &'static str)> {
             ],
             "`l.weight` is compressed as a bitmask, in the parts `l.weight.bitmask`, `l.weight.compressed`, \
              `l.weight.row_offsets`, `l.weight.shape`",
-            "decompress it with compressed-tensors, or, where `cdi-prune` wrote it, `restore` the file as it was written: \
-             this one has lost its `__metadata__`",
+            "decompress it with compressed-tensors, or, if `cdi-prune` wrote it, `restore` the original \
+             file: this copy has lost its `__metadata__`",
         ),
         (
             vec![
@@ -378,12 +387,12 @@ fn forms() -> Vec<(Vec<Tensor<'static>>, &'static str, &'static str)> {
             ],
             "`l.weight` is compressed as compressed rows (CSR), in the parts `l.weight.col_indices`, \
              `l.weight.crow_indices`, `l.weight.values`",
-            "where `cdi-prune` wrote it, `restore` the file as it was written: this one has lost its `__metadata__`",
+            "if `cdi-prune` wrote it, `restore` the original file: this copy has lost its `__metadata__`",
         ),
     ]
 }
 
-const QUANTIZED: &str = "take the checkpoint that was quantized, or dequantize this one first";
+const QUANTIZED: &str = "use the checkpoint from before quantisation, or dequantise this one first";
 
 #[test]
 fn parts_of_compressed_weights_are_not_pruned() {
@@ -393,12 +402,13 @@ fn parts_of_compressed_weights_are_not_pruned() {
         s.safetensors("m.safetensors", &all);
         config(&s, "{path: m.safetensors}", "");
         let x = s.path("x.yaml").display().to_string();
-        let said = format!("{said}, which are no weights to compare or prune; {way_out}");
+        let said = format!("{said}, which are not weights to compare or prune; {way_out}");
         fails(
             &s,
             &["prune", &x],
             &format!(
-                "DIR/m.safetensors: {said}; to prune only what else is there, keep the parts by a rule of `prune.rules`"
+                "DIR/m.safetensors: {said}; to prune only the other tensors, keep the parts with a rule in \
+                 `prune.rules`"
             ),
         );
         fails(&s, &["new", "m.safetensors"], &format!("m.safetensors: {said}"));
@@ -456,10 +466,11 @@ fn a_pruned_file_saved_again_by_another_program_is_known_by_its_parts() {
     fails(
         &s,
         &["prune", &x],
-        "DIR/m.safetensors: `a.weight` (and 1 more like it) is compressed as a bitmask, in the parts `a.weight.bitmask`, \
-         `a.weight.compressed`, `a.weight.row_offsets`, `a.weight.shape`, which are no weights to compare or prune; \
-         decompress it with compressed-tensors, or, where `cdi-prune` wrote it, `restore` the file as it was written: this \
-         one has lost its `__metadata__`; to prune only what else is there, keep the parts by a rule of `prune.rules`",
+        "DIR/m.safetensors: `a.weight` (and 1 more like it) is compressed as a bitmask, in the parts \
+         `a.weight.bitmask`, `a.weight.compressed`, `a.weight.row_offsets`, `a.weight.shape`, which are not \
+         weights to compare or prune; decompress it with compressed-tensors, or, if `cdi-prune` wrote it, \
+         `restore` the original file: this copy has lost its `__metadata__`; to prune only the other \
+         tensors, keep the parts with a rule in `prune.rules`",
     );
 }
 
@@ -513,9 +524,10 @@ fn an_error_says_that_names_differ_by_wrappers() {
         &s,
         &["run", &x],
         "DIR/m.safetensors: the trained checkpoint does not fit the config: no rule matches \
-         `_fsdp_wrapped_module.head.weight`, `blocks.0._orig_mod.a.weight` (add one, `init: none` if the initial value is \
-         not known); missing there, though the model has them: `blocks.0.a.weight`, `head.weight`; names there have those \
-         of wrappers in them: `trained.strip: [_fsdp_wrapped_module, _orig_mod]` takes them out",
+         `_fsdp_wrapped_module.head.weight`, `blocks.0._orig_mod.a.weight` (add a rule; use `init: none` if \
+         the initial value is not known); missing there, although the model has them: `blocks.0.a.weight`, \
+         `head.weight`; its tensor names contain names of wrappers: `trained.strip: [_fsdp_wrapped_module, \
+         _orig_mod]` removes them",
     );
     // Without a model the rules tell.
     s.write(
@@ -524,7 +536,7 @@ fn an_error_says_that_names_differ_by_wrappers() {
     );
     let ran = s.run(&["run", &x]);
     assert!(
-        ran.stderr.ends_with("`trained.strip: [_fsdp_wrapped_module, _orig_mod]` takes them out\n"),
+        ran.stderr.ends_with("`trained.strip: [_fsdp_wrapped_module, _orig_mod]` removes them\n"),
         "{ran:?}"
     );
     // Names that fit no better without them get no such hint.
@@ -557,7 +569,7 @@ fn what_is_stripped_is_a_name_without_dots() {
         let ran = s.run(&["prune", "x.yaml"]);
         assert_eq!(ran.code, 2);
         let said = format!(
-            "`trained.strip`: expected a name without dots, which is taken out with the dot behind it, got {line}
+            "`trained.strip`: expected a name without dots, which is removed together with the dot after it, got {line}
 "
         );
         assert!(ran.stderr.ends_with(&said), "{}", ran.stderr);
@@ -650,13 +662,20 @@ fn a_model_is_pruned_into_a_folder_and_restored_as_it_was() {
     assert_eq!(
         readme,
         format!(
-            "<!-- cdi-prune: a pruned checkpoint -->\n# A pruned checkpoint\n\n\
-             `pruned.safetensors` holds what pruning left of the weights, in the form of `cdi-prune`. Its name is none that\n\
-             `from_pretrained` looks for: a program that passed over what it does not know would begin from random weights.\n\
-             Restore it first, into a folder of its own:\n\n\
-             ```sh\ncdi-prune restore THIS_FOLDER -o RESTORED/\n```\n\n\
-             That writes the whole weights, and copies the small files that lie here, so that `from_pretrained(\"RESTORED\")`\n\
-             finds a model as it was before pruning.\n<!-- cdi-prune: the model's own README follows -->\n{README}"
+            "<!-- cdi-prune: a pruned checkpoint -->\n\
+             # A pruned checkpoint\n\n\
+             `pruned.safetensors` contains the pruned weights in the format of `cdi-prune`. \
+             `from_pretrained` does not look for this name,\n\
+             because a program that skipped the tensors it does not know would start from random weights.\n\
+             Restore the checkpoint into another folder first:\n\n\
+             ```sh\n\
+             cdi-prune restore THIS_FOLDER -o RESTORED/\n\
+             ```\n\n\
+             This writes the full weights and copies the small files of this folder, so that \
+             `from_pretrained(\"RESTORED\")`\n\
+             can load the model.\n\
+             <!-- cdi-prune: the model's own README follows -->\n\
+             {README}"
         )
     );
     // The manifest has each of them, as input and as output.
@@ -765,8 +784,11 @@ fn a_folder_whose_pruned_places_need_a_base_says_so() {
     let readme = fs::read_to_string(s.path("p/README.md")).unwrap();
     assert!(
         readme.contains(
-            "\ncdi-prune restore THIS_FOLDER -o RESTORED/ --base BASE\n```\n\n`BASE` is the checkpoint that the weights started \
-             from, `base.safetensors` when this was made.\n"
+            "\n\
+             cdi-prune restore THIS_FOLDER -o RESTORED/ --base BASE\n\
+             ```\n\n\
+             `BASE` is the checkpoint that the weights started from; it was `base.safetensors` when this \
+             file was written.\n"
         ),
         "{readme}"
     );
@@ -811,8 +833,9 @@ fn small_files_that_are_large_or_links_are_refused() {
         (ran.code, ran.stderr.as_str()),
         (
             1,
-            "error: DIR/m: the files that are to be copied with the weights have more than 67108864 bytes all together, with \
-             `vocab.json`; move those out of the folder that no model needs, or write a file instead of a folder\n"
+            "error: DIR/m: the files to copy with the weights, including `vocab.json`, have more than \
+             67108864 bytes in total; move those that the model does not need out of the folder, or write a \
+             file instead of a folder\n"
         )
     );
     fs::remove_file(s.path("m/vocab.json")).unwrap();
@@ -824,8 +847,8 @@ fn small_files_that_are_large_or_links_are_refused() {
         fails(
             &s,
             &["prune", &x],
-            "DIR/m: `tokenizer.json`, which is to be copied with the weights, is a link out of the folder, to DIR/blob; \
-             `--follow-links` allows that",
+            "DIR/m: `tokenizer.json`, which would be copied with the weights, is a link out of the folder, \
+             to DIR/blob; use `--follow-links` to allow this",
         );
         assert!(!s.path("p").exists());
         succeeds(&s, &["prune", "x.yaml", "--follow-links"]);
@@ -843,8 +866,8 @@ fn a_folder_as_output_needs_its_slash() {
         (ran.code, ran.stderr.as_str()),
         (
             2,
-            "error: DIR/out: `prune.output` is a folder; name a file, or end it with a slash: then the checkpoint is written \
-             into it, with the small files of its model\n"
+            "error: DIR/out: `prune.output` is a folder; give the path of a file, or end it with a slash to \
+             write the checkpoint and the small files of its model into the folder\n"
         )
     );
     succeeds(&s, &["run", "x.yaml", "--set", "prune.output=out/"]);

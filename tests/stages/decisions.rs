@@ -149,7 +149,7 @@ fn scores_that_cannot_serve() {
     let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
     assert_eq!((ran.code, ran.stderr.starts_with("error: DIR/scores.safetensors: cannot open")), (1, true));
     let b = || ("b", F32, &[2usize, 2][..], f32s(&[1.0; 4]));
-    let at = "DIR/scores.safetensors: tensor `a`, whose scores pruning goes by,";
+    let at = "DIR/scores.safetensors: tensor `a`, which provides scores,";
     s.safetensors("scores.safetensors", &[b()]);
     fails_in(&s, 1, &format!("{at} is missing there"));
     s.safetensors("scores.safetensors", &[("a", "I32", &[2, 4], vec![0; 32]), b()]);
@@ -159,11 +159,11 @@ fn scores_that_cannot_serve() {
         "has shape [3] there, expected [2, 4] for a score per weight, or [4] for a norm per input channel";
     fails_in(&s, 1, &format!("{at} {message}"));
     s.safetensors("scores.safetensors", &[("a", F32, &[4], f32s(&[1.0, 2.0, -0.5, 1.0])), b()]);
-    let message = "has the norm -0.5 for input channel 2, expected finite numbers that are not negative";
+    let message = "has the norm -0.5 for input channel 2, expected a finite number of at least 0";
     fails_in(&s, 1, &format!("{at} {message}"));
     let scores = [1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN, 7.0, 8.0];
     s.safetensors("scores.safetensors", &[("a", F32, &[2, 4], f32s(&scores)), b()]);
-    fails_in(&s, 1, &format!("{at} has the score NaN at place 5, expected finite numbers"));
+    fails_in(&s, 1, &format!("{at} has the score NaN at position 5, expected a finite number"));
     s.safetensors("pruned.safetensors", &[("a", F32, &[4], f32s(&[1.0; 4])), b()]);
     configure(
         &s,
@@ -180,29 +180,28 @@ fn what_the_tensors_do_not_allow() {
     fails(
         "criterion: magnitude\nstructure: {n: 2, m: 4}",
         2,
-        "DIR/x.yaml:8:14: tensor `b` has 2 inputs, which groups of 4 do not divide; add `where_divisible: true` to leave \
-         such tensors as they are, give it another structure, or keep it, by a rule of `prune.rules`",
+        "DIR/x.yaml:8:14: tensor `b` has 2 inputs, which is not a multiple of 4; add `where_divisible: true` \
+         to leave such tensors unchanged, or give it another structure or `keep: true` in `prune.rules`",
     );
     fails(
         "criterion: magnitude\ntarget: {sparsity: 0.5}\nrules: [{match: 'f*', structure: filters}]",
         2,
-        "DIR/x.yaml:9:36: tensor `free` of shape [3] has no filters or channels, which take two dimensions; give it \
-         another structure, or keep it, by a rule of `prune.rules`",
+        "DIR/x.yaml:9:36: tensor `free` of shape [3] has no filters or channels, which need two dimensions; \
+         give it another structure or `keep: true` in `prune.rules`",
     );
     fails(
         "criterion: magnitude\ntarget: {sparsity: 0.5}\nfill: init",
         2,
-        "DIR/x.yaml:9:9: tensor `free` has `init: none`, so there is no initial value for its pruned places; take \
-         `fill: zero`, or keep it by a rule of `prune.rules`",
+        "DIR/x.yaml:9:9: tensor `free` has `init: none`, so there is no initial value to fill in; use `fill: \
+         zero`, or `keep: true` in `prune.rules`",
     );
     // 15 weights of four bytes, and a header.
     for scope in ["tensor", "global"] {
         let s =
             scratch(&format!("criterion: magnitude\nscope: {scope}\nformat: dense\ntarget: {{bytes: 100}}"));
         let ran = s.run(&["prune", &s.path("x.yaml").display().to_string()]);
-        let message = "bytes with everything pruned that may be, more than the 100 of `prune.target`; raise them, or let \
-                       fewer tensors be kept";
-        assert!(ran.stderr.starts_with("error: DIR/pruned.safetensors: the pruned file would have "));
+        let message = "bytes, more than the 100 of `prune.target`; raise the target, or keep fewer tensors";
+        assert!(ran.stderr.starts_with("error: DIR/pruned.safetensors: even with everything pruned that can be pruned, the file would have "));
         assert!(ran.stderr.trim_end().ends_with(message), "{}", ran.stderr);
         assert_eq!(ran.code, 1);
     }
@@ -322,7 +321,8 @@ fn a_size_counts_copies() {
 fn tensors_that_are_not_tied() {
     let say = |second: &str, column: usize, why: &str| {
         format!(
-            "DIR/x.yaml:5:{column}: `a` and `{second}` are named as tied, but {why}; take them out of `prune.tied`"
+            "DIR/x.yaml:5:{column}: `a` and `{second}` are listed as tied, but {why}; remove them from \
+             `prune.tied`"
         )
     };
     let check = |more: &str, message: String| {
@@ -337,7 +337,7 @@ fn tensors_that_are_not_tied() {
     );
     assert_eq!(
         config_error("tied: [[a]]"),
-        "x.yaml:2:27: `prune.tied[0]`: expected two names or more, got 1"
+        "x.yaml:2:27: `prune.tied[0]`: expected at least two names, got 1"
     );
     assert_eq!(
         config_error("tied: [[a, b], [c, b]]"),
@@ -354,8 +354,8 @@ fn stacked_experts_are_told_by_their_name() {
         "trained.safetensors",
         &[stack("mlp.experts.down"), stack("mlp.experts.up"), stack("my_experts")],
     );
-    let said = "mlp.experts.down and 1 more: read as stacked experts, [expert, out, in], by name; where inputs come first, \
-                or this is no such thing, the rule needs a `layout`.";
+    let said = "mlp.experts.down and 1 more: read as stacked experts, [expert, out, in], because of the \
+                name. If inputs come first, or these are not experts, add a `layout` to the rule.";
     for (layout, experts, other, told) in [
         ("", "[expert, out, in]", "out_in", true),
         (", layout: out_in", "out_in", "out_in", false),
@@ -395,15 +395,15 @@ fn layouts_that_tensors_do_not_have() {
     fails_in(
         &s,
         2,
-        "DIR/x.yaml:2:40: tensor `a`: its shape [2, 2, 2] has 3 dimensions, and its layout [out, in] names 2; give it a \
-         rule of its own with another `layout`",
+        "DIR/x.yaml:2:40: tensor `a`: its shape [2, 2, 2] has 3 dimensions, but its layout [out, in] has 2; \
+         give it a separate rule with another `layout`",
     );
     rules(&s, &layout("[in, out, kernel]"), "structure: {n: 1, m: 2, along: inputs}");
     fails_in(
         &s,
         2,
-        "DIR/x.yaml:5:70: tensor `a` has its outputs between inputs and kernel, by its layout [in, out, kernel], and \
-         `along: inputs` takes both together; take `along: input_channels`",
+        "DIR/x.yaml:5:70: tensor `a` has its outputs between inputs and kernel, in its layout [in, out, \
+         kernel], but `along: inputs` needs those side by side; use `along: input_channels`",
     );
     rules(&s, &layout("[expert, out, in]"), "criterion: {scores: s.safetensors}, target: {sparsity: 0.5}");
     let config = std::fs::read_to_string(s.path("x.yaml")).unwrap().replace("criterion: magnitude, ", "");
@@ -412,15 +412,15 @@ fn layouts_that_tensors_do_not_have() {
     fails_in(
         &s,
         1,
-        "DIR/s.safetensors: tensor `a`, whose scores pruning goes by, has shape [3] there, expected [2, 2, 2] for a score \
-         per weight, or [2] or [2, 2] for a norm per input channel, of all experts or of each",
+        "DIR/s.safetensors: tensor `a`, which provides scores, has shape [3] there, expected [2, 2, 2] for a \
+         score per weight, or [2] or [2, 2] for a norm per input channel, of all experts or of each",
     );
 }
 
 #[test]
 fn what_makes_no_sense_together() {
-    let needs_a_number = "expected sleeping or nearest with `target: threshold`, the default; other criteria need a \
-                          target of {sparsity: x}, {keep: n} or {bytes: SIZE}";
+    let needs_a_number = "expected sleeping or nearest with `target: threshold`, the default; other criteria \
+                          need the target {sparsity: x}, {keep: n} or {bytes: SIZE}";
     for (prune, column, message) in [
         ("criterion: random", 31, format!("`prune.criterion`: {needs_a_number}, got the text `random`")),
         (
@@ -436,13 +436,15 @@ fn what_makes_no_sense_together() {
         (
             "structure: {n: 2, m: 4}, target: {keep: 1}",
             53,
-            "`prune.target`: expected no target beside a structure of n of m, which says itself how many stay, got one"
+            "`prune.target`: expected no target, because the structure n of m determines how many weights \
+             are kept, got one"
                 .to_owned(),
         ),
         (
             "structure: {n: 2, m: 4}, scope: global",
             52,
-            "`prune.scope`: expected no scope beside a structure of n of m, which ranks m by m, got one".to_owned(),
+            "`prune.scope`: expected no scope, because the structure n of m ranks each group of m, got one"
+                .to_owned(),
         ),
         (
             "target: {sparsity: [0.1, 0.2]}, scope: global",
@@ -457,7 +459,8 @@ fn what_makes_no_sense_together() {
         (
             "target: {bytes: 1kB}, scope: row",
             28,
-            "`prune.target`: expected {sparsity: x} or {keep: n} with `scope: row`, got {bytes: …}".to_owned(),
+            "`prune.target`: expected {sparsity: x} or {keep: n} with `scope: row`, got {bytes: …}"
+                .to_owned(),
         ),
         (
             "target: {keep: 1}, scope: global, floor: 0.5, ceiling: 0.25",
@@ -467,29 +470,29 @@ fn what_makes_no_sense_together() {
         (
             "target: {keep: 1}, floor: 0.5",
             46,
-            "`prune.floor`: expected no floor or ceiling but with `scope: global` and a target of {sparsity: x}, {keep: \
-             n} or {bytes: SIZE}, got one"
+            "`prune.floor`: expected no floor or ceiling without `scope: global` and the target {sparsity: \
+             x}, {keep: n} or {bytes: SIZE}, got one"
                 .to_owned(),
         ),
         (
             "rules: [{match: a, target: {bytes: 1kB}}]",
             47,
-            "`prune.rules[0].target`: expected a target of some tensors; `bytes` is about the whole file, for \
-             `prune.target`, got {bytes: …}"
+            "`prune.rules[0].target`: expected another target; `bytes` limits the whole file, so it works \
+             only in `prune.target`, got {bytes: …}"
                 .to_owned(),
         ),
         (
             "target: {bytes: 1kB}, rules: [{match: a, structure: rows}]",
             72,
-            "`prune.rules[0].structure`: expected a target of its own beside it: `{bytes: …}` of `prune.target` counts \
-             over one ranking, got none"
+            "`prune.rules[0].structure`: expected a target of its own for it, because `{bytes: …}` in \
+             `prune.target` needs a single ranking, got none"
                 .to_owned(),
         ),
         (
             "rules: [{match: a, keep: true, scope: row}]",
             58,
-            "`prune.rules[0].scope`: expected no such key beside `keep: true`, which leaves the tensors as they are, got \
-             one"
+            "`prune.rules[0].scope`: expected no such key together with `keep: true`, which leaves the \
+             tensors unchanged, got one"
                 .to_owned(),
         ),
     ] {
@@ -517,11 +520,16 @@ fn values_that_no_key_has() {
             28,
             "`prune.target`: expected threshold, {sparsity: x}, {keep: n} or {bytes: SIZE}, got 0.5",
         ),
-        ("target: {}", 28, "`prune.target`: expected one of sparsity, keep and bytes, got an empty mapping"),
+        (
+            "target: {}",
+            28,
+            "`prune.target`: expected exactly one of sparsity, keep and bytes, got an empty \
+                            mapping",
+        ),
         (
             "target: {keep: 1, sparsity: 1}",
             28,
-            "`prune.target`: expected one of sparsity, keep and bytes, got several",
+            "`prune.target`: expected exactly one of sparsity, keep and bytes, got several",
         ),
         ("target: {sparsity: 70}", 39, "`prune.target.sparsity`: expected a number from 0 to 1, got 70"),
         (
@@ -534,11 +542,7 @@ fn values_that_no_key_has() {
             39,
             "`prune.target.sparsity`: expected a number from 0 to 1 or a list of them, got an empty list",
         ),
-        (
-            "target: {keep: -1}",
-            35,
-            "`prune.target.keep`: expected a whole number that is not negative, got -1",
-        ),
+        ("target: {keep: -1}", 35, "`prune.target.keep`: expected a whole number of at least 0, got -1"),
         (
             "target: {bytes: 4 megs}",
             36,
@@ -565,7 +569,7 @@ fn values_that_no_key_has() {
         (
             "structure: {n: 3, m: 2}",
             31,
-            "`prune.structure`: expected n of m to stay, n no more than m, got 3 of 2",
+            "`prune.structure`: expected n of m to keep, with n at most m, got 3 of 2",
         ),
         ("structure: {n: 0, m: 2}", 35, "`prune.structure.n`: expected a whole number above 0, got 0"),
         (
@@ -595,7 +599,7 @@ fn values_that_no_key_has() {
         (
             "min_elements: many",
             34,
-            "`prune.min_elements`: expected a whole number that is not negative, got the text `many`",
+            "`prune.min_elements`: expected a whole number of at least 0, got the text `many`",
         ),
         ("floor: 1.5", 27, "`prune.floor`: expected a number from 0 to 1, got 1.5"),
     ] {

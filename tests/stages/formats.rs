@@ -152,7 +152,7 @@ fn small(keys: &[&str]) -> (Scratch, Ran) {
 fn values_beyond_the_range_are_counted_and_told() {
     for format in ["dense", "bitmask", "csr"] {
         let (s, ran) = small(&["prune.dtype=f16", &format!("prune.format={format}")]);
-        let text = "Beyond the range of the type written: 2 finite weights became infinite in a (2); take a wider \
+        let text = "Overflow: 2 finite weights became infinite in the type written, in a (2). Use a wider \
                     `prune.dtype`.";
         let all = ran.stdout + &ran.stderr;
         assert!(all.split_whitespace().collect::<Vec<_>>().join(" ").contains(text), "{all}");
@@ -189,7 +189,7 @@ fn rows_and_columns_that_contradict_each_other_are_refused() {
         "a.crow_indices",
         16,
         1,
-        "row 1 ends at stored value 1 by its `crow_indices`, before its beginning at 2",
+        "row 1 ends at stored value 1 according to its `crow_indices`, before it begins at 2",
     );
     corrupt(
         csr,
@@ -199,7 +199,14 @@ fn rows_and_columns_that_contradict_each_other_are_refused() {
         "its `crow_indices` end at 5, expected 4, the number of its stored values",
     );
     corrupt(csr, "a.col_indices", 0, 4, "row 0 has a stored value in column 4, beyond its 4 columns");
-    corrupt(csr, "a.col_indices", 0, 3, "row 0 has column 3 after column 3; the columns of a row must rise");
+    corrupt(
+        csr,
+        "a.col_indices",
+        0,
+        3,
+        "row 0 has column 3 after column 3; the columns of a row must \
+                                         increase",
+    );
     corrupt(csr, "a.shape", 0, 3, "`a.shape` holds [3, 4], expected [2, 4]");
 }
 
@@ -212,7 +219,7 @@ fn fill_masks_that_do_not_fit_are_refused() {
             "a.fillmask",
             0,
             0b1_0000,
-            "its `a.fillmask` has a bit set beyond its 4 pruned places",
+            "its `a.fillmask` has a bit set beyond its 4 pruned weights",
         );
         let (s, _) = small(&keys);
         s.tamper("pruned.safetensors", |header, _| {
@@ -299,8 +306,7 @@ fn a_fill_that_nobody_knows_is_refused() {
     s.safetensors("trained.safetensors", &[("a", "F32", &[2], f32s(&[1.0, 2.0]))]);
     let ran = s.run(&["run", "x.yaml", "--set", "prune.fill=nearest"]);
     assert!(
-        ran.stderr
-            .contains("tensor `a` has `init: none`, so there is no initial value for its pruned places"),
+        ran.stderr.contains("tensor `a` has `init: none`, so there is no initial value to fill in"),
         "{ran:?}"
     );
     assert_eq!(ran.code, 2);
@@ -322,8 +328,8 @@ fn too_many_columns_for_csr_are_refused() {
     let ran = s.run(&["run", "x.yaml", "--set", "prune.format=csr"]);
     assert!(
         ran.stderr.contains(
-            "tensor `a` has 2147483656 columns, and `format: csr` can number 2147483648 at the most; take another format, \
-             or keep it by a rule of `prune.rules`"
+            "tensor `a` has 2147483656 columns, but `format: csr` supports at most 2147483648; use another \
+             format, or `keep: true` in `prune.rules`"
         ),
         "{ran:?}"
     );
@@ -367,11 +373,11 @@ fn rows_are_read_into_the_callers_memory_as_restore_gives_them() {
             error
         };
         assert_eq!(text("other", 0..1, 0), "there is no tensor `other`");
-        assert_eq!(text("many", 299..301, 8), "tensor `many` has 300 rows, asked for 299..301");
+        assert_eq!(text("many", 299..301, 8), "tensor `many` has 300 rows, but 299..301 were requested");
         let size = if keys[2].ends_with("keep") { 4 } else { 2 };
         assert_eq!(
             text("many", 0..2, 8),
-            format!("the rows asked for of tensor `many` are {} bytes, the slice has 8", 602 * size)
+            format!("the requested rows of tensor `many` have {} bytes, but the slice has 8", 602 * size)
         );
     }
 }
@@ -451,7 +457,10 @@ fn bytes_in_memory_are_checked_as_files_are() {
     let length = 8 + json.len() + 8;
     assert_eq!(
         error(bytes_of(json, 7), None),
-        format!("in memory: truncated: the header describes a file of {length} bytes, it has {}", length - 1)
+        format!(
+            "in memory: truncated: the header describes a file of {length} bytes, but it has {}",
+            length - 1
+        )
     );
     assert_eq!(
         error(bytes_of(json, 8), Some(Vec::new().into())),

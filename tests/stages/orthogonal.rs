@@ -50,7 +50,8 @@ fn plan_says_what_is_made_whole() {
     scratch.write("c.yaml", CONFIG);
     let ran = scratch.run(&["plan", "c.yaml"]);
     // 300 x 200 elements of 8 bytes.
-    let line = "3 orthogonal tensors are regenerated whole, not weight by weight, the largest in 480,000 bytes of memory.";
+    let line = "3 orthogonal tensors are regenerated as a whole, not weight by weight, the largest in \
+                480,000 bytes of memory.";
     assert_eq!(ran.stdout.lines().last(), Some(line), "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stdout.contains("delta_orthogonal(gain=1.5)"));
 }

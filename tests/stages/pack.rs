@@ -207,8 +207,8 @@ fn what_is_refused() {
         &s,
         &["restore", "p.safetensors", "-o", "back.safetensors"],
         1,
-        "p.safetensors: tensor `long` needs the values of another checkpoint (`base.safetensors` when this was written): \
-         name it with `--base FILE`",
+        "p.safetensors: tensor `long` needs the values of another checkpoint (`base.safetensors` when this \
+         was written): give it with `--base FILE`",
     );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
     let ran = s.run(&["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
@@ -222,8 +222,8 @@ fn what_is_refused() {
         "the checkpoint to pack or its base and the output are the same file (base.safetensors): an output must not replace an \
          input or another output; give one of them another path",
     );
-    let packed = "p.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore p.safetensors -o \
-                  dense.safetensors` makes an ordinary checkpoint of it";
+    let packed = "p.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; convert it \
+                  with `cdi-prune restore p.safetensors -o dense.safetensors`";
     fails(&s, &["pack", "p.safetensors", "-o", "q.safetensors"], 1, packed);
     fails(&s, &["pack", "trained.safetensors", "--base", "p.safetensors", "-o", "q.safetensors"], 1, packed);
     let ran = s.run(&[&pack[..], &["q.safetensors", "--config", "x.yaml"]].concat());
@@ -261,10 +261,11 @@ fn damaged_codes() {
         (
             0,
             3,
-            "p.safetensors: the code of tensor `w`: version 2 of the code is not known here; a later cdi-prune wrote it",
+            "p.safetensors: the code of tensor `w`: unknown code version 2; a later version of cdi-prune \
+             wrote it",
         ),
-        (1, 2, "p.safetensors: the code of tensor `w`: the model is 2, which means nothing here"),
-        (4, 8, "p.safetensors: the code of tensor `w`: the classes' flag is 8, which means nothing here"),
+        (1, 2, "p.safetensors: the code of tensor `w`: the model is 2, which is invalid"),
+        (4, 8, "p.safetensors: the code of tensor `w`: the classes' flag is 8, which is invalid"),
     ] {
         let mut bytes = whole.clone();
         bytes[first + at] ^= xor;

@@ -268,31 +268,34 @@ fn configs_that_cannot_be() {
         &network(),
         chains,
         2,
-        "error: x.yaml:10:11: `prune.chains`: expected `remove: true` beside it, got none\n",
+        "error: x.yaml:10:11: `prune.chains`: expected `remove: true` as well, got none\n",
     );
     fails(
         &network(),
         "target: {keep: 1}\nremove: true",
         2,
-        "error: x.yaml:10:11: `prune.remove`: expected `chains` beside it, which name the layers that read each other, got none\n",
+        "error: x.yaml:10:11: `prune.remove`: expected `chains` as well, which list the layers that read \
+         each other, got none\n",
     );
     fails(
         &network(),
         &format!("fill: init\nremove: true\n{chains}"),
         2,
-        "error: x.yaml:10:11: `prune.remove`: expected `fill: zero` beside it: other rows are not without weights, got another\n",
+        "error: x.yaml:10:11: `prune.remove`: expected `fill: zero` as well: with other fills, pruned rows \
+         have weights, got another\n",
     );
     fails(
         &network(),
         "target: {bytes: 1kB}\nremove: true\nchains: [{layers: [a, b]}]",
         2,
-        "error: x.yaml:10:11: `prune.remove`: expected another target than `{bytes: …}`, which knows nothing of what is removed, got it\n",
+        "error: x.yaml:10:11: `prune.remove`: expected a target other than `{bytes: …}`, which does not \
+         account for removed units, got it\n",
     );
     fails(
         &network(),
         "target: {keep: 1}\nremove: true\nchains: [{layers: [a]}]",
         2,
-        "error: x.yaml:11:21: `prune.chains[0].layers`: expected two layers or more, got 1\n",
+        "error: x.yaml:11:21: `prune.chains[0].layers`: expected at least two layers, got 1\n",
     );
     fails(
         &network(),
@@ -321,7 +324,8 @@ fn tensors_that_form_no_chain() {
         &network(),
         &chain("a, c"),
         2,
-        "error: x.yaml:11:25: layer `c` of the chain has 3 columns, expected a multiple of the 4 units of the layer before it\n",
+        "error: x.yaml:11:25: layer `c` of the chain has 3 columns, expected a multiple of the 4 units of \
+         the previous layer\n",
     );
     let mut tensors = network();
     tensors[1] = ("a.bias", F32, &[3], f32s(&[0.0; 3]));
@@ -336,7 +340,9 @@ fn tensors_that_form_no_chain() {
         &tensors,
         &chain("a, norm, b"),
         2,
-        "error: x.yaml:11:25: layer `norm` of the chain has a weight of shape [4], expected a weight of outputs by inputs, or a batch norm behind such a layer, with weight, bias, running_mean and running_var for each of its units\n",
+        "error: x.yaml:11:25: layer `norm` of the chain has a weight of shape [4], expected a weight of \
+         outputs by inputs, or a batch norm after such a layer, with weight, bias, running_mean and \
+         running_var for each of its units\n",
     );
     tensors[0] = ("a.weight", "I32", &[4, 2], f32s(&[0.0; 8]));
     fails(
@@ -354,6 +360,7 @@ fn tensors_that_form_no_chain() {
         &norm,
         &chain("a, n"),
         2,
-        "error: x.yaml:11:21: layer `a` of the chain stands alone: the chain needs two layers that are no batch norms\n",
+        "error: x.yaml:11:21: layer `a` of the chain is alone: a chain needs at least two layers that are \
+         not batch norms\n",
     );
 }

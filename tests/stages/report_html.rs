@@ -280,7 +280,7 @@ fn a_model_in_which_nothing_sleeps_is_told_why() {
     s.safetensors("trained.safetensors", &[("w", "F32", &[64, 64], f32s(&w))]);
     let page = analyze(&s);
     assert!(page.contains("<h1 id=\"summary-title\">No weight can be called sleeping.</h1>"));
-    assert!(page.contains("Among 4,096 weights of type f32, none stand out as never touched."));
+    assert!(page.contains("Among 4,096 weights of type f32, none stand out as untouched."));
     assert!(page.contains("None found"));
 }
 
@@ -294,7 +294,7 @@ fn nothing_to_compare_is_a_page_too() {
     );
     let page = analyze(&s);
     check_markup(&page);
-    assert!(page.contains("Nothing was compared: no rule says how a tensor started."));
+    assert!(page.contains("Nothing was compared: no rule gives an initial value."));
     assert!(!page.contains("<canvas"));
     assert_eq!(page.matches("<tr data-name").count(), 2);
 }
@@ -394,7 +394,8 @@ analyze: {threshold: 0, report: {html: report.html}}
     s.safetensors("trained.safetensors", &tensors);
     let page = analyze(&s);
     assert!(page.len() < 10_000_000, "{}", page.len());
-    let said = "Of 89,263 tensors the 2,000 with the most weights; the reports in JSON and CSV have all.";
+    let said = "Of 89,263 tensors, only the 2,000 with the most weights are shown; the JSON and CSV reports \
+                contain all.";
     // In the bars and in the table.
     assert_eq!(page.matches(said).count(), 2);
     assert_eq!(page.matches("<tr data-name=").count(), 2000);

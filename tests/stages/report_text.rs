@@ -74,9 +74,9 @@ fn the_table_of_a_run() {
 │ c.kernel  2x2x3x2       24        17  70.8  █████▋··        1       1        0   1.00e0   1.00e0     1.00      17 │
 │ total                   72        40  55.6  ████▌···        2       4                     1.00e0               40 │
 └───────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
-WARNING: Set to zero: 40 weights by sleeping, none of them changed by training; 49.3 % of the squared norm of the \
-pruned tensors went. 4 sleep outside inputs and outputs that sleep whole, where something may read them: measure the \
-model, or take `fill: init`.
+WARNING: Set to zero: 40 weights by sleeping, none of them changed by training; this removes 49.3 % of the squared \
+norm of the pruned tensors. 4 sleep outside inputs and outputs whose weights all sleep, so something may read them. \
+Measure the model, or use `fill: init`.
 40 of 72 weights (55.6 %) are sleeping: they still have exactly their initial value.
 Pruned file: pruned.safetensors, 1,448 bytes, 287.3 % of the trained file's 504.
 "
@@ -100,9 +100,9 @@ fn what_other_criteria_zero_is_said() {
     let (ran, report) = run(&[]);
     assert_eq!(
         warning(&ran).unwrap(),
-        "WARNING: Set to zero: 24 weights by magnitude, 10 of them changed by training; 13.7 % of the squared norm of the pruned \
-         tensors went. Up to 3 sleep outside inputs and outputs that sleep whole, where something may read them: measure \
-         the model, or take `fill: init`."
+        "WARNING: Set to zero: 24 weights by magnitude, 10 of them changed by training; this removes 13.7 % \
+         of the squared norm of the pruned tensors. Up to 3 sleep outside inputs and outputs whose weights \
+         all sleep, so something may read them. Measure the model, or use `fill: init`."
     );
     let keys = |at: &serde_json::Value| {
         ["criterion", "pruned_changed_weights", "pruned_norm_share"].map(|key| at[key].to_string())
@@ -127,9 +127,10 @@ fn what_other_criteria_zero_is_said() {
     let (ran, report) = run(&["--set", rules, "--set", unknown]);
     assert_eq!(
         warning(&ran).unwrap(),
-        "WARNING: Set to zero: 12 weights by magnitude, and nothing says which of them training changed; 9 weights by sleeping, \
-         none of them changed by training; 21.2 % of the squared norm of the pruned tensors went. 1 sleeps outside inputs \
-         and outputs that sleep whole, where something may read them: measure the model, or take `fill: init`."
+        "WARNING: Set to zero: 12 weights by magnitude, and it is unknown which of them training changed; 9 \
+         weights by sleeping, none of them changed by training; this removes 21.2 % of the squared norm of \
+         the pruned tensors. 1 sleeps outside inputs and outputs whose weights all sleep, so something may \
+         read it. Measure the model, or use `fill: init`."
     );
     assert_eq!(report["tensors"][0]["pruned_changed_weights"], serde_json::Value::Null);
     // Nothing is zeroed by another fill.
@@ -191,7 +192,7 @@ fn warnings() {
             "WARNING: 2 NaN and 1 infinite in a.",
             "WARNING: Vanishing: the standard deviation fell below a tenth of the initial one in b\\u{1b}[31m (x 0.05), e (x 0).",
             "WARNING: Exploding: the standard deviation grew to more than ten times the initial one in c (x 20), d (x 20).",
-            "WARNING: Every weight is zero in e, f (as it started).",
+            "WARNING: Every weight is zero in e, f (as initialised).",
             // 13 of `a` did not move.
             "29 of 96 weights (30.2 %) are sleeping: they still have exactly their initial value.",
         ]
@@ -242,9 +243,9 @@ fn many_tensors_are_grouped() {
 │ steps                1            1         -    -             I64             -       -        -        -        - │
 │ total                           180         4  2.2             ▏·······        2       2                            │
 └─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
-46 tensors in 3 rows, `*` for the numbers in their names: counts are sums, P50, P99 and max the largest, std the \
-farthest from 1. --full lists every tensor.
-Left out to fit 120 columns: max |delta|. --full shows all.
+46 tensors in 3 rows, with `*` for the numbers in their names. Counts are sums; P50, P99 and max are the largest; std is the \
+farthest from 1. Use --full to list every tensor.
+Left out to fit 120 columns: max |delta|. Use --full to show all.
 4 of 180 weights (2.2 %) are sleeping: they still have exactly their initial value.
 "
     );
@@ -278,9 +279,7 @@ fn markdown_groups_many_tensors_and_folds_all_of_them() {
 | `steps` | 1 | I64 | 1 |  |  |  |  |  |  |  |  |  |  |
 | **total** |  |  | **180** | **4** | **2.2** |  | **2** | **2** |  |  | **1.00e0** |  | **0** |
 
-In a row for several tensors (their number behind the name, `*` for the numbers in it) counts are sums, \"of a tensor\" \
-goes from the smallest share to the largest, P50 and P99 are the largest, and the standard deviation is the one that \
-moved farthest.
+A row for several tensors shows their number after the name, with `*` for the numbers in the name. Counts are sums, \"of a tensor\" is the range from the smallest to the largest share, P50 and P99 are the largest, and the standard deviation is the one that changed most.
 
 "
     );

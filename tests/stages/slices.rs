@@ -116,7 +116,7 @@ fn plan_names_the_slices() {
     for text in [
         "[q: attention(d_model=6) 14, k: attention(d_model=6) 15, v: attention(d_model=6) 16]",
         "[q: orthogonal 30, k: orthogonal 41, v: he 32]",
-        "1 orthogonal tensor is regenerated whole",
+        "1 orthogonal tensor is regenerated as a whole",
     ] {
         assert!(plan.contains(text), "{plan}");
     }
@@ -140,18 +140,19 @@ fn slices_that_cannot_be() {
         (
             "[10, 3]",
             "init: he, slices: [q, k, v]",
-            "x.yaml:4:34: tensor `w`: 10 of its 10 outputs are left for 3 slices without a size, which do not divide them",
+            "x.yaml:4:34: tensor `w`: 10 of its 10 outputs remain for 3 slices without a size, and cannot be \
+             split evenly",
         ),
         (
             "[10, 3]",
             "init: he, slices: [{name: a, size: 4}, {name: b, size: 5}]",
-            "x.yaml:4:34: tensor `w`: its slices have 9 outputs together, the tensor has 10",
+            "x.yaml:4:34: tensor `w`: its slices have 9 outputs in total, but the tensor has 10",
         ),
-        ("[]", "init: ones, slices: [a]", "x.yaml:4:36: tensor `w`: a scalar has no slices"),
+        ("[]", "init: ones, slices: [a]", "x.yaml:4:36: tensor `w`: a scalar cannot have slices"),
         (
             "[4, 3]",
             "init: he, slices: [a, a]",
-            "x.yaml:4:38: `rules[0].slices[1]`: expected slices of different names, got `a` twice",
+            "x.yaml:4:38: `rules[0].slices[1]`: expected slices with different names, got `a` twice",
         ),
         (
             "[4, 3]",
@@ -171,8 +172,8 @@ fn slices_that_cannot_be() {
         (
             "[4, 3]",
             "init: none, slices: [a]",
-            "x.yaml:4:36: `rules[0].slices`: expected no slices, or a mode as the rule's `init`, got initial values \
-             that are not drawn (`init: none` or `{from: FILE}`)",
+            "x.yaml:4:36: `rules[0].slices`: expected no slices, or a rule with a mode as its `init`, got \
+             initial values that are not drawn (`init: none` or `{from: FILE}`)",
         ),
         (
             "[4, 3]",
@@ -192,18 +193,18 @@ fn slices_that_cannot_be() {
         (
             "[4]",
             "init: he, slices: [a, {name: b, init: orthogonal}]",
-            "x.yaml:4:38: tensor `w.b`: `orthogonal` needs two dimensions or more; its shape is [2]",
+            "x.yaml:4:38: tensor `w.b`: `orthogonal` needs at least two dimensions; its shape is [2]",
         ),
         (
             "[4, 3]",
             "init: he, slices: [a, b], layer: 18446744073709551615",
-            "x.yaml:4:49: tensor `w.b`: its layer id, 18446744073709551615 + 1 * 1, does not fit 64 bits",
+            "x.yaml:4:49: tensor `w.b`: its layer id, 18446744073709551615 + 1 * 1, does not fit in 64 bits",
         ),
         (
             "[4, 3]",
             "init: he, slices: [a, b], layer: 6",
-            "x.yaml:5:5: tensors `w.b` and `w.bias` both have layer id 7, so they would start with the same noise; give \
-             them different ids, or set `shared: true` on their rules if that is meant",
+            "x.yaml:5:5: tensors `w.b` and `w.bias` both have layer id 7, so they would start with the same \
+             noise; give them different ids, or set `shared: true` on their rules if this is intended",
         ),
     ] {
         assert_eq!(error(shape, rule), format!("error: {expected}\n"), "{rule}");

@@ -58,13 +58,13 @@ fn last(ran: &Ran) -> &str {
 
 /// All but that on the bias of zeros.
 fn warnings(ran: &Ran) -> Vec<&str> {
-    let zeros = "WARNING: Every weight is zero in c.bias (as it started).";
+    let zeros = "WARNING: Every weight is zero in c.bias (as initialised).";
     ran.stdout.lines().filter(|line| line.starts_with("WARNING") && *line != zeros).collect()
 }
 
 /// The cosine is NumPy's, the mean of those of `a.weight` and `b.weight` by their weights; chance 3 / sqrt(69,630 + 9).
-const ELSEWHERE: &str = "This checkpoint does not seem to have started from these values (cosine 0.0015 over 69,632 weights; chance \
-                         allows 0.011): check seed, layer ids and init.";
+const ELSEWHERE: &str = "This checkpoint does not seem to have started from these initial values (cosine \
+                         0.0015 over 69,632 weights; chance allows 0.011): check seed, layer ids and init.";
 
 #[test]
 fn a_wrong_seed_is_told_everywhere() {
@@ -91,7 +91,8 @@ fn a_wrong_seed_is_told_everywhere() {
     assert!(fs::read_to_string(s.path("r.md")).unwrap().contains(&format!("**{ELSEWHERE} 256 of ")));
     let html = fs::read_to_string(s.path("r.html")).unwrap();
     assert!(html.contains(
-        "<h1 id=\"summary-title\">This checkpoint does not seem to have started from these values.</h1>"
+        "<h1 id=\"summary-title\">This checkpoint does not seem to have started from these initial \
+         values.</h1>"
     ));
     assert!(html.contains(&format!("<p class=\"lead\">{ELSEWHERE} 256 of ")), "{html}");
     let csv = fs::read_to_string(s.path("r.csv")).unwrap();
@@ -153,9 +154,10 @@ fn initial_values_of_another_start_are_not_filled_in() {
         (refused.code, error),
         (
             1,
-            "error: trained.safetensors: this checkpoint does not seem to have started from these values (cosine 0.0015 over \
-             69,632 weights; chance allows 0.011): check seed, layer ids and init; `prune.fill: init` would fill in values that \
-             were never there, so nothing was pruned: `prune.any_start: true` has it done all the same"
+            "error: trained.safetensors: this checkpoint does not seem to have started from these initial \
+             values (cosine 0.0015 over 69,632 weights; chance allows 0.011): check seed, layer ids and \
+             init; `prune.fill: init` would restore values that the weights never had, so nothing was \
+             pruned; set `prune.any_start: true` to prune anyway"
         )
     );
     // The reports say it too. What is left undone has no manifest that would call it done.
@@ -189,13 +191,17 @@ fn a_tensor_from_elsewhere_is_named() {
     assert_eq!(report["start"]["started_here"], true);
     let [warning] = warnings(&ran)[..] else { panic!("{ran:?}") };
     let (head, tail) = warning.split_once(" (cosine ").unwrap();
-    assert_eq!(head, "WARNING: Not started from these values, as it seems, while others were: b.weight");
+    assert_eq!(
+        head,
+        "WARNING: Some tensors do not seem to have started from these initial values, although \
+                      others did: b.weight"
+    );
     assert!(
         tail.ends_with(" over 4,096 weights; chance allows 0.047). Check their layer ids and init."),
         "{warning}"
     );
     let html = fs::read_to_string(s.path("r.html")).unwrap();
-    assert!(html.contains("<dt>Other start</dt><dd>Not started from these values"), "{html}");
+    assert!(html.contains("<dt>Other start</dt><dd>Some tensors do not seem to have"), "{html}");
 }
 
 /// `uniform` over 0 … 1: any weights with a mean have a large cosine with that.
@@ -210,7 +216,7 @@ fn means_are_no_likeness() {
     assert!((a["cosine"].as_f64().unwrap() - 0.75).abs() < 0.01, "{a}");
     assert_eq!((&a["started_here"], &report["start"]["started_here"]), (&json!(false), &json!(false)));
     assert!(
-        last(&ran).starts_with("This checkpoint does not seem to have started from these values (cosine "),
+        last(&ran).starts_with("This checkpoint does not seem to have started from these initial values ("),
         "{ran:?}"
     );
     let (_, report) = analyze(&s, &["seed=9"]);
@@ -223,10 +229,7 @@ fn the_files_own_seed_is_said() {
     s.write("x.yaml", model("normal, std: 0.02"));
     initial(&s, "trained.safetensors", &["seed=9"]);
     let (ran, report) = analyze(&s, &[]);
-    assert_eq!(
-        warnings(&ran),
-        ["WARNING: The trained checkpoint's own metadata has the seed 9, the config 5."]
-    );
+    assert_eq!(warnings(&ran), ["WARNING: The trained checkpoint's metadata has seed 9 (the config has 5)."]);
     assert_eq!(
         (&report["start"]["file_seed"], &report["start"]["file_noise_version"]),
         (&json!(9), &Value::Null)
@@ -239,7 +242,7 @@ fn the_files_own_seed_is_said() {
     let (ran, report) = analyze(&s, &["seed=9"]);
     assert_eq!(
         warnings(&ran),
-        ["WARNING: The trained checkpoint's own metadata has the noise version 2, this tool has 1."]
+        ["WARNING: The trained checkpoint's metadata has noise version 2 (this tool uses 1)."]
     );
     assert_eq!(
         (&report["start"]["file_seed"], &report["start"]["file_noise_version"]),
@@ -259,7 +262,8 @@ fn a_wrong_base_is_told_too() {
     assert_eq!(report["start"]["started_here"], false);
     // Two trained checkpoints may be alike by that much.
     assert!(last(&wrong).starts_with(
-        "This checkpoint does not seem to have started from these values (cosine 0.001 over 69,632 weights; chance allows 0.10)"
+        "This checkpoint does not seem to have started from these initial values (cosine 0.001 over 69,632 \
+         weights; chance allows 0.10)"
     ));
 }
 

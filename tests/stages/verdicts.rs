@@ -35,18 +35,18 @@ fn what_the_weights_tell() {
         ),
         (
             "mlp_pad_sgdm_wd",
-            "15,522 of 68,010 weights (22.8 %) were never touched but by weight decay: they equal 0.392205 x their \
-             initial value (peak 7,792 times its background; about 13 expected by chance).",
+            "15,522 of 68,010 weights (22.8 %) were touched only by weight decay: they equal 0.392205 x \
+             their initial value (peak 7,792 times its background; about 13 expected by chance).",
         ),
         (
             "byte_lm_adamw",
-            "9,536 of 136,448 weights (7.0 %) were never touched but by weight decay: they equal 0.786634 x their \
-             initial value (peak of 2,575 with none beside it; none expected by chance).",
+            "9,536 of 136,448 weights (7.0 %) were touched only by weight decay: they equal 0.786634 x their \
+             initial value (peak of 2,575 with none next to it; none expected by chance).",
         ),
         (
             "cnn_adamw",
-            "343 of 39,418 weights (0.9 %) were never touched but by weight decay: they equal 0.986039 x their initial \
-             value (peak 1,214 times its background; about 1 expected by chance).",
+            "343 of 39,418 weights (0.9 %) were touched only by weight decay: they equal 0.986039 x their \
+             initial value (peak 1,214 times its background; about 1 expected by chance).",
         ),
     ] {
         assert_eq!(shipped(name, "auto", "auto"), expected);
@@ -58,18 +58,20 @@ fn what_the_weights_tell() {
 fn what_a_given_threshold_tells() {
     assert_eq!(
         shipped("cnn_adamw", "1e-3", "none"),
-        "980 of 39,418 weights (2.5 %) are within the threshold, |w - w0| <= 0.001; weights that only move slowly are too."
+        "980 of 39,418 weights (2.5 %) are within the threshold, |w - w0| <= 0.001. This includes weights \
+         that only moved slowly."
     );
     assert_eq!(
         shipped("byte_lm_adamw", "{relative: 1.0e-4}", "0.786634"),
-        "9,537 of 136,448 weights (7.0 %) are within the threshold, |w - s w0| <= 1e-4 |s w0| with s = 0.786634; weights \
-         that only move slowly are too."
+        "9,537 of 136,448 weights (7.0 %) are within the threshold, |w - s w0| <= 1e-4 |s w0| with s = \
+         0.786634. This includes weights that only moved slowly."
     );
     // The weights told the factor, and their own threshold finds others.
     assert_eq!(
         shipped("byte_lm_adamw", "0", "auto"),
-        "1 of 136,448 weights (<0.1 %) are within the threshold, |w - s w0| <= 0 with s = 0.786634, told by the weights; \
-         weights that only move slowly are too. The weights themselves tell of 9,536: `analyze.threshold: auto`."
+        "1 of 136,448 weights (<0.1 %) are within the threshold, |w - s w0| <= 0 with s = 0.786634, inferred \
+         from the weights. This includes weights that only moved slowly. The weights themselves show 9,536 \
+         untouched ones: use `analyze.threshold: auto`."
     );
 }
 
@@ -78,24 +80,24 @@ fn what_a_given_threshold_tells() {
 fn where_nothing_sleeps() {
     assert_eq!(
         shipped("byte_lm_adamw", "0", "none"),
-        "None of 136,448 weights is sleeping: training changed every one. Weight decay, if there was any, hides those that \
-         it alone moved: `analyze.decay: auto` looks for its factor."
+        "None of 136,448 weights is sleeping: training changed every one. If there was weight decay, it \
+         hides the weights that it alone moved: `analyze.decay: auto` looks for its factor."
     );
     assert_eq!(
         shipped("cnn_adamw", "auto", "none"),
-        "No weight can be called sleeping: of 39,336 looked at, none stands apart from the live ones (none has exactly its \
-         initial value). That is a result, not a failure. Weight decay, if there was any, hides those that it alone moved: \
-         `analyze.decay: auto` looks for its factor."
+        "No weight can be called sleeping: of 39,336 examined, none stands out from the live ones (none has \
+         exactly its initial value). This is a result, not a failure. If there was weight decay, it hides \
+         the weights that it alone moved: `analyze.decay: auto` looks for its factor."
     );
     assert_eq!(
         shipped("mlp_bf16_sgd", "auto", "0.5"),
-        "No weight can be called sleeping: of 50,816 looked at, none stands apart from the live ones at the decay factor \
-         0.5 (4 have exactly their initial value times 0.5). That is a result, not a failure."
+        "No weight can be called sleeping: of 50,816 examined, none stands out from the live ones at the \
+         decay factor 0.5 (4 have exactly their initial value times 0.5). This is a result, not a failure."
     );
     assert_eq!(
         shipped("cnn_adamw", "{ulps: 2}", "none"),
-        "None of 39,418 weights is within the threshold, w at most 2 values from w0. Weight decay, if there was any, hides \
-         those that it alone moved: `analyze.decay: auto` looks for its factor."
+        "None of 39,418 weights is within the threshold, w at most 2 values from w0. If there was weight \
+         decay, it hides the weights that it alone moved: `analyze.decay: auto` looks for its factor."
     );
 }
 
@@ -185,9 +187,10 @@ fn what_some_tensors_tell_says_nothing_of_the_others() {
     );
     assert_eq!(
         verdict(&report),
-        "400 of 2,000 weights (20.0 %) were never touched but by weight decay: they equal 0.9 x their initial value (peak \
-         600 times its background; about 2 expected by chance). Of the others no weight can be called sleeping: of 5,000 \
-         looked at, none stands apart from the live ones at any decay factor (7 have exactly their initial value)."
+        "400 of 2,000 weights (20.0 %) were touched only by weight decay: they equal 0.9 x their initial \
+         value (peak 600 times its background; about 2 expected by chance). Of the others, none can be \
+         called sleeping: of 5,000 examined, none stands out from the live ones at any decay factor (7 have \
+         exactly their initial value)."
     );
 }
 
@@ -196,8 +199,8 @@ fn a_factor_that_was_not_found_is_named() {
     let report = report(&[(3, Threshold::Absolute(1e-6), 1.0, Some(0))], vec![evidence(false, 1.0, 0)]);
     assert_eq!(
         verdict(&report),
-        "3 of 1,000 weights (0.3 %) are within the threshold, |w - w0| <= 1e-6; weights that only move slowly are too. No \
-         decay factor stands out among 5,000 weights: 1 was taken."
+        "3 of 1,000 weights (0.3 %) are within the threshold, |w - w0| <= 1e-6. This includes weights that \
+         only moved slowly. No decay factor stands out among 5,000 weights, so 1 is used."
     );
 }
 
@@ -205,5 +208,5 @@ fn a_factor_that_was_not_found_is_named() {
 fn without_initial_values_there_is_no_verdict() {
     let mut report = report(&[], Vec::new());
     report.totals.total_weights = 10;
-    assert_eq!(verdict(&report), "No tensor was compared: no rule says how one started.");
+    assert_eq!(verdict(&report), "No tensor was compared: no rule gives an initial value.");
 }

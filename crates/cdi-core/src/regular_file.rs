@@ -26,7 +26,7 @@ pub fn open(path: &Path) -> io::Result<io::Take<File>> {
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     if file.limit() > most {
-        let message = format!("more than {most} bytes, which no file of this kind has");
+        let message = format!("more than {most} bytes, too many for a file of this kind");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     let mut bytes = Vec::new();

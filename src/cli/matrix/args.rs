@@ -25,10 +25,10 @@ Examples:
   cdi-prune matrix --compare-modes --rows 512 --cols 512
   cdi-prune matrix --test-repro
 
-Without any flag, on a terminal, it asks for each. Elsewhere every flag that is not given has its default.";
+On a terminal without any flags, it asks for each setting. Otherwise, flags that you omit have their defaults.";
 
 #[derive(Clone, Debug, Default, PartialEq, Args)]
-#[command(next_help_heading = "The matrix")]
+#[command(next_help_heading = "Matrix options")]
 pub struct MatrixArgs {
     /// Seed, from -2^63 to 2^64-1 [default: 42]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_seed)]
@@ -36,25 +36,25 @@ pub struct MatrixArgs {
     /// Layer id, from 0 to 2^64-1 [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_layer)]
     pub layer: Option<u64>,
-    /// Rows: outputs, in the layout out_in [default: 64]
+    /// Number of rows (outputs in the layout out_in) [default: 64]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_side)]
     pub rows: Option<usize>,
-    /// Columns: inputs, in the layout out_in [default: 64]
+    /// Number of columns (inputs in the layout out_in) [default: 64]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_side)]
     pub cols: Option<usize>,
-    /// A tensor of any rank in place of rows and columns, e.g. 64,32,3,3; the matrix is its first dimension by the rest
+    /// Tensor of any rank instead of rows and columns, e.g. 64,32,3,3; shown as first dimension by the rest
     #[arg(long, value_name = "D0,D1,…", conflicts_with_all = ["rows", "cols"], value_parser = parse_shape)]
     pub shape: Option<Shape>,
-    /// Any initialisation that a rule's `init` can name: a mode, or a YAML mapping [default: he]
+    /// Any value of a rule's `init`: a mode, or a YAML mapping [default: he]
     #[arg(long, value_name = "MODE", conflicts_with = "orthogonal")]
     pub mode: Option<String>,
-    /// The mode's gain
+    /// Gain of the mode
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = parse_gain)]
     pub gain: Option<f64>,
     /// Short for --mode orthogonal
     #[arg(long)]
     pub orthogonal: bool,
-    /// Type that the weights are stored in [default: f32]
+    /// Stored type of the weights [default: f32]
     #[arg(long, value_parser = dtypes())]
     pub dtype: Option<FloatDtype>,
     /// Which dimension holds the outputs [default: out_in]
@@ -63,19 +63,19 @@ pub struct MatrixArgs {
     /// Show he, xavier and lecun side by side
     #[arg(long, conflicts_with_all = ["mode", "orthogonal", "show_dist", "test_repro", "at", "save"])]
     pub compare_modes: bool,
-    /// Show a histogram with the exact shares beside it
+    /// Show a histogram next to the exact shares
     #[arg(long)]
     pub show_dist: bool,
-    /// Make the weights twice, on one and on all threads, one by one and in blocks, and compare every bit
+    /// Generate the weights on one and on all threads, one by one and in blocks, and compare every bit
     #[arg(long)]
     pub test_repro: bool,
     /// Show one weight with its draws
     #[arg(long, value_name = "I,J", value_parser = parse_place)]
     pub at: Option<(usize, usize)>,
-    /// Write the matrix to a file: .npy, .safetensors or .csv
+    /// Save the matrix as .npy, .safetensors or .csv
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// How to print it [default: table]
+    /// Output format [default: table]
     #[arg(long)]
     pub format: Option<Format>,
 }
@@ -111,7 +111,7 @@ impl MatrixArgs {
         let tensor = (shape, self.layout.unwrap_or_default());
         Subject::new(noise, self.scheme(mode)?, tensor, self.dtype()).map_err(|e| match e {
             SubjectError::Shape(mismatch) if self.shape.is_none() => {
-                format!("{mismatch}; --shape gives it another")
+                format!("{mismatch}; use --shape for another shape")
             }
             other => other.to_string(),
         })
@@ -148,14 +148,14 @@ pub fn parse_gain(text: &str) -> Result<f64, String> {
 
 pub fn parse_side(text: &str) -> Result<usize, String> {
     let side = text.parse().ok().filter(|side| *side > 0);
-    side.ok_or_else(|| "expected a whole number from 1 on".to_owned())
+    side.ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
 /// `64,32,3,3`, or as tables print it, `64x32x3x3`.
 fn parse_shape(text: &str) -> Result<Shape, String> {
     let dims: Result<Vec<usize>, String> =
         text.split([',', 'x']).map(|side| parse_side(side.trim())).collect();
-    let dims = dims.map_err(|_| "expected whole numbers from 1 on, such as 64,32,3,3".to_owned())?;
+    let dims = dims.map_err(|_| "expected whole numbers of at least 1, such as 64,32,3,3".to_owned())?;
     Shape::new(dims).map_err(|e| e.to_string())
 }
 

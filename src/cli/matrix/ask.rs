@@ -30,7 +30,7 @@ impl<R: BufRead, W: Write> Asker<R, W> {
                 .context("cannot write to standard output")?;
             let mut line = Vec::new();
             if self.input.read_until(b'\n', &mut line).context("cannot read standard input")? == 0 {
-                let message = "the input ended before the last question; nothing was done".to_owned();
+                let message = "the input ended before the last question, so nothing was done".to_owned();
                 return Err(Failure { message, code: 2 });
             }
             let line = String::from_utf8_lossy(&line);
@@ -81,16 +81,16 @@ impl<R: BufRead, W: Write> Asker<R, W> {
         }
         if !args.compare_modes {
             args.show_dist = self.yes("Show the distribution?")?;
-            args.test_repro = self.yes("Test the reproduction?")?;
+            args.test_repro = self.yes("Test reproducibility?")?;
             let subject = args.subject(None).map_err(|message| Failure { message, code: 2 })?;
-            args.at = self.ask("Row,column of a weight to show with its draws", "none", |answer| {
+            args.at = self.ask("Row,column of a weight to show in detail", "none", |answer| {
                 if answer == "none" {
                     return Ok(None);
                 }
                 let (row, column) = parse_place(answer)?;
                 subject.check(row, column).map(|()| Some((row, column))).map_err(|e| e.to_string())
             })?;
-            args.save = self.ask("File to save it to, .npy, .safetensors or .csv", "none", |answer| {
+            args.save = self.ask("File to save to (.npy, .safetensors or .csv)", "none", |answer| {
                 if answer == "none" {
                     return Ok(None);
                 }
@@ -135,9 +135,9 @@ mod tests {
         assert_eq!(
             conversation,
             "Seed [42]: Layer id [0]: Rows [64]: Columns [64]: Show he, xavier and lecun side by side? [no]: \
-             Mode, or a YAML mapping [he]: Gain [the mode's own]: Show the distribution? [no]: \
-             Test the reproduction? [no]: Row,column of a weight to show with its draws [none]: \
-             File to save it to, .npy, .safetensors or .csv [none]: "
+             Mode, or a YAML mapping [he]: Gain [the mode's own]: Show the distribution? [no]: Test \
+             reproducibility? [no]: Row,column of a weight to show in detail [none]: File to save to (.npy, \
+             .safetensors or .csv) [none]: "
         );
     }
 
@@ -173,18 +173,20 @@ mod tests {
         let whys = [
             "Seed [42]:   expected a whole number from -2^63 to 2^64-1\nSeed [42]: ",
             "Layer id [0]:   expected a whole number from 0 to 2^64-1\nLayer id [0]: ",
-            "Rows [64]:   expected a whole number from 1 on\nRows [64]: ",
-            "Columns [64]:   shape [1000000, 1000000] has 1000000000000 weights, more than the 2147483648 (2^31) that \
-             are looked at\nColumns [64]: ",
+            "Rows [64]:   expected a whole number of at least 1\nRows [64]: ",
+            "Columns [64]:   shape [1000000, 1000000] has 1000000000000 weights, more than the limit of \
+             2147483648 (2^31)\n\
+             Columns [64]: ",
             "[no]:   expected yes or no\n",
             "[he]:   --mode: unknown initialisation mode `hee` (did you mean `he`?); the modes are he, xavier",
-            "[he]:   `dirac` needs three to five dimensions; its shape is [1000000, 3]; --shape gives it another\n",
+            "[he]:   `dirac` needs three to five dimensions; its shape is [1000000, 3]; use --shape for \
+             another shape\n",
             "[the mode's own]:   --mode: `gain` is NaN, expected a finite number\n",
             "[the mode's own]:   expected a number\n",
             "[none]:   there is no weight at (1000000, 0): the matrix is 1000000 x 3, its rows are 0 to 999999, its \
              columns 0 to 2\n",
             "[none]:   expected a row and a column, counted from 0, such as 3,5\n",
-            "[none]:   a.txt: its ending names no format; the endings are .npy, .safetensors and .csv\n",
+            "[none]:   a.txt: the file name must end in .npy, .safetensors or .csv\n",
         ];
         for why in whys {
             assert!(conversation.contains(why), "no {why:?} in {conversation:?}");
@@ -196,7 +198,7 @@ mod tests {
         for answers in ["", "1\n2\n", "1\n2\n3\nx\n"] {
             let (asked, _) = answer(answers);
             let failure = asked.err().unwrap();
-            let message = "the input ended before the last question; nothing was done";
+            let message = "the input ended before the last question, so nothing was done";
             assert_eq!((failure.message.as_str(), failure.code), (message, 2));
         }
     }

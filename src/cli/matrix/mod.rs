@@ -127,7 +127,8 @@ fn look(args: &MatrixArgs, global: &Global) -> Result {
     match reproduction.filter(|reproduction| !reproduction.holds()) {
         None => Ok(()),
         Some(_) => {
-            let message = "the weights are not the same however they are made: report this".to_owned();
+            let message =
+                "the weights depend on how they are generated: this is a bug, please report it".to_owned();
             Err(Failure { message, code: 1 })
         }
     }

@@ -96,20 +96,25 @@ pub fn verdict(subject: &Subject, summary: &Summary) -> String {
     if summary.exact.is_none() {
         let scheme = subject.scheme();
         return if scheme.is_random() {
-            format!("No distribution is known to hold the weights of {scheme} against.")
+            format!("No exact distribution is known for the weights of {scheme}.")
         } else {
             format!(
-                "{scheme} draws nothing: its weights are fixed, and have no distribution to be held against."
+                "{scheme} draws nothing: its weights are fixed, so there is no distribution to compare them \
+                 with."
             )
         };
     }
     let off: Vec<&str> =
         summary.checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic).collect();
-    let mut text =
-        if off.is_empty() { "All as it should be.".to_owned() } else { format!("OFF: {}.", off.join(", ")) };
-    text += " Of healthy matrices chance carries less than one in a thousand beyond what is allowed.";
+    let mut text = if off.is_empty() {
+        "All statistics are as expected.".to_owned()
+    } else {
+        format!("OFF: {}.", off.join(", "))
+    };
+    text += " Fewer than one in a thousand correct matrices exceed the allowed ranges by chance.";
     if let Some(distance) = summary.distance.filter(|distance| distance.weights < subject.weights() as u64) {
-        text += &format!("\nThe KS distance is that of {} of the weights.", thousands(distance.weights));
+        text +=
+            &format!("\nThe KS distance is computed from {} of the weights.", thousands(distance.weights));
     }
     text
 }
@@ -176,7 +181,7 @@ pub fn histogram(bins: &[Bin], color: ColorChoice) -> String {
         table.add_row(cells);
     }
     let legend = if exact { "Bars: found. Strokes: the exact distribution." } else { "Bars: found." };
-    format!("{table}\n{legend} Of the weights before they are rounded into the stored type.")
+    format!("{table}\n{legend} These are the weights before they are rounded to the stored type.")
 }
 
 /// One weight and its draws.
@@ -199,8 +204,8 @@ pub fn trace(trace: &Trace, dtype: FloatDtype, color: ColorChoice) -> String {
     let stored = Decimal { x: trace.stored, dtype }.to_string();
     row(format!("stored as {}", dtype.name()), stored, &trace.stored_bits);
     let without = match trace.noise {
-        Noise::Fixed => "\nNothing is drawn for it.",
-        Noise::Whole => "\nIt has no draws of its own: the layer's make all weights together.",
+        Noise::Fixed => "\nNothing is drawn for this weight.",
+        Noise::Whole => "\nThis weight has no draws of its own: all weights are generated together.",
         _ => "",
     };
     format!("The weight at ({}, {}):\n{table}{without}", trace.row, trace.column)
@@ -220,7 +225,10 @@ pub fn reproduction(reproduction: &Reproduction, color: ColorChoice) -> String {
         ]);
     }
     format!(
-        "{table}\nEach against the weights made in blocks on one thread, every bit of them. SHA-256 of the stored weights:\n{}",
+        "{table}\n\
+         Each is compared bit by bit with the weights generated in blocks on one thread. SHA-256 of the \
+         stored weights:\n\
+         {}",
         reproduction.sha256
     )
 }

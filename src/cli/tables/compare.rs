@@ -46,8 +46,8 @@ pub fn comparison(comparison: &Comparison, full: bool, color: ColorChoice) -> St
     let mut text = if tensors == 0 { String::new() } else { sheet.render(color) + "\n" };
     if lines < tensors {
         text.push_str(&format!(
-            "{} tensors in {lines} rows, `*` for the numbers in their names: of sums, std the farthest from 1. --full lists \
-             every tensor.\n",
+            "{} tensors in {lines} rows, with `*` for the numbers in their names. Values are those of the \
+             sums; std is the farthest from 1. Use --full to list every tensor.\n",
             thousands(tensors as u64),
         ));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use cdi_prune::pipeline::{Inventory, InventoryTensor};
-use cdi_prune::text::{printable, shape, thousands};
+use cdi_prune::text::{counted, printable, shape, thousands};
 use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};
@@ -22,8 +22,12 @@ pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> Strin
     let long_one = inventory.tensors.len() > LONG;
     let mut text = if long_one { long(inventory) } else { short(inventory, full, color) };
     let bytes = inventory.tensors.iter().map(|t| t.bytes).sum();
-    let (files, tensors) = (inventory.files, inventory.tensors.len());
-    text += &format!("\n{tensors} tensors in {files} file(s), {} bytes of data.", thousands(bytes));
+    text += &format!(
+        "\n{} in {}, {} of data.",
+        counted(inventory.tensors.len() as u64, "tensor"),
+        counted(inventory.files as u64, "file"),
+        counted(bytes, "byte")
+    );
     text
 }
 

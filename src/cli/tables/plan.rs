@@ -2,7 +2,7 @@
 
 use cdi_prune::config::TuneSettings;
 use cdi_prune::pipeline::{PlanRow, Undivided};
-use cdi_prune::text::{printable, shape, significant, thousands};
+use cdi_prune::text::{counted, counted_are, printable, shape, significant, thousands};
 use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};
@@ -28,20 +28,21 @@ pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: Co
     let (dense, least) =
         rows.iter().fold((0, 0), |(dense, least), r| (dense + r.dense_bytes, least + r.smallest_bytes));
     let mut text = format!(
-        "{}\n{}{} tensors, {} bytes dense; between {} and {} bytes of data once pruned.",
+        "{}\n{}{}, {} bytes dense; between {} and {} bytes of data after pruning.",
         sheet.render(color),
         left_out.map(|left_out| left_out + "\n").unwrap_or_default(),
-        rows.len(),
+        counted(rows.len() as u64, "tensor"),
         thousands(dense),
         thousands(least),
         thousands(dense)
     );
     let whole: Vec<u64> = rows.iter().filter_map(|row| row.whole_bytes).collect();
     if let Some(largest) = whole.iter().max() {
-        let tensors = if whole.len() == 1 { "tensor is" } else { "tensors are" };
         text += &format!(
-            "\n{} orthogonal {tensors} regenerated whole, not weight by weight, the largest in {} bytes of memory.",
-            whole.len(),
+            "\n\
+             {} regenerated as a whole, not weight by weight, the largest in {} bytes \
+             of memory.",
+            counted_are(whole.len() as u64, "orthogonal tensor"),
             thousands(*largest)
         );
     }
@@ -49,8 +50,9 @@ pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: Co
     if let Some(first) = told.first() {
         let more = if told.len() == 1 { String::new() } else { format!(" and {} more", told.len() - 1) };
         text += &format!(
-            "\n{}{more}: read as stacked experts, [expert, out, in], by name; where inputs come first, or this is no such \
-             thing, the rule needs a `layout`.",
+            "\n\
+             {}{more}: read as stacked experts, [expert, out, in], because of the name. If inputs come \
+             first, or these are not experts, add a `layout` to the rule.",
             printable(&first.name)
         );
     }
@@ -64,14 +66,13 @@ fn search(tune: &TuneSettings) -> String {
     let most = lines.most_points() + 1;
     let most = tune.max_evaluations.map_or(most, |limit| limit.min(most));
     let mut text = format!(
-        "\nTune: at most {} evaluations ({} is better, at most {} worse), sparsity {} to {} in {} even step{}, then to {}, of",
-        thousands(most),
+        "\nTune: at most {} ({} is better, at most {} worse), sparsity {} to {} in {}, then to {}, of",
+        counted(most, "evaluation"),
         tune.better.name(),
         number(tune.max_drop),
         number(lines.low),
         number(lines.high),
-        lines.steps,
-        if lines.steps == 1 { "" } else { "s" },
+        counted(lines.steps.into(), "even step"),
         number(lines.tolerance),
     );
     for recipe in recipes {
@@ -88,5 +89,5 @@ pub fn undivided(tensors: &[Undivided]) -> String {
     if tensors.len() > SHOWN {
         names.push(format!("and {} more", tensors.len() - SHOWN));
     }
-    format!("Left as they are, as groups of m do not divide them: {}.", names.join(", "))
+    format!("Left unchanged, because groups of m do not divide them: {}.", names.join(", "))
 }

@@ -18,8 +18,9 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
     let mut text = sheet.render(color);
     if grouped {
         text.push_str(&format!(
-            "\n{} tensors in {} rows, `*` for the numbers in their names: counts are sums, P50, P99 and max the largest, \
-             std the farthest from 1. --full lists every tensor.",
+            "\n\
+             {} tensors in {} rows, with `*` for the numbers in their names. Counts are sums; P50, P99 and \
+             max are the largest; std is the farthest from 1. Use --full to list every tensor.",
             thousands(report.tensors.len() as u64),
             rows.len(),
         ));

@@ -97,8 +97,9 @@ impl Sheet {
             Room::All => None,
         })?;
         let left_out = self.fit_into(room);
-        (!left_out.is_empty())
-            .then(|| format!("Left out to fit {room} columns: {}. --full shows all.", left_out.join(", ")))
+        (!left_out.is_empty()).then(|| {
+            format!("Left out to fit {room} columns: {}. Use --full to show all.", left_out.join(", "))
+        })
     }
 
     /// The titles of what was left out, in their order.

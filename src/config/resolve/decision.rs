@@ -93,7 +93,7 @@ pub(super) fn decision(
         (outer.is_some_and(Decision::counts_bytes), decision.counts_bytes(), other)
     {
         let expected =
-            "a target of its own beside it: `{bytes: …}` of `prune.target` counts over one ranking";
+            "a target of its own for it, because `{bytes: …}` in `prune.target` needs a single ranking";
         return Err(Problem::bad_value(&path.key(key), expected, "none"));
     }
     Ok(decision)
@@ -113,12 +113,12 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
         if keys.target.is_some() && *target != Target::Threshold {
             return refuse(
                 &["target"],
-                "no target beside a structure of n of m, which says itself how many stay",
+                "no target, because the structure n of m determines how many weights are kept",
                 "one",
             );
         }
         if keys.scope.is_some() && *scope != Scope::Tensor {
-            return refuse(&["scope"], "no scope beside a structure of n of m, which ranks m by m", "one");
+            return refuse(&["scope"], "no scope, because the structure n of m ranks each group of m", "one");
         }
         if !given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
             return Ok(());
@@ -131,7 +131,7 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
         let got = keys.criterion.map_or_else(|| "it with another criterion".to_owned(), Node::to_string);
         return refuse(
             &["criterion", "target"],
-            "sleeping or nearest with `target: threshold`, the default; other criteria need a target of \
+            "sleeping or nearest with `target: threshold`, the default; other criteria need the target \
              {sparsity: x}, {keep: n} or {bytes: SIZE}",
             &got,
         );
@@ -156,8 +156,8 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
         && *target != Target::Threshold
         && !matches!(structure, Structure::OfM { .. });
     if bounded && !by_count && given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
-        let expected = "no floor or ceiling but with `scope: global` and a target of {sparsity: x}, {keep: n} or \
-                        {bytes: SIZE}";
+        let expected = "no floor or ceiling without `scope: global` and the target {sparsity: x}, {keep: n} \
+                        or {bytes: SIZE}";
         return refuse(&["floor", "ceiling"], expected, "one");
     }
     Ok(())
@@ -166,9 +166,9 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
 fn criterion(node: &Node, path: &KeyPath, folder: &Folder) -> Result<Criterion, Problem> {
     match node {
         Node::Text(word) if ["wanda", "scores"].contains(&word.to_ascii_lowercase().as_str()) => {
-            let expected = "{scores: FILE} for this: a checkpoint that has, under the name of each tensor, a score per \
-                            weight, or one number per input by which magnitudes are multiplied (for Wanda the norms \
-                            of the inputs)";
+            let expected = "{scores: FILE}: a checkpoint that contains, under the name of each tensor, a \
+                            score for each weight, or a factor for the magnitudes of each input (for Wanda, \
+                            the norms of the inputs)";
             Err(Problem::bad_value(path, expected, node))
         }
         Node::Text(word) => word_of(&Criterion::WORDS, word, path),
@@ -237,7 +237,7 @@ fn of_n(
     path: &KeyPath,
 ) -> Result<Structure, Problem> {
     if n > m {
-        return Err(Problem::bad_value(path, "n of m to stay, n no more than m", format!("{n} of {m}")));
+        return Err(Problem::bad_value(path, "n of m to keep, with n at most m", format!("{n} of {m}")));
     }
     Ok(Structure::OfM { n, m, along, where_divisible })
 }
@@ -259,14 +259,16 @@ fn target(node: &Node, path: &KeyPath, in_rule: bool) -> Result<Target, Problem>
                 (None, Some(node), None) => Ok(Target::Keep(whole(node, &path.key("keep"))?)),
                 (None, None, Some(_)) if in_rule => {
                     let expected =
-                        "a target of some tensors; `bytes` is about the whole file, for `prune.target`";
+                        "another target; `bytes` limits the whole file, so it works only in `prune.target`";
                     Err(Problem::bad_value(path, expected, "{bytes: …}"))
                 }
                 (None, None, Some(node)) => Ok(Target::Bytes(size(node, &path.key("bytes"))?)),
-                (None, None, None) => {
-                    Err(Problem::bad_value(path, "one of sparsity, keep and bytes", "an empty mapping"))
-                }
-                _ => Err(Problem::bad_value(path, "one of sparsity, keep and bytes", "several")),
+                (None, None, None) => Err(Problem::bad_value(
+                    path,
+                    "exactly one of sparsity, keep and bytes",
+                    "an empty mapping",
+                )),
+                _ => Err(Problem::bad_value(path, "exactly one of sparsity, keep and bytes", "several")),
             }
         }
         other => {
@@ -297,7 +299,7 @@ fn share(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
 fn whole(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
     match node {
         Node::Int(n) if u64::try_from(*n).is_ok() => Ok(*n as u64),
-        other => Err(Problem::bad_value(path, "a whole number that is not negative", other)),
+        other => Err(Problem::bad_value(path, "a whole number of at least 0", other)),
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) fn gates(wire: &wire::Gates, path: &KeyPath, named: &Named) -> Result
         }
     }
     if !any {
-        let expected = "one at least of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, started_here, \
-                        max_metric_drop";
+        let expected = "at least one of min_sparsity, max_output_bytes, max_tensor_sparsity, finite, \
+                        started_here, max_metric_drop";
         return Err(Problem::bad_value(path, expected, "none"));
     }
     let share = |node: &Option<Node>, key: &str| match node {
@@ -105,6 +105,6 @@ fn share(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
 pub(super) fn not_negative(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
     match real(node) {
         Some(x) if x.is_finite() && x >= 0.0 => Ok(x.abs()),
-        _ => Err(Problem::bad_value(path, "a finite number that is not negative", node)),
+        _ => Err(Problem::bad_value(path, "a finite number of at least 0", node)),
     }
 }

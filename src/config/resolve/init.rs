@@ -73,7 +73,7 @@ fn slices(
     }
     let InitSource::Scheme(scheme) = init else {
         let got = "initial values that are not drawn (`init: none` or `{from: FILE}`)";
-        return Err(Problem::bad_value(path, "no slices, or a mode as the rule's `init`", got));
+        return Err(Problem::bad_value(path, "no slices, or a rule with a mode as its `init`", got));
     };
     let mut slices: Vec<SliceRule> = Vec::with_capacity(list.len());
     for (n, node) in list.iter().enumerate() {
@@ -90,7 +90,7 @@ fn slices(
         };
         if slices.iter().any(|other| other.name == slice.name) {
             let got = format!("`{}` twice", slice.name);
-            return Err(Problem::bad_value(&name_path, "slices of different names", got));
+            return Err(Problem::bad_value(&name_path, "slices with different names", got));
         }
         slices.push(slice);
     }

@@ -8,7 +8,7 @@ use crate::tensor::{Layout, Role, Roles};
 
 const WORDS: [(&str, Layout); 2] = [("out_in", Layout::OutIn), ("in_out", Layout::InOut)];
 
-/// A word for the whole, or a role for each dimension.
+/// A named layout, or a role for each dimension.
 pub(super) fn layout(node: &Node, path: &KeyPath) -> Result<Layout, Problem> {
     match node {
         Node::Text(word) => word_of(&WORDS, word, path),

@@ -91,7 +91,7 @@ fn check_tied(tied: &[Vec<String>], path: &KeyPath) -> Result<(), Problem> {
     for (i, names) in tied.iter().enumerate() {
         let path = path.index(i);
         if names.len() < 2 {
-            return Err(Problem::bad_value(&path, "two names or more", format!("{}", names.len())));
+            return Err(Problem::bad_value(&path, "at least two names", format!("{}", names.len())));
         }
         for (n, name) in names.iter().enumerate() {
             if !seen.insert(name) {
@@ -115,23 +115,23 @@ fn chains(
         |key: &str, expected: &str, got: &str| Err(Problem::bad_value(&path.key(key), expected, got));
     match (wire.remove, wire.chains.is_empty()) {
         (false, true) => return Ok(Vec::new()),
-        (false, false) => return refuse("chains", "`remove: true` beside it", "none"),
+        (false, false) => return refuse("chains", "`remove: true` as well", "none"),
         (true, true) => {
-            return refuse(
-                "remove",
-                "`chains` beside it, which name the layers that read each other",
-                "none",
-            );
+            return refuse("remove", "`chains` as well, which list the layers that read each other", "none");
         }
         (true, false) => {}
     }
     if fill != Fill::Zero {
-        return refuse("remove", "`fill: zero` beside it: other rows are not without weights", "another");
+        return refuse(
+            "remove",
+            "`fill: zero` as well: with other fills, pruned rows have weights",
+            "another",
+        );
     }
     if decision.counts_bytes() {
         return refuse(
             "remove",
-            "another target than `{bytes: …}`, which knows nothing of what is removed",
+            "a target other than `{bytes: …}`, which does not account for removed units",
             "it",
         );
     }
@@ -140,7 +140,7 @@ fn chains(
         let path = path.key("chains").index(i);
         if chain.layers.len() < 2 {
             let got = format!("{}", chain.layers.len());
-            return Err(Problem::bad_value(&path.key("layers"), "two layers or more", got.as_str()));
+            return Err(Problem::bad_value(&path.key("layers"), "at least two layers", got.as_str()));
         }
         for (n, layer) in chain.layers.iter().enumerate() {
             if !seen.insert(layer.clone()) {
@@ -178,7 +178,7 @@ fn rule(
         ceiling: wire.ceiling.as_ref(),
     };
     if let (true, Some(key)) = (wire.keep, keys.given().first()) {
-        let expected = "no such key beside `keep: true`, which leaves the tensors as they are";
+        let expected = "no such key together with `keep: true`, which leaves the tensors unchanged";
         return Err(Problem::bad_value(&path.key(key), expected, "one"));
     }
     let decision = decision(&keys, Some(outer), path, folder)?;

@@ -48,12 +48,12 @@ fn shape(node: &Node, path: &KeyPath) -> Result<Shape, Problem> {
     };
     let dimension = |(i, node): (usize, &Node)| match node {
         Node::Int(n) if usize::try_from(*n).is_ok() => Ok(*n as usize),
-        other => Err(Problem::bad_value(&path.index(i), "a dimension, 0 or more", other)),
+        other => Err(Problem::bad_value(&path.index(i), "a dimension of at least 0", other)),
     };
     let dims = list.iter().enumerate().map(dimension).collect::<Result<_, _>>()?;
     Shape::new(dims).map_err(|error| match error {
         ShapeError::TooLarge(dims) => {
-            Problem::bad_value(path, "a shape that fits this machine", format!("{dims:?}"))
+            Problem::bad_value(path, "a shape that this machine can address", format!("{dims:?}"))
         }
         ShapeError::Rank(rank) => {
             Problem::bad_value(path, "a shape of at most 64 dimensions", format!("{rank} of them"))
@@ -84,7 +84,7 @@ pub(super) fn trained(
         Some(node) => texts(node, &path.key("strip"), "name")?,
     };
     if let Some((name, at)) = strip.iter().find(|(name, _)| name.is_empty() || name.contains('.')) {
-        let expected = "a name without dots, which is taken out with the dot behind it";
+        let expected = "a name without dots, which is removed together with the dot after it";
         return Err(Problem::bad_value(at, expected, format!("{name:?}")));
     }
     Ok(TrainedSettings {
@@ -124,7 +124,7 @@ fn threshold(node: Option<&Node>, path: &KeyPath) -> Result<Option<Threshold>, P
 }
 
 fn fixed_threshold(node: &Node, path: &KeyPath) -> Result<Threshold, Problem> {
-    let expected = "a finite number that is not negative, {relative: x}, {ulps: n} or auto";
+    let expected = "a finite number of at least 0, {relative: x}, {ulps: n} or auto";
     if let Some(x) = real(node) {
         return not_negative(x)
             .map(Threshold::Absolute)
@@ -139,12 +139,12 @@ fn fixed_threshold(node: &Node, path: &KeyPath) -> Result<Threshold, Problem> {
             Some(x) => Ok(Threshold::Relative(x)),
             None => {
                 let got = node.get("relative").unwrap_or(node);
-                Err(Problem::bad_value(&path.key("relative"), "a finite number that is not negative", got))
+                Err(Problem::bad_value(&path.key("relative"), "a finite number of at least 0", got))
             }
         },
         (None, Some(n)) => Ok(Threshold::Ulps(n)),
         (None, None) => Err(Problem::bad_value(path, expected, "an empty mapping")),
-        (Some(_), Some(_)) => Err(Problem::bad_value(path, "one of relative and ulps", "both")),
+        (Some(_), Some(_)) => Err(Problem::bad_value(path, "exactly one of relative and ulps", "both")),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn tune(
 ) -> Result<(TuneSettings, PruneSettings), Problem> {
     if pruning.target.is_some() {
         let path = KeyPath::root().key("prune").key("target");
-        let expected = "no target beside `tune`, which searches for the sparsity";
+        let expected = "no target together with `tune`, which searches for the sparsity";
         return Err(Problem::bad_value(&path, expected, "one"));
     }
     let recipes = recipes(wire, pruning, path, folder)?;
@@ -78,7 +78,7 @@ fn recipes(
     let list = |nodes: &Option<Vec<Node>>, own: &Option<Node>, key: &str| match nodes {
         None => Ok(vec![own.clone()]),
         Some(nodes) if nodes.is_empty() => {
-            Err(Problem::bad_value(&path.key(key), "one value at least", "an empty list"))
+            Err(Problem::bad_value(&path.key(key), "at least one value", "an empty list"))
         }
         Some(nodes) => Ok(nodes.iter().cloned().map(Some).collect()),
     };
@@ -133,7 +133,7 @@ fn located(problem: Problem, wire: &wire::Tune, path: &KeyPath) -> Problem {
 }
 
 fn command(arguments: &[String], path: &KeyPath) -> Result<Vec<String>, Problem> {
-    let expected = "program and arguments, {checkpoint} in one of them";
+    let expected = "a program and its arguments, with {checkpoint} in at least one of them";
     if arguments.first().is_none_or(String::is_empty) {
         return Err(Problem::bad_value(path, expected, "no program"));
     }
@@ -142,7 +142,7 @@ fn command(arguments: &[String], path: &KeyPath) -> Result<Vec<String>, Problem>
         return Err(Problem::bad_value(path, expected, "none with it"));
     }
     if let Some(n) = arguments.iter().position(|argument| argument.contains('\0')) {
-        return Err(Problem::bad_value(&path.index(n), "text without the character 0", "one with it"));
+        return Err(Problem::bad_value(&path.index(n), "text without null characters", "one with it"));
     }
     Ok(arguments.to_vec())
 }
@@ -169,14 +169,14 @@ fn range(node: Option<&Node>, path: &KeyPath) -> Result<(f64, f64), Problem> {
     match ends.iter().map(real).collect::<Option<Vec<f64>>>().as_deref() {
         Some([low, high]) if 0.0 <= *low && low <= high && *high <= 1.0 => Ok((low.abs(), high.abs())),
         Some(ends) => Err(Problem::bad_value(path, expected, format!("{ends:?}"))),
-        None => Err(Problem::bad_value(path, expected, "something else than numbers")),
+        None => Err(Problem::bad_value(path, expected, "values that are not numbers")),
     }
 }
 
 fn above_zero(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
     match real(node) {
         Some(x) if x > 0.0 && x <= 1.0 => Ok(x),
-        _ => Err(Problem::bad_value(path, "a number above 0, at most 1", node)),
+        _ => Err(Problem::bad_value(path, "a number above 0 and at most 1", node)),
     }
 }
 

@@ -35,8 +35,8 @@ pub(super) fn no_home(path: &str, key: &KeyPath) -> Result<(), Problem> {
     if !path.starts_with('~') {
         return Ok(());
     }
-    let expected = "a whole path, or one from the config's folder (only a shell makes a home folder of `~`; a file whose \
-                    name begins so is `./~…`)";
+    let expected = "an absolute path, or one relative to the config's folder (only a shell expands `~`; \
+                    write `./~…` for a file whose name begins with it)";
     Err(Problem::bad_value(key, expected, format!("`{path}`")))
 }
 

@@ -33,12 +33,12 @@ impl std::fmt::Display for Mismatch {
         let mut parts = Vec::new();
         if !self.unmatched.is_empty() {
             parts.push(format!(
-                "no rule matches {} (add one, `init: none` if the initial value is not known)",
+                "no rule matches {} (add a rule; use `init: none` if the initial value is not known)",
                 list(&self.unmatched)
             ));
         }
         if !self.missing.is_empty() {
-            parts.push(format!("missing there, though the model has them: {}", list(&self.missing)));
+            parts.push(format!("missing there, although the model has them: {}", list(&self.missing)));
         }
         if !self.different.is_empty() {
             parts.push(self.different.join("; "));
@@ -53,7 +53,7 @@ impl std::fmt::Display for Mismatch {
             let wrappers = self.wrappers.join(", ");
             write!(
                 f,
-                "; names there have those of wrappers in them: `trained.strip: [{wrappers}]` takes them out"
+                "; its tensor names contain names of wrappers: `trained.strip: [{wrappers}]` removes them"
             )?;
         }
         Ok(())

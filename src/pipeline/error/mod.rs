@@ -86,8 +86,8 @@ pub enum Error {
     },
     /// Initial values as a fill that the trained checkpoint did not start from.
     #[error(
-        "{}: {words}; `prune.fill: init` would fill in values that were never there, so nothing was pruned: \
-         `prune.any_start: true` has it done all the same",
+        "{}: {words}; `prune.fill: init` would restore values that the weights never had, so nothing was \
+         pruned; set `prune.any_start: true` to prune anyway",
         .path.display()
     )]
     OtherStart {
@@ -108,7 +108,7 @@ pub enum Error {
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     /// A tensor of a base checkpoint that cannot serve as initial value.
-    #[error("{}: tensor `{tensor}`, which initial values are taken from, {problem}", .path.display())]
+    #[error("{}: tensor `{tensor}`, which provides initial values, {problem}", .path.display())]
     Base {
         /// The base checkpoint.
         path: PathBuf,
@@ -118,7 +118,7 @@ pub enum Error {
         problem: BaseProblem,
     },
     /// A tensor of a file of scores that cannot serve.
-    #[error("{}: tensor `{tensor}`, whose scores pruning goes by, {problem}", .path.display())]
+    #[error("{}: tensor `{tensor}`, which provides scores, {problem}", .path.display())]
     Scores {
         /// The file of scores.
         path: PathBuf,
@@ -129,8 +129,8 @@ pub enum Error {
     },
     /// A size that no pruning reaches.
     #[error(
-        "{}: the pruned file would have {least} bytes with everything pruned that may be, more than the {limit} of \
-         `prune.target`; raise them, or let fewer tensors be kept",
+        "{}: even with everything pruned that can be pruned, the file would have {least} bytes, more than \
+         the {limit} of `prune.target`; raise the target, or keep fewer tensors",
         .output.display()
     )]
     TooLarge {
@@ -143,8 +143,8 @@ pub enum Error {
     },
     /// A pruned file where a trained one is expected.
     #[error(
-        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore {} -o \
-         dense.safetensors` makes an ordinary checkpoint of it",
+        "{}: this is a pruned file of cdi-prune, not a trained checkpoint; convert it with `cdi-prune \
+         restore {} -o dense.safetensors`",
         .path.display(), quoted(.path.as_os_str())
     )]
     AlreadyPruned {
@@ -153,8 +153,8 @@ pub enum Error {
     },
     /// A folder where a file is to be written.
     #[error(
-        "{}: `prune.output` is a folder; name a file, or end it with a slash: then the checkpoint is written into it, with \
-         the small files of its model",
+        "{}: `prune.output` is a folder; give the path of a file, or end it with a slash to write the \
+         checkpoint and the small files of its model into the folder",
         .path.display()
     )]
     OutputFolder {
@@ -190,7 +190,8 @@ pub enum Error {
     },
     /// A base that has nothing to do with the checkpoint.
     #[error(
-        "{}: none of its tensors has the name and shape of one of {}: it is the base of another model, or names differ",
+        "{}: none of its tensors has the name and shape of a tensor in {}: this is the base of another \
+         model, or the names differ",
         .base.display(),
         .path.display()
     )]
@@ -201,7 +202,7 @@ pub enum Error {
         base: PathBuf,
     },
     /// A path that no config can name.
-    #[error("{}: a config is UTF-8 text, which this path is not; give the file another name", .path.display())]
+    #[error("{}: this path is not UTF-8, so a config cannot contain it; rename the file", .path.display())]
     PathNotUtf8 {
         /// The path.
         path: PathBuf,

@@ -12,7 +12,7 @@ use crate::tensor::{Layout, LayoutMismatch, Shape};
 #[derive(Debug, thiserror::Error)]
 pub enum RuleProblem {
     /// Tensors of the model that no rule is about.
-    #[error("no rule matches {} of the model (add one, `init: none` if no initial value is wanted)", list(.tensors))]
+    #[error("no rule matches {} of the model (add a rule; use `init: none` if there is no initial value)", list(.tensors))]
     Unmatched {
         /// Their names.
         tensors: Vec<String>,
@@ -42,7 +42,7 @@ pub enum RuleProblem {
         error: SliceError,
     },
     /// `fan_in_of` leads nowhere.
-    #[error("tensor `{tensor}`: `fan_in_of` leads to `{weight}`, and there is no such tensor")]
+    #[error("tensor `{tensor}`: `fan_in_of` refers to `{weight}`, but there is no such tensor")]
     NoWeight {
         /// The tensor to initialise.
         tensor: String,
@@ -51,8 +51,8 @@ pub enum RuleProblem {
     },
     /// Neighbours that groups of m do not fill.
     #[error(
-        "tensor `{tensor}` has {size} {what}, which groups of {m} do not divide; add `where_divisible: true` to leave such \
-         tensors as they are, give it another structure, or keep it, by a rule of `prune.rules`"
+        "tensor `{tensor}` has {size} {what}, which is not a multiple of {m}; add `where_divisible: true` to \
+         leave such tensors unchanged, or give it another structure or `keep: true` in `prune.rules`"
     )]
     Neighbours {
         /// The tensor.
@@ -66,8 +66,8 @@ pub enum RuleProblem {
     },
     /// Inputs and kernel places that are not side by side.
     #[error(
-        "tensor `{tensor}` has its outputs between inputs and kernel, by its layout {layout}, and `along: inputs` takes both \
-         together; take `along: input_channels`"
+        "tensor `{tensor}` has its outputs between inputs and kernel, in its layout {layout}, but `along: \
+         inputs` needs those side by side; use `along: input_channels`"
     )]
     Apart {
         /// The tensor.
@@ -76,7 +76,7 @@ pub enum RuleProblem {
         layout: Layout,
     },
     /// Tensors that are named as tied and are not.
-    #[error("`{first}` and `{second}` are named as tied, but {why}; take them out of `prune.tied`")]
+    #[error("`{first}` and `{second}` are listed as tied, but {why}; remove them from `prune.tied`")]
     Tied {
         /// The first of the names.
         first: String,
@@ -86,7 +86,7 @@ pub enum RuleProblem {
         why: &'static str,
     },
     /// Roles that are not those of a tensor's dimensions.
-    #[error("tensor `{tensor}`: {error}; give it a rule of its own with another `layout`")]
+    #[error("tensor `{tensor}`: {error}; give it a separate rule with another `layout`")]
     Roles {
         /// The tensor.
         tensor: String,
@@ -95,8 +95,8 @@ pub enum RuleProblem {
     },
     /// A tensor without filters and channels.
     #[error(
-        "tensor `{tensor}` of shape {shape} has no filters or channels, which take two dimensions; give it another \
-         structure, or keep it, by a rule of `prune.rules`"
+        "tensor `{tensor}` of shape {shape} has no filters or channels, which need two dimensions; give it \
+         another structure or `keep: true` in `prune.rules`"
     )]
     NoChannels {
         /// The tensor.
@@ -106,8 +106,8 @@ pub enum RuleProblem {
     },
     /// More columns than the encoding can number.
     #[error(
-        "tensor `{tensor}` has {columns} columns, and `format: csr` can number 2147483648 at the most; take another \
-         format, or keep it by a rule of `prune.rules`"
+        "tensor `{tensor}` has {columns} columns, but `format: csr` supports at most 2147483648; use another \
+         format, or `keep: true` in `prune.rules`"
     )]
     TooWide {
         /// The tensor.
@@ -125,8 +125,8 @@ pub enum RuleProblem {
     },
     /// Pruned places that would take values nobody knows.
     #[error(
-        "tensor `{tensor}` has `init: none`, so there is no initial value for its pruned places; take `fill: zero`, \
-         or keep it by a rule of `prune.rules`"
+        "tensor `{tensor}` has `init: none`, so there is no initial value to fill in; use `fill: zero`, or \
+         `keep: true` in `prune.rules`"
     )]
     NoFill {
         /// The tensor.
@@ -134,8 +134,8 @@ pub enum RuleProblem {
     },
     /// Two tensors that would start with the same noise.
     #[error(
-        "tensors `{first}` and `{second}` both have layer id {layer}, so they would start with the same noise; give \
-         them different ids, or set `shared: true` on their rules if that is meant"
+        "tensors `{first}` and `{second}` both have layer id {layer}, so they would start with the same \
+         noise; give them different ids, or set `shared: true` on their rules if this is intended"
     )]
     SameLayer {
         /// One tensor.
@@ -165,15 +165,15 @@ pub enum ChainProblem {
     Dtype(Dtype),
     /// A vector that is no batch norm of the layer before it.
     #[error(
-        "has a weight of shape {0}, expected a weight of outputs by inputs, or a batch norm behind such a layer, with weight, \
-         bias, running_mean and running_var for each of its units"
+        "has a weight of shape {0}, expected a weight of outputs by inputs, or a batch norm after such a \
+         layer, with weight, bias, running_mean and running_var for each of its units"
     )]
     NoNorm(Shape),
     /// A weight whose rows are no outputs.
     #[error("has a weight of shape {0} and layout {1}, expected out_in, where rows are outputs")]
     Layout(Shape, Layout),
     /// Columns that are not those of the units before.
-    #[error("has {columns} columns, expected a multiple of the {units} units of the layer before it")]
+    #[error("has {columns} columns, expected a multiple of the {units} units of the previous layer")]
     Units {
         /// Columns of its weight.
         columns: usize,
@@ -189,6 +189,6 @@ pub enum ChainProblem {
         got: Shape,
     },
     /// Nothing that it could pass units to.
-    #[error("stands alone: the chain needs two layers that are no batch norms")]
+    #[error("is alone: a chain needs at least two layers that are not batch norms")]
     Alone,
 }

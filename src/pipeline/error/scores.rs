@@ -26,7 +26,7 @@ pub enum ScoresProblem {
         got: Shape,
     },
     /// A score that cannot be ranked.
-    #[error("has the score {score} at place {place}, expected finite numbers")]
+    #[error("has the score {score} at position {place}, expected a finite number")]
     NotFinite {
         /// The place, in storage order.
         place: usize,
@@ -34,7 +34,7 @@ pub enum ScoresProblem {
         score: f64,
     },
     /// A number that no norm can be.
-    #[error("has the norm {norm} for input channel {place}, expected finite numbers that are not negative")]
+    #[error("has the norm {norm} for input channel {place}, expected a finite number of at least 0")]
     NotANorm {
         /// The channel.
         place: usize,

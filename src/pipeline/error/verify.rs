@@ -24,8 +24,8 @@ pub enum VerifyProblem {
     },
     /// An index or a shard beside an output that is none of the run's.
     #[error(
-        "{} stands beside the outputs, belongs to another form of one of them, and is none of the run's: it would be read \
-         in place of that; remove it, or run the config again",
+        "{} is beside the outputs, but not one of them: it belongs to another form of an output and would be \
+         read instead of it; remove it, or run the config again",
         .0.display()
     )]
     Stale(PathBuf),
@@ -60,13 +60,13 @@ pub enum VerifyProblem {
         got: String,
     },
     /// The config reads files that the manifest does not list, or others than it lists.
-    #[error("the config reads other inputs than the manifest lists")]
+    #[error("the config reads different inputs from those in the manifest")]
     Inputs,
     /// A manifest whose own digest is another, or that says more than a manifest does.
-    #[error("the manifest is not as it was written: it does not have the SHA-256 that it says of itself")]
+    #[error("the manifest was changed after it was written: it does not match its own SHA-256")]
     Altered,
     /// A number that the config does not give.
-    #[error("the manifest says {key} {got}, the config gives {expected}")]
+    #[error("the manifest has {key} {got}, the config gives {expected}")]
     Number {
         /// Its key.
         key: &'static str,
@@ -76,7 +76,7 @@ pub enum VerifyProblem {
         got: u64,
     },
     /// Gates that the inputs do not give.
-    #[error("the inputs give the gates: {expected}; the manifest says: {got}")]
+    #[error("the inputs give the gates: {expected}; the manifest has: {got}")]
     Gates {
         /// From the inputs, in words.
         expected: String,
@@ -108,11 +108,11 @@ pub enum VerifyProblem {
         got: String,
     },
     /// An output with other bytes than the inputs give.
-    #[error("the inputs give other bytes for {}", .0.display())]
+    #[error("the inputs give different bytes for {}", .0.display())]
     Output(PathBuf),
     /// Counts that the inputs do not give.
     #[error(
-        "tensor `{}`: the inputs give {}, the manifest says {} (awake, asleep, pruned, of all)",
+        "tensor `{}`: the inputs give {}, the manifest has {} (awake, asleep, pruned, total)",
         .expected.name, counts(.expected), counts(.got)
     )]
     Counts {
@@ -170,7 +170,7 @@ pub enum VerifyProblem {
     #[error(transparent)]
     Rows(RowsError),
     /// The same weights in other bytes.
-    #[error("{} restores to the right weights and is not the file that the inputs give", .0.display())]
+    #[error("{} restores to the correct weights, but is not the file that the inputs give", .0.display())]
     Bytes(PathBuf),
 }
 

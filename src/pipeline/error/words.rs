@@ -23,12 +23,13 @@ pub(super) fn list(names: &[String]) -> String {
 pub(super) fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, pruning: bool) -> String {
     let more = if more > 0 { format!(" (and {more} more like it)") } else { String::new() };
     let keep = if pruning {
-        "; to prune only what else is there, keep the parts by a rule of `prune.rules`"
+        "; to prune only the other tensors, keep the parts with a rule in `prune.rules`"
     } else {
         ""
     };
     format!(
-        "`{stem}`{more} is compressed as {}, in the parts {}, which are no weights to compare or prune; {}{keep}",
+        "`{stem}`{more} is compressed as {}, in the parts {}, which are not weights to compare or prune; \
+         {}{keep}",
         form.name,
         list(parts),
         form.way_out
@@ -40,12 +41,13 @@ pub(super) fn trained_missing(path: &Path, initial: &Option<PathBuf>) -> String 
     let path = path.display();
     match initial {
         Some(initial) => format!(
-            "{path}: there is no trained checkpoint yet. Train the model from the initial checkpoint {}, save it as \
-             {path}, then run this again",
+            "{path}: there is no trained checkpoint yet. Train the model from the initial checkpoint {}, \
+             save it as {path}, then run this command again",
             initial.display()
         ),
         None => format!(
-            "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this again"
+            "{path}: there is no trained checkpoint yet. Train the model, save it there, then run this \
+             command again"
         ),
     }
 }
@@ -53,7 +55,7 @@ pub(super) fn trained_missing(path: &Path, initial: &Option<PathBuf>) -> String 
 /// What is said of those that failed.
 pub(super) fn gates_failed(failed: &[GateResult], of: usize) -> String {
     let word = if of == 1 { "gate" } else { "gates" };
-    let mut text = format!("{} of {of} {word} failed; everything was written:", failed.len());
+    let mut text = format!("{} of {of} {word} failed; all outputs were written:", failed.len());
     for result in failed {
         let _ = write!(text, "\n  {}", gate_words(result));
     }
@@ -71,12 +73,12 @@ pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&Tune
     if let Some(point) = nearest {
         let _ = write!(
             text,
-            "; the nearest has {}, which is {} worse ({}; {} bytes)",
+            "; the closest has {}, which is {} worse ({}; {} bytes)",
             number(point.metric),
             number(point.drop),
             point.words(),
             point.bytes
         );
     }
-    text + "; lower the least of `tune.sparsity`, or allow more by `tune.max_drop`"
+    text + "; lower the first value of `tune.sparsity`, or raise `tune.max_drop`"
 }

@@ -58,7 +58,7 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     there.par_iter().map(|entry| check(entry, "input")).collect::<Result<(), Error>>()?;
     let mut unchecked = Vec::new();
     if found.manifest_sha256.is_none() {
-        unchecked.push("the manifest's own digest, which earlier versions did not write".to_owned());
+        unchecked.push("the manifest's own digest, because earlier versions did not write it".to_owned());
     }
     if found.tool_version != env!("CARGO_PKG_VERSION") {
         let (its, this) = (&found.tool_version, env!("CARGO_PKG_VERSION"));
@@ -99,7 +99,7 @@ fn derive(
     };
     let config = path.with_file_name("").join(&config.path);
     if config.symlink_metadata().is_err() {
-        return not_done(&format!("seed and overrides; {DERIVED}"), "the config is not at hand");
+        return not_done(&format!("seed and overrides; {DERIVED}"), "the config does not exist");
     }
     let settings = Settings::load(&config, &manifest.overrides)?;
     if settings.config_sha256 != manifest.config_sha256 {
@@ -130,22 +130,23 @@ fn derive(
         if all_there {
             return Err(wrong(VerifyProblem::Inputs));
         }
-        return not_done(DERIVED, "not all inputs are at hand");
+        return not_done(DERIVED, "some inputs do not exist");
     }
     let (mut anew, mut tuned) = (settings.clone(), None);
     if let Some(tune) = &settings.tune {
         let Some((prune, found)) = chosen(&settings, tune, manifest, folder)? else {
             return not_done(
                 DERIVED,
-                "what `tune` chose depends on the evaluation command, and no JSON report tells it",
+                "the choice of `tune` depends on the evaluation command, and there is no JSON report to read it \
+                 from",
             );
         };
-        unchecked.push("the metrics that `tune` was given by its command, and so its choice".to_owned());
+        unchecked.push("the metrics from the command of `tune`, and therefore its choice".to_owned());
         (anew.prune, tuned) = (Some(prune), Some(found));
     }
     // Nothing is written where the run wrote; what is made anew is gone with its folder.
     let scratch =
-        tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "make a folder in"))?;
+        tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "create a folder here"))?;
     let _unfinished = Unfinished::new(scratch.path());
     // What lies beside the trained checkpoint is told from this run's own outputs by where these really are.
     let small = Resolved::new(&settings)?.small_files().to_vec();
@@ -159,7 +160,7 @@ fn derive(
     if let Some(rows) = sample {
         let (Some(written), Some(_)) = (&written, &resolved.trained) else {
             return Ok(Depth::No {
-                why: "there is no pruned checkpoint, and `--sample` looks at nothing else",
+                why: "there is no pruned checkpoint, and `--sample` checks nothing else",
             });
         };
         return check_rows(&resolved, written, base, rows, progress).map(|rows| Depth::Rows { rows });

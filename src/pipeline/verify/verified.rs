@@ -1,6 +1,6 @@
 //! What `verify` has checked, in words.
 
-use crate::text::{printable, thousands};
+use crate::text::{counted, printable};
 
 /// What was checked, and found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,31 +42,33 @@ pub enum Depth {
 }
 
 /// What depends on the inputs.
-pub(super) const DERIVED: &str =
-    "whether the outputs are those, and all of those, that the inputs give; gates; counts of tensors";
+pub(super) const DERIVED: &str = "whether the inputs give exactly these outputs; gates; counts of tensors";
 
 impl Verified {
     /// In words.
     pub fn words(&self) -> String {
-        let (outputs, bytes) = (self.outputs, thousands(self.bytes));
-        let how = if self.hashed { "have the SHA-256" } else { "have the sizes" };
-        let mut text = format!("All {outputs} outputs, {bytes} bytes, {how} that the manifest says.");
+        let what = if self.hashed { "SHA-256" } else { "size" };
+        let outputs = counted(self.outputs as u64, "output");
+        let mut text = format!(
+            "Every output has the {what} in the manifest: {outputs}, {}.",
+            counted(self.bytes, "byte")
+        );
         if !self.inputs_missing.is_empty() {
-            text +=
-                &format!("\nInputs that are not at hand: {}.", printable(&self.inputs_missing.join(", ")));
+            text += &format!("\nInputs that do not exist: {}.", printable(&self.inputs_missing.join(", ")));
         }
         text += &match &self.depth {
             Depth::Whole { tensors, gates } => format!(
-                "\nThe run was done again from the inputs: the same outputs, byte for byte, the same result of {gates} \
-                 gate{}, and the same counts of {} tensors.",
-                if *gates == 1 { "" } else { "s" },
-                thousands(*tensors as u64)
+                "\nThe run was repeated from the inputs: the same outputs, byte for byte, the same results of \
+                 {}, and the same counts of {}.",
+                counted(*gates as u64, "gate"),
+                counted(*tensors as u64, "tensor")
             ),
             Depth::Rows { rows } => format!(
-                "\nOf the pruned checkpoint {} rows were restored and compared with the trained ones; nothing was hashed.",
-                thousands(*rows)
+                "\nRestored {} of the pruned checkpoint and compared them with the trained ones; nothing was \
+                 hashed.",
+                counted(*rows, "row")
             ),
-            Depth::No { why } => format!("\nThe run was not done again: {why}."),
+            Depth::No { why } => format!("\nThe run was not repeated: {why}."),
         };
         for what in &self.unchecked {
             text += &format!("\nNot checked: {}.", printable(what));

@@ -2,7 +2,7 @@
 
 use super::{Comparison, Difference, Figures, TensorComparison, totals};
 use crate::report::condition::threshold;
-use crate::text::{percentage, printable, shape, significant, thousands};
+use crate::text::{counted_are, percentage, printable, shape, significant, thousands};
 
 /// How a tensor's name is written.
 type Name = fn(&str) -> String;
@@ -17,13 +17,14 @@ pub fn verdict(comparison: &Comparison) -> String {
         return "No tensor was compared with initial values in both reports.".to_owned();
     };
     let tensors = match comparison.tensors.len() {
-        1 => "the tensor that both have".to_owned(),
-        n => format!("{n} tensors that both have"),
+        1 => "the tensor in both reports".to_owned(),
+        n => format!("{n} tensors in both reports"),
     };
     let (old, new) = (percentage(old), percentage(new));
     let Some(awakened) = all.awakened else {
         return format!(
-            "{old} % of the weights slept, now {new} %, but not by the same measure: the counts cannot be compared."
+            "{old} % of the weights slept, now {new} %, but by different thresholds or decay factors: the \
+             counts cannot be compared."
         );
     };
     if is_same(comparison) {
@@ -31,12 +32,10 @@ pub fn verdict(comparison: &Comparison) -> String {
     }
     let awake = match awakened {
         0 => "As many weights are awake as before".to_owned(),
-        n => format!(
-            "{} {} {} awake than before",
-            thousands(n.unsigned_abs()),
-            if n > 0 { "more" } else { "fewer" },
-            if n.unsigned_abs() == 1 { "weight is" } else { "weights are" },
-        ),
+        n => {
+            let more = if n > 0 { "more weight" } else { "fewer weight" };
+            format!("{} awake than before", counted_are(n.unsigned_abs(), more))
+        }
     };
     let mean = all.mean_delta.map(|x| format!("; mean |delta| is {} times as large", significant(x, 3)));
     format!("{awake}: {old} % slept, now {new} %{}.", mean.unwrap_or_default())
@@ -61,13 +60,14 @@ pub(in crate::report) fn warnings_with(comparison: &Comparison, name: Name) -> V
     let mut warnings = Vec::new();
     if old.noise_version != new.noise_version {
         warnings.push(format!(
-            "Noise versions differ, {} and {}: the initial weights are others.",
+            "Noise versions differ, {} and {}, so the initial weights differ.",
             old.noise_version, new.noise_version
         ));
     }
     if old.seed != new.seed {
         warnings.push(format!(
-            "Seeds differ, {} and {}: the initial weights are others, so these are two runs, not two steps of one.",
+            "Seeds differ, {} and {}, so the initial weights differ: these are two runs, not two steps of \
+             one run.",
             old.seed, new.seed
         ));
     }
@@ -87,7 +87,7 @@ pub(in crate::report) fn warnings_with(comparison: &Comparison, name: Name) -> V
         }
     };
     let decay = |f: &Figures| f.decay.map_or("none".to_owned(), |s| significant(s, 6));
-    differ(Difference::Shape, "Shapes differ, and no figures are compared", &|f| shape(&f.shape));
+    differ(Difference::Shape, "Shapes differ, so their values are not compared", &|f| shape(&f.shape));
     differ(Difference::Dtype, "Types differ", &|f| name(&f.dtype));
     differ(Difference::Init, "Initial values differ", &|_| String::new());
     differ(

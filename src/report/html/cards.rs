@@ -75,8 +75,9 @@ fn mini(asleep: u64, of: u64) -> String {
 /// What the maps show, and what a large model made smaller or left out.
 fn reduced(report: &Report, maps: &[Option<HeatMap>], compared: usize, cards: usize) -> String {
     let grids = || maps.iter().flatten().map(|map| map.grid);
-    let mut text = "<p class=\"note\">A row of a map is one row of its tensor, seen as first dimension × all others; a cell is the mean |Δ| \
-                    of neighbouring columns. Dead inputs show as blue stripes."
+    let mut text = "<p class=\"note\">Each row of a map shows one row of the tensor (first dimension × all \
+                    others); each cell shows the mean |Δ| of neighbouring columns. Dead inputs appear as \
+                    blue stripes."
         .to_owned();
     if grids().any(|grid| grid.rows < grid.matrix.rows || grid.columns < grid.matrix.cols) {
         let most = |of: fn(crate::analysis::Grid) -> usize| grids().map(of).max().unwrap_or(0);
@@ -86,7 +87,7 @@ fn reduced(report: &Report, maps: &[Option<HeatMap>], compared: usize, cards: us
     let without = compared - grids().count().min(compared);
     if without > 0 {
         text += &format!(
-            " This model has too many tensors for a map of each: {} have none.",
+            " This model has too many tensors to show a map for each; {} without one.",
             counted(without as u64, "tensor")
         );
     }
@@ -95,11 +96,12 @@ fn reduced(report: &Report, maps: &[Option<HeatMap>], compared: usize, cards: us
             &format!(" Cards are shown for the {cards} largest of {}.", counted(compared as u64, "tensor"));
     }
     if report.tensors.iter().any(is_mixed) {
-        text += " Grey bars of a histogram hold weights that sleep and weights that do not: the threshold differs from weight to \
-                 weight.";
+        text += " Grey bars of a histogram contain sleeping and changed weights, because the threshold \
+                 differs from weight to weight.";
     }
-    text + "</p>\n<noscript><p class=\"note\">The heat maps are drawn by a script, which this browser does not run. \
-            <code>analyze.report.svg: FOLDER</code> writes them as files.</p></noscript>\n"
+    text + "</p>\n\
+            <noscript><p class=\"note\">The heat maps need scripts, which are disabled in this browser. \
+            <code>analyze.report.svg: FOLDER</code> writes the maps as files.</p></noscript>\n"
 }
 
 /// The colours of the maps.
@@ -118,7 +120,8 @@ fn legend(scale: Scale, not_finite: bool) -> String {
     let stops: String = (0..=last)
         .map(|n| format!("<stop class=\"r{n}\" offset=\"{}%\"/>", at(100.0 * n as f64 / last as f64)))
         .collect();
-    let not_finite = if not_finite { "<li><i class=\"broken\"></i>holds NaN or infinity</li>" } else { "" };
+    let not_finite =
+        if not_finite { "<li><i class=\"broken\"></i>contains NaN or infinity</li>" } else { "" };
     format!(
         "<div class=\"ramp js\">\n<figure><svg class=\"plot\" viewBox=\"0 0 {} 34\" role=\"img\" aria-label=\"Colour scale of mean |Δ|, logarithmic\">\
          <defs><linearGradient id=\"ramp\">{stops}</linearGradient></defs>\
@@ -197,10 +200,10 @@ fn facts(tensor: &ReportTensor) -> String {
         facts.push(("… in initial standard deviations", three));
     }
     if let Some(ratio) = drift.std_ratio {
-        facts.push(("spread now / at the start", format!("× {}", real(ratio))));
+        facts.push(("std / initial std", format!("× {}", real(ratio))));
     }
     if let Some(cosine) = drift.cosine {
-        facts.push(("cosine with the start", format!("{cosine:.3}").replace('-', "−")));
+        facts.push(("cosine with the initial values", format!("{cosine:.3}").replace('-', "−")));
     }
     if let (Some(inputs), Some(outputs)) = (tensor.sleeping_inputs, tensor.sleeping_outputs) {
         facts.push(("sleeping inputs, outputs", format!("{}, {}", thousands(inputs), thousands(outputs))));

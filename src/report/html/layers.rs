@@ -20,8 +20,9 @@ pub(super) fn section(report: &Report) -> String {
     let shown = largest(report, order.clone(), MOST_TENSORS);
     let rows: String = shown.iter().map(|n| row(&report.tensors[*n])).collect();
     let rows = format!("<ol class=\"bars\">\n{rows}</ol>\n");
-    let mut text = "<p class=\"note\">In the model's order as far as names tell it: numbers counted up, embeddings first, last \
-                    norms and heads last. Each bar is all of its tensor's weights.</p>\n"
+    let mut text = "<p class=\"note\">In the order of the model, as far as names show it: by number, with \
+                    embeddings first, and final norms and heads last. Each bar represents all weights of a \
+                    tensor.</p>\n"
         .to_owned();
     text += BAR_LEGEND;
     if tensors.len() > MOST_ROWS {
@@ -35,7 +36,7 @@ pub(super) fn section(report: &Report) -> String {
     } else {
         text += &rows;
     }
-    titled("layers", "Through the depth of the model", &text)
+    titled("layers", "Over the depth of the model", &text)
 }
 
 fn row(tensor: &ReportTensor) -> String {

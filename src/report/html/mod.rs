@@ -91,7 +91,8 @@ fn only_largest(shown: usize, all: usize) -> String {
     }
     let (shown, all) = (thousands(shown as u64), thousands(all as u64));
     format!(
-        "<p class=\"note\">Of {all} tensors the {shown} with the most weights; the reports in JSON and CSV have all.</p>\n"
+        "<p class=\"note\">Of {all} tensors, only the {shown} with the most weights are shown; the JSON and \
+         CSV reports contain all.</p>\n"
     )
 }
 
@@ -108,10 +109,10 @@ fn titled(id: &str, title: &str, text: &str) -> String {
 }
 
 /// The legend of colours that the bars use.
-const BAR_LEGEND: &str = "<ul class=\"legend\" aria-label=\"Legend\">\
-    <li><i class=\"sleep\"></i>asleep: within the threshold of its initial value</li>\
-    <li><i class=\"awake\"></i>awakened: changed by training</li>\
-    <li><i class=\"zero thin\"></i>thin strip: trained value is exactly 0</li></ul>\n";
+const BAR_LEGEND: &str = "<ul class=\"legend\" aria-label=\"Legend\"><li><i class=\"sleep\"></i>asleep: \
+                          within the threshold of the initial value</li><li><i class=\"awake\"></i>awakened: \
+                          changed by training</li><li><i class=\"zero thin\"></i>thin strip: trained value \
+                          is exactly 0</li></ul>\n";
 
 #[cfg(test)]
 mod tests {

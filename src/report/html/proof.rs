@@ -17,10 +17,11 @@ pub(super) fn section(report: &Report) -> String {
                     they say is shown here.</p>\n";
         return titled("proof", "Evidence", text);
     }
-    let mut text = "<p class=\"note\">Each weight w is put beside s times its initial value w₀. A weight that training never \
-                    touched sits at ρ ≈ 0; live weights spread over all of ρ. A peak at the left, with a valley between it \
-                    and the live weights, is the proof that weights sleep.</p>\n"
-        .to_owned();
+    let mut text =
+        "<p class=\"note\">Each weight w is compared with s times its initial value w₀. Untouched \
+                    weights are at ρ ≈ 0; live weights spread over all of ρ. A peak on the left, separated \
+                    from the live weights by a valley, proves that weights are sleeping.</p>\n"
+            .to_owned();
     for evidence in &report.evidence {
         text += &piece(evidence);
     }
@@ -33,12 +34,12 @@ fn piece(evidence: &Evidence) -> String {
     let (class, verdict) = if evidence.found { ("found", "Found") } else { ("none", "None found") };
     let mut legend = String::new();
     if evidence.found {
-        legend += "<li><i class=\"sleep\"></i>taken for asleep</li><li><i class=\"awake\"></i>live</li>";
+        legend += "<li><i class=\"sleep\"></i>counted as sleeping</li><li><i class=\"awake\"></i>live</li>";
     } else {
-        legend += "<li><i class=\"awake\"></i>live, or not to be told apart</li>";
+        legend += "<li><i class=\"awake\"></i>live, or indistinguishable from live</li>";
     }
     if svg::has_live_line(evidence) {
-        legend += "<li><i class=\"dots\"></i>as live weights alone would lie</li>";
+        legend += "<li><i class=\"dots\"></i>expected for live weights alone</li>";
     }
     format!(
         "<div class=\"card proof\">\n<figure>\n{}\n<ul class=\"legend\">{legend}</ul>\n</figure>\n<div>\n\

@@ -94,6 +94,6 @@ fn one_of<T>(values: impl Iterator<Item = T>, words: impl Fn(&T) -> String) -> S
     match values.next() {
         None => "–".to_owned(),
         Some(first) if values.all(|x| x == first) => first,
-        Some(_) => "differs from tensor to tensor: see the table".to_owned(),
+        Some(_) => "differs between tensors: see the table".to_owned(),
     }
 }

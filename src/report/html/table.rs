@@ -34,7 +34,7 @@ const COLUMNS: [Column; 16] = [
         meaning: "as stored in the trained checkpoint",
         cell: |t| Cell::Text(t.dtype.clone()),
     },
-    Column { head: "start", meaning: "what made the initial value", cell: |t| text(t.init.clone()) },
+    Column { head: "start", meaning: "initialiser of the tensor", cell: |t| text(t.init.clone()) },
     Column { head: "weights", meaning: "number of weights", cell: |t| count(Some(t.total_weights)) },
     Column {
         head: "asleep",
@@ -44,19 +44,19 @@ const COLUMNS: [Column; 16] = [
     Column { head: "share", meaning: "sleeping share of the tensor's weights", cell: sleeping_share },
     Column {
         head: "inputs",
-        meaning: "inputs whose every weight sleeps",
+        meaning: "inputs in which every weight sleeps",
         cell: |t| count(t.sleeping_inputs),
     },
     Column {
         head: "outputs",
-        meaning: "outputs whose every weight sleeps",
+        meaning: "outputs in which every weight sleeps",
         cell: |t| count(t.sleeping_outputs),
     },
     Column { head: "mean |Δ|", meaning: "in units of the weights", cell: |t| number(t.changes.mean_delta) },
     Column { head: "max |Δ|", meaning: "in units of the weights", cell: |t| number(t.changes.max_delta) },
     Column {
         head: "spread",
-        meaning: "standard deviation now, over that of the initial values",
+        meaning: "standard deviation divided by that of the initial values",
         cell: |t| times(t.drift.std_ratio),
     },
     Column { head: "norm", meaning: "change of the Euclidean norm", cell: |t| change(t.drift.norm_change) },
@@ -78,14 +78,14 @@ const COLUMNS: [Column; 16] = [
 
 const DECAY: Column = Column {
     head: "decay",
-    meaning: "the factor that weight decay put on untouched weights",
+    meaning: "factor by which weight decay scaled untouched weights",
     cell: |t| number(t.decay),
 };
 
 const PRUNED: [Column; 2] = [
     Column {
         head: "action",
-        meaning: "what pruning did with the tensor",
+        meaning: "result of pruning the tensor",
         cell: |t| text(t.action.as_ref().map(|a| a.replace('_', " "))),
     },
     Column { head: "pruned", meaning: "weights pruned", cell: |t| count(t.pruned_weights) },
@@ -105,14 +105,21 @@ pub(super) fn section(report: &Report) -> String {
     let rows: String = order.iter().map(|n| row(&report.tensors[*n], &columns)).collect();
     let text = format!(
         "{}<p class=\"tools\"><label class=\"js\">Filter by name <input type=\"search\" id=\"filter\" \
-         autocomplete=\"off\" spellcheck=\"false\" placeholder=\"part of a name, or h*.weight\"></label>\
-         <span id=\"shown\" class=\"js\" role=\"status\"></span></p>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of tensors\">\n<table>\n\
+         autocomplete=\"off\" spellcheck=\"false\" placeholder=\"part of a name, or \
+         h*.weight\"></label><span id=\"shown\" class=\"js\" role=\"status\"></span></p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of tensors\">\n\
+         <table>\n\
          <caption class=\"hidden\">Every tensor of the trained checkpoint</caption>\n\
-         <thead><tr><th scope=\"col\" aria-sort=\"none\" title=\"name in the trained checkpoint\"><button type=\"button\">tensor</button></th>{head}</tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n{}</table>\n</div>\n\
-         <p class=\"note js\">A click on a heading sorts by it, another turns the order round.</p>\n\
-         <details class=\"glossary\"><summary>What the columns mean</summary>\n<dl>{}</dl>\n</details>\n",
+         <thead><tr><th scope=\"col\" aria-sort=\"none\" title=\"name in the trained checkpoint\"><button \
+         type=\"button\">tensor</button></th>{head}</tr></thead>\n\
+         <tbody>\n\
+         {rows}</tbody>\n\
+         {}</table>\n\
+         </div>\n\
+         <p class=\"note js\">Click a heading to sort by it; click again to reverse the order.</p>\n\
+         <details class=\"glossary\"><summary>What the columns mean</summary>\n\
+         <dl>{}</dl>\n\
+         </details>\n",
         only_largest(order.len(), names.len()),
         totals(report, &columns),
         columns

@@ -43,10 +43,14 @@ pub fn markdown(report: &Report) -> String {
     if grouped {
         let _ = writeln!(
             text,
-            "\nIn a row for several tensors (their number behind the name, `*` for the numbers in it) counts are sums, \
-             \"of a tensor\" goes from the smallest share to the largest, P50 and P99 are the largest, and the standard \
-             deviation is the one that moved farthest.\n\n\
-             <details>\n<summary>All {} tensors</summary>\n\n{}\n</details>",
+            "\n\
+             A row for several tensors shows their number after the name, with `*` for the numbers in the \
+             name. Counts are sums, \"of a tensor\" is the range from the smallest to the largest share, P50 \
+             and P99 are the largest, and the standard deviation is the one that changed most.\n\n\
+             <details>\n\
+             <summary>All {} tensors</summary>\n\n\
+             {}\n\
+             </details>",
             thousands(report.tensors.len() as u64),
             tensors(&rows(report, true), totals),
         );
@@ -127,7 +131,7 @@ fn evidence(text: &mut String, report: &Report) {
         let counted = |n: u64| if e.found { thousands(n) } else { String::new() };
         vec![
             plain(&e.dtype),
-            if e.found { "found" } else { "none told from live ones" }.to_owned(),
+            if e.found { "found" } else { "none stand out" }.to_owned(),
             significant(e.decay, 6),
             plain(&condition(e.threshold, e.decay)),
             counted(e.tensors),

@@ -48,7 +48,14 @@ pub(super) fn all(report: &Report) -> Plot {
     const TOP: f64 = 84.0;
     let order = compared(report);
     let mut body = String::new();
-    label(&mut body, "heading", "start", (16.0, 26.0), "Asleep and awakened, through the depth of the model");
+    label(
+        &mut body,
+        "heading",
+        "start",
+        (16.0, 26.0),
+        "Sleeping and changed weights over the depth of the \
+                                                        model",
+    );
     label(&mut body, "", "start", (16.0, 45.0), subject(report, order.len()));
     let left = 16.0 + NAME;
     let legend = [

@@ -176,7 +176,7 @@ pub(super) fn all(report: &Report) -> Plot {
     const HEAD: f64 = 60.0;
     const ROW: f64 = HEIGHT + 40.0;
     let mut body = String::new();
-    label(&mut body, "heading", "start", (16.0, 26.0), "What threshold and decay were decided on");
+    label(&mut body, "heading", "start", (16.0, 26.0), "Evidence for threshold and decay");
     label(&mut body, "", "start", (16.0, 45.0), subject(report, super::compared(report).len()));
     for (n, found) in report.evidence.iter().enumerate() {
         let y = HEAD + ROW * n as f64;
@@ -184,7 +184,7 @@ pub(super) fn all(report: &Report) -> Plot {
         let words = if found.found {
             format!("{dtype}: weights at {decay} times their initial values")
         } else {
-            format!("{dtype}: nothing stands out, so no weight is called sleeping")
+            format!("{dtype}: nothing stands out, so no weight counts as sleeping")
         };
         label(&mut body, "name", "start", (16.0, y + 12.0), words);
         evidence(found).put(&mut body, 8.0, y + 22.0);

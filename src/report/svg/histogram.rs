@@ -195,7 +195,7 @@ pub(super) fn all(report: &Report) -> Plot {
     for (class, words, width) in [
         ("sleep", "asleep", 70.0),
         ("awake", "awakened", 84.0),
-        ("mixed", "either, by a threshold that differs per weight", 0.0),
+        ("mixed", "either, because the threshold differs per weight", 0.0),
     ] {
         rect(&mut body, class, (x, 56.0), (10.0, 10.0));
         label(&mut body, "", "start", (x + 15.0, 65.0), words);

@@ -145,7 +145,11 @@ fn made_by_the_tool() -> Scratch {
 fn initial_checkpoints_say_their_seed() {
     let s = made_by_the_tool();
     let p = planned(&s, "init.safetensors");
-    assert!(p.config.contains("The checkpoint is an initial one that cdi-prune wrote."), "{}", p.config);
+    assert!(
+        p.config.contains("The checkpoint is an initial checkpoint written by cdi-prune."),
+        "{}",
+        p.config
+    );
     // -7 as an unsigned number of 64 bits.
     p.says(&["seed: 18446744073709551609"]);
     p.says(&["  like: init.safetensors"]);
@@ -164,8 +168,8 @@ fn pruned_files_are_refused() {
         &s,
         &["new", "pruned.safetensors"],
         1,
-        "pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; `cdi-prune restore \
-         pruned.safetensors -o dense.safetensors` makes an ordinary checkpoint of it",
+        "pruned.safetensors: this is a pruned file of cdi-prune, not a trained checkpoint; convert it with \
+         `cdi-prune restore pruned.safetensors -o dense.safetensors`",
     );
     succeeds(&s, &["restore", "pruned.safetensors", "-o", "dense.safetensors"]);
     planned(&s, "dense.safetensors");
@@ -373,7 +377,7 @@ fn output_into_a_file() {
     let ran = succeeds(&s, &["new", "runs/last/m.safetensors", "-o", "configs/deep/m.yaml"]);
     assert_eq!(
         (ran.stdout.as_str(), ran.stderr.as_str()),
-        ("", "config: configs/deep/m.yaml; every `init` in it is a guess\n")
+        ("", "config: configs/deep/m.yaml; every `init` in it is a guess, so check it\n")
     );
     let config = fs::read_to_string(s.path("configs/deep/m.yaml")).unwrap();
     assert!(config.contains("\n  like: ../../runs/last/m.safetensors "), "{config}");
@@ -383,7 +387,7 @@ fn output_into_a_file() {
         &s,
         &["new", "runs/last/m.safetensors", "-o", "configs/deep/m.yaml"],
         2,
-        "configs/deep/m.yaml: this file exists; give another name, or `--force` to replace it",
+        "configs/deep/m.yaml: this file exists already; choose another name, or use `--force` to replace it",
     );
     s.write("configs/deep/m.yaml", "old");
     let ran = succeeds(&s, &["new", "runs/last", "--output", "configs/deep/m.yaml", "--force", "--quiet"]);
@@ -522,6 +526,7 @@ fn a_path_that_no_text_can_hold() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "error: m\\u{fffd}.safetensors: a config is UTF-8 text, which this path is not; give the file another name\n"
+        "error: m\\u{fffd}.safetensors: this path is not UTF-8, so a config cannot contain it; rename the \
+         file\n"
     );
 }

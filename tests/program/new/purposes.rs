@@ -91,9 +91,9 @@ fn what_is_no_weight_is_not_pruned_in_silence() {
         trained: {path: m.safetensors}\n\
         prune: {output: p.safetensors, criterion: magnitude, target: {sparsity: 1}}\n";
     s.write("x.yaml", config);
-    let warning = "WARNING: Pruned, though by name or size no weights: bn1.running_mean (running statistics), \
-                   bn1.running_var (running statistics), fc.weight_scale (scales) and 2 more; keep them, by a rule of \
-                   `prune.rules`.\n";
+    let warning = "WARNING: Pruned, although by name or size they do not look like weights: bn1.running_mean \
+                   (running statistics), bn1.running_var (running statistics), fc.weight_scale (scales) and \
+                   2 more. To keep them, add a rule to `prune.rules`.\n";
     let ran = succeeds(&s, &["prune", "x.yaml"]);
     assert!(ran.stdout.contains(warning), "{}", ran.stdout);
     let keep = "prune.rules=[{match: ['*.running_*', '**scale', '**.alpha', gate.*], keep: true}]";
@@ -114,7 +114,7 @@ fn for_init() {
     succeeds(&s, &["new", "m.safetensors", "--for", "init", "-o", "m.yaml"]);
     let config = fs::read_to_string(s.path("m.yaml")).unwrap();
     assert!(
-        config.ends_with("init:\n  output: out/m/init.safetensors        # what training starts from\n"),
+        config.ends_with("init:\n  output: out/m/init.safetensors        # start training from this file\n"),
         "{config}"
     );
     assert!(config.contains("seed: 42 ") && !config.contains("trained"), "{config}");
@@ -155,12 +155,10 @@ fn for_fine_tuning() {
     let rules = config.split_once("\nrules:\n").unwrap().1.split_once("\ntrained:").unwrap().0;
     assert_eq!(
         rules,
-        "  # Not in the base, or of another shape there: not compared, kept. Say it here if you know how these start.\n  \
-           - match: [classifier.weight, head.weight]  # 2 of [2, 8]\n    \
-             init: none\n\n  \
-           # All others: as the base has them.\n  \
-           - match: \"**\"                         # 2 tensors\n    \
-             init: {from: ../base}\n"
+        "  # Not in the base, or with another shape there: not compared, kept. Edit this rule if you know \
+         their initialisers.\n  - match: [classifier.weight, head.weight]  # 2 of [2, 8]\n    init: none\n\n  \
+         # All others start as in the base.\n  - match: \"**\"                         # 2 tensors\n    \
+         init: {from: ../base}\n"
     );
     let ran = succeeds(&s, &["run", "configs/t.yaml"]);
     assert!(ran.stdout.contains("70 of 72 weights (97.2 %) are sleeping"), "{ran:?}");
@@ -187,7 +185,7 @@ fn purposes_that_make_no_sense() {
         (
             &["--for", "magnitude", "--base", "m.safetensors"],
             2,
-            "`--base` is for `--for finetune`, which is the default beside it",
+            "`--base` works only with `--for finetune`, which is then the default",
         ),
         (
             &["--base", "none.safetensors"],
@@ -197,8 +195,8 @@ fn purposes_that_make_no_sense() {
         (
             &["--base", "other.safetensors"],
             1,
-            "other.safetensors: none of its tensors has the name and shape of one of m.safetensors: it is the base of \
-             another model, or names differ",
+            "other.safetensors: none of its tensors has the name and shape of a tensor in m.safetensors: \
+             this is the base of another model, or the names differ",
         ),
         (
             &["--base", "other.safetensors", "-o", "other.safetensors", "--force"],

@@ -37,31 +37,32 @@ pub enum ErrorKind {
     InUse(Option<u32>),
     /// An output in the place of something that is no file.
     #[error(
-        "this is {0}, which no output replaces: it is written beside its place and gets its name when it is complete; give the \
-         path of a regular file, or of none yet"
+        "this is {0}, which cannot be an output, because outputs are written under a temporary name and then \
+         renamed; give the path of a regular file, or of a file that does not exist yet"
     )]
     NoFile(&'static str),
     /// The name of a file that the tool makes for itself.
-    #[error("a name of this form is kept for the helper files of cdi-prune; give the file another name")]
+    #[error("names of this form are reserved for the helper files of cdi-prune; give the file another name")]
     HelperName,
     /// Something else in the place of a helper file.
     #[error(
-        "a helper file of cdi-prune has this name, and here it is {0}, which no run leaves; remove it, and run again"
+        "this name is reserved for a helper file of cdi-prune, but here it is {0}, which no run creates; \
+         remove it and run again"
     )]
     BadHelper(String),
     /// A killed run was about to replace what this run reads.
     #[cfg(feature = "std")]
     #[error(
-        "by this journal a killed run was giving its outputs their names, {} among them, which this run reads; run the config \
-         of that run again first",
+        "according to this journal, a killed run was renaming its outputs, including {}, which this run \
+         reads; first run the config of that run again",
         .0.display()
     )]
     UnfinishedInput(PathBuf),
     /// Outputs that have their new names, when not all could get them.
     #[cfg(feature = "std")]
     #[error(
-        "cannot {action}: {error}; of {} the earlier file could not be put aside, as this file system has no hard links, so the \
-         new one stays there",
+        "cannot {action}: {error}; the earlier version of {} could not be kept, because this file system has \
+         no hard links, so the new one stays there",
         .stay.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     Mixed {
@@ -73,7 +74,10 @@ pub enum ErrorKind {
         stay: Vec<PathBuf>,
     },
     /// Too little room.
-    #[error("{needed} bytes are to be written here and {free} are free: make room, or choose another place")]
+    #[error(
+        "{needed} bytes are needed here, but only {free} are free: free some space, or choose another \
+             place"
+    )]
     NoSpace {
         /// Bytes to be written.
         needed: u64,
@@ -87,11 +91,11 @@ pub enum ErrorKind {
     #[error("{0}")]
     Foreign(Foreign),
     /// A folder without a checkpoint, and a file of it that holds weights in another form.
-    #[error("the folder holds no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
+    #[error("the folder contains no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
     EmptyFolder(Option<(String, Foreign)>),
     /// A set of shards without an index that is not complete.
     #[error(
-        "the folder has no index, and {found} of the {total} shards of a checkpoint; missing: {}{}",
+        "the folder has no index and only {found} of the {total} shards of a checkpoint; missing: {}{}",
         .missing.join(", "),
         if *.more > 0 { format!(" and {more} more") } else { String::new() }
     )]
@@ -107,7 +111,7 @@ pub enum ErrorKind {
     },
     /// Two shards with a tensor of one name.
     #[error(
-        "tensor `{tensor}` stands in two shards, `{first}` and `{second}`, and there is no index that chooses one"
+        "tensor `{tensor}` is in two shards, `{first}` and `{second}`, and there is no index to choose one"
     )]
     InTwoShards {
         /// The tensor.
@@ -118,7 +122,7 @@ pub enum ErrorKind {
         second: String,
     },
     /// A folder with several candidates.
-    #[error("the folder holds several checkpoints ({}): name one of them", .0.join(", "))]
+    #[error("the folder contains several checkpoints ({}): give the path of one of them", .0.join(", "))]
     AmbiguousFolder(Vec<String>),
     /// An index that is not of the expected form.
     #[error("not a shard index: {0}")]
@@ -135,7 +139,7 @@ pub enum ErrorKind {
     },
     /// A shard that is a link to somewhere else.
     #[cfg(feature = "std")]
-    #[error("the shard `{shard}` is a link out of its folder, to {}; `--follow-links` allows that", .to.display())]
+    #[error("the shard `{shard}` is a link out of its folder, to {}; use `--follow-links` to allow this", .to.display())]
     ShardLink {
         /// The shard.
         shard: String,
@@ -144,7 +148,7 @@ pub enum ErrorKind {
     },
     /// Shards that are not beside their index.
     #[error(
-        "{}{} shards that the index names are not there: `{}`{}; put them beside it",
+        "shards in the index are missing ({}{}): `{}`{}; put them into the folder of the index",
         if *.many { "at least " } else { "" },
         .first.len() + .more,
         .first.join("`, `"),
@@ -161,7 +165,8 @@ pub enum ErrorKind {
     /// A small file of a model that is a link to somewhere else.
     #[cfg(feature = "std")]
     #[error(
-        "`{name}`, which is to be copied with the weights, is a link out of the folder, to {}; `--follow-links` allows that",
+        "`{name}`, which would be copied with the weights, is a link out of the folder, to {}; use \
+         `--follow-links` to allow this",
         .to.display()
     )]
     SmallLink {
@@ -172,8 +177,8 @@ pub enum ErrorKind {
     },
     /// Files that are not small.
     #[error(
-        "the files that are to be copied with the weights have more than {limit} bytes all together, with `{name}`; move \
-         those out of the folder that no model needs, or write a file instead of a folder"
+        "the files to copy with the weights, including `{name}`, have more than {limit} bytes in total; move \
+         those that the model does not need out of the folder, or write a file instead of a folder"
     )]
     SmallTooLarge {
         /// The file that is too much.
@@ -182,7 +187,7 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// The index and a shard's header disagree.
-    #[error("the index places tensor `{tensor}` in `{shard}`, whose header does not have it")]
+    #[error("the index places tensor `{tensor}` in `{shard}`, but its header does not list this tensor")]
     NotInShard {
         /// The tensor.
         tensor: String,
@@ -210,7 +215,7 @@ pub enum ErrorKind {
         key: &'static str,
     },
     /// A tensor that would be taken for the free-form metadata.
-    #[error("no tensor can be written under the name `__metadata__`, which the format keeps for itself")]
+    #[error("no tensor can be named `__metadata__`, because the format reserves this name")]
     ReservedName,
     /// A tensor to be written twice.
     #[error("two tensors would be written under the name `{0}`")]

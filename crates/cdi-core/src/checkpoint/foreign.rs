@@ -143,22 +143,24 @@ impl fmt::Display for Foreign {
             "load it with `torch.load` and save its tensors with `safetensors.torch.save_file`";
         match self {
             Self::LfsPointer => {
-                f.write_str("a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`")
+                f.write_str("a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`")
             }
             Self::Torch => write!(f, "a file of `torch.save`, not safetensors; {RESAVE}"),
-            Self::Pickle => write!(f, "a Python pickle, as older `torch.save` wrote it, not safetensors; {RESAVE}"),
+            Self::Pickle => write!(f, "a Python pickle from an older `torch.save`, not safetensors; {RESAVE}"),
             Self::Markup => f.write_str(
-                "a web page or another text with tags, as a failed download leaves it; download the file again",
+                "a web page or another text with tags, probably from a failed download; download the file \
+                 again",
             ),
             Self::Gguf => f.write_str(
-                "a GGUF model, whose weights are mostly quantized; take the safetensors checkpoint that it was made from",
+                "a GGUF model, in which most weights are quantised; use the safetensors checkpoint that it \
+                 was made from",
             ),
             Self::Onnx => {
-                f.write_str("an ONNX model, not safetensors; take the checkpoint that it was exported from")
+                f.write_str("an ONNX model, not safetensors; use the checkpoint that it was exported from")
             }
             Self::Hdf5 => f.write_str(
-                "an HDF5 file, as Keras writes `.h5`, not safetensors; read its arrays with `h5py` and save them with \
-                 `safetensors.numpy.save_file`",
+                "an HDF5 file, such as a Keras `.h5` file, not safetensors; read its arrays with `h5py` and \
+                 save them with `safetensors.numpy.save_file`",
             ),
             Self::Keras => f.write_str(
                 "a model file of Keras, not safetensors; load the model and save its weights with \
@@ -175,16 +177,16 @@ impl fmt::Display for Foreign {
             Self::Packed(program) => write!(f, "a compressed file; unpack it with `{program}`"),
             Self::Tar => f.write_str("a tar archive, not safetensors; unpack it"),
             Self::AppleDouble => f.write_str(
-                "an AppleDouble file, where macOS keeps attributes of the file whose name is the same without `._`; \
-                 name that one",
+                "an AppleDouble file, in which macOS stores attributes of another file; give the path of the \
+                 file without `._`",
             ),
             Self::Distributed => f.write_str(
-                "a part of a checkpoint of `torch.distributed.checkpoint`, not safetensors; turn that into one file with \
-                 `python3 -m torch.distributed.checkpoint.format_utils dcp_to_torch`, and save its tensors with \
-                 `safetensors.torch.save_file`",
+                "a part of a checkpoint of `torch.distributed.checkpoint`, not safetensors; convert it to \
+                 one file with `python3 -m torch.distributed.checkpoint.format_utils dcp_to_torch`, and save \
+                 its tensors with `safetensors.torch.save_file`",
             ),
             Self::Json => f.write_str(
-                "a JSON text, not safetensors; a shard index is one whose name ends in `.json`",
+                "a JSON text, not safetensors; the name of a shard index ends in `.json`",
             ),
         }
     }

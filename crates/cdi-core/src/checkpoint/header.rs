@@ -54,7 +54,10 @@ pub enum HeaderError {
     #[error("not a safetensors file: its header would have {0} bytes, more than the {MAX_HEADER} allowed")]
     TooLong(u64),
     /// The file ends inside the header.
-    #[error("truncated: the header should have {expected} bytes, the file has {got} after the header length")]
+    #[error(
+        "truncated: the header should have {expected} bytes, but the file has only {got} after the \
+             header length"
+    )]
     HeaderTruncated {
         /// Bytes announced.
         expected: u64,
@@ -74,7 +77,8 @@ pub enum HeaderError {
     },
     /// Offsets that run backwards, overlap or leave a gap.
     #[error(
-        "tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the one before it"
+        "tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the previous \
+         tensor"
     )]
     Offset {
         /// The tensor.
@@ -109,7 +113,7 @@ pub enum HeaderError {
         shape: Shape,
     },
     /// The file is shorter or longer than its header says.
-    #[error("{}: the header describes a file of {expected} bytes, it has {got}", if got < expected { "truncated" } else { "trailing bytes" })]
+    #[error("{}: the header describes a file of {expected} bytes, but it has {got}", if got < expected { "truncated" } else { "trailing bytes" })]
     FileLength {
         /// Length by the header.
         expected: usize,
@@ -307,7 +311,7 @@ mod tests {
         );
         assert_eq!(
             Header::parse(b"\x09\0\0\0\0\0\0\0{}").unwrap_err().to_string(),
-            "truncated: the header should have 9 bytes, the file has 2 after the header length"
+            "truncated: the header should have 9 bytes, but the file has only 2 after the header length"
         );
         assert_eq!(
             error("[]", 0),
@@ -331,16 +335,16 @@ mod tests {
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t(&format!("[{}1]", "1,".repeat(64)), 0, 4)), 4),
-            "not a safetensors header: tensor `a`: a shape of more than the 64 dimensions that a tensor may have at line \
-             1 column 159"
+            "not a safetensors header: tensor `a`: a shape of more dimensions than the limit of 64 at line 1 \
+             column 159"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[1]", 4, 8)), 8),
-            "tensor `a`: its data begins at offset 4, expected 0, the end of the one before it"
+            "tensor `a`: its data begins at offset 4, expected 0, the end of the previous tensor"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{},"b":{}}}"#, t("[2]", 0, 8), t("[1]", 4, 8)), 8),
-            "tensor `b`: its data begins at offset 4, expected 8, the end of the one before it"
+            "tensor `b`: its data begins at offset 4, expected 8, the end of the previous tensor"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[3]", 0, 8)), 8),
@@ -348,7 +352,7 @@ mod tests {
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[2]", 8, 0)), 8),
-            "tensor `a`: its data begins at offset 8, expected 0, the end of the one before it"
+            "tensor `a`: its data begins at offset 8, expected 0, the end of the previous tensor"
         );
         assert_eq!(
             error(&format!(r#"{{"a":{}}}"#, t("[4611686018427387904,4]", 0, 8)), 8),
@@ -359,8 +363,8 @@ mod tests {
             "tensor `a`: F4 [3] does not fill whole bytes"
         );
         let one = format!(r#"{{"a":{}}}"#, t("[2]", 0, 8));
-        assert_eq!(error(&one, 7), "truncated: the header describes a file of 70 bytes, it has 69");
-        assert_eq!(error(&one, 9), "trailing bytes: the header describes a file of 70 bytes, it has 71");
+        assert_eq!(error(&one, 7), "truncated: the header describes a file of 70 bytes, but it has 69");
+        assert_eq!(error(&one, 9), "trailing bytes: the header describes a file of 70 bytes, but it has 71");
         assert!(
             error(r#"{"a":{"dtype":"F33","shape":[3],"data_offsets":[0,1]}}"#, 1)
                 .starts_with("not a safetensors header: tensor `a`: unknown variant `F33`, expected one of")

@@ -9,10 +9,10 @@ pub enum CodeError {
     #[error("the head is cut off")]
     Truncated,
     /// Written by a later version.
-    #[error("version {0} of the code is not known here; a later cdi-prune wrote it")]
+    #[error("unknown code version {0}; a later version of cdi-prune wrote it")]
     Version(u8),
     /// A number that stands for nothing.
-    #[error("{what} is {got}, which means nothing here")]
+    #[error("{what} is {got}, which is invalid")]
     Unknown {
         /// Which number.
         what: &'static str,
@@ -20,13 +20,13 @@ pub enum CodeError {
         got: u64,
     },
     /// Frequencies that do not sum to 2048, or of symbols that this tensor cannot have.
-    #[error("table {0} is no table of frequencies of this tensor's symbols")]
+    #[error("table {0} is not a valid frequency table for this tensor")]
     Table(usize),
     /// Classes of rows or columns that are not coded as they should be.
     #[error("the classes of {0} are damaged")]
     Classes(&'static str),
     /// Blocks that together are longer or shorter than what follows the head.
-    #[error("its blocks are said to have {got} bytes together, and there are {bytes}")]
+    #[error("its block lengths add up to {got} bytes, but there are {bytes}")]
     Lengths {
         /// Their sum.
         got: u64,

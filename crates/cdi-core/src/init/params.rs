@@ -202,7 +202,7 @@ pub enum SchemeError {
     #[error("`a` is the slope of leaky_relu; `nonlinearity: {0}` has none")]
     SlopeWithout(&'static str),
     /// Zero-mean kernels with another mean.
-    #[error("`zero_mean: true` leaves no room for a mean of {0}")]
+    #[error("`zero_mean: true` excludes a mean of {0}")]
     TwoMeans(f64),
 }
 
@@ -361,7 +361,7 @@ fn positive_or_zero(parameter: &'static str, x: f64) -> Result<f64, SchemeError>
     if (0.0..f64::INFINITY).contains(&x) {
         Ok(x)
     } else {
-        let expected = "a finite number that is not negative";
+        let expected = "a finite number of at least 0";
         Err(SchemeError::OutOfRange { parameter, got: x, expected })
     }
 }
@@ -472,11 +472,11 @@ mod tests {
         let normal = SchemeParams::named("normal");
         assert_eq!(
             error(SchemeParams { std: Some(-1.0), ..normal.clone() }),
-            "`std` is -1, expected a finite number that is not negative"
+            "`std` is -1, expected a finite number of at least 0"
         );
         assert_eq!(
             error(SchemeParams { mean: Some(0.5), zero_mean: Some(true), ..normal }),
-            "`zero_mean: true` leaves no room for a mean of 0.5"
+            "`zero_mean: true` excludes a mean of 0.5"
         );
         assert_eq!(
             error(SchemeParams { low: Some(1.0), ..SchemeParams::named("uniform") }),

@@ -284,7 +284,7 @@ impl Scheme {
         let (rank, axes) = (shape.rank(), Axes::new(shape, layout));
         match self {
             Self::Eye | Self::Sparse { .. } if rank != 2 => Err(needs("two dimensions".to_owned())),
-            Self::Orthogonal { .. } if rank < 2 => Err(needs("two dimensions or more".to_owned())),
+            Self::Orthogonal { .. } if rank < 2 => Err(needs("at least two dimensions".to_owned())),
             Self::Dirac { .. } | Self::DeltaOrthogonal { .. } if !(3..=5).contains(&rank) => {
                 Err(needs("three to five dimensions".to_owned()))
             }
@@ -294,7 +294,7 @@ impl Scheme {
                     Ok(())
                 } else {
                     Err(needs(format!(
-                        "no more input channels than output channels, not {inputs} and {outputs}"
+                        "at most as many input channels as output channels, not {inputs} and {outputs}"
                     )))
                 }
             }
@@ -302,11 +302,11 @@ impl Scheme {
                 if (axes.outputs as u64).is_multiple_of(*groups) {
                     Ok(())
                 } else {
-                    Err(needs(format!("a number of output channels that {groups} groups divide")))
+                    Err(needs(format!("a number of output channels that is divisible by {groups} groups")))
                 }
             }
             Self::TorchDefault { fan_in: FanIn::Own } if rank < 2 => {
-                Err(needs("two dimensions or more, or for a bias `fan_in` or `fan_in_of`".to_owned()))
+                Err(needs("at least two dimensions, or for a bias `fan_in` or `fan_in_of`".to_owned()))
             }
             _ => Ok(()),
         }

@@ -25,11 +25,11 @@ struct Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SliceError {
     /// A scalar.
-    #[error("a scalar has no slices")]
+    #[error("a scalar cannot have slices")]
     Scalar,
     /// Parts without a size of their own do not divide what is left.
     #[error(
-        "{left} of its {size} outputs are left for {parts} slices without a size, which do not divide them"
+        "{left} of its {size} outputs remain for {parts} slices without a size, and cannot be split evenly"
     )]
     Uneven {
         /// Outputs of the tensor.
@@ -40,7 +40,7 @@ pub enum SliceError {
         parts: usize,
     },
     /// The sizes' sum is another.
-    #[error("its slices have {sum} outputs together, the tensor has {size}")]
+    #[error("its slices have {sum} outputs in total, but the tensor has {size}")]
     Sum {
         /// Outputs of the tensor.
         size: usize,
@@ -87,7 +87,7 @@ pub fn slice_sizes(shape: &Shape, layout: Layout, given: &[Option<usize>]) -> Re
 /// # Panics
 /// If the tensor is a scalar, or smaller than the slice.
 pub fn slice_shape(shape: &Shape, layout: Layout, size: usize) -> Shape {
-    let at = output_dimension(shape, layout).expect("a scalar has no slices");
+    let at = output_dimension(shape, layout).expect("a scalar cannot have slices");
     let mut dims = shape.dims().to_vec();
     assert!(size <= dims[at], "a slice larger than its tensor");
     dims[at] = size;
@@ -176,11 +176,11 @@ mod tests {
         assert_eq!(sizes(&[12], Layout::InOut, &[Some(2), Some(10)]), Ok(vec![2, 10]));
         assert_eq!(
             sizes(&[12, 5], Layout::OutIn, &[Some(1), None, None]).unwrap_err().to_string(),
-            "11 of its 12 outputs are left for 2 slices without a size, which do not divide them"
+            "11 of its 12 outputs remain for 2 slices without a size, and cannot be split evenly"
         );
         assert_eq!(
             sizes(&[12, 5], Layout::OutIn, &[Some(5), Some(6)]).unwrap_err().to_string(),
-            "its slices have 11 outputs together, the tensor has 12"
+            "its slices have 11 outputs in total, but the tensor has 12"
         );
         assert_eq!(
             sizes(&[12, 5], Layout::OutIn, &[Some(12), None]),

@@ -44,7 +44,7 @@ impl PrunedReader {
         let wrong = |error| PrunedProblem::Code { tensor: name.clone(), error };
         let head = Head::read(code.bytes(), dtype, shape.matrix(), Some(pruned)).map_err(wrong)?;
         if head.is_difference() != description.prediction.is_some() {
-            let problem = "its code and its description differ in whether values are predicted".to_owned();
+            let problem = "its code and its description disagree on whether values are predicted".to_owned();
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
         let drawn = self.drawn_within(&description, &shape)?;

@@ -24,7 +24,7 @@ pub enum OpenError {
         problem: PrunedProblem,
     },
     /// A tensor of a base checkpoint that cannot serve as initial value.
-    #[error("{path}: tensor `{tensor}`, which initial values are taken from, {problem}")]
+    #[error("{path}: tensor `{tensor}`, which provides initial values, {problem}")]
     Base {
         /// The base checkpoint.
         path: FileName,
@@ -126,7 +126,7 @@ pub enum PrunedProblem {
         error: CsrError,
     },
     /// Bits behind the last pruned place.
-    #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned places")]
+    #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned weights")]
     FillPadding {
         /// The tensor.
         tensor: String,
@@ -153,8 +153,8 @@ pub enum PrunedProblem {
     },
     /// A tensor beyond the reader's limits.
     #[error(
-        "tensor `{tensor}`: {what} {got} {unit}, more than the limit of {limit}; a file so small can describe a tensor so \
-         large: raise the limit only for a file that you trust ({way_out})"
+        "tensor `{tensor}`: {what} {got} {unit}, more than the limit of {limit}; even a small file can \
+         describe a tensor of this size: raise the limit only for a file that you trust ({way_out})"
     )]
     Limit {
         /// The tensor.
@@ -179,12 +179,12 @@ pub enum PrunedProblem {
         error: CodeError,
     },
     /// Two tensors of one name would be restored.
-    #[error("tensor `{0}` is described twice, or stands in the file beside its own parts")]
+    #[error("tensor `{0}` is described twice, or is in the file beside its own parts")]
     Twice(String),
     /// Initial values from a checkpoint that was not given.
     #[error(
-        "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): name it with \
-         `--base FILE`"
+        "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): give it \
+         with `--base FILE`"
     )]
     BaseNeeded {
         /// The tensor.
@@ -201,7 +201,7 @@ pub enum RowsError {
     #[error("there is no tensor `{0}`")]
     Unknown(String),
     /// Rows that are not there.
-    #[error("tensor `{tensor}` has {rows} rows, asked for {from}..{to}")]
+    #[error("tensor `{tensor}` has {rows} rows, but {from}..{to} were requested")]
     Beyond {
         /// The tensor.
         tensor: String,
@@ -213,7 +213,7 @@ pub enum RowsError {
         to: usize,
     },
     /// A slice of another length.
-    #[error("the rows asked for of tensor `{tensor}` are {expected} bytes, the slice has {got}")]
+    #[error("the requested rows of tensor `{tensor}` have {expected} bytes, but the slice has {got}")]
     Length {
         /// The tensor.
         tensor: String,
@@ -224,8 +224,8 @@ pub enum RowsError {
     },
     /// A tensor that is larger than the reader's limit on what it allocates.
     #[error(
-        "tensor `{tensor}` has {bytes} bytes, more than the limit of {limit} (`Limits::bytes`); read it by rows, or into \
-         memory of your own"
+        "tensor `{tensor}` has {bytes} bytes, more than the limit of {limit} (`Limits::bytes`); read it by \
+         rows, or into your own memory"
     )]
     TooLarge {
         /// The tensor.
@@ -244,7 +244,7 @@ pub enum RowsError {
         error: CodeError,
     },
     /// Too little memory for a whole tensor.
-    #[error("there is no memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]
+    #[error("not enough memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]
     NoMemory {
         /// The tensor.
         tensor: String,

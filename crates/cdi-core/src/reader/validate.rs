@@ -83,7 +83,7 @@ impl PrunedReader {
             );
         }
         if description.format == Format::Csr && !csr::can_hold(matrix) {
-            let problem = format!("csr cannot hold {} columns, more than 2147483648", matrix.cols);
+            let problem = format!("csr cannot have {} columns, more than 2147483648", matrix.cols);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
         if description.format == Format::Coded {
@@ -175,7 +175,7 @@ impl PrunedReader {
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
             }
             (InitialValues::Unknown(_), Fill::Init | Fill::Nearest, _) => {
-                let problem = "initial values are not known, and its pruned places take them".to_owned();
+                let problem = "initial values are not known, but its pruned weights need them".to_owned();
                 Err(PrunedProblem::Description { tensor, problem }.into())
             }
             (InitialValues::Stored { from, .. }, Fill::Init | Fill::Nearest, None) => {

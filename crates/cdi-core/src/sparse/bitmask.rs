@@ -174,7 +174,10 @@ pub enum BitmaskError {
         cols: usize,
     },
     /// A row that does not begin where the rows before it end.
-    #[error("row {row} begins at stored value {got} by its row offset, at {expected} by the bitmask")]
+    #[error(
+        "row {row} begins at stored value {got} according to its row offset, but at {expected} according \
+             to the bitmask"
+    )]
     RowOffset {
         /// The row.
         row: usize,
@@ -323,7 +326,7 @@ mod tests {
         );
         assert_eq!(
             text(&[0b101, 1], &offsets(0, -1), 3),
-            "row 1 begins at stored value -1 by its row offset, at 2 by the bitmask"
+            "row 1 begins at stored value -1 according to its row offset, but at 2 according to the bitmask"
         );
         assert_eq!(
             text(&[0b101, 1], &offsets(0, 2), 2),

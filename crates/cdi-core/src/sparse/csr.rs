@@ -135,7 +135,10 @@ pub enum CsrError {
     #[error("its `crow_indices` begin at {0}, expected 0")]
     Begin(i64),
     /// A row that ends before it begins.
-    #[error("row {row} ends at stored value {got} by its `crow_indices`, before its beginning at {begin}")]
+    #[error(
+        "row {row} ends at stored value {got} according to its `crow_indices`, before it begins at \
+             {begin}"
+    )]
     Falls {
         /// The row.
         row: usize,
@@ -163,7 +166,7 @@ pub enum CsrError {
         cols: usize,
     },
     /// Columns that do not rise.
-    #[error("row {row} has column {got} after column {before}; the columns of a row must rise")]
+    #[error("row {row} has column {got} after column {before}; the columns of a row must increase")]
     Order {
         /// The row.
         row: usize,
@@ -298,7 +301,7 @@ mod tests {
         assert_eq!(rows(&[1, 2], 2), "its `crow_indices` begin at 1, expected 0");
         assert_eq!(
             rows(&[0, 2, 1], 1),
-            "row 1 ends at stored value 1 by its `crow_indices`, before its beginning at 2"
+            "row 1 ends at stored value 1 according to its `crow_indices`, before it begins at 2"
         );
         assert_eq!(
             rows(&[0, 2, 4], 3),
@@ -321,7 +324,7 @@ mod tests {
         );
         assert_eq!(
             columns(&[0, 1, 2, 2]).unwrap_err(),
-            "row 1 has column 2 after column 2; the columns of a row must rise"
+            "row 1 has column 2 after column 2; the columns of a row must increase"
         );
         let wide = Matrix { rows: 1, cols: 70_000 };
         let found = check_columns(&i64s(&[0, 1]), &(-1i32).to_le_bytes(), wide, 0, 1).unwrap_err();

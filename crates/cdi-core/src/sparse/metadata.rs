@@ -45,7 +45,7 @@ pub enum Kind {
 pub struct PrunedTensor {
     /// Its name.
     pub name: String,
-    /// Its type, in safetensors' spelling.
+    /// Type of the tensor, as in safetensors.
     pub dtype: safetensors::Dtype,
     /// Its shape.
     #[serde(deserialize_with = "Dims::list")]

@@ -44,25 +44,25 @@ pub struct Roles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RolesError {
     /// No role, or more than there is room for.
-    #[error("a role for each dimension, from 1 to 8 of them")]
+    #[error("1 to 8 roles, one for each dimension")]
     Rank,
     /// Nothing says which dimension is the output.
     #[error("`out` among the roles")]
     NoOut,
     /// A kernel that leads from nothing.
-    #[error("`in` among the roles, beside `kernel`")]
+    #[error("`in` among the roles, because there is `kernel`")]
     KernelAlone,
     /// Experts inside a matrix.
     #[error("`expert` before all other roles")]
     ExpertInside,
     /// A role in two places.
-    #[error("dimensions of one role side by side")]
+    #[error("dimensions with the same role side by side")]
     Apart,
 }
 
 /// A list of roles for a tensor that has another number of dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its shape {shape} has {} dimensions, and its layout {layout} names {}", .shape.rank(), .layout.rank())]
+#[error("its shape {shape} has {} dimensions, but its layout {layout} has {}", .shape.rank(), .layout.rank())]
 pub struct LayoutMismatch {
     /// Of the tensor.
     pub shape: Shape,
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(of(&[Expert, In, Out], &[2, 3, 4]), Ok(experts));
         assert_eq!(
             of(&[Expert, In, Out], &[2, 3]).unwrap_err().to_string(),
-            "its shape [2, 3] has 2 dimensions, and its layout [expert, in, out] names 3"
+            "its shape [2, 3] has 2 dimensions, but its layout [expert, in, out] has 3"
         );
         let shape = Shape::new(vec![2, 3, 4]).unwrap();
         assert_eq!(experts.of_one(&shape), Some((Shape::new(vec![3, 4]).unwrap(), Layout::InOut)));

@@ -26,7 +26,7 @@ pub enum ShapeError {
     #[error("shape {0:?} has more elements than this machine can address")]
     TooLarge(Vec<usize>),
     /// Too many dimensions.
-    #[error("a shape of {0} dimensions, more than the {MAX_RANK} that a tensor may have")]
+    #[error("a shape of {0} dimensions, more than the limit of {MAX_RANK}")]
     Rank(usize),
 }
 
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for Dims {
                 while let Some(dim) = numbers.next_element()? {
                     let place = dims.get_mut(rank).ok_or_else(|| {
                         de::Error::custom(format_args!(
-                            "a shape of more than the {MAX_RANK} dimensions that a tensor may have"
+                            "a shape of more dimensions than the limit of {MAX_RANK}"
                         ))
                     })?;
                     *place = dim;
@@ -206,7 +206,7 @@ mod tests {
         assert!(Shape::new(vec![1; 64]).is_ok());
         assert_eq!(
             Shape::new(vec![1; 65]).unwrap_err().to_string(),
-            "a shape of 65 dimensions, more than the 64 that a tensor may have"
+            "a shape of 65 dimensions, more than the limit of 64"
         );
     }
 }
