@@ -3,6 +3,38 @@
 pub use cdi_core::workers::*;
 use rayon::prelude::*;
 
+/// Threads that work for whoever calls [`Pool::run`], and end with the pool. Without one, work is done by rayon's global
+/// threads.
+#[derive(Debug)]
+pub struct Pool(rayon::ThreadPool);
+
+/// Threads that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {threads} threads: {reason}")]
+pub struct PoolError {
+    /// How many.
+    pub threads: usize,
+    /// Why not, in the system's words.
+    pub reason: String,
+}
+
+impl Pool {
+    /// Starts this many threads.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub fn new(threads: usize) -> Result<Self, PoolError> {
+        // As much as the main thread has: whole commands run on them.
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(8 << 20);
+        builder.build().map(Self).map_err(|error| PoolError { threads, reason: error.to_string() })
+    }
+
+    /// Does `work` on these threads, and everything that it shares out among several.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.0.install(work)
+    }
+}
+
 /// The threads of the current pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Threads;

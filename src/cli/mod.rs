@@ -21,6 +21,7 @@ use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Resolved, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
+use cdi_prune::workers::Pool;
 use clap::{ColorChoice, CommandFactory};
 
 use args::{Cli, Command, CompareFormat};
@@ -42,7 +43,12 @@ pub fn main() -> Result {
         cdi_prune::checkpoint::read_into_memory();
     }
     InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
-    start_threads(cli.global.threads)?;
+    let result = start_threads(cli.global.threads)?.run(|| command(&cli));
+    signals::over();
+    result
+}
+
+fn command(cli: &Cli) -> Result {
     if let (Some(command), Some(set)) = (cli.command.without_config(), cli.global.overrides.first()) {
         let message = format!(
             "--set {}: this has no effect: `{command}` reads no config; leave it out",
@@ -97,14 +103,13 @@ pub fn main() -> Result {
     }
 }
 
-/// Starts the threads now: one that cannot start is an error here, and would be a panic later.
-fn start_threads(wanted: Option<u16>) -> Result {
+/// Starts the threads that the command runs on.
+fn start_threads(wanted: Option<u16>) -> Result<Pool> {
     let variable = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = wanted.map_or_else(|| variable().unwrap_or_else(cores), usize::from);
-    let threads = threads.min(MOST_THREADS.into());
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
-        let message = format!("cannot start {threads} threads: {error}; use fewer with `--threads`");
+    Pool::new(threads.min(MOST_THREADS.into())).map_err(|error| {
+        let message = format!("{error}; use fewer with `--threads`");
         Failure { message, code: 1 }
     })
 }

@@ -7,6 +7,7 @@ use cdi_prune::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::global::{Global, LogFormat};
+use super::signals;
 
 /// Shows one bar per stage; none where standard error is no terminal or nobody wants it.
 pub struct Bar {
@@ -50,6 +51,10 @@ impl Progress for Bar {
 
     fn note(&self, line: &str) {
         tracing::info!("{line}");
+    }
+
+    fn cancelled(&self) -> bool {
+        signals::received()
     }
 
     fn end(&self) {

@@ -1,27 +1,32 @@
 //! Signals: what ends the program, and what it does first.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
 
 use super::out;
 
 /// From now on:
-/// - SIGINT and SIGTERM end the evaluation command that is running, remove the temporary files, and end the program with exit
-///   code 130 or 143. Outputs that are just getting their names get them all first. SIGHUP is left alone: `nohup` has it
-///   ignored.
+/// - SIGINT and SIGTERM end the evaluation command that is running and cancel the stages, which remove their temporary files;
+///   then the program ends with exit code 130 or 143. Where something takes longer than [`PATIENCE`], the temporary files are
+///   removed from under it. Outputs that are just getting their names get them all first. SIGHUP is left alone: `nohup` has
+///   it ignored.
 /// - SIGBUS, which comes where a mapped file has become shorter, ends it with a message and exit code 1.
 /// - SIGXFSZ does nothing, so that a file that grows too large is an error of the write.
 #[cfg(unix)]
 pub fn watch() -> io::Result<()> {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    signal_hook::flag::register(SIGXFSZ, std::sync::Arc::new(AtomicBool::new(false)))?;
     bus::watch()?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let (done, when_done) = mpsc::channel();
+    let _ = DONE.set(done);
     std::thread::Builder::new().spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            RECEIVED.store(true, Ordering::Relaxed);
             cdi_prune::tune::stop_running();
+            let _ = when_done.recv_timeout(PATIENCE);
             cdi_prune::store::abandon();
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
             out::say_error(&format!("ended by {name}"), 128 + signal);
@@ -34,6 +39,27 @@ pub fn watch() -> io::Result<()> {
 #[cfg(not(unix))]
 pub fn watch() -> io::Result<()> {
     Ok(())
+}
+
+/// How long the stages have to stop by themselves.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+static RECEIVED: AtomicBool = AtomicBool::new(false);
+static DONE: OnceLock<mpsc::Sender<()>> = OnceLock::new();
+
+/// Whether a signal has come that ends the program.
+pub fn received() -> bool {
+    RECEIVED.load(Ordering::Relaxed)
+}
+
+/// The command is over. Where a signal has come, the program ends here as that wants it, whatever the command came to.
+pub fn over() {
+    if let (true, Some(done)) = (received(), DONE.get()) {
+        let _ = done.send(());
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// A mapped page that is not there any more. Reading it cannot go on, so all that is left is to say why.

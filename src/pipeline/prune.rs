@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::{Resolved, undivided_lane};
 use super::task::Tasks;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::config::{FormatChoice, InitSource, KeyPath, OutputKind, PruneSettings};
 use crate::prune::Lane;
 use crate::sparse::{Fill, Format, csr, fillmask, suffixes};
@@ -144,7 +144,7 @@ fn copy_untouched(
     here: impl Fn(usize) -> bool,
     writer: &CheckpointWriter,
     progress: &dyn Progress,
-) -> Result<(), CheckpointError> {
+) -> Result<(), Error> {
     const PIECE: usize = 1 << 18;
     let mut pieces = Vec::new();
     for (n, ((name, tensor), result)) in checkpoint.tensors().zip(results).enumerate() {

@@ -4,6 +4,7 @@
 mod common;
 
 mod blocks;
+mod cancel;
 mod checkpoints;
 mod decay;
 mod decisions;

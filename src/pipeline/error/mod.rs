@@ -28,6 +28,9 @@ pub enum Error {
     /// The config.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Whoever watches the progress wanted no more of it.
+    #[error("cancelled; the outputs are as they were")]
+    Cancelled,
     /// A stage asked for by name that the config says nothing about.
     #[error("{}: `{command}` needs the key `{key}`, which the config does not have", .file.display())]
     NoSection {
