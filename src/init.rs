@@ -1,4 +1,4 @@
-//! Initial weights: the module of this name of [`cdi_core`], and whole tensors of them as arrays of `ndarray`.
+//! Initial weights: the module with this name in [`cdi_core`], and whole tensors as `ndarray` arrays.
 
 pub use cdi_core::init::*;
 use ndarray::{Array2, Array4};

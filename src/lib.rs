@@ -1,8 +1,9 @@
-//! Deterministic initial checkpoints, an honest look at what training changed, and sparse safetensors whose left-out
-//! weights are regenerated from a seed.
+//! Deterministic initial checkpoints, an analysis of what training changed, and sparse safetensors files
+//! whose missing weights are regenerated from a seed.
 //!
-//! Every initial weight is a pure function of `(seed, layer id, row, column)`, the same bits on every machine. So no
-//! copy of the initial checkpoint is needed to tell, after training, which weights never moved, nor to give them back.
+//! Every initial weight is a pure function of `(seed, layer id, row, column)` with the same bits on every
+//! machine. Therefore, no copy of the initial checkpoint is needed to find the weights that training never
+//! moved, or to restore them.
 //!
 //! ```
 //! use cdi_prune::analysis::{Threshold, analyze_weight_matrix};
@@ -23,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules in the order in which data goes through them:
+//! The modules, in the order in which data pass through them:
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -49,10 +50,11 @@
 //! | [`pipeline`] | the stages on real files |
 //! | [`matrix`] | one generated matrix, looked at |
 //!
-//! The feature `cli` (default) adds what the binary needs; without it the library has no terminal code.
+//! The feature `cli` (default) adds the dependencies of the binary; without it, the library has no terminal
+//! code.
 //!
-//! Reading pruned files, and the noise that they need, is the crate [`cdi_core`], which a device takes alone; its modules
-//! are modules of this crate too.
+//! The crate [`cdi_core`] contains the reader of pruned files and the noise function that it needs. A device
+//! can use it alone; its modules are also modules of this crate.
 
 pub mod analysis;
 mod blocks;

@@ -1,4 +1,4 @@
-//! The manifest: what a run read and wrote, file by file with digests, so that anyone can check it later.
+//! The manifest: the files that a run read and wrote, with digests, so that anyone can check them later.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who does the work: the module of this name of [`cdi_core`], and threads.
+//! Workers: the module with this name in [`cdi_core`], and threads.
 
 pub use cdi_core::workers::*;
 use rayon::prelude::*;

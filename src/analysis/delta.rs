@@ -1,4 +1,4 @@
-//! The comparison itself: trained values beside initial ones, element by element.
+//! The comparison of trained and initial values, element by element.
 
 use cdi_core::internal::{bf16_to_f32, f16_to_f32};
 

@@ -1,8 +1,8 @@
-//! What training changed: the trained weights beside their initial values.
+//! Analysis of what training changed: the trained weights compared with their initial values.
 //!
-//! For a weight `w` and its initial value `w0`, rounded to the stored type and then times the layer's decay factor,
-//! `delta = w - w0` in binary64; the weight is **sleeping** where `|delta|` is within the [`Threshold`], else
-//! **changed**. A NaN is changed.
+//! For a weight `w` and its initial value `w0`, rounded to the stored type and then multiplied by the layer's
+//! decay factor, `delta = w - w0` in binary64. The weight is **sleeping** if `|delta|` is within the
+//! [`Threshold`], otherwise **changed**. A NaN is changed.
 
 mod api;
 mod decay;

@@ -1,4 +1,4 @@
-//! When a weight counts as sleeping.
+//! The condition for a weight to count as sleeping.
 
 use std::borrow::Cow;
 use std::fmt;

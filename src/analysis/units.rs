@@ -1,4 +1,4 @@
-//! Outputs and inputs in which every weight sleeps, wherever the layout has them.
+//! Outputs and inputs in which every weight sleeps, in any layout.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -11,7 +11,13 @@ use super::global::{Format, GLOBAL_OPTIONS, Global};
 use super::matrix::MatrixArgs;
 use super::out;
 
-const EXIT_CODES: &str = "\
+const EXAMPLES_AND_EXIT_CODES: &str = "\
+Examples:
+  cdi-prune new model.safetensors -o model.yaml
+  cdi-prune plan model.yaml
+  cdi-prune run model.yaml
+  cdi-prune restore out/model/pruned.safetensors -o dense.safetensors
+
 Exit codes:
   0  success
   1  a stage failed (input, output or data)
@@ -19,10 +25,10 @@ Exit codes:
   3  the trained checkpoint does not exist yet; the initial checkpoint has been written
   4  a gate failed; all outputs have been written";
 
-/// Write deterministic initial checkpoints, report what training changed, and prune to safetensors files
+/// Write deterministic initial checkpoints, report what training changed, and write pruned safetensors files
 /// whose missing weights are regenerated from the seed.
 #[derive(Debug, Parser)]
-#[command(name = "cdi-prune", version, after_long_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "cdi-prune", version, after_long_help = EXAMPLES_AND_EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -97,7 +103,7 @@ Examples:
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
   cdi-prune run model.yaml --format github
 
-Before training, this writes the initial checkpoint and ends with exit code 3. Train from that checkpoint,
+Before training, this writes the initial checkpoint and ends with exit code 3. Train from that checkpoint, \
 then run the command again. With a manifest in the config, an up-to-date run is skipped.")]
     Run(Run),
     /// Write the initial checkpoint
@@ -137,7 +143,7 @@ Examples:
   cdi-prune pack trained.safetensors --config model.yaml -o trained.packed.safetensors
   cdi-prune restore finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
 
-With --base or --config, each tensor is stored as its differences to the initial values if that takes fewer
+With --base or --config, each tensor is stored as its differences to the initial values if that takes fewer \
 bytes. Tensors that would not become smaller are stored unchanged.")]
     Pack {
         /// Checkpoint to pack: a .safetensors file, a shard index, or a folder with either
@@ -206,7 +212,7 @@ Examples:
   cdi-prune new finetuned/ --base base/ -o finetuned.yaml
   cdi-prune new model.safetensors --for magnitude -o small.yaml
 
-Use the trained checkpoint, or a saved copy of the untrained model. The initialisers are guesses: check the
+Use the trained checkpoint, or a saved copy of the untrained model. The initialisers are guesses: check the \
 config and edit it. Paths in the config are relative to its folder.")]
     New {
         /// A .safetensors file, a shard index, or a folder with either
@@ -270,7 +276,7 @@ Examples:
   cdi-prune verify out/manifest.json
   cdi-prune verify out/manifest.json --sample 100
 
-Hashes the outputs, and the inputs that still exist. If all inputs exist, it repeats the whole run and
+Hashes the outputs, and the inputs that still exist. If all inputs exist, it repeats the whole run and \
 compares every byte of the outputs. Ends with exit code 1 at the first difference.")]
     Verify {
         /// Manifest of the run

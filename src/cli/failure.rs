@@ -1,4 +1,4 @@
-//! Why the program ends before its work is done, and with which exit code.
+//! Errors that end the program, and their exit codes.
 
 use cdi_prune::checkpoint::CheckpointError;
 use cdi_prune::config::ConfigError;

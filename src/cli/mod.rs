@@ -1,4 +1,4 @@
-//! The program: what its commands print, and which exit code an error has.
+//! The program: the output of its commands, and the exit codes of errors.
 
 mod args;
 mod failure;

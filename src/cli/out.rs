@@ -1,5 +1,5 @@
-//! Where text leaves the program: standard output, standard error, the log. Whatever is in a tensor's name, a path or a
-//! config, a terminal and the log of a workflow show it and do not obey it.
+//! Output of the program: standard output, standard error, the log. Tensor names, paths and config text are
+//! escaped, so that a terminal or the log of a workflow shows them and does not interpret them.
 
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What can be wrong with a config, and where.
+//! Errors in a config, and their location.
 
 use std::error::Error;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! What the result must be, as typed: gates, and the search for the smallest file that keeps the accuracy. Part of
-//! [`super::wire`].
+//! Requirements for the result, as typed: gates, and the search for the smallest file that keeps the
+//! accuracy. Part of [`super::wire`].
 
 use std::path::PathBuf;
 

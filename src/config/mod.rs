@@ -1,4 +1,4 @@
-//! The config: YAML as typed, made into settings in which everything is decided.
+//! The config: YAML as typed, resolved into complete settings.
 //!
 //! ```
 //! use cdi_prune::config::Settings;
@@ -19,10 +19,10 @@
 //! # Ok::<(), cdi_prune::config::ConfigError>(())
 //! ```
 //!
-//! The way of a config: [`Source`] reads the text into a tree and applies the overrides (`--set`); the tree is read
-//! into the types that mirror the interface's page (`wire`); those are checked and completed into [`Settings`]. An
-//! error of any step knows the key it is about, and [`Source`] finds that key's line and column, or the override that
-//! set it. Later stages report what they find wrong with the config in the same way: see [`Source::error`].
+//! [`Source`] reads the text into a tree and applies the overrides (`--set`). The tree is read into the types
+//! that mirror the interface page (`wire`), which are checked and completed into [`Settings`]. An error in
+//! any step contains the key concerned, and [`Source`] finds that key's line and column, or the override that
+//! set it. Later stages report problems with the config in the same way: see [`Source::error`].
 
 mod duration;
 mod error;

@@ -1,4 +1,4 @@
-//! A config's values before anything knows what they mean, and reading them from YAML.
+//! A config's values as an untyped tree, and reading them from YAML.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Where in a config a value is: `rules[2].init.std`.
+//! The path of a value in a config: `rules[2].init.std`.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The config's text, and where in it a value stands.
+//! The config's text, and the position of values in it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

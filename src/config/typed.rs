@@ -1,4 +1,4 @@
-//! Reads the tree into typed structures, with errors that say in plain words what was expected of which key.
+//! Reads the tree into typed structures, with errors that state the expected value for the key.
 
 use std::fmt;
 

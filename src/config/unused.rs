@@ -1,4 +1,4 @@
-//! Overrides that do nothing: whoever types one expects something of it.
+//! Refuses overrides without effect, because a user who types one expects an effect.
 
 use super::node::Node;
 use super::path::{KeyPath, Step};

@@ -1,4 +1,4 @@
-//! Figures held against limits.
+//! Comparison of measured values with limits.
 
 use super::{Figure, Gate, GateResult, Gates};
 

@@ -1,6 +1,6 @@
-//! Gates: limits that the result must keep, measured when everything else is done.
+//! Gates: limits that the result must meet, checked after everything else.
 //!
-//! What is measured comes as plain figures; nothing here reads a file.
+//! The measured values are plain numbers; this module reads no files.
 
 mod check;
 mod settings;

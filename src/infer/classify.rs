@@ -1,4 +1,4 @@
-//! What a tensor is, as far as its name, its shape and its neighbours tell.
+//! The kind of a tensor, inferred from its name, its shape and its neighbours.
 
 use super::name::{Tensors, is_number, segments};
 use crate::tensor::Shape;

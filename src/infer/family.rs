@@ -1,4 +1,4 @@
-//! Which family of models names its tensors so, and how its code starts each kind of tensor.
+//! Recognises the family of a model by its tensor names, and its initialiser for each kind of tensor.
 
 use std::collections::BTreeSet;
 

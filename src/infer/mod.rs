@@ -1,5 +1,5 @@
-//! A starting config from what a checkpoint's header says: what each tensor probably is, how such tensors usually start,
-//! and as few readable rules as say so.
+//! A starting config inferred from a checkpoint's header: the probable kind of each tensor, the usual
+//! initialiser of such tensors, and as few readable rules as possible.
 //!
 //! ```
 //! use cdi_prune::infer::{Inference, Surroundings};

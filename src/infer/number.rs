@@ -1,4 +1,4 @@
-//! Layer ids that a person can read: single tensors from 0, then a round range for each row of blocks.
+//! Readable layer ids: single tensors from 0, then a round range for each series of blocks.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How the weights are spread, with the exact shares beside.
+//! Histogram of the weights, with the exact shares.
 
 use serde::Serialize;
 

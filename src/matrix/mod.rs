@@ -1,4 +1,5 @@
-//! One generated matrix, looked at: what its weights are, whether they are as their scheme says, and where each comes from.
+//! Inspection of one generated matrix: its weights, their statistics compared with those of the scheme, and
+//! the draws behind each weight.
 //!
 //! ```
 //! use cdi_prune::init::SchemeParams;

@@ -1,4 +1,4 @@
-//! Whether the weights come out the same however they are made.
+//! Checks that the weights are the same in whichever way they are generated.
 
 use rayon::prelude::*;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What a block of a tensor finds when its weights are compared with their initial values.
+//! The findings of one block when its weights are compared with their initial values.
 
 use super::blocks::Block;
 use super::task::TensorTask;

@@ -1,4 +1,4 @@
-//! The gates held against what the stages found.
+//! Checks the gates against the results of the stages.
 
 use super::error::Error;
 use crate::gates::{GateResult, Gates, Measured, MeasuredStart, MeasuredTensor, check};

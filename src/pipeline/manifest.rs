@@ -1,4 +1,4 @@
-//! The manifest of a run: written last, and asked first whether there is anything to do.
+//! The manifest of a run: written last, and read first to check whether there is anything to do.
 
 use std::collections::BTreeSet;
 use std::fs;

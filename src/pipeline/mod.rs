@@ -1,4 +1,5 @@
-//! The stages on real files: the config's rules resolved against checkpoints, then blocks of rows through all threads.
+//! The stages on real files: resolves the config's rules against checkpoints, then processes blocks of rows
+//! on all threads.
 
 mod blocks;
 mod calibrate;

@@ -1,4 +1,4 @@
-//! How far long work has come, for whoever wants to show it.
+//! Progress of long work, for display.
 
 /// Told about the stages and how much of each is done. Called from many threads.
 pub trait Progress: Sync {

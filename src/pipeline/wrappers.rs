@@ -1,4 +1,4 @@
-//! Names that wrappers of PyTorch put into those of a model's tensors.
+//! Names that PyTorch's wrappers insert into the names of a model's tensors.
 
 use std::collections::BTreeSet;
 

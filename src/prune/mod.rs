@@ -1,8 +1,8 @@
-//! Which places are pruned: scores by a criterion, and the selection of the smallest of them.
+//! Selection of the weights to prune: scores by a criterion, and the smallest of them.
 //!
-//! Everything here is about numbers in memory; the pipeline brings the blocks. A score is a real in binary64, taken in
-//! the order of its bits ([`key`]), so that a selection needs counts of bits only ([`Narrowing`]) and never a sorted copy
-//! of all weights.
+//! This module works on numbers in memory; the pipeline provides the blocks. A score is a real in binary64,
+//! ordered by its bits ([`key`]), so a selection needs only counts of bits ([`Narrowing`]) and never a sorted
+//! copy of all weights.
 //!
 //! | module | holds |
 //! | --- | --- |

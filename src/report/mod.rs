@@ -1,4 +1,4 @@
-//! The report: its model, and one small file per format. Reading it back, and what changed between two.
+//! The report: its model, one small file per format, reading reports, and comparing two of them.
 
 pub mod compare;
 mod condition;

@@ -1,4 +1,4 @@
-//! What a report says. The fields' order is the order in every format.
+//! The model of a report. The order of the fields is the order in every format.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What the numbers come to, in words. Everything here is plain text: whoever puts it into a page escapes it.
+//! The results in words. Everything here is plain text; a page must escape it.
 
 use super::started::{start_words, started_elsewhere, std_tells};
 use super::tune::tune_headline;

@@ -1,4 +1,4 @@
-//! What a report comes to, in one line: no more than the weights bear out.
+//! The verdict on a report in one line, which states no more than the weights support.
 
 use super::model::{Report, ReportTensor};
 use super::started::start_words;

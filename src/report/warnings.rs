@@ -1,4 +1,4 @@
-//! What a person should know about a report before trusting or using its model, one short line each.
+//! Warnings on a report before its model is trusted or used, one short line each.
 
 use std::collections::BTreeMap;
 

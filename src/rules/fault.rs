@@ -1,4 +1,4 @@
-//! What can be wrong with a pattern.
+//! Errors in patterns.
 
 /// A pattern that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Patterns over tensor names, and ordered sets of rules in which the first match wins.
+//! Patterns for tensor names, and ordered sets of rules in which the first match wins.
 //!
 //! ```
 //! use cdi_prune::rules::{Pattern, Rule, RuleSet};

@@ -1,4 +1,4 @@
-//! What a run was about to do when it was killed, done by the next one that has any of its outputs.
+//! Completes what a killed run had begun, in the next run that has any of its outputs.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

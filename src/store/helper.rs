@@ -1,5 +1,5 @@
-//! Helper files, opened with care: whoever may write into an output's folder could have put something else under a name
-//! that is looked for.
+//! Opens helper files with care: anyone who can write to an output's folder could have put something else
+//! under an expected name.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;

@@ -1,4 +1,4 @@
-//! What a run notes about an output, in lines of JSON: enough for the next run to go on from, or to finish, what this one
+//! The journal of an output, in lines of JSON: enough for the next run to continue or finish what this one
 //! has begun.
 //!
 //! | line | says |

@@ -1,4 +1,4 @@
-//! Outputs: checkpoints and other files, streamed, and visible all together or not at all.
+//! Outputs: checkpoints and other files, which are streamed and become visible all together or not at all.
 //!
 //! | module | holds |
 //! | --- | --- |

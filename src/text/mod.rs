@@ -1,4 +1,4 @@
-//! Numbers and names as people read them: every table, sentence and page takes them from here.
+//! Formatting of numbers and names for readers, used by every table, sentence and page.
 
 mod names;
 mod numbers;

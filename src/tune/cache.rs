@@ -1,4 +1,4 @@
-//! Metrics that were measured before, by what was measured.
+//! Cache of earlier measurements, by the file and command measured.
 
 use std::collections::BTreeMap;
 use std::io;

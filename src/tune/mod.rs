@@ -1,6 +1,8 @@
-//! The smallest file within an accuracy budget: the search, the user's own evaluation command, and what it found.
+//! The search for the smallest file within an accuracy budget: the search, the user's evaluation command, and
+//! the result.
 //!
-//! Nothing here knows what a checkpoint is: the search asks for places on a line to be tried, the command is given a path.
+//! This module does not depend on checkpoints: the search requests points on a line, and the command gets a
+//! path.
 
 mod cache;
 mod command;

@@ -1,7 +1,7 @@
-//! Work in blocks: runs of elements of one tensor, whole rows or a part of one.
+//! Work in blocks: runs of elements of one tensor, either whole rows or a part of one row.
 //!
-//! How a tensor is cut depends on its shape alone, results come back in block order, and whoever merges them does so
-//! in that order: so the number of workers never shows.
+//! The shape of a tensor alone determines its blocks, and results are returned and merged in block order.
+//! Therefore, the number of workers never affects the result.
 
 use crate::checkpoint::{Mapped, release};
 use crate::init::Whole;

@@ -1,4 +1,4 @@
-//! One compiled copy of each hot loop per instruction set, chosen when the program runs.
+//! One compiled copy of each hot loop per instruction set, selected at run time.
 //!
 //! The loops are plain Rust, written so that the compiler can turn them into vector instructions; no copy has code of
 //! its own, and none contracts a multiplication and an addition into one rounding (Rust never does so unasked). So every

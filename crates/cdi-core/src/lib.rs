@@ -1,5 +1,5 @@
-//! What a device needs to use weights that `cdi-prune` has pruned: initial weights regenerated from a seed, and a reader
-//! of pruned files.
+//! The part of `cdi-prune` that a device needs to use pruned weights: initial weights regenerated from a
+//! seed, and a reader of pruned files.
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! Regular files: what else can stand under a path waits for somebody or never ends.
+//! Opens only regular files: anything else at a path may block or never end.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

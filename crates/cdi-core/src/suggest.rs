@@ -1,4 +1,4 @@
-//! The nearest valid name to a mistaken one, for error messages.
+//! Finds the valid name nearest to a wrong one, for error messages.
 
 use crate::prelude::*;
 

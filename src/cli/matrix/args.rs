@@ -1,4 +1,4 @@
-//! The flags of `matrix`. Where one is not given a default applies, here and nowhere else.
+//! The flags of `matrix` and their defaults.
 
 use std::path::{Path, PathBuf};
 

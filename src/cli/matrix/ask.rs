@@ -1,4 +1,4 @@
-//! Asks for what the flags would have said, on a terminal.
+//! Asks for the settings on a terminal, when no flags are given.
 
 use std::io::{BufRead, Write};
 

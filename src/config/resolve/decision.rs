@@ -1,4 +1,4 @@
-//! What decides which places are pruned: criterion, target, scope, structure and their limits.
+//! The settings that select the pruned weights: criterion, target, scope, structure and their limits.
 
 use super::super::error::{ConfigErrorKind, Problem};
 use super::super::node::Node;

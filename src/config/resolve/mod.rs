@@ -1,4 +1,4 @@
-//! From the config as typed to settings: every default is filled in here, every combination checked.
+//! Resolves the typed config to settings: fills in every default and checks every combination.
 
 mod decision;
 mod gates;

@@ -1,4 +1,4 @@
-//! Everything that can stop a command, and the exit code that says so.
+//! All errors that can stop a command, and their exit codes.
 
 mod mismatch;
 mod rules;

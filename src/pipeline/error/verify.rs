@@ -1,4 +1,4 @@
-//! What `verify` can find.
+//! The differences that `verify` can find.
 
 use std::io;
 use std::path::PathBuf;

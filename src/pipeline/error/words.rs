@@ -1,4 +1,4 @@
-//! Messages that take more than a format.
+//! Messages that need more than a format string.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The command `verify`: what a run wrote, held against its manifest and, where the inputs are at hand, made anew.
+//! The command `verify`: checks the outputs of a run against its manifest and, if the inputs exist, repeats
+//! the run.
 
 mod differ;
 mod sample;

@@ -1,4 +1,4 @@
-//! What changed between two reports: of one training at two steps, or of two recipes.
+//! Comparison of two reports, of two training steps or two recipes.
 
 mod narrative;
 mod rows;

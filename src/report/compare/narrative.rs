@@ -1,4 +1,4 @@
-//! What a comparison comes to, and what stands in its way.
+//! The result of a comparison in words, and warnings.
 
 use super::{Comparison, Difference, Figures, TensorComparison, totals};
 use crate::report::condition::threshold;

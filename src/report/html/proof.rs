@@ -1,4 +1,4 @@
-//! What the threshold rests on.
+//! The evidence for the threshold.
 
 use super::titled;
 use crate::analysis::Evidence;

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint, always with the path of the file it is wrong with.
+//! Errors in checkpoints, always with the path of the file concerned.
 
 use core::fmt;
 #[cfg(feature = "std")]

@@ -1,4 +1,4 @@
-//! What messages call a file.
+//! Names of files in messages.
 
 use core::fmt;
 #[cfg(feature = "std")]

@@ -1,4 +1,4 @@
-//! What a folder holds that could be its checkpoint: an index with its shards, shards without one, or a single file.
+//! Finds the checkpoint in a folder: an index with its shards, shards without an index, or a single file.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,5 @@
-//! What a file is that is no safetensors file: told by its first bytes, so that the error can say what to do.
+//! Recognises files that are not safetensors by their first bytes, so that the error can tell the user what
+//! to do.
 
 use core::fmt;
 

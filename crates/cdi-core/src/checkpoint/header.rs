@@ -1,8 +1,9 @@
 //! The header of a safetensors file: 8 bytes of length, a JSON object, then the tensors' bytes.
 //!
-//! Parsing is a chain of checks, none of which trusts a number of the file; `safetensors`' own reader accepts
-//! duplicate names and does not say which tensor is wrong. Writing is canonical: sorted keys, one spelling, padded
-//! with spaces to a multiple of 8 bytes, so that equal contents give equal bytes.
+//! Parsing is a chain of checks, none of which trusts a number in the file. The reader of the crate
+//! `safetensors` accepts duplicate names and does not report which tensor is wrong. Writing is canonical:
+//! sorted keys, one spelling, padded with spaces to a multiple of 8 bytes, so that equal contents give equal
+//! bytes.
 //!
 //! Source of the format: <https://github.com/huggingface/safetensors#format>.
 

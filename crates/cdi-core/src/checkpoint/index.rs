@@ -1,7 +1,7 @@
-//! The `*.safetensors.index.json` of a sharded checkpoint: which tensor lies in which file.
+//! The `*.safetensors.index.json` of a sharded checkpoint, which maps tensors to files.
 //!
-//! Every shard is looked at where the index names it first, so that an index of nothing but absent shards is read no
-//! further than it takes to say so. Names are not copied out of the index's text.
+//! Every shard is opened where the index first names it, so an index with only missing shards is not read to
+//! its end. Names are not copied out of the index's text.
 
 use alloc::borrow::Cow;
 use core::cell::RefCell;

@@ -1,4 +1,5 @@
-//! Where files are mapped, in a form that a signal handler may read: without locks and without allocation.
+//! The address ranges of mapped files, in a form that a signal handler may read: without locks and without
+//! allocation.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};

@@ -1,7 +1,8 @@
-//! Memory-mapped input, and input that is in memory already.
+//! Memory-mapped input, and input that is already in memory.
 //!
-//! Pages of a mapped file that were touched count as the program's memory until they are given back. Whoever goes
-//! through a large file says what is done with ([`release`]), so that memory use stays the same at any size of file.
+//! Touched pages of a mapped file count as the program's memory until they are released. Code that reads a
+//! large file releases the parts that it has finished ([`release`]), so memory use does not depend on the
+//! size of the file.
 
 use alloc::borrow::Cow;
 use core::ops::Range;

@@ -1,4 +1,4 @@
-//! A checkpoint as one set of tensors, whether it is a file, an index with shards, a folder with either, or bytes in
+//! A checkpoint as one set of tensors: a file, an index with shards, a folder with either, or bytes in
 //! memory.
 
 use alloc::borrow::Cow;

@@ -1,4 +1,4 @@
-//! What can be wrong with a coded tensor.
+//! Errors in coded tensors.
 
 use thiserror::Error;
 

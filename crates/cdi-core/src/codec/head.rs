@@ -1,4 +1,4 @@
-//! What stands before the blocks of a coded tensor: its model, levels, tables, and where each block ends.
+//! The head of a coded tensor, before its blocks: its model, levels, tables, and the end of each block.
 
 use core::ops::Range;
 

@@ -1,5 +1,6 @@
-//! Coded tensors: every value as a symbol, which is entropy-coded, and the bits that the symbol leaves, which stand as they
-//! are. Decoding needs integers alone, so the bytes mean the same on every machine. `docs/format.md` has every byte.
+//! Coded tensors: every value is an entropy-coded symbol and the remaining bits, which are stored unchanged.
+//! Decoding uses only integers, so the bytes mean the same on every machine. `docs/format.md` specifies every
+//! byte.
 //!
 //! | module | holds |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! The frameworks' own names for initialisers, and what they mean here.
+//! The frameworks' names for initialisers, and their meaning here.
 //!
 //! Where two frameworks mean different things by one name, PyTorch's has its underscore (`kaiming_normal_`: a normal
 //! distribution) and JAX's and Keras's has none (`kaiming_normal`, `he_normal`: a normal distribution cut off at two

@@ -1,4 +1,4 @@
-//! The functions that users of the method know, for one weight.
+//! The classic functions of the method, for one weight.
 
 use super::{Generator, Scheme};
 use crate::tensor::{FloatDtype, Layout, Shape, ShapeError};

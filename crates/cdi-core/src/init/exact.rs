@@ -1,4 +1,4 @@
-//! The exact distribution of a scheme's weights, to hold against what was drawn.
+//! The exact distribution of a scheme's weights, for comparison with the drawn weights.
 
 use super::scheme::{Draw, Scheme};
 use super::special::{normal_above, normal_between, sphere_above, tails_of_largest, truncated_moments};

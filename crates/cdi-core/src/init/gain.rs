@@ -1,4 +1,5 @@
-//! The gain of an activation function: the factor on the standard deviation that keeps the variance of its outputs.
+//! The gain of an activation function: the factor on the standard deviation that preserves the variance of
+//! its outputs.
 
 use serde::{Deserialize, Serialize};
 

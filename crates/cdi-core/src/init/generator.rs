@@ -1,4 +1,4 @@
-//! A tensor's initial weights, any of them at any time.
+//! A tensor's initial weights, with random access.
 
 use super::orthogonal::Whole;
 use super::scheme::{Draw, Scheme};

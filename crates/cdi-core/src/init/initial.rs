@@ -1,4 +1,4 @@
-//! The initial values of one tensor, wherever they come from, as the trained file would store them.
+//! The initial values of one tensor from any source, as the trained file would store them.
 
 use super::{Generator, Whole};
 use crate::tensor::FloatDtype;

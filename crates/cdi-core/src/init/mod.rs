@@ -1,4 +1,4 @@
-//! Initial weights: what a scheme draws, how it is scaled, and every element addressable alone.
+//! Initial weights: the draws of a scheme, their scale, and access to every single element.
 //!
 //! A [`Scheme`] is what a rule names (`he`, `normal`, …). With a seed, a layer id, a shape and a layout it makes a
 //! [`Generator`], which gives the weight at any `(i, j)`, or any run of a tensor's elements, as unrounded binary64;

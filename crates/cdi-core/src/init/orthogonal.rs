@@ -1,4 +1,5 @@
-//! Tensors with orthonormal rows or columns. Their weights depend on each other, so that they are made together.
+//! Tensors with orthonormal rows or columns. Their weights depend on each other, so they are generated
+//! together.
 
 use super::householder::Columns;
 use crate::lock::{Lock, Shared};

@@ -1,4 +1,4 @@
-//! A scheme's parameters as people write them: a mode and whichever of its parameters they care about.
+//! A scheme's parameters as written in a config: a mode and some of its parameters.
 
 use core::fmt;
 

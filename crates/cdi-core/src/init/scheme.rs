@@ -1,4 +1,4 @@
-//! The schemes, decided: every parameter has a value, and each knows its scale from the fans.
+//! The resolved schemes: every parameter has a value, and the fans determine the scale.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! Fused tensors: slices along the output dimension, each with the weights of a tensor of its own.
+//! Fused tensors: slices along the output dimension, each initialised like a separate tensor.
 
 use super::{Generator, Whole};
 use crate::prelude::*;

@@ -1,4 +1,4 @@
-//! Why a pruned file cannot be opened, or a tensor of it not be read.
+//! Errors when a pruned file is opened or one of its tensors is read.
 
 use safetensors::Dtype;
 

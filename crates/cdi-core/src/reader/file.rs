@@ -1,4 +1,4 @@
-//! Pruned files as they are read: validated in full when opened.
+//! Pruned files, which are validated completely when they are opened.
 
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! Pruned files in a program: opened and checked in full, then any tensor, or any rows of one, restored into memory that
-//! the caller owns.
+//! Pruned files in a program: opens and checks the whole file, then restores any tensor, or any of its rows,
+//! into memory that the caller owns.
 //!
 //! | module | holds |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! Whether the parts of an encoded tensor fit together, looked at in full by all workers.
+//! Checks that the parts of an encoded tensor fit together, on all workers.
 
 use crate::blocks::{self, Block, Reads};
 use crate::checkpoint::Mapped;

@@ -1,4 +1,4 @@
-//! A pruned file's description against the tensors that stand there: every count, offset and padding bit.
+//! Checks a pruned file's description against its tensors: every count, offset and padding bit.
 
 use alloc::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The smallest encoding of a tensor, by exact size.
+//! Selects the smallest encoding of a tensor, by exact size.
 
 use super::{Format, bitmask, csr, fillmask};
 use crate::checkpoint::TensorSpec;

@@ -1,4 +1,4 @@
-//! What a file of this tool says about itself, in its `__metadata__`: all that restoring it needs.
+//! The description in a file's `__metadata__`: everything that restoring the file needs.
 
 use alloc::collections::BTreeMap;
 

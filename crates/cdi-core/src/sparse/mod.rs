@@ -1,4 +1,4 @@
-//! How a pruned tensor is stored: encodings, their sizes, and the description that restoring needs.
+//! Storage of pruned tensors: encodings, their sizes, and the description that restoring needs.
 
 pub mod bitmask;
 mod choice;

@@ -1,4 +1,4 @@
-//! The choices that a config makes about pruned tensors.
+//! The settings of a config for stored pruned tensors.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What each dimension of a tensor stands for.
+//! The role of each dimension of a tensor.
 
 use core::fmt;
 

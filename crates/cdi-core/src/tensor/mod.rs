@@ -1,4 +1,4 @@
-//! What a tensor is to this crate: its element type, its shape, and the matrix that both stand for.
+//! Tensors: element type, shape, and the matrix view.
 
 mod axes;
 mod cast;
