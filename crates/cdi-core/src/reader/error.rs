@@ -9,13 +9,13 @@ use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
 use crate::tensor::Shape;
 
-/// Why a pruned file cannot be opened.
+/// Errors when a pruned file is opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file that cannot be read, or is no safetensors file.
+    /// The file cannot be read, or is not safetensors.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file that is not sound.
+    /// The file is invalid.
     #[error("{path}: {problem}")]
     Pruned {
         /// The file.
@@ -23,7 +23,7 @@ pub enum OpenError {
         /// What is wrong with it.
         problem: PrunedProblem,
     },
-    /// A tensor of a base checkpoint that cannot serve as initial value.
+    /// A tensor of the base checkpoint cannot provide initial values.
     #[error("{path}: tensor `{tensor}`, which provides initial values, {problem}")]
     Base {
         /// The base checkpoint.
@@ -35,7 +35,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a tensor of a base checkpoint cannot serve.
+/// Reasons why a tensor of a base checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseProblem {
     /// It is not there.
@@ -49,34 +49,34 @@ pub enum BaseProblem {
         /// Shape there.
         got: Shape,
     },
-    /// It is no floating-point tensor.
+    /// It is not a floating-point tensor.
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
-    /// It is not the tensor that the file was pruned with.
+    /// It is not the tensor that the file was pruned against.
     #[error(
         "has SHA-256 {got} there, expected {expected}: this is not the checkpoint that the file was pruned with"
     )]
     Digest {
         /// The digest in the pruned file.
         expected: String,
-        /// The digest of what is there.
+        /// The digest found.
         got: String,
     },
 }
 
-/// What is wrong with a file to restore.
+/// Problems of a file to restore.
 #[derive(Debug, thiserror::Error)]
 pub enum PrunedProblem {
     /// No description.
     #[error("not a pruned file of cdi-prune: its `__metadata__` has no `cdi_prune`")]
     NotPruned,
-    /// An initial checkpoint of this tool, which is dense as it is.
+    /// An initial checkpoint of this tool, which is already dense.
     #[error("not a pruned file of cdi-prune: its `__metadata__` says it is an initial checkpoint")]
     Initial,
     /// A description that cannot be read.
     #[error("its `cdi_prune` metadata cannot be read: {0}")]
     Unreadable(serde_json::Error),
-    /// Made by a later version.
+    /// Written by a later version.
     #[error("its `cdi_prune` metadata has {what} {got}; this version reads {expected}")]
     Version {
         /// Which version.
@@ -97,7 +97,7 @@ pub enum PrunedProblem {
         /// Name of the part.
         part: String,
     },
-    /// A part of another type or shape than the description asks for.
+    /// A part with a type or shape that differs from the description.
     #[error("tensor `{tensor}`: its part `{part}` is {got}, expected {expected}")]
     PartForm {
         /// The tensor.
@@ -125,7 +125,7 @@ pub enum PrunedProblem {
         /// How.
         error: CsrError,
     },
-    /// Bits behind the last pruned place.
+    /// Bits after the last pruned position.
     #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned weights")]
     FillPadding {
         /// The tensor.
@@ -143,7 +143,7 @@ pub enum PrunedProblem {
         /// Shape in the file.
         got: Vec<i64>,
     },
-    /// A described tensor that cannot be.
+    /// An impossible description of a tensor.
     #[error("tensor `{tensor}`: its `cdi_prune` metadata is wrong: {problem}")]
     Description {
         /// The tensor.
@@ -170,7 +170,7 @@ pub enum PrunedProblem {
         /// How to raise it.
         way_out: &'static str,
     },
-    /// A code that is none.
+    /// An invalid code.
     #[error("the code of tensor `{tensor}`: {error}")]
     Code {
         /// The tensor.
@@ -178,7 +178,7 @@ pub enum PrunedProblem {
         /// What is wrong.
         error: CodeError,
     },
-    /// Two tensors of one name would be restored.
+    /// Two tensors with the same name would be restored.
     #[error("tensor `{0}` is described twice, or is in the file beside its own parts")]
     Twice(String),
     /// Initial values from a checkpoint that was not given.
@@ -189,30 +189,30 @@ pub enum PrunedProblem {
     BaseNeeded {
         /// The tensor.
         tensor: String,
-        /// The base checkpoint, as it was called.
+        /// The name of the base checkpoint when the file was written.
         from: String,
     },
 }
 
-/// Why rows cannot be read.
+/// Errors when rows are read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowsError {
     /// No such tensor.
     #[error("there is no tensor `{0}`")]
     Unknown(String),
-    /// Rows that are not there.
+    /// Rows that do not exist.
     #[error("tensor `{tensor}` has {rows} rows, but {from}..{to} were requested")]
     Beyond {
         /// The tensor.
         tensor: String,
         /// Rows of its matrix view.
         rows: usize,
-        /// First row asked for.
+        /// First requested row.
         from: usize,
-        /// Row behind the last.
+        /// Row after the last.
         to: usize,
     },
-    /// A slice of another length.
+    /// A slice with the wrong length.
     #[error("the requested rows of tensor `{tensor}` have {expected} bytes, but the slice has {got}")]
     Length {
         /// The tensor.
@@ -222,7 +222,7 @@ pub enum RowsError {
         /// Bytes of the slice.
         got: usize,
     },
-    /// A tensor that is larger than the reader's limit on what it allocates.
+    /// A tensor that exceeds the reader's limit on allocations.
     #[error(
         "tensor `{tensor}` has {bytes} bytes, more than the limit of {limit} (`Limits::bytes`); read it by \
          rows, or into your own memory"
@@ -235,7 +235,7 @@ pub enum RowsError {
         /// The most.
         limit: u64,
     },
-    /// A coded tensor with a block that does not decode.
+    /// A coded tensor with a block that cannot be decoded.
     #[error("tensor `{tensor}`: {error}; the file was damaged after it was written")]
     Code {
         /// The tensor.
@@ -243,7 +243,7 @@ pub enum RowsError {
         /// What is wrong.
         error: CodeError,
     },
-    /// Too little memory for a whole tensor.
+    /// Not enough memory for a whole tensor.
     #[error("not enough memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]
     NoMemory {
         /// The tensor.
@@ -251,7 +251,7 @@ pub enum RowsError {
         /// Its bytes.
         bytes: u64,
     },
-    /// Rows of elements smaller than a byte that begin or end within one.
+    /// Rows of elements smaller than a byte that begin or end within a byte.
     #[error(
         "rows {from}..{to} of tensor `{tensor}`, which is {dtype}, begin or end within a byte; read the whole tensor"
     )]
@@ -260,9 +260,9 @@ pub enum RowsError {
         tensor: String,
         /// Its type.
         dtype: Dtype,
-        /// First row asked for.
+        /// First requested row.
         from: usize,
-        /// Row behind the last.
+        /// Row after the last.
         to: usize,
     },
 }

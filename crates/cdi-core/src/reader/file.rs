@@ -16,7 +16,7 @@ use crate::sparse::{Kind, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
 use crate::workers::{Alone, Workers};
 
-/// A checkpoint, pruned or not, whose tensors can be read as ordinary dense ones.
+/// A checkpoint, pruned or not, whose tensors are read as ordinary dense ones.
 #[derive(Debug)]
 pub struct PrunedReader {
     pub(super) checkpoint: Checkpoint,
@@ -48,8 +48,8 @@ pub(super) enum Stored {
     Coded(Box<Coded>),
 }
 
-/// What a reader refuses to go beyond. A file of some hundred bytes can describe any tensor all of whose weights are
-/// pruned: what it takes to restore that is for the caller to say.
+/// Limits of a reader. A file of a few hundred bytes can describe a tensor of any size if all of its weights
+/// are pruned, so the caller sets what restoring it may take.
 ///
 /// ```
 /// use cdi_core::reader::Limits;
@@ -59,16 +59,16 @@ pub(super) enum Stored {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most elements of an encoded tensor; one with more is an error when the file is opened.
+    /// Maximum number of elements of an encoded tensor; a larger tensor is an error when the file is opened.
     pub elements: u64,
-    /// The most bytes that are allocated for one tensor: by [`PrunedReader::read_to_vec`] for all of its values, and for
-    /// initial values that can only be drawn all at once (orthogonal schemes), 8 bytes each. The latter are refused when the
-    /// file is opened.
+    /// Maximum number of bytes allocated for one tensor: by [`PrunedReader::read_to_vec`] for all of its
+    /// values, and for initial values that can only be drawn all at once (orthogonal schemes), 8 bytes each.
+    /// The latter are refused when the file is opened.
     pub bytes: u64,
 }
 
 impl Limits {
-    /// None at all, for files whose making stands beside them.
+    /// No limits, for files that this program has just written.
     pub const NONE: Self = Self { elements: u64::MAX, bytes: u64::MAX };
 }
 
@@ -80,17 +80,17 @@ impl Default for Limits {
 }
 
 impl PrunedReader {
-    /// Opens and validates a pruned file or sharded set; an ordinary checkpoint opens too, as what it is. `base` is the
-    /// checkpoint that initial values were taken from, where a tensor needs one.
+    /// Opens and validates a pruned file or a set of shards; also opens ordinary checkpoints. `base` is the
+    /// checkpoint that provides initial values, if a tensor needs one.
     ///
     /// # Errors
-    /// [`OpenError`]: a file that cannot be read, is not sound, or needs another base.
+    /// [`OpenError`]: the file cannot be read, is invalid, or needs another base.
     #[cfg(feature = "std")]
     pub fn open(path: &Path, base: Option<&Path>) -> Result<Self, OpenError> {
         Self::open_within(path, base, Limits::default())
     }
 
-    /// The same within other limits than [`Limits::default`].
+    /// The same with limits other than [`Limits::default`].
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -99,7 +99,7 @@ impl PrunedReader {
         Self::open_on(&Alone, path, base, limits)
     }
 
-    /// The same, the checks shared among workers.
+    /// The same, with the checks divided among workers.
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -114,8 +114,8 @@ impl PrunedReader {
         Self::new(checkpoint, base.map(Checkpoint::open).transpose()?, limits, workers)
     }
 
-    /// The same of one file whose bytes are in memory: a `Vec<u8>`, or a `&'static [u8]`, of which no copy is made. Errors
-    /// call it `in memory`, and its base `base in memory`.
+    /// The same for a single file in memory: a `Vec<u8>`, or a `&'static [u8]`, which is not copied. Errors
+    /// call the file `in memory` and its base `base in memory`.
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -126,7 +126,7 @@ impl PrunedReader {
         Self::from_bytes_within(file, base, Limits::default())
     }
 
-    /// The same within other limits than [`Limits::default`].
+    /// The same with limits other than [`Limits::default`].
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -169,29 +169,29 @@ impl PrunedReader {
         Ok(file)
     }
 
-    /// Whether the file describes itself as pruned.
+    /// Whether the file's metadata describe it as pruned.
     pub fn is_pruned(&self) -> bool {
         self.kind == Some(Kind::Pruned)
     }
 
-    /// Whether the file describes itself as an initial checkpoint.
+    /// Whether the file's metadata describe it as an initial checkpoint.
     pub fn is_initial(&self) -> bool {
         self.kind == Some(Kind::Initial)
     }
 
-    /// The path that it was opened by.
+    /// The path with which the checkpoint was opened.
     #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         self.checkpoint.path()
     }
 
-    /// Every file that is read.
+    /// All files that are read.
     #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.checkpoint.files().chain(self.base.iter().flat_map(Checkpoint::files))
     }
 
-    /// The `__metadata__` that the trained checkpoint had.
+    /// The `__metadata__` of the trained checkpoint.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -204,7 +204,7 @@ impl PrunedReader {
         })
     }
 
-    /// Type and shape of the dense tensor of this name.
+    /// Type and shape of the dense tensor with this name.
     pub fn tensor(&self, name: &str) -> Option<(Dtype, &Shape)> {
         self.tensors.get(name).map(|stored| self.form(name, stored))
     }

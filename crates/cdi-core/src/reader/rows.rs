@@ -14,13 +14,15 @@ use crate::prelude::*;
 use crate::tensor::{Shape, bytes_of};
 
 impl PrunedReader {
-    /// Restores these rows of a tensor's matrix view (the first dimension by the rest; a vector is one row) into `out`, in
-    /// the tensor's type, little-endian, row-major. What is allocated on the way does not grow with the tensor or the number
-    /// of rows, but where its initial values can only be drawn all at once (orthogonal schemes).
+    /// Restores these rows of a tensor's matrix view (the first dimension by the rest; a vector is one row)
+    /// into `out`, in the tensor's type, little-endian, row-major. The memory allocated does not grow with
+    /// the tensor or the number of rows, except if its initial values can only be drawn all at once
+    /// (orthogonal schemes).
     ///
     /// # Errors
-    /// [`RowsError`]: no such tensor or rows, rows that are not whole bytes (of 4-bit types), or a slice of another length
-    /// than they have; `out` is then untouched. Of a coded tensor also a block that does not decode.
+    /// [`RowsError`]: no such tensor or rows, rows that do not begin and end at bytes (4-bit types), or a
+    /// slice with the wrong length; `out` is then untouched. For a coded tensor, also a block that cannot be
+    /// decoded.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
         self.tensor_reader(name)?.read_rows(rows, out)
     }
@@ -42,13 +44,13 @@ impl PrunedReader {
     /// Restores a whole tensor into `out`, as [`Self::read_rows`] does.
     ///
     /// # Errors
-    /// [`RowsError`]: no such tensor, or a slice of another length than it has. `out` is then untouched.
+    /// [`RowsError`]: no such tensor, or a slice with the wrong length. `out` is then untouched.
     pub fn read(&self, name: &str, out: &mut [u8]) -> Result<(), RowsError> {
         let (_, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
         self.read_rows(name, 0..shape.matrix().rows, out)
     }
 
-    /// The bytes of a whole tensor, restored.
+    /// Restores a whole tensor into a new vector.
     ///
     /// # Errors
     /// [`RowsError::Unknown`], [`RowsError::TooLarge`] beyond the reader's [limit](super::Limits), [`RowsError::NoMemory`].
@@ -67,7 +69,7 @@ impl PrunedReader {
     }
 }
 
-/// A handle on one tensor of a file: [`PrunedReader::tensor_reader`].
+/// A handle for one tensor of a file, created by [`PrunedReader::tensor_reader`].
 ///
 /// ```
 /// use cdi_core::reader::PrunedReader;
@@ -99,7 +101,7 @@ pub struct TensorReader<'f> {
 }
 
 impl TensorReader<'_> {
-    /// Type of the elements that are read.
+    /// Type of the elements.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -109,7 +111,7 @@ impl TensorReader<'_> {
         self.shape
     }
 
-    /// Bytes of a row of the matrix view; 0 where rows are not whole bytes.
+    /// Bytes in a row of the matrix view; 0 if rows are not whole bytes.
     pub fn row_bytes(&self) -> usize {
         bytes_of(self.shape.matrix().cols, self.dtype.bitsize()).unwrap_or_default()
     }
