@@ -305,7 +305,7 @@ def test_too_little_room_is_said_before_anything_is_written(small):
     done = subprocess.run([BINARY, "init", "x.yaml"], cwd=small, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: out/a.safetensors: 80")
-    assert done.stderr.endswith(" are free: make room, or choose another place\n"), done.stderr
+    assert done.stderr.endswith(" are free: free some space, or choose another place\n"), done.stderr
     assert list((small / "out").iterdir()) == []
 
 
