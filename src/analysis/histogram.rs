@@ -2,7 +2,8 @@
 //! of a decade are read. Counts do not depend on the order in which weights come, nor on the number of threads.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bins to a factor of two, each as wide as the others in it. A quantile is known to the width of one: 1 / 64.
 const PER_OCTAVE_BITS: u32 = 6;
@@ -46,13 +47,32 @@ fn lower_edge(counter: usize) -> f64 {
     }
 }
 
-/// Counts of one run of weights, up to 2^32.
-#[derive(Clone, Debug)]
+/// Counts of one run of weights, up to 2^32. Serialised, it is a list of those counters that are not 0, by their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FineCounts(Box<[u32; ROOM]>);
 
 impl Default for FineCounts {
     fn default() -> Self {
         Self(vec![0; ROOM].try_into().expect("as long as it says"))
+    }
+}
+
+impl Serialize for FineCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().enumerate().filter(|(_, count)| **count > 0))
+    }
+}
+
+impl<'de> Deserialize<'de> for FineCounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut counts = Self::default();
+        for (counter, count) in Vec::<(usize, u32)>::deserialize(deserializer)? {
+            if counter >= COUNTERS {
+                return Err(D::Error::custom(format!("there is no counter {counter}")));
+            }
+            counts.0[counter] = count;
+        }
+        Ok(counts)
     }
 }
 

@@ -8,6 +8,7 @@ mod api;
 mod decay;
 mod delta;
 mod evidence;
+pub(crate) mod exact;
 mod heatmap;
 mod histogram;
 mod lines;

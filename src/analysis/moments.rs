@@ -3,6 +3,9 @@
 
 use cdi_core::internal::{bf16_to_f32, f16_to_f32};
 
+use serde::{Deserialize, Serialize};
+
+use super::exact::real;
 use super::histogram::{FineCounts, ZEROS, counter};
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::tensor::FloatDtype;
@@ -22,17 +25,23 @@ fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
 }
 
 /// Sums over the weights whose delta is finite, of one run or several merged in their order.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Moments {
     /// Of the weights.
+    #[serde(with = "real")]
     pub sum: f64,
     /// Of their squares.
+    #[serde(with = "real")]
     pub sum_squares: f64,
     /// Of the initial values.
+    #[serde(with = "real")]
     pub initial_sum: f64,
     /// Of their squares.
+    #[serde(with = "real")]
     pub initial_sum_squares: f64,
     /// Of the products of both.
+    #[serde(with = "real")]
     pub dot: f64,
 }
 

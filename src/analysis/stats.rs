@@ -1,7 +1,12 @@
 //! Counts and sums of a run of weights, and how runs add up to a tensor and tensors to a checkpoint.
 
+use serde::{Deserialize, Serialize};
+
+use super::exact::real;
+
 /// What one run of weights, or several merged in their order, came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeltaStats {
     /// Weights.
     pub total: u64,
@@ -18,12 +23,16 @@ pub struct DeltaStats {
     /// Those of them that are NaN.
     pub nan: u64,
     /// Sum of |delta| over the finite ones.
+    #[serde(with = "real")]
     pub sum: f64,
     /// Sum of delta² over the finite ones.
+    #[serde(with = "real")]
     pub sum_squares: f64,
     /// Sum of |delta| over the changed finite ones.
+    #[serde(with = "real")]
     pub sum_changed: f64,
     /// Largest finite |delta|, 0 where there is none.
+    #[serde(with = "real")]
     pub max: f64,
 }
 

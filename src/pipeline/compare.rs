@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::blocks::{self, Block};
 use super::error::Error;
-use super::findings::{BlockResult, Buffers};
+use super::findings::{BlockFindings, Buffers};
 use super::masks::Masks;
 use super::progress::Progress;
 use super::task::{ByTensor, Tasks, TensorTask};
@@ -80,20 +80,20 @@ pub(super) fn compare(
 #[derive(Default)]
 struct Scratch {
     buffers: Buffers,
-    result: BlockResult,
+    result: BlockFindings,
     rows: Rows,
 }
 
 /// Bits by rows, each padded to a byte.
-#[derive(Default)]
-struct Rows {
+#[derive(Debug, Default)]
+pub(super) struct Rows {
     mask: Vec<u8>,
     columns: Vec<u8>,
 }
 
 /// What the blocks of one tensor come to.
-struct Total<'a> {
-    task: &'a TensorTask<'a>,
+pub(super) struct Total<'a> {
+    pub task: &'a TensorTask<'a>,
     columns: AwakeColumns,
     /// Outputs and inputs, where they are no rows and columns.
     units: Option<AwakeUnits>,
@@ -104,7 +104,7 @@ struct Total<'a> {
 }
 
 /// What is left of a block, to be merged in the blocks' order.
-struct Ordered {
+pub(super) struct Ordered {
     stats: DeltaStats,
     moments: Moments,
     sleeping_rows: u64,
@@ -112,7 +112,7 @@ struct Ordered {
 }
 
 impl<'a> Total<'a> {
-    fn new(task: &'a TensorTask<'a>) -> Self {
+    pub fn new(task: &'a TensorTask<'a>) -> Self {
         Self {
             task,
             columns: AwakeColumns::new(task.shape),
@@ -123,14 +123,14 @@ impl<'a> Total<'a> {
     }
 
     /// Takes in what a block found, in any order, but for what must be merged in order, which is given back.
-    fn take(
+    pub fn take(
         &self,
         block: &Block,
-        found: &BlockResult,
+        found: &BlockFindings,
         masks: Option<&Masks>,
         rows: &mut Rows,
     ) -> Result<Ordered, CheckpointError> {
-        let BlockResult { stats, moments, counts, changed, signed_zeros } = found;
+        let BlockFindings { stats, moments, counts, changed, signed_zeros } = found;
         let mut ordered = Ordered { stats: *stats, moments: *moments, sleeping_rows: 0, stored: 0 };
         if self.task.initial.is_none() {
             return Ok(ordered);
@@ -234,7 +234,7 @@ struct Sums {
 }
 
 /// Adds the blocks up, in their order.
-fn merge(totals: &ByTensor<Total<'_>>, work: &[Block], found: &[Ordered]) -> Vec<ComparedTensor> {
+pub(super) fn merge(totals: &ByTensor<Total<'_>>, work: &[Block], found: &[Ordered]) -> Vec<ComparedTensor> {
     let mut blocks = work.iter().zip(found).peekable();
     let one = |n: usize| {
         let Some(total) = totals.get(n) else { return ComparedTensor::default() };

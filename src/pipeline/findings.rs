@@ -1,13 +1,17 @@
 //! The findings of one block when its weights are compared with their initial values.
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::Block;
 use super::task::TensorTask;
+use crate::analysis::exact::bytes;
 use crate::analysis::{DeltaStats, FineCounts, Gathering, Moments, Tally, census};
 use crate::encoder::PIECE;
 
 /// What one block finds.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BlockResult {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BlockFindings {
     /// Counts and sums; of a tensor without known initial values only the census.
     pub stats: DeltaStats,
     /// Sums over the weights then and now.
@@ -15,9 +19,26 @@ pub(super) struct BlockResult {
     /// How |delta| is distributed.
     pub counts: FineCounts,
     /// The changed weights: one bit an element, without regard to rows. Empty without known initial values.
+    #[serde(with = "bytes")]
     pub changed: Vec<u8>,
     /// Zeros of the other sign than their initial ones, in the same way; empty where there is none, or nobody asks.
+    #[serde(with = "bytes")]
     pub signed_zeros: Vec<u8>,
+}
+
+impl BlockFindings {
+    /// Whether it can be what this block of the task finds, as far as its form tells.
+    pub fn fits(&self, task: &TensorTask<'_>, block: &Block) -> bool {
+        let fits = |bits: &[u8]| {
+            bits.len() == block.len.div_ceil(8)
+                && (block.len % 8 == 0 || bits[bits.len() - 1] >> (block.len % 8) == 0)
+        };
+        let known = task.initial.is_some();
+        self.stats.total == block.len as u64
+            && self.stats.changed <= self.stats.total
+            && if known { fits(&self.changed) } else { self.changed.is_empty() }
+            && (self.signed_zeros.is_empty() || fits(&self.signed_zeros))
+    }
 }
 
 /// Buffers of a thread.
@@ -28,7 +49,7 @@ pub(super) struct Buffers {
     initial: Vec<f64>,
 }
 
-impl BlockResult {
+impl BlockFindings {
     /// Regenerates a block of a task, and compares it, piece by piece. `signed_zeros` asks for them.
     pub fn find(&mut self, task: &TensorTask<'_>, block: &Block, signed_zeros: bool, buffers: &mut Buffers) {
         self.changed.clear();

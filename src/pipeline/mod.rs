@@ -1,6 +1,8 @@
 //! The stages on real files: resolves the config's rules against checkpoints, then processes blocks of rows
 //! on all threads.
 
+mod block_pass;
+mod block_result;
 mod blocks;
 mod calibrate;
 mod compare;
@@ -41,7 +43,9 @@ mod tune;
 mod verify;
 mod wrappers;
 
-pub use error::{ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
+pub use block_pass::BlockPass;
+pub use block_result::{BLOCK_RESULT_VERSION, BlockKeys, BlockResult};
+pub use error::{BlockProblem, ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
 pub use gates::passed as check_gates;
 pub use infer_config::infer_config;
 pub use inspect::{Inventory, InventoryTensor, inspect};

@@ -18,7 +18,7 @@ use super::prune::{check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
 use super::select::{check_decisions, select};
 use super::start::Told;
-use super::summarise::{Findings, summarise};
+use super::summarise::{Findings, summarise, trained_bytes};
 use super::tune::tune;
 use crate::analysis::HeatMap;
 use crate::checkpoint::CheckpointError;
@@ -192,8 +192,7 @@ fn finish(
     let mut masks = pruning.map(|pruning| Masks::new(&pruning.output, tasks)).transpose()?;
     let fill = pruning.map_or(Fill::Zero, |pruning| pruning.fill);
     let compared = compare(tasks, masks.as_mut(), fill, stage, progress)?;
-    outcome.trained_bytes =
-        (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum();
+    outcome.trained_bytes = trained_bytes(checkpoint);
     let told = Told::new(resolved, &compared)?;
     let mut taken = Vec::new();
     let forbidden = pruning.and_then(|pruning| told.forbids(pruning));

@@ -9,6 +9,7 @@ use super::origin::{Action, Tensor};
 use super::outcome::Pruned;
 use super::start::Told;
 use crate::analysis::DeltaStats;
+use crate::checkpoint::Checkpoint;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
 use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
@@ -137,6 +138,11 @@ pub(super) fn summarise(
         removed: Vec::new(),
         tensors: rows,
     }
+}
+
+/// Bytes of a checkpoint's files, an index not counted.
+pub(super) fn trained_bytes(checkpoint: &Checkpoint) -> u64 {
+    (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum()
 }
 
 /// A sum of squares by one that it is a part of, 0 of nothing. (Squares may be beyond the range of reals.)

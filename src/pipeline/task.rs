@@ -12,6 +12,7 @@ use crate::encoder::{self, PIECE};
 use crate::init::Initial;
 use crate::prune::Decision;
 use crate::tensor::{Axes, FloatDtype, Layout, Matrix, Shape};
+use crate::workers::Workers;
 
 /// A floating-point tensor, what it started from, and what is to become of it.
 #[derive(Debug)]
@@ -101,6 +102,15 @@ impl<'a> TensorTask<'a> {
     pub fn fill(&self, start: usize, out: &mut [f64]) {
         let initial = self.initial.as_ref().expect("asked only of tensors that are compared");
         initial.fill(start, Some(self.dtype), out);
+    }
+
+    /// Makes what of its initial values can only be made as a whole: for blocks that are looked at one by one.
+    pub fn prepare(&self, workers: &impl Workers) {
+        self.initial
+            .as_ref()
+            .and_then(Initial::whole)
+            .into_iter()
+            .for_each(|whole| whole.prepare_on(workers));
     }
 
     /// How many initial values to regenerate at once in a run of `len`.

@@ -4,6 +4,8 @@
 //! selection ends; what lies in lower bins goes, what lies in higher ones stays. It is a radix selection from the upper
 //! bits down, except that it stops as soon as so few are left that they can be looked at one by one.
 
+use serde::{Deserialize, Serialize};
+
 use super::key::NEVER;
 use crate::dispatch::{self, Kernel};
 
@@ -117,7 +119,8 @@ pub fn allowances(counts: impl IntoIterator<Item = u64>, total: u64) -> Vec<u64>
 pub type Enough<'e, E> = &'e mut dyn FnMut(&[u64]) -> Result<bool, E>;
 
 /// A selection under way, over keys that each belong to a class (a tensor, say, whose size matters by itself).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Untested")]
 pub struct Narrowing {
     lowest: u64,
     highest: u64,
@@ -126,6 +129,30 @@ pub struct Narrowing {
     /// Per class, what has a lower key than those in question, all of which goes.
     below: Vec<u64>,
 }
+
+/// A [`Narrowing`] as it was read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Untested {
+    lowest: u64,
+    highest: u64,
+    bits: u32,
+    below: Vec<u64>,
+}
+
+impl TryFrom<Untested> for Narrowing {
+    type Error = &'static str;
+
+    fn try_from(Untested { lowest, highest, bits, below }: Untested) -> Result<Self, Self::Error> {
+        if lowest > highest || highest >= NEVER || !(1..=MOST_BITS).contains(&bits) || below.is_empty() {
+            return Err("keys in question that no selection has");
+        }
+        Ok(Self { lowest, highest, bits, below })
+    }
+}
+
+/// More bins than any histogram has, as a power of two.
+const MOST_BITS: u32 = 24;
 
 /// What a histogram brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +166,8 @@ pub enum Step {
 }
 
 /// Keys in question of some places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InQuestion {
     /// How many there are.
     pub count: u64,

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod block_results;
 mod blocks;
 mod cancel;
 mod checkpoints;

@@ -1,5 +1,6 @@
 //! All errors that can stop a command, and their exit codes.
 
+mod block;
 mod mismatch;
 mod rules;
 mod scores;
@@ -8,6 +9,7 @@ mod words;
 
 use std::path::PathBuf;
 
+pub use block::BlockProblem;
 pub use mismatch::Mismatch;
 pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
@@ -232,6 +234,9 @@ pub enum Error {
         /// What it is.
         problem: Box<VerifyProblem>,
     },
+    /// Results of blocks that cannot be merged.
+    #[error(transparent)]
+    Block(#[from] BlockProblem),
     /// A file to restore that is not a sound pruned file.
     #[error("{}: {problem}", .path.display())]
     Pruned {

@@ -27,7 +27,8 @@ use crate::config::{InitSource, KeyPath, PruneSettings};
 use crate::prune::{Criterion, Decision, Groups, Lane, Scope, Structure, Target, natural_order};
 use crate::sparse::Fill;
 use pass::Selecting;
-use scorer::{Scorer, check_scores};
+use scorer::check_scores;
+pub(super) use scorer::{Buffers as ScoreBuffers, Scorer};
 use sizes::Sizes;
 
 /// Refuses what the tensors at hand do not allow, before anything is written.

@@ -16,7 +16,7 @@ use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, keys};
 use crate::tensor::{Axes, FloatDtype, Layout, Role, Shape};
 
 /// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
-pub(super) struct Scorer<'a> {
+pub(in crate::pipeline) struct Scorer<'a> {
     task: &'a TensorTask<'a>,
     source: Source<'a>,
 }
@@ -55,7 +55,7 @@ impl Source<'_> {
 
 /// Buffers of a thread.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(in crate::pipeline) struct Buffers {
     scores: Vec<f64>,
     initial: Vec<f64>,
     keys: Vec<u64>,
