@@ -10,7 +10,7 @@ use crate::bits;
 use crate::checkpoint::CheckpointError;
 use crate::config::PruneSettings;
 use crate::encoder::{Encoder, PIECE};
-use crate::sparse::{Fill, Format, bitmask, csr, fillmask, suffixes};
+use crate::sparse::{CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, fillmask, suffixes};
 use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
@@ -25,10 +25,10 @@ struct Encoded<'a> {
     target: Target,
 }
 
+/// Where it goes.
 enum Target {
     Dense(Slot),
-    Bitmask { mask: Slot, values: Slot, row_offsets: Slot, fill: Option<Slot> },
-    Csr { crow: Slot, columns: Slot, values: Slot, fill: Option<Slot> },
+    Parts(Parts<Slot>),
 }
 
 /// A byte that two blocks share: each gives its own bits.
@@ -126,35 +126,25 @@ fn target(
     writer: &CheckpointWriter,
 ) -> Result<Target, CheckpointError> {
     let TensorTask { name, shape, matrix, .. } = *task;
-    let suffixes = suffixes(format);
-    let part = |n: usize| writer.slot(&format!("{name}{}", suffixes[n]));
-    if format == Format::Dense {
+    let Some(suffixes) = suffixes(format, fill == Fill::Nearest) else {
         return Ok(Target::Dense(writer.slot(name)));
-    }
+    };
+    let parts = suffixes.map(|suffix| writer.slot(&format!("{name}{suffix}")));
+    let encoding = &parts.encoding;
     let shape: Vec<u8> = shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
-    writer.write_at(part(0), 0, &shape)?;
-    let fill = (fill == Fill::Nearest).then(|| part(4));
-    let target = match format {
-        Format::Csr => Target::Csr { crow: part(1), columns: part(2), values: part(3), fill },
-        _ => Target::Bitmask { mask: part(1), values: part(2), row_offsets: part(3), fill },
-    };
-    let offsets = match target {
-        Target::Csr { crow, .. } => {
-            writer.write_at(crow, 8 * matrix.rows as u64, &(stored as u64).to_le_bytes())?;
-            Some(crow)
-        }
-        Target::Bitmask { row_offsets, .. } => Some(row_offsets),
-        Target::Dense(_) => None,
-    };
-    if let (Some(offsets), 0) = (offsets, matrix.cols) {
+    writer.write_at(*encoding.shape(), 0, &shape)?;
+    if let EncodingParts::Csr(CsrParts { row_offsets, .. }) = encoding {
+        writer.write_at(*row_offsets, 8 * matrix.rows as u64, &(stored as u64).to_le_bytes())?;
+    }
+    if matrix.cols == 0 {
         // Rows without columns have no block to write their offsets.
         let zeros = vec![0; 8 * matrix.rows.min(BLOCK_ELEMENTS)];
         for row in (0..matrix.rows).step_by(BLOCK_ELEMENTS) {
             let rows = BLOCK_ELEMENTS.min(matrix.rows - row);
-            writer.write_at(offsets, 8 * row as u64, &zeros[..8 * rows])?;
+            writer.write_at(*encoding.row_offsets(), 8 * row as u64, &zeros[..8 * rows])?;
         }
     }
-    Ok(target)
+    Ok(Target::Parts(parts))
 }
 
 #[derive(Default)]
@@ -222,14 +212,6 @@ fn encode_block(
         Some(initial) if encoded.nearest => Some(nearer.find(trained, initial, dtype)),
         _ => None,
     };
-    let fill_bits = |slot: &Option<Slot>, left: &mut Left, out: &mut Vec<u8>| match (slot, takes) {
-        (Some(slot), Some(takes)) => {
-            let first = block.start - before;
-            fillmask::gather(takes, mask, columns, first, out);
-            write_fill(*slot, first, out, left, writer)
-        }
-        _ => Ok(()),
-    };
     match &encoded.target {
         Target::Dense(slot) => {
             out.clear();
@@ -245,19 +227,24 @@ fn encode_block(
             bitmask::scatter(values, columns, mask, *written, out);
             writer.write_at(*slot, block.bytes(size).start as u64, out)?;
         }
-        Target::Bitmask { mask: mask_slot, values: values_slot, row_offsets, fill } => {
-            writer.write_at(*mask_slot, block.mask_bytes(matrix).start as u64, mask)?;
-            writer.write_at(*values_slot, (before * size) as u64, values)?;
-            fill_bits(fill, &mut left, out)?;
-            write_offsets(matrix, block, before, mask, *row_offsets, writer, out)?;
-        }
-        Target::Csr { crow, columns: columns_slot, values: values_slot, fill } => {
-            out.clear();
-            csr::columns(mask, matrix, columns, block.column(matrix), out);
-            writer.write_at(*columns_slot, (before * csr::index_size(matrix)) as u64, out)?;
-            writer.write_at(*values_slot, (before * size) as u64, values)?;
-            fill_bits(fill, &mut left, out)?;
-            write_offsets(matrix, block, before, mask, *crow, writer, out)?;
+        Target::Parts(Parts { encoding, fill }) => {
+            match encoding {
+                EncodingParts::Bitmask(parts) => {
+                    writer.write_at(parts.mask, block.mask_bytes(matrix).start as u64, mask)?;
+                }
+                EncodingParts::Csr(parts) => {
+                    out.clear();
+                    csr::columns(mask, matrix, columns, block.column(matrix), out);
+                    writer.write_at(parts.columns, (before * csr::index_size(matrix)) as u64, out)?;
+                }
+            }
+            writer.write_at(*encoding.values(), (before * size) as u64, values)?;
+            if let (Some(slot), Some(takes)) = (fill, takes) {
+                let first = block.start - before;
+                fillmask::gather(takes, mask, columns, first, out);
+                write_fill(*slot, first, out, &mut left, writer)?;
+            }
+            write_offsets(matrix, block, before, mask, *encoding.row_offsets(), writer, out)?;
         }
     }
     Ok(left)

@@ -31,7 +31,7 @@ impl BlockFindings {
     pub fn fits(&self, task: &TensorTask<'_>, block: &Block) -> bool {
         let fits = |bits: &[u8]| {
             bits.len() == block.len.div_ceil(8)
-                && (block.len % 8 == 0 || bits[bits.len() - 1] >> (block.len % 8) == 0)
+                && (block.len.is_multiple_of(8) || bits[bits.len() - 1] >> (block.len % 8) == 0)
         };
         let known = task.initial.is_some();
         self.stats.total == block.len as u64

@@ -20,7 +20,8 @@ use crate::sparse::{FileMetadata, Kind};
 use crate::store::{CheckpointWriter, Group, Slot, total};
 use crate::tensor::FloatDtype;
 
-struct Job<'a> {
+/// A tensor of the model, and where it goes.
+struct InitTask<'a> {
     slot: Slot,
     /// Bits of an element.
     bits: usize,
@@ -28,11 +29,11 @@ struct Job<'a> {
 }
 
 enum Source<'a> {
-    Initial { values: Initial<'a>, dtype: FloatDtype, from: Option<(Mapped<'a>, FloatDtype)> },
+    Initial { values: Initial<'a>, dtype: FloatDtype },
     Copy(Mapped<'a>),
 }
 
-impl Job<'_> {
+impl InitTask<'_> {
     /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
     /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
@@ -42,13 +43,11 @@ impl Job<'_> {
     }
 
     fn reads(&self, block: &Block) -> Reads<'_> {
-        let (mapped, whole) = match &self.source {
-            Source::Copy(from) => (Some(from.part(self.bytes(block))), None),
-            Source::Initial { values, from, .. } => {
-                (from.map(|(from, dtype)| from.part(block.bytes(dtype.size()))), values.whole())
-            }
-        };
-        Reads { bytes: self.bytes(block).len() as u64, mapped: [mapped, None, None, None], whole }
+        let written = Reads { bytes: self.bytes(block).len() as u64, ..Reads::default() };
+        match &self.source {
+            Source::Copy(from) => Reads::of(from.part(self.bytes(block))),
+            Source::Initial { values, .. } => written.and_initial(values, block),
+        }
     }
 }
 
@@ -70,9 +69,7 @@ pub fn initialise(
     let mut tensors: Vec<(&String, &Tensor, Source<'_>)> = Vec::new();
     for (name, tensor) in &resolved.model {
         let source = match (resolved.initial(name, tensor), FloatDtype::of(tensor.dtype)) {
-            (Some(values), Some(dtype)) => {
-                Some(Source::Initial { values, dtype, from: resolved.initial_data(name, tensor) })
-            }
+            (Some(values), Some(dtype)) => Some(Source::Initial { values, dtype }),
             _ => resolved.skeleton(name).map(Source::Copy),
         };
         tensors.extend(source.map(|source| (name, tensor, source)));
@@ -109,18 +106,22 @@ pub fn initialise(
             work[file].extend(blocks::cut(n, tensor.shape.matrix()));
         }
     }
-    let jobs: Vec<Job<'_>> = tensors
+    let tasks: Vec<InitTask<'_>> = tensors
         .into_iter()
-        .map(|(name, tensor, source)| Job { slot: writer.slot(name), bits: tensor.dtype.bitsize(), source })
+        .map(|(name, tensor, source)| InitTask {
+            slot: writer.slot(name),
+            bits: tensor.dtype.bitsize(),
+            source,
+        })
         .collect();
     progress.begin("init", total(groups.iter().map(Group::bytes)));
     for (file, work) in work.iter().enumerate() {
         blocks::for_each(
             work,
             progress,
-            |block| jobs[block.tensor].reads(block),
+            |block| tasks[block.tensor].reads(block),
             Encoder::default,
-            |encoder, block| write_block(&writer, &jobs[block.tensor], block, encoder),
+            |encoder, block| write_block(&writer, &tasks[block.tensor], block, encoder),
         )?;
         writer.finish(file)?;
     }
@@ -132,14 +133,14 @@ pub fn initialise(
 
 fn write_block(
     writer: &CheckpointWriter,
-    job: &Job<'_>,
+    task: &InitTask<'_>,
     block: &Block,
     encoder: &mut Encoder,
 ) -> Result<(), CheckpointError> {
-    let at = job.bytes(block);
-    let bytes = match &job.source {
+    let at = task.bytes(block);
+    let bytes = match &task.source {
         Source::Copy(from) => &from.bytes()[at.clone()],
-        Source::Initial { values, dtype, .. } => encoder.encode(values, block.start, block.len, *dtype, 1.0),
+        Source::Initial { values, dtype } => encoder.encode(values, block.start, block.len, *dtype, 1.0),
     };
-    writer.write_at(job.slot, at.start as u64, bytes)
+    writer.write_at(task.slot, at.start as u64, bytes)
 }

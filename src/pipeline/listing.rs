@@ -57,7 +57,7 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
     let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
         (Some(Action::Prune), Some(dtype)) => {
             let parts = crate::sparse::bitmask::parts(name, dtype, &tensor.shape, 0);
-            parts.iter().map(|p| p.bytes()).sum::<u64>().min(dense_bytes)
+            parts.into_array().iter().map(|p| p.bytes()).sum::<u64>().min(dense_bytes)
         }
         _ => dense_bytes,
     };

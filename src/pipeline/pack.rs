@@ -13,7 +13,7 @@ use super::progress::{Progress, Silent};
 use super::resolve::{Resolved, refuse_pruned};
 use super::spool::Spool;
 use super::task::TensorTask;
-use crate::checkpoint::{Checkpoint, Mapped, TensorSpec};
+use crate::checkpoint::{Checkpoint, TensorSpec};
 use crate::codec::{BlockInput, CODES, Choice, EncoderScratch, Model, TensorEncoder, choose};
 use crate::config::InitSource;
 use crate::encoder::Encoder;
@@ -95,25 +95,14 @@ impl<'a> PredictFrom<'a> {
         }
     }
 
-    fn initial(&self, name: &str, shape: &Shape) -> (Option<Initial<'a>>, Option<(Mapped<'a>, FloatDtype)>) {
+    fn initial(&self, name: &str, shape: &Shape) -> Option<Initial<'a>> {
         match *self {
-            Self::Nothing(_) => (None, None),
+            Self::Nothing(_) => None,
             Self::Base(_, base) => {
-                let tensor = base.tensor(name).filter(|tensor| tensor.shape == shape);
-                match tensor.and_then(|tensor| Some((tensor, tensor.float()?))) {
-                    Some((tensor, dtype)) => {
-                        let values = Initial::Stored { bytes: tensor.bytes(), dtype, stored_as: None };
-                        (Some(values), Some((tensor.data, dtype)))
-                    }
-                    None => (None, None),
-                }
+                let tensor = base.tensor(name).filter(|tensor| tensor.shape == shape)?;
+                Some(Initial::Stored { data: tensor.data, dtype: tensor.float()?, stored_as: None })
             }
-            Self::Config(resolved) => {
-                let tensor = resolved.trained.as_ref().and_then(|tensors| tensors.get(name));
-                tensor.map_or((None, None), |tensor| {
-                    (resolved.initial(name, tensor), resolved.initial_data(name, tensor))
-                })
-            }
+            Self::Config(resolved) => resolved.initial(name, resolved.trained.as_ref()?.get(name)?),
         }
     }
 

@@ -19,15 +19,17 @@ use super::task::Tasks;
 use crate::checkpoint::Checkpoint;
 use crate::config::{FormatChoice, InitSource, KeyPath, OutputKind, PruneSettings};
 use crate::prune::Lane;
-use crate::sparse::{Fill, Format, csr, fillmask, suffixes};
+use crate::sparse::{Fill, Format, Parts, csr, suffixes};
 use crate::store::{CheckpointWriter, Compressed, Group, compressed, folder_of};
 
 /// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
 pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
-    let suffixes: BTreeSet<&str> = match prune.format {
-        FormatChoice::Fixed(format) => suffixes(format).into_iter().collect(),
-        FormatChoice::Auto => [Format::Bitmask, Format::Csr].into_iter().flat_map(suffixes).collect(),
+    let formats = match prune.format {
+        FormatChoice::Fixed(format) => vec![format],
+        FormatChoice::Auto => vec![Format::Bitmask, Format::Csr],
     };
+    let parts = formats.into_iter().filter_map(|format| suffixes(format, prune.fill == Fill::Nearest));
+    let suffixes: BTreeSet<&str> = parts.flat_map(Parts::into_vec).collect();
     let (checkpoint, tensors) = resolved.trained()?;
     for (name, tensor) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
         if let (FormatChoice::Fixed(Format::Csr), false) =
@@ -37,11 +39,8 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
             let problem = RuleProblem::TooWide { tensor: name.clone(), columns };
             return Err(resolved.wrong(&KeyPath::root().key("prune").key("format"), problem));
         }
-        let taken = suffixes
-            .iter()
-            .filter(|suffix| **suffix != fillmask::SUFFIX || prune.fill == Fill::Nearest)
-            .map(|suffix| format!("{name}{suffix}"))
-            .find(|p| tensors.contains_key(p));
+        let mut parts = suffixes.iter().map(|suffix| format!("{name}{suffix}"));
+        let taken = parts.find(|part| tensors.contains_key(part));
         if let Some(part) = taken {
             return Err(Error::PartName { path: checkpoint.path().to_owned(), tensor: name.clone(), part });
         }

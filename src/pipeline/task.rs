@@ -27,8 +27,6 @@ pub(super) struct TensorTask<'a> {
     pub trained: Mapped<'a>,
     /// `None` where its initial values are not known.
     pub initial: Option<Initial<'a>>,
-    /// What stored initial values are read from.
-    pub from: Option<(Mapped<'a>, FloatDtype)>,
     /// What decides which of its places are pruned; `None` where it is kept.
     pub decision: Option<&'a Decision>,
     /// The factor on its initial values, and when a weight of it sleeps.
@@ -42,7 +40,7 @@ impl<'a> TensorTask<'a> {
         n: usize,
         name: &'a str,
         tensor: TensorRef<'a>,
-        (initial, from): (Option<Initial<'a>>, Option<(Mapped<'a>, FloatDtype)>),
+        initial: Option<Initial<'a>>,
     ) -> Option<Self> {
         Some(Self {
             n,
@@ -53,7 +51,6 @@ impl<'a> TensorTask<'a> {
             dtype: tensor.float()?,
             trained: tensor.data,
             initial,
-            from,
             decision: None,
             calibration: Calibration {
                 decay: 1.0,
@@ -89,10 +86,11 @@ impl<'a> TensorTask<'a> {
 
     /// The same, for a pass that looks at initial values only where it says so.
     pub fn reads_with(&self, block: &Block, initial: bool) -> Reads<'_> {
-        let trained = self.values(block);
-        let from = self.from.filter(|_| initial).map(|(from, dtype)| from.part(block.bytes(dtype.size())));
-        let whole = self.initial.as_ref().filter(|_| initial).and_then(Initial::whole);
-        Reads { mapped: [Some(trained), from, None, None], whole, ..Reads::of(trained) }
+        let reads = Reads::of(self.values(block));
+        match self.initial.as_ref().filter(|_| initial) {
+            Some(initial) => reads.and_initial(initial, block),
+            None => reads,
+        }
     }
 
     /// Fills `out` with the initial values from this place on, rounded to the stored type.
@@ -152,7 +150,6 @@ impl<'a> Tasks<'a> {
                 dtype: FloatDtype::of(tensor.dtype)?,
                 trained: data,
                 initial: resolved.initial(name, tensor),
-                from: resolved.initial_data(name, tensor),
                 decision: prune.and_then(|prune| prune.decision(name)),
                 calibration: Calibration {
                     decay: resolved.decay(tensor).unwrap_or(1.0),

@@ -144,7 +144,7 @@ impl TryFrom<Untested> for Narrowing {
     type Error = &'static str;
 
     fn try_from(Untested { lowest, highest, bits, below }: Untested) -> Result<Self, Self::Error> {
-        if lowest > highest || highest >= NEVER || !(1..=MOST_BITS).contains(&bits) || below.is_empty() {
+        if lowest > highest || highest == NEVER || !(1..=MOST_BITS).contains(&bits) || below.is_empty() {
             return Err("keys in question that no selection has");
         }
         Ok(Self { lowest, highest, bits, below })

@@ -17,9 +17,28 @@ const LIBRARY: &[&[&str]] = &[
     &["cli"],
 ];
 
+/// Those of `cdi-core`.
+const CORE: &[&[&str]] = &[
+    &["prelude"],
+    &["bits", "dispatch", "float", "lock", "regular_file", "suggest", "workers"],
+    &["noise", "tensor"],
+    &["checkpoint"],
+    &["digest", "init"],
+    &["blocks"],
+    &["codec"],
+    &["sparse"],
+    &["reader"],
+    &["internal"],
+];
+
 #[test]
 fn arrows_of_the_library_run_one_way() {
     assert_eq!(wrong(&sources(&root().join("src")), LIBRARY), [""; 0]);
+}
+
+#[test]
+fn arrows_of_the_core_run_one_way() {
+    assert_eq!(wrong(&sources(&root().join("crates/cdi-core/src")), CORE), [""; 0]);
 }
 
 #[test]

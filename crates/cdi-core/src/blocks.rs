@@ -4,7 +4,7 @@
 //! Therefore, the number of workers never affects the result.
 
 use crate::checkpoint::{Mapped, release};
-use crate::init::Whole;
+use crate::init::{Initial, Whole};
 use crate::prelude::*;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
@@ -92,6 +92,23 @@ impl<'a> Reads<'a> {
     /// An item that reads one part of a file, which is its share of the progress too.
     pub fn of(part: Mapped<'a>) -> Self {
         Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None, None], whole: None }
+    }
+
+    /// And what a block's initial values are made from.
+    ///
+    /// # Panics
+    /// If there are four parts already, and the values are read from a file.
+    #[must_use]
+    pub fn and_initial(mut self, initial: &'a Initial<'_>, block: &Block) -> Self {
+        match initial {
+            Initial::Generated { generator, .. } => self.whole = generator.whole(),
+            Initial::Stored { data, dtype, .. } => {
+                let free = self.mapped.iter_mut().find(|part| part.is_none());
+                *free.expect("an item reads four parts at the most") =
+                    Some(data.part(block.bytes(dtype.size())));
+            }
+        }
+        self
     }
 
     fn mapped_bytes(&self) -> usize {

@@ -20,7 +20,6 @@ use crate::config::{Decay, InitSource, KeyPath, Settings};
 use crate::init::Initial;
 use crate::prune::Criterion;
 use crate::store::{SmallFile, beside as small_files_beside, identity};
-use crate::tensor::FloatDtype;
 use cdi_core::internal::base_tensor;
 pub(super) use open::refuse_pruned;
 pub(super) use rules::undivided_lane;
@@ -162,8 +161,7 @@ impl<'s> Resolved<'s> {
             InitSource::From(path) => {
                 // Checked when the base was opened.
                 let base = self.bases.get(path)?.tensor(name)?;
-                let (bytes, dtype) = (base.bytes(), base.float()?);
-                Some(Initial::Stored { bytes, dtype, stored_as: origin.stored_as })
+                Some(Initial::Stored { data: base.data, dtype: base.float()?, stored_as: origin.stored_as })
             }
             InitSource::None => None,
         }
@@ -176,13 +174,6 @@ impl<'s> Resolved<'s> {
             Decay::Fixed(decay) => Some(decay),
             Decay::Auto => None,
         }
-    }
-
-    /// The part of a file that a tensor's initial values are read from, where they are.
-    pub fn initial_data(&self, name: &str, tensor: &Tensor) -> Option<(Mapped<'_>, FloatDtype)> {
-        let InitSource::From(path) = &tensor.origin.as_ref()?.source else { return None };
-        let base = self.bases.get(path)?.tensor(name)?;
-        Some((base.data, base.float()?))
     }
 
     /// The opened checkpoint that a rule's `{from: path}` names.

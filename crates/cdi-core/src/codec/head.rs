@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::cursor::Cursor;
 use super::error::CodeError;
 use super::frequency::read as read_table;
 use super::levels::{Levels, MOST_TABLES};
@@ -68,7 +69,7 @@ impl Head {
         pruned: Option<u8>,
     ) -> Result<Parts, CodeError> {
         let form = Form::of(dtype);
-        let mut input = Cursor { bytes, at: 0 };
+        let mut input = Cursor::new(bytes);
         let version = input.byte()?;
         if version != VERSION {
             return Err(CodeError::Version(version));
@@ -109,7 +110,7 @@ impl Head {
         let read = bits.bytes_read();
         input.take(read)?;
         let lengths = input.take(4 * blocks.unwrap_or_default())?;
-        let first = input.at;
+        let first = input.at();
         let all = (bytes.len() - first) as u64;
         let mut ends = Vec::with_capacity(lengths.len() / 4);
         let mut got = 0;
@@ -167,54 +168,4 @@ pub fn block_of(matrix: Matrix, place: usize) -> (usize, Block) {
             (number, Block { tensor: 0, start: number * at_once * matrix.cols, len: rows * matrix.cols })
         }
     }
-}
-
-/// Reads numbers from bytes.
-#[derive(Debug)]
-pub struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], CodeError> {
-        let end = self.at.checked_add(len).ok_or(CodeError::Truncated)?;
-        let taken = self.bytes.get(self.at..end).ok_or(CodeError::Truncated)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodeError> {
-        self.take(N)?.try_into().map_err(|_| CodeError::Truncated)
-    }
-
-    pub fn byte(&mut self) -> Result<u8, CodeError> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
-    }
-
-    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit set.
-    pub fn number(&mut self) -> Result<u64, CodeError> {
-        let mut number = 0;
-        for shift in (0..63).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7F) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(CodeError::Truncated)
-    }
-}
-
-/// Appends what [`Cursor::number`] reads.
-pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

@@ -2,10 +2,10 @@
 //! and that of its column added, less, in the difference model, the magnitude of its prediction (one value of the type is
 //! worth more there). Thresholds cut levels into runs, one table each.
 
+use super::cursor::{Cursor, write_number};
 use super::error::CodeError;
 use super::frequency::read as read_table;
 use super::frequency::{self, Histogram};
-use super::head::Cursor;
 use super::rans;
 use super::rawbits::BitReader;
 use super::rawbits::BitWriter;
@@ -81,7 +81,7 @@ impl Classes {
             let table = rans::Table::new(&frequencies).expect("made to sum to the total");
             rans::Encoder::new([&table]).encode(&vec![0; self.above.len()], &self.above, true, &mut code);
         }
-        super::head::write_number(code.len() as u64, out);
+        write_number(code.len() as u64, out);
         out.extend(code);
     }
 

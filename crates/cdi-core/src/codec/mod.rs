@@ -18,6 +18,7 @@
 mod block;
 mod choose;
 mod counts;
+mod cursor;
 mod encoder;
 mod error;
 mod frequency;

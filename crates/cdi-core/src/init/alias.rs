@@ -4,51 +4,52 @@
 //! distribution) and JAX's and Keras's has none (`kaiming_normal`, `he_normal`: a normal distribution cut off at two
 //! standard deviations).
 
-use super::params::{Distribution, SchemeParams};
-
+use super::distribution::Distribution;
+use super::mode::Mode;
+use super::params::SchemeParams;
 use crate::prelude::*;
 
 /// Name, canonical mode, and the distribution that the name says.
-const ALIASES: [(&str, &str, Option<Distribution>); 37] = {
+const ALIASES: [(&str, Mode, Option<Distribution>); 37] = {
     use Distribution::{TruncNormal, Uniform};
     [
-        ("kaiming", "he", None),
-        ("kaiming_normal_", "he", None),
-        ("kaiming_normal", "he", Some(TruncNormal)),
-        ("kaiming_uniform_", "he", Some(Uniform)),
-        ("kaiming_uniform", "he", Some(Uniform)),
-        ("he_normal", "he", Some(TruncNormal)),
-        ("he_uniform", "he", Some(Uniform)),
-        ("glorot", "xavier", None),
-        ("glorot_normal", "xavier", Some(TruncNormal)),
-        ("glorot_uniform", "xavier", Some(Uniform)),
-        ("xavier_normal_", "xavier", None),
-        ("xavier_normal", "xavier", Some(TruncNormal)),
-        ("xavier_uniform_", "xavier", Some(Uniform)),
-        ("xavier_uniform", "xavier", Some(Uniform)),
-        ("lecun_normal", "lecun", Some(TruncNormal)),
-        ("lecun_uniform", "lecun", Some(Uniform)),
-        ("uniform_", "uniform", None),
-        ("random_uniform", "uniform", None),
-        ("normal_", "normal", None),
-        ("random_normal", "normal", None),
-        ("constant_", "constant", None),
-        ("ones_", "ones", None),
-        ("zeros_", "zeros", None),
-        ("eye_", "eye", None),
-        ("identity", "eye", None),
-        ("dirac_", "dirac", None),
-        ("trunc_normal_", "trunc_normal", None),
-        ("truncated_normal", "trunc_normal", None),
-        ("orthogonal_", "orthogonal", None),
-        ("Orthogonal", "orthogonal", None),
-        ("sparse_", "sparse", None),
-        ("VarianceScaling", "variance_scaling", None),
-        ("HeNormal", "he", Some(TruncNormal)),
-        ("HeUniform", "he", Some(Uniform)),
-        ("GlorotNormal", "xavier", Some(TruncNormal)),
-        ("GlorotUniform", "xavier", Some(Uniform)),
-        ("embedding", "normal", None),
+        ("kaiming", Mode::He, None),
+        ("kaiming_normal_", Mode::He, None),
+        ("kaiming_normal", Mode::He, Some(TruncNormal)),
+        ("kaiming_uniform_", Mode::He, Some(Uniform)),
+        ("kaiming_uniform", Mode::He, Some(Uniform)),
+        ("he_normal", Mode::He, Some(TruncNormal)),
+        ("he_uniform", Mode::He, Some(Uniform)),
+        ("glorot", Mode::Xavier, None),
+        ("glorot_normal", Mode::Xavier, Some(TruncNormal)),
+        ("glorot_uniform", Mode::Xavier, Some(Uniform)),
+        ("xavier_normal_", Mode::Xavier, None),
+        ("xavier_normal", Mode::Xavier, Some(TruncNormal)),
+        ("xavier_uniform_", Mode::Xavier, Some(Uniform)),
+        ("xavier_uniform", Mode::Xavier, Some(Uniform)),
+        ("lecun_normal", Mode::Lecun, Some(TruncNormal)),
+        ("lecun_uniform", Mode::Lecun, Some(Uniform)),
+        ("uniform_", Mode::Uniform, None),
+        ("random_uniform", Mode::Uniform, None),
+        ("normal_", Mode::Normal, None),
+        ("random_normal", Mode::Normal, None),
+        ("constant_", Mode::Constant, None),
+        ("ones_", Mode::Ones, None),
+        ("zeros_", Mode::Zeros, None),
+        ("eye_", Mode::Eye, None),
+        ("identity", Mode::Eye, None),
+        ("dirac_", Mode::Dirac, None),
+        ("trunc_normal_", Mode::TruncNormal, None),
+        ("truncated_normal", Mode::TruncNormal, None),
+        ("orthogonal_", Mode::Orthogonal, None),
+        ("Orthogonal", Mode::Orthogonal, None),
+        ("sparse_", Mode::Sparse, None),
+        ("VarianceScaling", Mode::VarianceScaling, None),
+        ("HeNormal", Mode::He, Some(TruncNormal)),
+        ("HeUniform", Mode::He, Some(Uniform)),
+        ("GlorotNormal", Mode::Xavier, Some(TruncNormal)),
+        ("GlorotUniform", Mode::Xavier, Some(Uniform)),
+        ("embedding", Mode::Normal, None),
     ]
 };
 
@@ -61,7 +62,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn resolve(params: &SchemeParams) -> SchemeParams {
     match ALIASES.iter().find(|(alias, ..)| *alias == params.mode) {
         Some((_, mode, distribution)) => SchemeParams {
-            mode: (*mode).to_owned(),
+            mode: mode.name().to_owned(),
             distribution: params.distribution.or(*distribution),
             ..params.clone()
         },

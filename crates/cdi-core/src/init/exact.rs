@@ -1,6 +1,7 @@
 //! The exact distribution of a scheme's weights, for comparison with the drawn weights.
 
-use super::scheme::{Draw, Scheme};
+use super::draw::Draw;
+use super::scheme::Scheme;
 use super::special::{normal_above, normal_between, sphere_above, tails_of_largest, truncated_moments};
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
@@ -75,7 +76,7 @@ impl Scheme {
                     let (mean, std, low, high) = truncated.parameters();
                     Drawn::Truncated { mean, std, low, high }
                 }
-                Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => {
+                Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } => {
                     return None;
                 }
             },

@@ -1,8 +1,9 @@
 //! A tensor's initial weights, with random access.
 
+use super::draw::Draw;
 use super::orthogonal::Whole;
-use super::scheme::{Draw, Scheme};
-use super::slices::Sliced;
+use super::scheme::Scheme;
+use super::sliced::{Sliced, Weights};
 use crate::dispatch::{self, Kernel};
 use crate::lock::Shared;
 use crate::noise::{block, hash, scalar};
@@ -18,6 +19,8 @@ pub struct Generator {
     draw: Draw,
     /// Elements of a kernel whose mean is subtracted; 1 where none is.
     kernel: usize,
+    /// Of a tensor put together from others, all that counts.
+    sliced: Option<Shared<Sliced<Generator>>>,
 }
 
 impl Generator {
@@ -33,8 +36,7 @@ impl Generator {
             let experts = shape.elements().checked_div(one.elements()).unwrap_or(0);
             let expert = |n: usize| Self::of_key(hash::hash64(layer_key ^ n as u64), scheme, &one, of_one);
             let experts = (0..experts).map(|n| (one.elements(), expert(n))).collect();
-            let draw = Draw::Sliced(Shared::new(Sliced::side_by_side(experts)));
-            return Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 };
+            return Self::of_parts(shape, Sliced::side_by_side(experts));
         }
         let axes = Axes::new(shape, layout);
         let zero_mean = scheme.zero_mean() && axes.are_kernels_together();
@@ -43,14 +45,19 @@ impl Generator {
             matrix: shape.matrix(),
             draw: scheme.draw(layer_key, shape, layout),
             kernel: if zero_mean { axes.kernel.max(1) } else { 1 },
+            sliced: None,
         }
+    }
+
+    fn of_parts(shape: &Shape, parts: Sliced<Self>) -> Self {
+        let (draw, sliced) = (Draw::Constant(0.0), Some(Shared::new(parts)));
+        Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1, sliced }
     }
 
     /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the generator of a
     /// tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
     pub fn sliced(shape: &Shape, layout: Layout, slices: Vec<(usize, Self)>) -> Self {
-        let draw = Draw::Sliced(Shared::new(Sliced::new(shape, layout, slices)));
-        Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1 }
+        Self::of_parts(shape, Sliced::new(shape, layout, slices))
     }
 
     /// The matrix view of the tensor.
@@ -60,6 +67,11 @@ impl Generator {
 
     /// The weight at row `i`, column `j`, in binary64 before rounding into a stored type.
     pub fn weight_at(&self, i: usize, j: usize) -> f64 {
+        if let Some(sliced) = &self.sliced {
+            let mut one = [0.0];
+            sliced.fill(i * self.matrix.cols + j, &mut one);
+            return one[0];
+        }
         let key = self.row_key(i);
         if self.kernel > 1 {
             let mut one = [0.0];
@@ -71,7 +83,7 @@ impl Generator {
             Draw::Gaussian { .. } => self.scale(scalar::gaussian_at(key, j as u64)),
             Draw::Uniform { .. } | Draw::Truncated(_) => self.scale(scalar::uniform_at(key, j as u64)),
             Draw::Structured(structure) => structure.weight(self.layer_key, i, j, self.matrix.cols),
-            Draw::Whole { .. } | Draw::Sliced(_) => {
+            Draw::Whole { .. } => {
                 let mut one = [0.0];
                 self.fill(i * self.matrix.cols + j, &mut one);
                 one[0]
@@ -84,28 +96,28 @@ impl Generator {
     /// # Panics
     /// If the tensor has no columns and `out` is not empty.
     pub fn fill(&self, start: usize, out: &mut [f64]) {
-        match &self.draw {
+        match &self.sliced {
             // Each slice has a loop of its own.
-            Draw::Sliced(sliced) => sliced.fill(start, out),
-            _ => dispatch::run(Fill { generator: self, start, out }),
+            Some(sliced) => sliced.fill(start, out),
+            None => dispatch::run(Fill { generator: self, start, out }),
         }
     }
 
     /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the run's ends
     /// cut are regenerated whole. Such a tensor is better filled in long runs.
     pub fn prefers_long_runs(&self) -> bool {
-        match &self.draw {
-            Draw::Sliced(sliced) => sliced.prefers_long_runs(),
-            draw => self.kernel > 1 || matches!(draw, Draw::Whole { .. }),
+        match &self.sliced {
+            Some(sliced) => sliced.prefers_long_runs(),
+            None => self.kernel > 1 || matches!(self.draw, Draw::Whole { .. }),
         }
     }
 
     /// The tensor's weights as what must be made all at once, where they cannot be made one by one. [`Self::fill`] makes
     /// them if they are not there, on one thread; and they stay until they are released.
     pub fn whole(&self) -> Option<&Whole> {
-        match &self.draw {
-            Draw::Whole { whole, .. } => Some(whole),
-            Draw::Sliced(sliced) => sliced.whole(),
+        match (&self.sliced, &self.draw) {
+            (Some(sliced), _) => sliced.whole(),
+            (None, Draw::Whole { whole, .. }) => Some(whole),
             _ => None,
         }
     }
@@ -124,7 +136,7 @@ impl Generator {
             Draw::Gaussian { mean, std } => mean + std * x,
             Draw::Uniform { low, span } => low + span * x,
             Draw::Truncated(truncated) => truncated.weight(x),
-            Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => x,
+            Draw::Structured(_) | Draw::Whole { .. } => x,
         }
     }
 
@@ -132,7 +144,7 @@ impl Generator {
     #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
         match &self.draw {
-            Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } | Draw::Sliced(_) => {}
+            Draw::Constant(_) | Draw::Structured(_) | Draw::Whole { .. } => {}
             Draw::Gaussian { .. } => block::gaussians(key, j as u64, out, |x| x),
             Draw::Uniform { .. } | Draw::Truncated(_) => block::uniforms(key, j as u64, out, |x| x),
         }
@@ -143,11 +155,7 @@ impl Generator {
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
         let scale = match &self.draw {
             // Of these none has a zero mean asked for.
-            Draw::Constant(_)
-            | Draw::Truncated(_)
-            | Draw::Structured(_)
-            | Draw::Whole { .. }
-            | Draw::Sliced(_) => return,
+            Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) | Draw::Whole { .. } => return,
             Draw::Gaussian { std, .. } => *std,
             Draw::Uniform { span, .. } => *span,
         };
@@ -168,6 +176,20 @@ impl Generator {
         for kernel in whole.chunks_exact_mut(self.kernel) {
             centre(kernel, scale);
         }
+    }
+}
+
+impl Weights for Generator {
+    fn fill(&self, start: usize, out: &mut [f64]) {
+        Self::fill(self, start, out);
+    }
+
+    fn whole(&self) -> Option<&Whole> {
+        Self::whole(self)
+    }
+
+    fn prefers_long_runs(&self) -> bool {
+        Self::prefers_long_runs(self)
     }
 }
 
@@ -199,6 +221,9 @@ impl Kernel for Fill<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { generator, start, out } = self;
+        if let Some(sliced) = &generator.sliced {
+            return sliced.fill(start, out);
+        }
         // A copy of the loops for each form of scaling, with the choice outside them.
         match &generator.draw {
             Draw::Constant(value) => out.fill(*value),
@@ -223,7 +248,6 @@ impl Kernel for Fill<'_> {
                 }
             }
             Draw::Whole { matrix, .. } => matrix.fill(start, out),
-            Draw::Sliced(sliced) => sliced.fill(start, out),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The initial values of one tensor from any source, as the trained file would store them.
 
 use super::{Generator, Whole};
+use crate::checkpoint::Mapped;
 use crate::tensor::FloatDtype;
 
 /// Gives any run of a tensor's initial values, rounded to a stored type.
@@ -15,8 +16,8 @@ pub enum Initial<'a> {
     },
     /// Read from another checkpoint.
     Stored {
-        /// The tensor's bytes there.
-        bytes: &'a [u8],
+        /// The tensor's data there.
+        data: Mapped<'a>,
         /// Its type there.
         dtype: FloatDtype,
         /// As of generated ones.
@@ -40,9 +41,9 @@ impl Initial<'_> {
                 generator.fill(start, out);
                 stored_as
             }
-            Self::Stored { bytes, dtype: from, stored_as } => {
+            Self::Stored { data, dtype: from, stored_as } => {
                 let size = from.size();
-                from.decode(&bytes[start * size..(start + out.len()) * size], out);
+                from.decode(&data.bytes()[start * size..(start + out.len()) * size], out);
                 stored_as
             }
         };

@@ -6,27 +6,35 @@
 
 mod alias;
 mod api;
+mod check;
+mod distribution;
+mod draw;
 pub(crate) mod encoder;
 mod exact;
 mod gain;
 mod generator;
 mod householder;
 mod initial;
+mod mode;
 mod orthogonal;
 mod params;
 mod scheme;
+mod sliced;
 mod slices;
 mod special;
 mod structure;
 mod truncated;
 
 pub use api::{gaussian, init_weight};
+pub use check::SchemeError;
+pub use distribution::{Distribution, Fan};
 pub use exact::ExactDistribution;
 pub use gain::Nonlinearity;
 pub use generator::{Fill, Generator};
 pub use initial::Initial;
 pub(crate) use orthogonal::Held;
+pub use mode::MODE_NAMES;
 pub use orthogonal::Whole;
-pub use params::{Distribution, Fan, MODE_NAMES, SchemeError, SchemeParams};
+pub use params::SchemeParams;
 pub use scheme::{FanIn, Scheme, ShapeMismatch, VarianceRule};
 pub use slices::{SliceError, slice_shape, slice_sizes};

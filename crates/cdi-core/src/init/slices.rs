@@ -1,25 +1,7 @@
 //! Fused tensors: slices along the output dimension, each initialised like a separate tensor.
 
-use super::{Generator, Whole};
 use crate::prelude::*;
 use crate::tensor::{Layout, Role, Shape};
-
-/// A tensor cut along one dimension: `outer` times the slices in their order, each `size * inner` elements.
-#[derive(Clone, Debug)]
-pub(super) struct Sliced {
-    /// Elements of all slices together, within one of `outer`.
-    period: usize,
-    parts: Vec<Part>,
-    whole: Option<Whole>,
-}
-
-#[derive(Clone, Debug)]
-struct Part {
-    /// Elements before the slice within a period, and its own.
-    start: usize,
-    len: usize,
-    generator: Generator,
-}
 
 /// Sizes that do not make up the dimension that they are slices of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +32,7 @@ pub enum SliceError {
 }
 
 /// The dimension that holds a tensor's outputs.
-fn output_dimension(shape: &Shape, layout: Layout) -> Option<usize> {
+pub(super) fn output_dimension(shape: &Shape, layout: Layout) -> Option<usize> {
     let last = shape.rank().checked_sub(1)?;
     match layout {
         Layout::OutIn => Some(0),
@@ -94,69 +76,10 @@ pub fn slice_shape(shape: &Shape, layout: Layout, size: usize) -> Shape {
     Shape::new(dims).expect("smaller than the tensor")
 }
 
-impl Sliced {
-    /// Each slice's size along the output dimension beside what makes it.
-    pub fn new(shape: &Shape, layout: Layout, slices: Vec<(usize, Generator)>) -> Self {
-        let at = output_dimension(shape, layout).unwrap_or_default();
-        let inner: usize = shape.dims().iter().skip(at + 1).product();
-        Self::side_by_side(slices.into_iter().map(|(size, generator)| (size * inner, generator)).collect())
-    }
-
-    /// Each part's elements beside what makes it.
-    pub fn side_by_side(parts: Vec<(usize, Generator)>) -> Self {
-        let mut period = 0;
-        let parts: Vec<Part> = parts
-            .into_iter()
-            .map(|(len, generator)| {
-                let part = Part { start: period, len, generator };
-                period += part.len;
-                part
-            })
-            .collect();
-        let whole = Whole::join(parts.iter().filter_map(|part| part.generator.whole()));
-        Self { period, parts, whole }
-    }
-
-    pub fn whole(&self) -> Option<&Whole> {
-        self.whole.as_ref()
-    }
-
-    pub fn prefers_long_runs(&self) -> bool {
-        self.parts.iter().any(|part| part.generator.prefers_long_runs())
-    }
-
-    /// The slices that the elements `start, start + 1, …` lie in, piece by piece: number of the slice, first element in
-    /// it, and how many of the run it gives.
-    fn pieces(&self, start: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let end = start + len;
-        let mut at = start;
-        core::iter::from_fn(move || {
-            if at >= end {
-                return None;
-            }
-            let (turn, within) = (at / self.period, at % self.period);
-            // The last one that begins there or before: empty ones begin where the next does.
-            let n = self.parts.partition_point(|part| part.start <= within) - 1;
-            let part = &self.parts[n];
-            let count = (part.start + part.len - within).min(end - at);
-            at += count;
-            Some((n, turn * part.len + (within - part.start), count))
-        })
-    }
-
-    pub fn fill(&self, start: usize, mut out: &mut [f64]) {
-        for (n, first, count) in self.pieces(start, out.len()) {
-            let (piece, rest) = out.split_at_mut(count);
-            self.parts[n].generator.fill(first, piece);
-            out = rest;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::init::{Scheme, SchemeParams};
+    use crate::init::{Generator, Scheme, SchemeParams};
     use crate::tensor::Roles;
 
     fn shape(dims: &[usize]) -> Shape {

@@ -6,7 +6,8 @@ use safetensors::Dtype;
 
 use super::decode::Decoder;
 use super::error::PrunedProblem;
-use super::file::{PrunedReader, Stored};
+use super::file::PrunedReader;
+use super::stored::{Coded, Stored};
 use super::validate::Wrong;
 use crate::blocks::{Block, Reads};
 use crate::codec::{BlockValues, CODES, CodeError, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
@@ -14,19 +15,6 @@ use crate::init::Generator;
 use crate::prelude::*;
 use crate::sparse::{Fill, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
-
-/// A coded tensor whose head has been read.
-#[derive(Debug)]
-pub(super) struct Coded {
-    pub description: Box<PrunedTensor>,
-    pub dtype: FloatDtype,
-    pub shape: Shape,
-    /// The name of the tensor that holds the code.
-    codes: String,
-    head: Head,
-    /// Draws initial values, where they are drawn.
-    pub drawn: Option<Generator>,
-}
 
 impl PrunedReader {
     /// Validates a described tensor that is coded, but for what only decoding its blocks tells.
@@ -60,10 +48,7 @@ impl PrunedReader {
     pub(super) fn coded_reads<'a>(&'a self, coded: &'a Coded, block: &Block) -> Reads<'a> {
         let (number, _) = block_of(coded.shape.matrix(), block.start);
         let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
-        let base = self.base.as_ref().and_then(|base| {
-            let tensor = base.tensor(&coded.description.name)?;
-            Some(tensor.data.part(block.bytes(tensor.float()?.size())))
-        });
+        let base = self.base_part(&coded.description, block);
         let whole = coded.drawn.as_ref().and_then(Generator::whole);
         let bytes = (block.len * coded.dtype.size()) as u64;
         Reads { bytes, mapped: [Some(code), base, None, None], whole }

@@ -2,15 +2,18 @@
 
 use core::ops::Range;
 
-use super::file::{PrunedReader, Stored};
+use super::file::PrunedReader;
+use super::stored::{Encoded, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
-use crate::checkpoint::TensorRef;
+use crate::checkpoint::{Mapped, TensorRef};
 use crate::codec::{BlockDecoder, CodeError};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
 use crate::prelude::*;
-use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, bitmask, csr, fillmask};
-use crate::tensor::{Shape, cast};
+use crate::sparse::{
+    BitmaskParts, CsrParts, EncodingParts, Fill, InitialValues, Parts, PrunedTensor, bitmask, csr, fillmask,
+};
+use crate::tensor::cast;
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
@@ -28,38 +31,70 @@ pub struct Decoder {
     pub(super) in_piece: Option<(usize, usize)>,
 }
 
+/// What a block of an encoded tensor is made from.
+struct BlockParts<'a> {
+    /// Which stored values it takes.
+    run: Range<usize>,
+    /// Their places: the block's part of the bitmask, or their columns.
+    places: Mapped<'a>,
+    values: Mapped<'a>,
+    /// Which of its pruned places take their initial value: the bytes that have their bits.
+    fill: Option<Mapped<'a>>,
+}
+
 impl PrunedReader {
     /// Which stored values of an encoded tensor a block takes, one of [`crate::blocks::cut`] or any whole rows.
-    fn run(
-        &self,
-        description: &PrunedTensor,
-        parts: &[String],
-        before: &[usize],
-        block: &Block,
-    ) -> Range<usize> {
-        let matrix = Shape::new(description.shape.clone()).map(|shape| shape.matrix());
-        let Ok(matrix) = matrix else { return 0..0 };
+    fn run(&self, encoded: &Encoded, block: &Block) -> Range<usize> {
+        let Encoded { parts, before, .. } = encoded;
+        let matrix = encoded.shape.matrix();
         let row = block.row(matrix);
-        if description.format == Format::Csr && !block.whole_rows(matrix) {
-            let (crow, columns) = (self.whole(&parts[1]).bytes(), self.whole(&parts[2]).bytes());
-            let before = |column| csr::before(crow, columns, matrix, row, column);
-            let end = block.column(matrix) + block.len;
-            return before(block.column(matrix))..if end < matrix.cols {
-                before(end)
-            } else {
-                csr::offset(crow, row + 1)
-            };
+        let offsets = self.whole(parts.encoding.row_offsets()).bytes();
+        if block.whole_rows(matrix) {
+            // A bitmask's row offsets have no last one.
+            let last = before.last().copied().unwrap_or_default();
+            let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
+            return offset(row)..offset(row + block.len / matrix.cols);
         }
-        if !block.whole_rows(matrix) {
-            let n = row * matrix.cols.div_ceil(BLOCK_ELEMENTS) + block.column(matrix) / BLOCK_ELEMENTS;
-            return before[n]..before[n + 1];
+        match &parts.encoding {
+            EncodingParts::Csr(CsrParts { columns, .. }) => {
+                let columns = self.whole(columns).bytes();
+                let before = |column| csr::before(offsets, columns, matrix, row, column);
+                let end = block.column(matrix) + block.len;
+                let end = if end < matrix.cols { before(end) } else { csr::offset(offsets, row + 1) };
+                before(block.column(matrix))..end
+            }
+            EncodingParts::Bitmask(_) => {
+                let in_row = matrix.cols.div_ceil(BLOCK_ELEMENTS);
+                let n = row * in_row + block.column(matrix) / BLOCK_ELEMENTS;
+                before[n]..before[n + 1]
+            }
         }
-        let end = row + block.len / matrix.cols;
-        let offsets = self.whole(&parts[if description.format == Format::Csr { 1 } else { 3 }]).bytes();
-        // A bitmask's row offsets have no last one.
-        let last = before.last().copied().unwrap_or_default();
-        let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
-        offset(row)..offset(end)
+    }
+
+    fn block_parts(&self, encoded: &Encoded, block: &Block) -> BlockParts<'_> {
+        let (matrix, size) = (encoded.shape.matrix(), encoded.dtype.size());
+        let Parts { encoding, fill } = &encoded.parts;
+        let part = |name: &String| self.whole(name).data;
+        let run = self.run(encoded, block);
+        let places = match encoding {
+            EncodingParts::Csr(CsrParts { columns, .. }) => {
+                let index = csr::index_size(matrix);
+                part(columns).part(run.start * index..run.end * index)
+            }
+            EncodingParts::Bitmask(BitmaskParts { mask, .. }) => part(mask).part(block.mask_bytes(matrix)),
+        };
+        let values = part(encoding.values()).part(run.start * size..run.end * size);
+        let fill = fill.as_ref().map(|fill| {
+            let pruned = block.start - run.start..block.start + block.len - run.end;
+            part(fill).part(pruned.start / 8..pruned.end.div_ceil(8))
+        });
+        BlockParts { run, places, values, fill }
+    }
+
+    /// What a block reads of the base, where a tensor's initial values are stored there.
+    pub(super) fn base_part(&self, description: &PrunedTensor, block: &Block) -> Option<Mapped<'_>> {
+        let tensor = self.base.as_ref()?.tensor(&description.name)?;
+        Some(tensor.data.part(block.bytes(tensor.float()?.size())))
     }
 }
 
@@ -94,7 +129,7 @@ pub trait ReadBlocks {
 
 impl ReadBlocks for PrunedReader {
     fn is_encoded(&self, name: &str) -> bool {
-        matches!(self.tensors.get(name), Some(Stored::Encoded { .. } | Stored::Coded(_)))
+        matches!(self.tensors.get(name), Some(Stored::Encoded(_) | Stored::Coded(_)))
     }
 
     fn stored(&self, name: &str) -> TensorRef<'_> {
@@ -103,43 +138,25 @@ impl ReadBlocks for PrunedReader {
 
     fn drawn_whole(&self, name: &str) -> Option<&Whole> {
         match self.tensors.get(name) {
-            Some(Stored::Encoded { drawn: Some(drawn), .. }) => drawn.whole(),
+            Some(Stored::Encoded(encoded)) => encoded.drawn.as_ref().and_then(Generator::whole),
             Some(Stored::Coded(coded)) => coded.drawn.as_ref().and_then(Generator::whole),
             _ => None,
         }
     }
 
     fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
-        let (description, dtype, shape, parts, before, drawn) = match &self.tensors[name] {
+        let encoded = match &self.tensors[name] {
             Stored::Whole => return Reads::of(self.whole(name).data),
             Stored::Coded(coded) => return self.coded_reads(coded, block),
-            Stored::Encoded { description, dtype, shape, parts, before, drawn } => {
-                (description, dtype, shape, parts, before, drawn)
-            }
+            Stored::Encoded(encoded) => encoded,
         };
-        let (matrix, size) = (shape.matrix(), dtype.size());
-        let part = |n: usize| self.whole(&parts[n]).data;
-        let run = self.run(description, parts, before, block);
-        let values = |n: usize| part(n).part(run.start * size..run.end * size);
-        let [places, values] = match description.format {
-            Format::Csr => {
-                let index = csr::index_size(matrix);
-                [part(2).part(run.start * index..run.end * index), values(3)]
-            }
-            _ => [part(1).part(block.mask_bytes(matrix)), values(2)],
-        };
-        let base = self.base.as_ref().filter(|_| description.fill != Fill::Zero);
-        let initial = base.and_then(|base| {
-            let tensor = base.tensor(name)?;
-            Some(tensor.data.part(block.bytes(tensor.float()?.size())))
-        });
-        let fill = (description.fill == Fill::Nearest).then(|| {
-            let pruned = block.start - run.start..block.start + block.len - run.end;
-            part(4).part(pruned.start / 8..pruned.end.div_ceil(8))
-        });
+        let Encoded { description, dtype, drawn, .. } = &**encoded;
+        let BlockParts { places, values, fill, .. } = self.block_parts(encoded, block);
+        let initial = Some(block).filter(|_| description.fill != Fill::Zero);
+        let initial = initial.and_then(|block| self.base_part(description, block));
         let mapped = [Some(places), Some(values), initial, fill];
         let whole = drawn.as_ref().and_then(Generator::whole);
-        Reads { bytes: (block.len * size) as u64, mapped, whole }
+        Reads { bytes: (block.len * dtype.size()) as u64, mapped, whole }
     }
 
     fn read_block<'a>(
@@ -148,13 +165,12 @@ impl ReadBlocks for PrunedReader {
         block: &Block,
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
-        let (description, dtype, shape, parts, before, drawn) = match &self.tensors[name] {
+        let encoded = match &self.tensors[name] {
             Stored::Whole => return Ok(self.whole(name).bytes()),
             Stored::Coded(coded) => return self.read_coded(coded, block, decoder),
-            Stored::Encoded { description, dtype, shape, parts, before, drawn } => {
-                (description, dtype, shape, parts, before, drawn)
-            }
+            Stored::Encoded(encoded) => encoded,
         };
+        let Encoded { description, dtype, shape, parts, drawn, .. } = &**encoded;
         let matrix = shape.matrix();
         let Decoder { encoder, mask, cast: out, .. } = decoder;
         let out = match (description.fill, self.initial(description, drawn.as_ref())) {
@@ -171,28 +187,23 @@ impl ReadBlocks for PrunedReader {
             }
             _ => encoder.zeros(block.len * dtype.size()),
         };
-        let [Some(places), Some(stored), _, fill] = self.reads(name, block).mapped else { return Ok(out) };
+        let BlockParts { run, places, values, fill } = self.block_parts(encoded, block);
         let cols = block.columns(matrix);
-        let mask = if description.format == Format::Csr {
-            let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
-            let at = (block.row(matrix), block.column(matrix));
-            let crow = self.whole(&parts[1]).data.bytes();
-            csr::run_mask(crow, places.bytes(), matrix, at, (rows, cols), mask);
-            &*mask
-        } else {
-            places.bytes()
+        let mask = match &parts.encoding {
+            EncodingParts::Bitmask(_) => places.bytes(),
+            EncodingParts::Csr(CsrParts { row_offsets, .. }) => {
+                let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
+                let at = (block.row(matrix), block.column(matrix));
+                let crow = self.whole(row_offsets).bytes();
+                csr::run_mask(crow, places.bytes(), matrix, at, (rows, cols), mask);
+                &*mask
+            }
         };
         if let Some(fill) = fill {
-            fillmask::clear(
-                fill.bytes(),
-                (block.start - self.run(description, parts, before, block).start) % 8,
-                mask,
-                cols,
-                dtype.size(),
-                out,
-            );
+            let first = (block.start - run.start) % 8;
+            fillmask::clear(fill.bytes(), first, mask, cols, dtype.size(), out);
         }
-        bitmask::scatter(stored.bytes(), cols, mask, *dtype, out);
+        bitmask::scatter(values.bytes(), cols, mask, *dtype, out);
         Ok(out)
     }
 }
@@ -210,8 +221,8 @@ impl PrunedReader {
             InitialValues::Unknown(_) => None,
             InitialValues::Stored { initial_dtype, .. } => {
                 let base = self.base.as_ref()?.tensor(&description.name)?;
-                let (bytes, dtype) = (base.bytes(), base.float()?);
-                Some(Initial::Stored { bytes, dtype, stored_as: *initial_dtype })
+                let dtype = base.float()?;
+                Some(Initial::Stored { data: base.data, dtype, stored_as: *initial_dtype })
             }
         }
     }

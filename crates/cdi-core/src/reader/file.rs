@@ -7,13 +7,12 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::coded::Coded;
 use super::error::{OpenError, PrunedProblem};
+use super::stored::Stored;
 use crate::checkpoint::{Checkpoint, TensorRef};
-use crate::init::Generator;
 use crate::prelude::*;
-use crate::sparse::{Kind, PrunedTensor};
-use crate::tensor::{FloatDtype, Shape};
+use crate::sparse::Kind;
+use crate::tensor::Shape;
 use crate::workers::{Alone, Workers};
 
 /// A checkpoint, pruned or not, whose tensors are read as ordinary dense ones.
@@ -26,26 +25,6 @@ pub struct PrunedReader {
     pub(super) tensors: BTreeMap<String, Stored>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) kind: Option<Kind>,
-}
-
-#[derive(Debug)]
-pub(super) enum Stored {
-    /// As it is in the file.
-    Whole,
-    /// In parts.
-    Encoded {
-        description: Box<PrunedTensor>,
-        dtype: FloatDtype,
-        shape: Shape,
-        /// Names of the parts, in the order of the encoding's suffixes.
-        parts: Vec<String>,
-        /// Stored values before each block of a bitmask; those of rows and columns are sought in them.
-        before: Vec<usize>,
-        /// Draws the values of pruned places, where they are drawn.
-        drawn: Option<Generator>,
-    },
-    /// Entropy-coded.
-    Coded(Box<Coded>),
 }
 
 /// Limits of a reader. A file of a few hundred bytes can describe a tensor of any size if all of its weights
@@ -215,7 +194,7 @@ impl PrunedReader {
                 let tensor = self.whole(name);
                 (tensor.dtype, tensor.shape)
             }
-            Stored::Encoded { dtype, shape, .. } => (dtype.dtype(), shape),
+            Stored::Encoded(encoded) => (encoded.dtype.dtype(), &encoded.shape),
             Stored::Coded(coded) => (coded.dtype.dtype(), &coded.shape),
         }
     }

@@ -8,6 +8,7 @@
 //! | `parts` | the parts of an encoded tensor against each other |
 //! | `decode` | blocks of encoded tensors |
 //! | `coded` | tensors whose values are entropy-coded |
+//! | `stored` | how each tensor is stored |
 //! | `rows` | tensors and rows into the caller's memory |
 
 mod coded;
@@ -16,6 +17,7 @@ mod error;
 mod file;
 mod parts;
 mod rows;
+mod stored;
 pub(crate) mod validate;
 
 pub use crate::codec::CodeError;

@@ -5,16 +5,17 @@ use alloc::collections::BTreeSet;
 use safetensors::Dtype;
 
 use super::error::{BaseProblem, OpenError, PrunedProblem};
-use super::file::{PrunedReader, Stored};
+use super::file::PrunedReader;
 use super::parts::{check_bitmask, check_csr};
+use super::stored::{Encoded, Stored};
 use crate::checkpoint::{Checkpoint, FileName, TensorRef};
 use crate::digest;
 use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, VERSION, csr, fillmask,
-    suffixes,
+    BitmaskParts, CsrParts, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind, Parts,
+    PrunedTensor, SliceValues, VERSION, csr, fillmask, suffixes,
 };
 use crate::tensor::{FloatDtype, Layout, Shape};
 use crate::workers::Workers;
@@ -86,58 +87,63 @@ impl PrunedReader {
             let problem = format!("csr cannot have {} columns, more than 2147483648", matrix.cols);
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
-        if description.format == Format::Coded {
+        let suffixes = suffixes(description.format, description.fill == Fill::Nearest);
+        let Some(names) = suffixes.map(|suffixes| suffixes.map(|suffix| format!("{name}{suffix}"))) else {
             return self.add_coded(description, dtype, shape, parts);
-        }
-        let nearest = description.fill == Fill::Nearest;
-        let part_names: Vec<String> =
-            suffixes(description.format).iter().map(|suffix| format!("{name}{suffix}")).collect();
-        let part_names = &part_names[..if nearest { 5 } else { 4 }];
-        let (values_at, rows_at) = if description.format == Format::Csr { (3, 1) } else { (2, 3) };
-        let shape_part = self.part(&name, &part_names[0], Dtype::I64, Some(&[shape.rank()]))?;
-        let values = self.part(&name, &part_names[values_at], description.dtype, None)?;
-        let count = values.shape.elements();
-        let dims: Vec<i64> =
-            shape_part.bytes().as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
-        if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
-            let expected = shape.dims().to_vec();
-            return Err(PrunedProblem::StoredShape { tensor: name, expected, got: dims }.into());
-        }
-        let before = if description.format == Format::Csr {
-            let crow = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows + 1]))?;
-            let columns = self.part(&name, &part_names[2], csr::index_dtype(matrix), Some(&[count]))?;
-            check_csr(workers, matrix, crow.data, columns.data, count)
-                .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?;
-            Vec::new()
-        } else {
-            let dims = [matrix.rows, matrix.mask_row_bytes()];
-            let mask = self.part(&name, &part_names[1], Dtype::U8, Some(&dims))?;
-            let row_offsets = self.part(&name, &part_names[rows_at], Dtype::I64, Some(&[matrix.rows]))?;
-            check_bitmask(workers, matrix, mask.data, row_offsets.data, count)
-                .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
         };
-        if nearest {
-            // The checks above leave no room for more values than elements.
-            let pruned = shape.elements() - count;
-            let fill = self.part(&name, &part_names[4], Dtype::U8, Some(&[pruned.div_ceil(8)]))?;
-            if !fillmask::padding_is_clear(fill.bytes(), pruned) {
-                return Err(PrunedProblem::FillPadding { tensor: name, pruned }.into());
-            }
-        }
+        let before = self.check_parts(&description, &shape, &names, workers)?;
         let drawn = self.drawn_within(&description, &shape)?;
-        parts.extend(part_names.iter().cloned());
-        let stored = Stored::Encoded {
-            description: Box::new(description),
-            dtype,
-            shape,
-            parts: part_names.to_vec(),
-            before,
-            drawn,
-        };
+        parts.extend(names.clone().into_vec());
+        let encoded = Encoded { description, dtype, shape, parts: names, before, drawn };
+        let stored = Stored::Encoded(Box::new(encoded));
         if self.tensors.insert(name.clone(), stored).is_some() {
             return Err(PrunedProblem::Twice(name).into());
         }
         Ok(())
+    }
+
+    /// Whether the parts of an encoded tensor fit together. Returns the values stored before each block of a bitmask.
+    fn check_parts(
+        &self,
+        description: &PrunedTensor,
+        shape: &Shape,
+        names: &Parts<String>,
+        workers: &impl Workers,
+    ) -> Result<Vec<usize>, PrunedProblem> {
+        let (name, matrix) = (&description.name, shape.matrix());
+        let Parts { encoding, fill } = names;
+        let dims = self.part(name, encoding.shape(), Dtype::I64, Some(&[shape.rank()]))?;
+        let count = self.part(name, encoding.values(), description.dtype, None)?.shape.elements();
+        let dims: Vec<i64> = dims.bytes().as_chunks::<8>().0.iter().map(|d| i64::from_le_bytes(*d)).collect();
+        if !dims.iter().map(|d| usize::try_from(*d)).eq(shape.dims().iter().map(|d| Ok(*d))) {
+            let expected = shape.dims().to_vec();
+            return Err(PrunedProblem::StoredShape { tensor: name.clone(), expected, got: dims });
+        }
+        let before = match encoding {
+            EncodingParts::Csr(CsrParts { row_offsets, columns, .. }) => {
+                let crow = self.part(name, row_offsets, Dtype::I64, Some(&[matrix.rows + 1]))?;
+                let columns = self.part(name, columns, csr::index_dtype(matrix), Some(&[count]))?;
+                check_csr(workers, matrix, crow.data, columns.data, count)
+                    .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?;
+                Vec::new()
+            }
+            EncodingParts::Bitmask(BitmaskParts { mask, row_offsets, .. }) => {
+                let dims = [matrix.rows, matrix.mask_row_bytes()];
+                let mask = self.part(name, mask, Dtype::U8, Some(&dims))?;
+                let row_offsets = self.part(name, row_offsets, Dtype::I64, Some(&[matrix.rows]))?;
+                check_bitmask(workers, matrix, mask.data, row_offsets.data, count)
+                    .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
+            }
+        };
+        if let Some(fill) = fill {
+            // The checks above leave no room for more values than elements.
+            let pruned = shape.elements() - count;
+            let fill = self.part(name, fill, Dtype::U8, Some(&[pruned.div_ceil(8)]))?;
+            if !fillmask::padding_is_clear(fill.bytes(), pruned) {
+                return Err(PrunedProblem::FillPadding { tensor: name.clone(), pruned });
+            }
+        }
+        Ok(before)
     }
 
     /// [`Self::check_initial`], within the limits.

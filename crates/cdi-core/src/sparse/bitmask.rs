@@ -13,28 +13,30 @@
 
 use safetensors::Dtype;
 
+use super::parts::BitmaskParts;
 use crate::bits;
 use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
 /// Suffixes of the tensors that stand for one.
-pub const SUFFIXES: [&str; 4] = [".shape", ".bitmask", ".compressed", ".row_offsets"];
+pub const SUFFIXES: BitmaskParts<&str> =
+    BitmaskParts { shape: ".shape", mask: ".bitmask", values: ".compressed", row_offsets: ".row_offsets" };
 
-/// The tensors that stand for `name` with `stored` values kept, in the order of [`SUFFIXES`].
-pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> [TensorSpec; 4] {
+/// The tensors that stand for `name` with `stored` values kept.
+pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> BitmaskParts<TensorSpec> {
     let matrix = shape.matrix();
     let part = |suffix: &str, dtype, dims: Vec<usize>| TensorSpec {
         name: format!("{name}{suffix}"),
         dtype,
         shape: Shape::new(dims).expect("no part outgrows what the tensor itself may measure"),
     };
-    [
-        part(SUFFIXES[0], Dtype::I64, vec![shape.rank()]),
-        part(SUFFIXES[1], Dtype::U8, vec![matrix.rows, matrix.mask_row_bytes()]),
-        part(SUFFIXES[2], dtype.dtype(), vec![stored]),
-        part(SUFFIXES[3], Dtype::I64, vec![matrix.rows]),
-    ]
+    BitmaskParts {
+        shape: part(SUFFIXES.shape, Dtype::I64, vec![shape.rank()]),
+        mask: part(SUFFIXES.mask, Dtype::U8, vec![matrix.rows, matrix.mask_row_bytes()]),
+        values: part(SUFFIXES.values, dtype.dtype(), vec![stored]),
+        row_offsets: part(SUFFIXES.row_offsets, Dtype::I64, vec![matrix.rows]),
+    }
 }
 
 /// Fills `stored` with the elements of `dense` (rows of `cols` elements, or a part of one row) whose bit is set.

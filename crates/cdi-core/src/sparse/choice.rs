@@ -1,13 +1,16 @@
 //! Selects the smallest encoding of a tensor, by exact size.
 
-use super::{Format, bitmask, csr, fillmask};
+use super::parts::{EncodingParts, Parts};
+use super::settings::Format;
+use super::{bitmask, csr, fillmask};
 use crate::checkpoint::TensorSpec;
 use crate::codec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
-/// The tensors that stand for `name` with `stored` values kept of type `dtype`: in the order of the encoding's suffixes,
-/// then the fill mask if pruned places take the `nearest` value. Of [`Format::Coded`], `stored` is the bytes of its code.
+/// The tensors that stand for `name` with `stored` values kept of type `dtype`, in the order in which they stand in a file: the
+/// last is the fill mask, where pruned places take the `nearest` value. Of [`Format::Coded`], `stored` is the bytes of its
+/// code.
 pub fn parts(
     format: Format,
     name: &str,
@@ -16,29 +19,26 @@ pub fn parts(
     stored: usize,
     nearest: bool,
 ) -> Vec<TensorSpec> {
-    let mut parts = match format {
+    let encoding = match format {
         Format::Dense => {
             return vec![TensorSpec { name: name.to_owned(), dtype: dtype.dtype(), shape: shape.clone() }];
         }
-        Format::Bitmask => bitmask::parts(name, dtype, shape, stored).to_vec(),
-        Format::Csr => csr::parts(name, dtype, shape, stored).to_vec(),
+        Format::Bitmask => EncodingParts::Bitmask(bitmask::parts(name, dtype, shape, stored)),
+        Format::Csr => EncodingParts::Csr(csr::parts(name, dtype, shape, stored)),
         Format::Coded => return vec![codec::part(name, stored)],
     };
-    if nearest {
-        parts.push(fillmask::part(name, shape.elements() - stored));
-    }
-    parts
+    let fill = nearest.then(|| fillmask::part(name, shape.elements() - stored));
+    Parts { encoding, fill }.into_vec()
 }
 
-/// Suffixes of the tensors that an encoding may take, in the order of [`parts`].
-pub fn suffixes(format: Format) -> Vec<&'static str> {
-    let own: &[&str] = match format {
-        Format::Dense => return Vec::new(),
-        Format::Bitmask => &bitmask::SUFFIXES,
-        Format::Csr => &csr::SUFFIXES,
-        Format::Coded => return vec![codec::CODES],
+/// The suffixes of an encoding's parts; `None` of the formats in which one tensor stands for another.
+pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
+    let encoding = match format {
+        Format::Bitmask => EncodingParts::Bitmask(bitmask::SUFFIXES),
+        Format::Csr => EncodingParts::Csr(csr::SUFFIXES),
+        Format::Dense | Format::Coded => return None,
     };
-    own.iter().copied().chain([fillmask::SUFFIX]).collect()
+    Some(Parts { encoding, fill: nearest.then_some(fillmask::SUFFIX) })
 }
 
 /// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is surely

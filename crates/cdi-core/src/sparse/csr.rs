@@ -11,12 +11,14 @@
 
 use safetensors::Dtype;
 
+use super::parts::CsrParts;
 use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
 /// Suffixes of the tensors that stand for one.
-pub const SUFFIXES: [&str; 4] = [".shape", ".crow_indices", ".col_indices", ".values"];
+pub const SUFFIXES: CsrParts<&str> =
+    CsrParts { shape: ".shape", row_offsets: ".crow_indices", columns: ".col_indices", values: ".values" };
 
 /// Whether the encoding can hold so many columns, the last of which I32 must reach, and rows, of which it numbers one more.
 pub fn can_hold(matrix: Matrix) -> bool {
@@ -33,20 +35,20 @@ pub fn index_size(matrix: Matrix) -> usize {
     if matrix.cols <= 1 << 16 { 2 } else { 4 }
 }
 
-/// The tensors that stand for `name` with `stored` values kept, in the order of [`SUFFIXES`].
-pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> [TensorSpec; 4] {
+/// The tensors that stand for `name` with `stored` values kept.
+pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> CsrParts<TensorSpec> {
     let matrix = shape.matrix();
-    let part = |n: usize, dtype, len: usize| TensorSpec {
-        name: format!("{name}{}", SUFFIXES[n]),
+    let part = |suffix: &str, dtype, len: usize| TensorSpec {
+        name: format!("{name}{suffix}"),
         dtype,
         shape: Shape::new(vec![len]).expect("no part outgrows what the tensor itself may measure"),
     };
-    [
-        part(0, Dtype::I64, shape.rank()),
-        part(1, Dtype::I64, matrix.rows + 1),
-        part(2, index_dtype(matrix), stored),
-        part(3, dtype.dtype(), stored),
-    ]
+    CsrParts {
+        shape: part(SUFFIXES.shape, Dtype::I64, shape.rank()),
+        row_offsets: part(SUFFIXES.row_offsets, Dtype::I64, matrix.rows + 1),
+        columns: part(SUFFIXES.columns, index_dtype(matrix), stored),
+        values: part(SUFFIXES.values, dtype.dtype(), stored),
+    }
 }
 
 /// Appends the column numbers of the set bits of a run, whole rows of `cols` columns or a part of one row from column

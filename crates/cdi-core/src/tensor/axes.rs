@@ -1,6 +1,7 @@
 //! A tensor as experts of outputs, inputs and kernel places, whatever the order they are stored in.
 
-use super::{Layout, Role, Shape};
+use super::layout::{Layout, Role};
+use super::shape::Shape;
 
 /// How many outputs, inputs and kernel places each expert of a tensor has, and where they are.
 ///
@@ -179,6 +180,18 @@ fn order(list: &[Role]) -> [Role; 3] {
     }
 }
 
+impl Shape {
+    /// `(fan_in, fan_out)`: how many inputs feed one output, and how many outputs one input feeds.
+    ///
+    /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
+    /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the same
+    /// with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has both equal to it, a
+    /// scalar 1.
+    pub fn fans(&self, layout: Layout) -> (usize, usize) {
+        Axes::new(self, layout).fans()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Roles;
@@ -231,5 +244,16 @@ mod tests {
         assert_eq!(axes(&[In, Out, Out], &[768, 12, 64]).fans(), (768, 768));
         assert_eq!(axes(&[In, In, Out], &[12, 64, 768]).fans(), (768, 768));
         assert_eq!(axes(&[Out, Kernel, Kernel, In], &[64, 3, 3, 32]).fans(), (288, 576));
+    }
+
+    #[test]
+    fn fans_of_both_layouts() {
+        let shape = |dims: &[usize]| Shape::new(dims.to_vec()).unwrap();
+        assert_eq!(shape(&[64, 32, 3, 3]).fans(Layout::OutIn), (288, 576));
+        assert_eq!(shape(&[3, 3, 32, 64]).fans(Layout::InOut), (288, 576));
+        assert_eq!(shape(&[256, 784]).fans(Layout::OutIn), (784, 256));
+        assert_eq!(shape(&[784, 256]).fans(Layout::InOut), (784, 256));
+        assert_eq!(shape(&[10]).fans(Layout::OutIn), (10, 10));
+        assert_eq!(shape(&[]).fans(Layout::InOut), (1, 1));
     }
 }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Shape;
+use super::shape::Shape;
 
 use crate::prelude::*;
 

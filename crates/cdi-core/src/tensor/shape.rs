@@ -4,8 +4,6 @@ use core::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::{Axes, Layout};
-
 use crate::prelude::*;
 
 /// The most dimensions of a tensor: as many as PyTorch and NumPy have.
@@ -118,16 +116,6 @@ impl Shape {
             [rows, rest @ ..] => Matrix { rows: *rows, cols: rest.iter().product() },
         }
     }
-
-    /// `(fan_in, fan_out)`: how many inputs feed one output, and how many outputs one input feeds.
-    ///
-    /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
-    /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the same
-    /// with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has both equal to it, a
-    /// scalar 1.
-    pub fn fans(&self, layout: Layout) -> (usize, usize) {
-        Axes::new(self, layout).fans()
-    }
 }
 
 impl fmt::Display for Shape {
@@ -178,16 +166,6 @@ mod tests {
         assert_eq!(shape(&[8, 2, 3, 3]).matrix(), Matrix { rows: 8, cols: 18 });
         assert_eq!(shape(&[0, 7]).matrix(), Matrix { rows: 0, cols: 7 });
         assert_eq!(shape(&[7, 0]).matrix(), Matrix { rows: 7, cols: 0 });
-    }
-
-    #[test]
-    fn fans_of_both_layouts() {
-        assert_eq!(shape(&[64, 32, 3, 3]).fans(Layout::OutIn), (288, 576));
-        assert_eq!(shape(&[3, 3, 32, 64]).fans(Layout::InOut), (288, 576));
-        assert_eq!(shape(&[256, 784]).fans(Layout::OutIn), (784, 256));
-        assert_eq!(shape(&[784, 256]).fans(Layout::InOut), (784, 256));
-        assert_eq!(shape(&[10]).fans(Layout::OutIn), (10, 10));
-        assert_eq!(shape(&[]).fans(Layout::InOut), (1, 1));
     }
 
     #[test]
