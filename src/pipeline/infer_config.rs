@@ -18,6 +18,9 @@ use crate::sparse::FileMetadata;
 use crate::store::{compressed, create_parent};
 use crate::tensor::Shape;
 
+/// The file that a config is for which is only printed.
+const FILE: &str = "config.yaml";
+
 /// How often the config is mended before no tensor's start is said to be known.
 const ATTEMPTS: usize = 100;
 
@@ -36,7 +39,7 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
     if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
         return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
     }
-    let file = config.unwrap_or(Path::new("config.yaml"));
+    let file = config.unwrap_or(Path::new(FILE));
     if config.is_some() {
         let inputs = checkpoint.files().map(|file| ("the checkpoint", file));
         check_distinct(inputs, [("the config", file)])?;
@@ -50,30 +53,8 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
     if let (Some(base), Some(_)) = (&base, config) {
         check_distinct(base.files().map(|file| ("the base", file)), [("the config", file)])?;
     }
-    let purpose = match purpose {
-        Purpose::Finetune { base } => Purpose::Finetune { base: from_config(Path::new(base), config)? },
-        other => other.clone(),
-    };
-    let from_config = from_config(path, config)?;
-    // The initial checkpoint has the names that its skeleton has.
-    let strip = if purpose == Purpose::Init { Strip::default() } else { Strip::of(&checkpoint) };
-    checkpoint.strip_components(&strip.components)?;
-    checkpoint.strip_prefixes(&strip.prefixes)?;
-    let mut around = Surroundings {
-        checkpoint: text(path)?,
-        name: stem(path),
-        purpose,
-        like: strip.is_empty().then(|| from_config.clone()),
-        trained: from_config,
-        strip: strip.components,
-        strip_prefix: strip.prefixes,
-        seed: made_by.map(|made_by| made_by.seed),
-        sharded: checkpoint.files().count() > 1,
-        ..Surroundings::default()
-    };
-    if around.seed.is_some() {
-        around.trained = free(file, "trained", ".safetensors");
-    }
+    let seed = made_by.map(|made_by| made_by.seed);
+    let around = surroundings(&mut checkpoint, seed, (path, config), purpose)?;
     let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
     let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
     match (&around.purpose, &base) {
@@ -86,6 +67,47 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
         }
         _ => {}
     }
+    mended(inference, around, file)
+}
+
+/// What the config says beside its rules, for the checkpoint at a path and a config in a file. Takes what wrappers have put into
+/// the checkpoint's names out of them.
+fn surroundings(
+    checkpoint: &mut Checkpoint,
+    seed: Option<u64>,
+    (path, config): (&Path, Option<&Path>),
+    purpose: &Purpose,
+) -> Result<Surroundings, Error> {
+    let purpose = match purpose {
+        Purpose::Finetune { base } => Purpose::Finetune { base: from_config(Path::new(base), config)? },
+        other => other.clone(),
+    };
+    let from_config = from_config(path, config)?;
+    // The initial checkpoint has the names that its skeleton has.
+    let strip = if purpose == Purpose::Init { Strip::default() } else { Strip::of(checkpoint) };
+    checkpoint.strip_components(&strip.components)?;
+    checkpoint.strip_prefixes(&strip.prefixes)?;
+    let trained = match seed {
+        // It is an initial one: that after training has another name.
+        Some(_) => free(config.unwrap_or(Path::new(FILE)), "trained", ".safetensors"),
+        None => from_config.clone(),
+    };
+    Ok(Surroundings {
+        checkpoint: text(path)?,
+        name: stem(path),
+        purpose,
+        like: strip.is_empty().then_some(from_config),
+        trained,
+        strip: strip.components,
+        strip_prefix: strip.prefixes,
+        seed,
+        sharded: checkpoint.files().count() > 1,
+        ..Surroundings::default()
+    })
+}
+
+/// The config, with what does not fit the checkpoint mended.
+fn mended(mut inference: Inference<'_>, mut around: Surroundings, file: &Path) -> Result<String, Error> {
     for _ in 0..ATTEMPTS {
         let config = inference.config(&around);
         match fits(&config, file) {

@@ -66,30 +66,16 @@ pub fn initialise(
     let init = settings.init.as_ref().ok_or_else(|| missing("init"))?;
     settings.model.as_ref().ok_or_else(|| missing("model"))?;
 
-    let mut tensors: Vec<(&String, &Tensor, Source<'_>)> = Vec::new();
-    for (name, tensor) in &resolved.model {
-        let source = match (resolved.initial(name, tensor), FloatDtype::of(tensor.dtype)) {
-            (Some(values), Some(dtype)) => Some(Source::Initial { values, dtype }),
-            _ => resolved.skeleton(name).map(Source::Copy),
-        };
-        tensors.extend(source.map(|source| (name, tensor, source)));
-    }
-    let groups: Vec<Group> = tensors
-        .iter()
-        .map(|(name, t, _)| {
-            let (name, dtype, shape) = ((*name).clone(), t.dtype, t.shape.clone());
-            Group::single(TensorSpec { name, dtype, shape })
-        })
-        .collect();
+    let tensors = sources(resolved);
+    let spec = |(name, t, _): &(&String, &Tensor, Source<'_>)| {
+        let (name, dtype, shape) = ((*name).clone(), t.dtype, t.shape.clone());
+        Group::single(TensorSpec { name, dtype, shape })
+    };
+    let groups: Vec<Group> = tensors.iter().map(spec).collect();
     // Each tensor's origin, as it was found for this run.
-    let decisions = digest::of_pieces(
-        tensors
-            .iter()
-            .map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin))
-            .collect::<Vec<_>>()
-            .iter()
-            .map(String::as_bytes),
-    );
+    let origins: Vec<String> =
+        tensors.iter().map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin)).collect();
+    let decisions = digest::of_pieces(origins.iter().map(String::as_bytes));
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
     // The initial checkpoint does not depend on the trained one.
     let decisions =
@@ -129,6 +115,18 @@ pub fn initialise(
     let (tensors, bytes) = (groups.len(), writer.bytes());
     let files = set.add(OutputKind::Initial, |set| writer.stage(set))?;
     Ok(Written { files, tensors, bytes, beside: Vec::new() })
+}
+
+/// The tensors that are written, with where their values come from.
+fn sources<'r>(resolved: &'r Resolved<'_>) -> Vec<(&'r String, &'r Tensor, Source<'r>)> {
+    let of = |(name, tensor): (&'r String, &'r Tensor)| {
+        let source = match (resolved.initial(name, tensor), FloatDtype::of(tensor.dtype)) {
+            (Some(values), Some(dtype)) => Some(Source::Initial { values, dtype }),
+            _ => resolved.skeleton(name).map(Source::Copy),
+        };
+        Some((name, tensor, source?))
+    };
+    resolved.model.iter().filter_map(of).collect()
 }
 
 fn write_block(

@@ -6,6 +6,7 @@ mod block_result;
 mod blocks;
 mod calibrate;
 mod compare;
+mod copy;
 mod encode;
 mod error;
 mod findings;

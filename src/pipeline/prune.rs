@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::blocks::{self, Reads};
+use super::copy::copy;
 use super::encode::{Encoding, encode_pruned};
 use super::error::{Error, RuleProblem};
 use super::manifest::key;
 use super::masks::Masks;
 use super::origin::{Action, Tensor};
-use super::outcome::{Pruned, PrunedResult, Undivided, Written};
+use super::outcome::{Pruned, Undivided, Written};
 use super::outputs::{RunOutputs, check_writer};
 use super::plan::FilePlan;
 use super::progress::Progress;
@@ -117,7 +117,10 @@ pub fn prune(
         groups.iter().map(|group| writer.file_of(&group.tensors[0].name)).collect();
     for file in 0..writer.files() {
         let here = |n: usize| files[n] == Some(file);
-        copy_untouched(checkpoint, &results, here, &writer, progress)?;
+        let untouched = checkpoint.tensors().zip(&results).enumerate();
+        let untouched = untouched.filter(|(n, (_, result))| result.action != Action::Prune && here(*n));
+        let data = untouched.map(|(_, ((name, tensor), _))| (writer.slot(name), tensor.data));
+        copy(data, &writer, progress)?;
         let encoding = Encoding { tasks, prune, masks, writer: &writer, progress };
         encode_pruned(&encoding, &mut results, here)?;
         writer.finish(file)?;
@@ -134,30 +137,4 @@ pub fn prune(
     }
     let written = Written { files, tensors: count, bytes, beside };
     Ok(Pruned { written, tensors: results, removed: removal.removed, undivided: undivided(resolved, prune)? })
-}
-
-/// Copies the tensors that are kept or passed through, byte for byte.
-fn copy_untouched(
-    checkpoint: &Checkpoint,
-    results: &[PrunedResult],
-    here: impl Fn(usize) -> bool,
-    writer: &CheckpointWriter,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    const PIECE: usize = 1 << 18;
-    let mut pieces = Vec::new();
-    for (n, ((name, tensor), result)) in checkpoint.tensors().zip(results).enumerate() {
-        if result.action != Action::Prune && here(n) {
-            let slot = writer.slot(name);
-            pieces.extend(tensor.data.chunks(PIECE).enumerate().map(|(n, piece)| (slot, n * PIECE, piece)));
-        }
-    }
-    blocks::for_each(
-        &pieces,
-        progress,
-        |(_, _, piece)| Reads::of(*piece),
-        || (),
-        |(), (slot, at, piece)| writer.write_at(*slot, *at as u64, piece.bytes()),
-    )
-    .map(drop)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use cdi_core::internal::{Decoder, ReadBlocks};
 
 use super::blocks::{self, Block, Reads};
+use super::copy::PIECE;
 use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
@@ -16,10 +17,9 @@ use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::store::{
     CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
 };
+use crate::tensor::{Dtype, Shape};
 use crate::workers::Threads;
 
-/// Bytes of an unencoded tensor that are copied at once.
-const PIECE: usize = 1 << 18;
 /// Pieces that are listed at once: a small file can stand for more of them than memory has room for.
 const AT_ONCE: usize = 1 << 16;
 
@@ -43,12 +43,7 @@ pub fn restore(
     max_memory: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let bytes = max_memory.unwrap_or(Limits::default().bytes);
-    let file = PrunedReader::open_on(&Threads, input, base, Limits { elements: u64::MAX, bytes })?;
-    if !file.is_pruned() {
-        let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
-        return Err(Error::Pruned { path: input.to_owned(), problem });
-    }
+    let file = open(input, base, max_memory)?;
     // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new()))?;
@@ -62,15 +57,44 @@ pub fn restore(
     check_distinct(inputs(), outputs.map(|path| ("the output", path)))?;
     OutputSet::recover([output.as_path()], inputs().map(|(_, path)| path))?;
 
-    let groups: Vec<Group> = file
-        .tensors()
-        .map(|(name, dtype, shape)| {
-            Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
-        })
-        .collect();
+    let spec = |(name, dtype, shape): (&str, Dtype, &Shape)| {
+        Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
+    };
+    let groups: Vec<Group> = file.tensors().map(spec).collect();
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
     check_writer(inputs(), &writer, "the output")?;
+    progress.begin("restore", total(groups.iter().map(Group::bytes)));
+    write(&file, input, &writer, progress)?;
+    progress.end();
+    let (tensors, bytes) = (groups.len(), writer.bytes());
+    let mut set = OutputSet::default();
+    let files = writer.stage(&mut set)?;
+    let mut beside = Vec::new();
+    for small in &small_files {
+        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
+    }
+    set.commit()?;
+    Ok(Written { files, tensors, bytes, beside })
+}
+
+fn open(input: &Path, base: Option<&Path>, max_memory: Option<u64>) -> Result<PrunedReader, Error> {
+    let bytes = max_memory.unwrap_or(Limits::default().bytes);
+    let file = PrunedReader::open_on(&Threads, input, base, Limits { elements: u64::MAX, bytes })?;
+    if file.is_pruned() {
+        return Ok(file);
+    }
+    let problem = if file.is_initial() { PrunedProblem::Initial } else { PrunedProblem::NotPruned };
+    Err(Error::Pruned { path: input.to_owned(), problem })
+}
+
+/// Writes every tensor of the file, which is at `input`, some pieces at a time.
+fn write(
+    file: &PrunedReader,
+    input: &Path,
+    writer: &CheckpointWriter,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     let mut pieces = file.tensors().flat_map(|(name, dtype, shape)| -> Box<dyn Iterator<Item = Piece<'_>>> {
         let slot = writer.slot(name);
         if file.is_encoded(name) {
@@ -86,11 +110,10 @@ pub fn restore(
         path: input.to_owned(),
         problem: PrunedProblem::Code { tensor: name.to_owned(), error },
     };
-    progress.begin("restore", total(groups.iter().map(Group::bytes)));
     loop {
         let now: Vec<Piece<'_>> = pieces.by_ref().take(AT_ONCE).collect();
         if now.is_empty() {
-            break;
+            return Ok(());
         }
         blocks::for_each(
             &now,
@@ -110,14 +133,4 @@ pub fn restore(
             },
         )?;
     }
-    progress.end();
-    let (tensors, bytes) = (groups.len(), writer.bytes());
-    let mut set = OutputSet::default();
-    let files = writer.stage(&mut set)?;
-    let mut beside = Vec::new();
-    for small in &small_files {
-        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
-    }
-    set.commit()?;
-    Ok(Written { files, tensors, bytes, beside })
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::calibrate::Calibrated;
 use super::compare::ComparedTensor;
 use super::gone::Gone;
-use super::origin::{Action, Tensor};
-use super::outcome::Pruned;
+use super::origin::{Action, Origin, Tensor};
+use super::outcome::{Pruned, PrunedResult};
 use super::start::Told;
-use crate::analysis::DeltaStats;
+use crate::analysis::{Calibration, DeltaStats};
 use crate::checkpoint::Checkpoint;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
@@ -26,117 +26,169 @@ pub(super) struct Findings<'f> {
     pub trained_bytes: u64,
 }
 
+/// What was found of one tensor.
+struct Found<'f> {
+    name: &'f str,
+    tensor: &'f Tensor,
+    compared: &'f ComparedTensor,
+    /// Of a tensor that was compared.
+    calibration: Option<Calibration>,
+    started_here: Option<bool>,
+    /// What pruning did with it, where it was done.
+    result: Option<PrunedResult>,
+    /// What goes of it; `None` of one that became smaller: more goes with units than the masks say.
+    gone: Option<Gone>,
+}
+
+impl<'f> Findings<'f> {
+    /// Those of one tensor, by its place.
+    fn of(&self, n: usize, name: &'f str, tensor: &'f Tensor) -> Found<'f> {
+        let compared = &self.compared[n];
+        let task = self.calibrated.tasks.get(n).filter(|_| compared.compared);
+        let result = self.pruned.map(|(pruned, _)| pruned.tensors[n]);
+        let shown = result.is_some_and(|result| result.action == Action::Prune && !result.smaller);
+        Found {
+            name,
+            tensor,
+            compared,
+            calibration: task.map(|task| task.calibration),
+            started_here: self.told.tensors[n],
+            result,
+            gone: self.pruned.map(|(_, gone)| gone[n]).filter(|_| shown),
+        }
+    }
+}
+
 /// Puts together what the comparison, and pruning where it was done, found of the trained checkpoint's tensors.
 pub(super) fn summarise(
     settings: &Settings,
     tensors: &BTreeMap<String, Tensor>,
     findings: Findings<'_>,
 ) -> Report {
-    let Findings { calibrated, compared, told, pruned, trained_bytes } = findings;
+    let mut sums = Sums::default();
     let mut rows = Vec::with_capacity(tensors.len());
-    let (mut all, mut known) = (DeltaStats::default(), DeltaStats::default());
-    let casts = settings.prune.as_ref().is_some_and(|prune| prune.dtype.is_some());
-    let (mut sleeping_rows, mut sleeping_columns, mut pruned_weights) = (0, 0, 0);
-    let (mut pruned_changed, mut squares, mut all_squares) = (0, 0.0, 0.0);
     for (n, (name, tensor)) in tensors.iter().enumerate() {
-        let found = &compared[n];
-        let result = pruned.map(|(pruned, _)| pruned.tensors[n]);
-        let action_pruned = result.is_some_and(|r| r.action == Action::Prune);
-        // What goes with units is more than the masks say.
-        let gone = pruned
-            .map(|(_, gone)| gone[n])
-            .filter(|_| result.is_some_and(|r| r.action == Action::Prune && !r.smaller));
-        let float = FloatDtype::of(tensor.dtype).is_some();
-        let origin = tensor.origin.as_ref();
-        if float {
-            all.merge(&found.stats);
-            pruned_weights += result.map_or(0, |r| r.pruned);
-            pruned_changed += gone.and_then(|gone| gone.changed).unwrap_or(0);
-            squares += gone.map_or(0.0, |gone| gone.squares);
-            all_squares += gone.map_or(0.0, |gone| gone.all_squares);
-        }
-        if found.compared {
-            known.merge(&found.stats);
-            sleeping_rows += found.sleeping_rows;
-            sleeping_columns += found.sleeping_columns;
-        }
-        let total = tensor.shape.elements() as u64;
-        let task = calibrated.tasks.get(n).filter(|_| found.compared);
-        let judged = task.map(|task| task.calibration);
-        let units = found.sleeping_units.filter(|_| found.compared);
-        rows.push(ReportTensor {
-            name: name.clone(),
-            layer_id: origin.and_then(|o| o.layer),
-            dtype: tensor.dtype.to_string(),
-            shape: tensor.shape.dims().to_vec(),
-            init: origin.map(|o| o.init_text()),
-            rule: origin.map(|o| o.rule.clone()),
-            total_weights: total,
-            changes: if found.compared { Changes::new(&found.stats) } else { Changes::default() },
-            threshold: judged.map(|judged| judged.threshold),
-            decay: judged.map(|judged| judged.decay),
-            evidence: judged.and_then(|judged| judged.evidence),
-            own_evidence: judged.and_then(|judged| judged.evidence.map(|_| judged.own)),
-            sleeping_rows: found.compared.then_some(found.sleeping_rows),
-            sleeping_columns: found.compared.then_some(found.sleeping_columns),
-            zeros: float.then_some(found.stats.zeros),
-            not_finite: float.then_some(found.stats.not_finite),
-            sleeping_outputs: units.map(|units| units.outputs),
-            sleeping_inputs: units.map(|units| units.inputs),
-            sleeping_scattered: found.compared.then(|| scattered(tensor, found)),
-            nan_share: float.then(|| share(found.stats.nan, total)),
-            infinite_share: float.then(|| share(found.stats.not_finite - found.stats.nan, total)),
-            zero_share: float.then(|| share(found.stats.zeros, total)),
-            drift: if found.compared {
-                Drift::new(found.stats.finite, &found.moments, &found.spread)
-            } else {
-                Drift::default()
-            },
-            started_here: told.tensors[n],
-            action: result.map(|r| r.action.name().to_owned()),
-            criterion: settings
-                .prune
-                .as_ref()
-                .filter(|_| action_pruned)
-                .and_then(|prune| prune.decision(name))
-                .map(|decision| decision.criterion.to_string()),
-            pruned_weights: result.map(|r| r.pruned),
-            pruned_changed_weights: gone.and_then(|gone| gone.changed),
-            pruned_norm_share: gone.map(|gone| part(gone.squares, gone.all_squares)),
-            sparsity: result.map(|r| share(r.pruned, total)),
-            overflowed_weights: result.filter(|r| casts && r.action == Action::Prune).map(|r| r.overflowed),
-        });
+        let found = findings.of(n, name, tensor);
+        sums.add(&found);
+        rows.push(found.row(settings));
     }
-    let pruned_bytes = pruned.map(|(pruned, _)| pruned.written.bytes);
-    let totals = Totals {
-        total_weights: all.total,
-        compared_weights: known.total,
-        changes: Changes::new(&known),
-        sleeping_rows: Some(sleeping_rows),
-        sleeping_columns: Some(sleeping_columns),
-        zeros: Some(all.zeros),
-        not_finite: Some(all.not_finite),
-        pruned_weights: pruned.map(|_| pruned_weights),
-        pruned_changed_weights: pruned.map(|_| pruned_changed),
-        pruned_norm_share: pruned.map(|_| part(squares, all_squares)),
-        sparsity: pruned.map(|_| share(pruned_weights, all.total)),
-        trained_bytes: Some(trained_bytes),
-        pruned_bytes,
-        pruned_bytes_share: pruned_bytes.map(|bytes| share(bytes, trained_bytes)),
-    };
+    let pruned = findings.pruned.map(|(pruned, _)| pruned);
     Report {
         version: 1,
         seed: settings.seed,
         noise_version: NOISE_VERSION,
         config_sha256: settings.config_sha256.clone(),
         fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
-        totals,
-        start: Some(told.start),
-        evidence: calibrated.evidence.clone(),
+        totals: sums.totals(pruned.map(|pruned| pruned.written.bytes), findings.trained_bytes),
+        start: Some(findings.told.start),
+        evidence: findings.calibrated.evidence.clone(),
         gates: Vec::new(),
         tune: None,
         removed: Vec::new(),
         tensors: rows,
+    }
+}
+
+/// What the tensors come to together.
+#[derive(Default)]
+struct Sums {
+    /// Of floating-point tensors, and of those of them that were compared.
+    all: DeltaStats,
+    known: DeltaStats,
+    sleeping_rows: u64,
+    sleeping_columns: u64,
+    pruned_weights: u64,
+    pruned_changed: u64,
+    squares: f64,
+    all_squares: f64,
+}
+
+impl Sums {
+    fn add(&mut self, found: &Found<'_>) {
+        let Found { tensor, compared, result, gone, .. } = found;
+        if FloatDtype::of(tensor.dtype).is_some() {
+            self.all.merge(&compared.stats);
+            self.pruned_weights += result.map_or(0, |result| result.pruned);
+            self.pruned_changed += gone.and_then(|gone| gone.changed).unwrap_or(0);
+            self.squares += gone.map_or(0.0, |gone| gone.squares);
+            self.all_squares += gone.map_or(0.0, |gone| gone.all_squares);
+        }
+        if compared.compared {
+            self.known.merge(&compared.stats);
+            self.sleeping_rows += compared.sleeping_rows;
+            self.sleeping_columns += compared.sleeping_columns;
+        }
+    }
+
+    /// With the bytes of the pruned file, where there is one.
+    fn totals(&self, pruned_bytes: Option<u64>, trained_bytes: u64) -> Totals {
+        let Self { all, known, .. } = self;
+        let pruned = pruned_bytes.map(|_| self);
+        Totals {
+            total_weights: all.total,
+            compared_weights: known.total,
+            changes: Changes::new(known),
+            sleeping_rows: Some(self.sleeping_rows),
+            sleeping_columns: Some(self.sleeping_columns),
+            zeros: Some(all.zeros),
+            not_finite: Some(all.not_finite),
+            pruned_weights: pruned.map(|sums| sums.pruned_weights),
+            pruned_changed_weights: pruned.map(|sums| sums.pruned_changed),
+            pruned_norm_share: pruned.map(|sums| part(sums.squares, sums.all_squares)),
+            sparsity: pruned.map(|sums| share(sums.pruned_weights, all.total)),
+            trained_bytes: Some(trained_bytes),
+            pruned_bytes,
+            pruned_bytes_share: pruned_bytes.map(|bytes| share(bytes, trained_bytes)),
+        }
+    }
+}
+
+impl Found<'_> {
+    /// Its row in the report.
+    fn row(&self, settings: &Settings) -> ReportTensor {
+        let Self { tensor, compared, calibration, result, gone, .. } = self;
+        let (stats, is_compared) = (&compared.stats, compared.compared);
+        let (origin, total) = (tensor.origin.as_ref(), tensor.shape.elements() as u64);
+        let is_float = FloatDtype::of(tensor.dtype).is_some();
+        let units = compared.sleeping_units.filter(|_| is_compared);
+        let pruned = result.filter(|result| result.action == Action::Prune);
+        let prune = settings.prune.as_ref();
+        let casts = prune.is_some_and(|prune| prune.dtype.is_some());
+        let decision = prune.filter(|_| pruned.is_some()).and_then(|prune| prune.decision(self.name));
+        let drift = || Drift::new(stats.finite, &compared.moments, &compared.spread);
+        ReportTensor {
+            name: self.name.to_owned(),
+            layer_id: origin.and_then(|origin| origin.layer),
+            dtype: tensor.dtype.to_string(),
+            shape: tensor.shape.dims().to_vec(),
+            init: origin.map(Origin::init_text),
+            rule: origin.map(|origin| origin.rule.clone()),
+            total_weights: total,
+            changes: if is_compared { Changes::new(stats) } else { Changes::default() },
+            threshold: calibration.map(|found| found.threshold),
+            decay: calibration.map(|found| found.decay),
+            evidence: calibration.and_then(|found| found.evidence),
+            own_evidence: calibration.and_then(|found| found.evidence.map(|_| found.own)),
+            sleeping_rows: is_compared.then_some(compared.sleeping_rows),
+            sleeping_columns: is_compared.then_some(compared.sleeping_columns),
+            zeros: is_float.then_some(stats.zeros),
+            not_finite: is_float.then_some(stats.not_finite),
+            sleeping_outputs: units.map(|units| units.outputs),
+            sleeping_inputs: units.map(|units| units.inputs),
+            sleeping_scattered: is_compared.then(|| scattered(tensor, compared)),
+            nan_share: is_float.then(|| share(stats.nan, total)),
+            infinite_share: is_float.then(|| share(stats.not_finite - stats.nan, total)),
+            zero_share: is_float.then(|| share(stats.zeros, total)),
+            drift: if is_compared { drift() } else { Drift::default() },
+            started_here: self.started_here,
+            action: result.map(|result| result.action.name().to_owned()),
+            criterion: decision.map(|decision| decision.criterion.to_string()),
+            pruned_weights: result.map(|result| result.pruned),
+            pruned_changed_weights: gone.and_then(|gone| gone.changed),
+            pruned_norm_share: gone.map(|gone| part(gone.squares, gone.all_squares)),
+            sparsity: result.map(|result| share(result.pruned, total)),
+            overflowed_weights: pruned.filter(|_| casts).map(|result| result.overflowed),
+        }
     }
 }
 

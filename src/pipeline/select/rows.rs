@@ -9,7 +9,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
 use crate::prune::{Groups, Limits};
-use crate::tensor::Role;
+use crate::tensor::{Axes, Role};
 
 /// Each row by itself.
 pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
@@ -67,52 +67,11 @@ fn apart(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let axes = job.task.axes();
-    let (of_one, row) = (axes.elements_of_one(), axes.inputs * axes.kernel);
     if job.task.shape.elements() == 0 {
         return Ok(());
     }
-    let (stride, count) = (axes.stride(Role::Out), job.count(row as u64));
-    let batch = (KEYS / row).max((RUN / stride).min(MOST_KEYS / row)).clamp(1, axes.outputs);
-    // Some outputs of one expert.
-    let parts: Vec<(usize, Range<usize>)> = (0..axes.experts)
-        .flat_map(|x| (0..axes.outputs).step_by(batch).map(move |from| (x, from)))
-        .map(|(x, from)| (x, from..(from + batch).min(axes.outputs)))
-        .collect();
-    let reads = |(x, outputs): &(usize, Range<usize>)| {
-        // As much as is read, so that each page counts once, though the places are spread over the expert.
-        let (start, len) = (x * of_one + outputs.start * row, outputs.len() * row);
-        job.scorer.reads(&Block { tensor: job.task.n, start, len })
-    };
-    progress.begin("select", parts.iter().map(|part| reads(part).bytes).sum());
-    let ends = blocks::for_each(&parts, progress, reads, Scratch::default, |scratch, (x, outputs)| {
-        let Scratch { buffers, keys, some, .. } = scratch;
-        // Output by output, each in the order of storage.
-        keys.clear();
-        keys.resize(outputs.len() * row, 0);
-        let period = stride * axes.outputs;
-        for turn in 0..of_one / period {
-            let start = x * of_one + turn * period + outputs.start * stride;
-            let mut at = 0;
-            job.scorer.keys(start, outputs.len() * stride, buffers, |piece| {
-                for key in piece.iter() {
-                    keys[at / stride * row + turn * stride + at % stride] = *key;
-                    at += 1;
-                }
-            })?;
-        }
-        let last = |(output, keys): (usize, &[u64])| {
-            let mut limits = Limits::smallest(keys, count, some);
-            let goes = keys.iter().enumerate().filter(|(_, key)| limits.goes(**key));
-            let (key, at) = goes.map(|(at, key)| (*key, at)).max()?;
-            let place = x * of_one + at / stride * period + output * stride + at % stride;
-            Some((key, place))
-        };
-        Ok::<_, Error>(outputs.clone().zip(keys.chunks(row)).map(last).collect::<Vec<_>>())
-    })?;
-    progress.end();
-    let ends: Vec<Option<(u64, usize)>> = ends.into_iter().flatten().collect();
-    let rows = Groups::along(&axes, &[Role::Expert, Role::Out]);
+    let ends = Outputs::of(job).ends(progress)?;
+    let rows = Groups::along(&job.task.axes(), &[Role::Expert, Role::Out]);
     let items = items([(n, job)]);
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let block = &item.block;
@@ -133,4 +92,77 @@ fn apart(
     })?;
     note(masks, &items, &stored);
     Ok(())
+}
+
+/// The outputs of a tensor, whose weights are not side by side.
+struct Outputs<'a> {
+    job: &'a Selecting<'a>,
+    axes: Axes,
+    /// Weights of an output, and how far its neighbouring ones are apart.
+    row: usize,
+    stride: usize,
+    /// How many of an output's weights go.
+    count: u64,
+}
+
+/// The key and the place of an output's last weight that goes.
+type End = Option<(u64, usize)>;
+
+impl<'a> Outputs<'a> {
+    fn of(job: &'a Selecting<'_>) -> Self {
+        let axes = job.task.axes();
+        let row = axes.inputs * axes.kernel;
+        Self { job, axes, row, stride: axes.stride(Role::Out), count: job.count(row as u64) }
+    }
+
+    /// Where each of them ends, expert by expert.
+    fn ends(&self, progress: &dyn Progress) -> Result<Vec<End>, Error> {
+        let Self { axes, row, .. } = self;
+        let batch = (KEYS / row).max((RUN / self.stride).min(MOST_KEYS / row)).clamp(1, axes.outputs);
+        // Some outputs of one expert.
+        let parts: Vec<(usize, Range<usize>)> = (0..axes.experts)
+            .flat_map(|x| (0..axes.outputs).step_by(batch).map(move |from| (x, from)))
+            .map(|(x, from)| (x, from..(from + batch).min(axes.outputs)))
+            .collect();
+        let reads = |(x, outputs): &(usize, Range<usize>)| {
+            // As much as is read, so that each page counts once, though the places are spread over the expert.
+            let (start, len) = (x * axes.elements_of_one() + outputs.start * row, outputs.len() * row);
+            self.job.scorer.reads(&Block { tensor: self.job.task.n, start, len })
+        };
+        progress.begin("select", parts.iter().map(|part| reads(part).bytes).sum());
+        let ends = blocks::for_each(&parts, progress, reads, Scratch::default, |scratch, (x, outputs)| {
+            self.ends_of(*x, outputs.clone(), scratch)
+        })?;
+        progress.end();
+        Ok(ends.into_iter().flatten().collect())
+    }
+
+    /// The same of some outputs of expert `x`.
+    fn ends_of(&self, x: usize, outputs: Range<usize>, scratch: &mut Scratch) -> Result<Vec<End>, Error> {
+        let Scratch { buffers, keys, some, .. } = scratch;
+        let Self { axes, row, stride, .. } = *self;
+        let first = x * axes.elements_of_one();
+        // Output by output, each in the order of storage.
+        keys.clear();
+        keys.resize(outputs.len() * row, 0);
+        let period = stride * axes.outputs;
+        for turn in 0..axes.elements_of_one() / period {
+            let start = first + turn * period + outputs.start * stride;
+            let mut at = 0;
+            self.job.scorer.keys(start, outputs.len() * stride, buffers, |piece| {
+                for key in piece.iter() {
+                    keys[at / stride * row + turn * stride + at % stride] = *key;
+                    at += 1;
+                }
+            })?;
+        }
+        let last = |(output, keys): (usize, &[u64])| {
+            let mut limits = Limits::smallest(keys, self.count, some);
+            let goes = keys.iter().enumerate().filter(|(_, key)| limits.goes(**key));
+            let (key, at) = goes.map(|(at, key)| (*key, at)).max()?;
+            let place = first + at / stride * period + output * stride + at % stride;
+            Some((key, place))
+        };
+        Ok(outputs.zip(keys.chunks(row)).map(last).collect())
+    }
 }

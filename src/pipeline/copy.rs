@@ -1,0 +1,30 @@
+//! Tensors that stay as they are, byte for byte.
+
+use super::blocks::{self, Reads};
+use super::error::Error;
+use super::progress::Progress;
+use crate::checkpoint::Mapped;
+use crate::store::{CheckpointWriter, Slot};
+
+/// Bytes that are copied at once: a multiple of every element size.
+pub(super) const PIECE: usize = 1 << 18;
+
+/// Copies data to their places.
+pub(super) fn copy<'d>(
+    data: impl Iterator<Item = (Slot, Mapped<'d>)>,
+    writer: &CheckpointWriter,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let cut = |(slot, data): (Slot, Mapped<'d>)| {
+        data.chunks(PIECE).enumerate().map(move |(n, piece)| (slot, (n * PIECE) as u64, piece))
+    };
+    let pieces: Vec<(Slot, u64, Mapped<'_>)> = data.flat_map(cut).collect();
+    blocks::for_each(
+        &pieces,
+        progress,
+        |(_, _, piece)| Reads::of(*piece),
+        || (),
+        |(), (slot, at, piece)| writer.write_at(*slot, *at, piece.bytes()),
+    )
+    .map(drop)
+}

@@ -1,0 +1,120 @@
+//! What the values of a checkpoint are predicted from.
+
+use std::path::Path;
+
+use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::codec::{Choice, Model};
+use crate::config::InitSource;
+use crate::init::Initial;
+use crate::pipeline::error::Error;
+use crate::pipeline::plan::{initial_values, stored_values};
+use crate::pipeline::resolve::Resolved;
+use crate::pipeline::task::TensorTask;
+use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, Unknown};
+use crate::tensor::{FloatDtype, Layout, Shape};
+
+/// What values are predicted from.
+#[derive(Clone, Copy, Debug)]
+pub enum PredictFrom<'a> {
+    /// Nothing: each value stands for itself.
+    Nothing(&'a Checkpoint),
+    /// The tensors of the same name and shape in a base checkpoint.
+    Base(&'a Checkpoint, &'a Checkpoint),
+    /// The initial values that a config describes, of its trained checkpoint.
+    Config(&'a Resolved<'a>),
+}
+
+impl<'a> PredictFrom<'a> {
+    pub(super) fn checkpoint(&self) -> Result<&'a Checkpoint, Error> {
+        match *self {
+            Self::Nothing(checkpoint) | Self::Base(checkpoint, _) => Ok(checkpoint),
+            Self::Config(resolved) => Ok(resolved.trained()?.0),
+        }
+    }
+
+    fn initial(&self, name: &str, shape: &Shape) -> Option<Initial<'a>> {
+        match *self {
+            Self::Nothing(_) => None,
+            Self::Base(_, base) => {
+                let tensor = base.tensor(name).filter(|tensor| tensor.shape == shape)?;
+                Some(Initial::Stored { data: tensor.data, dtype: tensor.float()?, stored_as: None })
+            }
+            Self::Config(resolved) => resolved.initial(name, resolved.trained.as_ref()?.get(name)?),
+        }
+    }
+
+    /// What the file says about the initial values of a tensor.
+    fn describe(
+        &self,
+        name: &str,
+        shape: &Shape,
+    ) -> Result<(Option<u64>, InitialValues, Layout, Option<FloatDtype>), Error> {
+        match *self {
+            Self::Nothing(_) => Ok((None, InitialValues::Unknown(Unknown::None), Layout::default(), None)),
+            Self::Base(_, base) => {
+                Ok((None, stored_values(base, base.path(), name, shape, None)?, Layout::default(), None))
+            }
+            Self::Config(resolved) => {
+                let tensor = &resolved.trained()?.1[name];
+                let origin = tensor.origin.as_ref().expect("a tensor with initial values has an origin");
+                let drawn = !matches!(origin.source, InitSource::From(_));
+                let initial_dtype = origin.stored_as.filter(|_| drawn);
+                Ok((origin.layer, initial_values(resolved, name, tensor)?, origin.layout, initial_dtype))
+            }
+        }
+    }
+
+    /// The base, where there is one by itself.
+    pub(super) fn base(&self) -> Option<&'a Checkpoint> {
+        if let Self::Base(_, base) = *self { Some(base) } else { None }
+    }
+
+    /// The seed of what is drawn.
+    pub(super) fn seed(&self) -> u64 {
+        if let Self::Config(resolved) = self { resolved.settings.seed } else { 0 }
+    }
+
+    /// Every file that is read, with what it is for.
+    pub(super) fn inputs(&self) -> Result<Vec<(String, &'a Path)>, Error> {
+        if let Self::Config(resolved) = *self {
+            return Ok(resolved.inputs().into_iter().map(|(kind, path)| (kind.to_string(), path)).collect());
+        }
+        let files = self.checkpoint()?.files().chain(self.base().into_iter().flat_map(Checkpoint::files));
+        Ok(files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect())
+    }
+
+    /// The tasks of those of these tensors that may be coded.
+    pub(super) fn tasks(
+        &self,
+        tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
+    ) -> Vec<TensorTask<'a>> {
+        let floats = tensors.filter(|(_, tensor)| tensor.float().is_some() && tensor.shape.elements() > 0);
+        let task = |(n, (name, tensor)): (usize, (&'a str, TensorRef<'a>))| {
+            TensorTask::unruled(n, name, tensor, self.initial(name, tensor.shape))
+        };
+        floats.enumerate().filter_map(task).collect()
+    }
+
+    /// All that restoring a coded tensor needs to know.
+    pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
+        let prediction = (choice.model == Model::Difference).then_some(choice.scale);
+        let (layer_id, init, layout, initial_dtype) = match prediction {
+            Some(_) => self.describe(task.name, task.shape)?,
+            None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),
+        };
+        Ok(PrunedTensor {
+            name: task.name.to_owned(),
+            dtype: task.dtype.dtype(),
+            shape: task.shape.dims().to_vec(),
+            format: Format::Coded,
+            fill: Fill::Zero,
+            layer_id,
+            init,
+            layout,
+            initial_dtype,
+            trained_dtype: None,
+            prediction,
+            decay: 1.0,
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! The run done again, and what it gives held against the manifest.
+
+use std::path::{Path, PathBuf};
+
+use super::differ::{counts_differ, gates_differ, names_differ, pruned_differs};
+use super::sample::check_rows;
+use super::verified::{DERIVED, Depth};
+use crate::checkpoint::CheckpointError;
+use crate::config::{OutputKind, PruneSettings, Recipe, Settings, TuneSettings};
+use crate::manifest::Manifest;
+use crate::pipeline::error::{Error, VerifyProblem};
+use crate::pipeline::manifest::{CONFIG_VERSION, input_paths, outputs, seen_from, tensors};
+use crate::pipeline::outputs::RunOutputs;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::resolve::Resolved;
+use crate::pipeline::run::{Stages, stage};
+use crate::report::read;
+use crate::store::{Unfinished, entry_path, through_link};
+use crate::tune::TuneReport;
+
+/// A run by its manifest.
+pub(super) struct Listed<'a> {
+    pub manifest: &'a Manifest,
+    /// The manifest's path, and its folder with links resolved.
+    pub path: &'a Path,
+    pub folder: &'a Path,
+}
+
+impl Listed<'_> {
+    fn wrong(&self, problem: VerifyProblem) -> Error {
+        Error::Verify { path: self.path.to_owned(), problem: Box::new(problem) }
+    }
+
+    /// Does the run again as far as its inputs are there; with `sample`, so many rows of it.
+    pub fn derive(
+        &self,
+        (sample, missing): (Option<u64>, bool),
+        progress: &dyn Progress,
+        unchecked: &mut Vec<String>,
+    ) -> Result<Depth, Error> {
+        let mut not_done = |what: &str, why| {
+            if sample.is_none() {
+                unchecked.push(what.to_owned());
+            }
+            Ok(Depth::No { why })
+        };
+        let Some(config) = self.manifest.inputs.first().filter(|entry| entry.role == "config") else {
+            return Err(self.wrong(VerifyProblem::Inputs));
+        };
+        let config = self.path.with_file_name("").join(&config.path);
+        if config.symlink_metadata().is_err() {
+            return not_done(&format!("seed and overrides; {DERIVED}"), "the config does not exist");
+        }
+        let settings = self.settings(&config)?;
+        if missing {
+            return match self.has_all_inputs(&settings) {
+                true => Err(self.wrong(VerifyProblem::Inputs)),
+                false => not_done(DERIVED, "some inputs do not exist"),
+            };
+        }
+        let (mut anew, mut tuned) = (settings.clone(), None);
+        if let Some(tune) = &settings.tune {
+            let Some((prune, found)) = chosen(&settings, tune, self.manifest, self.folder)? else {
+                let why = "the choice of `tune` depends on the evaluation command, and there is no JSON report to read it \
+                           from";
+                return not_done(DERIVED, why);
+            };
+            unchecked.push("the metrics from the command of `tune`, and therefore its choice".to_owned());
+            (anew.prune, tuned) = (Some(prune), Some(found));
+        }
+        // Nothing is written where the run wrote; what is made anew is gone with its folder.
+        let scratch =
+            tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "create a folder here"))?;
+        let _unfinished = Unfinished::new(scratch.path());
+        // What lies beside the trained checkpoint is told from this run's own outputs by where these really are.
+        let small = Resolved::new(&settings)?.small_files().to_vec();
+        let homes = redirect(&mut anew, scratch.path());
+        let resolved = Resolved::new(&anew)?.with_small_files(small);
+        if !self.lists_inputs(&resolved)? {
+            return Err(self.wrong(VerifyProblem::Inputs));
+        }
+        let written = settings.prune.as_ref().map(|prune| entry_path(&prune.output));
+        if let Some(rows) = sample {
+            let (Some(written), Some(_)) = (&written, &resolved.trained) else {
+                let why = "there is no pruned checkpoint, and `--sample` checks nothing else";
+                return Ok(Depth::No { why });
+            };
+            let found = check_rows(&resolved, written, settings.base(), rows, progress);
+            return found.map(|rows| Depth::Rows { rows });
+        }
+        let (outcome, set) = stage(&resolved, Stages::All, tuned, progress, &mut |_| {})?;
+        outcome.check_start()?;
+        let (counts, gates) = match &outcome.report {
+            Some(report) => (tensors(report), report.gates.as_slice()),
+            None => Default::default(),
+        };
+        let difference = counts_differ(counts, &self.manifest.tensors);
+        if let Some(problem) = difference.or_else(|| gates_differ(gates, &self.manifest.gates)) {
+            return Err(self.wrong(problem));
+        }
+        self.compare_outputs(set, (scratch.path(), &homes), (&anew, written.as_deref()))?;
+        Ok(Depth::Whole { tensors: self.manifest.tensors.len(), gates: gates.len() })
+    }
+
+    /// The config, which must be the one that the manifest lists.
+    fn settings(&self, config: &Path) -> Result<Settings, Error> {
+        let manifest = self.manifest;
+        let settings = Settings::load(config, &manifest.overrides)?;
+        if settings.config_sha256 != manifest.config_sha256 {
+            let (expected, got) = (manifest.config_sha256.clone(), settings.config_sha256);
+            return Err(self.wrong(VerifyProblem::Config { expected, got }));
+        }
+        for (key, expected, got) in [
+            ("seed", settings.seed, manifest.seed),
+            ("config_version", CONFIG_VERSION.into(), manifest.config_version.into()),
+        ] {
+            if expected != got {
+                return Err(self.wrong(VerifyProblem::Number { key, expected, got }));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Whether every input is there that the config names, so that one that is missing is only listed by another name.
+    fn has_all_inputs(&self, settings: &Settings) -> bool {
+        Resolved::new(settings).is_ok_and(|resolved| {
+            let trained = resolved.trained.is_some() || settings.trained.is_none();
+            trained && self.lists_inputs(&resolved).is_ok()
+        })
+    }
+
+    /// Whether the manifest lists the inputs that the config names.
+    fn lists_inputs(&self, resolved: &Resolved<'_>) -> Result<bool, Error> {
+        if resolved.trained.is_some() && resolved.settings.prune.is_some() {
+            resolved.open_scores()?;
+        }
+        let expected = input_paths(resolved, self.folder)?;
+        let listed = self.manifest.inputs.iter().map(|entry| (entry.role.as_str(), &entry.path));
+        Ok(expected.iter().map(|(role, path)| (*role, path)).eq(listed))
+    }
+
+    /// Refuses outputs made anew that are not those listed. `scratch` has the folders of `homes`, by their numbers.
+    fn compare_outputs(
+        &self,
+        set: RunOutputs,
+        (scratch, homes): (&Path, &[PathBuf]),
+        (anew, written): (&Settings, Option<&Path>),
+    ) -> Result<(), Error> {
+        let place = |file: &Path| {
+            let inner = file.strip_prefix(scratch).unwrap_or(file);
+            let mut parts = inner.components();
+            let number = parts.next().and_then(|number| number.as_os_str().to_str()?.parse::<usize>().ok());
+            let home = number.and_then(|n| homes.get(n)).map(PathBuf::as_path).unwrap_or(Path::new(""));
+            through_link(&home.join(parts.as_path()))
+        };
+        let (made, listed) = (outputs(&set, self.folder, place)?, &self.manifest.outputs);
+        if let Some(problem) = names_differ(&made, listed) {
+            return Err(self.wrong(problem));
+        }
+        let Some((made, _)) = made.iter().zip(listed).find(|(made, listed)| made != listed) else {
+            return Ok(());
+        };
+        let file = self.path.with_file_name("").join(&made.path);
+        if let (Some(written), Some(prune), "prune.output") = (written, &anew.prune, made.role.as_str()) {
+            set.commit()?;
+            let problem = pruned_differs(&entry_path(&prune.output), written, anew.base())?;
+            return Err(self.wrong(problem.unwrap_or(VerifyProblem::Bytes(file))));
+        }
+        Err(self.wrong(VerifyProblem::Output(file)))
+    }
+}
+
+/// What `tune` chose and found, as the run's JSON report says; `None` where there is none.
+fn chosen(
+    settings: &Settings,
+    tune: &TuneSettings,
+    manifest: &Manifest,
+    folder: &Path,
+) -> Result<Option<(PruneSettings, TuneReport)>, Error> {
+    let Some(json) = settings.analyze.report.json.as_ref().filter(|_| settings.analyze_named) else {
+        return Ok(None);
+    };
+    let name = seen_from(folder, &through_link(json))?;
+    if !manifest.outputs.iter().any(|entry| entry.path == name) {
+        return Ok(None);
+    }
+    let Some(found) = read(json)?.tune else { return Ok(None) };
+    let Some(best) = found.points.get(found.winner) else { return Ok(None) };
+    let same = |recipe: &&Recipe| recipe.point(best.target_sparsity).words() == best.words();
+    let recipe = tune.recipes.iter().find(same);
+    Ok(recipe
+        .map(|recipe| recipe.at(best.target_sparsity.unwrap_or_default()))
+        .map(|prune| (prune, found.clone())))
+}
+
+/// Has every output written into a folder of its own below `scratch`, named by a number: the place in the list of the folders
+/// that they belong into.
+fn redirect(settings: &mut Settings, scratch: &Path) -> Vec<PathBuf> {
+    let mut homes = Vec::new();
+    (settings.tune, settings.manifest) = (None, None);
+    for kind in OutputKind::ALL {
+        let Some(path) = settings.output_mut(kind) else { continue };
+        let place = scratch.join(homes.len().to_string());
+        homes.push(path.with_file_name(""));
+        *path = place.join(path.file_name().unwrap_or_default());
+    }
+    homes
+}
