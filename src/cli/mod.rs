@@ -34,16 +34,7 @@ use stages::{say_written, stages};
 /// Parses the command line and does what it says.
 pub fn main() -> Result {
     let cli = args::parse()?;
-    out::start_log(&cli.global);
-    signals::watch().context("cannot watch for signals")?;
-    if cli.global.follow_links {
-        cdi_prune::checkpoint::follow_links();
-    }
-    if cli.global.no_mmap {
-        cdi_prune::checkpoint::read_into_memory();
-    }
-    InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
-    let result = start_threads(cli.global.threads)?.run(|| command(&cli));
+    let result = start(&cli.global)?.run(|| command(&cli));
     signals::over();
     result
 }
@@ -103,7 +94,21 @@ fn command(cli: &Cli) -> Result {
     }
 }
 
-/// Starts the threads that the command runs on.
+/// What comes before every command; the threads that it runs on.
+fn start(global: &Global) -> Result<Pool> {
+    out::start_log(global);
+    signals::watch().context("cannot watch for signals")?;
+    if global.follow_links {
+        cdi_prune::checkpoint::follow_links();
+    }
+    if global.no_mmap {
+        cdi_prune::checkpoint::read_into_memory();
+    }
+    InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
+    start_threads(global.threads)
+}
+
+/// Starts the threads.
 fn start_threads(wanted: Option<u16>) -> Result<Pool> {
     let variable = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);

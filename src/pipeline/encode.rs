@@ -228,16 +228,7 @@ fn encode_block(
             writer.write_at(*slot, block.bytes(size).start as u64, out)?;
         }
         Target::Parts(Parts { encoding, fill }) => {
-            match encoding {
-                EncodingParts::Bitmask(parts) => {
-                    writer.write_at(parts.mask, block.mask_bytes(matrix).start as u64, mask)?;
-                }
-                EncodingParts::Csr(parts) => {
-                    out.clear();
-                    csr::columns(mask, matrix, columns, block.column(matrix), out);
-                    writer.write_at(parts.columns, (before * csr::index_size(matrix)) as u64, out)?;
-                }
-            }
+            write_places(encoding, matrix, block, before, mask, (writer, out))?;
             writer.write_at(*encoding.values(), (before * size) as u64, values)?;
             if let (Some(slot), Some(takes)) = (fill, takes) {
                 let first = block.start - before;
@@ -248,6 +239,27 @@ fn encode_block(
         }
     }
     Ok(left)
+}
+
+/// Where the stored values of the block belong: its bits, or their columns.
+fn write_places(
+    encoding: &EncodingParts<Slot>,
+    matrix: Matrix,
+    block: &Block,
+    before: usize,
+    mask: &[u8],
+    (writer, out): (&CheckpointWriter, &mut Vec<u8>),
+) -> Result<(), CheckpointError> {
+    match encoding {
+        EncodingParts::Bitmask(parts) => {
+            writer.write_at(parts.mask, block.mask_bytes(matrix).start as u64, mask)
+        }
+        EncodingParts::Csr(parts) => {
+            out.clear();
+            csr::columns(mask, matrix, block.columns(matrix), block.column(matrix), out);
+            writer.write_at(parts.columns, (before * csr::index_size(matrix)) as u64, out)
+        }
+    }
 }
 
 /// The stored values before each row that begins in the block.

@@ -40,15 +40,7 @@ pub(super) fn tune(
 ) -> Result<(PruneSettings, TuneReport), Error> {
     resolved.trained()?;
     let settings = resolved.settings;
-    // What no file can be made with is found out before the first one is evaluated.
-    for recipe in &tune.recipes {
-        let settings = with_prune(settings, recipe.at(tune.lines.low));
-        let resolved = Resolved::new(&settings)?;
-        if let Some(pruning) = &settings.prune {
-            check_decisions(&resolved, pruning)?;
-            check_part_names(&resolved, pruning)?;
-        }
-    }
+    check_recipes(settings, tune)?;
     let mut trials = Trials::new(settings, tune, prune, progress)?;
     let original = trials.file(untouched(&tune.recipes[0].at(tune.lines.low)), "the original")?;
     let Some(original_metric) = original.metric else { return Err(trials.nothing_within(0.0, &[])) };
@@ -94,6 +86,19 @@ pub(super) fn tune(
         winner: best,
     };
     Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
+}
+
+/// Finds out what no file can be made with, before the first one is evaluated.
+fn check_recipes(settings: &Settings, tune: &TuneSettings) -> Result<(), Error> {
+    for recipe in &tune.recipes {
+        let settings = with_prune(settings, recipe.at(tune.lines.low));
+        let resolved = Resolved::new(&settings)?;
+        if let Some(pruning) = &settings.prune {
+            check_decisions(&resolved, pruning)?;
+            check_part_names(&resolved, pruning)?;
+        }
+    }
+    Ok(())
 }
 
 /// The settings with another pruning, and nothing done but that.

@@ -180,37 +180,7 @@ impl Groups {
                     run = stride;
                 }
             }
-            Self::Mixed { dims, .. } => {
-                let mut digits = [0; 4];
-                let mut left = start;
-                for (digit, (size, _)) in digits.iter_mut().zip(dims).rev() {
-                    *digit = left % size.max(1);
-                    left /= size.max(1);
-                }
-                let (innermost, weight) = dims[3];
-                while rest > 0 {
-                    let mut group: usize =
-                        digits.iter().zip(dims).map(|(digit, (_, weight))| digit * weight).sum();
-                    let run = (innermost - digits[3]).min(rest);
-                    if weight == 0 {
-                        each(group, run);
-                    } else {
-                        for _ in 0..run {
-                            each(group, 1);
-                            group += weight;
-                        }
-                    }
-                    rest -= run;
-                    digits[3] = 0;
-                    for (digit, (size, _)) in digits[..3].iter_mut().zip(dims).rev() {
-                        *digit += 1;
-                        if *digit < size {
-                            break;
-                        }
-                        *digit = 0;
-                    }
-                }
-            }
+            Self::Mixed { dims, .. } => mixed_runs(dims, start, len, each),
             Self::Tiles { axes, rows, columns } => {
                 let (down, across) = tiles(&axes, rows, columns);
                 for place in start..start + len {
@@ -232,6 +202,39 @@ impl Groups {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The runs of places from `start` on, dimensions by size and by what one step in them counts in groups.
+fn mixed_runs(dims: [(usize, usize); 4], start: usize, len: usize, mut each: impl FnMut(usize, usize)) {
+    let mut rest = len;
+    let mut digits = [0; 4];
+    let mut left = start;
+    for (digit, (size, _)) in digits.iter_mut().zip(dims).rev() {
+        *digit = left % size.max(1);
+        left /= size.max(1);
+    }
+    let (innermost, weight) = dims[3];
+    while rest > 0 {
+        let mut group: usize = digits.iter().zip(dims).map(|(digit, (_, weight))| digit * weight).sum();
+        let run = (innermost - digits[3]).min(rest);
+        if weight == 0 {
+            each(group, run);
+        } else {
+            for _ in 0..run {
+                each(group, 1);
+                group += weight;
+            }
+        }
+        rest -= run;
+        digits[3] = 0;
+        for (digit, (size, _)) in digits[..3].iter_mut().zip(dims).rev() {
+            *digit += 1;
+            if *digit < size {
+                break;
+            }
+            *digit = 0;
         }
     }
 }

@@ -74,24 +74,7 @@ impl Journal<'_> {
             }
         }
         for (path, entry) in &entries {
-            let io = |error| CheckpointError::io(path, "finish")(error);
-            let temporary = names::helper(path, &entry.run, TEMPORARY);
-            match helper::open(&temporary, entry.size) {
-                Ok(Ok(file)) if file.metadata().is_ok_and(|m| m.len() == entry.size) => {
-                    replaceable(path).map_err(io)?;
-                    fs::rename(&temporary, path).map_err(io)?;
-                }
-                // It has its name already.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(Ok(_)) => {
-                    return Err(CheckpointError::new(
-                        &temporary,
-                        ErrorKind::BadHelper("cut short".to_owned()),
-                    ));
-                }
-                Ok(Err(why)) => return Err(CheckpointError::new(&temporary, ErrorKind::BadHelper(why))),
-                Err(error) => return Err(io(error)),
-            }
+            give_name(path, entry)?;
         }
         for path in &gone {
             match replaceable(path).and_then(|()| fs::remove_file(path)) {
@@ -142,6 +125,26 @@ impl Journal<'_> {
             && entries.iter().all(|(entry, _)| entry != path)
             && entries.iter().any(|(entry, _)| journals.contains(&journal_of(entry)))
     }
+}
+
+/// Gives a file its name, if it has it not yet.
+fn give_name(path: &Path, entry: &Entry) -> Result<(), CheckpointError> {
+    let io = |error| CheckpointError::io(path, "finish")(error);
+    let temporary = names::helper(path, &entry.run, TEMPORARY);
+    match helper::open(&temporary, entry.size) {
+        Ok(Ok(file)) if file.metadata().is_ok_and(|m| m.len() == entry.size) => {
+            replaceable(path).map_err(io)?;
+            fs::rename(&temporary, path).map_err(io)?;
+        }
+        // It has its name already.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(Ok(_)) => {
+            return Err(CheckpointError::new(&temporary, ErrorKind::BadHelper("cut short".to_owned())));
+        }
+        Ok(Err(why)) => return Err(CheckpointError::new(&temporary, ErrorKind::BadHelper(why))),
+        Err(error) => return Err(io(error)),
+    }
+    Ok(())
 }
 
 /// Whether a file of this name may be replaced or removed.

@@ -107,27 +107,12 @@ impl CheckpointWriter {
             writer.done.push(adopted.is_some());
             let staged = match adopted {
                 Some(staged) => staged,
-                None => {
-                    let staged = set.create(&path)?;
-                    if n == 0 {
-                        check_space(&path, total)?;
-                    }
-                    staged.file().set_len(layout.length).map_err(CheckpointError::io(&path, "create"))?;
-                    write_all_at(staged.file(), &layout.header, 0)
-                        .map_err(CheckpointError::io(&path, "write"))?;
-                    staged
-                }
+                None => begin(set, &path, &layout, (n == 0).then_some(total))?,
             };
             writer.files.push(staged);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
-                if name == "__metadata__" {
-                    return Err(CheckpointError::new(&writer.output, ErrorKind::ReservedName).into());
-                }
-                if writer.slots.insert(name.to_owned(), Slot { file: n, start, length }).is_some() {
-                    let kind = ErrorKind::DuplicateOutput(name.to_owned());
-                    return Err(CheckpointError::new(&writer.output, kind).into());
-                }
+                writer.give_place(name, Slot { file: n, start, length })?;
                 if shards.len() > 1 {
                     weight_map.insert(name.to_owned(), shard_name.clone());
                 }
@@ -137,6 +122,18 @@ impl CheckpointWriter {
             writer.index = Some(index_json(groups, weight_map));
         }
         Ok(writer)
+    }
+
+    /// Notes where a tensor's bytes go.
+    fn give_place(&mut self, name: &str, slot: Slot) -> Result<(), CheckpointError> {
+        let kind = if name == "__metadata__" {
+            ErrorKind::ReservedName
+        } else if self.slots.insert(name.to_owned(), slot).is_some() {
+            ErrorKind::DuplicateOutput(name.to_owned())
+        } else {
+            return Ok(());
+        };
+        Err(CheckpointError::new(&self.output, kind))
     }
 
     /// The shard that a killed run has finished, if it is the very one that would be written.
@@ -258,6 +255,22 @@ impl CheckpointWriter {
             .for_each(|path| set.remove(path));
         Ok(written)
     }
+}
+
+/// A new file with its header, at full length. The first one tells whether there is `space` for all.
+fn begin(
+    set: &mut OutputSet,
+    path: &Path,
+    layout: &FileLayout<'_>,
+    space: Option<u64>,
+) -> Result<Staged, CheckpointError> {
+    let staged = set.create(path)?;
+    if let Some(total) = space {
+        check_space(path, total)?;
+    }
+    staged.file().set_len(layout.length).map_err(CheckpointError::io(path, "create"))?;
+    write_all_at(staged.file(), &layout.header, 0).map_err(CheckpointError::io(path, "write"))?;
+    Ok(staged)
 }
 
 /// The key of shards with these headers.

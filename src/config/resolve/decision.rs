@@ -102,65 +102,68 @@ pub(super) fn decision(
 /// Refuses what cannot be done together, at the key that brought it in.
 fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Problem> {
     let given = keys.given();
-    let refuse = |about: &[&str], expected: &str, got: &str| {
-        let key = about.iter().find(|key| given.contains(key)).unwrap_or(&about[0]);
-        Err(Problem::bad_value(&path.key(key), expected, got))
-    };
-    let Decision { criterion, target, scope, structure, floor, ceiling, .. } = decision;
-    let bounded = *floor > 0.0 || *ceiling < 1.0;
-    if let Structure::OfM { .. } = structure {
+    let Decision { criterion, target, scope, structure, .. } = decision;
+    let is_of_m = matches!(structure, Structure::OfM { .. });
+    if is_of_m {
         // What a rule takes over from outside is for other structures; what stands beside it contradicts it.
         if keys.target.is_some() && *target != Target::Threshold {
-            return refuse(
-                &["target"],
-                "no target, because the structure n of m determines how many weights are kept",
-                "one",
-            );
+            let expected = "no target, because the structure n of m determines how many weights are kept";
+            return refuse(&given, path, &["target"], expected, "one");
         }
         if keys.scope.is_some() && *scope != Scope::Tensor {
-            return refuse(&["scope"], "no scope, because the structure n of m ranks each group of m", "one");
+            let expected = "no scope, because the structure n of m ranks each group of m";
+            return refuse(&given, path, &["scope"], expected, "one");
         }
         if !given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
             return Ok(());
         }
     }
-    if *target == Target::Threshold
-        && !criterion.takes_threshold()
-        && !matches!(structure, Structure::OfM { .. })
-    {
+    if *target == Target::Threshold && !criterion.takes_threshold() && !is_of_m {
         let got = keys.criterion.map_or_else(|| "it with another criterion".to_owned(), Node::to_string);
-        return refuse(
-            &["criterion", "target"],
-            "sleeping or nearest with `target: threshold`, the default; other criteria need the target \
-             {sparsity: x}, {keep: n} or {bytes: SIZE}",
-            &got,
-        );
+        let expected = "sleeping or nearest with `target: threshold`, the default; other criteria need the target \
+                        {sparsity: x}, {keep: n} or {bytes: SIZE}";
+        return refuse(&given, path, &["criterion", "target"], expected, &got);
     }
     if matches!(target, Target::Sparsity(values) if values.len() > 1) && *scope == Scope::Global {
-        return refuse(&["target", "scope"], "one sparsity with `scope: global`", "a list of them");
+        let expected = "one sparsity with `scope: global`";
+        return refuse(&given, path, &["target", "scope"], expected, "a list of them");
     }
     if *scope == Scope::Row {
         if *structure != Structure::Unstructured {
-            return refuse(&["structure", "scope"], "unstructured with `scope: row`", "another structure");
+            let expected = "unstructured with `scope: row`";
+            return refuse(&given, path, &["structure", "scope"], expected, "another structure");
         }
         if let Target::Bytes(_) = target {
             let expected = "{sparsity: x} or {keep: n} with `scope: row`";
-            return refuse(&["target", "scope"], expected, "{bytes: …}");
+            return refuse(&given, path, &["target", "scope"], expected, "{bytes: …}");
         }
     }
+    check_bounds(decision, &given, path)
+}
+
+/// The same of floor and ceiling.
+fn check_bounds(decision: &Decision, given: &[&str], path: &KeyPath) -> Result<(), Problem> {
+    let Decision { target, scope, structure, floor, ceiling, .. } = decision;
     if floor > ceiling {
         let (expected, got) = (format!("at most the ceiling, {ceiling:?}"), format!("{floor:?}"));
-        return refuse(&["floor", "ceiling"], &expected, &got);
+        return refuse(given, path, &["floor", "ceiling"], &expected, &got);
     }
     let by_count = *scope == Scope::Global
         && *target != Target::Threshold
         && !matches!(structure, Structure::OfM { .. });
+    let bounded = *floor > 0.0 || *ceiling < 1.0;
     if bounded && !by_count && given.iter().any(|key| ["floor", "ceiling"].contains(key)) {
         let expected = "no floor or ceiling without `scope: global` and the target {sparsity: x}, {keep: n} \
                         or {bytes: SIZE}";
-        return refuse(&["floor", "ceiling"], expected, "one");
+        return refuse(given, path, &["floor", "ceiling"], expected, "one");
     }
     Ok(())
+}
+
+/// The error at the first of these keys that is given, or else at the first.
+fn refuse(given: &[&str], path: &KeyPath, about: &[&str], expected: &str, got: &str) -> Result<(), Problem> {
+    let key = about.iter().find(|key| given.contains(key)).unwrap_or(&about[0]);
+    Err(Problem::bad_value(&path.key(key), expected, got))
 }
 
 fn criterion(node: &Node, path: &KeyPath, folder: &Folder) -> Result<Criterion, Problem> {

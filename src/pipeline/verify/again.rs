@@ -14,7 +14,7 @@ use crate::pipeline::outputs::RunOutputs;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::run::{Stages, stage};
-use crate::report::read;
+use crate::report::{Report, read};
 use crate::store::{Unfinished, entry_path, through_link};
 use crate::tune::TuneReport;
 
@@ -81,25 +81,24 @@ impl Listed<'_> {
         }
         let written = settings.prune.as_ref().map(|prune| entry_path(&prune.output));
         if let Some(rows) = sample {
-            let (Some(written), Some(_)) = (&written, &resolved.trained) else {
-                let why = "there is no pruned checkpoint, and `--sample` checks nothing else";
-                return Ok(Depth::No { why });
-            };
-            let found = check_rows(&resolved, written, settings.base(), rows, progress);
-            return found.map(|rows| Depth::Rows { rows });
+            return some_rows(&resolved, written.as_deref(), rows, progress);
         }
         let (outcome, set) = stage(&resolved, Stages::All, tuned, progress, &mut |_| {})?;
         outcome.check_start()?;
-        let (counts, gates) = match &outcome.report {
-            Some(report) => (tensors(report), report.gates.as_slice()),
-            None => Default::default(),
-        };
-        let difference = counts_differ(counts, &self.manifest.tensors);
-        if let Some(problem) = difference.or_else(|| gates_differ(gates, &self.manifest.gates)) {
-            return Err(self.wrong(problem));
-        }
+        let gates = self.compare_counts(outcome.report.as_ref())?;
         self.compare_outputs(set, (scratch.path(), &homes), (&anew, written.as_deref()))?;
-        Ok(Depth::Whole { tensors: self.manifest.tensors.len(), gates: gates.len() })
+        Ok(Depth::Whole { tensors: self.manifest.tensors.len(), gates })
+    }
+
+    /// Refuses other counts of tensors and other results of gates than those listed. Gives how many gates there are.
+    fn compare_counts(&self, report: Option<&Report>) -> Result<usize, Error> {
+        let counts = report.map(tensors).unwrap_or_default();
+        let gates = report.map_or(&[][..], |report| &report.gates);
+        let difference = counts_differ(counts, &self.manifest.tensors);
+        match difference.or_else(|| gates_differ(gates, &self.manifest.gates)) {
+            Some(problem) => Err(self.wrong(problem)),
+            None => Ok(gates.len()),
+        }
     }
 
     /// The config, which must be the one that the manifest lists.
@@ -168,6 +167,21 @@ impl Listed<'_> {
         }
         Err(self.wrong(VerifyProblem::Output(file)))
     }
+}
+
+/// Rows of the pruned checkpoint, which may not be there, restored and compared.
+fn some_rows(
+    resolved: &Resolved<'_>,
+    written: Option<&Path>,
+    rows: u64,
+    progress: &dyn Progress,
+) -> Result<Depth, Error> {
+    let (Some(written), Some(_)) = (written, &resolved.trained) else {
+        let why = "there is no pruned checkpoint, and `--sample` checks nothing else";
+        return Ok(Depth::No { why });
+    };
+    let rows = check_rows(resolved, written, resolved.settings.base(), rows, progress)?;
+    Ok(Depth::Rows { rows })
 }
 
 /// What `tune` chose and found, as the run's JSON report says; `None` where there is none.

@@ -147,8 +147,8 @@ fn evidence(text: &mut String, report: &Report) {
     text.push_str("\n## Tensors\n\n");
 }
 
-fn tensors(rows: &[Row], totals: &Totals) -> String {
-    let grouped = rows.iter().any(|row| row.tensors > 1);
+/// Titles, and whether what stands below them are numbers.
+fn tensor_columns(grouped: bool, pruned: bool) -> Vec<(&'static str, bool)> {
     let mut columns = vec![
         ("tensor", false),
         ("shape", false),
@@ -169,10 +169,16 @@ fn tensors(rows: &[Row], totals: &Totals) -> String {
         ("std now / start", true),
         ("zeros", true),
     ]);
-    let pruned = totals.pruned_weights.is_some();
     if pruned {
         columns.extend([("action", false), ("pruned", true)]);
     }
+    columns
+}
+
+fn tensors(rows: &[Row], totals: &Totals) -> String {
+    let grouped = rows.iter().any(|row| row.tensors > 1);
+    let pruned = totals.pruned_weights.is_some();
+    let columns = tensor_columns(grouped, pruned);
     let cells = |row: &Row| {
         let mut cells = vec![
             if row.tensors == 1 { code(&row.name) } else { format!("{} ({})", code(&row.name), row.tensors) },

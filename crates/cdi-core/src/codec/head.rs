@@ -112,15 +112,7 @@ impl Head {
         let lengths = input.take(4 * blocks.unwrap_or_default())?;
         let first = input.at();
         let all = (bytes.len() - first) as u64;
-        let mut ends = Vec::with_capacity(lengths.len() / 4);
-        let mut got = 0;
-        for length in lengths.as_chunks::<4>().0 {
-            got += u64::from(u32::from_le_bytes(*length));
-            ends.push(got);
-        }
-        if got != all {
-            return Err(CodeError::Lengths { got, bytes: all });
-        }
+        let ends = ends(lengths, all)?;
         Ok((Self { dtype, pruned, form, model, matrix, first, ends }, symbols, levels, tables))
     }
 
@@ -137,6 +129,17 @@ impl Head {
         let start = if block == 0 { 0 } else { self.ends[block - 1] as usize };
         self.first + start..self.first + self.ends[block] as usize
     }
+}
+
+/// Where each block's code ends, of lengths that must make up `all`.
+fn ends(lengths: &[u8], all: u64) -> Result<Vec<u64>, CodeError> {
+    let mut ends = Vec::with_capacity(lengths.len() / 4);
+    let mut got = 0;
+    for length in lengths.as_chunks::<4>().0 {
+        got += u64::from(u32::from_le_bytes(*length));
+        ends.push(got);
+    }
+    if got == all { Ok(ends) } else { Err(CodeError::Lengths { got, bytes: all }) }
 }
 
 /// How many blocks a matrix is cut into; `None` if they cannot be counted.

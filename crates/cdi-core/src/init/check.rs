@@ -69,83 +69,42 @@ pub enum SchemeError {
 
 impl SchemeParams {
     /// Checks the parameters against the mode and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`SchemeError`].
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
         let this = alias::resolve(self);
         let mode = this.canonical_mode(&self.mode)?;
         this.check_parameters(mode)?;
-        let zero_mean = this.zero_mean.unwrap_or(false);
-        let scaled = |rule| {
-            let distribution = this.distribution.unwrap_or_default();
-            if zero_mean && distribution == Distribution::TruncNormal {
-                return Err(SchemeError::Both("zero_mean", "distribution: trunc_normal"));
-            }
-            let gain = finite("gain", this.gain.unwrap_or(1.0))?;
-            Ok(Scheme::Scaled { rule, distribution, gain, zero_mean })
-        };
         let fan = this.fan.unwrap_or(Fan::In);
+        let gain = || finite("gain", this.gain.unwrap_or(1.0));
         match mode {
-            Mode::He => scaled(VarianceRule::He { fan, activation: this.activation()? }),
-            Mode::Xavier => scaled(VarianceRule::Xavier { activation: this.activation()? }),
-            Mode::Lecun => scaled(VarianceRule::Lecun { fan }),
+            Mode::He => this.scaled(VarianceRule::He { fan, activation: this.activation()? }),
+            Mode::Xavier => this.scaled(VarianceRule::Xavier { activation: this.activation()? }),
+            Mode::Lecun => this.scaled(VarianceRule::Lecun { fan }),
             Mode::VarianceScaling => {
                 let scale = positive_or_zero("scale", this.scale.unwrap_or(1.0))?;
-                scaled(VarianceRule::VarianceScaling { scale, fan })
+                this.scaled(VarianceRule::VarianceScaling { scale, fan })
             }
             Mode::Attention => {
                 at_least_one("d_model", this.d_model)?;
-                scaled(VarianceRule::Attention { d_model: this.d_model })
+                this.scaled(VarianceRule::Attention { d_model: this.d_model })
             }
-            Mode::TorchDefault => {
-                at_least_one("fan_in", this.fan_in)?;
-                let fan_in = match (this.fan_in, &this.fan_in_of) {
-                    (Some(_), Some(_)) => return Err(SchemeError::Both("fan_in", "fan_in_of")),
-                    (Some(fan_in), None) => FanIn::Given(fan_in),
-                    (None, Some(tensor)) => FanIn::Of(tensor.clone()),
-                    (None, None) => FanIn::Own,
-                };
-                Ok(Scheme::TorchDefault { fan_in })
-            }
-            Mode::Normal => {
-                let mean = finite("mean", this.mean.unwrap_or(0.0))?;
-                let std = positive_or_zero("std", this.std.unwrap_or(1.0))?;
-                at_least_one("depth", this.depth)?;
-                if zero_mean && mean != 0.0 {
-                    return Err(SchemeError::TwoMeans(mean));
-                }
-                Ok(Scheme::Normal { mean, std, depth: this.depth, zero_mean })
-            }
-            Mode::TruncNormal => {
-                let mean = finite("mean", this.mean.unwrap_or(0.0))?;
-                let std = this.std.unwrap_or(1.0);
-                if !(std > 0.0 && std < f64::INFINITY) {
-                    let expected = "a finite number greater than 0";
-                    return Err(SchemeError::OutOfRange { parameter: "std", got: std, expected });
-                }
-                let (low, high) = this.interval(mode, -2.0, 2.0)?;
-                Ok(Scheme::TruncNormal { mean, std, low, high })
-            }
+            Mode::TorchDefault => this.torch_default(),
+            Mode::Normal => this.normal(),
+            Mode::TruncNormal => this.trunc_normal(),
             Mode::Uniform => {
                 let (low, high) = this.interval(mode, 0.0, 1.0)?;
-                Ok(Scheme::Uniform { low, high, zero_mean })
+                Ok(Scheme::Uniform { low, high, zero_mean: this.is_zero_mean() })
             }
-            Mode::Sparse => {
-                let missing = SchemeError::Missing { mode: mode.name(), parameter: "sparsity" };
-                let sparsity = this.sparsity.ok_or(missing)?;
-                if !(0.0..=1.0).contains(&sparsity) {
-                    let expected = "a number from 0 to 1";
-                    return Err(SchemeError::OutOfRange { parameter: "sparsity", got: sparsity, expected });
-                }
-                Ok(Scheme::Sparse { sparsity, std: positive_or_zero("std", this.std.unwrap_or(0.01))? })
-            }
+            Mode::Sparse => this.sparse(),
             Mode::Eye => Ok(Scheme::Eye),
             Mode::Dirac => {
                 at_least_one("groups", this.groups)?;
                 Ok(Scheme::Dirac { groups: this.groups.unwrap_or(1) })
             }
-            Mode::Orthogonal => Ok(Scheme::Orthogonal { gain: finite("gain", this.gain.unwrap_or(1.0))? }),
-            Mode::DeltaOrthogonal => {
-                Ok(Scheme::DeltaOrthogonal { gain: finite("gain", this.gain.unwrap_or(1.0))? })
-            }
+            Mode::Orthogonal => Ok(Scheme::Orthogonal { gain: gain()? }),
+            Mode::DeltaOrthogonal => Ok(Scheme::DeltaOrthogonal { gain: gain()? }),
             Mode::Zeros => Ok(Scheme::Constant(0.0)),
             Mode::Ones => Ok(Scheme::Constant(1.0)),
             Mode::Constant => {
@@ -153,6 +112,61 @@ impl SchemeParams {
                 Ok(Scheme::Constant(finite("value", this.value.ok_or(missing)?)?))
             }
         }
+    }
+
+    fn is_zero_mean(&self) -> bool {
+        self.zero_mean.unwrap_or(false)
+    }
+
+    fn scaled(&self, rule: VarianceRule) -> Result<Scheme, SchemeError> {
+        let (zero_mean, distribution) = (self.is_zero_mean(), self.distribution.unwrap_or_default());
+        if zero_mean && distribution == Distribution::TruncNormal {
+            return Err(SchemeError::Both("zero_mean", "distribution: trunc_normal"));
+        }
+        let gain = finite("gain", self.gain.unwrap_or(1.0))?;
+        Ok(Scheme::Scaled { rule, distribution, gain, zero_mean })
+    }
+
+    fn torch_default(&self) -> Result<Scheme, SchemeError> {
+        at_least_one("fan_in", self.fan_in)?;
+        let fan_in = match (self.fan_in, &self.fan_in_of) {
+            (Some(_), Some(_)) => return Err(SchemeError::Both("fan_in", "fan_in_of")),
+            (Some(fan_in), None) => FanIn::Given(fan_in),
+            (None, Some(tensor)) => FanIn::Of(tensor.clone()),
+            (None, None) => FanIn::Own,
+        };
+        Ok(Scheme::TorchDefault { fan_in })
+    }
+
+    fn normal(&self) -> Result<Scheme, SchemeError> {
+        let mean = finite("mean", self.mean.unwrap_or(0.0))?;
+        let std = positive_or_zero("std", self.std.unwrap_or(1.0))?;
+        at_least_one("depth", self.depth)?;
+        if self.is_zero_mean() && mean != 0.0 {
+            return Err(SchemeError::TwoMeans(mean));
+        }
+        Ok(Scheme::Normal { mean, std, depth: self.depth, zero_mean: self.is_zero_mean() })
+    }
+
+    fn trunc_normal(&self) -> Result<Scheme, SchemeError> {
+        let mean = finite("mean", self.mean.unwrap_or(0.0))?;
+        let std = self.std.unwrap_or(1.0);
+        if !(std > 0.0 && std < f64::INFINITY) {
+            let expected = "a finite number greater than 0";
+            return Err(SchemeError::OutOfRange { parameter: "std", got: std, expected });
+        }
+        let (low, high) = self.interval(Mode::TruncNormal, -2.0, 2.0)?;
+        Ok(Scheme::TruncNormal { mean, std, low, high })
+    }
+
+    fn sparse(&self) -> Result<Scheme, SchemeError> {
+        let missing = SchemeError::Missing { mode: Mode::Sparse.name(), parameter: "sparsity" };
+        let sparsity = self.sparsity.ok_or(missing)?;
+        if !(0.0..=1.0).contains(&sparsity) {
+            let expected = "a number from 0 to 1";
+            return Err(SchemeError::OutOfRange { parameter: "sparsity", got: sparsity, expected });
+        }
+        Ok(Scheme::Sparse { sparsity, std: positive_or_zero("std", self.std.unwrap_or(0.01))? })
     }
 
     /// The activation with its slope, `None` for the mode's default.
