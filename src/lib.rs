@@ -57,7 +57,6 @@
 //! can use it alone; its modules are also modules of this crate.
 
 pub mod analysis;
-mod blocks;
 pub mod config;
 pub mod gates;
 pub mod infer;

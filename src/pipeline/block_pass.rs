@@ -17,9 +17,9 @@ use crate::prune::Narrowing;
 use crate::report::Report;
 use crate::workers::Threads;
 
-/// A trained checkpoint cut into blocks. Each block is looked at alone ([`Self::compare`], [`Self::rank`]), on any thread,
-/// in any process, on any machine that has the config and its files; the results are merged in block order
-/// ([`Self::merge`]), to the same report, bit for bit, as one run gives.
+/// A trained checkpoint cut into blocks. Each block is looked at alone ([`Self::compare`], [`Self::rank`]),
+/// on any thread, in any process, on any machine that has the config and its files; the results are merged in
+/// block order ([`Self::merge`]), to the same report, bit for bit, as one run gives.
 ///
 /// ```
 /// use cdi_prune::config::Settings;
@@ -57,8 +57,8 @@ pub struct BlockPass<'r> {
 }
 
 impl<'r> BlockPass<'r> {
-    /// Cuts the trained checkpoint of a config. Where the config leaves decay or threshold to the weights, a sample of them is
-    /// looked at first, which decides the same everywhere.
+    /// Cuts the trained checkpoint of a config. Where the config leaves decay or threshold to the weights, a
+    /// sample of them is looked at first, which decides the same everywhere.
     ///
     /// # Errors
     /// [`Error::TrainedMissing`] where there is no trained checkpoint; scores of `prune` that cannot be read.
@@ -69,8 +69,8 @@ impl<'r> BlockPass<'r> {
         Ok(Self { resolved, calibrated, blocks })
     }
 
-    /// How many blocks there are; they are numbered from 0, tensor by tensor in name order, and within a tensor in the order of
-    /// storage.
+    /// How many blocks there are; they are numbered from 0, tensor by tensor in name order, and within a
+    /// tensor in the order of storage.
     pub fn blocks(&self) -> usize {
         self.blocks.len()
     }
@@ -86,8 +86,9 @@ impl<'r> BlockPass<'r> {
         Ok(self.result(number, task, block, Found::Comparison(Box::new(findings))))
     }
 
-    /// Looks at the keys of the scores by which the weights of a block are ranked for pruning: as many as the selection under
-    /// way asks for, and with `all` each key in question. `None` where the block's tensor is not pruned, or not by a ranking.
+    /// Looks at the keys of the scores by which the weights of a block are ranked for pruning: as many as the
+    /// selection under way asks for, and with `all` each key in question. `None` where the block's tensor is
+    /// not pruned, or not by a ranking.
     ///
     /// # Errors
     /// [`Error::Block`] where there is no such block; scores of a file that are no finite numbers.

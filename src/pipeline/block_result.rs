@@ -10,11 +10,12 @@ use crate::prune::{InQuestion, Narrowing};
 /// Version of the serialised form of a [`BlockResult`].
 pub const BLOCK_RESULT_VERSION: u32 = 1;
 
-/// What one block of a trained checkpoint finds, to be merged with what the others find: [`super::BlockPass`] makes and
-/// merges it.
+/// What one block of a trained checkpoint finds, to be merged with what the others find: [`super::BlockPass`]
+/// makes and merges it.
 ///
-/// It can be serialised by [`serde`]; as JSON it is text of one line. Reals are written as their bits, so that the merged
-/// result is the same to the bit, wherever the blocks were computed. A result of another version is refused.
+/// It can be serialised by [`serde`]; as JSON it is text of one line. Reals are written as their bits,
+/// so that the merged result is the same to the bit, wherever the blocks were computed. A result of
+/// another version is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockResult {

@@ -1,10 +1,12 @@
-//! Work in blocks whose progress is shown.
+//! Work in blocks, on the threads of the current pool, whose progress is shown.
+
+pub use cdi_core::internal::blocks::{BLOCK_ELEMENTS, Block, Reads, cut};
 
 use super::error::Error;
 use super::progress::Progress;
-pub use crate::blocks::{BLOCK_ELEMENTS, Block, Reads, cut};
+use crate::workers::Threads;
 
-/// [`crate::blocks::for_each`], which tells `progress` of each item that is done, and asks it whether to go on.
+/// `for_each` of the core on those threads; `progress` is told of each item that is done, and asked whether to go on.
 ///
 /// # Errors
 /// [`Error::Cancelled`], and those of `work`.
@@ -21,8 +23,9 @@ where
     E: Into<Error>,
 {
     let advance = |bytes| progress.advance(bytes);
-    crate::blocks::for_each(items, advance, reads, scratch, |scratch, item| match progress.cancelled() {
+    let work = |scratch: &mut S, item: &T| match progress.cancelled() {
         true => Err(Error::Cancelled),
         false => work(scratch, item).map_err(Into::into),
-    })
+    };
+    cdi_core::internal::blocks::for_each(&Threads, items, advance, reads, scratch, work)
 }

@@ -60,6 +60,24 @@ impl Row {
         if self.tensors == 1 { self.name.clone() } else { format!("{} ({})", self.name, self.tensors) }
     }
 
+    /// The last row: what the report's tensors come to, of which `rows` are the rows.
+    pub fn total(report: &Report, rows: &[Self]) -> Self {
+        let totals = &report.totals;
+        Self {
+            name: "total".to_owned(),
+            tensors: 1,
+            weights: totals.total_weights,
+            sleeping: totals.changes.sleeping_weights,
+            share: totals.changes.sleeping_percentage,
+            outputs: sum(rows.iter().map(|row| row.outputs)),
+            inputs: sum(rows.iter().map(|row| row.inputs)),
+            max: totals.changes.max_delta,
+            zeros: totals.zeros,
+            pruned: totals.pruned_weights,
+            ..Self::default()
+        }
+    }
+
     fn of(name: String, tensors: &[&ReportTensor]) -> Self {
         let all = || tensors.iter().copied();
         let changes = || all().map(|t| &t.changes);

@@ -1,7 +1,8 @@
 //! The results in words. Everything here is plain text; a page must escape it.
 
-use super::started::{start_words, started_elsewhere, std_tells};
+use super::started::std_tells;
 use super::tune::tune_headline;
+use super::verdict::Standing;
 use super::{Report, ReportTensor, warnings};
 use crate::analysis::{Evidence, HeatMap, Threshold};
 use crate::tensor::{Layout, Role};
@@ -24,25 +25,22 @@ pub(super) fn headline(report: &Report) -> String {
 
 /// How much sleeps, in one sentence.
 fn sleeping(report: &Report) -> String {
-    let changes = &report.totals.changes;
-    let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
-    if compared == 0 {
-        return "Nothing was compared: no rule gives an initial value.".to_owned();
+    let totals = &report.totals;
+    match Standing::of(report) {
+        Standing::NothingCompared => "Nothing was compared: no rule gives an initial value.".to_owned(),
+        Standing::Elsewhere(_) => {
+            "This checkpoint does not seem to have started from these initial values.".to_owned()
+        }
+        Standing::Sleeping => {
+            let share = percent(totals.changes.sleeping_percentage.unwrap_or(0.0));
+            format!("{share} of the weights are sleeping.")
+        }
+        Standing::Undecided => "No weight can be called sleeping.".to_owned(),
+        Standing::Awake => {
+            let compared = counted(totals.compared_weights, "weight");
+            format!("No weight is sleeping: training changed every one of {compared}.")
+        }
     }
-    if started_elsewhere(report) {
-        return "This checkpoint does not seem to have started from these initial values.".to_owned();
-    }
-    if asleep == 0 && all_undecided(report) {
-        return "No weight can be called sleeping.".to_owned();
-    }
-    if asleep == 0 {
-        return format!(
-            "No weight is sleeping: training changed every one of {}.",
-            counted(compared, "weight")
-        );
-    }
-    let share = percent(changes.sleeping_percentage.unwrap_or(0.0));
-    format!("{share} of the weights are sleeping.")
 }
 
 /// What stands below it.
@@ -52,36 +50,30 @@ pub(super) fn subline(report: &Report) -> String {
 }
 
 fn below(report: &Report) -> String {
-    let changes = &report.totals.changes;
-    let (asleep, compared) = (changes.sleeping_weights.unwrap_or(0), report.totals.compared_weights);
-    if let Some(elsewhere) = start_words(report) {
-        return match asleep {
-            0 => elsewhere,
-            n => format!(
-                "{elsewhere} {} of {} are within the threshold of them.",
-                thousands(n),
-                counted(compared, "weight")
-            ),
-        };
+    let totals = &report.totals;
+    let (asleep, compared) = (totals.changes.sleeping_weights.unwrap_or(0), totals.compared_weights);
+    let of = || format!("{} of {}", thousands(asleep), counted(compared, "weight"));
+    match Standing::of(report) {
+        Standing::NothingCompared | Standing::Awake => String::new(),
+        Standing::Elsewhere(elsewhere) if asleep == 0 => elsewhere,
+        Standing::Elsewhere(elsewhere) => {
+            format!("{elsewhere} {} are within the threshold of them.", of())
+        }
+        Standing::Undecided => {
+            "No group of untouched weights stands out from the others; the evidence below shows why."
+                .to_owned()
+        }
+        Standing::Sleeping => {
+            let decays = report.tensors.iter().any(|t| t.decay.is_some_and(|decay| decay != 1.0));
+            let start =
+                if decays { "their initial value times the decay factor" } else { "their initial value" };
+            format!(
+                "{} are still at {start}, within the threshold; training changed the other {}.",
+                of(),
+                thousands(compared - asleep)
+            )
+        }
     }
-    if asleep == 0 {
-        let undecided = compared > 0 && all_undecided(report);
-        let text = "No group of untouched weights stands out from the others; the evidence below shows why.";
-        return if undecided { text.to_owned() } else { String::new() };
-    }
-    let decays = report.tensors.iter().any(|t| t.decay.is_some_and(|decay| decay != 1.0));
-    let start = if decays { "their initial value times the decay factor" } else { "their initial value" };
-    format!(
-        "{} of {} are still at {start}, within the threshold; training changed the other {}.",
-        thousands(asleep),
-        counted(compared, "weight"),
-        thousands(compared - asleep)
-    )
-}
-
-fn all_undecided(report: &Report) -> bool {
-    let mut thresholds = report.tensors.iter().filter_map(|t| t.threshold).peekable();
-    thresholds.peek().is_some() && thresholds.any(|t| t == Threshold::Nothing)
 }
 
 /// What else there is to say, the most telling first.

@@ -12,11 +12,6 @@ pub fn start_words(report: &Report) -> Option<String> {
     Some(format!("{}{}.", first.to_uppercase(), chars.as_str()))
 }
 
-/// Whether the checkpoint does not seem to have started here.
-pub(super) fn started_elsewhere(report: &Report) -> bool {
-    report.start.as_ref().is_some_and(|start| start.started_here == Some(false))
-}
-
 /// Whether a tensor's standard deviation may be held against the initial one: not where nothing says that it started there.
 pub fn std_tells(report: &Report, tensor: &ReportTensor) -> bool {
     match report.start.as_ref().map(|start| start.started_here) {

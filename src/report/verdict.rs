@@ -6,6 +6,39 @@ use crate::analysis::{Evidence, Threshold};
 use crate::report::condition::condition;
 use crate::text::{percentage, significant, thousands};
 
+/// What a report comes to. How it is said differs from a table to a page.
+pub(super) enum Standing {
+    /// No tensor was compared.
+    NothingCompared,
+    /// The checkpoint did not start here, as a sentence says.
+    Elsewhere(String),
+    /// Some weights sleep.
+    Sleeping,
+    /// None can be called so: not every tensor has a threshold.
+    Undecided,
+    /// None sleeps.
+    Awake,
+}
+
+impl Standing {
+    pub fn of(report: &Report) -> Self {
+        let sleeping = report.totals.changes.sleeping_weights.unwrap_or(0);
+        let undecided = |tensor: &ReportTensor| tensor.threshold == Some(Threshold::Nothing);
+        if report.totals.compared_weights == 0 {
+            Self::NothingCompared
+        } else if let Some(elsewhere) = start_words(report) {
+            // What was not the start says nothing of what training changed.
+            Self::Elsewhere(elsewhere)
+        } else if sleeping > 0 {
+            Self::Sleeping
+        } else if report.tensors.iter().any(undecided) {
+            Self::Undecided
+        } else {
+            Self::Awake
+        }
+    }
+}
+
 /// The tensors that were compared in one way.
 struct Basis<'a> {
     decay: f64,
@@ -93,24 +126,20 @@ fn times(ratio: f64) -> String {
 pub fn verdict(report: &Report) -> String {
     let totals = &report.totals;
     let (sleeping, compared) = (totals.changes.sleeping_weights.unwrap_or(0), totals.compared_weights);
-    if compared == 0 {
-        return "No tensor was compared: no rule gives an initial value.".to_owned();
-    }
     let bases = bases(report);
-    if let Some(elsewhere) = start_words(report) {
-        // What was not the start says nothing of what training changed.
-        return match sleeping {
-            0 => elsewhere,
-            _ => {
-                let share = percentage(100.0 * super::share(sleeping, compared));
-                let (sleeping, compared) = (thousands(sleeping), thousands(compared));
-                format!(
-                    "{elsewhere} {sleeping} of {compared} weights ({share} %) are within the threshold of them."
-                )
-            }
-        };
-    }
-    let mut text = if sleeping > 0 { some(&bases, sleeping, compared) } else { none(&bases, compared) };
+    let mut text = match Standing::of(report) {
+        Standing::NothingCompared => {
+            return "No tensor was compared: no rule gives an initial value.".to_owned();
+        }
+        Standing::Elsewhere(elsewhere) if sleeping == 0 => return elsewhere,
+        Standing::Elsewhere(elsewhere) => {
+            let head = share_of(sleeping, compared);
+            return format!("{elsewhere} {head} are within the threshold of them.");
+        }
+        Standing::Sleeping => some(&bases, sleeping, compared),
+        Standing::Undecided => "No weight can be called sleeping:".to_owned(),
+        Standing::Awake => none(&bases, compared),
+    };
     text.push_str(&unused(&bases));
     text.push_str(&undecided(report, &bases, sleeping));
     text
@@ -135,11 +164,15 @@ fn bases(report: &Report) -> Vec<Basis<'_>> {
     bases
 }
 
+fn share_of(sleeping: u64, compared: u64) -> String {
+    let share = percentage(100.0 * super::share(sleeping, compared));
+    format!("{} of {} weights ({share} %)", thousands(sleeping), thousands(compared))
+}
+
 fn some(bases: &[Basis<'_>], sleeping: u64, compared: u64) -> String {
     let mut bases: Vec<&Basis<'_>> = bases.iter().filter(|b| b.sleeping > 0).collect();
     bases.sort_by_key(|b| std::cmp::Reverse(b.sleeping));
-    let share = percentage(100.0 * super::share(sleeping, compared));
-    let head = format!("{} of {} weights ({share} %)", thousands(sleeping), thousands(compared));
+    let head = share_of(sleeping, compared);
     match bases[..] {
         [only] if only.is_exact() => format!("{head} are sleeping: they {}.", only.clause()),
         [only] if only.proof().is_some() => {
@@ -155,9 +188,6 @@ fn some(bases: &[Basis<'_>], sleeping: u64, compared: u64) -> String {
 }
 
 fn none(bases: &[Basis<'_>], compared: u64) -> String {
-    if bases.iter().any(|b| b.threshold == Threshold::Nothing) {
-        return "No weight can be called sleeping:".to_owned();
-    }
     let compared = thousands(compared);
     let hidden = if bases.iter().all(|b| b.decay == 1.0 && b.evidence.is_none()) { HIDDEN } else { "" };
     match bases {

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::common::{Scratch, succeeds};
 
-/// Long rows and many short ones, roles in another order, a tensor that is drawn whole, one from a base, one of which nothing is
-/// known, and a vector.
+/// Long rows and many short ones, roles in another order, a tensor that is drawn whole, one from a base, one
+/// of which nothing is known, and a vector.
 const CONFIG: &str = "
 seed: 9
 model:
@@ -40,7 +40,8 @@ analyze: {threshold: auto, decay: auto, report: {json: report.json}}
 prune: {output: pruned.safetensors, criterion: magnitude, scope: global, target: {sparsity: 0.37}}
 ";
 
-/// A checkpoint with some of everything: weights that sleep, that moved, that are no numbers, and zeros of either sign.
+/// A checkpoint with some of everything: weights that sleep, that moved, that are no numbers, and
+/// zeros of either sign.
 fn scratch() -> Scratch {
     let s = Scratch::new();
     let base: Vec<u8> = (0..70 * 33).flat_map(|n| (n as f32 * 0.001).to_le_bytes()).collect();

@@ -37,17 +37,7 @@ pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
 }
 
 fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
-    let totals = &report.totals;
-    let all = Row {
-        weights: totals.total_weights,
-        sleeping: totals.changes.sleeping_weights,
-        share: totals.changes.sleeping_percentage,
-        outputs: sum(rows, |row| row.outputs),
-        inputs: sum(rows, |row| row.inputs),
-        max: totals.changes.max_delta,
-        pruned: totals.pruned_weights,
-        ..Row::default()
-    };
+    let all = Row::total(report, rows);
     let with_total = |cell: &dyn Fn(&Row) -> String, total: String| -> Vec<String> {
         rows.iter().map(cell).chain([total]).collect()
     };
@@ -56,7 +46,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
 
     let tells = report.tensors.iter().any(|tensor| std_tells(report, tensor));
     let mut columns = vec![
-        Column::text("tensor", with_total(&|row| printable(&row.title()), "total".to_owned())),
+        Column::text("tensor", with_total(&|row| printable(&row.title()), all.title())),
         Column::text(
             "shape",
             with_total(
@@ -89,7 +79,7 @@ fn columns(report: &Report, rows: &[Row], grouped: bool) -> Vec<Column> {
             rows.iter().map(|row| row.std_ratio.filter(|x| is_alarming(*x) && tells).map(|_| Color::Red)),
         ),
     ]);
-    if totals.pruned_weights.is_some() {
+    if all.pruned.is_some() {
         columns.push(Column::numbers("pruned", cells(&pruned)).rank(1));
     }
     columns
@@ -118,10 +108,6 @@ fn range(row: &Row) -> String {
         (Some(least), Some(most)) if row.tensors > 1 => format!("{}…{}", percentage(least), percentage(most)),
         _ => String::new(),
     }
-}
-
-fn sum(rows: &[Row], of: impl Fn(&Row) -> Option<u64>) -> Option<u64> {
-    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
 }
 
 fn count(n: Option<u64>) -> String {

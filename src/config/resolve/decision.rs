@@ -35,6 +35,22 @@ pub(super) struct Keys<'w> {
     pub ceiling: Option<&'w Node>,
 }
 
+/// Those of one of the two mappings that have them all.
+macro_rules! keys {
+    ($wire:expr) => {
+        $crate::config::resolve::decision::Keys {
+            criterion: $wire.criterion.as_ref(),
+            target: $wire.target.as_ref(),
+            scope: $wire.scope.as_ref(),
+            structure: $wire.structure.as_ref(),
+            min_elements: $wire.min_elements.as_ref(),
+            floor: $wire.floor.as_ref(),
+            ceiling: $wire.ceiling.as_ref(),
+        }
+    };
+}
+pub(super) use keys;
+
 impl Keys<'_> {
     /// The names of those that are there.
     pub fn given(&self) -> Vec<&'static str> {

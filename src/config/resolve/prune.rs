@@ -6,7 +6,7 @@ use super::super::error::Problem;
 use super::super::path::KeyPath;
 use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
 use super::super::wire;
-use super::decision::{Keys, decision};
+use super::decision::{decision, keys};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
 use crate::prune::{Activation, Criterion, Decision};
@@ -44,15 +44,7 @@ const DENSE_NAME: &str = "model.safetensors";
 const PRUNED_NAME: &str = "pruned.safetensors";
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
-    let keys = Keys {
-        criterion: wire.criterion.as_ref(),
-        target: wire.target.as_ref(),
-        scope: wire.scope.as_ref(),
-        structure: wire.structure.as_ref(),
-        min_elements: wire.min_elements.as_ref(),
-        floor: wire.floor.as_ref(),
-        ceiling: wire.ceiling.as_ref(),
-    };
+    let keys = keys!(wire);
     let decision = decision(&keys, None, path, folder)?;
     let rules = wire.rules.iter().enumerate();
     let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
@@ -168,15 +160,7 @@ fn rule(
     folder: &Folder,
 ) -> Result<Rule<PruneRule>, Problem> {
     let (text, patterns) = patterns(&wire.patterns, &path.key("match"))?;
-    let keys = Keys {
-        criterion: wire.criterion.as_ref(),
-        target: wire.target.as_ref(),
-        scope: wire.scope.as_ref(),
-        structure: wire.structure.as_ref(),
-        min_elements: wire.min_elements.as_ref(),
-        floor: wire.floor.as_ref(),
-        ceiling: wire.ceiling.as_ref(),
-    };
+    let keys = keys!(wire);
     if let (true, Some(key)) = (wire.keep, keys.given().first()) {
         let expected = "no such key together with `keep: true`, which leaves the tensors unchanged";
         return Err(Problem::bad_value(&path.key(key), expected, "one"));

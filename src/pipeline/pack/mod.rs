@@ -56,8 +56,8 @@ impl PackedTensor {
     }
 }
 
-/// What a coded tensor takes besides its code, roughly: one that does not win as much stays as it is. The header's entry is there
-/// in any case.
+/// What a coded tensor takes besides its code, roughly: one that does not win as much stays as it is. The
+/// header's entry is there in any case.
 const DESCRIPTION: u64 = 100;
 /// Tensors, and bytes of them, that are worked on together.
 const BATCH: (usize, usize) = (64, 256 << 20);
@@ -65,7 +65,8 @@ const BATCH: (usize, usize) = (64, 256 << 20);
 /// Writes a checkpoint that [`super::restore`] gives back to the bit.
 ///
 /// # Errors
-/// [`Error::AlreadyPruned`]; [`Error::SameFile`] where an output is an input; whatever reading and writing meet.
+/// [`Error::AlreadyPruned`]; [`Error::SameFile`] where an output is an input; whatever
+/// reading and writing meet.
 pub fn pack(
     start: &PredictFrom<'_>,
     output: &Path,

@@ -69,10 +69,11 @@ impl Listed<'_> {
             (anew.prune, tuned) = (Some(prune), Some(found));
         }
         // Nothing is written where the run wrote; what is made anew is gone with its folder.
-        let scratch =
-            tempfile::tempdir().map_err(CheckpointError::io(&std::env::temp_dir(), "create a folder here"))?;
+        let scratch = tempfile::tempdir()
+            .map_err(CheckpointError::io(&std::env::temp_dir(), "create a folder here"))?;
         let _unfinished = Unfinished::new(scratch.path());
-        // What lies beside the trained checkpoint is told from this run's own outputs by where these really are.
+        // What lies beside the trained checkpoint is told from this run's own outputs by
+        // where these really are.
         let small = Resolved::new(&settings)?.small_files().to_vec();
         let homes = redirect(&mut anew, scratch.path());
         let resolved = Resolved::new(&anew)?.with_small_files(small);
@@ -90,7 +91,8 @@ impl Listed<'_> {
         Ok(Depth::Whole { tensors: self.manifest.tensors.len(), gates })
     }
 
-    /// Refuses other counts of tensors and other results of gates than those listed. Gives how many gates there are.
+    /// Refuses other counts of tensors and other results of gates than those listed. Gives how
+    /// many gates there are.
     fn compare_counts(&self, report: Option<&Report>) -> Result<usize, Error> {
         let counts = report.map(tensors).unwrap_or_default();
         let gates = report.map_or(&[][..], |report| &report.gates);
@@ -120,7 +122,8 @@ impl Listed<'_> {
         Ok(settings)
     }
 
-    /// Whether every input is there that the config names, so that one that is missing is only listed by another name.
+    /// Whether every input is there that the config names, so that one that is missing is only
+    /// listed by another name.
     fn has_all_inputs(&self, settings: &Settings) -> bool {
         Resolved::new(settings).is_ok_and(|resolved| {
             let trained = resolved.trained.is_some() || settings.trained.is_none();
@@ -138,7 +141,8 @@ impl Listed<'_> {
         Ok(expected.iter().map(|(role, path)| (*role, path)).eq(listed))
     }
 
-    /// Refuses outputs made anew that are not those listed. `scratch` has the folders of `homes`, by their numbers.
+    /// Refuses outputs made anew that are not those listed. `scratch` has the folders of
+    /// `homes`, by their numbers.
     fn compare_outputs(
         &self,
         set: RunOutputs,
@@ -207,8 +211,8 @@ fn chosen(
         .map(|prune| (prune, found.clone())))
 }
 
-/// Has every output written into a folder of its own below `scratch`, named by a number: the place in the list of the folders
-/// that they belong into.
+/// Has every output written into a folder of its own below `scratch`, named by a number: the place in the
+/// list of the folders that they belong into.
 fn redirect(settings: &mut Settings, scratch: &Path) -> Vec<PathBuf> {
     let mut homes = Vec::new();
     (settings.tune, settings.manifest) = (None, None);

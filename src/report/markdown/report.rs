@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::super::Report;
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
 use super::super::removed::removed_words;
 use super::super::tune::{COLUMNS, by_recipe, cells, tune_headline, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
-use super::super::{Report, Totals};
 use super::cells::{Columns, code, opening, plain, table};
 use crate::report::condition::condition;
 use crate::text::{percentage, ratio, scientific, shape, significant, thousands};
@@ -16,10 +16,8 @@ use crate::text::{percentage, ratio, scientific, shape, significant, thousands};
 /// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the table has one
 /// row for each kind, and all of them follow folded.
 pub fn markdown(report: &Report) -> String {
-    let verdict = match report.tune.as_ref().and_then(tune_headline) {
-        Some(tuned) => format!("{tuned} {}", verdict(report)),
-        None => verdict(report),
-    };
+    let tuned = report.tune.as_ref().and_then(tune_headline);
+    let verdict = tuned.into_iter().chain([verdict(report)]).collect::<Vec<_>>().join(" ");
     let mut text = opening("cdi-prune report", &verdict, &warnings_with(report, code));
     let totals = &report.totals;
     if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
@@ -39,7 +37,7 @@ pub fn markdown(report: &Report) -> String {
     gates(&mut text, report);
     evidence(&mut text, report);
     let grouped = report.tensors.len() > MOST_ROWS;
-    text.push_str(&tensors(&rows(report, false), totals));
+    text.push_str(&tensors(report, false));
     if grouped {
         let _ = writeln!(
             text,
@@ -52,7 +50,7 @@ pub fn markdown(report: &Report) -> String {
              {}\n\
              </details>",
             thousands(report.tensors.len() as u64),
-            tensors(&rows(report, true), totals),
+            tensors(report, true),
         );
     }
     let _ = writeln!(
@@ -175,9 +173,10 @@ fn tensor_columns(grouped: bool, pruned: bool) -> Vec<(&'static str, bool)> {
     columns
 }
 
-fn tensors(rows: &[Row], totals: &Totals) -> String {
+fn tensors(report: &Report, full: bool) -> String {
+    let rows = rows(report, full);
     let grouped = rows.iter().any(|row| row.tensors > 1);
-    let pruned = totals.pruned_weights.is_some();
+    let pruned = report.totals.pruned_weights.is_some();
     let columns = tensor_columns(grouped, pruned);
     let cells = |row: &Row| {
         let mut cells = vec![
@@ -199,30 +198,15 @@ fn tensors(rows: &[Row], totals: &Totals) -> String {
         }
         cells
     };
-    let all = Row {
-        weights: totals.total_weights,
-        sleeping: totals.changes.sleeping_weights,
-        share: totals.changes.sleeping_percentage,
-        outputs: sum(rows, |row| row.outputs),
-        inputs: sum(rows, |row| row.inputs),
-        max: totals.changes.max_delta,
-        zeros: totals.zeros,
-        pruned: totals.pruned_weights,
-        tensors: 1,
-        ..Row::default()
-    };
+    let all = Row::total(report, &rows);
     let mut last = cells(&all);
-    last[..3].clone_from_slice(&["total".to_owned(), String::new(), String::new()]);
+    last[..3].clone_from_slice(&[all.title(), String::new(), String::new()]);
     if pruned {
         let action = last.len() - 2;
         last[action].clear();
     }
     let bold = |cell: String| if cell.is_empty() { cell } else { format!("**{cell}**") };
     table(&columns, rows.iter().map(cells).chain([last.into_iter().map(bold).collect()]))
-}
-
-fn sum(rows: &[Row], of: impl Fn(&Row) -> Option<u64>) -> Option<u64> {
-    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
 }
 
 /// The smallest and the largest share of a group's tensors.

@@ -269,7 +269,7 @@ fn differences_of_every_length_come_back() {
             let start = random.next() << 32 ^ random.next();
             let distance =
                 (random.next() << 32 ^ random.next()) >> (64 - bits) >> (random.next() % u64::from(bits));
-            let value = if random.next() % 2 == 0 {
+            let value = if random.next().is_multiple_of(2) {
                 start.wrapping_add(distance)
             } else {
                 start.wrapping_sub(distance)

@@ -12,8 +12,8 @@ pub enum Distribution {
     Normal,
     /// Uniform on ±sqrt(3)·std.
     Uniform,
-    /// Normal, cut off at two standard deviations and then stretched to the standard deviation asked for, as in JAX
-    /// and Keras.
+    /// Normal, cut off at two standard deviations and then stretched to the standard deviation asked for,
+    /// as in JAX and Keras.
     #[serde(alias = "truncated_normal")]
     TruncNormal,
 }

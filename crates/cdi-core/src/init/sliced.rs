@@ -65,8 +65,8 @@ impl<P: Weights> Sliced<P> {
         self.parts.iter().any(|part| part.weights.prefers_long_runs())
     }
 
-    /// The slices that the elements `start, start + 1, …` lie in, piece by piece: number of the slice, first element in
-    /// it, and how many of the run it gives.
+    /// The slices that the elements `start, start + 1, …` lie in, piece by piece: number of the slice, first
+    /// element in it, and how many of the run it gives.
     fn pieces(&self, start: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         let end = start + len;
         let mut at = start;

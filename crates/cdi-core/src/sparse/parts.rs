@@ -1,5 +1,5 @@
-//! The tensors that stand for an encoded one, by what they are: names, suffixes, places in a file, or whatever else each of
-//! them has.
+//! The tensors that stand for an encoded one, by what they are: names, suffixes, places in a file, or
+//! whatever else each of them has.
 
 use crate::prelude::*;
 
