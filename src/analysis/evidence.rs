@@ -208,7 +208,7 @@ pub(super) fn judge(pairs: impl Iterator<Item = Pair> + Clone, s: f64, dtype: Fl
     evidence
 }
 
-struct Cut {
+struct Candidate {
     threshold: Threshold,
     sleeping: u64,
     live_expected: f64,
@@ -217,7 +217,7 @@ struct Cut {
     valley: u64,
 }
 
-impl Cut {
+impl Candidate {
     /// Enough weights, far enough over what live ones alone would be, with a valley beside them.
     fn is_sound(&self, weights: u64, over_live: f64, precision: f64) -> bool {
         let sleeping = self.sleeping as f64;
@@ -229,7 +229,7 @@ impl Cut {
 }
 
 /// Without decay untouched weights are exactly the initial values.
-fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Cut> {
+fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Candidate> {
     if s != 1.0 {
         return None;
     }
@@ -237,7 +237,7 @@ fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Cut> {
     let (half_ulp, beside) = if dtype == FloatDtype::F32 { (6e-8, 8) } else { (1.2e-16, 0) };
     let live = counts.live_density(beside) * half_ulp;
     let valley = counts.bins[beside..beside + 4].iter().copied().max().unwrap_or(0);
-    let cut = Cut {
+    let cut = Candidate {
         threshold: Threshold::Relative(0.0),
         sleeping: counts.zero,
         live_expected: live,
@@ -250,7 +250,7 @@ fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Cut> {
 
 /// With decay their ratios differ by rounding errors: the threshold is the lower edge of the valley beyond the peak, or the
 /// upper one where that costs next to nothing.
-fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
+fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
     // The peak in the narrow sense; all that lies below the bins counts as one.
     let low = (counts.zero + counts.below, None);
     let bins = counts.bins[..HIGHEST_CUT].iter().enumerate().map(|(n, count)| (*count, Some(n)));
@@ -265,7 +265,7 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
     let first = at.map_or(0, |n| n + 1);
     let cut_at = |n: usize| {
         let live = counts.live_density(n) * edge(n);
-        Cut {
+        Candidate {
             threshold: Threshold::Relative(edge(n)),
             sleeping: counts.up_to(n),
             live_expected: live,
@@ -288,7 +288,7 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Cut> {
     let wider = cut_at(n + 1);
     let ample = wider.live_expected <= AMPLE_LIVE_SHARE * wider.sleeping as f64;
     Some(if ample {
-        Cut { valley: cut.valley, peak_live_expected: cut.peak_live_expected, ..wider }
+        Candidate { valley: cut.valley, peak_live_expected: cut.peak_live_expected, ..wider }
     } else {
         cut
     })
@@ -322,10 +322,10 @@ impl Steps {
     }
 }
 
-fn cut_at_value(steps: &Steps) -> Option<Cut> {
+fn cut_at_value(steps: &Steps) -> Option<Candidate> {
     let live = steps.live();
     let peak = steps.near[2];
-    let cut = Cut {
+    let cut = Candidate {
         threshold: Threshold::Ulps(0),
         sleeping: peak,
         live_expected: live,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::outputs::check_distinct;
-use crate::report::compare::{Comparison, compare};
+use crate::report::compare::{ReportComparison, compare};
 use crate::report::read;
 use crate::store::write_text;
 
@@ -16,8 +16,8 @@ pub fn compare_reports(
     old: &Path,
     new: &Path,
     output: Option<&Path>,
-    form: impl FnOnce(&Comparison) -> String,
-) -> Result<Comparison, Error> {
+    form: impl FnOnce(&ReportComparison) -> String,
+) -> Result<ReportComparison, Error> {
     let inputs = [("the old report", old), ("the new report", new)];
     check_distinct(inputs, output.map(|path| ("the output", path)))?;
     let comparison = compare(&read(old)?, &read(new)?);

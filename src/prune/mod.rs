@@ -24,7 +24,9 @@ mod units;
 
 pub use count::{gradient, natural_order, share_of};
 pub use key::{NEVER, key, keys};
-pub use narrow::{Cut, Enough, InQuestion, Limits, Narrowing, Step, Ties, allowances, first_enough};
+pub use narrow::{
+    BlockBoundary, Boundary, Enough, InQuestion, Narrowing, Step, Ties, allowances, first_enough,
+};
 pub use score::Pair;
 pub use settings::{Along, Criterion, Decision, Scope, Structure, Target};
 pub use structure::{Groups, Lane, keep_largest};

@@ -11,21 +11,21 @@ use crate::dispatch::{self, Kernel};
 
 /// Where a selection ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Boundary {
     /// Everything of a smaller key goes.
     key: u64,
     /// Of each block's places with that very key, how many go, the first ones; none where the list has ended.
     ties: Vec<u64>,
 }
 
-/// A cut as it concerns one block, whose places must be asked about in their order.
+/// A boundary as it concerns one block, whose places must be asked about in their order.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct BlockBoundary {
     key: u64,
     ties: u64,
 }
 
-impl Cut {
+impl Boundary {
     /// Nothing goes.
     pub const NOTHING: Self = Self { key: 0, ties: Vec::new() };
     /// All goes that may.
@@ -37,12 +37,12 @@ impl Cut {
     }
 
     /// What it says about a block.
-    pub fn of_block(&self, block: usize) -> Limits {
-        Limits { key: self.key, ties: self.ties.get(block).copied().unwrap_or(0) }
+    pub fn of_block(&self, block: usize) -> BlockBoundary {
+        BlockBoundary { key: self.key, ties: self.ties.get(block).copied().unwrap_or(0) }
     }
 }
 
-impl Limits {
+impl BlockBoundary {
     /// The end of a selection of the `count` smallest of these keys, as far as they may go. `some` is room for a copy.
     pub fn smallest(keys: &[u64], count: u64, some: &mut Vec<u64>) -> Self {
         some.clear();
@@ -61,7 +61,7 @@ impl Limits {
     /// Sets the bits of the next places that stay, which have these keys; the first is that of `stays[0]`'s lowest bit.
     pub fn mark(&mut self, keys: &[u64], stays: &mut [u8]) {
         if self.ties == 0 {
-            return dispatch::run(Mark { cut: self.key.max(1), keys, stays });
+            return dispatch::run(Mark { boundary: self.key.max(1), keys, stays });
         }
         for (keys, byte) in keys.chunks(8).zip(stays) {
             for (bit, key) in keys.iter().enumerate() {
@@ -81,9 +81,9 @@ impl Limits {
     }
 }
 
-/// Sets the bits of keys that are not below a cut.
+/// Sets the bits of keys that are not below a boundary.
 struct Mark<'a> {
-    cut: u64,
+    boundary: u64,
     keys: &'a [u64],
     stays: &'a mut [u8],
 }
@@ -95,11 +95,11 @@ impl Kernel for Mark<'_> {
     fn run(self) {
         let (eights, rest) = self.keys.as_chunks::<8>();
         for (keys, byte) in eights.iter().zip(&mut *self.stays) {
-            let bits: [u8; 8] = std::array::from_fn(|bit| u8::from(keys[bit] >= self.cut) << bit);
+            let bits: [u8; 8] = std::array::from_fn(|bit| u8::from(keys[bit] >= self.boundary) << bit);
             *byte |= bits.iter().fold(0, |all, bit| all | bit);
         }
         for (bit, key) in rest.iter().enumerate() {
-            self.stays[eights.len()] |= u8::from(*key >= self.cut) << bit;
+            self.stays[eights.len()] |= u8::from(*key >= self.boundary) << bit;
         }
     }
 }
@@ -304,7 +304,7 @@ impl Narrowing {
         candidates: Ties<'_>,
         class: impl Fn(usize) -> usize,
         enough: Enough<'_, E>,
-    ) -> Result<Cut, E> {
+    ) -> Result<Boundary, E> {
         let keys = match candidates {
             Ties::Keys(keys) => keys,
             Ties::Counts(counts) => {
@@ -315,7 +315,7 @@ impl Narrowing {
                     pruned
                 };
                 let total = first_enough(counts.iter().sum(), &mut |n| enough(&with(n)))?;
-                return Ok(Cut { key: self.lowest, ties: allowances(counts.iter().copied(), total) });
+                return Ok(Boundary { key: self.lowest, ties: allowances(counts.iter().copied(), total) });
             }
         };
         let mut order: Vec<(u64, u32)> = Vec::with_capacity(keys.iter().map(Vec::len).sum());
@@ -330,11 +330,11 @@ impl Narrowing {
             pruned
         };
         let total = first_enough(order.len() as u64, &mut |n| enough(&with(n)))? as usize;
-        let Some((key, _)) = order[..total].last().copied() else { return Ok(Cut::below(self.lowest)) };
+        let Some((key, _)) = order[..total].last().copied() else { return Ok(Boundary::below(self.lowest)) };
         let first = order.partition_point(|(other, _)| *other < key);
         let mut ties = vec![0; keys.len()];
         order[first..total].iter().for_each(|(_, block)| ties[*block as usize] += 1);
-        Ok(Cut { key, ties })
+        Ok(Boundary { key, ties })
     }
 }
 
@@ -369,13 +369,13 @@ mod tests {
         let mut enough = |n: &[u64]| Ok::<_, Infallible>(n[0] >= count);
         let mut narrowing = Narrowing::new(1, bits);
         let mut passes = 0;
-        let cut = loop {
+        let boundary = loop {
             passes += 1;
             let mut histogram = vec![[0; 2]; narrowing.bins()];
             narrowing.count(&keys, &mut histogram);
             match narrowing.narrow(&histogram, &mut enough).unwrap() {
-                Step::Nothing => break Cut::NOTHING,
-                Step::Everything => break Cut::EVERYTHING,
+                Step::Nothing => break Boundary::NOTHING,
+                Step::Everything => break Boundary::EVERYTHING,
                 Step::Among(n) if n <= few => {
                     let found: Vec<Vec<u64>> = keys
                         .chunks(3)
@@ -405,8 +405,8 @@ mod tests {
             }
         };
         let goes = keys.chunks(3).enumerate().flat_map(|(n, keys)| {
-            let mut limits = cut.of_block(n);
-            keys.iter().map(move |key| limits.goes(*key)).collect::<Vec<_>>()
+            let mut boundary = boundary.of_block(n);
+            keys.iter().map(move |key| boundary.goes(*key)).collect::<Vec<_>>()
         });
         (goes.collect(), passes)
     }
@@ -453,7 +453,7 @@ mod tests {
             narrowing.collect(&keys, &mut found);
             found
         });
-        let cut = narrowing.finish(Ties::Keys(&found), |block| block, &mut enough).unwrap();
-        assert_eq!(cut, Cut { key: key(4.0), ties: vec![0, 2] });
+        let boundary = narrowing.finish(Ties::Keys(&found), |block| block, &mut enough).unwrap();
+        assert_eq!(boundary, Boundary { key: key(4.0), ties: vec![0, 2] });
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use super::Report;
-use super::compare::{Comparison, ComparisonRow, totals, verdict, warnings};
+use super::compare::{ComparisonRow, ReportComparison, totals, verdict, warnings};
 
 /// Pretty-printed, keys in the model's order, reals in the shortest form that reads back as the same binary64.
 pub fn json(report: &Report) -> String {
@@ -24,7 +24,7 @@ pub fn write_json(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 }
 
 /// A comparison, with its verdict and warnings in words.
-pub fn comparison_json(comparison: &Comparison) -> String {
+pub fn comparison_json(comparison: &ReportComparison) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
         version: u32,
@@ -32,7 +32,7 @@ pub fn comparison_json(comparison: &Comparison) -> String {
         warnings: Vec<String>,
         totals: ComparisonRow,
         #[serde(flatten)]
-        comparison: &'a Comparison,
+        comparison: &'a ReportComparison,
     }
     let document = Document {
         version: 1,

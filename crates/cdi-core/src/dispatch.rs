@@ -25,10 +25,10 @@ pub trait Kernel {
 /// An instruction set that this processor has. There is no other way to one than [`InstructionSet::available`] and
 /// [`InstructionSet::current`], so holding one proves that its instructions may be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct InstructionSet(Kind);
+pub struct InstructionSet(Isa);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Isa {
     /// What the program was compiled for: SSE2 on x86-64 and NEON on aarch64, unless the build says more.
     Portable,
     /// x86-64-v3 without its fused multiply-add.
@@ -44,7 +44,7 @@ pub const VARIABLE: &str = "CDI_PRUNE_ISA";
 
 impl InstructionSet {
     /// What every processor has that can run this program.
-    pub const PORTABLE: Self = Self(Kind::Portable);
+    pub const PORTABLE: Self = Self(Isa::Portable);
 
     /// All that this processor has, the fastest last.
     pub fn available() -> Vec<Self> {
@@ -55,10 +55,10 @@ impl InstructionSet {
             use std::arch::is_x86_feature_detected as has;
             let v3 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
             if v3 {
-                sets.push(Self(Kind::Avx2));
+                sets.push(Self(Isa::Avx2));
             }
             if v3 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                sets.push(Self(Kind::Avx512));
+                sets.push(Self(Isa::Avx512));
             }
         }
         sets
@@ -95,11 +95,11 @@ impl InstructionSet {
     /// `portable`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Kind::Portable => "portable",
+            Isa::Portable => "portable",
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2 => "avx2",
+            Isa::Avx2 => "avx2",
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx512 => "avx512",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -107,14 +107,14 @@ impl InstructionSet {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Kind::Portable => kernel.run(),
+            Isa::Portable => kernel.run(),
             // SAFETY: `available` alone makes this value, after asking the processor for each feature that `avx2`
             // enables.
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2 => unsafe { avx2(kernel) },
+            Isa::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above, for the features that `avx512` enables.
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx512 => unsafe { avx512(kernel) },
+            Isa::Avx512 => unsafe { avx512(kernel) },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Two reports side by side.
 
-use cdi_prune::report::compare::{Comparison, ComparisonRow, decayed, rows, totals, verdict, warnings};
+use cdi_prune::report::compare::{ComparisonRow, ReportComparison, decayed, rows, totals, verdict, warnings};
 use cdi_prune::report::is_alarming;
 use cdi_prune::text::{percentage, printable, ratio, signed, significant, thousands};
 use clap::ColorChoice;
@@ -10,7 +10,7 @@ use super::sheet::{Column, Room, Sheet};
 
 /// The table with a row for each tensor of both or, unless `full` asks for all, each kind of very many; notes on it;
 /// warnings; the verdict.
-pub fn comparison(comparison: &Comparison, full: bool, color: ColorChoice) -> String {
+pub fn comparison(comparison: &ReportComparison, full: bool, color: ColorChoice) -> String {
     let mut rows = rows(comparison, full);
     let (tensors, lines) = (comparison.tensors.len(), rows.len());
     rows.push(ComparisonRow { tensors: 1, ..totals(comparison) });

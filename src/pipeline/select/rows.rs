@@ -8,7 +8,7 @@ use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block};
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
-use crate::prune::{Groups, Limits};
+use crate::prune::{BlockBoundary, Groups};
 use crate::tensor::{Axes, Role};
 
 /// Each row by itself.
@@ -26,10 +26,10 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
         stays.clear();
         stays.resize(block.len.div_ceil(8), 0);
         for (row, keys) in keys.chunks(cols).enumerate() {
-            let mut limits = Limits::smallest(keys, count, some);
+            let mut boundary = BlockBoundary::smallest(keys, count, some);
             for (column, key) in keys.iter().enumerate() {
                 let place = row * cols + column;
-                stays[place / 8] |= u8::from(!limits.goes(*key)) << (place % 8);
+                stays[place / 8] |= u8::from(!boundary.goes(*key)) << (place % 8);
             }
         }
         Ok(masks.put(block, job.task.matrix, stays, mask)?)
@@ -44,8 +44,8 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
         // Longer rows are cut into parts, each row alike.
         for row in items([(n, job)]).chunks(cols.div_ceil(BLOCK_ELEMENTS)) {
             let parts: Vec<Item> = row.iter().enumerate().map(|(at, item)| Item { at, ..*item }).collect();
-            let cut = end(jobs, &parts, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)?;
-            mark(jobs, &parts, &[], &cut, masks, progress)?;
+            let boundary = end(jobs, &parts, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)?;
+            mark(jobs, &parts, &[], &boundary, masks, progress)?;
         }
     }
     Ok(())
@@ -157,8 +157,8 @@ impl<'a> Outputs<'a> {
             })?;
         }
         let last = |(output, keys): (usize, &[u64])| {
-            let mut limits = Limits::smallest(keys, self.count, some);
-            let goes = keys.iter().enumerate().filter(|(_, key)| limits.goes(**key));
+            let mut boundary = BlockBoundary::smallest(keys, self.count, some);
+            let goes = keys.iter().enumerate().filter(|(_, key)| boundary.goes(**key));
             let (key, at) = goes.map(|(at, key)| (*key, at)).max()?;
             let place = first + at / stride * period + output * stride + at % stride;
             Some((key, place))

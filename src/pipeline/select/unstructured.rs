@@ -10,7 +10,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
 use crate::prune::{
-    Cut, Enough, InQuestion, Limits, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
+    BlockBoundary, Boundary, Enough, InQuestion, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
 };
 
 /// As few candidates as this are looked at one by one.
@@ -22,8 +22,8 @@ const ALL_BITS: u32 = 20;
 /// What a tensor's floor and ceiling of sparsity come to: the places that go in any case, and those that may.
 #[derive(Default)]
 pub(super) struct Bounds {
-    always: Option<Cut>,
-    at_most: Option<Cut>,
+    always: Option<Boundary>,
+    at_most: Option<Boundary>,
 }
 
 /// All that lies within the threshold goes: its score is 0, of the rest 1.
@@ -33,7 +33,7 @@ pub(super) fn within(
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let items = items(jobs.iter().enumerate());
-    mark(jobs, &items, &[], &Cut::below(key(0.5)), masks, progress)
+    mark(jobs, &items, &[], &Boundary::below(key(0.5)), masks, progress)
 }
 
 /// Each tensor by itself.
@@ -54,17 +54,17 @@ pub(super) fn by_tensor(
         let Scratch { buffers, keys, some, stays, mask, .. } = scratch;
         keys.clear();
         scorer.keys(item.block.start, item.block.len, buffers, |piece| keys.extend_from_slice(piece))?;
-        let mut limits = Limits::smallest(keys, counts[item.job], some);
+        let mut boundary = BlockBoundary::smallest(keys, counts[item.job], some);
         stays.clear();
         stays.resize(keys.len().div_ceil(8), 0);
-        limits.mark(keys, stays);
+        boundary.mark(keys, stays);
         Ok(masks.put(&item.block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, &small, &stored);
     for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !is_small(job)) {
         let items = items([(n, job)]);
-        let cut = end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= counts[n]), progress)?;
-        mark(jobs, &items, &[], &cut, masks, progress)?;
+        let boundary = end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= counts[n]), progress)?;
+        mark(jobs, &items, &[], &boundary, masks, progress)?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) fn global(
         });
     }
     let items = items(jobs.iter().enumerate());
-    let cut = match sizes {
+    let boundary = match sizes {
         None => {
             let count = jobs[0].count(jobs.iter().map(Selecting::elements).sum());
             end(jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), progress)?
@@ -101,14 +101,14 @@ pub(super) fn global(
                 last = pruned.to_vec();
                 sizes.fits(pruned)
             };
-            let cut = end(jobs, &items, &bounds, jobs.len(), &mut fits, progress)?;
-            if cut == Cut::EVERYTHING {
+            let boundary = end(jobs, &items, &bounds, jobs.len(), &mut fits, progress)?;
+            if boundary == Boundary::EVERYTHING {
                 sizes.require(&last)?;
             }
-            cut
+            boundary
         }
     };
-    mark(jobs, &items, &bounds, &cut, masks, progress)
+    mark(jobs, &items, &bounds, &boundary, masks, progress)
 }
 
 /// How many of each tensor go, the same share of each, so that the file has the wanted size.
@@ -142,14 +142,14 @@ fn keys(
     mut each: impl FnMut(&[u64]),
 ) -> Result<(), Error> {
     let bounds = bounds.get(item.job);
-    let limits = |cut: Option<&Option<Cut>>| cut.and_then(Option::as_ref).map(|cut| cut.of_block(item.local));
-    let mut always = limits(bounds.map(|bounds| &bounds.always));
-    let mut at_most = limits(bounds.map(|bounds| &bounds.at_most));
+    let of_block = |boundary: Option<&Option<Boundary>>| Some(boundary?.as_ref()?.of_block(item.local));
+    let mut always = of_block(bounds.map(|bounds| &bounds.always));
+    let mut at_most = of_block(bounds.map(|bounds| &bounds.at_most));
     jobs[item.job].scorer.keys(item.block.start, item.block.len, scratch, |keys| {
         if always.is_some() || at_most.is_some() {
             for key in keys.iter_mut() {
-                let goes = always.as_mut().is_some_and(|limits| limits.goes(*key));
-                let may = at_most.as_mut().is_none_or(|limits| limits.goes(*key));
+                let goes = always.as_mut().is_some_and(|boundary| boundary.goes(*key));
+                let may = at_most.as_mut().is_none_or(|boundary| boundary.goes(*key));
                 *key = if goes {
                     0
                 } else if may {
@@ -172,7 +172,7 @@ pub(super) fn end(
     classes: usize,
     enough: Enough<'_, Error>,
     progress: &dyn Progress,
-) -> Result<Cut, Error> {
+) -> Result<Boundary, Error> {
     let units: usize = items.iter().map(|item| item.block.len).sum();
     // Bins that are few enough beside the weights to be nothing beside the pass over them.
     let bits = (units / 16).max(1).ilog2().clamp(10, BITS);
@@ -193,8 +193,8 @@ pub(super) fn end(
         }
         first = false;
         let among = match narrowing.narrow(&histogram, enough)? {
-            Step::Nothing => return Ok(Cut::NOTHING),
-            Step::Everything => return Ok(Cut::EVERYTHING),
+            Step::Nothing => return Ok(Boundary::NOTHING),
+            Step::Everything => return Ok(Boundary::EVERYTHING),
             Step::Among(among) => among,
         };
         if among <= FEW {
@@ -250,12 +250,12 @@ fn histogram(
     Ok((histogram, found))
 }
 
-/// Writes the masks of items, of which goes what lies before the cut.
+/// Writes the masks of items, of which goes what lies before the boundary.
 pub(super) fn mark(
     jobs: &[Selecting<'_>],
     items: &[Item],
     bounds: &[Bounds],
-    cut: &Cut,
+    boundary: &Boundary,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -263,10 +263,10 @@ pub(super) fn mark(
         let Scratch { buffers, stays, mask, .. } = scratch;
         stays.clear();
         stays.resize(item.block.len.div_ceil(8), 0);
-        let mut limits = cut.of_block(item.at);
+        let mut own = boundary.of_block(item.at);
         let mut done = 0;
         keys(jobs, item, bounds, buffers, |keys| {
-            limits.mark(keys, &mut stays[done / 8..]);
+            own.mark(keys, &mut stays[done / 8..]);
             done += keys.len();
         })?;
         Ok(masks.put(&item.block, jobs[item.job].task.matrix, stays, mask)?)

@@ -17,7 +17,7 @@ pub use rows::{ComparisonRow, decayed, rows, totals};
 
 /// Two reports side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct ReportComparison {
     /// The first report's origin.
     pub old: Origin,
     /// The second's.
@@ -142,7 +142,7 @@ fn ratio(old: Option<f64>, new: Option<f64>) -> Option<f64> {
 }
 
 /// Compares two reports.
-pub fn compare(old: &Report, new: &Report) -> Comparison {
+pub fn compare(old: &Report, new: &Report) -> ReportComparison {
     let by_name =
         |report: &'_ Report| -> BTreeSet<String> { report.tensors.iter().map(|t| t.name.clone()).collect() };
     let (old_names, new_names) = (by_name(old), by_name(new));
@@ -153,7 +153,7 @@ pub fn compare(old: &Report, new: &Report) -> Comparison {
         .filter_map(|t| Some(tensor((old, olds.get(t.name.as_str())?), (new, t))))
         .collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Comparison {
+    ReportComparison {
         old: origin(old),
         new: origin(new),
         comparable: tensors.iter().all(|t| t.comparable || t.is_uncounted()),

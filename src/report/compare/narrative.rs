@@ -1,6 +1,6 @@
 //! The result of a comparison in words, and warnings.
 
-use super::{Comparison, Difference, Figures, TensorComparison, totals};
+use super::{Difference, Figures, ReportComparison, TensorComparison, totals};
 use crate::report::condition::threshold;
 use crate::text::{counted_are, percentage, printable, shape, significant, thousands};
 
@@ -8,7 +8,7 @@ use crate::text::{counted_are, percentage, printable, shape, significant, thousa
 type Name = fn(&str) -> String;
 
 /// The comparison in one line.
-pub fn verdict(comparison: &Comparison) -> String {
+pub fn verdict(comparison: &ReportComparison) -> String {
     if comparison.tensors.is_empty() {
         return "No tensor is in both reports.".to_owned();
     }
@@ -42,7 +42,7 @@ pub fn verdict(comparison: &Comparison) -> String {
 }
 
 /// Whether every figure is the same.
-fn is_same(comparison: &Comparison) -> bool {
+fn is_same(comparison: &ReportComparison) -> bool {
     let onlys = comparison.only_in_old.len() + comparison.only_in_new.len();
     let same = |t: &TensorComparison| {
         t.differs.is_empty() && t.old == Figures { threshold: t.old.threshold, ..t.new.clone() }
@@ -51,12 +51,12 @@ fn is_same(comparison: &Comparison) -> bool {
 }
 
 /// What to know before trusting the comparison, for a terminal; nothing where the reports fit together.
-pub fn warnings(comparison: &Comparison) -> Vec<String> {
+pub fn warnings(comparison: &ReportComparison) -> Vec<String> {
     warnings_with(comparison, printable)
 }
 
-pub(in crate::report) fn warnings_with(comparison: &Comparison, name: Name) -> Vec<String> {
-    let Comparison { old, new, only_in_old, only_in_new, .. } = comparison;
+pub(in crate::report) fn warnings_with(comparison: &ReportComparison, name: Name) -> Vec<String> {
+    let ReportComparison { old, new, only_in_old, only_in_new, .. } = comparison;
     let mut warnings = Vec::new();
     if old.noise_version != new.noise_version {
         warnings.push(format!(

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::group::groups;
-use super::{Comparison, Figures, TensorComparison, difference, ratio};
+use super::{Figures, ReportComparison, TensorComparison, difference, ratio};
 
 /// One tensor, several of a kind, or all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -100,7 +100,7 @@ fn same(mut values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 }
 
 /// The rows in name order, grouped as those of a report.
-pub fn rows(comparison: &Comparison, full: bool) -> Vec<ComparisonRow> {
+pub fn rows(comparison: &ReportComparison, full: bool) -> Vec<ComparisonRow> {
     let names: Vec<&str> = comparison.tensors.iter().map(|t| t.name.as_str()).collect();
     groups(&names, full)
         .into_iter()
@@ -112,13 +112,13 @@ pub fn rows(comparison: &Comparison, full: bool) -> Vec<ComparisonRow> {
 }
 
 /// Whether any tensor has a decay factor other than 1, in either report.
-pub fn decayed(comparison: &Comparison) -> bool {
+pub fn decayed(comparison: &ReportComparison) -> bool {
     let factors = comparison.tensors.iter().flat_map(|t| [t.old.decay, t.new.decay]);
     factors.flatten().any(|factor| factor != 1.0)
 }
 
 /// All tensors of both reports together, where the shape is the same.
-pub fn totals(comparison: &Comparison) -> ComparisonRow {
+pub fn totals(comparison: &ReportComparison) -> ComparisonRow {
     let all: Vec<&TensorComparison> = comparison.tensors.iter().collect();
     ComparisonRow { std: None, ..ComparisonRow::of("total".to_owned(), &all) }
 }

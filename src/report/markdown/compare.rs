@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::super::compare::{Comparison, ComparisonRow, decayed, rows, totals, verdict, warnings_with};
+use super::super::compare::{ComparisonRow, ReportComparison, decayed, rows, totals, verdict, warnings_with};
 use super::super::group::MOST_ROWS;
 use super::cells::{Columns, code, opening, plain, table};
 use crate::text::{percentage, ratio, signed, significant, thousands};
 
 /// The verdict, warnings, and a table with one row per tensor of both; very many are grouped and follow folded.
-pub fn comparison_markdown(comparison: &Comparison) -> String {
+pub fn comparison_markdown(comparison: &ReportComparison) -> String {
     let mut text = opening("cdi-prune compare", &verdict(comparison), &warnings_with(comparison, code));
     let total = totals(comparison);
     if comparison.tensors.is_empty() {
