@@ -1,6 +1,6 @@
 //! What was drawn against what should have been: each figure with what is expected of it and how far chance may carry it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::singular::{departure_from_orthonormal, singular_values};
 use super::stats::{Distance, Statistics, statistics};
@@ -17,11 +17,57 @@ pub const ALLOWED_DISTANCE: f64 = 2.23;
 /// With this probability chance carries the smallest or largest weight beyond an end of its interval.
 pub const EXTREME_PROBABILITY: f64 = 5e-5;
 
+/// What a figure of a matrix is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    /// The mean of the weights.
+    Mean,
+    /// Their standard deviation.
+    Std,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// How many are 0.
+    Zeros,
+    /// How many are NaN or infinite.
+    NotFinite,
+    /// The Kolmogorov-Smirnov distance from the exact distribution.
+    Distance,
+    /// The condition number of the matrix.
+    Condition,
+    /// How far rows or columns are from being orthogonal, of the same norm.
+    OffOrthogonal,
+}
+
+impl Statistic {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Std => "std",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Zeros => "zeros",
+            Self::NotFinite => "not finite",
+            Self::Distance => "KS distance",
+            Self::Condition => "condition number",
+            Self::OffOrthogonal => "off orthogonal",
+        }
+    }
+}
+
+impl Serialize for Statistic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// A figure, and what is expected of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
     /// What the figure is.
-    pub statistic: &'static str,
+    pub statistic: Statistic,
     /// What it is here; `None` where it was not computed or there is none.
     pub found: Option<f64>,
     /// What it should be.
@@ -38,7 +84,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn plain(statistic: &'static str, found: Option<f64>) -> Self {
+    fn plain(statistic: Statistic, found: Option<f64>) -> Self {
         Self { statistic, found, expected: None, at_least: None, at_most: None, ok: None, note: None }
     }
 
@@ -87,10 +133,14 @@ fn moments(subject: &Subject, found: &Statistics, exact: Option<&ExactDistributi
     let n = found.weights as f64;
     let any = found.weights > found.not_finite;
     let figure = |name, x| Check::plain(name, Some(x).filter(|_| any));
-    let [mean, std, min, max] =
-        [("mean", found.mean), ("std", found.std), ("min", found.min), ("max", found.max)]
-            .map(|(name, x)| figure(name, x));
-    let zeros = Check::plain("zeros", Some(found.zeros as f64));
+    let [mean, std, min, max] = [
+        (Statistic::Mean, found.mean),
+        (Statistic::Std, found.std),
+        (Statistic::Min, found.min),
+        (Statistic::Max, found.max),
+    ]
+    .map(|(name, x)| figure(name, x));
+    let zeros = Check::plain(Statistic::Zeros, Some(found.zeros as f64));
     let mut checks = match exact {
         None => vec![mean, std, min, max, zeros],
         Some(exact) => {
@@ -117,20 +167,20 @@ fn moments(subject: &Subject, found: &Statistics, exact: Option<&ExactDistributi
         }
     };
     if found.not_finite > 0 {
-        checks.push(Check::plain("not finite", Some(found.not_finite as f64)).at_most(0.0));
+        checks.push(Check::plain(Statistic::NotFinite, Some(found.not_finite as f64)).at_most(0.0));
     }
     checks
 }
 
 fn distance_check(found: &Distance) -> Check {
     let allowed = ALLOWED_DISTANCE / (found.weights as f64).sqrt();
-    Check::plain("KS distance", Some(found.distance)).at_most(allowed)
+    Check::plain(Statistic::Distance, Some(found.distance)).at_most(allowed)
 }
 
 /// Condition number, and for orthogonal schemes how orthogonal the weights are.
 fn spectrum(subject: &Subject) -> Vec<Check> {
-    let condition = Check::plain("condition number", None);
-    let departure = Check::plain("off orthogonal", None);
+    let condition = Check::plain(Statistic::Condition, None);
+    let departure = Check::plain(Statistic::OffOrthogonal, None);
     let orthogonal = matches!(subject.scheme(), Scheme::Orthogonal { .. } | Scheme::DeltaOrthogonal { .. });
     if subject.weights() > MOST_ELEMENTS {
         let note = "not computed above 2^20 weights".to_owned();
@@ -163,7 +213,7 @@ fn spectrum(subject: &Subject) -> Vec<Check> {
 }
 
 fn condition_check(weights: &[f64], size: (usize, usize)) -> Check {
-    let condition = Check::plain("condition number", None);
+    let condition = Check::plain(Statistic::Condition, None);
     match singular_values(weights, size) {
         None => condition.because("not all weights are finite".to_owned()),
         Some(values) => match values.condition_number() {
@@ -246,7 +296,7 @@ mod tests {
         let (found, distance) = statistics(drawn, Some(&exact));
         let mut checks = moments(drawn, &found, Some(&exact));
         checks.push(distance_check(&distance.unwrap()));
-        checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic).collect()
+        checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic.name()).collect()
     }
 
     #[test]

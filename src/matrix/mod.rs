@@ -38,7 +38,9 @@ mod stats;
 mod subject;
 mod trace;
 
-pub use checks::{ALLOWED_DISTANCE, ALLOWED_ERRORS, Check, EXTREME_PROBABILITY, Summary, summarise};
+pub use checks::{
+    ALLOWED_DISTANCE, ALLOWED_ERRORS, Check, EXTREME_PROBABILITY, Statistic, Summary, summarise,
+};
 pub use histogram::{Bin, histogram};
 pub use repro::{Reproduction, Way, reproduce};
 pub use save::{Decimal, FileFormat, FormatError, TENSOR_NAME, save};

@@ -173,7 +173,7 @@ fn off(text: &str, dims: &[usize], seed: u64, dtype: FloatDtype) -> Vec<&'static
     let shape = Shape::new(dims.to_vec()).unwrap();
     let subject = Subject::new((seed, 5), scheme(text), (shape, Layout::OutIn), dtype).unwrap();
     let checks = summarise(&subject).checks;
-    checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic).collect()
+    checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic.name()).collect()
 }
 
 #[test]

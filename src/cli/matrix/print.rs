@@ -1,6 +1,6 @@
 //! Tables of one matrix.
 
-use cdi_prune::matrix::{Bin, Check, Decimal, Noise, Reproduction, Subject, Summary, Trace};
+use cdi_prune::matrix::{Bin, Check, Decimal, Noise, Reproduction, Statistic, Subject, Summary, Trace};
 use cdi_prune::tensor::{FloatDtype, Layout};
 use cdi_prune::text::{shape, thousands};
 use clap::ColorChoice;
@@ -81,7 +81,7 @@ pub fn checks(checks: &[Check], color: ColorChoice) -> String {
             _ => String::new(),
         };
         table.add_row([
-            Cell::new(check.statistic),
+            Cell::new(check.statistic.name()),
             Cell::new(number(check.found)),
             Cell::new(number(check.expected)),
             Cell::new(check.note.clone().unwrap_or(allowed)),
@@ -104,8 +104,12 @@ pub fn verdict(subject: &Subject, summary: &Summary) -> String {
             )
         };
     }
-    let off: Vec<&str> =
-        summary.checks.iter().filter(|check| check.ok == Some(false)).map(|check| check.statistic).collect();
+    let off: Vec<&str> = summary
+        .checks
+        .iter()
+        .filter(|check| check.ok == Some(false))
+        .map(|check| check.statistic.name())
+        .collect();
     let mut text = if off.is_empty() {
         "All statistics are as expected.".to_owned()
     } else {
@@ -130,20 +134,19 @@ pub fn side_by_side(modes: &[(Subject, Summary)], color: ColorChoice) -> String 
     let longest = modes.iter().map(|(_, summary)| &summary.checks).max_by_key(|checks| checks.len());
     let mut notes = Vec::new();
     for statistic in longest.into_iter().flatten().map(|check| check.statistic) {
-        let mut cells = vec![Cell::new(statistic)];
-        let mut expected = vec![Cell::new(format!("{statistic} expected"))];
+        let name = statistic.name();
+        let mut cells = vec![Cell::new(name)];
+        let mut expected = vec![Cell::new(format!("{name} expected"))];
         for (_, summary) in modes {
             let check = summary.checks.iter().find(|check| check.statistic == statistic);
             let number = |x: Option<f64>| check.zip(x).map_or("-".to_owned(), |(c, x)| figure(c, x));
             cells.extend([Cell::new(number(check.and_then(|c| c.found))), mark(check.and_then(|c| c.ok))]);
             expected.extend([Cell::new(number(check.and_then(|c| c.expected))), Cell::new("")]);
-            notes.extend(
-                check.and_then(|c| c.note.as_ref()).map(|note| format!("\nThe {statistic} is {note}.")),
-            );
+            notes.extend(check.and_then(|c| c.note.as_ref()).map(|note| format!("\nThe {name} is {note}.")));
         }
         table.add_row(cells);
         // Zero is expected of all of the others.
-        if statistic == "std" {
+        if statistic == Statistic::Std {
             table.add_row(expected);
         }
     }
@@ -244,11 +247,11 @@ fn mark(ok: Option<bool>) -> Cell {
 /// A figure in the form of its kind: counts are whole.
 fn figure(check: &Check, x: f64) -> String {
     match check.statistic {
-        "zeros" | "not finite" => {
+        Statistic::Zeros | Statistic::NotFinite => {
             let count = thousands(x.abs() as u64);
             if x < 0.0 { "0".to_owned() } else { count }
         }
-        "condition number" if x < 10.0 => format!("{x:.7}"),
+        Statistic::Condition if x < 10.0 => format!("{x:.7}"),
         _ => real(x),
     }
 }
