@@ -5,7 +5,7 @@ use crate::tensor::Shape;
 
 /// What a tensor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TensorKind {
     /// A table of vectors.
     Embedding,
     /// Learnt positions that are no table of a layer of their own.
@@ -78,7 +78,7 @@ impl<'n> Place<'n> {
 }
 
 /// What the tensor `name` of this shape is.
-pub(super) fn classify(name: &str, shape: &Shape, all: &Tensors<'_>) -> Kind {
+pub(super) fn classify(name: &str, shape: &Shape, all: &Tensors<'_>) -> TensorKind {
     let place = Place::new(name);
     lora(&place)
         .or_else(|| computed(&place, shape, all))
@@ -88,22 +88,22 @@ pub(super) fn classify(name: &str, shape: &Shape, all: &Tensors<'_>) -> Kind {
         .or_else(|| norm(&place, shape, all))
         .or_else(|| embedding(&place, shape, all))
         .or_else(|| weight(&place, shape, all))
-        .unwrap_or(Kind::Unknown)
+        .unwrap_or(TensorKind::Unknown)
 }
 
 /// Low-rank adapters: PEFT's names, and those of kohya and diffusers.
-fn lora(place: &Place<'_>) -> Option<Kind> {
+fn lora(place: &Place<'_>) -> Option<TensorKind> {
     let mut before = "";
     for (_, segment) in segments(place.name) {
         let after_lora = before.ends_with("lora");
         match segment {
-            "lora_A" | "lora_down" => return Some(Kind::LoraA),
-            "lora_B" | "lora_up" => return Some(Kind::LoraB),
-            "down" if after_lora => return Some(Kind::LoraA),
-            "up" if after_lora => return Some(Kind::LoraB),
+            "lora_A" | "lora_down" => return Some(TensorKind::LoraA),
+            "lora_B" | "lora_up" => return Some(TensorKind::LoraB),
+            "down" if after_lora => return Some(TensorKind::LoraA),
+            "up" if after_lora => return Some(TensorKind::LoraB),
             // Of an embedding, PEFT starts A with zeros and B with normal(0, 1).
-            "lora_embedding_A" => return Some(Kind::LoraB),
-            "lora_embedding_B" => return Some(Kind::Embedding),
+            "lora_embedding_A" => return Some(TensorKind::LoraB),
+            "lora_embedding_B" => return Some(TensorKind::Embedding),
             _ => before = segment,
         }
     }
@@ -111,12 +111,12 @@ fn lora(place: &Place<'_>) -> Option<Kind> {
 }
 
 /// What no training changes.
-fn computed(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
+fn computed(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let Place { name, leaf, module, .. } = *place;
     let statistics = ["running_mean", "running_var", "moving_mean", "moving_variance"];
     let flax = matches!(leaf, "mean" | "var") && segments(name).any(|(_, s)| s == "batch_stats");
     if statistics.contains(&leaf) || flax {
-        return Some(Kind::Statistic);
+        return Some(TensorKind::Statistic);
     }
     let buffers = [
         "attn_mask",
@@ -141,27 +141,27 @@ fn computed(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind>
         && name.strip_suffix("embed_positions.weight").is_some_and(|encoder| {
             encoder.ends_with("encoder.") && all.contains_key(format!("{encoder}conv1.weight").as_str())
         });
-    (buffers.contains(&leaf) || mask || sines).then_some(Kind::Buffer)
+    (buffers.contains(&leaf) || mask || sines).then_some(TensorKind::Buffer)
 }
 
 /// `torch.nn.MultiheadAttention`.
-fn attention(place: &Place<'_>, all: &Tensors<'_>) -> Option<Kind> {
+fn attention(place: &Place<'_>, all: &Tensors<'_>) -> Option<TensorKind> {
     match place.leaf {
-        "in_proj_weight" => Some(Kind::AttentionIn),
-        "q_proj_weight" | "k_proj_weight" | "v_proj_weight" => Some(Kind::AttentionIn),
-        "bias_k" | "bias_v" => Some(Kind::AttentionExtra),
+        "in_proj_weight" => Some(TensorKind::AttentionIn),
+        "q_proj_weight" | "k_proj_weight" | "v_proj_weight" => Some(TensorKind::AttentionIn),
+        "bias_k" | "bias_v" => Some(TensorKind::AttentionExtra),
         // Its output projection is a Linear whose bias starts at zero, as no other's does.
         "bias" if place.parent == "out_proj" => {
             let attention =
                 ["in_proj_weight", "q_proj_weight"].iter().any(|leaf| place.above(all, leaf).is_some());
-            attention.then_some(Kind::LoneBias)
+            attention.then_some(TensorKind::LoneBias)
         }
         _ => None,
     }
 }
 
 /// `torch.nn.LSTM`, `GRU`, `RNN` and their cells: `weight_ih_l0`, `bias_hh_l1_reverse`, `weight_hh`.
-fn recurrent(place: &Place<'_>, all: &Tensors<'_>) -> Option<Kind> {
+fn recurrent(place: &Place<'_>, all: &Tensors<'_>) -> Option<TensorKind> {
     let of_layer = ["weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"]
         .iter()
         .find_map(|kind| place.leaf.strip_prefix(kind))?;
@@ -173,15 +173,15 @@ fn recurrent(place: &Place<'_>, all: &Tensors<'_>) -> Option<Kind> {
         .beside(all, &format!("weight_hr{of_layer}"))
         .or_else(|| place.beside(all, &format!("weight_hh{of_layer}")))?;
     match state.dims() {
-        [_, hidden] if *hidden > 0 => Some(Kind::Recurrent { hidden: *hidden }),
+        [_, hidden] if *hidden > 0 => Some(TensorKind::Recurrent { hidden: *hidden }),
         _ => None,
     }
 }
 
-fn bias(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
+fn bias(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let leaf = place.leaf;
     if leaf == "relative_position_bias_table" {
-        return Some(Kind::Position);
+        return Some(TensorKind::Position);
     }
     if leaf != "bias" && leaf != "beta" && !leaf.ends_with("_bias") {
         return None;
@@ -190,8 +190,8 @@ fn bias(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
     let linear = |weight: &Shape| weight.rank() >= 2 && weight.dims()[1..].iter().all(|d| *d > 0);
     let own_norm = |weight: &Shape| is_norm(place.parent) && weight == shape;
     match place.beside(all, "weight") {
-        Some(weight) if leaf == "bias" && linear(weight) && !own_norm(weight) => Some(Kind::Bias),
-        _ => Some(Kind::LoneBias),
+        Some(weight) if leaf == "bias" && linear(weight) && !own_norm(weight) => Some(TensorKind::Bias),
+        _ => Some(TensorKind::LoneBias),
     }
 }
 
@@ -203,10 +203,12 @@ fn is_norm(module: &str) -> bool {
     lower.contains("norm") || short("ln") || short("bn")
 }
 
-fn norm(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
+fn norm(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let Place { leaf, parent, module, .. } = *place;
     let scale = match (leaf, shape.rank()) {
-        ("weight", 1) => return Some(if module.contains("prelu") { Kind::Slope } else { Kind::NormScale }),
+        ("weight", 1) => {
+            return Some(if module.contains("prelu") { TensorKind::Slope } else { TensorKind::NormScale });
+        }
         // LayerNorm over several dimensions: its bias, where it has one, has the same shape.
         ("weight", 2..) => is_norm(parent) && place.beside(all, "bias").is_none_or(|bias| bias == shape),
         ("scale" | "g", 1) => true,
@@ -214,14 +216,14 @@ fn norm(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
         ("gamma", _) => place.beside(all, "beta").is_some() || is_norm(parent),
         _ => false,
     };
-    scale.then_some(Kind::NormScale)
+    scale.then_some(TensorKind::NormScale)
 }
 
-fn embedding(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
+fn embedding(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let Place { leaf, module, .. } = *place;
     let lower = leaf.to_ascii_lowercase();
     match (leaf, shape.rank()) {
-        ("embedding" | "embeddings", 2) => Some(Kind::Embedding),
+        ("embedding" | "embeddings", 2) => Some(TensorKind::Embedding),
         ("weight", 2) => {
             // A table has no bias; a projection into or out of the embedding's space is no table.
             let module = module.to_ascii_lowercase();
@@ -229,30 +231,29 @@ fn embedding(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind
                 ["proj", "mapping", "linear", "dense", "out", "fc"].iter().any(|w| module.contains(w));
             let table = module.contains("emb")
                 || ["wte", "wpe", "shared", "relative_attention_bias"].contains(&module.as_str());
-            (table && !projects && place.beside(all, "bias").is_none()).then_some(Kind::Embedding)
+            (table && !projects && place.beside(all, "bias").is_none()).then_some(TensorKind::Embedding)
         }
         ("weight" | "kernel" | "bias", _) => None,
-        (_, 2..) if lower.ends_with("token") || lower.ends_with("tokens") => Some(Kind::Token),
-        (_, 1..) if lower == "class_embedding" => Some(Kind::Token),
+        (_, 2..) if lower.ends_with("token") || lower.ends_with("tokens") => Some(TensorKind::Token),
+        (_, 1..) if lower == "class_embedding" => Some(TensorKind::Token),
         (_, 2..) if lower.starts_with("pos") || lower.contains("embed") || lower.contains("pos_emb") => {
-            Some(Kind::Position)
+            Some(TensorKind::Position)
         }
         _ => None,
     }
 }
 
-fn weight(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Kind> {
+fn weight(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let Place { leaf, module, .. } = *place;
     // Weight normalisation keeps direction and length apart; the length starts as the norm of the direction's rows.
     let direction = leaf == "original1" || (leaf == "weight_v" && place.beside(all, "weight_g").is_some());
     let named = matches!(leaf, "weight" | "weight_orig") || leaf.ends_with("kernel") || direction;
     match shape.rank() {
         // A matrix of one's own making, such as the stacked experts of a mixture.
-        2.. if !named => {
-            (leaf.ends_with("proj") || leaf.ends_with("_weight")).then_some(Kind::Linear { fused: false })
-        }
-        2 => Some(Kind::Linear { fused: is_fused(module) }),
-        3..=5 => Some(Kind::Conv),
+        2.. if !named => (leaf.ends_with("proj") || leaf.ends_with("_weight"))
+            .then_some(TensorKind::Linear { fused: false }),
+        2 => Some(TensorKind::Linear { fused: is_fused(module) }),
+        3..=5 => Some(TensorKind::Conv),
         _ => None,
     }
 }
@@ -267,7 +268,7 @@ fn is_fused(module: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn kinds(tensors: &[(&str, &[usize])]) -> Vec<Kind> {
+    fn kinds(tensors: &[(&str, &[usize])]) -> Vec<TensorKind> {
         let shapes: Vec<Shape> = tensors.iter().map(|(_, dims)| Shape::new(dims.to_vec()).unwrap()).collect();
         let all: Tensors<'_> = tensors.iter().map(|(name, _)| *name).zip(&shapes).collect();
         tensors.iter().map(|(name, _)| classify(name, all[name], &all)).collect()
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn neighbours_decide_about_biases() {
-        use Kind::{AttentionIn, Bias, Buffer, Linear, LoneBias, NormScale};
+        use TensorKind::{AttentionIn, Bias, Buffer, Linear, LoneBias, NormScale};
         let linear = Linear { fused: false };
         let all = [
             ("fc.weight", &[4, 3][..], linear),
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn tables_and_what_only_sounds_like_one() {
-        use Kind::{Embedding, Linear, Position, Token};
+        use TensorKind::{Embedding, Linear, Position, Token};
         let linear = Linear { fused: false };
         for (name, dims, expected) in [
             ("embeddings.word_embeddings.weight", &[9, 4][..], Embedding),
@@ -313,7 +314,7 @@ mod tests {
             ("time_emb_proj.weight", &[9, 4], linear),
             ("time_embedding.linear_1.weight", &[9, 4], linear),
             ("embed_out.weight", &[9, 4], linear),
-            ("patch_embed.proj.weight", &[4, 3, 2, 2], Kind::Conv),
+            ("patch_embed.proj.weight", &[4, 3, 2, 2], TensorKind::Conv),
             ("pos_embed", &[1, 5, 4], Position),
             ("positional_embedding", &[5, 4], Position),
             ("cls_token", &[1, 1, 4], Token),
@@ -322,7 +323,7 @@ mod tests {
             assert_eq!(kinds(&[(name, dims)]), [expected], "{name}");
         }
         let with_bias = [("time_embed.0.weight", &[9, 4][..]), ("time_embed.0.bias", &[9])];
-        assert_eq!(kinds(&with_bias), [linear, Kind::Bias]);
+        assert_eq!(kinds(&with_bias), [linear, TensorKind::Bias]);
     }
 
     #[test]
@@ -337,15 +338,15 @@ mod tests {
             ("w.weight", &[1, 1, 1, 1, 1, 1]),
             ("", &[2, 2]),
         ] {
-            assert_eq!(kinds(&[(name, dims)]), [Kind::Unknown], "{name}");
+            assert_eq!(kinds(&[(name, dims)]), [TensorKind::Unknown], "{name}");
         }
     }
 
     #[test]
     fn recurrent_layers_know_their_state() {
         let lstm = [("a.weight_ih_l0", &[12, 5][..]), ("a.weight_hh_l0", &[12, 3]), ("a.bias_ih_l0", &[12])];
-        assert_eq!(kinds(&lstm), [Kind::Recurrent { hidden: 3 }; 3]);
+        assert_eq!(kinds(&lstm), [TensorKind::Recurrent { hidden: 3 }; 3]);
         let projected = [("weight_hh_l0", &[12, 2][..]), ("weight_hr_l0", &[2, 3])];
-        assert_eq!(kinds(&projected), [Kind::Recurrent { hidden: 3 }; 2]);
+        assert_eq!(kinds(&projected), [TensorKind::Recurrent { hidden: 3 }; 2]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::classify::Kind;
+use super::classify::TensorKind;
 use super::layout;
 use super::name::{Tensors, segments};
 use crate::tensor::Shape;
@@ -35,8 +35,8 @@ pub(super) enum Family {
 
 /// How a tensor is said to start.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Start {
-    pub role: Role,
+pub(super) struct Guess {
+    pub topic: Topic,
     /// The value of a rule's `init`.
     pub init: String,
     /// What its dimensions are: the value of a rule's `layout`.
@@ -47,7 +47,7 @@ pub(super) struct Start {
 
 /// What a rule is about, in the order in which rules stand: the exceptions before what they are exceptions from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(super) enum Topic {
     Embedding,
     Norm,
     Slope,
@@ -71,7 +71,7 @@ pub(super) enum Role {
     Any,
 }
 
-impl Role {
+impl Topic {
     /// Whether its tensors are drawn from the noise, and so have layer ids that matter.
     pub fn is_random(self) -> bool {
         matches!(
@@ -165,34 +165,35 @@ impl Family {
     }
 
     /// How its code starts a tensor of this kind.
-    pub fn start(&self, kind: Kind, name: &str, shape: &Shape, all: &Tensors<'_>) -> Start {
-        let constant = |role, init: &str| Start { role, init: init.to_owned(), layout: OUT_IN, fused: false };
+    pub fn start(&self, kind: TensorKind, name: &str, shape: &Shape, all: &Tensors<'_>) -> Guess {
+        let constant =
+            |topic, init: &str| Guess { topic, init: init.to_owned(), layout: OUT_IN, fused: false };
         let usual = if self.in_out() { IN_OUT } else { OUT_IN };
-        let random = |role, init: String| Start { layout: usual, ..constant(role, &init) };
+        let random = |topic, init: String| Guess { layout: usual, ..constant(topic, &init) };
         match kind {
-            Kind::NormScale => constant(Role::Norm, "ones"),
-            Kind::Slope => constant(Role::Slope, "{mode: constant, value: 0.25}"),
-            Kind::Statistic => constant(Role::Statistic, "none"),
-            Kind::Buffer => constant(Role::Buffer, "none"),
-            Kind::Unknown => constant(Role::Unknown, "none"),
-            Kind::LoraA => constant(Role::LoraA, "{mode: kaiming_uniform_, a: 2.23606797749979}"),
-            Kind::LoraB => constant(Role::LoraB, "zeros"),
-            Kind::LoneBias => constant(Role::Zero, "zeros"),
-            Kind::Bias if self.biases_are_zero(name, all) => constant(Role::Zero, "zeros"),
-            Kind::Bias => constant(Role::Bias, "{mode: torch_default, fan_in_of: \"*.weight\"}"),
-            Kind::Recurrent { hidden } => {
-                constant(Role::Recurrent, &format!("{{mode: torch_default, fan_in: {hidden}}}"))
+            TensorKind::NormScale => constant(Topic::Norm, "ones"),
+            TensorKind::Slope => constant(Topic::Slope, "{mode: constant, value: 0.25}"),
+            TensorKind::Statistic => constant(Topic::Statistic, "none"),
+            TensorKind::Buffer => constant(Topic::Buffer, "none"),
+            TensorKind::Unknown => constant(Topic::Unknown, "none"),
+            TensorKind::LoraA => constant(Topic::LoraA, "{mode: kaiming_uniform_, a: 2.23606797749979}"),
+            TensorKind::LoraB => constant(Topic::LoraB, "zeros"),
+            TensorKind::LoneBias => constant(Topic::Zero, "zeros"),
+            TensorKind::Bias if self.biases_are_zero(name, all) => constant(Topic::Zero, "zeros"),
+            TensorKind::Bias => constant(Topic::Bias, "{mode: torch_default, fan_in_of: \"*.weight\"}"),
+            TensorKind::Recurrent { hidden } => {
+                constant(Topic::Recurrent, &format!("{{mode: torch_default, fan_in: {hidden}}}"))
             }
-            Kind::AttentionIn => constant(Role::Weight, "xavier_uniform_"),
-            Kind::AttentionExtra => constant(Role::Weight, "xavier_normal_"),
-            Kind::Embedding => match self {
+            TensorKind::AttentionIn => constant(Topic::Weight, "xavier_uniform_"),
+            TensorKind::AttentionExtra => constant(Topic::Weight, "xavier_normal_"),
+            TensorKind::Embedding => match self {
                 // Variance 1 / features: the fan-in of [vocabulary, features] where the outputs come first.
-                Self::Flax => constant(Role::Embedding, "lecun"),
-                _ => random(Role::Embedding, self.embedding(name)),
+                Self::Flax => constant(Topic::Embedding, "lecun"),
+                _ => random(Topic::Embedding, self.embedding(name)),
             },
-            Kind::Position => random(Role::Embedding, self.position()),
-            Kind::Token => random(Role::Embedding, self.token()),
-            Kind::Linear { fused } => {
+            TensorKind::Position => random(Topic::Embedding, self.position()),
+            TensorKind::Token => random(Topic::Embedding, self.token()),
+            TensorKind::Linear { fused } => {
                 let in_out = self.in_out() || self.is_conv1d(name);
                 let usual = if in_out { IN_OUT } else { OUT_IN };
                 let layout = layout::experts(name, shape, all, in_out).unwrap_or(usual);
@@ -202,15 +203,15 @@ impl Family {
                     }
                     _ => false,
                 };
-                Start { layout, fused: fused && thirds, ..constant(Role::Weight, &self.linear(name, shape)) }
+                Guess { layout, fused: fused && thirds, ..constant(Topic::Weight, &self.linear(name, shape)) }
             }
-            Kind::Conv => {
+            TensorKind::Conv => {
                 let told = match self.in_out() {
                     true => layout::heads(name, shape).or_else(|| layout::experts(name, shape, all, true)),
                     false => layout::experts(name, shape, all, false)
                         .or_else(|| layout::transposed(name, shape, all)),
                 };
-                Start { layout: told.unwrap_or(usual), ..random(Role::Weight, self.conv(name, shape)) }
+                Guess { layout: told.unwrap_or(usual), ..random(Topic::Weight, self.conv(name, shape)) }
             }
         }
     }

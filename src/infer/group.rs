@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cover::{Cover, Names};
-use super::family::{Role, Start};
+use super::family::{Guess, Topic};
 use super::name::{Digits, Piece, glob, literal};
 
 /// More rules with numbers than this are no longer easy to read; a few wide patterns, with ids from names, are.
@@ -12,7 +12,7 @@ const MOST_NUMBERED: usize = 12;
 /// A rule in the making.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    pub start: Start,
+    pub start: Guess,
     pub patterns: Vec<String>,
     /// Indexes of the names that it decides about, in order.
     pub members: Vec<usize>,
@@ -43,24 +43,24 @@ pub(super) enum Layer {
 
 /// The rules for these names, in the order in which they are to be tried. `ties` are indexes of names that stand for one
 /// tensor; the first of them says how it starts.
-pub(super) fn group(names: &Names<'_>, starts: &[Start], ties: &[Vec<usize>]) -> Vec<Rule> {
+pub(super) fn group(names: &Names<'_>, starts: &[Guess], ties: &[Vec<usize>]) -> Vec<Rule> {
     let rules = |numbered| {
         let claimed = vec![false; names.len()];
         Grouping { names, starts, numbered, claimed, rules: Vec::new() }.rules(ties)
     };
     let numbered = rules(true);
-    let count = numbered.iter().filter(|rule| is_numbered(rule.start.role)).count();
+    let count = numbered.iter().filter(|rule| is_numbered(rule.start.topic)).count();
     if count <= MOST_NUMBERED { numbered } else { rules(false) }
 }
 
-/// Whether a role's tensors get a rule for each kind of matrix, with layer ids by number, where those are few.
-fn is_numbered(role: Role) -> bool {
-    matches!(role, Role::Embedding | Role::LoraA | Role::Weight)
+/// Whether a topic's tensors get a rule for each kind of matrix, with layer ids by number, where those are few.
+fn is_numbered(topic: Topic) -> bool {
+    matches!(topic, Topic::Embedding | Topic::LoraA | Topic::Weight)
 }
 
 struct Grouping<'g, 'n> {
     names: &'g Names<'n>,
-    starts: &'g [Start],
+    starts: &'g [Guess],
     numbered: bool,
     /// Names that a rule decides about already.
     claimed: Vec<bool>,
@@ -73,12 +73,12 @@ impl Grouping<'_, '_> {
             let patterns = tie.iter().map(|i| literal(self.names.full(*i))).collect();
             self.push(&self.starts[tie[0]], patterns, tie.clone(), Numbers::One, true);
         }
-        let mut roles: BTreeMap<Role, BTreeMap<&Start, Vec<usize>>> = BTreeMap::new();
+        let mut topics: BTreeMap<Topic, BTreeMap<&Guess, Vec<usize>>> = BTreeMap::new();
         for (i, start) in self.starts.iter().enumerate().filter(|(i, _)| !self.claimed[*i]) {
-            roles.entry(start.role).or_default().entry(start).or_default().push(i);
+            topics.entry(start.topic).or_default().entry(start).or_default().push(i);
         }
-        for (role, starts) in roles {
-            if self.numbered && is_numbered(role) {
+        for (topic, starts) in topics {
+            if self.numbered && is_numbered(topic) {
                 self.one_per_kind(&starts);
             } else {
                 // The start that most kinds of tensors have comes last, where its pattern can be the widest.
@@ -88,13 +88,13 @@ impl Grouping<'_, '_> {
             }
         }
         // Tied tensors were first, so that nothing else takes them; a stable sort puts them where they are looked for.
-        self.rules.sort_by_key(|rule| rule.start.role);
+        self.rules.sort_by_key(|rule| rule.start.topic);
         self.rules
     }
 
     fn push(
         &mut self,
-        start: &Start,
+        start: &Guess,
         patterns: Vec<String>,
         members: Vec<usize>,
         numbers: Numbers,
@@ -111,17 +111,17 @@ impl Grouping<'_, '_> {
         (0..taken.len()).filter(|i| !taken[*i]).collect()
     }
 
-    fn one_for_all(&mut self, start: &Start, members: Vec<usize>) {
-        let patterns = match start.role {
+    fn one_for_all(&mut self, start: &Guess, members: Vec<usize>) {
+        let patterns = match start.topic {
             // What is left by now is called so, and the star of `fan_in_of` needs this very form.
-            Role::Bias => vec!["**.bias".to_owned()],
-            role => self.names.few(&members, &self.others(&members), role == Role::Recurrent),
+            Topic::Bias => vec!["**.bias".to_owned()],
+            topic => self.names.few(&members, &self.others(&members), topic == Topic::Recurrent),
         };
-        let one = members.len() == 1 && start.role != Role::Bias;
+        let one = members.len() == 1 && start.topic != Topic::Bias;
         self.push(start, patterns, members, if one { Numbers::One } else { Numbers::None }, false);
     }
 
-    fn one_per_kind(&mut self, starts: &BTreeMap<&Start, Vec<usize>>) {
+    fn one_per_kind(&mut self, starts: &BTreeMap<&Guess, Vec<usize>>) {
         let mut found = Vec::new();
         for (start, members) in starts {
             let covers = self.names.covers(members, &self.others(members), Digits::Blocks);

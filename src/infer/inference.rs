@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use safetensors::Dtype;
 
-use super::classify::{Kind, classify};
+use super::classify::{TensorKind, classify};
 use super::cover::Names;
-use super::family::{Family, OUT_IN, Role, Start};
+use super::family::{Family, Guess, OUT_IN, Topic};
 use super::group::{Layer, Numbers, Rule, group};
 use super::name::{Tensors, literal};
 use super::number::number;
@@ -22,7 +22,7 @@ pub struct Inference<'t> {
     pub(super) tensors: Vec<(&'t str, &'t Shape)>,
     pub(super) rules: Vec<Rule>,
     /// What each of them is, and how it starts.
-    starts: Vec<Start>,
+    starts: Vec<Guess>,
     /// Patterns of what is no weight, or is not known to be one: no criterion may have it.
     pub(super) unknown: Vec<String>,
     /// Patterns of what else pruning had better leave alone.
@@ -42,9 +42,10 @@ impl<'t> Inference<'t> {
         let family = Family::of(&all);
         let floats = forms.iter().filter(|(_, (dtype, _))| FloatDtype::of(*dtype).is_some());
         let tensors: Vec<(&str, &Shape)> = floats.map(|(name, (_, shape))| (*name, *shape)).collect();
-        let kinds: Vec<Kind> = tensors.iter().map(|(name, shape)| classify(name, shape, &all)).collect();
+        let kinds: Vec<TensorKind> =
+            tensors.iter().map(|(name, shape)| classify(name, shape, &all)).collect();
         let each = tensors.iter().zip(&kinds);
-        let mut starts: Vec<Start> =
+        let mut starts: Vec<Guess> =
             each.map(|((name, shape), kind)| family.start(*kind, name, shape, &all)).collect();
         single_out(&tensors, &mut starts);
         let may_be_tied = |a: &str, b: &str| forms[a] == forms[b] && same(a, b);
@@ -75,7 +76,7 @@ impl<'t> Inference<'t> {
         let pattern = vec![literal(name)];
         let Some(at) = self.rules.iter().position(|rule| rule.members.contains(&index)) else { return false };
         let rule = &mut self.rules[at];
-        let unknown = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
+        let unknown = Guess { topic: Topic::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         if rule.patterns == pattern && rule.layer == Layer::Auto {
             let changed = std::mem::replace(&mut rule.start, unknown.clone()) != unknown;
             if changed {
@@ -83,9 +84,9 @@ impl<'t> Inference<'t> {
             }
             return changed;
         }
-        let start = match rule.start.role {
+        let start = match rule.start.topic {
             // `fan_in_of` needs a star in the pattern.
-            Role::Bias => Start { role: Role::Zero, init: "zeros".to_owned(), ..unknown },
+            Topic::Bias => Guess { topic: Topic::Zero, init: "zeros".to_owned(), ..unknown },
             _ => rule.start.clone(),
         };
         rule.members.retain(|i| *i != index);
@@ -99,7 +100,7 @@ impl<'t> Inference<'t> {
 
     /// Forgets everything: no tensor's start is known.
     pub fn give_up(&mut self) {
-        let start = Start { role: Role::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
+        let start = Guess { topic: Topic::Unknown, init: "none".to_owned(), layout: OUT_IN, fused: false };
         let (patterns, members) = (vec!["**".to_owned()], (0..self.tensors.len()).collect());
         let (numbers, layer) = (Numbers::None, Layer::Auto);
         self.unknown = patterns.clone();
@@ -110,7 +111,7 @@ impl<'t> Inference<'t> {
     /// Puts one rule in the place of all: no initial value is asked for.
     pub fn without_initial(&mut self) {
         let all = (0..self.tensors.len()).collect();
-        self.rules = vec![plain(Role::Any, "none", vec!["**".to_owned()], all)];
+        self.rules = vec![plain(Topic::Any, "none", vec!["**".to_owned()], all)];
     }
 
     /// Puts rules in the place of all by which every tensor starts as the base has it, by the base's path from the
@@ -125,22 +126,22 @@ impl<'t> Inference<'t> {
         if !missing.is_empty() {
             let list: Vec<&str> = self.tensors.iter().map(|(name, _)| *name).collect();
             let patterns = Names::new(&list).few(&missing, &found, false);
-            self.rules.push(plain(Role::NotInBase, "none", patterns, missing.clone()));
-            missing.iter().for_each(|i| self.starts[*i].role = Role::NotInBase);
+            self.rules.push(plain(Topic::NotInBase, "none", patterns, missing.clone()));
+            missing.iter().for_each(|i| self.starts[*i].topic = Topic::NotInBase);
         }
         self.rules.push(plain(
-            Role::Base,
+            Topic::Base,
             &format!("{{from: {}}}", yaml(base)),
             vec!["**".to_owned()],
             found,
         ));
         // What the names do not explain has a known start all the same.
-        self.keep_unknown(|start| matches!(start.role, Role::Statistic | Role::Buffer | Role::NotInBase));
+        self.keep_unknown(|start| matches!(start.topic, Topic::Statistic | Topic::Buffer | Topic::NotInBase));
         true
     }
 
     /// Keeps these tensors, and those of one element, which are scales and not weights, whatever the criterion.
-    fn keep_unknown(&mut self, is_kept: impl Fn(&Start) -> bool) {
+    fn keep_unknown(&mut self, is_kept: impl Fn(&Guess) -> bool) {
         let list: Vec<&str> = self.tensors.iter().map(|(name, _)| *name).collect();
         let single = |i: usize| self.tensors[i].1.elements() <= 1;
         let (kept, others): (Vec<usize>, Vec<usize>) =
@@ -171,28 +172,34 @@ impl<'t> Inference<'t> {
 }
 
 /// Where a single bias starts otherwise than at zero, it had better be the exception that is named, not all the others.
-fn single_out(tensors: &[(&str, &Shape)], starts: &mut [Start]) {
-    let has_zeros = starts.iter().any(|start| start.role == Role::Zero);
-    let mut biases = starts.iter_mut().zip(tensors).filter(|(start, _)| start.role == Role::Bias);
+fn single_out(tensors: &[(&str, &Shape)], starts: &mut [Guess]) {
+    let has_zeros = starts.iter().any(|start| start.topic == Topic::Zero);
+    let mut biases = starts.iter_mut().zip(tensors).filter(|(start, _)| start.topic == Topic::Bias);
     let (Some((start, (name, _))), None, true) = (biases.next(), biases.next(), has_zeros) else { return };
     // In `fan_in_of` a star stands for something else.
     if let Some(module) = name.strip_suffix("bias").filter(|module| !module.contains('*')) {
-        start.role = Role::OneBias;
+        start.topic = Topic::OneBias;
         start.init = format!("{{mode: torch_default, fan_in_of: {}}}", yaml(&format!("{module}weight")));
     }
 }
 
 /// Groups of tensors that are one: a token table and the heads, and further tables, that hold its values.
-fn ties(tensors: &[(&str, &Shape)], kinds: &[Kind], same: impl Fn(&str, &str) -> bool) -> Vec<Vec<usize>> {
+fn ties(
+    tensors: &[(&str, &Shape)],
+    kinds: &[TensorKind],
+    same: impl Fn(&str, &str) -> bool,
+) -> Vec<Vec<usize>> {
     let mut tied = vec![false; tensors.len()];
     let mut ties = Vec::new();
-    for table in (0..tensors.len()).filter(|i| kinds[*i] == Kind::Embedding) {
+    for table in (0..tensors.len()).filter(|i| kinds[*i] == TensorKind::Embedding) {
         if tied[table] {
             continue;
         }
         let mut tie = vec![table];
         for (other, kind) in kinds.iter().enumerate() {
-            let may = matches!(kind, Kind::Embedding | Kind::Linear { .. }) && other != table && !tied[other];
+            let may = matches!(kind, TensorKind::Embedding | TensorKind::Linear { .. })
+                && other != table
+                && !tied[other];
             if may && tensors[other].1.elements() > 0 && same(tensors[table].0, tensors[other].0) {
                 tied[other] = true;
                 tie.push(other);
@@ -207,22 +214,22 @@ fn ties(tensors: &[(&str, &Shape)], kinds: &[Kind], same: impl Fn(&str, &str) ->
 }
 
 /// A rule without numbers.
-fn plain(role: Role, init: &str, patterns: Vec<String>, members: Vec<usize>) -> Rule {
-    let start = Start { role, init: init.to_owned(), layout: OUT_IN, fused: false };
+fn plain(topic: Topic, init: &str, patterns: Vec<String>, members: Vec<usize>) -> Rule {
+    let start = Guess { topic, init: init.to_owned(), layout: OUT_IN, fused: false };
     Rule { start, patterns, members, numbers: Numbers::None, layer: Layer::Auto, tied: false }
 }
 
 /// Norms and biases: few, and sensitive.
-fn is_sensitive(start: &Start, name: &str) -> bool {
-    match start.role {
-        Role::Norm | Role::Slope | Role::OneBias | Role::Zero | Role::Bias => true,
-        Role::Recurrent => name.contains("bias"),
+fn is_sensitive(start: &Guess, name: &str) -> bool {
+    match start.topic {
+        Topic::Norm | Topic::Slope | Topic::OneBias | Topic::Zero | Topic::Bias => true,
+        Topic::Recurrent => name.contains("bias"),
         _ => false,
     }
 }
 
 /// Patterns of norms and biases.
-fn keep(names: &Names<'_>, starts: &[Start]) -> Vec<String> {
+fn keep(names: &Names<'_>, starts: &[Guess]) -> Vec<String> {
     let is_kept = |i: &usize| is_sensitive(&starts[*i], names.full(*i));
     let is_pruned = |i: &usize| !is_kept(i) && starts[*i].init != "none";
     let kept: Vec<usize> = (0..names.len()).filter(is_kept).collect();

@@ -31,7 +31,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 
-use self::classify::{Kind, classify};
+use self::classify::{TensorKind, classify};
 pub use self::inference::Inference;
 pub use self::purpose::Purpose;
 pub use self::surroundings::Surroundings;
@@ -44,9 +44,9 @@ pub fn no_weight(name: &str, shape: &Shape, all: &BTreeMap<&str, &Shape>) -> Opt
         return Some("one number");
     }
     match classify(name, shape, all) {
-        Kind::Statistic => Some("running statistics"),
-        Kind::Buffer => Some("computed"),
-        Kind::Unknown if is_scale(name) => Some("scales"),
+        TensorKind::Statistic => Some("running statistics"),
+        TensorKind::Buffer => Some("computed"),
+        TensorKind::Unknown if is_scale(name) => Some("scales"),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn number(rules: &mut [Rule]) {
     let mut rows: Vec<(&str, u64, Vec<usize>)> = Vec::new();
     let mut at: BTreeMap<&str, usize> = BTreeMap::new();
     let numbers: Vec<Numbers> = rules.iter().map(|rule| rule.numbers.clone()).collect();
-    for (n, rule) in rules.iter_mut().enumerate().filter(|(_, rule)| rule.start.role.is_random()) {
+    for (n, rule) in rules.iter_mut().enumerate().filter(|(_, rule)| rule.start.topic.is_random()) {
         match &numbers[n] {
             Numbers::One => {
                 rule.layer = Layer::Id(next);
@@ -61,11 +61,11 @@ fn round(n: u64) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::family::{OUT_IN, Role, Start};
+    use super::super::family::{Guess, OUT_IN, Topic};
     use super::*;
 
-    fn rule(role: Role, fused: bool, numbers: Numbers) -> Rule {
-        let start = Start { role, init: String::new(), layout: OUT_IN, fused };
+    fn rule(topic: Topic, fused: bool, numbers: Numbers) -> Rule {
+        let start = Guess { topic, init: String::new(), layout: OUT_IN, fused };
         Rule { start, patterns: Vec::new(), members: vec![0], numbers, layer: Layer::Auto, tied: false }
     }
 
@@ -81,17 +81,17 @@ mod tests {
     #[test]
     fn single_tensors_come_first_and_rows_begin_at_round_numbers() {
         use Layer::{Auto, By, Id};
-        let weight = |numbers| rule(Role::Weight, false, numbers);
+        let weight = |numbers| rule(Topic::Weight, false, numbers);
         let found = layers(vec![
-            rule(Role::Embedding, false, Numbers::One),
-            rule(Role::Norm, false, Numbers::One),
+            rule(Topic::Embedding, false, Numbers::One),
+            rule(Topic::Norm, false, Numbers::One),
             weight(star("h.", 11)),
-            rule(Role::Weight, true, star("h.", 2)),
+            rule(Topic::Weight, true, star("h.", 2)),
             weight(star("h.", 11)),
             weight(star("fc", 3)),
             weight(Numbers::None),
             weight(star("date", LAST_BLOCK + 1)),
-            rule(Role::Weight, true, Numbers::One),
+            rule(Topic::Weight, true, Numbers::One),
         ]);
         let step = 10;
         let expected = [
@@ -112,8 +112,8 @@ mod tests {
     fn no_id_is_given_twice() {
         let mut rules = Vec::new();
         for n in 0..40 {
-            rules.push(rule(Role::Weight, n % 3 == 0, star(["a.", "b.", "c"][n % 3], 7 + n as u64)));
-            rules.push(rule(Role::Weight, n % 5 == 0, Numbers::One));
+            rules.push(rule(Topic::Weight, n % 3 == 0, star(["a.", "b.", "c"][n % 3], 7 + n as u64)));
+            rules.push(rule(Topic::Weight, n % 5 == 0, Numbers::One));
         }
         number(&mut rules);
         let mut seen = BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::family::{Family, IN_OUT, OUT_IN, Role};
+use super::family::{Family, IN_OUT, OUT_IN, Topic};
 use super::group::{Layer, Rule};
 use super::head::head as about;
 use super::inference::Inference;
@@ -95,14 +95,14 @@ fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) 
         "# The first rule that matches applies."
     });
     text.line("rules:");
-    let mut role = None;
+    let mut topic = None;
     let mut explained = false;
     for (n, rule) in inference.rules.iter().enumerate() {
-        if role.replace(rule.start.role) != Some(rule.start.role) {
+        if topic.replace(rule.start.topic) != Some(rule.start.topic) {
             if n > 0 {
                 text.line("");
             }
-            for line in heading(rule.start.role, &inference.family) {
+            for line in heading(rule.start.topic, &inference.family) {
                 text.line(&format!("  # {line}"));
             }
         }
@@ -122,7 +122,7 @@ fn rules(text: &mut Text, inference: &Inference<'_>, drawn: bool, in_out: bool) 
         }
         text.line(&format!("    init: {}", rule.start.init));
         let usual = if in_out { IN_OUT } else { OUT_IN };
-        if rule.start.role.is_random() && rule.start.layout != usual {
+        if rule.start.topic.is_random() && rule.start.layout != usual {
             text.line(&format!("    layout: {}", rule.start.layout));
         }
         if rule.tied {
@@ -143,45 +143,45 @@ fn formula(base: u64, step: u64) -> String {
     format!("{base}{step}the number matched by the star")
 }
 
-/// What a role's rules are about, and what the guess is.
-fn heading(role: Role, family: &Family) -> Vec<&'static str> {
+/// What a topic's rules are about, and what the guess is.
+fn heading(topic: Topic, family: &Family) -> Vec<&'static str> {
     let torch = matches!(family, Family::Torch | Family::ResNet);
-    match role {
-        Role::Embedding if torch => vec!["Embeddings: PyTorch's are normal(0, 1)."],
-        Role::Embedding => vec!["Embeddings."],
-        Role::Norm => vec!["Scales of norms."],
-        Role::Slope => vec!["Slopes of PReLU: PyTorch's default."],
-        Role::Statistic => {
+    match topic {
+        Topic::Embedding if torch => vec!["Embeddings: PyTorch's are normal(0, 1)."],
+        Topic::Embedding => vec!["Embeddings."],
+        Topic::Norm => vec!["Scales of norms."],
+        Topic::Slope => vec!["Slopes of PReLU: PyTorch's default."],
+        Topic::Statistic => {
             vec!["Running statistics, which are not weights: not initialised, not compared, kept."]
         }
-        Role::Buffer => vec!["Computed, not learnt: not initialised, not compared, kept."],
-        Role::Unknown => vec![
+        Topic::Buffer => vec!["Computed, not learnt: not initialised, not compared, kept."],
+        Topic::Unknown => vec![
             "Unknown initialisers: not initialised, not compared, kept. Edit this rule if you know them.",
         ],
-        Role::Any => vec!["No initial values are needed."],
-        Role::NotInBase => {
+        Topic::Any => vec!["No initial values are needed."],
+        Topic::NotInBase => {
             vec![
                 "Not in the base, or with another shape there: not compared, kept. Edit this rule if you \
                  know their initialisers.",
             ]
         }
-        Role::Base => vec!["All others start as in the base."],
-        Role::LoraB => {
+        Topic::Base => vec!["All others start as in the base."],
+        Topic::LoraB => {
             vec!["Low-rank adapters: B is zero, so that training starts from the unchanged model …"]
         }
-        Role::LoraA => vec!["… and A is drawn as in PEFT."],
-        Role::Recurrent => vec![
+        Topic::LoraA => vec!["… and A is drawn as in PEFT."],
+        Topic::Recurrent => vec![
             "Recurrent layers: PyTorch's default, uniform on ±1/sqrt(hidden size), for weights and biases.",
         ],
-        Role::Weight if *family == Family::Torch => {
+        Topic::Weight if *family == Family::Torch => {
             vec!["Weights: PyTorch's default for Linear and Conv layers, uniform on ±1/sqrt(fan_in)."]
         }
-        Role::Weight => vec!["Weights."],
-        Role::Zero => vec!["Biases that start at zero."],
-        Role::OneBias => {
+        Topic::Weight => vec!["Weights."],
+        Topic::Zero => vec!["Biases that start at zero."],
+        Topic::OneBias => {
             vec!["The one bias with PyTorch's default, uniform on ±1/sqrt(fan_in) of its weight."]
         }
-        Role::Bias => {
+        Topic::Bias => {
             vec!["Biases: PyTorch's default, uniform on ±1/sqrt(fan_in) of the corresponding weight."]
         }
     }
@@ -214,11 +214,11 @@ fn patterns(text: &mut Text, indent: &str, patterns: &[String], comment: &str) {
 }
 
 fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
-    let output = |file: &str| around.output(file);
     let purpose = &around.purpose;
     if around.like.is_some() && purpose.draws() {
         text.line("init:");
-        text.noted(&format!("  output: {}", output("init.safetensors")), "start training from this file");
+        let file = around.output("init.safetensors");
+        text.noted(&format!("  output: {file}"), "start training from this file");
         if around.sharded {
             text.line("  max_shard_size: 5GB");
         }
@@ -226,11 +226,18 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
             text.line("");
         }
     }
-    if !purpose.prunes() {
-        return;
+    if purpose.prunes() {
+        trained(text, around);
+        text.line("");
+        analyze(text, around);
+        text.line("");
+        prune(text, inference, around);
     }
+}
+
+fn trained(text: &mut Text, around: &Surroundings) {
     text.line("trained:");
-    let what = match purpose {
+    let what = match around.purpose {
         Purpose::Finetune { .. } => "the fine-tuned checkpoint",
         Purpose::Magnitude => "the checkpoint to prune",
         _ => "edit: the checkpoint after training",
@@ -242,21 +249,25 @@ fn stages(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
             text.line(&format!("  {key}: [{}]", names.join(", ")));
         }
     }
-    text.line("");
+}
+
+fn analyze(text: &mut Text, around: &Surroundings) {
     text.line("analyze:");
-    if *purpose != Purpose::Magnitude {
+    if around.purpose != Purpose::Magnitude {
         text.noted("  threshold: auto", "inferred from the weights; 0: exactly the initial value");
         text.noted("  decay: auto", "also inferred: the factor of weight decay");
     }
     text.line("  report:");
     for (key, file) in [("json", "report.json"), ("csv", "report.csv"), ("markdown", "report.md")] {
-        text.line(&format!("    {key}: {}", output(file)));
+        text.line(&format!("    {key}: {}", around.output(file)));
     }
-    text.noted(&format!("    html: {}", output("report.html")), "tables and plots for the browser");
-    text.line("");
+    text.noted(&format!("    html: {}", around.output("report.html")), "tables and plots for the browser");
+}
+
+fn prune(text: &mut Text, inference: &Inference<'_>, around: &Surroundings) {
     text.line("prune:");
-    text.line(&format!("  output: {}", output("pruned.safetensors")));
-    match purpose {
+    text.line(&format!("  output: {}", around.output("pruned.safetensors")));
+    match around.purpose {
         Purpose::Magnitude => {
             text.noted("  criterion: magnitude", "prune the smallest weights");
             text.noted("  target: {sparsity: 0.5}", "edit: share of each tensor; then evaluate the model");

@@ -5,11 +5,12 @@ use crate::report::escape::escape;
 use crate::report::narrative::threshold;
 use crate::report::order::by_depth;
 use crate::report::svg::{at, share_bar};
-use crate::report::{Report, ReportTensor};
+use crate::report::{Report, ReportTensor, Totals};
 use crate::text::page::{percent, real, shape};
 use crate::text::thousands;
 
 /// What a cell shows, and the number that it is sorted by; text is sorted as text.
+#[derive(PartialEq)]
 enum Cell {
     Text(String),
     Number(String, f64),
@@ -21,84 +22,83 @@ struct Column {
     /// What it means, in words.
     meaning: &'static str,
     cell: fn(&ReportTensor) -> Cell,
+    /// What stands below it.
+    total: fn(&Totals) -> Option<String>,
+    shown: Shown,
 }
 
-const COLUMNS: [Column; 16] = [
-    Column {
-        head: "shape",
-        meaning: "outermost dimension first",
-        cell: |t| Cell::Number(shape(&t.shape), t.total_weights as f64),
-    },
-    Column {
-        head: "type",
-        meaning: "as stored in the trained checkpoint",
-        cell: |t| Cell::Text(t.dtype.clone()),
-    },
-    Column { head: "start", meaning: "initialiser of the tensor", cell: |t| text(t.init.clone()) },
-    Column { head: "weights", meaning: "number of weights", cell: |t| count(Some(t.total_weights)) },
-    Column {
-        head: "asleep",
-        meaning: "weights within the threshold of their initial value",
-        cell: |t| count(t.changes.sleeping_weights),
-    },
-    Column { head: "share", meaning: "sleeping share of the tensor's weights", cell: sleeping_share },
-    Column {
-        head: "inputs",
-        meaning: "inputs in which every weight sleeps",
-        cell: |t| count(t.sleeping_inputs),
-    },
-    Column {
-        head: "outputs",
-        meaning: "outputs in which every weight sleeps",
-        cell: |t| count(t.sleeping_outputs),
-    },
-    Column { head: "mean |Δ|", meaning: "in units of the weights", cell: |t| number(t.changes.mean_delta) },
-    Column { head: "max |Δ|", meaning: "in units of the weights", cell: |t| number(t.changes.max_delta) },
-    Column {
-        head: "spread",
-        meaning: "standard deviation divided by that of the initial values",
-        cell: |t| times(t.drift.std_ratio),
-    },
-    Column { head: "norm", meaning: "change of the Euclidean norm", cell: |t| change(t.drift.norm_change) },
-    Column {
-        head: "cosine",
-        meaning: "of the angle between the tensor and its initial value; 1: same direction",
-        cell: |t| cosine(t.drift.cosine),
-    },
-    Column { head: "zeros", meaning: "trained weights that are exactly 0", cell: |t| count(t.zeros) },
-    Column {
-        head: "NaN, ∞", meaning: "trained weights that are not finite", cell: |t| count(t.not_finite)
-    },
-    Column {
-        head: "threshold",
-        meaning: "the largest |Δ| of a sleeping weight",
-        cell: |t| text(t.threshold.as_ref().map(threshold)),
-    },
-];
+/// Where a column says something.
+enum Shown {
+    /// Where a cell of it is not empty.
+    Filled,
+    /// Where its cells differ: what is the same for all is told elsewhere.
+    Differing,
+    /// Where this holds for a tensor.
+    Where(fn(&ReportTensor) -> bool),
+}
 
-const DECAY: Column = Column {
-    head: "decay",
-    meaning: "factor by which weight decay scaled untouched weights",
-    cell: |t| number(t.decay),
-};
+impl Column {
+    const fn new(head: &'static str, meaning: &'static str, cell: fn(&ReportTensor) -> Cell) -> Self {
+        Self { head, meaning, cell, total: |_| None, shown: Shown::Filled }
+    }
 
-const PRUNED: [Column; 2] = [
-    Column {
-        head: "action",
-        meaning: "result of pruning the tensor",
-        cell: |t| text(t.action.as_ref().map(|a| a.replace('_', " "))),
-    },
-    Column { head: "pruned", meaning: "weights pruned", cell: |t| count(t.pruned_weights) },
+    const fn total(self, total: fn(&Totals) -> Option<String>) -> Self {
+        Self { total, ..self }
+    }
+
+    const fn shown(self, shown: Shown) -> Self {
+        Self { shown, ..self }
+    }
+}
+
+const COLUMNS: [Column; 19] = [
+    Column::new("shape", "outermost dimension first", |t| {
+        Cell::Number(shape(&t.shape), t.total_weights as f64)
+    }),
+    Column::new("type", "as stored in the trained checkpoint", |t| Cell::Text(t.dtype.clone()))
+        .shown(Shown::Differing),
+    Column::new("start", "initialiser of the tensor", |t| text(t.init.clone())),
+    Column::new("weights", "number of weights", |t| count(Some(t.total_weights)))
+        .total(|totals| Some(thousands(totals.total_weights))),
+    Column::new("asleep", "weights within the threshold of their initial value", |t| {
+        count(t.changes.sleeping_weights)
+    })
+    .total(|totals| totals.changes.sleeping_weights.map(thousands)),
+    Column::new("share", "sleeping share of the tensor's weights", sleeping_share)
+        .total(|totals| totals.changes.sleeping_percentage.map(percent)),
+    Column::new("inputs", "inputs in which every weight sleeps", |t| count(t.sleeping_inputs)),
+    Column::new("outputs", "outputs in which every weight sleeps", |t| count(t.sleeping_outputs)),
+    Column::new("mean |Δ|", "in units of the weights", |t| number(t.changes.mean_delta))
+        .total(|totals| totals.changes.mean_delta.map(real)),
+    Column::new("max |Δ|", "in units of the weights", |t| number(t.changes.max_delta))
+        .total(|totals| totals.changes.max_delta.map(real)),
+    Column::new("spread", "standard deviation divided by that of the initial values", |t| {
+        times(t.drift.std_ratio)
+    }),
+    Column::new("norm", "change of the Euclidean norm", |t| change(t.drift.norm_change)),
+    Column::new("cosine", "of the angle between the tensor and its initial value; 1: same direction", |t| {
+        cosine(t.drift.cosine)
+    }),
+    Column::new("zeros", "trained weights that are exactly 0", |t| count(t.zeros))
+        .total(|totals| totals.zeros.map(thousands)),
+    Column::new("NaN, ∞", "trained weights that are not finite", |t| count(t.not_finite))
+        .total(|totals| totals.not_finite.map(thousands))
+        .shown(Shown::Where(|t| t.not_finite.unwrap_or(0) > 0)),
+    Column::new("threshold", "the largest |Δ| of a sleeping weight", |t| {
+        text(t.threshold.as_ref().map(threshold))
+    })
+    .shown(Shown::Differing),
+    Column::new("decay", "factor by which weight decay scaled untouched weights", |t| number(t.decay))
+        .shown(Shown::Where(|t| t.decay.is_some_and(|decay| decay != 1.0))),
+    Column::new("action", "result of pruning the tensor", |t| {
+        text(t.action.as_ref().map(|a| a.replace('_', " ")))
+    }),
+    Column::new("pruned", "weights pruned", |t| count(t.pruned_weights))
+        .total(|totals| totals.pruned_weights.map(thousands)),
 ];
 
 pub(super) fn section(report: &Report) -> String {
-    let pruned = report.totals.pruned_weights.is_some();
-    let columns: Vec<&Column> = COLUMNS
-        .iter()
-        .chain([&DECAY])
-        .chain(PRUNED.iter().filter(|_| pruned))
-        .filter(|column| says_something(column, report))
-        .collect();
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| says_something(column, report)).collect();
     let head: String = columns.iter().map(|column| header(column, report)).collect();
     let names: Vec<&str> = report.tensors.iter().map(|t| t.name.as_str()).collect();
     let order = largest(report, by_depth(&names), MOST_TENSORS);
@@ -134,21 +134,16 @@ pub(super) fn section(report: &Report) -> String {
     titled("table", "Every tensor", &text)
 }
 
-/// A column that is empty, or the same for all and told elsewhere, is left out.
 fn says_something(column: &Column, report: &Report) -> bool {
-    let all = || report.tensors.iter();
-    match column.head {
-        "NaN, ∞" => all().any(|t| t.not_finite.unwrap_or(0) > 0),
-        "decay" => all().any(|t| t.decay.is_some_and(|decay| decay != 1.0)),
-        "threshold" => differs(all().filter_map(|t| t.threshold.as_ref()).map(threshold)),
-        "type" => differs(all().map(|t| t.dtype.clone())),
-        _ => all().any(|t| !matches!((column.cell)(t), Cell::Empty)),
+    let mut cells = report.tensors.iter().map(column.cell).filter(|cell| !matches!(cell, Cell::Empty));
+    match column.shown {
+        Shown::Filled => cells.next().is_some(),
+        Shown::Differing => {
+            let first = cells.next();
+            cells.any(|cell| Some(cell) != first)
+        }
+        Shown::Where(holds) => report.tensors.iter().any(holds),
     }
-}
-
-fn differs(mut values: impl Iterator<Item = String>) -> bool {
-    let first = values.next();
-    values.any(|x| Some(x) != first)
 }
 
 fn header(column: &Column, report: &Report) -> String {
@@ -180,24 +175,9 @@ fn row(tensor: &ReportTensor, columns: &[&Column]) -> String {
 }
 
 fn totals(report: &Report, columns: &[&Column]) -> String {
-    let totals = &report.totals;
-    let cells: String = columns
-        .iter()
-        .map(|column| {
-            let value = match column.head {
-                "weights" => Some(thousands(totals.total_weights)),
-                "asleep" => totals.changes.sleeping_weights.map(thousands),
-                "share" => totals.changes.sleeping_percentage.map(percent),
-                "mean |Δ|" => totals.changes.mean_delta.map(real),
-                "max |Δ|" => totals.changes.max_delta.map(real),
-                "zeros" => totals.zeros.map(thousands),
-                "NaN, ∞" => totals.not_finite.map(thousands),
-                "pruned" => totals.pruned_weights.map(thousands),
-                _ => None,
-            };
-            format!("<td class=\"n\">{}</td>", value.unwrap_or_default())
-        })
-        .collect();
+    let total = |column: &&Column| (column.total)(&report.totals).unwrap_or_default();
+    let cells: String =
+        columns.iter().map(|column| format!("<td class=\"n\">{}</td>", total(column))).collect();
     format!("<tfoot><tr><th scope=\"row\">all</th>{cells}</tr></tfoot>\n")
 }
 
