@@ -15,7 +15,6 @@ pub(super) fn head(inference: &Inference<'_>, around: &Surroundings) -> Vec<Stri
         counted(inference.tensors.len() as u64, "floating-point tensor"),
         counted(weights as u64, "weight"),
     );
-    let text = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     match &around.purpose {
         Purpose::Magnitude => {
             let mut lines = vec![format!("Pruning by magnitude of {about}")];
@@ -37,34 +36,38 @@ pub(super) fn head(inference: &Inference<'_>, around: &Surroundings) -> Vec<Stri
             ]));
             lines
         }
-        Purpose::Sleeping | Purpose::Init => {
-            let mut lines = vec![format!("A starting config for {about}")];
-            lines.push(
-                "Names and shapes show what a tensor is, not how it was initialised. Every `init` \
-                        below is a guess:"
-                    .to_owned(),
-            );
-            lines.push(format!("{}.", inference.family.guess()));
-            lines.push(String::new());
-            lines.extend(match (around.seed, &around.purpose) {
-                (Some(_), _) => text(&[
-                    "The checkpoint is an initial checkpoint written by cdi-prune. Use the config that wrote \
-                     it if you can:",
-                    "guessed rules may generate other values. `init: {from: FILE}` in every rule gives the \
-                     same values.",
-                ]),
-                (None, Purpose::Init) => {
-                    text(&["Edit `seed`, and `rules` for other initialisers. `cdi-prune init` writes the \
-                     checkpoint."])
-                }
-                (None, _) => text(&[
-                    "Edit `seed` and `rules` to generate the values that training starts from (`cdi-prune \
-                     init` writes them; use",
-                    "`init: {from: FILE}` for a model that started from another file), and `trained.path`, \
-                     the checkpoint after training.",
-                ]),
-            });
-            lines
-        }
+        Purpose::Sleeping | Purpose::Init => guessed(&about, inference, around),
     }
+}
+
+/// Where every initialiser is a guess.
+fn guessed(about: &str, inference: &Inference<'_>, around: &Surroundings) -> Vec<String> {
+    let what: &[&str] = match (around.seed, &around.purpose) {
+        (Some(_), _) => &[
+            "The checkpoint is an initial checkpoint written by cdi-prune. Use the config that wrote it if you can:",
+            "guessed rules may generate other values. `init: {from: FILE}` in every rule gives the same values.",
+        ],
+        (None, Purpose::Init) => {
+            &["Edit `seed`, and `rules` for other initialisers. `cdi-prune init` writes the checkpoint."]
+        }
+        (None, _) => &[
+            "Edit `seed` and `rules` to generate the values that training starts from (`cdi-prune init` writes \
+             them; use",
+            "`init: {from: FILE}` for a model that started from another file), and `trained.path`, the \
+             checkpoint after training.",
+        ],
+    };
+    let mut lines = vec![
+        format!("A starting config for {about}"),
+        "Names and shapes show what a tensor is, not how it was initialised. Every `init` below is a guess:"
+            .to_owned(),
+        format!("{}.", inference.family.guess()),
+        String::new(),
+    ];
+    lines.extend(text(what));
+    lines
+}
+
+fn text(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
 }

@@ -1,7 +1,8 @@
 //! Thresholds in words.
 
 use crate::analysis::Threshold;
-use crate::text::significant;
+use crate::text::page::real;
+use crate::text::{counted, significant};
 
 /// A threshold in short.
 pub fn threshold(threshold: Threshold) -> String {
@@ -10,6 +11,16 @@ pub fn threshold(threshold: Threshold) -> String {
         Threshold::Relative(x) if x > 0.0 => format!("{} |w0|", significant(x, 4)),
         Threshold::Relative(x) => significant(x, 4),
         other => other.to_string(),
+    }
+}
+
+/// A threshold in short, on a page.
+pub fn on_page(threshold: &Threshold) -> String {
+    match threshold {
+        Threshold::Absolute(x) | Threshold::Relative(x @ 0.0) => real(*x),
+        Threshold::Relative(x) => format!("{} × |w₀|", real(*x)),
+        Threshold::Ulps(n) => counted(*n, "ulp"),
+        Threshold::Nothing => "none".to_owned(),
     }
 }
 

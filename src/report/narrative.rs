@@ -4,9 +4,9 @@ use super::started::std_tells;
 use super::tune::tune_headline;
 use super::verdict::Standing;
 use super::{Report, ReportTensor, warnings};
-use crate::analysis::{Evidence, HeatMap, Threshold};
+use crate::analysis::{Evidence, HeatMap};
 use crate::tensor::{Layout, Role};
-use crate::text::page::{percent, real};
+use crate::text::page::{factor, percent, real};
 use crate::text::{counted, counted_are, shortened, thousands};
 
 /// A sentence of the verdict.
@@ -226,21 +226,9 @@ pub(super) fn explain(evidence: &Evidence) -> Vec<String> {
         format!("{decay} × their initial value")
     };
     let looked = counted(*weights, "weight");
-    let narrow = matches!(dtype.as_str(), "f16" | "bf16");
+    let narrow = is_narrow(evidence);
     if !evidence.found {
-        let near = if narrow {
-            "The values next to the initial value are as frequent as the initial value itself"
-        } else {
-            "From right to left, the bars fall tenfold per decade, as for live weights, and there is no peak \
-             near 0"
-        };
-        return vec![
-            format!("Among {looked} of type {dtype}, none stand out as untouched."),
-            format!(
-                "{near}. Therefore the threshold is none: a manual threshold would include live weights that \
-                 are close by chance."
-            ),
-        ];
+        return why_not(evidence);
     }
     let mut said = Vec::new();
     let tensors = counted(evidence.tensors, "tensor");
@@ -282,24 +270,25 @@ pub(super) fn explain(evidence: &Evidence) -> Vec<String> {
     said
 }
 
-/// A factor near 1 needs more digits than other numbers.
-pub(super) fn factor(x: f64) -> String {
-    let text = format!("{x:.6}");
-    if (0.01..100.0).contains(&x) {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+/// Why no threshold was found.
+fn why_not(evidence: &Evidence) -> Vec<String> {
+    let near = if is_narrow(evidence) {
+        "The values next to the initial value are as frequent as the initial value itself"
     } else {
-        real(x)
-    }
+        "From right to left, the bars fall tenfold per decade, as for live weights, and there is no peak near 0"
+    };
+    let looked = counted(evidence.weights, "weight");
+    vec![
+        format!("Among {looked} of type {}, none stand out as untouched.", evidence.dtype),
+        format!(
+            "{near}. Therefore the threshold is none: a manual threshold would include live weights that \
+             are close by chance."
+        ),
+    ]
 }
 
-/// A threshold as a person says it.
-pub(super) fn threshold(threshold: &Threshold) -> String {
-    match threshold {
-        Threshold::Absolute(x) | Threshold::Relative(x @ 0.0) => real(*x),
-        Threshold::Relative(x) => format!("{} × |w₀|", real(*x)),
-        Threshold::Ulps(n) => counted(*n, "ulp"),
-        Threshold::Nothing => "none".to_owned(),
-    }
+fn is_narrow(evidence: &Evidence) -> bool {
+    matches!(evidence.dtype.as_str(), "f16" | "bf16")
 }
 
 /// What the rows and columns of a tensor's matrix are called.

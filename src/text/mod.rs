@@ -6,5 +6,5 @@ pub mod page;
 
 pub use names::{is_unseen, printable, shortened};
 pub use numbers::{
-    counted, counted_are, percentage, ratio, scientific, shape, signed, significant, thousands,
+    counted, counted_are, exponential, percentage, ratio, scientific, shape, signed, significant, thousands,
 };

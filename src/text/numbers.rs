@@ -45,7 +45,12 @@ pub fn significant(x: f64, digits: usize) -> String {
 
 /// Three significant digits and an exponent, `1.23e-4`; `0` for nothing.
 pub fn scientific(x: f64) -> String {
-    if x == 0.0 { "0".to_owned() } else { format!("{x:.2e}") }
+    exponential(x, 2)
+}
+
+/// So many digits after the point and an exponent; `0` for nothing.
+pub fn exponential(x: f64, decimals: usize) -> String {
+    if x == 0.0 { "0".to_owned() } else { format!("{x:.decimals$e}") }
 }
 
 /// A ratio with two digits after the point, with an exponent where that would show little or much.

@@ -38,6 +38,21 @@ fn scientific(x: f64) -> String {
     format!("{} × 10{}", minus(digits.to_owned()), superscript(exponent))
 }
 
+/// A factor near 1 needs more digits than other numbers.
+pub fn factor(x: f64) -> String {
+    let text = format!("{x:.6}");
+    if (0.01..100.0).contains(&x) {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        real(x)
+    }
+}
+
+/// A cosine, to three digits after the point.
+pub fn cosine(x: f64) -> String {
+    minus(format!("{x:.3}"))
+}
+
 /// A proper minus.
 fn minus(text: String) -> String {
     text.replace('-', "−")

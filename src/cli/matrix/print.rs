@@ -2,7 +2,7 @@
 
 use cdi_prune::matrix::{Bin, Check, Decimal, Noise, Reproduction, Statistic, Subject, Summary, Trace};
 use cdi_prune::tensor::{FloatDtype, Layout};
-use cdi_prune::text::{shape, thousands};
+use cdi_prune::text::{exponential, shape, thousands};
 use clap::ColorChoice;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
@@ -257,7 +257,7 @@ fn figure(check: &Check, x: f64) -> String {
 }
 
 fn real(x: f64) -> String {
-    if x == 0.0 { "0".to_owned() } else { format!("{x:.4e}") }
+    exponential(x, 4)
 }
 
 /// The form of weights that are shown together: with a fixed point where the largest of them allows it.

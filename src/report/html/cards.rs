@@ -9,7 +9,7 @@ use crate::report::order::kinds;
 use crate::report::svg::{Axis, at, compared, delta_histogram, is_mixed, share_bar};
 use crate::report::{Report, ReportTensor};
 use crate::text::counted;
-use crate::text::page::{percent, power, real, shape};
+use crate::text::page::{self, percent, power, real, shape};
 use crate::text::thousands;
 
 /// With more tensors than this they are grouped by kind and folded up.
@@ -203,7 +203,7 @@ fn facts(tensor: &ReportTensor) -> String {
         facts.push(("std / initial std", format!("× {}", real(ratio))));
     }
     if let Some(cosine) = drift.cosine {
-        facts.push(("cosine with the initial values", format!("{cosine:.3}").replace('-', "−")));
+        facts.push(("cosine with the initial values", page::cosine(cosine)));
     }
     if let (Some(inputs), Some(outputs)) = (tensor.sleeping_inputs, tensor.sleeping_outputs) {
         facts.push(("sleeping inputs, outputs", format!("{}, {}", thousands(inputs), thousands(outputs))));

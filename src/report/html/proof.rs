@@ -3,9 +3,11 @@
 use super::titled;
 use crate::analysis::Evidence;
 use crate::report::Report;
+use crate::report::condition::on_page;
 use crate::report::escape::escape;
-use crate::report::narrative::{explain, factor, threshold};
+use crate::report::narrative::explain;
 use crate::report::svg;
+use crate::text::page::factor;
 
 pub(super) fn section(report: &Report) -> String {
     if report.totals.compared_weights == 0 {
@@ -49,6 +51,6 @@ fn piece(evidence: &Evidence) -> String {
         svg::evidence(evidence).inline(),
         escape(&evidence.dtype),
         factor(evidence.decay),
-        escape(&threshold(&evidence.threshold)),
+        escape(&on_page(&evidence.threshold)),
     )
 }

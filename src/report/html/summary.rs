@@ -1,11 +1,12 @@
 //! The verdict in words, the totals, and what the page was made from.
 
 use super::titled;
+use crate::report::condition::on_page;
 use crate::report::escape::escape;
-use crate::report::narrative::{factor, findings, headline, subline, threshold};
+use crate::report::narrative::{findings, headline, subline};
 use crate::report::svg::{at, share_bar};
 use crate::report::{Report, share};
-use crate::text::page::{percent, real};
+use crate::text::page::{factor, percent, real};
 use crate::text::thousands;
 
 pub(super) fn section(report: &Report) -> String {
@@ -68,7 +69,7 @@ fn tiles(report: &Report) -> String {
 
 /// What one needs to make the same page again.
 pub(super) fn footer(report: &Report) -> String {
-    let thresholds = one_of(report.tensors.iter().filter_map(|t| t.threshold), threshold);
+    let thresholds = one_of(report.tensors.iter().filter_map(|t| t.threshold), on_page);
     let decays = one_of(report.tensors.iter().filter_map(|t| t.decay), |x| factor(*x));
     let types = one_of(report.tensors.iter().filter(|t| t.not_finite.is_some()), |t| t.dtype.clone());
     format!(

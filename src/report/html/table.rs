@@ -1,12 +1,12 @@
 //! The table: a row for every tensor of the checkpoint, sorted by any column.
 
 use super::{MOST_TENSORS, largest, only_largest, titled};
+use crate::report::condition::on_page;
 use crate::report::escape::escape;
-use crate::report::narrative::threshold;
 use crate::report::order::by_depth;
 use crate::report::svg::{at, share_bar};
 use crate::report::{Report, ReportTensor, Totals};
-use crate::text::page::{percent, real, shape};
+use crate::text::page::{self, percent, real, shape};
 use crate::text::thousands;
 
 /// What a cell shows, and the number that it is sorted by; text is sorted as text.
@@ -85,7 +85,7 @@ const COLUMNS: [Column; 19] = [
         .total(|totals| totals.not_finite.map(thousands))
         .shown(Shown::Where(|t| t.not_finite.unwrap_or(0) > 0)),
     Column::new("threshold", "the largest |Δ| of a sleeping weight", |t| {
-        text(t.threshold.as_ref().map(threshold))
+        text(t.threshold.as_ref().map(on_page))
     })
     .shown(Shown::Differing),
     Column::new("decay", "factor by which weight decay scaled untouched weights", |t| number(t.decay))
@@ -217,5 +217,5 @@ fn change(x: Option<f64>) -> Cell {
 }
 
 fn cosine(x: Option<f64>) -> Cell {
-    x.map_or(Cell::Empty, |x| Cell::Number(format!("{x:.3}").replace('-', "−"), x))
+    x.map_or(Cell::Empty, |x| Cell::Number(page::cosine(x), x))
 }
