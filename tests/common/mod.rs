@@ -171,5 +171,6 @@ pub fn rows_through_a_handle(file: &PrunedReader, name: &str, bytes: &[u8]) {
         }
     }
     let error = handle.read_rows(0..rows + 1, &mut []).unwrap_err();
-    assert_eq!(error.to_string(), format!("tensor `{name}` has {rows} rows, asked for 0..{}", rows + 1));
+    let expected = format!("tensor `{name}` has {rows} rows, but 0..{} were requested", rows + 1);
+    assert_eq!(error.to_string(), expected);
 }
