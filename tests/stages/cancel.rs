@@ -1,5 +1,7 @@
 //! Work that somebody stops: it ends with an error of its own, and leaves the folder as it was.
 
+#![allow(clippy::result_large_err, reason = "an error ends the whole run: its size is of no account")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cdi_prune::config::Settings;
