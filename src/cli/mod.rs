@@ -21,7 +21,6 @@ use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Resolved, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
-use cdi_prune::workers::Pool;
 use clap::{ColorChoice, CommandFactory};
 
 use args::{Cli, Command, CompareFormat};
@@ -34,7 +33,8 @@ use stages::{say_written, stages};
 /// Parses the command line and does what it says.
 pub fn main() -> Result {
     let cli = args::parse()?;
-    let result = start(&cli.global)?.run(|| command(&cli));
+    start(&cli.global)?;
+    let result = command(&cli);
     signals::over();
     result
 }
@@ -94,8 +94,8 @@ fn command(cli: &Cli) -> Result {
     }
 }
 
-/// What comes before every command; the threads that it runs on.
-fn start(global: &Global) -> Result<Pool> {
+/// What comes before every command.
+fn start(global: &Global) -> Result {
     out::start_log(global);
     signals::watch().context("cannot watch for signals")?;
     if global.follow_links {
@@ -108,13 +108,15 @@ fn start(global: &Global) -> Result<Pool> {
     start_threads(global.threads)
 }
 
-/// Starts the threads.
-fn start_threads(wanted: Option<u16>) -> Result<Pool> {
+/// Starts the program's threads now: one that cannot start is an error here, and would be a panic later. They are the
+/// global ones, so that the main thread goes from stage to stage itself.
+fn start_threads(wanted: Option<u16>) -> Result {
     let variable = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = wanted.map_or_else(|| variable().unwrap_or_else(cores), usize::from);
-    Pool::new(threads.min(MOST_THREADS.into())).map_err(|error| {
-        let message = format!("{error}; use fewer with `--threads`");
+    let threads = threads.min(MOST_THREADS.into());
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
+        let message = format!("cannot start {threads} threads: {error}; use fewer with `--threads`");
         Failure { message, code: 1 }
     })
 }
