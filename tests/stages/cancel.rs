@@ -12,13 +12,13 @@ use crate::common::{Scratch, root};
 
 /// Wants no more after so many bytes.
 struct Until {
-    left: AtomicU64,
+    done: AtomicU64,
     bytes: u64,
 }
 
 impl Until {
     fn bytes(bytes: u64) -> Self {
-        Self { left: AtomicU64::new(0), bytes }
+        Self { done: AtomicU64::new(0), bytes }
     }
 }
 
@@ -26,13 +26,13 @@ impl Progress for Until {
     fn begin(&self, _stage: &'static str, _bytes: u64) {}
 
     fn advance(&self, bytes: u64) {
-        self.left.fetch_add(bytes, Ordering::Relaxed);
+        self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn end(&self) {}
 
     fn cancelled(&self) -> bool {
-        self.left.load(Ordering::Relaxed) >= self.bytes
+        self.done.load(Ordering::Relaxed) >= self.bytes
     }
 }
 

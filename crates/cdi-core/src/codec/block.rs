@@ -242,7 +242,7 @@ impl Form {
         }
     }
 
-    /// The same of the bits of each element of one slice and of the other, which is as long.
+    /// [`Self::map`] of the bits of each element of one slice and of the other, which is as long.
     #[inline(always)]
     pub(super) fn map_pairs<T: Copy + Default>(
         self,
