@@ -1,6 +1,6 @@
-//! Accuracy of the shipped networks on a thousand test images of Fashion-MNIST: of any checkpoint given, dense or
-//! pruned, or, without arguments, of each shipped one as trained, with its sleeping weights set to zero, and with them
-//! set back to their initial values.
+//! Accuracy of the shipped networks on a thousand test images of Fashion-MNIST: of any checkpoint given,
+//! dense or pruned, or, without arguments, of each shipped one as trained, with its sleeping weights set to
+//! zero, and with them set back to their initial values.
 //!
 //! `cargo run --release --example evaluate [FILE …]`
 

@@ -1,5 +1,5 @@
-//! The library in five steps, on the checkpoint shipped beside this file: initialise a matrix, regenerate one weight of
-//! it, compare a trained matrix with its start, run a whole config, read the pruned file back.
+//! The library in five steps, on the checkpoint shipped beside this file: initialise a matrix, regenerate one
+//! weight of it, compare a trained matrix with its start, run a whole config, read the pruned file back.
 //!
 //! `cargo run --release --example quickstart`
 

@@ -1,8 +1,9 @@
-//! The noise function's raw 64-bit draws without end, for a battery of randomness tests, walked as a checkpoint uses
-//! them:
+//! The noise function's raw 64-bit draws without end, for a battery of randomness tests, walked as a
+//! checkpoint uses them:
 //!
 //! - `rows`: row after row of one layer, 4096 draws each: does a row look random, and its neighbours with it?
-//! - `layers`: the draws of 1024 layers at one place, then at the next place: do layers differ as they should?
+//! - `layers`: the draws of 1024 layers at one place, then at the next place: do layers
+//!   differ as they should?
 //!
 //! `cargo run --release --example raw_draws rows | dieharder -a -g 200`
 //!

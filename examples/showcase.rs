@@ -1,14 +1,14 @@
-//! The method from start to end on real data: initialise a network, train it here, see which of its weights moved, prune
-//! the others, restore, and measure what that costs.
+//! The method from start to end on real data: initialise a network, train it here, see which of its weights
+//! moved, prune the others, restore, and measure what that costs.
 //!
 //! `cargo run --release --example showcase`
 //!
-//! The shipped file holds a thousand images and no training set. So the network learns from the first 800, few as they
-//! are, and is measured on the other 200: one image is half a point of accuracy, and chance alone makes two or three
-//! points of difference between networks that are equally good.
+//! The shipped file holds a thousand images and no training set. So the network learns from the first 800,
+//! few as they are, and is measured on the other 200: one image is half a point of accuracy, and chance alone
+//! makes two or three points of difference between networks that are equally good.
 //!
-//! Sleeping weights are set to zero and to their initial value, at a list of thresholds. At 0 the initial value is the
-//! trained one; above that, both change the network.
+//! Sleeping weights are set to zero and to their initial value, at a list of thresholds. At 0 the initial
+//! value is the trained one; above that, both change the network.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,8 @@ fn main() -> Result<()> {
         training.labels.len()
     );
 
-    // 3. Which weights training moved. A column is what one input feeds: none of those weights moved if it is dead.
+    // 3. Which weights training moved. A column is what one input feeds: none of those weights
+    //    moved if it is dead.
     let report = stage(scratch, Stages::Analyze, &[])?.report.ok_or("a comparison makes a report")?;
     println!("\ntensor       weights   awakened   sleeping   sleeping columns");
     for tensor in &report.tensors {
@@ -126,7 +127,8 @@ fn percent(network: &Network, images: &Images) -> Result<f64> {
     Ok(100.0 * network.accuracy(images)?)
 }
 
-/// Stochastic gradient descent on the mean cross-entropy of the softmax, in batches of an order that the noise gives.
+/// Stochastic gradient descent on the mean cross-entropy of the softmax, in batches of an order
+/// that the noise gives.
 fn train(network: &mut Network, images: &Images) -> Result<()> {
     let pixels = images.padded(network.inputs())?;
     for epoch in 0..EPOCHS {
@@ -162,7 +164,8 @@ fn step(network: &mut Network, input: Array2<f32>, labels: &[u8]) {
     }
 }
 
-/// Derivative of the batch's mean cross-entropy by the outputs: softmax less one at the label, over the batch's size.
+/// Derivative of the batch's mean cross-entropy by the outputs: softmax less one at the label,
+/// over the batch's size.
 fn loss_slope(mut outputs: Array2<f32>, labels: &[u8]) -> Array2<f32> {
     for (mut row, label) in outputs.rows_mut().into_iter().zip(labels) {
         let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

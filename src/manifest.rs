@@ -11,7 +11,8 @@ use crate::noise::NOISE_VERSION;
 /// Version of this form.
 pub const VERSION: u32 = 1;
 
-/// What a run read and wrote. The same run gives the same bytes: there are no times, host names or absolute paths in it.
+/// What a run read and wrote. The same run gives the same bytes: there are no times, host names or
+/// absolute paths in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -37,8 +38,8 @@ pub struct Manifest {
     pub gates: Vec<GateResult>,
     /// The trained checkpoint's tensors in name order; empty where there was none.
     pub tensors: Vec<TensorEntry>,
-    /// SHA-256 of the text without this key, [`Self::digest`]; `None` in manifests of releases that wrote none. [`Self::text`]
-    /// fills it in.
+    /// SHA-256 of the text without this key, [`Self::digest`]; `None` in manifests of releases that wrote
+    /// none. [`Self::text`] fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
 }
@@ -135,8 +136,8 @@ impl Manifest {
         digest::of_pieces([bare.written().as_bytes()])
     }
 
-    /// Whether `text`, which gave this manifest, is its text but for white space, and has the digest that it says. That tells
-    /// of an accident; who alters it on purpose can write another digest.
+    /// Whether `text`, which gave this manifest, is its text but for white space, and has the digest that it
+    /// says. That tells of an accident; who alters it on purpose can write another digest.
     pub fn is_intact(&self, text: &[u8]) -> bool {
         without_space(text) == without_space(self.written().as_bytes())
             && self.manifest_sha256.as_ref().is_none_or(|listed| *listed == self.digest())
@@ -161,7 +162,8 @@ fn without_space(json: &[u8]) -> Vec<u8> {
     json.iter().copied().filter(|byte| stays(byte)).collect()
 }
 
-/// `path` as seen from `folder`, with `/`; both are absolute and without links. As it is where they have no root in common.
+/// `path` as seen from `folder`, with `/`; both are absolute and without links. As it is where they
+/// have no root in common.
 pub(crate) fn relative(path: &Path, folder: &Path) -> String {
     let (parts, base): (Vec<_>, Vec<_>) = (path.components().collect(), folder.components().collect());
     let common = parts.iter().zip(&base).take_while(|(a, b)| a == b).count();

@@ -3,8 +3,8 @@
 pub use cdi_core::workers::*;
 use rayon::prelude::*;
 
-/// Threads that work for whoever calls [`Pool::run`], and end with the pool. Without one, work is done by rayon's global
-/// threads.
+/// Threads that work for whoever calls [`Pool::run`], and end with the pool. Without one, work is done by
+/// rayon's global threads.
 #[derive(Debug)]
 pub struct Pool(rayon::ThreadPool);
 

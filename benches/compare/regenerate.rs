@@ -1,6 +1,6 @@
 //! The time of regenerating weights alone, to which `benches/compare/run.py` relates the program's stages:
-//! `regenerate ELEMENTS DTYPE THREADS` prints the seconds for that many He weights, in rows of 4096, rounded to the type.
-//! With `ROUNDS` as a fourth number the least of as many.
+//! `regenerate ELEMENTS DTYPE THREADS` prints the seconds for that many He weights, in rows of 4096, rounded
+//! to the type. With `ROUNDS` as a fourth number the least of as many.
 
 use std::time::Instant;
 

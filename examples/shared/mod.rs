@@ -1,5 +1,5 @@
-//! What examples share: the shipped images, and the networks that classify them. Every sum has a fixed order, so that
-//! the same weights give the same bits on every machine.
+//! What examples share: the shipped images, and the networks that classify them. Every sum has a fixed order,
+//! so that the same weights give the same bits on every machine.
 
 use std::error::Error;
 use std::path::Path;
@@ -112,8 +112,8 @@ impl Network {
     }
 }
 
-/// The matrix product. `ndarray`'s own fuses and regroups its sums as the processor allows; this one adds from the first
-/// column of `a` to the last.
+/// The matrix product. `ndarray`'s own fuses and regroups its sums as the processor allows; this one adds
+/// from the first column of `a` to the last.
 pub fn product(a: ArrayView2<f32>, b: ArrayView2<f32>) -> Array2<f32> {
     let b = b.as_standard_layout();
     let mut out = Array2::zeros((a.nrows(), b.ncols()));

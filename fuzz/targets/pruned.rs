@@ -32,7 +32,8 @@ fn read(path: &Path) {
         let all = match file.read_to_vec(name) {
             Ok(all) => all,
             Err(error) => {
-                // Nothing but the limit is in the way, and it is not; or a code that only decoding finds wrong.
+                // Nothing but the limit is in the way, and it is not; or a code that only
+                // decoding finds wrong.
                 assert!(match error {
                     RowsError::TooLarge { bytes, limit, .. } => bytes > limit,
                     RowsError::Code { .. } => true,

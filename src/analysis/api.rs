@@ -6,8 +6,8 @@ use super::{Comparison, DeltaStats, Threshold};
 use crate::init::Generator;
 use crate::tensor::FloatDtype;
 
-/// `(changed, delta)` of one weight stored in F32, `delta = trained - initial` exactly; changed where `|delta|` is over
-/// the threshold or no number.
+/// `(changed, delta)` of one weight stored in F32, `delta = trained - initial` exactly; changed where
+/// `|delta|` is over the threshold or no number.
 pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) -> (bool, f64) {
     let (w, w0) = (f64::from(trained), f64::from(initial));
     let mut changed = [0];

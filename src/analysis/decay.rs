@@ -1,9 +1,10 @@
 //! The factor that weight decay put on every weight that got no gradient.
 //!
-//! Decoupled decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) multiplies a weight by
-//! `1 - lr * wd` at each step, coupled L2 under SGD does so up to the momentum's transient: a weight without gradient ends
-//! as `s * w0`, with one `s` for all of an optimiser's group. `s` is the place where unusually many `w / w0` meet, over all
-//! tensors together: in a small tensor alone, a few live weights meet somewhere by chance.
+//! Decoupled decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) multiplies a
+//! weight by `1 - lr * wd` at each step, coupled L2 under SGD does so up to the momentum's transient: a
+//! weight without gradient ends as `s * w0`, with one `s` for all of an optimiser's group. `s` is the place
+//! where unusually many `w / w0` meet, over all tensors together: in a small tensor alone, a few live weights
+//! meet somewhere by chance.
 
 use super::evidence::{Evidence, Pair, borne_out_by, judge};
 use super::threshold::Threshold;
@@ -36,8 +37,8 @@ pub struct Calibration {
 /// More factors than any optimiser has groups.
 const MOST_GROUPS: usize = 8;
 
-/// Decides factor and threshold for every tensor from the weights of all of them; the answer is in their order. Tensors
-/// are judged together with those of the same type and, where it is given, the same factor.
+/// Decides factor and threshold for every tensor from the weights of all of them; the answer is in their
+/// order. Tensors are judged together with those of the same type and, where it is given, the same factor.
 pub fn decide(tensors: &[Sampled]) -> (Vec<Calibration>, Vec<Evidence>) {
     let nothing = Calibration { decay: 1.0, threshold: Threshold::Nothing, evidence: None, own: false };
     let mut decided = vec![nothing; tensors.len()];
@@ -88,7 +89,8 @@ fn decide_pool(
             break;
         }
     }
-    // Tensors without evidence of their own: the factor that most of their weights agree with, the first of equals.
+    // Tensors without evidence of their own: the factor that most of their weights agree with,
+    // the first of equals.
     for n in left {
         let agreeing = |e: &Evidence| judge_again(tensors, n, e, dtype);
         let best = (begin..evidence.len()).rev().max_by_key(|e| agreeing(&evidence[*e]));
@@ -119,7 +121,8 @@ fn pairs<'a>(tensors: &'a [Sampled], of: &'a [usize]) -> impl Iterator<Item = Pa
     of.iter().flat_map(|n| tensors[*n].pairs.iter().copied())
 }
 
-/// The evidence at the factor that most weights agree with: no decay first, then the narrow places where ratios meet.
+/// The evidence at the factor that most weights agree with: no decay first, then the narrow
+/// places where ratios meet.
 fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype) -> Evidence {
     let all = || pairs(tensors, of);
     if let Some(s) = given {
@@ -155,7 +158,8 @@ fn median_near(pairs: impl Iterator<Item = Pair>, factor: f64, reach: f64) -> f6
     if near.is_empty() { factor } else { *near.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
-/// Ratios are counted in bins of 16 bits of their significand, 7.6e-6 to 1.5e-5 of their value, from 2^-20 to 2.
+/// Ratios are counted in bins of 16 bits of their significand, 7.6e-6 to 1.5e-5 of their
+/// value, from 2^-20 to 2.
 const BIN_BITS: u32 = 16;
 const LOWEST_EXPONENT: u64 = 1023 - 20;
 const BINS: usize = 21 << BIN_BITS;
@@ -169,8 +173,8 @@ fn ratio_of(bin: usize) -> f64 {
     f64::from_bits((((bin as u64) + (LOWEST_EXPONENT << BIN_BITS)) << (52 - BIN_BITS)) | 1 << (51 - BIN_BITS))
 }
 
-/// The factors at which a pair's weight may have been before it was rounded: half a step of its type to either side, or,
-/// in wide types, the errors of many steps.
+/// The factors at which a pair's weight may have been before it was rounded: half a step of its type to
+/// either side, or, in wide types, the errors of many steps.
 fn interval([w, w0]: Pair, dtype: FloatDtype) -> Option<(f64, f64)> {
     let ratio = w / w0;
     if !(ratio.is_finite() && ratio > 0.0) {
@@ -252,8 +256,8 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
     found.into_iter().map(|(_, n)| ratio_of(n)).collect()
 }
 
-/// The factor itself: in wide types the median of the ratios near a candidate, in narrow ones the middle of the factors
-/// that most pairs agree on.
+/// The factor itself: in wide types the median of the ratios near a candidate, in narrow ones the middle of
+/// the factors that most pairs agree on.
 fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 | FloatDtype::F32 => {
@@ -271,7 +275,8 @@ fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: Floa
             for (n, (at, change)) in ends.iter().enumerate() {
                 depth += change;
                 let next = ends.get(n + 1).map_or(*at, |(next, _)| *next);
-                // Where one value's interval ends another's begins: there both seem to agree, but nowhere around it.
+                // Where one value's interval ends another's begins: there both seem to agree,
+                // but nowhere around it.
                 if depth > most && next - at > 1e-7 * at {
                     (most, best) = (depth, (*at, next));
                 }

@@ -8,8 +8,8 @@ use crate::bits;
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::tensor::FloatDtype;
 
-/// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the end: the
-/// same order of additions whatever the processor's vectors, and a form that compilers vectorise.
+/// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the
+/// end: the same order of additions whatever the processor's vectors, and a form that compilers vectorise.
 const LANES: usize = 8;
 
 /// Compares runs of trained weights of one tensor with their initial values.
@@ -21,16 +21,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// For a tensor stored as `dtype`, whose untouched weights training has multiplied by `decay` (1 for none).
+    /// For a tensor stored as `dtype`, whose untouched weights training has multiplied by
+    /// `decay` (1 for none).
     pub fn new(threshold: Threshold, decay: f64, dtype: FloatDtype) -> Self {
         Self { threshold, decay, dtype }
     }
 
-    /// Compares a run of weights, given as they are stored: little-endian elements of the type. `initial` comes in as the
-    /// initial values rounded to that type, and goes out multiplied by the decay factor: the `w0` of `delta = w - w0`. Of `changed`, bit `n % 8` (least significant first)
-    /// of byte `n / 8` becomes 1 where `|delta|` is over the threshold or no number, else 0; bits beyond the run become
-    /// 0. The result depends on how a tensor is cut into runs only in the rounding of the sums: callers keep the cuts
-    /// fixed.
+    /// Compares a run of weights, given as they are stored: little-endian elements of the type. `initial`
+    /// comes in as the initial values rounded to that type, and goes out multiplied by the decay factor:
+    /// the `w0` of `delta = w - w0`. Of `changed`, bit `n % 8` (least significant first) of byte `n / 8`
+    /// becomes 1 where `|delta|` is over the threshold or no number, else 0; bits beyond the run
+    /// become 0. The result depends on how a tensor is cut into runs only in the rounding of the sums:
+    /// callers keep the cuts fixed.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -51,11 +53,12 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Elements of a piece, except for the run's last one, are a multiple of this: then it makes no difference into which
-    /// pieces the run was cut.
+    /// Elements of a piece, except for the run's last one, are a multiple of this: then it makes no
+    /// difference into which pieces the run was cut.
     pub const PIECE: usize = LANES;
 
-    /// Compares the next piece, as [`Comparison::compare`] does a whole run, and returns how many trained zeros it has.
+    /// Compares the next piece, as [`Comparison::compare`] does a whole run, and returns how many
+    /// trained zeros it has.
     ///
     /// # Panics
     /// If the slices differ in length, or a piece before this one was not a multiple of [`Self::PIECE`].
@@ -224,8 +227,8 @@ impl Compare<'_> {
         }
     }
 
-    /// Written in lanes, with no more sums than fit into the registers of AVX2: measured, and read in the compiler's
-    /// output. What counts something else has a loop of its own.
+    /// Written in lanes, with no more sums than fit into the registers of AVX2: measured, and read in the
+    /// compiler's output. What counts something else has a loop of its own.
     #[inline(always)]
     fn measure<const N: usize>(
         self,
@@ -258,7 +261,8 @@ impl Compare<'_> {
         }
         let zeros = trained.iter().map(|w| u64::from(load(*w) == 0.0)).sum();
         let changed = bits::count(changed);
-        // Infinity and NaN stay in a sum of magnitudes. (So does an overflow of finite ones: one by one gives it again.)
+        // Infinity and NaN stay in a sum of magnitudes. (So does an overflow of finite ones: one by
+        // one gives it again.)
         let finite = all.iter().all(|sum| sum.is_finite());
         finite.then_some(Found { sums: Sums { all, squares, changed: over, max }, changed, zeros })
     }
@@ -284,7 +288,8 @@ impl Comparison {
     }
 }
 
-/// Counts of exact zeros (either sign), and of NaN and infinities, of a tensor whose initial values are not known.
+/// Counts of exact zeros (either sign), and of NaN and infinities, of a tensor whose initial
+/// values are not known.
 pub fn census(trained: &[f64]) -> DeltaStats {
     let zeros = trained.iter().map(|w| u64::from(*w == 0.0)).sum();
     let not_finite = trained.iter().map(|w| u64::from(!w.is_finite())).sum();

@@ -1,10 +1,10 @@
 //! What tells weights that training never touched from live ones, at a given decay factor: how near they lie.
 //!
-//! With `rho = |w / (s * w0) - 1|`, untouched weights sit at 0 (no decay) or within the rounding errors of many steps,
-//! some 1e-5; live weights are spread over all of `rho`, so that near 0 their number grows tenfold per decade. Between
-//! the two there is a valley, if there are untouched weights at all. Types of two bytes are too coarse for that: there
-//! untouched weights are those equal to `s * w0` once rounded, and live ones fall on neighbouring values as often as
-//! on that one.
+//! With `rho = |w / (s * w0) - 1|`, untouched weights sit at 0 (no decay) or within the rounding errors of
+//! many steps, some 1e-5; live weights are spread over all of `rho`, so that near 0 their number grows
+//! tenfold per decade. Between the two there is a valley, if there are untouched weights at all. Types of two
+//! bytes are too coarse for that: there untouched weights are those equal to `s * w0` once rounded, and live
+//! ones fall on neighbouring values as often as on that one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -248,8 +248,8 @@ fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Candidat
     cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION).then_some(cut)
 }
 
-/// With decay their ratios differ by rounding errors: the threshold is the lower edge of the valley beyond the peak, or the
-/// upper one where that costs next to nothing.
+/// With decay their ratios differ by rounding errors: the threshold is the lower edge of the valley beyond
+/// the peak, or the upper one where that costs next to nothing.
 fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
     // The peak in the narrow sense; all that lies below the bins counts as one.
     let low = (counts.zero + counts.below, None);
@@ -274,8 +274,8 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
             valley: counts.bins[n],
         }
     };
-    // The count of sleeping weights falls beyond the peak, that of live ones rises: by 1.8 from bin to bin where they are
-    // spread evenly, by less where training was so short that they lie close together too.
+    // The count of sleeping weights falls beyond the peak, that of live ones rises: by 1.8 from bin to bin
+    // where they are spread evenly, by less where training was so short that they lie close together too.
     let rises = |n: usize| {
         let next = counts.bins[n + 1] as f64;
         counts.bins[n] as f64 <= (next + 2.0 * next.sqrt()).min(VALLEY_OVER_PEAK * peak as f64)
@@ -333,7 +333,8 @@ fn cut_at_value(steps: &Steps) -> Option<Candidate> {
         peak_live_expected: live,
         valley: (steps.near[1] + steps.near[3]) / 2,
     };
-    // A weight that moved and came back to its value is no other than one that never moved: no precision is asked for.
+    // A weight that moved and came back to its value is no other than one that never moved: no
+    // precision is asked for.
     cut.is_sound(steps.weights, NARROW_PEAK_OVER_LIVE, 0.0).then_some(cut)
 }
 

@@ -1,7 +1,7 @@
 //! A tensor's |delta| as a picture: a few of its rows, each cut into a few cells.
 //!
-//! A cell belongs to one row of the matrix view, so it costs no more than its own weights, and an input that never
-//! changed shows as a column of sleeping cells whatever the rows between those shown hold.
+//! A cell belongs to one row of the matrix view, so it costs no more than its own weights, and an input that
+//! never changed shows as a column of sleeping cells whatever the rows between those shown hold.
 
 use super::stats::DeltaStats;
 use crate::tensor::{Layout, Matrix};
@@ -31,8 +31,8 @@ impl Grid {
         Self { matrix, rows: matrix.rows.min(rows), columns: matrix.cols.min(columns) }
     }
 
-    /// Grids for many matrices that have [`Self::MOST_CELLS`] together: all as large as possible, and if even the smallest
-    /// are too many, only for the matrices with the most elements, the first of equals.
+    /// Grids for many matrices that have [`Self::MOST_CELLS`] together: all as large as possible, and if even
+    /// the smallest are too many, only for the matrices with the most elements, the first of equals.
     pub fn of_all(matrices: &[Matrix]) -> Vec<Option<Self>> {
         Self::within(matrices, Self::MOST_CELLS)
     }

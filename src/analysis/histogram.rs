@@ -1,11 +1,13 @@
-//! How |delta| is distributed within a tensor: counted in narrow bins, from which quantiles and a histogram by quarters
-//! of a decade are read. Counts do not depend on the order in which weights come, nor on the number of threads.
+//! How |delta| is distributed within a tensor: counted in narrow bins, from which quantiles and a
+//! histogram by quarters of a decade are read. Counts do not depend on the order in which weights come,
+//! nor on the number of threads.
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bins to a factor of two, each as wide as the others in it. A quantile is known to the width of one: 1 / 64.
+/// Bins to a factor of two, each as wide as the others in it. A quantile is known to the
+/// width of one: 1 / 64.
 const PER_OCTAVE_BITS: u32 = 6;
 /// Exponent of the lowest bin: smaller values are counted together.
 const LOWEST: i32 = -44;
@@ -17,8 +19,8 @@ const SHIFT: u32 = 52 - PER_OCTAVE_BITS;
 /// The number of the lowest bin.
 const BASE: u64 = ((1023 + LOWEST) as u64) << PER_OCTAVE_BITS;
 
-/// Counters: of zeros in several places, so that runs of them do not wait for one counter; of values below the bins, in
-/// the bins and above them.
+/// Counters: of zeros in several places, so that runs of them do not wait for one counter; of values below
+/// the bins, in the bins and above them.
 pub(super) const ZEROS: usize = 8;
 const BELOW: usize = ZEROS;
 const FIRST: usize = BELOW + 1;
@@ -30,7 +32,8 @@ const ROOM: usize = COUNTERS.next_power_of_two();
 /// Where a finite |delta| is counted; `lane` spreads the zeros.
 #[inline(always)]
 pub(super) fn counter(d: f64, lane: usize) -> u64 {
-    // The ends of the range stand for what lies beyond them, so that everything else is arithmetic without branches.
+    // The ends of the range stand for what lies beyond them, so that everything else is
+    // arithmetic without branches.
     const LOW: f64 = f64::from_bits((BASE << SHIFT) - 1);
     const HIGH: f64 = f64::from_bits((BASE + BINS as u64) << SHIFT);
     let within = if d > LOW { d } else { LOW };
@@ -47,7 +50,8 @@ fn lower_edge(counter: usize) -> f64 {
     }
 }
 
-/// Counts of one run of weights, up to 2^32. Serialised, it is a list of those counters that are not 0, by their numbers.
+/// Counts of one run of weights, up to 2^32. Serialised, it is a list of those counters that are not
+/// 0, by their numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FineCounts(Box<[u32; ROOM]>);
 
@@ -157,8 +161,8 @@ impl Quantiles {
     }
 }
 
-/// Counts by the decimal logarithm of the values. Edges lie up to 1/64 of their value below the powers of ten that they
-/// stand for.
+/// Counts by the decimal logarithm of the values. Edges lie up to 1/64 of their value below the powers of ten
+/// that they stand for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeltaHistogram {
     /// Weights whose value is exactly 0.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::bits;
 use crate::tensor::{Layout, Matrix, Shape};
 
-/// The columns of one tensor in which some weight has changed, gathered from any number of threads: a bitmask like a
-/// row's, into which rows are or-ed, which gives the same in any order.
+/// The columns of one tensor in which some weight has changed, gathered from any number of threads: a bitmask
+/// like a row's, into which rows are or-ed, which gives the same in any order.
 #[derive(Debug)]
 pub struct AwakeColumns {
     columns: usize,
@@ -14,8 +14,8 @@ pub struct AwakeColumns {
 }
 
 impl AwakeColumns {
-    /// All columns asleep. A vector, or a matrix of one row, needs no set of its own: its columns are its weights. Nor does a
-    /// tensor without weights, whose columns may be more than memory holds.
+    /// All columns asleep. A vector, or a matrix of one row, needs no set of its own: its columns are its
+    /// weights. Nor does a tensor without weights, whose columns may be more than memory holds.
     pub fn new(shape: &Shape) -> Self {
         let matrix = shape.matrix();
         let own = match shape.rank() {
@@ -27,8 +27,8 @@ impl AwakeColumns {
         Self { columns: matrix.cols, bits: std::iter::repeat_with(|| AtomicU8::new(0)).take(bytes).collect() }
     }
 
-    /// Marks the columns from `8 * first_byte` on whose bit is set in any of the rows of `mask`, each `width` bytes wide.
-    /// `together` is scratch space.
+    /// Marks the columns from `8 * first_byte` on whose bit is set in any of the rows of `mask`, each `width`
+    /// bytes wide. `together` is scratch space.
     pub fn wake(&self, first_byte: usize, mask: &[u8], width: usize, together: &mut Vec<u8>) {
         if self.bits.is_empty() || width == 0 {
             return;
@@ -62,10 +62,10 @@ impl AwakeColumns {
         }
     }
 
-    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has them in rows, and
-    /// `sleeping_columns` one where each column is one; `None` below two dimensions, and where roles say that they are no
-    /// rows and columns: [`super::AwakeUnits`] knows them then. The inputs of a convolution are its channels, the outputs its
-    /// filters.
+    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has
+    /// them in rows, and `sleeping_columns` one where each column is one; `None` below two dimensions, and
+    /// where roles say that they are no rows and columns: [`super::AwakeUnits`] knows them then. The inputs
+    /// of a convolution are its channels, the outputs its filters.
     pub fn sleeping_outputs_and_inputs(
         &self,
         shape: &Shape,
@@ -106,8 +106,8 @@ impl AwakeColumns {
     }
 }
 
-/// Counts the sleeping rows of a tensor from the changed weights of its runs, in order. A run holds whole rows, or a
-/// part of one.
+/// Counts the sleeping rows of a tensor from the changed weights of its runs, in order. A run holds whole
+/// rows, or a part of one.
 #[derive(Debug, Default)]
 pub struct SleepingRows {
     count: u64,

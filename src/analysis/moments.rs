@@ -1,5 +1,5 @@
-//! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard deviations
-//! and quantiles are read from.
+//! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard
+//! deviations and quantiles are read from.
 
 use cdi_core::internal::{bf16_to_f32, f16_to_f32};
 
@@ -69,8 +69,9 @@ impl Moments {
         self.dot += later.dot;
     }
 
-    /// The standard deviations of the weights and of the initial values of `n` of them, and the cosine of both, each less its
-    /// mean; a cosine where neither is the same everywhere. `None` in place of what is no number.
+    /// The standard deviations of the weights and of the initial values of `n` of them, and the
+    /// cosine of both, each less its mean; a cosine where neither is the same everywhere. `None` in
+    /// place of what is no number.
     pub fn spreads(&self, n: u64) -> Spreads {
         let finite = |x: f64| x.is_finite().then_some(x);
         let mean = |sum: f64| sum / n as f64;
@@ -116,8 +117,8 @@ impl Gathering {
         self.counts.clear();
     }
 
-    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`; `finite` says that every delta
-    /// is. All but the last piece of a run are a multiple of [`super::Tally::PIECE`] long.
+    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`; `finite` says that
+    /// every delta is. All but the last piece of a run are a multiple of [`super::Tally::PIECE`] long.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -242,7 +243,8 @@ mod tests {
         };
         assert_eq!(gathering.moments(), expected);
         let histogram = gathering.counts.spread(1.0).histogram;
-        // |delta| is 1, 0 and 0.5: 0.5 lies below 10^-0.25, 1 at 10^0, so that a quarter between them is empty.
+        // |delta| is 1, 0 and 0.5: 0.5 lies below 10^-0.25, 1 at 10^0, so that a quarter
+        // between them is empty.
         assert_eq!((histogram.zero, histogram.first, histogram.counts), (1, -0.5, vec![1, 0, 1]));
     }
 }

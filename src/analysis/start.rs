@@ -1,18 +1,22 @@
 //! Whether a checkpoint started from the initial values at hand at all.
 //!
-//! Weights that started elsewhere have no more to do with these values than chance makes: with `n` weights, the cosine of
-//! both, each less its mean, is then normal with variance `1 / n`, whatever the weights are. Training from the values, even
-//! a long one with decay, leaves more of them than that in some tensor, or in all of them together.
+//! Weights that started elsewhere have no more to do with these values than chance makes: with `n` weights,
+//! the cosine of both, each less its mean, is then normal with variance `1 / n`, whatever the weights are.
+//! Training from the values, even a long one with decay, leaves more of them than that in some tensor, or in
+//! all of them together.
 
 /// Standard deviations that chance allows a cosine.
 const CHANCE: f64 = 3.0;
 /// Standard deviations beyond which it is no chance any more, in a large tensor.
 const BEYOND_CHANCE: f64 = 5.0;
-/// What small tensors need beyond that, times their weights: the tails of few weights are heavier than the normal ones.
+/// What small tensors need beyond that, times their weights: the tails of few weights are heavier
+/// than the normal ones.
 const FEW_WEIGHTS: f64 = 100.0;
-/// A cosine that chance may make as large as this tells nothing by being small: so few weights may have been moved far.
+/// A cosine that chance may make as large as this tells nothing by being small: so few weights may
+/// have been moved far.
 const BLUNT: f64 = 0.2;
-/// Of so many weights that even what is no chance is less than this, a start here leaves more: then it is one or the other.
+/// Of so many weights that even what is no chance is less than this, a start here leaves more: then it
+/// is one or the other.
 const SHARP: f64 = 0.05;
 /// Fewer weights than this tell nothing at all.
 const FEWEST: u64 = 4;
@@ -37,7 +41,8 @@ pub struct StartTensor {
     pub kind: StartKind,
     /// Weights that were compared.
     pub weights: u64,
-    /// The cosine of both, each less its mean; `None` where either is the same everywhere, which tells nothing.
+    /// The cosine of both, each less its mean; `None` where either is the same everywhere,
+    /// which tells nothing.
     pub cosine: Option<f64>,
 }
 
@@ -79,7 +84,8 @@ impl StartCosine {
     }
 }
 
-/// The cosine at so many standard deviations, by Student's t. (No function but a root, whose bits are the same everywhere.)
+/// The cosine at so many standard deviations, by Student's t. (No function but a root, whose bits are
+/// the same everywhere.)
 fn limit(weights: u64, t: f64) -> f64 {
     t / (weights.max(FEWEST) as f64 - 2.0 + t * t).sqrt()
 }
@@ -89,13 +95,14 @@ fn limit(weights: u64, t: f64) -> f64 {
 pub struct StartFound {
     /// Of each tensor; `None` where it tells nothing.
     pub tensors: Vec<Option<StartCosine>>,
-    /// Of all tensors together that tell something of seed, layer ids or base, or, where that is clearer, of the one with
-    /// this number; `None` where there is no such tensor.
+    /// Of all tensors together that tell something of seed, layer ids or base, or, where that is clearer, of
+    /// the one with this number; `None` where there is no such tensor.
     pub whole: Option<(StartCosine, Option<usize>)>,
 }
 
-/// Judges tensors one by one and all together. The mean of the cosines, by numbers of weights, is over all weights what
-/// each is over its own; one tensor that is beyond chance tells as well, unless its values are another checkpoint's.
+/// Judges tensors one by one and all together. The mean of the cosines, by numbers of weights, is over all
+/// weights what each is over its own; one tensor that is beyond chance tells as well, unless its values are
+/// another checkpoint's.
 pub fn started_here(tensors: &[StartTensor]) -> StartFound {
     let one = |tensor: &StartTensor| {
         let stored = f64::from(u8::from(tensor.kind == StartKind::Stored));

@@ -15,7 +15,8 @@ pub enum Threshold {
     Relative(f64),
     /// At most this many representable values of the stored type from `w0` (rounded to it) to `w`.
     Ulps(u64),
-    /// No weight sleeps: what an automatic threshold answers where nothing tells sleeping weights from others.
+    /// No weight sleeps: what an automatic threshold answers where nothing tells sleeping
+    /// weights from others.
     Nothing,
 }
 

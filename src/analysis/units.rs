@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tensor::{Axes, Role};
 
-/// The outputs and inputs of one tensor in which some weight has changed, gathered from any number of threads, which gives
-/// the same in any order. For layouts whose outputs and inputs are no rows and columns of the matrix view: each expert has
-/// its own.
+/// The outputs and inputs of one tensor in which some weight has changed, gathered from any number of
+/// threads, which gives the same in any order. For layouts whose outputs and inputs are no rows and columns
+/// of the matrix view: each expert has its own.
 #[derive(Debug)]
 pub struct AwakeUnits {
     axes: Axes,

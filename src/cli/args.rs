@@ -310,7 +310,8 @@ fn parse_size(text: &str) -> Result<u64, String> {
     cdi_prune::config::parse_size(text).map_err(|e| e.to_string())
 }
 
-/// The command line. A wrong one is an error like any other where JSON is asked for; else clap says it in its way.
+/// The command line. A wrong one is an error like any other where JSON is asked for; else
+/// clap says it in its way.
 pub fn parse() -> Result<Cli> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let asked = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";

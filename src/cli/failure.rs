@@ -26,7 +26,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
-/// The message of an error. Those of several lines guard their line breaks themselves; any other has one line.
+/// The message of an error. Those of several lines guard their line breaks themselves; any other has one
+/// line.
 fn message(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     match error.downcast_ref::<Error>() {

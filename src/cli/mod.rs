@@ -108,8 +108,8 @@ fn start(global: &Global) -> Result {
     start_threads(global.threads)
 }
 
-/// Starts the program's threads now: one that cannot start is an error here, and would be a panic later. They are the
-/// global ones, so that the main thread goes from stage to stage itself.
+/// Starts the program's threads now: one that cannot start is an error here, and would be a panic later. They
+/// are the global ones, so that the main thread goes from stage to stage itself.
 fn start_threads(wanted: Option<u16>) -> Result {
     let variable = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);

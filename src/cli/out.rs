@@ -148,8 +148,8 @@ fn told(written: io::Result<()>) -> Result {
     }
 }
 
-/// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may not be the
-/// same file.
+/// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may
+/// not be the same file.
 pub fn shown(path: &Path) -> String {
     let mut short = PathBuf::new();
     for part in path.components() {
@@ -164,7 +164,8 @@ pub fn shown(path: &Path) -> String {
     printable(&short.display().to_string())
 }
 
-/// Text whose line breaks and colours are the program's own: all else that a terminal would obey is written out.
+/// Text whose line breaks and colours are the program's own: all else that a terminal would
+/// obey is written out.
 fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(odd) && !text.contains(COMMAND) {
         return text.into();

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::out;
 
 /// From now on:
-/// - SIGINT and SIGTERM end the evaluation command that is running and cancel the stages, which remove their temporary files;
-///   then the program ends with exit code 130 or 143. Where something takes longer than [`PATIENCE`], the temporary files are
-///   removed from under it. Outputs that are just getting their names get them all first. SIGHUP is left alone: `nohup` has
-///   it ignored.
+/// - SIGINT and SIGTERM end the evaluation command that is running and cancel the stages, which remove their
+///   temporary files; then the program ends with exit code 130 or 143. Where something takes longer than
+///   [`PATIENCE`], the temporary files are removed from under it. Outputs that are just getting their names
+///   get them all first. SIGHUP is left alone: `nohup` has it ignored.
 /// - SIGBUS, which comes where a mapped file has become shorter, ends it with a message and exit code 1.
 /// - SIGXFSZ does nothing, so that a file that grows too large is an error of the write.
 #[cfg(unix)]
@@ -52,7 +52,8 @@ pub fn received() -> bool {
     RECEIVED.load(Ordering::Relaxed)
 }
 
-/// The command is over. Where a signal has come, the program ends here as that wants it, whatever the command came to.
+/// The command is over. Where a signal has come, the program ends here as that wants it, whatever
+/// the command came to.
 pub fn over() {
     if let (true, Some(done)) = (received(), DONE.get()) {
         let _ = done.send(());
@@ -86,7 +87,8 @@ mod bus {
         }
     }
 
-    /// Calls nothing but `write` and `_exit`, which a handler may, and reads a table without locks. Does not return.
+    /// Calls nothing but `write` and `_exit`, which a handler may, and reads a table without
+    /// locks. Does not return.
     extern "C" fn say_so(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         // SAFETY: with SA_SIGINFO the system passes a valid pointer, and SIGBUS carries an address.
         let address = unsafe { (*info).si_addr() }.addr();

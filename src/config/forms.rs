@@ -1,8 +1,8 @@
-//! The forms of those values of the config that may be written in several ways: mappings as they are typed, and enums that
-//! only lend their schema.
+//! The forms of those values of the config that may be written in several ways: mappings as they are typed,
+//! and enums that only lend their schema.
 //!
-//! The enums are never made: they describe what [`super::resolve`] accepts where [`super::wire`] keeps a value as it was
-//! typed. The tests of the schema and of the settings hold the two together.
+//! The enums are never made: they describe what [`super::resolve`] accepts where [`super::wire`] keeps a
+//! value as it was typed. The tests of the schema and of the settings hold the two together.
 
 use std::path::PathBuf;
 

@@ -8,8 +8,8 @@ use super::settings::InitSource;
 use crate::init::{Scheme, SchemeParams};
 use crate::tensor::Layout;
 
-/// A scheme in the words of a rule's `init`, a mode or a YAML mapping; `gain` is set in it where it is given. `place` is
-/// what errors name in front, such as the argument that the text is from.
+/// A scheme in the words of a rule's `init`, a mode or a YAML mapping; `gain` is set in it where it is given.
+/// `place` is what errors name in front, such as the argument that the text is from.
 ///
 /// ```
 /// use cdi_prune::config::parse_init;
@@ -24,7 +24,8 @@ use crate::tensor::Layout;
 /// ```
 ///
 /// # Errors
-/// Those that a config with this `init` has; and what a rule can say but a scheme can't be, `none` and `{from: …}`.
+/// Those that a config with this `init` has; and what a rule can say but a scheme can't be,
+/// `none` and `{from: …}`.
 pub fn parse_init(text: &str, gain: Option<f64>, layout: Layout, place: &str) -> Result<Scheme, ConfigError> {
     let error = |kind| ConfigError { place: Place::Argument(place.to_owned()), kind: Box::new(kind) };
     let key = KeyPath::root().key("mode");

@@ -11,7 +11,8 @@ use crate::rules::Captures;
 pub enum LayerRule {
     /// The first eight bytes, little-endian, of the SHA-256 of the tensor's name.
     Auto,
-    /// `base + step * c`, `c` being the number that the group `by` matched; `base` alone where `by` is `None`.
+    /// `base + step * c`, `c` being the number that the group `by` matched; `base` alone
+    /// where `by` is `None`.
     Affine {
         /// Id for `c = 0`.
         base: u64,

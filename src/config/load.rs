@@ -36,8 +36,8 @@ impl Settings {
         }
     }
 
-    /// Reads a config's text as [`Self::load`] does. `path` is what errors call it and what relative paths in it are
-    /// relative to (its folder); nothing is read from there.
+    /// Reads a config's text as [`Self::load`] does. `path` is what errors call it and what relative paths in
+    /// it are relative to (its folder); nothing is read from there.
     ///
     /// # Errors
     /// Any [`ConfigError`] but those of reading the file.

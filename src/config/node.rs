@@ -56,11 +56,12 @@ pub(super) struct ReadError {
     pub kind: ConfigErrorKind,
 }
 
-/// Brackets that may be open at once. The parser's own limit on nesting comes after its scanner, which takes time by the
-/// square of the depth.
+/// Brackets that may be open at once. The parser's own limit on nesting comes after its scanner, which takes
+/// time by the square of the depth.
 const MOST_OPEN: usize = 1000;
 
-/// Where more brackets are open than any config has. Those in quotes and comments count too, which come in pairs mostly.
+/// Where more brackets are open than any config has. Those in quotes and comments count too, which
+/// come in pairs mostly.
 fn too_deep(text: &str) -> Option<(usize, usize)> {
     let mut open = 0usize;
     for (line, content) in text.lines().enumerate() {
@@ -78,7 +79,8 @@ fn too_deep(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// A text without the byte-order mark that some editors put before it, and which the parser takes for a document.
+/// A text without the byte-order mark that some editors put before it, and which the parser
+/// takes for a document.
 pub(super) fn bare(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
@@ -157,7 +159,8 @@ impl Visitor<'_> for Landmark {
     }
 }
 
-/// Builds the tree. What it refuses it puts into `fault`; the parser's own error then only carries the position.
+/// Builds the tree. What it refuses it puts into `fault`; the parser's own error then only
+/// carries the position.
 #[derive(Clone, Copy)]
 struct Reader<'f> {
     fault: &'f RefCell<Option<ConfigErrorKind>>,

@@ -4,10 +4,12 @@ use super::error::ConfigErrorKind;
 use super::node::{Node, read_yaml};
 use super::path::{KeyPath, Step};
 
-/// Sets one value of the tree, and gives the path that was set. Mappings on the way that are missing are made.
+/// Sets one value of the tree, and gives the path that was set. Mappings on the way that
+/// are missing are made.
 ///
 /// # Errors
-/// No `=`, a key that is not a path or leads through something that holds no such entry, a value that is not YAML.
+/// No `=`, a key that is not a path or leads through something that holds no such entry, a
+/// value that is not YAML.
 pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorKind> {
     let Some(equals) = end_of_key(text) else {
         return Err(ConfigErrorKind::BadOverride("expected KEY=VALUE".to_owned()));
@@ -31,8 +33,9 @@ pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorK
     Ok(path)
 }
 
-/// The path of a tensor's entry in `model.tensors`, where dots may stand in the name: a shell takes the quotes away that
-/// would say so. A name that the list has wins, the longest first; otherwise it is all but a last `shape` or `dtype`.
+/// The path of a tensor's entry in `model.tensors`, where dots may stand in the name: a shell takes the
+/// quotes away that would say so. A name that the list has wins, the longest first; otherwise it is all but a
+/// last `shape` or `dtype`.
 fn of_tensor(tree: &Node, path: KeyPath) -> KeyPath {
     let [model @ Step::Key(first), tensors @ Step::Key(second), rest @ ..] = path.steps() else {
         return path;

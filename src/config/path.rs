@@ -13,8 +13,8 @@ pub enum Step {
 
 /// The steps from the whole config to a value; none for the config itself.
 ///
-/// Written `rules[2].init.std` or `rules.2.init.std`; a key that holds a dot, a bracket or a quote, or that is a
-/// number, stands in double quotes: `model.tensors."fc1.weight"`.
+/// Written `rules[2].init.std` or `rules.2.init.std`; a key that holds a dot, a bracket or a quote, or that
+/// is a number, stands in double quotes: `model.tensors."fc1.weight"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPath(Vec<Step>);
 

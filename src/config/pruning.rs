@@ -16,7 +16,8 @@ pub struct PruneSettings {
     pub folder: bool,
     /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
     pub fill: Fill,
-    /// Whether initial values are filled in even where the trained checkpoint does not seem to have started from them.
+    /// Whether initial values are filled in even where the trained checkpoint does not seem to
+    /// have started from them.
     pub any_start: bool,
     /// The type of the values written of pruned tensors; `None` for the trained one's.
     pub dtype: Option<FloatDtype>,

@@ -19,10 +19,11 @@ use crate::tensor::{FloatDtype, Layout, Shape};
 pub struct Settings {
     /// The text that all this is from; locates what later stages find wrong.
     pub source: Source,
-    /// SHA-256 in lower-case hexadecimal of the config file's bytes, followed, for each override in order, by a line
-    /// feed, `--set ` and the override as given.
+    /// SHA-256 in lower-case hexadecimal of the config file's bytes, followed, for each override in order, by
+    /// a line feed, `--set ` and the override as given.
     pub config_sha256: String,
-    /// Seed of all noise; a negative one as its two's complement; 0 where there is none, and nothing is drawn.
+    /// Seed of all noise; a negative one as its two's complement; 0 where there is none,
+    /// and nothing is drawn.
     pub seed: u64,
     /// The tensors to initialise.
     pub model: Option<ModelSettings>,
@@ -87,8 +88,8 @@ pub struct SliceRule {
     pub name: String,
     /// Outputs, more than 0; `None` for an equal share of what the others leave.
     pub size: Option<usize>,
-    /// Its layer id. `None` for one that follows from the rule's: of `auto` the hash of the tensor's name, a dot and the
-    /// slice's; otherwise the rule's id plus the number of the slice.
+    /// Its layer id. `None` for one that follows from the rule's: of `auto` the hash of the tensor's name, a
+    /// dot and the slice's; otherwise the rule's id plus the number of the slice.
     pub layer: Option<LayerRule>,
     /// Its initial values.
     pub scheme: Scheme,

@@ -25,8 +25,9 @@ const UNITS: [(&str, u64); 10] = [
     ("B", 1),
 ];
 
-/// Reads a size: a decimal number and a unit, with or without spaces between. Units: none or `B`; `kB` (or `KB`), `MB`,
-/// `GB`, `TB`, which are powers of 1000; `KiB`, `MiB`, `GiB`, `TiB`, powers of 1024. Gives bytes, more than 0.
+/// Reads a size: a decimal number and a unit, with or without spaces between. Units: none or `B`; `kB`
+/// (or `KB`), `MB`, `GB`, `TB`, which are powers of 1000; `KiB`, `MiB`, `GiB`, `TiB`, powers of 1024.
+/// Gives bytes, more than 0.
 ///
 /// # Errors
 /// [`SizeError`] where the text is anything else, is 0, does not fit 64 bits, or has a fraction of a byte.

@@ -59,8 +59,8 @@ impl Source {
         self.overrides.iter().map(|(text, path)| (text.as_str(), path))
     }
 
-    /// An error about the value at `path`, with its line and column, or with the override that set it. Where there
-    /// is no such value, with those of the closest one that it would be in.
+    /// An error about the value at `path`, with its line and column, or with the override that set it. Where
+    /// there is no such value, with those of the closest one that it would be in.
     ///
     /// ```
     /// use cdi_prune::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
@@ -81,8 +81,8 @@ impl Source {
     }
 
     fn place(&self, path: &KeyPath, on: On) -> Place {
-        // The last override that set the value decided it; one that set a part of it matters only where the file
-        // has no such value at all.
+        // The last override that set the value decided it; one that set a part of it matters only where the
+        // file has no such value at all.
         let set = |by: &dyn Fn(&KeyPath) -> bool| self.overrides.iter().rev().find(|(_, set)| by(set));
         if let Some((text, _)) = set(&|set| set.holds(path)) {
             return Place::Override(text.clone());
@@ -120,8 +120,8 @@ impl Source {
     }
 }
 
-/// Walks down a path of a text that is known to be YAML, and raises an error at its end: the parser attaches the
-/// position to that error, which it gives in no other way. No error means that the path leads nowhere.
+/// Walks down a path of a text that is known to be YAML, and raises an error at its end: the parser attaches
+/// the position to that error, which it gives in no other way. No error means that the path leads nowhere.
 #[derive(Clone, Copy)]
 struct Walk<'p> {
     steps: &'p [Step],

@@ -159,7 +159,8 @@ impl<'de> Deserializer<'de> for Typed<'de> {
         visitor.visit_some(self)
     }
 
-    /// Nothing after a key whose value is a mapping is the mapping of all defaults, where there is one: `analyze:`.
+    /// Nothing after a key whose value is a mapping is the mapping of all defaults, where
+    /// there is one: `analyze:`.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

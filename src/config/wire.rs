@@ -1,7 +1,8 @@
 //! The config as typed: one structure per mapping of the interface's page, nothing decided yet.
 //!
-//! A value that may be written in several ways (a number or a mapping, a word or a list) is kept as a [`Node`] and
-//! read where it is decided, so that its errors can speak of all its forms; its schema is in [`super::forms`].
+//! A value that may be written in several ways (a number or a mapping, a word or a list) is kept as a
+//! [`Node`] and read where it is decided, so that its errors can speak of all its forms; its schema is
+//! in [`super::forms`].
 
 use std::path::PathBuf;
 

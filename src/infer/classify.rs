@@ -245,7 +245,8 @@ fn embedding(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<Tens
 
 fn weight(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorKind> {
     let Place { leaf, module, .. } = *place;
-    // Weight normalisation keeps direction and length apart; the length starts as the norm of the direction's rows.
+    // Weight normalisation keeps direction and length apart; the length starts as the norm of
+    // the direction's rows.
     let direction = leaf == "original1" || (leaf == "weight_v" && place.beside(all, "weight_g").is_some());
     let named = matches!(leaf, "weight" | "weight_orig") || leaf.ends_with("kernel") || direction;
     match shape.rank() {
@@ -258,8 +259,8 @@ fn weight(place: &Place<'_>, shape: &Shape, all: &Tensors<'_>) -> Option<TensorK
     }
 }
 
-/// Whether a module of this name has query, key and value side by side, one whole after the other. (`query_key_value` and
-/// `in_proj` have them head by head.)
+/// Whether a module of this name has query, key and value side by side, one whole after the other.
+/// (`query_key_value` and `in_proj` have them head by head.)
 fn is_fused(module: &str) -> bool {
     ["qkv", "to_qkv", "qkv_proj", "Wqkv", "c_attn", "W_pack"].contains(&module)
 }

@@ -60,8 +60,8 @@ impl<'n> Names<'n> {
         covers
     }
 
-    /// Of one key: one pattern where none of the rest has it too; else a pattern for the values of one number that only
-    /// members have, and the same again for each value that both have.
+    /// Of one key: one pattern where none of the rest has it too; else a pattern for the values of one number
+    /// that only members have, and the same again for each value that both have.
     fn split(&self, members: &[usize], rest: &[usize], digits: Digits, covers: &mut Vec<Cover<'n>>) {
         if members.is_empty() {
             return;
@@ -97,8 +97,8 @@ impl<'n> Names<'n> {
         }
     }
 
-    /// One pattern for these names of one key: a star for each number in which they differ, but the values themselves at
-    /// the place that tells them from others.
+    /// One pattern for these names of one key: a star for each number in which they differ, but the values
+    /// themselves at the place that tells them from others.
     fn cover(&self, members: &[usize], told_by: Option<usize>, digits: Digits) -> Cover<'n> {
         let piece = |(place, part): (usize, &Part<'n>)| match part {
             Part::Text(text) => Piece::Text(text),

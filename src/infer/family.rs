@@ -45,7 +45,8 @@ pub(super) struct Guess {
     pub fused: bool,
 }
 
-/// What a rule is about, in the order in which rules stand: the exceptions before what they are exceptions from.
+/// What a rule is about, in the order in which rules stand: the exceptions before what they
+/// are exceptions from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     Embedding,
@@ -87,7 +88,8 @@ pub(super) const IN_OUT: &str = "in_out";
 const NORMAL: &str = "{mode: normal, std: 0.02}";
 const TRUNCATED: &str = "{mode: trunc_normal, std: 0.02}";
 
-/// What transformers call their token tables: Hugging Face's BERT, GPT, Llama, NeoX and their kin, Meta's Llama, minGPT.
+/// What transformers call their token tables: Hugging Face's BERT, GPT, Llama, NeoX and their kin,
+/// Meta's Llama, minGPT.
 const TABLES: [&str; 6] = ["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "tok_emb", "embed_in"];
 
 impl Family {

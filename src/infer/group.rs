@@ -6,7 +6,8 @@ use super::cover::{Cover, Names};
 use super::family::{Guess, Topic};
 use super::name::{Digits, Piece, glob, literal};
 
-/// More rules with numbers than this are no longer easy to read; a few wide patterns, with ids from names, are.
+/// More rules with numbers than this are no longer easy to read; a few wide patterns, with
+/// ids from names, are.
 const MOST_NUMBERED: usize = 12;
 
 /// A rule in the making.
@@ -41,8 +42,8 @@ pub(super) enum Layer {
     By { base: u64, step: u64 },
 }
 
-/// The rules for these names, in the order in which they are to be tried. `ties` are indexes of names that stand for one
-/// tensor; the first of them says how it starts.
+/// The rules for these names, in the order in which they are to be tried. `ties` are indexes of names that
+/// stand for one tensor; the first of them says how it starts.
 pub(super) fn group(names: &Names<'_>, starts: &[Guess], ties: &[Vec<usize>]) -> Vec<Rule> {
     let rules = |numbered| {
         let claimed = vec![false; names.len()];
@@ -53,7 +54,8 @@ pub(super) fn group(names: &Names<'_>, starts: &[Guess], ties: &[Vec<usize>]) ->
     if count <= MOST_NUMBERED { numbered } else { rules(false) }
 }
 
-/// Whether a topic's tensors get a rule for each kind of matrix, with layer ids by number, where those are few.
+/// Whether a topic's tensors get a rule for each kind of matrix, with layer ids by number,
+/// where those are few.
 fn is_numbered(topic: Topic) -> bool {
     matches!(topic, Topic::Embedding | Topic::LoraA | Topic::Weight)
 }
@@ -87,7 +89,8 @@ impl Grouping<'_, '_> {
                 starts.into_iter().for_each(|(start, members)| self.one_for_all(start, members));
             }
         }
-        // Tied tensors were first, so that nothing else takes them; a stable sort puts them where they are looked for.
+        // Tied tensors were first, so that nothing else takes them; a stable sort puts them where
+        // they are looked for.
         self.rules.sort_by_key(|rule| rule.start.topic);
         self.rules
     }

@@ -30,8 +30,8 @@ pub struct Inference<'t> {
 }
 
 impl<'t> Inference<'t> {
-    /// Looks at the tensors of a checkpoint, each of another name. `same` says whether two of them hold the same values:
-    /// it is asked about tables and heads of one shape and type, which may be tied.
+    /// Looks at the tensors of a checkpoint, each of another name. `same` says whether two of them hold the
+    /// same values: it is asked about tables and heads of one shape and type, which may be tied.
     pub fn new(
         tensors: impl IntoIterator<Item = (&'t str, Dtype, &'t Shape)>,
         same: impl Fn(&str, &str) -> bool,
@@ -69,8 +69,8 @@ impl<'t> Inference<'t> {
         self.tensors.is_empty()
     }
 
-    /// Gives a tensor a rule of its own; where it has one already, one that says that its start is not known. Says whether
-    /// that changed anything.
+    /// Gives a tensor a rule of its own; where it has one already, one that says that its start is not known.
+    /// Says whether that changed anything.
     pub fn set_apart(&mut self, name: &str) -> bool {
         let Some(index) = self.tensors.iter().position(|(n, _)| *n == name) else { return false };
         let pattern = vec![literal(name)];
@@ -114,8 +114,9 @@ impl<'t> Inference<'t> {
         self.rules = vec![plain(Topic::Any, "none", vec!["**".to_owned()], all)];
     }
 
-    /// Puts rules in the place of all by which every tensor starts as the base has it, by the base's path from the
-    /// config's folder. `has` says whether the base has a tensor of this name and shape. Whether it has any.
+    /// Puts rules in the place of all by which every tensor starts as the base has it, by the base's
+    /// path from the config's folder. `has` says whether the base has a tensor of this name and
+    /// shape. Whether it has any.
     pub fn from_base(&mut self, base: &str, has: impl Fn(&str, &Shape) -> bool) -> bool {
         let (found, missing): (Vec<usize>, Vec<usize>) =
             (0..self.tensors.len()).partition(|i| has(self.tensors[*i].0, self.tensors[*i].1));
@@ -140,7 +141,8 @@ impl<'t> Inference<'t> {
         true
     }
 
-    /// Keeps these tensors, and those of one element, which are scales and not weights, whatever the criterion.
+    /// Keeps these tensors, and those of one element, which are scales and not weights,
+    /// whatever the criterion.
     fn keep_unknown(&mut self, is_kept: impl Fn(&Guess) -> bool) {
         let list: Vec<&str> = self.tensors.iter().map(|(name, _)| *name).collect();
         let single = |i: usize| self.tensors[i].1.elements() <= 1;
@@ -171,7 +173,8 @@ impl<'t> Inference<'t> {
     }
 }
 
-/// Where a single bias starts otherwise than at zero, it had better be the exception that is named, not all the others.
+/// Where a single bias starts otherwise than at zero, it had better be the exception that is
+/// named, not all the others.
 fn single_out(tensors: &[(&str, &Shape)], starts: &mut [Guess]) {
     let has_zeros = starts.iter().any(|start| start.topic == Topic::Zero);
     let mut biases = starts.iter_mut().zip(tensors).filter(|(start, _)| start.topic == Topic::Bias);

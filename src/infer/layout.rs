@@ -3,8 +3,9 @@
 use super::name::{Tensors, segments};
 use crate::tensor::Shape;
 
-/// The layout of stacked experts: three dimensions, and a name that says so. Which of the last two are the outputs is told
-/// by the projections beside it, of which the first is twice as wide as the second one's inputs; else by what is usual.
+/// The layout of stacked experts: three dimensions, and a name that says so. Which of the last two are the
+/// outputs is told by the projections beside it, of which the first is twice as wide as the second one's
+/// inputs; else by what is usual.
 pub(super) fn experts(name: &str, shape: &Shape, all: &Tensors<'_>, in_out: bool) -> Option<&'static str> {
     if shape.rank() != 3 || !segments(name).any(|(_, part)| part.to_ascii_lowercase().contains("expert")) {
         return None;
@@ -24,8 +25,8 @@ pub(super) fn experts(name: &str, shape: &Shape, all: &Tensors<'_>, in_out: bool
     Some(if inputs_first { "[expert, in, out]" } else { "[expert, out, in]" })
 }
 
-/// The layout of a transposed convolution of PyTorch, which has its inputs first: told by a bias that is as long as the second
-/// dimension, or by the module's name.
+/// The layout of a transposed convolution of PyTorch, which has its inputs first: told by a bias that is as
+/// long as the second dimension, or by the module's name.
 pub(super) fn transposed(name: &str, shape: &Shape, all: &Tensors<'_>) -> Option<&'static str> {
     let layout = match shape.rank() {
         3 => "[in, out, kernel]",
@@ -44,8 +45,8 @@ pub(super) fn transposed(name: &str, shape: &Shape, all: &Tensors<'_>) -> Option
     told.then_some(layout)
 }
 
-/// The layout of Flax's attention: of queries, keys and values `[width, heads, width of a head]`, of the output projection
-/// `[heads, width of a head, width]`.
+/// The layout of Flax's attention: of queries, keys and values `[width, heads, width of a head]`, of the
+/// output projection `[heads, width of a head, width]`.
 pub(super) fn heads(name: &str, shape: &Shape) -> Option<&'static str> {
     let module = segments(name).rev().nth(1).map(|(_, part)| part)?;
     match (shape.rank(), module) {

@@ -12,8 +12,9 @@
 //! # Ok::<(), cdi_prune::tensor::ShapeError>(())
 //! ```
 //!
-//! The way of a name: `classify` says what its tensor is, `family` how the code that the names are from starts such a
-//! tensor, `layout` what its dimensions are where no word says it, `cover` finds patterns, `group` makes rules of them, `number` gives those layer ids, `render` writes YAML.
+//! The way of a name: `classify` says what its tensor is, `family` how the code that the names are from
+//! starts such a tensor, `layout` what its dimensions are where no word says it, `cover` finds patterns,
+//! `group` makes rules of them, `number` gives those layer ids, `render` writes YAML.
 
 mod classify;
 mod cover;
@@ -37,8 +38,8 @@ pub use self::purpose::Purpose;
 pub use self::surroundings::Surroundings;
 use crate::tensor::Shape;
 
-/// Why a tensor is no weight that pruning could take, as far as its name, its shape and its neighbours tell: `None` where
-/// it may be one.
+/// Why a tensor is no weight that pruning could take, as far as its name, its shape and its neighbours tell:
+/// `None` where it may be one.
 pub fn no_weight(name: &str, shape: &Shape, all: &BTreeMap<&str, &Shape>) -> Option<&'static str> {
     if shape.elements() <= 1 {
         return Some("one number");
@@ -51,7 +52,8 @@ pub fn no_weight(name: &str, shape: &Shape, all: &BTreeMap<&str, &Shape>) -> Opt
     }
 }
 
-/// Whether a tensor of this name, of which nothing else is known, holds scales of quantised weights or the like.
+/// Whether a tensor of this name, of which nothing else is known, holds scales of quantised
+/// weights or the like.
 fn is_scale(name: &str) -> bool {
     let leaf = name.rsplit(['.', '/']).next().unwrap_or_default();
     let words = ["scale", "scales", "scale_inv", "scaling", "zeros", "zero_point", "alpha", "absmax"];

@@ -26,8 +26,9 @@ pub(super) type Key<'n> = Vec<Option<&'n str>>;
 /// Which digits of a name count as its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Digits {
-    /// Those that are a whole part of it (`h.0.mlp`), or where there are none the first that end one (`h0.mlp`, `fc1`): most
-    /// often the number of a block, while the `1` of `blocks.0.fc1` is a part of what the tensor is.
+    /// Those that are a whole part of it (`h.0.mlp`), or where there are none the first that end one
+    /// (`h0.mlp`, `fc1`): most often the number of a block, while the `1` of `blocks.0.fc1` is a part
+    /// of what the tensor is.
     Blocks,
     /// All that are a part of it or end one.
     All,
@@ -117,7 +118,8 @@ pub(super) enum Piece<'n> {
     Any(Vec<&'n str>),
 }
 
-/// The pieces as a glob. Its stars also match what is no number: whether it matches too much is for the caller to see.
+/// The pieces as a glob. Its stars also match what is no number: whether it matches too much is
+/// for the caller to see.
 pub(super) fn glob(pieces: &[Piece<'_>]) -> String {
     let mut out = String::new();
     for piece in pieces {

@@ -3,7 +3,8 @@
 /// What a starting config is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
-    /// The whole job of a model trained from the seed: write what it starts from, compare, leave out what sleeps.
+    /// The whole job of a model trained from the seed: write what it starts from, compare,
+    /// leave out what sleeps.
     #[default]
     Sleeping,
     /// Pruning by magnitude, for which no initial value need be known.

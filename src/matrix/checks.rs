@@ -1,4 +1,5 @@
-//! What was drawn against what should have been: each figure with what is expected of it and how far chance may carry it.
+//! What was drawn against what should have been: each figure with what is expected of it and how far
+//! chance may carry it.
 
 use serde::{Serialize, Serializer};
 
@@ -11,7 +12,8 @@ use crate::tensor::{Axes, FloatDtype, Layout};
 /// Standard deviations that a figure may be off. Of healthy matrices one in 16,000 is.
 pub const ALLOWED_ERRORS: f64 = 4.0;
 
-/// The 99.99 % point of Kolmogorov's distribution: the distance may be this by the root of the number of weights.
+/// The 99.99 % point of Kolmogorov's distribution: the distance may be this by the root of
+/// the number of weights.
 pub const ALLOWED_DISTANCE: f64 = 2.23;
 
 /// With this probability chance carries the smallest or largest weight beyond an end of its interval.
@@ -194,8 +196,8 @@ fn spectrum(subject: &Subject) -> Vec<Check> {
         return vec![condition_check(&weights, (matrix.rows, matrix.cols))];
     };
     let (weights, (rows, cols)) = part;
-    // Each weight is off by at most the unit roundoff of its stored type times itself, or half its smallest number; and the
-    // reflections that made it by some units in the last place of a binary64.
+    // Each weight is off by at most the unit roundoff of its stored type times itself, or half its smallest
+    // number; and the reflections that made it by some units in the last place of a binary64.
     let roundoff = roundoff(subject.dtype());
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
     let absolute = smallest(subject.dtype()) / 2.0;

@@ -25,8 +25,8 @@ pub struct Bin {
     pub exact: Option<f64>,
 }
 
-/// The histogram of the weights before they are rounded into the stored type, which may be as coarse as a bin. Infinite and
-/// NaN weights, which come of no scheme but in the rounding, do not occur.
+/// The histogram of the weights before they are rounded into the stored type, which may be as coarse as a
+/// bin. Infinite and NaN weights, which come of no scheme but in the rounding, do not occur.
 pub fn histogram(subject: &Subject, summary: &Summary) -> Vec<Bin> {
     let exact = summary.exact;
     let (low, high) = match exact {
@@ -38,7 +38,8 @@ pub fn histogram(subject: &Subject, summary: &Summary) -> Vec<Bin> {
         None => (summary.statistics.min, summary.statistics.max),
     };
     let width = (high - low) / BINS as f64;
-    // Weights that are fixed have two values at the most, and an overflow of the stored type leaves no ends at all.
+    // Weights that are fixed have two values at the most, and an overflow of the stored type
+    // leaves no ends at all.
     if !subject.scheme().is_random() || width <= 0.0 || !width.is_finite() {
         return values(subject, low, high);
     }

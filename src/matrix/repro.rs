@@ -72,8 +72,8 @@ impl How {
     }
 }
 
-/// Makes the weights twice on one thread, on all threads of the current pool, weight by weight on one and on all, and on
-/// every instruction set of the processor.
+/// Makes the weights twice on one thread, on all threads of the current pool, weight by weight on one and on
+/// all, and on every instruction set of the processor.
 pub fn reproduce(subject: &Subject) -> Reproduction {
     let threads = format!("all threads ({})", rayon::current_num_threads());
     let mut ways = vec![

@@ -19,7 +19,8 @@ pub const TENSOR_NAME: &str = "weight";
 /// What a file is, by its ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// NumPy's array file, format version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+    /// NumPy's array file, format version
+    /// 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
     Npy,
     /// One tensor called `weight`.
     Safetensors,
@@ -103,7 +104,8 @@ fn metadata(subject: &Subject) -> BTreeMap<String, String> {
     FileMetadata::new(Kind::Initial, subject.seed()).into_map(&made_by)
 }
 
-/// Gives every window of the weights in storage order: its first weight, the weights as stored, their little-endian bytes.
+/// Gives every window of the weights in storage order: its first weight, the weights as stored, their
+/// little-endian bytes.
 fn for_windows<E>(
     subject: &Subject,
     mut each: impl FnMut(usize, &[f64], &[u8]) -> Result<(), E>,
@@ -137,7 +139,8 @@ fn npy_header(subject: &Subject) -> Vec<u8> {
     header
 }
 
-/// A stored weight in the fewest digits that read back as it: those of a binary32 for the types that a binary32 holds.
+/// A stored weight in the fewest digits that read back as it: those of a binary32 for the types
+/// that a binary32 holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {
     /// The weight.

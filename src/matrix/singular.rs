@@ -1,5 +1,5 @@
-//! The largest and the smallest singular value, and how far a matrix is from orthonormal: plain binary64 with nothing but
-//! `+ - * /` and `sqrt`, each sum in one order, so that every machine finds the same bits.
+//! The largest and the smallest singular value, and how far a matrix is from orthonormal: plain binary64 with
+//! nothing but `+ - * /` and `sqrt`, each sum in one order, so that every machine finds the same bits.
 
 use rayon::prelude::*;
 
@@ -26,11 +26,11 @@ impl SingularValues {
 
 /// The singular values' ends, `None` where an element is not finite or there is no element.
 ///
-/// Golub and Kahan, "Calculating the singular values and pseudo-inverse of a matrix", SIAM Journal on Numerical Analysis 2
-/// (1965): reflections from both sides make the matrix bidiagonal, and with it zeros the two halves of a symmetric
-/// tridiagonal matrix whose eigenvalues are the singular values and their negatives. Bisection finds those by Sturm counts:
-/// Demmel, Kahan, "Accurate singular values of bidiagonal matrices", SIAM Journal on Scientific and Statistical Computing
-/// 11 (1990), section 4.
+/// Golub and Kahan, "Calculating the singular values and pseudo-inverse of a matrix", SIAM Journal on
+/// Numerical Analysis 2 (1965): reflections from both sides make the matrix bidiagonal, and with it zeros the
+/// two halves of a symmetric tridiagonal matrix whose eigenvalues are the singular values and their
+/// negatives. Bisection finds those by Sturm counts: Demmel, Kahan, "Accurate singular values of bidiagonal
+/// matrices", SIAM Journal on Scientific and Statistical Computing 11 (1990), section 4.
 pub(super) fn singular_values(matrix: &[f64], (rows, cols): (usize, usize)) -> Option<SingularValues> {
     let scale = matrix.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     if matrix.is_empty() || !matrix.iter().all(|x| x.is_finite()) {
@@ -62,7 +62,8 @@ pub(super) fn singular_values(matrix: &[f64], (rows, cols): (usize, usize)) -> O
     })
 }
 
-/// The bidiagonal form of a matrix of columns at least as long as there are of them: diagonal and superdiagonal by turns.
+/// The bidiagonal form of a matrix of columns at least as long as there are of them: diagonal and
+/// superdiagonal by turns.
 fn bidiagonal(mut columns: Vec<Vec<f64>>) -> Vec<f64> {
     let (short, long) = (columns.len(), columns[0].len());
     let mut beside = Vec::with_capacity(2 * short - 1);
@@ -99,8 +100,8 @@ fn bidiagonal(mut columns: Vec<Vec<f64>>) -> Vec<f64> {
     beside
 }
 
-/// Makes of a vector that of the reflection which turns it onto the first axis. Returns the element left there, and the
-/// factor `2 / v²`.
+/// Makes of a vector that of the reflection which turns it onto the first axis. Returns the element left
+/// there, and the factor `2 / v²`.
 fn reflect(x: &mut [f64]) -> (f64, f64) {
     let length = x.iter().fold(0.0, |sum, x| sum + x * x).sqrt();
     if length == 0.0 {
@@ -151,8 +152,8 @@ fn below(beside: &[f64], x: f64) -> usize {
     count
 }
 
-/// The largest distance of an inner product of two rows, or two columns, whichever are the fewer, from `square` for one
-/// with itself and 0 for others.
+/// The largest distance of an inner product of two rows, or two columns, whichever are the fewer, from
+/// `square` for one with itself and 0 for others.
 pub(super) fn departure_from_orthonormal(matrix: &[f64], (rows, cols): (usize, usize), square: f64) -> f64 {
     let (lines, len) = (rows.min(cols), rows.max(cols));
     let at = |line: usize, n: usize| matrix[if rows <= cols { line * cols + n } else { n * cols + line }];

@@ -82,7 +82,8 @@ impl Part {
         part
     }
 
-    /// Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983), eq. 2.1.
+    /// Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American
+    /// Statistician 37 (1983), eq. 2.1.
     fn merge(self, other: Self) -> Self {
         let (a, b) = (self.stats, other.stats);
         let (n, m) = (a.finite(), b.finite());
@@ -110,8 +111,8 @@ impl Statistics {
     }
 }
 
-/// The statistics of the weights, and their distance from the exact distribution where there is one: that of the weights
-/// before they are rounded, because only those have it.
+/// The statistics of the weights, and their distance from the exact distribution where there is one: that of
+/// the weights before they are rounded, because only those have it.
 pub(super) fn statistics(
     subject: &Subject,
     exact: Option<&ExactDistribution>,
@@ -133,7 +134,8 @@ pub(super) fn statistics(
 fn distance(exact: &ExactDistribution, mut sample: Vec<f64>) -> Distance {
     sample.par_sort_unstable_by(f64::total_cmp);
     let n = sample.len() as f64;
-    // Where the distribution or the sample jumps, the share below counts as well as the share up to the value.
+    // Where the distribution or the sample jumps, the share below counts as well as the
+    // share up to the value.
     let gap = |(k, x): (usize, &f64)| {
         let (below, up_to) = exact.below(*x);
         ((k + 1) as f64 / n - up_to).max(below - k as f64 / n)

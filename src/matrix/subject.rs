@@ -199,8 +199,9 @@ impl Subject {
         blocks.for_each(|(n, block)| self.generator.fill(start + n * BLOCK, block));
     }
 
-    /// What `work` makes of each block of weights, before rounding, in the blocks' order. The blocks follow from the
-    /// number of weights alone, so that whoever merges results in their order gets the same bits on any number of threads.
+    /// What `work` makes of each block of weights, before rounding, in the blocks' order. The blocks follow
+    /// from the number of weights alone, so that whoever merges results in their order gets the same bits on
+    /// any number of threads.
     pub(super) fn blocks<R: Send>(&self, work: impl Fn(&mut [f64]) -> R + Sync + Send) -> Vec<R> {
         self.prepare();
         let starts: Vec<usize> = (0..self.weights()).step_by(BLOCK).collect();

@@ -55,7 +55,8 @@ pub struct RawDraw {
     pub index: u64,
     /// Its 64 bits.
     pub bits: String,
-    /// The uniform that enters the weight, in `[0, 1)`: the upper 52 bits, of a gaussian's first at least 1e-12.
+    /// The uniform that enters the weight, in `[0, 1)`: the upper 52 bits, of a gaussian's
+    /// first at least 1e-12.
     pub uniform: f64,
 }
 

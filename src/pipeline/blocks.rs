@@ -6,7 +6,8 @@ use super::error::Error;
 use super::progress::Progress;
 use crate::workers::Threads;
 
-/// `for_each` of the core on those threads; `progress` is told of each item that is done, and asked whether to go on.
+/// `for_each` of the core on those threads; `progress` is told of each item that is done, and
+/// asked whether to go on.
 ///
 /// # Errors
 /// [`Error::Cancelled`], and those of `work`.

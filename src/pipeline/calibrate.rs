@@ -1,5 +1,6 @@
-//! What the weights themselves tell before they are compared: the factor that decay put on those without gradient, and
-//! how near a weight must lie to be called sleeping. A large checkpoint is looked at in an even sample.
+//! What the weights themselves tell before they are compared: the factor that decay put on those
+//! without gradient, and how near a weight must lie to be called sleeping. A large checkpoint is looked
+//! at in an even sample.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -17,11 +18,12 @@ pub(super) struct Calibrated<'a> {
     pub evidence: Vec<Evidence>,
 }
 
-/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of half a million, a hundred that
-/// sleep can be told from live ones.
+/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of half a million, a
+/// hundred that sleep can be told from live ones.
 const SAMPLE: usize = 1 << 19;
 const LEAST_OF_TENSOR: usize = 1 << 13;
-/// Weights that are looked at together: long enough to be regenerated quickly, short enough to fall everywhere.
+/// Weights that are looked at together: long enough to be regenerated quickly, short
+/// enough to fall everywhere.
 const PIECE: usize = 1 << 10;
 
 /// Decides decay factor and threshold of every tensor: what the config says, or else what the weights tell.
@@ -98,8 +100,8 @@ fn sample(
     Ok(samples.collect())
 }
 
-/// One piece in `every` of a tensor's: which of them, the hash of their number says, so that no regular pattern of rows
-/// and columns is looked at in one place only.
+/// One piece in `every` of a tensor's: which of them, the hash of their number says, so that no regular
+/// pattern of rows and columns is looked at in one place only.
 fn pieces(tensor: usize, len: usize, every: usize) -> impl Iterator<Item = Block> {
     let strata = len.div_ceil(PIECE).div_ceil(every);
     (0..strata).filter_map(move |n| {

@@ -1,5 +1,5 @@
-//! The one pass over a trained checkpoint: every weight beside its regenerated initial value, for the report and, where
-//! pruning follows, for its masks.
+//! The one pass over a trained checkpoint: every weight beside its regenerated initial value, for the report
+//! and, where pruning follows, for its masks.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -37,8 +37,9 @@ pub(super) struct ComparedTensor {
     pub spread: DeltaSpread,
 }
 
-/// Compares the trained checkpoint with its initial values; what is found of its tensors is in name order. With `masks`,
-/// the places that `fill` may replace are found in the same pass where they are those within the threshold.
+/// Compares the trained checkpoint with its initial values; what is found of its tensors is in name
+/// order. With `masks`, the places that `fill` may replace are found in the same pass where they are
+/// those within the threshold.
 ///
 /// # Errors
 /// Whatever the temporary file of masks meets.
@@ -97,7 +98,8 @@ pub(super) struct Total<'a> {
     columns: AwakeColumns,
     /// Outputs and inputs, where they are no rows and columns.
     units: Option<AwakeUnits>,
-    /// Counts of |delta| and their largest of the blocks done so far, where there are several, and how many are to come.
+    /// Counts of |delta| and their largest of the blocks done so far, where there are several, and
+    /// how many are to come.
     counts: Mutex<(Option<(TensorCounts, f64)>, usize)>,
     /// What they came to.
     spread: OnceLock<DeltaSpread>,
@@ -162,8 +164,8 @@ impl<'a> Total<'a> {
         Ok(ordered)
     }
 
-    /// Adds a block's counts of |delta|; what all came to is told as soon as the last block is there, so that the counts
-    /// of few tensors take memory at once. They add up to the same in any order.
+    /// Adds a block's counts of |delta|; what all came to is told as soon as the last block is there, so that
+    /// the counts of few tensors take memory at once. They add up to the same in any order.
     fn count(&self, counts: &FineCounts, max: f64) {
         let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let (so_far, to_come) = &mut *guard;

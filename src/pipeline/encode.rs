@@ -54,8 +54,8 @@ pub(super) struct Encoding<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// Writes the pruned tensors whose places `here` takes, and notes in `results` how many values were cast beyond their type's
-/// range.
+/// Writes the pruned tensors whose places `here` takes, and notes in `results` how many values were cast
+/// beyond their type's range.
 pub(super) fn encode_pruned(
     encoding: &Encoding<'_>,
     results: &mut [PrunedResult],
@@ -285,8 +285,8 @@ fn write_offsets(
     writer.write_at(slot, 8 * block.row(matrix) as u64, out)
 }
 
-/// Writes the bits of a block's pruned places, which begin at bit `first`: whole bytes at once, while those at either end,
-/// which another block may share, are left.
+/// Writes the bits of a block's pruned places, which begin at bit `first`: whole bytes at once, while those
+/// at either end, which another block may share, are left.
 fn write_fill(
     slot: Slot,
     first: usize,

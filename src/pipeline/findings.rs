@@ -21,7 +21,8 @@ pub(super) struct BlockFindings {
     /// The changed weights: one bit an element, without regard to rows. Empty without known initial values.
     #[serde(with = "bytes")]
     pub changed: Vec<u8>,
-    /// Zeros of the other sign than their initial ones, in the same way; empty where there is none, or nobody asks.
+    /// Zeros of the other sign than their initial ones, in the same way; empty where there is
+    /// none, or nobody asks.
     #[serde(with = "bytes")]
     pub signed_zeros: Vec<u8>,
 }
@@ -102,9 +103,9 @@ impl BlockFindings {
     }
 }
 
-/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what makes a
-/// file restored at threshold 0 equal the trained one bit for bit. Sets the bits of such places, which begin at element
-/// `start` of `len`, and makes room for the bits when there is a first one.
+/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what
+/// makes a file restored at threshold 0 equal the trained one bit for bit. Sets the bits of such places,
+/// which begin at element `start` of `len`, and makes room for the bits when there is a first one.
 fn mark_signed_zeros(trained: &[f64], initial: &[f64], start: usize, len: usize, bits: &mut Vec<u8>) {
     for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
         if *w == 0.0 && *w0 == 0.0 && w.to_bits() != w0.to_bits() {

@@ -1,4 +1,5 @@
-//! What pruning takes away: how many of the pruned places training had changed, and how much of the tensor's norm they are.
+//! What pruning takes away: how many of the pruned places training had changed, and how much of the
+//! tensor's norm they are.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -29,8 +30,8 @@ struct Scratch {
     changed: Vec<u8>,
 }
 
-/// Finds out about every tensor that is pruned, in one more pass over its weights; in name order, with nothing gone of the
-/// others.
+/// Finds out about every tensor that is pruned, in one more pass over its weights; in name order, with
+/// nothing gone of the others.
 pub(super) fn gone(tasks: &Tasks<'_>, masks: &Masks, progress: &dyn Progress) -> Result<Vec<Gone>, Error> {
     let work: Vec<Block> = masks.blocks().iter().map(|(block, _)| *block).collect();
     let reads = |block: &Block| tasks[block].reads_with(block, false);

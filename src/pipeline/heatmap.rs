@@ -1,4 +1,5 @@
-//! The heat maps of |delta|: a small pass of its own over the few rows that they show, run only where they are asked for.
+//! The heat maps of |delta|: a small pass of its own over the few rows that they show, run only
+//! where they are asked for.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -19,8 +20,8 @@ struct Run {
     cells: std::ops::Range<usize>,
 }
 
-/// The maps of the trained checkpoint's tensors in name order: one for each that is compared and has a weight, as large as
-/// their number allows.
+/// The maps of the trained checkpoint's tensors in name order: one for each that is compared and has a
+/// weight, as large as their number allows.
 ///
 /// # Errors
 /// None of its own.
@@ -64,8 +65,8 @@ fn draw(drawn: &[Drawn<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, 
     Ok(all)
 }
 
-/// The runs of cells of tensor number `tensor`, in order: whole rows, or as many cells of one as a block may hold; one cell
-/// if it has more weights than that.
+/// The runs of cells of tensor number `tensor`, in order: whole rows, or as many cells of one as a block may
+/// hold; one cell if it has more weights than that.
 fn runs(tensor: usize, grid: Grid) -> impl Iterator<Item = Run> {
     let widest = grid.matrix.cols.div_ceil(grid.columns);
     let at_once = (blocks::BLOCK_ELEMENTS / widest).clamp(1, grid.columns);

@@ -24,13 +24,13 @@ const FILE: &str = "config.yaml";
 /// How often the config is mended before no tensor's start is said to be known.
 const ATTEMPTS: usize = 100;
 
-/// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its relative paths
-/// are right for the file `config`, whose folder is made, or for the current folder where none is named. A base that
-/// `purpose` has is a path as `path` is.
+/// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its
+/// relative paths are right for the file `config`, whose folder is made, or for the current folder where none
+/// is named. A base that `purpose` has is a path as `path` is.
 ///
 /// # Errors
-/// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the checkpoint's
-/// tensors; a path that is not UTF-8; a `config` that is a file of either.
+/// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the
+/// checkpoint's tensors; a path that is not UTF-8; a `config` that is a file of either.
 pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
     let mut checkpoint = Checkpoint::open(path)?;
     refuse_pruned(&checkpoint)?;
@@ -70,8 +70,8 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
     mended(inference, around, file)
 }
 
-/// What the config says beside its rules, for the checkpoint at a path and a config in a file. Takes what wrappers have put into
-/// the checkpoint's names out of them.
+/// What the config says beside its rules, for the checkpoint at a path and a config in a file. Takes what
+/// wrappers have put into the checkpoint's names out of them.
 fn surroundings(
     checkpoint: &mut Checkpoint,
     seed: Option<u64>,
@@ -127,8 +127,8 @@ fn mended(mut inference: Inference<'_>, mut around: Surroundings, file: &Path) -
     fits(&config, file).map(|()| config)
 }
 
-/// What outputs are called after: the file's name without what follows the first of the ends that checkpoints have, or
-/// the folder's.
+/// What outputs are called after: the file's name without what follows the first of the ends that checkpoints
+/// have, or the folder's.
 fn stem(path: &Path) -> String {
     let whole = fs::canonicalize(path).ok().filter(|_| path.file_name().is_none());
     let name =
@@ -172,7 +172,8 @@ fn offending(error: &Error) -> Vec<String> {
     }
 }
 
-/// Whether two tensors of one type and shape have the same bytes, and not one value throughout, as in a skeleton.
+/// Whether two tensors of one type and shape have the same bytes, and not one value
+/// throughout, as in a skeleton.
 fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
     let (Some(a), Some(b)) = (checkpoint.tensor(a), checkpoint.tensor(b)) else { return false };
     same_bytes(&a, &b) && !is_constant(&a)
@@ -182,8 +183,8 @@ fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
 fn from_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
     let folder = config.and_then(Path::parent).filter(|folder| *folder != Path::new(""));
     let Some(folder) = folder.filter(|_| path.is_relative()) else { return text(path) };
-    // Links must be resolved in both folders, as `..` leads out of where a link leads to; the checkpoint itself may well
-    // be a link, into a cache, and is to be called by its own name.
+    // Links must be resolved in both folders, as `..` leads out of where a link leads to; the checkpoint
+    // itself may well be a link, into a cache, and is to be called by its own name.
     let whole = || fs::canonicalize(path);
     let place = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if parent == Path::new("") => fs::canonicalize(".").map(|p| p.join(name)),
@@ -222,8 +223,8 @@ fn free(config: &Path, stem: &str, end: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Inference is not known to give rise to any of these; that it could not be mended if it did must not be the first
-    /// that is heard of it.
+    /// Inference is not known to give rise to any of these; that it could not be mended if it did must not be
+    /// the first that is heard of it.
     #[test]
     fn errors_name_the_tensors_to_set_apart() {
         for (rules, tensors) in [

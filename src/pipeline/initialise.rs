@@ -34,8 +34,9 @@ enum Source<'a> {
 }
 
 impl InitTask<'_> {
-    /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at multiples of 16 elements, or
-    /// are whole rows; a row that fills no whole bytes makes the block's ends round to the same byte.
+    /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at
+    /// multiples of 16 elements, or are whole rows; a row that fills no whole bytes makes the block's
+    /// ends round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
         // Elements times 8 bytes do not overflow, times 64 bits they may.
         let bytes = |elements: usize| elements / 8 * self.bits + elements % 8 * self.bits / 8;
@@ -51,8 +52,8 @@ impl InitTask<'_> {
     }
 }
 
-/// Adds the model's tensors with their initial values to the outputs. Tensors that are no floats, and those of `init: none`, are
-/// copied from `model.like`, and left out where only `model.tensors` has them.
+/// Adds the model's tensors with their initial values to the outputs. Tensors that are no floats, and those
+/// of `init: none`, are copied from `model.like`, and left out where only `model.tensors` has them.
 ///
 /// # Errors
 /// [`Error::NoSection`] without `init` or `model` in the config; whatever writing meets.

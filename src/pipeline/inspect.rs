@@ -34,7 +34,8 @@ pub struct InventoryTensor {
     pub shape: Vec<usize>,
     /// Bytes of its data.
     pub bytes: u64,
-    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor or a type of less than a byte.
+    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor or a type
+    /// of less than a byte.
     pub zeros: Option<f64>,
 }
 

@@ -163,8 +163,8 @@ pub(super) fn add_manifest(
     Ok(())
 }
 
-/// A key for outputs of this run: what else than the headers of its files and `decisions` decides about their bytes. Only
-/// inputs of these roles do.
+/// A key for outputs of this run: what else than the headers of its files and `decisions` decides about their
+/// bytes. Only inputs of these roles do.
 pub(super) fn key(
     resolved: &Resolved<'_>,
     wanted: impl Fn(InputKind) -> bool,
@@ -195,8 +195,8 @@ pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
     report.tensors.iter().map(entry).collect()
 }
 
-/// The manifest, if it proves that the run which is asked for has been done: the same tool, config and inputs, and every
-/// output as it was written.
+/// The manifest, if it proves that the run which is asked for has been done: the same tool, config and
+/// inputs, and every output as it was written.
 pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
     let Ok(text) = regular_file::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
@@ -233,8 +233,8 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     Ok(manifest.outputs.par_iter().all(proven).then_some(manifest))
 }
 
-/// Whether the manifest lists every file that the config names as an output, or the index of its shards, and of plots some;
-/// and none twice.
+/// Whether the manifest lists every file that the config names as an output, or the index of its shards, and
+/// of plots some; and none twice.
 fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> bool {
     let paths: BTreeSet<&str> = manifest.outputs.iter().map(|entry| entry.path.as_str()).collect();
     if paths.len() != manifest.outputs.len() {

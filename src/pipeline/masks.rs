@@ -1,6 +1,8 @@
-//! Which places of the tensors to be pruned keep their value: from the comparison, and then from the selection.
+//! Which places of the tensors to be pruned keep their value: from the comparison, and
+//! then from the selection.
 //!
-//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go through a [`Spool`].
+//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go
+//! through a [`Spool`].
 
 use std::path::Path;
 
@@ -30,8 +32,8 @@ struct TensorMask {
     length: u64,
     /// Values kept.
     stored: usize,
-    /// Where the bits of its changed weights begin, where it is to be pruned by more than what the comparison finds asleep,
-    /// and its initial values are known.
+    /// Where the bits of its changed weights begin, where it is to be pruned by more than what the comparison
+    /// finds asleep, and its initial values are known.
     changed: Option<u64>,
 }
 
@@ -65,7 +67,8 @@ impl Masks {
         self.tensors[tensor].stored
     }
 
-    /// The blocks that have a mask, each with the values kept before it in its tensor: in order once all are decided.
+    /// The blocks that have a mask, each with the values kept before it in its tensor: in order
+    /// once all are decided.
     pub fn blocks(&self) -> &[(Block, usize)] {
         &self.blocks
     }
@@ -132,8 +135,8 @@ impl Masks {
         }
     }
 
-    /// Writes the mask of a block from the bits of the places that stay, without regard to rows, and says how many do.
-    /// `mask` is scratch space.
+    /// Writes the mask of a block from the bits of the places that stay, without regard to rows, and says how
+    /// many do. `mask` is scratch space.
     pub fn put(
         &self,
         block: &Block,

@@ -36,8 +36,8 @@ pub struct Origin {
     pub source: InitSource,
     /// The slices of a fused tensor, in whose place its own layer id and scheme do not count; empty for most.
     pub slices: Vec<Slice>,
-    /// The type in which the initial checkpoint stores the tensor, where it does not hold all values of the trained one's:
-    /// the values that training started from have then been rounded to it first.
+    /// The type in which the initial checkpoint stores the tensor, where it does not hold all values of the
+    /// trained one's: the values that training started from have then been rounded to it first.
     pub stored_as: Option<FloatDtype>,
 }
 

@@ -21,8 +21,8 @@ pub struct Outcome {
     pub pruned: Option<Pruned>,
     /// Bytes of the trained checkpoint's files, an index not counted.
     pub trained_bytes: u64,
-    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not start from the
-    /// values that pruned places would have been filled with.
+    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not
+    /// start from the values that pruned places would have been filled with.
     pub other_start: Option<(PathBuf, String)>,
 }
 

@@ -1,5 +1,5 @@
-//! Everything that a run writes: the outputs that the config names, what goes with them, and the files on their way to be
-//! committed together. No output may replace an input or another output.
+//! Everything that a run writes: the outputs that the config names, what goes with them, and the files on
+//! their way to be committed together. No output may replace an input or another output.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +49,8 @@ impl fmt::Display for Output<'_> {
     }
 }
 
-/// Everything that a config would have written or removed: `tensors` are the names of the trained checkpoint's, `beside`
-/// those of the small files that go beside the pruned one.
+/// Everything that a config would have written or removed: `tensors` are the names of the trained
+/// checkpoint's, `beside` those of the small files that go beside the pruned one.
 pub(super) fn outputs<'s, 'n>(
     settings: &'s Settings,
     tensors: impl Iterator<Item = &'n str>,
@@ -144,8 +144,8 @@ impl RunOutputs {
     }
 }
 
-/// Refuses what no output can be, and outputs that are one file with an input or with each other, by whatever paths. Each
-/// comes with a word on what it is. Inputs may be one file among themselves.
+/// Refuses what no output can be, and outputs that are one file with an input or with each other, by whatever
+/// paths. Each comes with a word on what it is. Inputs may be one file among themselves.
 pub(super) fn check_distinct<'i, 'o>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
     outputs: impl IntoIterator<Item = (impl fmt::Display, impl Into<Cow<'o, Path>>)>,
@@ -173,8 +173,8 @@ pub(super) fn check_outputs<'i>(
     check_distinct(inputs, outputs.iter().map(|output| (output, output.path.as_ref())))
 }
 
-/// Refuses a checkpoint whose files, once it is known how many shards it has, would replace or remove an input. To be
-/// asked before anything is written into it.
+/// Refuses a checkpoint whose files, once it is known how many shards it has, would replace or remove an
+/// input. To be asked before anything is written into it.
 pub(super) fn check_writer<'i>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
     writer: &CheckpointWriter,

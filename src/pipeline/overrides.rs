@@ -3,8 +3,8 @@
 use super::run::Stages;
 use crate::config::{ConfigError, ConfigErrorKind, KeyPath, Place, Settings, Step};
 
-/// Refuses an override (`--set`) of a key that these stages go without. Files that other stages write are not of that
-/// kind: every command looks that no output is another's.
+/// Refuses an override (`--set`) of a key that these stages go without. Files that other stages write are not
+/// of that kind: every command looks that no output is another's.
 ///
 /// # Errors
 /// The first of them, as an error of the config.

@@ -7,8 +7,8 @@ use crate::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
 use crate::rules::{Pattern, RuleSet};
 use crate::suggest::nearest;
 
-/// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. One whose tensors
-/// earlier rules have taken does match them.
+/// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. One
+/// whose tensors earlier rules have taken does match them.
 pub(super) fn patterns_match(settings: &Settings, names: &BTreeSet<&str>) -> Result<(), Error> {
     let root = KeyPath::root();
     let refuse = |key: KeyPath, patterns: &[Pattern], dead: &[usize]| {

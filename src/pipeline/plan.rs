@@ -1,4 +1,5 @@
-//! What stands in a pruned file: how each tensor is stored, under which names, and what restoring needs to know.
+//! What stands in a pruned file: how each tensor is stored, under which names, and what
+//! restoring needs to know.
 
 use std::collections::BTreeMap;
 use std::path::Path;

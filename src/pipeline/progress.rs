@@ -10,8 +10,8 @@ pub trait Progress: Sync {
     fn end(&self);
     /// Something worth a line between stages.
     fn note(&self, _line: &str) {}
-    /// Whether to stop. Every stage asks before each block; where it is so, it ends with [`super::Error::Cancelled`], and
-    /// leaves no file behind.
+    /// Whether to stop. Every stage asks before each block; where it is so, it ends with
+    /// [`super::Error::Cancelled`], and leaves no file behind.
     fn cancelled(&self) -> bool {
         false
     }

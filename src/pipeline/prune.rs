@@ -1,5 +1,5 @@
-//! The stage `prune`: from masks to a pruned checkpoint. Nothing is compared or regenerated again, save where a dense
-//! tensor takes initial values.
+//! The stage `prune`: from masks to a pruned checkpoint. Nothing is compared or regenerated again, save where
+//! a dense tensor takes initial values.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,8 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
-/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this tool, have compressed.
+/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this
+/// tool, have compressed.
 pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
     let (checkpoint, tensors) = resolved.trained()?;
     let pruned = |part: &String| tensors.get(part).is_some_and(|tensor| tensor.action == Action::Prune);

@@ -1,5 +1,5 @@
-//! Units taken out of a chain of layers, whose tensors are then smaller: what goes is found from the masks, and the smaller
-//! tensors are written from the trained ones.
+//! Units taken out of a chain of layers, whose tensors are then smaller: what goes is found from the masks,
+//! and the smaller tensors are written from the trained ones.
 
 use std::collections::BTreeMap;
 
@@ -188,8 +188,8 @@ impl<'v> View<'v> {
         Ok(Joint { silent: &silent, unread: &unread, bias: &bias, activation, foldable }.units())
     }
 
-    /// What the constants of removed units add to each output of the next layer: their products with its weights, added
-    /// up in order.
+    /// What the constants of removed units add to each output of the next layer: their products with its
+    /// weights, added up in order.
     fn fold(&self, next: &Layer, units: &Units) -> Result<Vec<f64>, Error> {
         let matrix = next.shape.matrix();
         let (dtype, data) = self.float(next.weight)?;

@@ -28,10 +28,10 @@ enum Piece<'a> {
     Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
-/// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a folder, gets it
-/// under the name that programs look for in a folder, with the small files beside the pruned one.
-/// `max_memory` bounds what is allocated to draw initial values
-/// that can only be drawn all at once, which the file may ask for at any size; the default is that of [`Limits`].
+/// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a
+/// folder, gets it under the name that programs look for in a folder, with the small files beside the pruned
+/// one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at once,
+/// which the file may ask for at any size; the default is that of [`Limits`].
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.

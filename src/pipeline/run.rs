@@ -42,8 +42,9 @@ pub enum Stages {
     Prune,
 }
 
-/// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not hide it.
-/// Gates are measured, and in the report; whether they passed, and whether all was done, [`Outcome::check_gates`] says.
+/// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not
+/// hide it. Gates are measured, and in the report; whether they passed, and whether all was done,
+/// [`Outcome::check_gates`] says.
 ///
 /// # Errors
 /// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
@@ -60,8 +61,8 @@ pub fn run(
     Ok(outcome)
 }
 
-/// Runs the stages, and leaves the outputs to be committed. A search that has been done is not done again: `tuned` is what it
-/// found, and pruning is as it chose.
+/// Runs the stages, and leaves the outputs to be committed. A search that has been done is not done again:
+/// `tuned` is what it found, and pruning is as it chose.
 pub(super) fn stage(
     resolved: &Resolved<'_>,
     stages: Stages,
@@ -130,9 +131,9 @@ fn write_manifest(
     }
 }
 
-/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same again: the same
-/// version, config and inputs, and outputs that are as they were written. Whatever a killed run has left half done is
-/// finished first.
+/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same
+/// again: the same version, config and inputs, and outputs that are as they were written. Whatever a killed
+/// run has left half done is finished first.
 ///
 /// # Errors
 /// Inputs that cannot be read, and what cannot be finished.

@@ -1,7 +1,7 @@
 //! Bitmasks of a whole checkpoint on their way from the comparison to the encoder.
 //!
-//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go through an
-//! unnamed temporary file beside the output, which the system keeps in its page cache when it can.
+//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go
+//! through an unnamed temporary file beside the output, which the system keeps in its page cache when it can.
 
 use std::fs::File;
 use std::io::Seek;

@@ -59,7 +59,8 @@ impl<'f> Findings<'f> {
     }
 }
 
-/// Puts together what the comparison, and pruning where it was done, found of the trained checkpoint's tensors.
+/// Puts together what the comparison, and pruning where it was done, found of the trained
+/// checkpoint's tensors.
 pub(super) fn summarise(
     settings: &Settings,
     tensors: &BTreeMap<String, Tensor>,

@@ -34,8 +34,8 @@ pub(super) struct TensorTask<'a> {
 }
 
 impl<'a> TensorTask<'a> {
-    /// A tensor that no config says anything about, with its initial values where they are known; `None` for one that is no
-    /// floating-point tensor.
+    /// A tensor that no config says anything about, with its initial values where they are known; `None` for
+    /// one that is no floating-point tensor.
     pub fn unruled(
         n: usize,
         name: &'a str,
@@ -102,7 +102,8 @@ impl<'a> TensorTask<'a> {
         initial.fill(start, Some(self.dtype), out);
     }
 
-    /// Makes what of its initial values can only be made as a whole: for blocks that are looked at one by one.
+    /// Makes what of its initial values can only be made as a whole: for blocks that are
+    /// looked at one by one.
     pub fn prepare(&self, workers: &impl Workers) {
         self.initial
             .as_ref()
@@ -164,7 +165,8 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// Something of each tensor that has it, by the tensor's place in name order: that of its task, and of its blocks.
+/// Something of each tensor that has it, by the tensor's place in name order: that of its
+/// task, and of its blocks.
 #[derive(Debug)]
 pub(super) struct ByTensor<T>(Vec<Option<T>>);
 

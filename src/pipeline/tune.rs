@@ -1,5 +1,5 @@
-//! The stage `tune`: pruned files made, restored, evaluated by the user's command and measured, until the smallest one that
-//! keeps the accuracy is known.
+//! The stage `tune`: pruned files made, restored, evaluated by the user's command and measured, until the
+//! smallest one that keeps the accuracy is known.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,12 +26,12 @@ use crate::store::{Unfinished, entry_path, forms};
 use crate::text::{significant, thousands};
 use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
-/// Searches. Gives what pruning is to be done with, and what was found. `prune` prunes, and does nothing else that its
-/// settings name.
+/// Searches. Gives what pruning is to be done with, and what was found. `prune` prunes, and does nothing else
+/// that its settings name.
 ///
 /// # Errors
-/// [`Error::Evaluation`] where the command gives no metric, [`Error::NothingWithin`] where every file drops too far, and
-/// those of comparing, pruning and restoring.
+/// [`Error::Evaluation`] where the command gives no metric, [`Error::NothingWithin`] where every file drops
+/// too far, and those of comparing, pruning and restoring.
 pub(super) fn tune(
     resolved: &Resolved<'_>,
     tune: &TuneSettings,
@@ -115,7 +115,8 @@ pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings 
     }
 }
 
-/// Pruning that keeps every tensor: what comes out is the trained checkpoint, in the form in which candidates come out.
+/// Pruning that keeps every tensor: what comes out is the trained checkpoint, in the form in which
+/// candidates come out.
 fn untouched(prune: &PruneSettings) -> PruneSettings {
     let text = vec!["**".to_owned()];
     let patterns = text.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect();

@@ -7,7 +7,8 @@ use crate::checkpoint::{Checkpoint, without_components};
 /// Prefixes that DataParallel and `torch.compile` put before every name of a whole model.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// What `torch.compile`, FSDP and activation checkpointing call the module that they are wrapped around, at any depth.
+/// What `torch.compile`, FSDP and activation checkpointing call the module that they are wrapped
+/// around, at any depth.
 const ANYWHERE: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
 /// Those that DataParallel's wrapper has besides.
@@ -30,8 +31,8 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// For a checkpoint that may come from wrapped modules: the prefixes where every weight has one, and names that no
-    /// module of a model has, wherever they stand. Nothing that would make two names one.
+    /// For a checkpoint that may come from wrapped modules: the prefixes where every weight has one, and
+    /// names that no module of a model has, wherever they stand. Nothing that would make two names one.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let prefixes = prefixes(checkpoint);
         let without_prefixes = |mut name| {

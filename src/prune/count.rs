@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 
-/// `x * n` rounded to the nearest whole number, halves to even: the count that `torch.nn.utils.prune` takes for a share.
+/// `x * n` rounded to the nearest whole number, halves to even: the count that
+/// `torch.nn.utils.prune` takes for a share.
 pub fn share_of(x: f64, n: u64) -> u64 {
     // Never above n: the product of a share and a count does not exceed the count, rounded or not.
     ((x * n as f64).round_ties_even() as u64).min(n)
 }
 
-/// The share of tensor `at` of `of`, where `values` are spread evenly over the depth and what lies between two of them is
-/// interpolated linearly: the values themselves where there is one per tensor.
+/// The share of tensor `at` of `of`, where `values` are spread evenly over the depth and what lies between
+/// two of them is interpolated linearly: the values themselves where there is one per tensor.
 ///
 /// # Panics
 /// If there is no value.

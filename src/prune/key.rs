@@ -5,8 +5,8 @@ use crate::dispatch::{self, Kernel};
 /// The key of what is never pruned: larger than that of any score.
 pub const NEVER: u64 = u64::MAX;
 
-/// A score's place among all scores: `key(a) < key(b)` where `a < b`, both zeros alike. [`NEVER`] for a score that is no
-/// finite number; 0 belongs to none.
+/// A score's place among all scores: `key(a) < key(b)` where `a < b`, both zeros alike. [`NEVER`] for a score
+/// that is no finite number; 0 belongs to none.
 #[inline(always)]
 pub fn key(score: f64) -> u64 {
     // The sum turns a negative zero into the positive one and leaves every other number as it is.

@@ -1,8 +1,9 @@
 //! From histograms of keys to the one key at which a selection ends.
 //!
-//! Each histogram divides the keys that are still in question into bins of equal width and finds the one in which the
-//! selection ends; what lies in lower bins goes, what lies in higher ones stays. It is a radix selection from the upper
-//! bits down, except that it stops as soon as so few are left that they can be looked at one by one.
+//! Each histogram divides the keys that are still in question into bins of equal width and finds the one in
+//! which the selection ends; what lies in lower bins goes, what lies in higher ones stays. It is a radix
+//! selection from the upper bits down, except that it stops as soon as so few are left that they can be
+//! looked at one by one.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,8 @@ impl Boundary {
 }
 
 impl BlockBoundary {
-    /// The end of a selection of the `count` smallest of these keys, as far as they may go. `some` is room for a copy.
+    /// The end of a selection of the `count` smallest of these keys, as far as they may go.
+    /// `some` is room for a copy.
     pub fn smallest(keys: &[u64], count: u64, some: &mut Vec<u64>) -> Self {
         some.clear();
         some.extend(keys.iter().copied().filter(|key| *key != NEVER));
@@ -58,7 +60,8 @@ impl BlockBoundary {
         }
     }
 
-    /// Sets the bits of the next places that stay, which have these keys; the first is that of `stays[0]`'s lowest bit.
+    /// Sets the bits of the next places that stay, which have these keys; the first is that of
+    /// `stays[0]`'s lowest bit.
     pub fn mark(&mut self, keys: &[u64], stays: &mut [u8]) {
         if self.ties == 0 {
             return dispatch::run(Mark { boundary: self.key.max(1), keys, stays });
@@ -115,10 +118,12 @@ pub fn allowances(counts: impl IntoIterator<Item = u64>, total: u64) -> Vec<u64>
     counts.into_iter().map(take).collect()
 }
 
-/// Whether so many pruned places of each class are enough. Asked about growing numbers it must not go back from yes to no.
+/// Whether so many pruned places of each class are enough. Asked about growing numbers it must not go
+/// back from yes to no.
 pub type Enough<'e, E> = &'e mut dyn FnMut(&[u64]) -> Result<bool, E>;
 
-/// A selection under way, over keys that each belong to a class (a tensor, say, whose size matters by itself).
+/// A selection under way, over keys that each belong to a class (a tensor, say, whose size matters by
+/// itself).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Untested")]
 pub struct Narrowing {
@@ -219,8 +224,8 @@ impl Narrowing {
         ((self.highest - self.lowest) >> self.shift()) as usize + 1
     }
 
-    /// Counts keys into the histogram of their class. Each bin has two counters, of keys at even and at odd places: many
-    /// equal keys in a row would otherwise wait for each other.
+    /// Counts keys into the histogram of their class. Each bin has two counters, of keys at even and at odd
+    /// places: many equal keys in a row would otherwise wait for each other.
     pub fn count(&self, keys: &[u64], histogram: &mut [[u64; 2]]) {
         let (span, shift) = (self.highest - self.lowest, self.shift());
         let mut one = |key: u64, lane: usize| {
@@ -261,7 +266,8 @@ impl Narrowing {
         }
     }
 
-    /// Finds the bin in which the selection ends. `histogram` holds one histogram per class, one behind the other.
+    /// Finds the bin in which the selection ends. `histogram` holds one histogram per class,
+    /// one behind the other.
     ///
     /// # Errors
     /// Those of `enough`.
@@ -363,7 +369,8 @@ mod tests {
     use super::super::key::key;
     use super::*;
 
-    /// Selects `count` of scores in blocks of three by histograms of so many bins, looking one by one at `few`.
+    /// Selects `count` of scores in blocks of three by histograms of so many bins, looking
+    /// one by one at `few`.
     fn select(scores: &[f64], count: u64, bits: u32, few: u64) -> (Vec<bool>, usize) {
         let keys: Vec<u64> = scores.iter().map(|x| key(*x)).collect();
         let mut enough = |n: &[u64]| Ok::<_, Infallible>(n[0] >= count);

@@ -27,7 +27,8 @@ impl Pair {
         }
     }
 
-    /// Turns weights into their scores. `initial` holds the initial values without decay, `decay` is the factor `s`.
+    /// Turns weights into their scores. `initial` holds the initial values without decay,
+    /// `decay` is the factor `s`.
     pub fn score(self, weights: &mut [f64], initial: &[f64], decay: f64) {
         match self {
             Self::Sleeping => each(weights, initial, |w, w0| (w - w0 * decay).abs()),

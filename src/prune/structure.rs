@@ -20,15 +20,16 @@ pub enum Groups {
     },
     /// Along several dimensions with others between them.
     Mixed {
-        /// Sizes of the dimensions, outermost first, each with how many groups it is from one step to the next; 0 for
-        /// those along which the group is the same.
+        /// Sizes of the dimensions, outermost first, each with how many groups it is from one step to the
+        /// next; 0 for those along which the group is the same.
         dims: [(usize, usize); 4],
         /// How many groups there are.
         count: usize,
         /// Places of each group.
         members: usize,
     },
-    /// Blocks of outputs by inputs, where these are no rows and columns of the matrix view: expert by expert, row by row.
+    /// Blocks of outputs by inputs, where these are no rows and columns of the matrix view: expert
+    /// by expert, row by row.
     Tiles {
         /// Outputs and inputs.
         axes: Axes,
@@ -49,8 +50,8 @@ pub enum Groups {
 }
 
 impl Groups {
-    /// Those of a tensor; `None` where a structure has none in it: filters and channels of vectors, single weights and `n`
-    /// of `m`.
+    /// Those of a tensor; `None` where a structure has none in it: filters and channels of vectors, single
+    /// weights and `n` of `m`.
     pub fn new(structure: Structure, shape: &Shape, layout: Layout) -> Option<Self> {
         let axes = Axes::new(shape, layout);
         match structure {
@@ -278,8 +279,8 @@ impl Lane {
     }
 }
 
-/// Of scores of places that stand together, says which stay: the `n` largest, of equals the later, and every one that is
-/// no finite number.
+/// Of scores of places that stand together, says which stay: the `n` largest, of equals the later, and every
+/// one that is no finite number.
 pub fn keep_largest(
     scores: &[f64],
     n: usize,
@@ -349,8 +350,8 @@ mod tests {
         assert_eq!(groups(Structure::Channels, &[], Layout::InOut), None);
     }
 
-    /// Every structure in every order of the dimensions, against the numbers of the places: groups are places that agree in
-    /// some of them, numbered by their first place.
+    /// Every structure in every order of the dimensions, against the numbers of the places: groups are places
+    /// that agree in some of them, numbered by their first place.
     #[test]
     fn groups_of_any_layout() {
         use Role::{Expert, In, Kernel, Out};

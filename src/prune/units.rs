@@ -1,9 +1,9 @@
 //! Units (neurons, filters) that a chain of layers can do without, and the constants that they leave behind.
 //!
-//! A layer computes `act(W x + b)`. A unit whose row of `W` is all zero is *silent*: whatever comes in, it gives
-//! `act(b)`. A unit whose column of the next layer's weight is all zero is *unread*: whatever it gives, nothing comes of
-//! it. An unread unit can go as it is; a silent one when the constant that it gives is 0, or is added, times its column, to
-//! the next layer's bias.
+//! A layer computes `act(W x + b)`. A unit whose row of `W` is all zero is *silent*: whatever comes in, it
+//! gives `act(b)`. A unit whose column of the next layer's weight is all zero is *unread*: whatever it gives,
+//! nothing comes of it. An unread unit can go as it is; a silent one when the constant that it gives is 0, or
+//! is added, times its column, to the next layer's bias.
 
 /// What stands between two layers of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub enum Activation {
     Relu,
     /// Nothing.
     Identity,
-    /// Any function with `f(0) = 0` whose other values frameworks compute in ways of their own: gelu, silu, tanh.
+    /// Any function with `f(0) = 0` whose other values frameworks compute in ways of their
+    /// own: gelu, silu, tanh.
     ZeroAtZero,
 }
 
@@ -47,10 +48,11 @@ pub struct Joint<'a> {
     pub unread: &'a [bool],
     /// What the unit gives before the activation, if it is silent.
     pub bias: &'a [f64],
-    /// What comes after the layer; `None` where it is not a function of the unit alone that is known here, such as a
-    /// normalisation.
+    /// What comes after the layer; `None` where it is not a function of the unit alone that is known here,
+    /// such as a normalisation.
     pub activation: Option<Activation>,
-    /// Whether constants can be added to the next layer's bias exactly: it has one, and every output reads a unit once.
+    /// Whether constants can be added to the next layer's bias exactly: it has one, and every
+    /// output reads a unit once.
     pub foldable: bool,
 }
 

@@ -24,8 +24,8 @@ pub fn on_page(threshold: &Threshold) -> String {
     }
 }
 
-/// A threshold as a condition on a weight: `|w - w0| <= 1e-6`. The factor on the initial value is called `s` where there
-/// is one.
+/// A threshold as a condition on a weight: `|w - w0| <= 1e-6`. The factor on the initial value is called
+/// `s` where there is one.
 pub fn condition(threshold: Threshold, decay: f64) -> String {
     let initial = if decay == 1.0 { "w0" } else { "s w0" };
     match threshold {

@@ -13,14 +13,16 @@ const OBJECTS: [(&str, &[&str]); 3] = [
     ("delta_over_std", &["p50", "p90", "p99"]),
 ];
 
-/// What is of whole files stands in every row: a row is a tensor, so that sums over rows are sums over tensors.
+/// What is of whole files stands in every row: a row is a tensor, so that sums over rows
+/// are sums over tensors.
 const TOTALS: [&str; 3] = ["trained_bytes", "pruned_bytes", "pruned_bytes_share"];
 
 /// Lists of counts are for programs that read JSON.
 const LEFT_OUT: &str = "delta_histogram";
 
-/// A header line and one line per tensor; lines end in CR LF. What JSON has in an object has a column for each key in it,
-/// `delta_quantiles.p50`; dimensions are joined with `x`; the histogram is left out. At the end stand the sizes of the files. The columns are always the same.
+/// A header line and one line per tensor; lines end in CR LF. What JSON has in an object has a column for
+/// each key in it, `delta_quantiles.p50`; dimensions are joined with `x`; the histogram is left out. At the
+/// end stand the sizes of the files. The columns are always the same.
 pub fn csv(report: &Report) -> String {
     let columns = columns();
     let totals = fields(&report.totals);

@@ -4,8 +4,9 @@ use sha2::{Digest, Sha256};
 
 use crate::text::is_unseen;
 
-/// Safe as content and as a quoted attribute, of HTML and of XML. Control characters, which XML has not, and those that
-/// turn the direction of a line or break it unseen, are written as their numbers: a name looks like what it is.
+/// Safe as content and as a quoted attribute, of HTML and of XML. Control characters, which XML has not,
+/// and those that turn the direction of a line or break it unseen, are written as their numbers: a name
+/// looks like what it is.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -3,7 +3,8 @@
 use crate::gates::{Figure, Gate, GateResult};
 use crate::text::{printable, significant, thousands};
 
-/// What the gate is about: `min_sparsity of fc*.weight`, `max_tensor_sparsity, fc1.weight`. `name` writes names.
+/// What the gate is about: `min_sparsity of fc*.weight`, `max_tensor_sparsity, fc1.weight`.
+/// `name` writes names.
 pub(super) fn subject(result: &GateResult, name: impl Fn(&str) -> String) -> String {
     let gate = result.gate.name();
     match (&result.patterns, &result.tensor) {
@@ -55,8 +56,8 @@ pub enum Severity {
     Notice,
 }
 
-/// A line that GitHub Actions makes an annotation of, by its workflow commands. Characters that would end the title or the
-/// line are written as their numbers.
+/// A line that GitHub Actions makes an annotation of, by its workflow commands. Characters that would end the
+/// title or the line are written as their numbers.
 pub fn annotation(severity: Severity, title: &str, message: &str) -> String {
     let command = match severity {
         Severity::Error => "error",

@@ -1,4 +1,5 @@
-//! The rows of a report that people look at: one per tensor, or, of a model with very many, one per kind of layer.
+//! The rows of a report that people look at: one per tensor, or, of a model with very many,
+//! one per kind of layer.
 
 use std::collections::HashMap;
 
@@ -116,7 +117,8 @@ impl Row {
     }
 }
 
-/// The report's rows in name order. With `full`, or of no more than [`MOST_ROWS`] tensors, each tensor has its own.
+/// The report's rows in name order. With `full`, or of no more than [`MOST_ROWS`] tensors,
+/// each tensor has its own.
 pub fn rows(report: &Report, full: bool) -> Vec<Row> {
     let names: Vec<&str> = report.tensors.iter().map(|t| t.name.as_str()).collect();
     groups(&names, full)
@@ -157,8 +159,8 @@ fn group(names: &[&str], glued: bool) -> Vec<(String, Vec<usize>)> {
     groups
 }
 
-/// The name with `*` for each number that stands alone between separators; `glued`, for those at a word's end too
-/// (`h12`, `block3`), which are as often a layer's number as part of its kind (`conv1`, `fc2`).
+/// The name with `*` for each number that stands alone between separators; `glued`, for those at a word's end
+/// too (`h12`, `block3`), which are as often a layer's number as part of its kind (`conv1`, `fc2`).
 fn pattern(name: &str, glued: bool) -> String {
     const SEPARATORS: [char; 5] = ['.', '_', '/', '-', ':'];
     let mut out = String::with_capacity(name.len());

@@ -7,14 +7,16 @@ use serde::Serialize;
 use super::Report;
 use super::compare::{ComparisonRow, ReportComparison, totals, verdict, warnings};
 
-/// Pretty-printed, keys in the model's order, reals in the shortest form that reads back as the same binary64.
+/// Pretty-printed, keys in the model's order, reals in the shortest form that reads back
+/// as the same binary64.
 pub fn json(report: &Report) -> String {
     let mut text = Vec::new();
     write_json(report, &mut text).expect("the report holds finite reals only, and memory takes all of them");
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// Writes the report as JSON piece by piece: of very many tensors it is larger than all that it was made from.
+/// Writes the report as JSON piece by piece: of very many tensors it is larger than all
+/// that it was made from.
 ///
 /// # Errors
 /// Those of writing.

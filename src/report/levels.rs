@@ -42,8 +42,9 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// For all maps together: within it lie the cells of each that change, but for their outermost hundredths, so that no
-    /// small tensor is all of one colour because a large one changed less or more. From one to four decades.
+    /// For all maps together: within it lie the cells of each that change, but for their outermost
+    /// hundredths, so that no small tensor is all of one colour because a large one changed less or more.
+    /// From one to four decades.
     pub fn of<'m>(maps: impl IntoIterator<Item = &'m HeatMap>) -> Self {
         let ends = maps.into_iter().filter_map(|map| {
             let live = map.cells.iter().filter(|cell| cell.asleep < 1.0).map(level);
@@ -83,7 +84,8 @@ impl Scale {
     }
 }
 
-/// From small to large: one hue, evenly darker by eye, told apart by the colour-blind. The page's style has the same.
+/// From small to large: one hue, evenly darker by eye, told apart by the colour-blind. The
+/// page's style has the same.
 pub(super) const RAMP: [[u8; 3]; 6] = [
     [0xFF, 0xF3, 0xDC],
     [0xFB, 0xD3, 0x8D],

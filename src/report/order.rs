@@ -1,11 +1,11 @@
-//! The order in which a person walks through a model, and which tensors are of one kind. Names are all there is to tell
-//! it by: safetensors files hold their tensors by type and name.
+//! The order in which a person walks through a model, and which tensors are of one kind. Names are all there
+//! is to tell it by: safetensors files hold their tensors by type and name.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Places of the names in the model's order, as far as names tell it: numbers as numbers, embeddings first, last norms and
-/// heads last.
+/// Places of the names in the model's order, as far as names tell it: numbers as numbers, embeddings first,
+/// last norms and heads last.
 pub(super) fn by_depth(names: &[&str]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..names.len()).collect();
     let stage: Vec<u8> = names.iter().map(|name| stage(name)).collect();

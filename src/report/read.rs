@@ -45,7 +45,7 @@ pub enum ReadErrorKind {
     #[error("report version {0}, but this version reads {VERSION}")]
     Version(Value),
     /// A key that is missing or has a value that it cannot have.
-    #[error("not a report of cdi-prune: {}{message}", .key.as_ref().map(|key| format!("`{key}`: ")).unwrap_or_default())]
+    #[error("not a report of cdi-prune: {}{message}", at(.key))]
     Key {
         /// The key, dotted; `None` where the key itself is missing.
         key: Option<String>,
@@ -60,6 +60,11 @@ pub enum ReadErrorKind {
         /// How they contradict each other.
         problem: String,
     },
+}
+
+/// Where in the report, to begin a message with.
+fn at(key: &Option<String>) -> String {
+    key.as_ref().map(|key| format!("`{key}`: ")).unwrap_or_default()
 }
 
 impl fmt::Display for ReadError {

@@ -4,8 +4,8 @@ use schemars::generate::SchemaSettings;
 
 use super::Report;
 
-/// The JSON Schema (draft 2020-12) of the report as JSON. Every key is always there; what has no value is null. Later
-/// versions may add keys.
+/// The JSON Schema (draft 2020-12) of the report as JSON. Every key is always there; what has no value is
+/// null. Later versions may add keys.
 pub fn schema() -> serde_json::Value {
     SchemaSettings::draft2020_12()
         .for_serialize()

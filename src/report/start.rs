@@ -54,8 +54,8 @@ impl Start {
     }
 }
 
-/// `cosine 0.0004 over 65,536 weights; chance allows 0.012`: two digits of what chance allows, and one place more of the
-/// cosine.
+/// `cosine 0.0004 over 65,536 weights; chance allows 0.012`: two digits of what chance allows, and one
+/// place more of the cosine.
 pub(super) fn against_chance(cosine: f64, chance: f64, weights: u64) -> String {
     let exponent = format!("{chance:.1e}").split_once('e').and_then(|(_, e)| e.parse::<i32>().ok());
     let places = usize::try_from(1 - exponent.unwrap_or(0)).unwrap_or(1);

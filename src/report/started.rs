@@ -12,7 +12,8 @@ pub fn start_words(report: &Report) -> Option<String> {
     Some(format!("{}{}.", first.to_uppercase(), chars.as_str()))
 }
 
-/// Whether a tensor's standard deviation may be held against the initial one: not where nothing says that it started there.
+/// Whether a tensor's standard deviation may be held against the initial one: not where nothing says
+/// that it started there.
 pub fn std_tells(report: &Report, tensor: &ReportTensor) -> bool {
     match report.start.as_ref().map(|start| start.started_here) {
         Some(Some(started_here)) => started_here,

@@ -92,7 +92,8 @@ fn agrees(evidence: &Evidence, threshold: Threshold, decay: f64) -> bool {
         || (is_exact(evidence.threshold, evidence.decay) && is_exact(threshold, decay))
 }
 
-/// The evidence that a tensor's sleeping weights are untouched ones: there is some, and its threshold was used.
+/// The evidence that a tensor's sleeping weights are untouched ones: there is some, and
+/// its threshold was used.
 pub(super) fn proof<'a>(report: &'a Report, tensor: &ReportTensor) -> Option<&'a Evidence> {
     let (threshold, decay) = tensor.threshold.zip(tensor.decay)?;
     report.evidence.get(tensor.evidence?).filter(|e| e.found && agrees(e, threshold, decay))

@@ -9,8 +9,8 @@ use crate::sparse::Fill;
 use crate::tensor::Shape;
 use crate::text::{counted, percentage, printable, significant, thousands};
 
-/// A standard deviation below this share of the initial one tells of a layer that vanishes, one above the inverse of a
-/// layer that explodes.
+/// A standard deviation below this share of the initial one tells of a layer that vanishes, one above the
+/// inverse of a layer that explodes.
 const VANISHING: f64 = 0.1;
 const EXPLODING: f64 = 10.0;
 
@@ -147,8 +147,9 @@ impl Zeroed {
     }
 }
 
-/// Zeroing a weight is free where nothing reads it: in an input that was always 0, in a row that was never looked up. What
-/// else was set to zero has to be said: by which criterion, what training had made of it, and how much it was.
+/// Zeroing a weight is free where nothing reads it: in an input that was always 0, in a row that was never
+/// looked up. What else was set to zero has to be said: by which criterion, what training had made of it,
+/// and how much it was.
 pub(super) fn zeroed(report: &Report, name: Name) -> Option<String> {
     if report.fill != Some(Fill::Zero) {
         return None;

@@ -2,8 +2,8 @@
 
 use super::fault::PatternFault;
 
-/// The regular expression, anchored at both ends, that matches what `glob` matches; every run of stars is a capture
-/// group, in the order in which they stand.
+/// The regular expression, anchored at both ends, that matches what `glob` matches; every run of stars is a
+/// capture group, in the order in which they stand.
 ///
 /// # Errors
 /// The first fault; positions are characters of the glob, counted from 1.

@@ -23,9 +23,9 @@ const REGEX_PREFIX: &str = "re:";
 /// | `{a,b}` | either; may hold any of these, braces included |
 /// | `\x` | the character `x` itself |
 ///
-/// Every `*` and `**` is a capture group, counted from 1 from left to right; each takes the longest run that lets the
-/// whole match. A pattern that begins with `re:` is an unanchored regular expression of the crate [`regex`], whose
-/// groups have numbers and perhaps names.
+/// Every `*` and `**` is a capture group, counted from 1 from left to right; each takes the longest run that
+/// lets the whole match. A pattern that begins with `re:` is an unanchored regular expression of the crate
+/// [`regex`], whose groups have numbers and perhaps names.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
@@ -54,8 +54,8 @@ impl Pattern {
         &self.text
     }
 
-    /// The glob with every `*` made `**`, which does not stop at a dot; `None` where that is the same, and of regular
-    /// expressions.
+    /// The glob with every `*` made `**`, which does not stop at a dot; `None` where that is the same, and of
+    /// regular expressions.
     #[must_use]
     pub fn beyond_dots(&self) -> Option<Self> {
         if self.text.starts_with(REGEX_PREFIX) {
@@ -137,7 +137,8 @@ impl fmt::Display for Pattern {
 pub struct Captures<'n>(regex::Captures<'n>);
 
 impl<'n> Captures<'n> {
-    /// The text of a group, counted from 1; `None` where there is no such group or it took no part in the match.
+    /// The text of a group, counted from 1; `None` where there is no such group or it took
+    /// no part in the match.
     pub fn get(&self, number: usize) -> Option<&'n str> {
         // Group 0 is the whole match, which no rule may ask for.
         (number > 0).then(|| self.0.get(number)).flatten().map(|found| found.as_str())

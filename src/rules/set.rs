@@ -73,8 +73,8 @@ impl<T> RuleSet<T> {
         None
     }
 
-    /// The patterns that match none of the names, in order: indexes of their rule and of the pattern within it. A
-    /// pattern whose names are all taken by earlier ones does match, and is not listed.
+    /// The patterns that match none of the names, in order: indexes of their rule and of the pattern within
+    /// it. A pattern whose names are all taken by earlier ones does match, and is not listed.
     pub fn unmatched<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<(usize, usize)> {
         let of_rule =
             |(rule, patterns): (usize, &Rule<T>)| (0..patterns.patterns.len()).map(move |p| (rule, p));

@@ -1,5 +1,5 @@
-//! The small files beside a checkpoint that make a model of it: its configuration, its tokenizer, its own code. They go
-//! where the weights go, so that a program which loads a whole folder finds them.
+//! The small files beside a checkpoint that make a model of it: its configuration, its tokenizer, its own
+//! code. They go where the weights go, so that a program which loads a whole folder finds them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +43,8 @@ const OURS: &str = "<!-- cdi-prune: a pruned checkpoint -->\n";
 /// Ends its part, where the model has a README of its own.
 const THEIRS: &str = "<!-- cdi-prune: the model's own README follows -->\n";
 
-/// Whether a file of this name is one of them. An index of weights is not, as it would lead to weights that are not there.
+/// Whether a file of this name is one of them. An index of weights is not, as it would lead to
+/// weights that are not there.
 fn is_small(name: &str) -> bool {
     let index = name.ends_with(".index.json") || name.contains(".safetensors.index.");
     let ending = name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending));
@@ -51,8 +52,9 @@ fn is_small(name: &str) -> bool {
     !name.starts_with('.') && !index && (ending || terms)
 }
 
-/// The small files in the folder of the checkpoint that was opened by this path, in name order; none where the path is no
-/// folder and no model's configuration lies beside it. `except` are what is not to be taken for one of them.
+/// The small files in the folder of the checkpoint that was opened by this path, in name order; none
+/// where the path is no folder and no model's configuration lies beside it. `except` are what is not to
+/// be taken for one of them.
 ///
 /// # Errors
 /// [`ErrorKind::SmallLink`], [`ErrorKind::SmallTooLarge`], [`ErrorKind::Io`].
@@ -92,8 +94,8 @@ pub fn beside(checkpoint: &Path, except: &BTreeSet<Identity>) -> Result<Vec<Smal
     Ok(files)
 }
 
-/// The name that a program which loads such a folder looks for: that of transformers, or of diffusers or PEFT where the
-/// configuration is theirs.
+/// The name that a program which loads such a folder looks for: that of transformers, or of diffusers or PEFT
+/// where the configuration is theirs.
 pub fn weights_name(files: &[SmallFile]) -> &'static str {
     let find = |name: &str| files.iter().find(|file| file.name == name);
     match find("config.json") {
@@ -107,8 +109,8 @@ pub fn weights_name(files: &[SmallFile]) -> &'static str {
     }
 }
 
-/// Puts a README in front of the others that says what the weights in this file are, and that they must be restored. `base`
-/// is the checkpoint that restoring them needs.
+/// Puts a README in front of the others that says what the weights in this file are, and that they must be
+/// restored. `base` is the checkpoint that restoring them needs.
 pub fn with_readme(
     mut files: Vec<SmallFile>,
     folder: &Path,

@@ -16,8 +16,8 @@ use super::names::{TEMPORARY, folder_of, helper, is_temporary_of, journal_of};
 use super::paths::create_parent;
 use crate::checkpoint::CheckpointError;
 
-/// An output's journal, locked. Dropped, it is gone, and the temporary files with it; but what a killed run has left to go on
-/// from stays until another begins.
+/// An output's journal, locked. Dropped, it is gone, and the temporary files with it; but what a killed run
+/// has left to go on from stays until another begins.
 #[derive(Debug)]
 pub(super) struct Claim {
     at: PathBuf,
@@ -36,12 +36,12 @@ struct State {
 }
 
 impl Claim {
-    /// Claims the output that this file belongs to. Whatever a killed run was about to finish there is finished first, in all
-    /// its folders.
+    /// Claims the output that this file belongs to. Whatever a killed run was about to finish there is
+    /// finished first, in all its folders.
     ///
     /// # Errors
-    /// [`super::ErrorKind::InUse`] where another run has it, [`super::ErrorKind::BadHelper`] where the journal is something
-    /// else, [`super::ErrorKind::Io`].
+    /// [`super::ErrorKind::InUse`] where another run has it, [`super::ErrorKind::BadHelper`] where the
+    /// journal is something else, [`super::ErrorKind::Io`].
     pub fn take(path: &Path, inputs: &Inputs) -> Result<Self, CheckpointError> {
         create_parent(path)?;
         Self::take_at(journal_of(path), path, inputs)
@@ -88,7 +88,8 @@ impl Claim {
         self.state().run.clone()
     }
 
-    /// Begins the run's own notes. With a key, shards that were finished under the same one can be taken over.
+    /// Begins the run's own notes. With a key, shards that were finished under the same
+    /// one can be taken over.
     pub fn begin(&self, key: Option<&str>) -> Result<(), CheckpointError> {
         let mut state = self.state();
         let io = |error| CheckpointError::io(&self.at, "write")(error);
@@ -195,8 +196,8 @@ impl Claims {
     }
 }
 
-/// Removes temporary files of dead runs, of the output that has this journal, but those that are to be kept. Whoever calls
-/// this has the claim, so no run lives that has any.
+/// Removes temporary files of dead runs, of the output that has this journal, but those that are to be kept.
+/// Whoever calls this has the claim, so no run lives that has any.
 fn sweep(journal: &Path, keep: &BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder_of(journal)).into_iter().flatten().flatten() {
         let at = journal.with_file_name(entry.file_name());

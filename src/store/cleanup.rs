@@ -32,8 +32,9 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes every temporary file of this process, for a process that ends at once: from now on no output gets its name, and
-/// whoever would begin or finish one waits for ever. Outputs that are just getting their names get them all first.
+/// Removes every temporary file of this process, for a process that ends at once: from now on no output
+/// gets its name, and whoever would begin or finish one waits for ever. Outputs that are just getting their
+/// names get them all first.
 pub fn abandon() {
     let paths = hold();
     // Journals last: by them the next run would find what could not be removed.

@@ -1,9 +1,10 @@
-//! Weights that stand in a checkpoint in another form, told by the names and types of their parts: a scale or an absolute
-//! maximum is a floating-point tensor like any other, and is no weight.
+//! Weights that stand in a checkpoint in another form, told by the names and types of their parts: a scale or
+//! an absolute maximum is a floating-point tensor like any other, and is no weight.
 //!
-//! The names are those that the formats' own loaders ask for: `qweight`, `qzeros`, `scales` and `g_idx` of GPTQ and AWQ
-//! (the latter without `g_idx`), `absmax` and `quant_state.bitsandbytes__nf4` of bitsandbytes, `weight_packed` and
-//! `weight_scale` of compressed-tensors, and so on. One name alone says nothing; each form asks for several, with types.
+//! The names are those that the formats' own loaders ask for: `qweight`, `qzeros`, `scales` and `g_idx` of
+//! GPTQ and AWQ (the latter without `g_idx`), `absmax` and `quant_state.bitsandbytes__nf4` of bitsandbytes,
+//! `weight_packed` and `weight_scale` of compressed-tensors, and so on. One name alone says nothing; each
+//! form asks for several, with types.
 
 use std::collections::BTreeSet;
 

@@ -16,7 +16,8 @@ pub(super) struct OutEntry<'a> {
     pub offsets: Range<u64>,
 }
 
-/// The bytes from the beginning of a file to its data: length, JSON with sorted keys, spaces up to a multiple of 8.
+/// The bytes from the beginning of a file to its data: length, JSON with sorted keys, spaces
+/// up to a multiple of 8.
 pub(super) fn encode_entries<'a>(
     metadata: &BTreeMap<String, String>,
     entries: impl Iterator<Item = OutEntry<'a>>,

@@ -14,7 +14,8 @@ use crate::checkpoint::{CheckpointError, ErrorKind};
 /// Files that must not be replaced, as the run that is beginning reads them.
 pub(super) type Inputs = BTreeSet<Identity>;
 
-/// Finishes what the notes of a dead run say, where they are of its last step. `claim` does the same at another journal.
+/// Finishes what the notes of a dead run say, where they are of its last step. `claim` does the
+/// same at another journal.
 pub(super) fn finish(
     at: &Path,
     file: &File,
@@ -99,8 +100,8 @@ impl Journal<'_> {
         Ok(())
     }
 
-    /// Whether the journal of an output itself says that this one speaks for it: else anyone's file would be replaced by what
-    /// a journal says, or that of the folder that this one is a copy of.
+    /// Whether the journal of an output itself says that this one speaks for it: else anyone's file would be
+    /// replaced by what a journal says, or that of the folder that this one is a copy of.
     fn vouched(&self, path: &Path, run: &str) -> bool {
         let own = journal_of(path);
         if is_helper(path) {

@@ -15,10 +15,11 @@ pub(super) fn create(at: &Path) -> io::Result<File> {
     options().create_new(true).open(at)
 }
 
-/// Opens a file that a run has left: a regular file of this user that has no other name. `Err` in `Ok` says what it is
-/// instead.
+/// Opens a file that a run has left: a regular file of this user that has no other name. `Err` in `Ok`
+/// says what it is instead.
 pub(super) fn open(at: &Path, most: u64) -> io::Result<Result<File, String>> {
-    // Asked before it is opened, as opening a device may have an effect; and after, as it may be another one then.
+    // Asked before it is opened, as opening a device may have an effect; and after, as it may
+    // be another one then.
     if let Err(why) = check(&fs::symlink_metadata(at)?, most) {
         return Ok(Err(why));
     }
@@ -93,7 +94,8 @@ pub(super) fn irregular(metadata: &Metadata) -> Option<&'static str> {
     })
 }
 
-/// Opens and locks a journal, made where it is missing, and says whether it was. `path` is the output that it is about.
+/// Opens and locks a journal, made where it is missing, and says whether it was. `path` is the
+/// output that it is about.
 pub(super) fn lock(at: &Path, path: &Path) -> Result<(File, bool), CheckpointError> {
     loop {
         let (file, made) = match create(at) {
@@ -122,8 +124,8 @@ pub(super) fn lock(at: &Path, path: &Path) -> Result<(File, bool), CheckpointErr
     }
 }
 
-/// Whether this is how a file system without locks says so: an NFS without its lock daemon, a Lustre mounted without
-/// `flock`.
+/// Whether this is how a file system without locks says so: an NFS without its lock daemon, a Lustre
+/// mounted without `flock`.
 fn no_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
     {

@@ -9,7 +9,8 @@
 //! | `naming` | outputs are getting their names, by the journal at this place |
 //! | `files` | which outputs: from this line on the new ones are the valid ones |
 //!
-//! Places are relative to the folder of the journal, so that a folder can be moved or copied with what is in it.
+//! Places are relative to the folder of the journal, so that a folder can be moved or
+//! copied with what is in it.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! Names: of a checkpoint's files, and of the helper files that stand beside an output while it is written.
 //!
-//! All forms of one checkpoint, the single file, its shards and their index, are one family, and have one journal. Helper
-//! files are called `.NAME.cdi-prune-journal`, `.NAME.RUN.cdi-prune-tmp` and `.NAME.RUN.cdi-prune-old`, where RUN is a run's
-//! random id.
+//! All forms of one checkpoint, the single file, its shards and their index, are one family, and have one
+//! journal. Helper files are called `.NAME.cdi-prune-journal`, `.NAME.RUN.cdi-prune-tmp` and
+//! `.NAME.RUN.cdi-prune-old`, where RUN is a run's random id.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -68,8 +68,8 @@ pub fn entry_path(output: &Path) -> PathBuf {
     if index.exists() { index } else { output.to_owned() }
 }
 
-/// All files that are there of a checkpoint of this name, in whatever form: the single file, an index, shards of any
-/// number.
+/// All files that are there of a checkpoint of this name, in whatever form: the single file, an index,
+/// shards of any number.
 pub fn forms(output: &Path) -> Vec<PathBuf> {
     let family = split(index_path(output).file_name().unwrap_or_default()).0.to_vec();
     let mut found: Vec<PathBuf> = fs::read_dir(folder_of(output))
@@ -88,8 +88,8 @@ pub fn forms(output: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What else there is of the checkpoints that these files belong to: an index or shards that an earlier form of the same
-/// output has left, and that are read in place of it.
+/// What else there is of the checkpoints that these files belong to: an index or shards that an earlier form
+/// of the same output has left, and that are read in place of it.
 pub fn stale_beside(written: &[PathBuf]) -> Vec<PathBuf> {
     let mut stale = Vec::new();
     for path in written {
@@ -106,7 +106,8 @@ pub fn stale_beside(written: &[PathBuf]) -> Vec<PathBuf> {
     stale
 }
 
-/// A file's name without and with what makes it one of a checkpoint's forms; nothing of the kind in other names.
+/// A file's name without and with what makes it one of a checkpoint's forms; nothing of the
+/// kind in other names.
 fn split(name: &OsStr) -> (&[u8], &[u8]) {
     let name = name.as_encoded_bytes();
     if name.ends_with(INDEX.as_bytes()) {
@@ -153,7 +154,8 @@ pub(super) fn helper(path: &Path, run: &str, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Whether a file of this name is a temporary one, or a second name of an old one, of the output that has this journal.
+/// Whether a file of this name is a temporary one, or a second name of an old one, of the output
+/// that has this journal.
 pub(super) fn is_temporary_of(name: &OsStr, journal: &Path) -> bool {
     let Some(rest) = name.as_encoded_bytes().strip_prefix(b".") else { return false };
     let ending = [TEMPORARY, OLD, RESUME].into_iter().find_map(|e| rest.strip_suffix(e.as_bytes()));

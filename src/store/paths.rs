@@ -81,7 +81,8 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A link is written through, not replaced, even one that leads to nothing yet. Any other path stays as its user wrote it.
+/// A link is written through, not replaced, even one that leads to nothing yet. Any other path stays
+/// as its user wrote it.
 pub fn through_link(path: &Path) -> PathBuf {
     steps(path).pop().unwrap_or_else(|| path.to_owned())
 }
@@ -103,8 +104,8 @@ fn steps(path: &Path) -> Vec<PathBuf> {
     vec![path.to_owned()]
 }
 
-/// Refuses what no output can be: it is written beside its place and gets its name when it is complete, which would put a file
-/// where a device or a pipe was. That a folder is in the way is said when it is written.
+/// Refuses what no output can be: it is written beside its place and gets its name when it is complete, which
+/// would put a file where a device or a pipe was. That a folder is in the way is said when it is written.
 ///
 /// # Errors
 /// [`ErrorKind::NoFile`], [`ErrorKind::HelperName`].
@@ -133,7 +134,8 @@ pub fn check_name(path: &Path) -> Result<(), CheckpointError> {
     if is_helper(path) { Err(CheckpointError::new(path, ErrorKind::HelperName)) } else { Ok(()) }
 }
 
-/// `/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`: what is open there may be a regular file, and is not to be replaced.
+/// `/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`: what is open there may be a regular file, and
+/// is not to be replaced.
 fn is_stream(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();

@@ -1,9 +1,9 @@
 //! The outputs of one run, which become visible together or not at all.
 //!
-//! Every file is written and synced under its temporary name. Then the journal of the first output lists them all, those of
-//! the others lead to it, every file gets its name, the folders are synced, and the journals go. An error on the way puts
-//! everything back; a process that is killed on the way leaves the journals, and the next run that has any of the outputs
-//! goes on from them.
+//! Every file is written and synced under its temporary name. Then the journal of the first output lists them
+//! all, those of the others lead to it, every file gets its name, the folders are synced, and the journals
+//! go. An error on the way puts everything back; a process that is killed on the way leaves the journals, and
+//! the next run that has any of the outputs goes on from them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,8 +31,9 @@ pub struct OutputSet {
 }
 
 impl OutputSet {
-    /// An empty set for the outputs of a run of which `anchor` is one and which reads `inputs`, after whatever an earlier run
-    /// has left half done is finished or forgotten. No other run with this anchor can begin until it is dropped.
+    /// An empty set for the outputs of a run of which `anchor` is one and which reads `inputs`, after
+    /// whatever an earlier run has left half done is finished or forgotten. No other run with this anchor can
+    /// begin until it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] where another one lives; [`ErrorKind::BadHelper`]; [`ErrorKind::Io`].
@@ -46,8 +47,8 @@ impl OutputSet {
         Ok(set)
     }
 
-    /// Finishes, or forgets, what a killed run has begun of these outputs and of the others that it had, so that they are the
-    /// old ones or the new ones. A run that reads `inputs` has none of them replaced.
+    /// Finishes, or forgets, what a killed run has begun of these outputs and of the others that it had, so
+    /// that they are the old ones or the new ones. A run that reads `inputs` has none of them replaced.
     ///
     /// # Errors
     /// As [`Self::open`]; [`ErrorKind::UnfinishedInput`].
@@ -100,8 +101,8 @@ impl OutputSet {
         self.add_with(path, |file| file.write_all(bytes))
     }
 
-    /// Adds a file that `write` writes piece by piece, so that it need not be in memory as a whole. Returns its path, links
-    /// followed.
+    /// Adds a file that `write` writes piece by piece, so that it need not be in memory as a whole. Returns
+    /// its path, links followed.
     ///
     /// # Errors
     /// Those of beginning a file and of writing.

@@ -6,7 +6,8 @@ use super::encode::{OutEntry, encode_entries};
 use super::group::Group;
 use crate::checkpoint::TensorSpec;
 
-/// Divides groups, in their order, into files of at most `max` bytes of data; a group larger than that has one alone.
+/// Divides groups, in their order, into files of at most `max` bytes of data; a group larger
+/// than that has one alone.
 pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
     let mut files = Vec::new();
     let mut start = 0;
@@ -30,8 +31,8 @@ pub(super) struct FileLayout<'a> {
     pub length: u64,
 }
 
-/// Lays out one file: types with larger elements first and names in order within them, so that every tensor is
-/// aligned to its own element type although the format allows no gaps.
+/// Lays out one file: types with larger elements first and names in order within them, so that every tensor
+/// is aligned to its own element type although the format allows no gaps.
 pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, String>) -> FileLayout<'a> {
     let mut tensors: Vec<&TensorSpec> = groups.iter().flat_map(|g| &g.tensors).collect();
     tensors.sort_by(|a, b| b.dtype.bitsize().cmp(&a.dtype.bitsize()).then_with(|| a.name.cmp(&b.name)));

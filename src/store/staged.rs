@@ -1,4 +1,5 @@
-//! One output on its way: written under a temporary name beside its destination, which nobody sees until it is renamed.
+//! One output on its way: written under a temporary name beside its destination, which nobody sees
+//! until it is renamed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -36,8 +37,8 @@ pub(super) enum Earlier {
 }
 
 impl Staged {
-    /// Begins an empty file that is to be called `path`, and belongs to an output that is claimed and begun. A symbolic link
-    /// is written through.
+    /// Begins an empty file that is to be called `path`, and belongs to an output that is claimed and begun.
+    /// A symbolic link is written through.
     pub(super) fn create(claim: Arc<Claim>, path: &Path) -> Result<Self, CheckpointError> {
         check_output(path)?;
         let path = through_link(path);
@@ -112,8 +113,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Takes its name away again, and puts back what was there; says whether it could. The new file has its temporary name
-    /// before it loses the other, so that a process killed in between leaves all that its journal lists.
+    /// Takes its name away again, and puts back what was there; says whether it could. The new file has
+    /// its temporary name before it loses the other, so that a process killed in between leaves all
+    /// that its journal lists.
     pub(super) fn put_back(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> bool {
         let done = match (self.named, self.earlier) {
             (false, _) => {

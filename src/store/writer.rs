@@ -1,6 +1,6 @@
-//! Checkpoints as they are written: into temporary files beside their destination, at any position, by any thread,
-//! then synced and renamed. Until [`CheckpointWriter::commit`] nothing of them is visible, and nothing that was there
-//! is harmed.
+//! Checkpoints as they are written: into temporary files beside their destination, at any position, by any
+//! thread, then synced and renamed. Until [`CheckpointWriter::commit`] nothing of them is visible, and
+//! nothing that was there is harmed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Seek, Write};
@@ -45,13 +45,14 @@ pub struct Slot {
 }
 
 impl CheckpointWriter {
-    /// Opens the files for these tensors, with their headers and full lengths. One file at `output`; or, where
-    /// `max_shard_size` bytes of data are exceeded, shards `NAME-00001-of-0000N.safetensors` beside an index
-    /// `NAME.safetensors.index.json`. `metadata` gives the `__metadata__` of the file that holds these groups.
+    /// Opens the files for these tensors, with their headers and full lengths. One file at `output`; or,
+    /// where `max_shard_size` bytes of data are exceeded, shards `NAME-00001-of-0000N.safetensors`
+    /// beside an index `NAME.safetensors.index.json`. `metadata` gives the `__metadata__` of the file
+    /// that holds these groups.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`], [`ErrorKind::NoSpace`], [`ErrorKind::Io`], and [`ErrorKind::DuplicateOutput`] for two tensors of
-    /// one name.
+    /// [`ErrorKind::InUse`], [`ErrorKind::NoSpace`], [`ErrorKind::Io`], and [`ErrorKind::DuplicateOutput`]
+    /// for two tensors of one name.
     pub fn create(
         output: &Path,
         groups: &[Group],
@@ -62,9 +63,10 @@ impl CheckpointWriter {
         Self::resume(&mut set, output, groups, max_shard_size, metadata, || Ok::<_, CheckpointError>(None))
     }
 
-    /// As [`Self::create`], for a run that has this set; but shards that a killed run has finished are taken over where that
-    /// run had the same key, and they have the digests that it noted and the headers that they would be given now. `key` gives
-    /// a digest of whatever decides about the bytes besides the headers. Without a key none are taken over.
+    /// As [`Self::create`], for a run that has this set; but shards that a killed run has finished are taken
+    /// over where that run had the same key, and they have the digests that it noted and the headers that
+    /// they would be given now. `key` gives a digest of whatever decides about the bytes besides the headers.
+    /// Without a key none are taken over.
     ///
     /// # Errors
     /// Those of [`Self::create`] and of `key`, which is asked where there are shards.
@@ -157,7 +159,8 @@ impl CheckpointWriter {
         self.files.len()
     }
 
-    /// The file that a tensor goes into, counted from 0; `None` where it stands there already, from a killed run.
+    /// The file that a tensor goes into, counted from 0; `None` where it stands there
+    /// already, from a killed run.
     ///
     /// # Panics
     /// If no tensor of this name was announced.
@@ -205,8 +208,8 @@ impl CheckpointWriter {
             .map_err(CheckpointError::io(staged.path(), "write"))
     }
 
-    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and what an earlier run has
-    /// left of the same output in another form.
+    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and what an
+    /// earlier run has left of the same output in another form.
     pub fn touches(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         let mut others = vec![self.output.clone(), index_path(&self.output)];
@@ -293,7 +296,8 @@ fn hash(shard: &Staged) -> io::Result<(String, u64)> {
     digest::of_reader(file)
 }
 
-/// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`] would make of these.
+/// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`]
+/// would make of these.
 pub fn checkpoint_bytes(
     groups: &[Group],
     max_shard_size: Option<u64>,

@@ -1,15 +1,16 @@
 //! Text from outside (names, paths) as it may be shown.
 
-/// Whether a terminal or a reader of lines would obey a character instead of showing it: control characters, and those that
-/// turn the direction of a line or break it unseen.
+/// Whether a terminal or a reader of lines would obey a character instead of showing it: control characters,
+/// and those that turn the direction of a line or break it unseen.
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}')
+        || matches!(c, '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A name, a path or any other text from outside, on one line and with nothing in it that a terminal or a workflow's log
-/// would obey. What is printable already stays as it is.
+/// A name, a path or any other text from outside, on one line and with nothing in it that a terminal or a
+/// workflow's log would obey. What is printable already stays as it is.
 pub fn printable(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {

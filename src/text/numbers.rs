@@ -58,7 +58,8 @@ pub fn ratio(x: f64) -> String {
     if x == 0.0 || (0.01..10_000.0).contains(&x) { format!("{x:.2}") } else { format!("{x:.1e}") }
 }
 
-/// A percentage with one digit after the point, in which neither something looks like nothing nor a part like the whole.
+/// A percentage with one digit after the point, in which neither something looks like nothing nor a
+/// part like the whole.
 pub fn percentage(x: f64) -> String {
     match x {
         _ if x > 0.0 && x < 0.05 => "<0.1".to_owned(),

@@ -11,8 +11,8 @@ use crate::checkpoint::CheckpointError;
 use crate::regular_file;
 use crate::store::write_text;
 
-/// The metrics of files that a command has evaluated, kept in a file. Each is known by the SHA-256 of the checkpoint's
-/// bytes, and all of them belong to one command.
+/// The metrics of files that a command has evaluated, kept in a file. Each is known by the SHA-256 of the
+/// checkpoint's bytes, and all of them belong to one command.
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,

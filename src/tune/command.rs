@@ -81,9 +81,9 @@ impl fmt::Display for EvaluationError {
     }
 }
 
-/// Runs the command, `{checkpoint}` in its arguments replaced by the path, in the folder, without a shell and without
-/// input. Its metric is the last number on its standard output ([`last_number`]). When it ends, or when the time is over,
-/// every process of its process group that is left is killed.
+/// Runs the command, `{checkpoint}` in its arguments replaced by the path, in the folder, without a shell and
+/// without input. Its metric is the last number on its standard output ([`last_number`]). When it ends, or
+/// when the time is over, every process of its process group that is left is killed.
 ///
 /// # Errors
 /// [`EvaluationError`].
@@ -134,8 +134,8 @@ pub fn evaluate(
 /// The process, and process group, of the command that is running.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
 
-/// Kills the command that is running, if there is one, with every process of its group. The group is its own, so that the
-/// interrupt of a terminal does not reach it: a program that ends on a signal calls this first.
+/// Kills the command that is running, if there is one, with every process of its group. The group is its own,
+/// so that the interrupt of a terminal does not reach it: a program that ends on a signal calls this first.
 pub fn stop_running() {
     if let Some(id) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
         group::kill(id);

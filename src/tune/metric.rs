@@ -11,10 +11,10 @@ pub enum Metric<'t> {
     Missing,
 }
 
-/// The last number of a text. Words end at white space, `=` and `:`; of a word, quotes, brackets, commas and the like are
-/// taken off both ends, and a `%` from its end, which does not change the number: `accuracy: 87.6%` is 87.6. What is then a
-/// decimal number with or without sign, point and exponent counts, and so do `nan`, `inf` and `infinity`; a path or a word
-/// with digits in it does not, nor does `1,234`.
+/// The last number of a text. Words end at white space, `=` and `:`; of a word, quotes, brackets, commas and
+/// the like are taken off both ends, and a `%` from its end, which does not change the number:
+/// `accuracy: 87.6%` is 87.6. What is then a decimal number with or without sign, point and exponent counts,
+/// and so do `nan`, `inf` and `infinity`; a path or a word with digits in it does not, nor does `1,234`.
 pub fn last_number(text: &str) -> Metric<'_> {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, '=' | ':');
     for word in text.rsplit(ends_word) {

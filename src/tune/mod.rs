@@ -38,8 +38,9 @@ impl Better {
         }
     }
 
-    /// How much worse `metric` is than `original`, in their units; below 0 where it is better. Rounded to the twelfth
-    /// significant decimal digit of the larger of the two, so that 0.876 - 0.874 is 0.002, as it is to whoever reads them.
+    /// How much worse `metric` is than `original`, in their units; below 0 where it is better. Rounded to the
+    /// twelfth significant decimal digit of the larger of the two, so that 0.876 - 0.874 is 0.002, as it is
+    /// to whoever reads them.
     pub fn drop(self, original: f64, metric: f64) -> f64 {
         let difference = match self {
             Self::Higher => original - metric,

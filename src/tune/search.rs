@@ -1,4 +1,5 @@
-//! The search: places on several lines, evenly spaced at first, then ever nearer to where each line leaves the budget.
+//! The search: places on several lines, evenly spaced at first, then ever nearer to where each
+//! line leaves the budget.
 
 /// What is to be searched.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +12,8 @@ pub struct Lines {
     pub high: f64,
     /// Even steps from the least to the largest, 1 or more: their ends are tried on every line.
     pub steps: u32,
-    /// A line is done when the largest sparsity within the budget and the next tried one are no farther apart, above 0.
+    /// A line is done when the largest sparsity within the budget and the next tried one are no
+    /// farther apart, above 0.
     pub tolerance: f64,
 }
 
@@ -39,12 +41,12 @@ impl Lines {
     }
 }
 
-/// Tries places on the lines: all of the grid, line by line for each sparsity, then by turns on every line the middle
-/// between its largest sparsity within the budget and the next larger one that was tried. A line none of whose places is
-/// within, or whose largest is, is done with the grid.
+/// Tries places on the lines: all of the grid, line by line for each sparsity, then by turns on every line
+/// the middle between its largest sparsity within the budget and the next larger one that was tried. A line
+/// none of whose places is within, or whose largest is, is done with the grid.
 ///
-/// `attempt` is given the number of a line and a sparsity (`None` on a line with one point), and says whether the place is
-/// within the budget; `None` ends the search. Returns whether it came to its own end.
+/// `attempt` is given the number of a line and a sparsity (`None` on a line with one point), and says whether
+/// the place is within the budget; `None` ends the search. Returns whether it came to its own end.
 ///
 /// # Errors
 /// The first one of `attempt`.
@@ -102,7 +104,8 @@ mod tests {
         Lines { ranged: ranged.to_vec(), low: 0.0, high: 1.0, steps, tolerance: 0.125 }
     }
 
-    /// What was tried, and whether to the end; within is what `within` says, and no more than `most` are tried.
+    /// What was tried, and whether to the end; within is what `within` says, and no more
+    /// than `most` are tried.
     fn tried(lines: &Lines, most: usize, within: impl Fn(usize, f64) -> bool) -> (Vec<(usize, f64)>, bool) {
         let mut tried = Vec::new();
         let done = search(lines, |line, sparsity| {

@@ -154,7 +154,8 @@ pub fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// A handle on a tensor gives the rows that `read_rows` gives, and that these bytes have, whichever were read before.
+/// A handle on a tensor gives the rows that `read_rows` gives, and that these bytes have,
+/// whichever were read before.
 pub fn rows_through_a_handle(file: &PrunedReader, name: &str, bytes: &[u8]) {
     let mut handle = file.tensor_reader(name).unwrap();
     let (rows, width) = (handle.shape().matrix().rows, handle.row_bytes());

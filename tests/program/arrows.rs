@@ -1,5 +1,5 @@
-//! Which module may use which: arrows run one way, between the modules of a crate and between the files of a folder.
-//! docs/architecture.md has the picture.
+//! Which module may use which: arrows run one way, between the modules of a crate and between the files of a
+//! folder. docs/architecture.md has the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::common::root;
 
-/// The modules of `cdi-prune`, the lowest first: each may use those in the lines before its own, and `cdi-core`.
+/// The modules of `cdi-prune`, the lowest first: each may use those in the lines before its
+/// own, and `cdi-core`.
 const LIBRARY: &[&[&str]] = &[
     &["workers", "text", "rules", "prune", "store"],
     &["init", "gates", "tune"],
@@ -122,7 +123,8 @@ fn wrong(sources: &BTreeMap<Module, String>, layers: &[&[&str]]) -> Vec<String> 
     found
 }
 
-/// Which files of a folder use which: folders in it count as one file, and so does what the folder's own file holds.
+/// Which files of a folder use which: folders in it count as one file, and so does what the
+/// folder's own file holds.
 fn within<'u>(
     uses: &'u BTreeMap<Module, BTreeSet<Module>>,
     folder: &[String],
@@ -139,8 +141,8 @@ fn within<'u>(
     found
 }
 
-/// Files that lead to each other: what is left when those that use none of the others, and those that none of the others
-/// uses, are taken away again and again.
+/// Files that lead to each other: what is left when those that use none of the others, and those that none of
+/// the others uses, are taken away again and again.
 fn circle<'u>(uses: &BTreeMap<&'u str, BTreeSet<&'u str>>) -> Vec<&'u str> {
     let mut left: BTreeSet<&str> = uses.keys().copied().collect();
     loop {

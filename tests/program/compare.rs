@@ -35,7 +35,8 @@ fn report(s: &Scratch, file: &str, tensors: &[(&str, &[f32])], more: &[&str]) {
     succeeds(s, &[&["analyze", "x.yaml", "--quiet", "--set", &to], more].concat());
 }
 
-/// One training at two steps. `a`: 4 of 6 sleep, then 1; |delta| 0.5 and 1, then five times 1; `b` stays as it is.
+/// One training at two steps. `a`: 4 of 6 sleep, then 1; |delta| 0.5 and 1, then five times
+/// 1; `b` stays as it is.
 fn steps() -> Scratch {
     let s = Scratch::new();
     let b: &[f32] = &[1.0, 2.0, 3.0, 5.0];
@@ -44,8 +45,8 @@ fn steps() -> Scratch {
     s
 }
 
-/// Means of |delta| go from 1.5 / 6 to 5 / 6, in all from 2.5 / 10 to 6 / 10; deviations of `a` are NumPy's 1.8653 and
-/// 1.4907.
+/// Means of |delta| go from 1.5 / 6 to 5 / 6, in all from 2.5 / 10 to 6 / 10; deviations of `a` are
+/// NumPy's 1.8653 and 1.4907.
 #[test]
 fn progress_in_a_table() {
     let s = steps();
@@ -121,6 +122,7 @@ fn progress_in_json() {
         "threshold": 0.0, "decay": 1.0, "not_finite": 0,
     });
     let same = json!({"mean_delta": 1.0, "max_delta": 1.0, "std": 1.0});
+    let std = 1.490_711_984_999_860_7;
     assert_eq!(
         found,
         json!({
@@ -140,11 +142,12 @@ fn progress_in_json() {
                 {
                     "name": "a", "differs": [], "comparable": true,
                     "old": figures(4, 66.666_666_666_666_66, 0.25, 1.865_252_440_466_616_2),
-                    "new":
-                        figures(1, 16.666_666_666_666_664, 0.833_333_333_333_333_4, 1.490_711_984_999_860_7),
+                    "new": figures(1, 16.666_666_666_666_664, 0.833_333_333_333_333_4, std),
                     "awakened": 3,
                     "ratio": {
-                        "mean_delta": 3.333_333_333_333_333_5, "max_delta": 1.0, "std": 0.799_201_198_003_494_1,
+                        "mean_delta": 3.333_333_333_333_333_5,
+                        "max_delta": 1.0,
+                        "std": 0.799_201_198_003_494_1,
                     },
                 },
                 {
@@ -201,8 +204,8 @@ fn counts_by_different_measures_are_not_compared() {
     );
 }
 
-/// The two runs of a shipped network, the second with weight decay: the weights tell both factors, and what sleeps is in
-/// both what training did not touch. 15,442 and 15,522: see `verdicts.rs`.
+/// The two runs of a shipped network, the second with weight decay: the weights tell both factors, and what
+/// sleeps is in both what training did not touch. 15,442 and 15,522: see `verdicts.rs`.
 #[test]
 fn counts_that_the_weights_told_are_compared() {
     let s = Scratch::new();
@@ -317,7 +320,8 @@ fn many_tensors_are_grouped() {
         tensors.push(("z", &[3.0, 2.0]));
         report(&s, file, &tensors, &[]);
     }
-    // 50 of 102 weights moved by 1 between the two, one by 2 before both: the mean of |delta| goes from 2 to 52.
+    // 50 of 102 weights moved by 1 between the two, one by 2 before both: the mean of
+    // |delta| goes from 2 to 52.
     assert_eq!(
         succeeds(&s, &["compare", "1.json", "2.json"]).stdout,
         "\

@@ -73,7 +73,8 @@ fn several_documents() {
     );
 }
 
-/// As Windows' editors write it: lines and columns are those of the text behind it, the digest that of the file.
+/// As Windows' editors write it: lines and columns are those of the text behind it, the
+/// digest that of the file.
 #[test]
 fn a_byte_order_mark() {
     assert_eq!(

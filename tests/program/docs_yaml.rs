@@ -1,9 +1,12 @@
-//! Every block of YAML in README.md and docs/ is what it says: a config, or a part of one, that the program takes.
+//! Every block of YAML in README.md and docs/ is what it says: a config, or a part of one,
+//! that the program takes.
 //!
-//! A block is completed to a whole config ([`complete`]), gets checkpoints with the tensors that it needs, and is planned;
-//! where it has a trained checkpoint and no search, it is run as well. What a block needs stands in a comment right before it:
+//! A block is completed to a whole config ([`complete`]), gets checkpoints with the tensors that it needs,
+//! and is planned; where it has a trained checkpoint and no search, it is run as well. What a block needs
+//! stands in a comment right before it:
 //!
-//! - nothing: the tensors are those of `model.tensors`, or else those of [`TENSORS`] that the block's rules match;
+//! - nothing: the tensors are those of `model.tensors`, or else those of [`TENSORS`] that the
+//!   block's rules match;
 //! - `<!-- yaml: for h.0.attn.weight [64, 64], h.0.attn.bias [64] -->`: these tensors, all of type F32;
 //! - `<!-- yaml: not run: it is the output of … -->`: not a config to copy, for the reason given.
 

@@ -1,5 +1,5 @@
-//! Every error that a user meets at the command line beyond the config's own syntax: its words, its exit code, and that
-//! no file was made, changed or lost.
+//! Every error that a user meets at the command line beyond the config's own syntax: its words, its exit
+//! code, and that no file was made, changed or lost.
 
 use std::fs;
 
@@ -296,7 +296,8 @@ fn no_trained_checkpoint_yet() {
     );
 }
 
-/// An override that the command makes no use of; files of other stages do matter, as no output may be another's.
+/// An override that the command makes no use of; files of other stages do matter, as no
+/// output may be another's.
 #[test]
 fn overrides_of_what_is_not_read() {
     let s = scratch();
@@ -374,7 +375,8 @@ fn a_rule_that_matches_nothing() {
     succeeds(&s, &["run", "x.yaml"]);
 }
 
-/// One dead pattern beside live ones, wherever patterns are: the tensors that it was meant to keep would be pruned.
+/// One dead pattern beside live ones, wherever patterns are: the tensors that it was meant to
+/// keep would be pruned.
 #[test]
 fn a_pattern_of_a_list_that_matches_nothing() {
     let s = scratch();
@@ -405,7 +407,8 @@ fn a_pattern_of_a_list_that_matches_nothing() {
     succeeds(&s, &["run", "x.yaml"]);
 }
 
-/// Without `model` nothing but the trained checkpoint says what the rules are about: that it is missing is what is wrong.
+/// Without `model` nothing but the trained checkpoint says what the rules are about: that it is
+/// missing is what is wrong.
 #[test]
 fn no_trained_checkpoint_and_no_model() {
     let s = scratch();
@@ -554,7 +557,8 @@ fn an_output_where_the_trained_checkpoint_will_be() {
     );
 }
 
-/// An index beside a single file that is written is taken for an earlier run's and removed: not one that is read.
+/// An index beside a single file that is written is taken for an earlier run's and removed:
+/// not one that is read.
 #[test]
 fn an_output_that_would_displace_the_index_of_an_input() {
     let s = sharded(&json!({"a.weight": "one.safetensors", "a.bias": "two.safetensors"}));

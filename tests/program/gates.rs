@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Ran, Scratch, f32s};
 
-/// Twelve weights that started at 0, of which eight sleep: `a.weight` 6 of 8, `b.weight` 2 of 2, the kept `c.bias` none of
-/// its 2; and no weight but an integer.
+/// Twelve weights that started at 0, of which eight sleep: `a.weight` 6 of 8, `b.weight` 2 of 2, the kept
+/// `c.bias` none of its 2; and no weight but an integer.
 fn scratch(gates: &str) -> Scratch {
     let s = Scratch::new();
     s.write(

@@ -1,5 +1,6 @@
-//! Small files that describe what is large: each is answered soon and in little memory, read from the kernel's own count of
-//! the process's peak. The bounds are generous ones; the numbers beside them are what it took before they were kept.
+//! Small files that describe what is large: each is answered soon and in little memory, read from the
+//! kernel's own count of the process's peak. The bounds are generous ones; the numbers beside them are what
+//! it took before they were kept.
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -16,7 +17,8 @@ struct Answer {
     peak: u64,
 }
 
-/// Runs the program in `dir`. Where it takes longer than any of these files is worth, or more than 3 GiB, it is killed.
+/// Runs the program in `dir`. Where it takes longer than any of these files is worth, or more than
+/// 3 GiB, it is killed.
 fn ask(dir: &Path, args: &[&str]) -> Answer {
     let mut child = Command::new(env!("CARGO_BIN_EXE_cdi-prune"))
         .args(args)
@@ -148,7 +150,8 @@ fn a_reader_keeps_its_limits() {
     );
     let whole = error(csr(1000, 1000, "orthogonal"), limits);
     assert!(whole.contains("takes 8000000 bytes, more than the limit of 4000000"), "{whole}");
-    // By default a device opens what is as wide as can be, gets rows of it that it has memory for, and is refused the rest.
+    // By default a device opens what is as wide as can be, gets rows of it that it has memory for, and
+    // is refused the rest.
     let file = PrunedReader::from_bytes(csr(2, 1 << 31, "ones"), None).unwrap();
     assert_eq!(
         file.read_to_vec("w").unwrap_err().to_string(),
@@ -249,7 +252,8 @@ fn an_index_of_shards_that_are_not_there() {
 #[test]
 fn tensors_without_weights() {
     let (_keep, dir) = scratch();
-    // Rows without columns were counted one by one, without end; columns of no row had 2^55 bytes of bits allocated.
+    // Rows without columns were counted one by one, without end; columns of no row had 2^55
+    // bytes of bits allocated.
     for shape in [[1u64 << 58, 0], [0, 1 << 58]] {
         let header = format!(r#"{{"w":{{"dtype":"F32","shape":{shape:?},"data_offsets":[0,0]}}}}"#);
         write(&dir.join("a.safetensors"), &header, 0);
@@ -305,8 +309,8 @@ fn files_without_a_length() {
 #[test]
 fn an_initial_checkpoint_beyond_any_disk() {
     let (_keep, dir) = scratch();
-    // 2^58 elements of 64 bits are 2^64 bits: counted as no bytes, of which the first write left its tensor. Eight of them
-    // are 2^64 bytes.
+    // 2^58 elements of 64 bits are 2^64 bits: counted as no bytes, of which the first write left its tensor.
+    // Eight of them are 2^64 bytes.
     for (tensors, bytes) in [("a: {shape: [288230376151711744], dtype: f64}", "2305843009213694"), {
         let all = (0..8).map(|n| format!("a{n}: {{shape: [288230376151711744], dtype: f64}}"));
         (&*all.collect::<Vec<_>>().join(", ").leak(), "18446744073709551615 ")

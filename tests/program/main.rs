@@ -1,5 +1,5 @@
-//! The program as a person or a script meets it: its commands, its words, its exit codes, and what it takes in time and memory;
-//! and everything in the repository that people copy.
+//! The program as a person or a script meets it: its commands, its words, its exit codes, and what it takes
+//! in time and memory; and everything in the repository that people copy.
 
 #[path = "../common/mod.rs"]
 mod common;

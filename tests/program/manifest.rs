@@ -103,7 +103,8 @@ fn a_run_that_was_done_is_not_done_again() {
                 from these inputs, and they are unchanged. Use `--force` to run anyway.\n";
     assert_eq!(ran(&s, &["run", "x.yaml"]), said);
     assert_eq!(ran(&s, &["run", "x.yaml", "--quiet"]), "");
-    // An output, an input, the config, an override, the manifest: each is noticed, and the run gives the same again.
+    // An output, an input, the config, an override, the manifest: each is noticed, and the run
+    // gives the same again.
     for file in ["out/report.json", "out/pruned.safetensors", "proof/manifest.json"] {
         let mut bytes = before[file].clone();
         *bytes.last_mut().unwrap() ^= 1;
@@ -258,7 +259,8 @@ fn no_bit_of_a_manifest_is_another_one() {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         assert!(verify(&path, None, &Silent).is_err(), "{to}");
     }
-    // The same content in other white space is the same manifest; so is one of a release that wrote no digest, which is said.
+    // The same content in other white space is the same manifest; so is one of a release that wrote no
+    // digest, which is said.
     fs::write(&path, text.replace('\n', " ")).unwrap();
     assert_eq!(verify(&path, None, &Silent).unwrap().unchecked, Vec::<String>::new());
     let (bare, _) = text.split_once(",\n  \"manifest_sha256\"").unwrap();
@@ -332,8 +334,8 @@ fn verify_derives_every_statement() {
             "{message}: {}",
             found.stderr
         );
-        // What an altered manifest says of a run is no ground not to do it. (Counts and gates are not derived for that: an
-        // altered one has another digest.)
+        // What an altered manifest says of a run is no ground not to do it. (Counts and gates are not derived
+        // for that: an altered one has another digest.)
         if !message.contains("tensors, the inputs")
             && message != gates
             && !message.contains("where the run writes init")

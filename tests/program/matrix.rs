@@ -1,7 +1,8 @@
 //! The command `matrix`, whole: what it prints, what it writes, and what it refuses.
 //!
-//! Values, figures and digests are those of an independent program: Python 3.11 with integers and `math` for the noise,
-//! NumPy 2.3 for rounding and singular values, SciPy 1.16 for distributions and the Kolmogorov-Smirnov distance.
+//! Values, figures and digests are those of an independent program: Python 3.11 with integers and `math` for
+//! the noise, NumPy 2.3 for rounding and singular values, SciPy 1.16 for distributions and the
+//! Kolmogorov-Smirnov distance.
 
 use std::fs;
 
@@ -274,7 +275,8 @@ fn gain_orthogonal_layout_and_shape() {
         &text,
         &[
             "orthogonal(gain=1.5) of 12x4, f32, seed 42, layer 0; fan_in 4, fan_out 12.\n",
-            // 1.5 / sqrt(12), the kurtosis of a sphere of 12 dimensions, 36/14; twice the unit roundoff 2^-24 times 1.5².
+            // 1.5 / sqrt(12), the kurtosis of a sphere of 12 dimensions, 36/14; twice the unit
+            // roundoff 2^-24 times 1.5².
             "│ std                 4.2372e-1   4.3301e-1   ± 1.5670e-1       ok │",
             "│ off orthogonal      1.3609e-7           0   up to 2.6822e-7   ok │",
         ],

@@ -1,5 +1,5 @@
-//! Memory use stays the same at any size of checkpoint, mapped pages counted: read from the kernel's own count of the
-//! process's peak.
+//! Memory use stays the same at any size of checkpoint, mapped pages counted: read from the kernel's own
+//! count of the process's peak.
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

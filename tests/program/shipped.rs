@@ -57,8 +57,8 @@ fn configs_say_what_the_facts_say() {
     );
 }
 
-/// What the README shows. The counts are those of `facts.json`; P50, P99 and max of |delta| and the standard deviations are
-/// NumPy's, quantiles to 1 / 64 of their value.
+/// What the README shows. The counts are those of `facts.json`; P50, P99 and max of |delta| and the standard
+/// deviations are NumPy's, quantiles to 1 / 64 of their value.
 #[test]
 fn the_quickstart_prints_its_table() {
     let (dir, printed) = run("quickstart.yaml");
@@ -150,8 +150,8 @@ fn example_quickstart() {
 
 #[test]
 fn example_evaluate() {
-    // Trained accuracies: `trained_heldout_1000` of the facts. Zeroing the sleeping weights of the network trained in
-    // bf16 costs 6.3 points; giving them their initial value back changes nothing.
+    // Trained accuracies: `trained_heldout_1000` of the facts. Zeroing the sleeping weights of the network
+    // trained in bf16 costs 6.3 points; giving them their initial value back changes nothing.
     assert_eq!(
         run_example("evaluate", &[]),
         "accuracy on 1000 images   trained   sleeping -> 0   sleeping -> initial value\n\
@@ -163,8 +163,8 @@ fn example_evaluate() {
     assert_eq!(run_example("evaluate", &[file]), format!("79.6 %  {file}\n"));
 }
 
-/// The example's own output, the same on every machine: its arithmetic has a fixed order. The same training in NumPy's
-/// F32, whose sums are grouped otherwise, ended at 75.5 % and 90.9 %.
+/// The example's own output, the same on every machine: its arithmetic has a fixed order. The same training
+/// in NumPy's F32, whose sums are grouped otherwise, ended at 75.5 % and 90.9 %.
 #[test]
 fn example_showcase() {
     assert_eq!(
@@ -200,8 +200,8 @@ fn example_showcase() {
 fn example_raw_draws() {
     use std::io::Read;
     use std::process::Stdio;
-    // Seed 42: the first four draws of row 0 of layer 0, and those of the layers 0 to 3 at (0, 0), computed in Python from
-    // docs/noise.md.
+    // Seed 42: the first four draws of row 0 of layer 0, and those of the layers 0 to 3 at (0, 0), computed
+    // in Python from docs/noise.md.
     for (layout, expected) in [
         ("rows", [0xC16129ECD0DC5B93, 0x723AD4CBD7C9B07B, 0x3E53A9F2486D1D0A, 0xB8A2570B4F8B0C0C]),
         ("layers", [0xC16129ECD0DC5B93, 0x3E4A12D70B0AF178, 0x68FEA42EEE61BECD, 0x15F4163333581662]),

@@ -1,5 +1,5 @@
-//! The program's face: what leaves it for a terminal or a log, whatever names and paths hold; the widths of its tables; its
-//! help.
+//! The program's face: what leaves it for a terminal or a log, whatever names and paths hold; the widths of
+//! its tables; its help.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::common::{Ran, Scratch, Tensor, f32s};
 
-/// A name that ends a line, begins a workflow command, colours a terminal, titles its window and turns the line's direction.
+/// A name that ends a line, begins a workflow command, colours a terminal, titles its window and turns
+/// the line's direction.
 const NAME: &str = "a\n::error title=x::y\r##[error]\u{1b}[31m\u{1b}]0;t\u{7}\u{202e}\u{2028}.weight";
 /// The same as it is shown.
 const SHOWN: &str = r"a\n::error title=x::y\r##\u{5b}error]\u{1b}[31m\u{1b}]0;t\u{7}\u{202e}\u{2028}.weight";
@@ -52,7 +53,8 @@ fn uncoloured(line: &str) -> String {
     plain
 }
 
-/// Nothing that a terminal or a workflow's log would obey but the program's own line breaks, colours and annotations.
+/// Nothing that a terminal or a workflow's log would obey but the program's own line breaks,
+/// colours and annotations.
 #[track_caller]
 fn is_safe(ran: &Ran) {
     for line in ran.stdout.lines().chain(ran.stderr.lines()) {

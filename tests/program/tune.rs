@@ -1,5 +1,5 @@
-//! The search for the smallest file: what it finds, what it asks the user's command, and everything the command can do wrong.
-//! The commands are those of a POSIX shell.
+//! The search for the smallest file: what it finds, what it asks the user's command, and everything the
+//! command can do wrong. The commands are those of a POSIX shell.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,8 @@ fn weights(n: u16) -> Vec<u8> {
     (0..n).flat_map(|i| [0x11, 1 + (i % 100) as u8, 1 + (i / 100) as u8, 0x3f]).collect()
 }
 
-/// Prints how many bytes of the file are not 0: 4 fewer for each weight that is. Keeps a line for each call, and the file.
+/// Prints how many bytes of the file are not 0: 4 fewer for each weight that is. Keeps a line for
+/// each call, and the file.
 const COUNT: &str = "#!/bin/sh\n\
     LC_ALL=C\n\
     export LC_ALL\n\

@@ -1,5 +1,5 @@
-//! Tensors larger than a block, rows longer than one, every type and odd shape: what the whole pipeline makes of them
-//! equals what one weight at a time says.
+//! Tensors larger than a block, rows longer than one, every type and odd shape: what the whole pipeline makes
+//! of them equals what one weight at a time says.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use cdi_prune::init::{Generator, SchemeParams};
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use tempfile::TempDir;
 
-/// Name, shape, type, mode: rows in parts (cut inside a kernel of nine, in `conv`), many rows to a block, one long row,
-/// one column, no rows, no columns, a scalar.
+/// Name, shape, type, mode: rows in parts (cut inside a kernel of nine, in `conv`), many rows to a block, one
+/// long row, one column, no rows, no columns, a scalar.
 const TENSORS: [(&str, &[usize], FloatDtype, &str); 9] = [
     ("conv", &[3, 7801, 3, 3], FloatDtype::F32, "{mode: he, zero_mean: true}"),
     ("long_rows", &[3, 70001], FloatDtype::Bf16, "xavier"),

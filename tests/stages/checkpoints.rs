@@ -1,4 +1,5 @@
-//! What is found in a folder, what is no checkpoint of weights, and what names are called: before any weight is read.
+//! What is found in a folder, what is no checkpoint of weights, and what names are called:
+//! before any weight is read.
 
 use std::fs;
 
@@ -296,7 +297,8 @@ fn variants() {
 
 // Weights in parts.
 
-/// The parts of a weight in each form, with what the message calls the form, the first of the names and the way out.
+/// The parts of a weight in each form, with what the message calls the form, the first of the
+/// names and the way out.
 fn forms() -> Vec<(Vec<Tensor<'static>>, &'static str, &'static str)> {
     vec![
         (
@@ -656,7 +658,8 @@ fn a_model_is_pruned_into_a_folder_and_restored_as_it_was() {
     let s = model("format: bitmask");
     let ran = succeeds(&s, &["run", "x.yaml"]);
     assert!(ran.stdout.contains("Pruned file: p/pruned.safetensors with 7 small files, "), "{}", ran.stdout);
-    // No name that transformers looks for: model.safetensors, pytorch_model.bin, tf_model.h5, flax_model.msgpack, an index.
+    // No name that transformers looks for: model.safetensors, pytorch_model.bin, tf_model.h5,
+    // flax_model.msgpack, an index.
     assert_eq!(listed(&s, "p"), and(&SMALL, &["pruned.safetensors"]));
     let readme = fs::read_to_string(s.path("p/README.md")).unwrap();
     assert_eq!(

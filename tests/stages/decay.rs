@@ -1,5 +1,5 @@
-//! Factor and threshold told by the weights: on made-up training whose truth is known, and on the real checkpoints, of
-//! whose weights `facts.json` says which got no gradient.
+//! Factor and threshold told by the weights: on made-up training whose truth is known, and on the real
+//! checkpoints, of whose weights `facts.json` says which got no gradient.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Scratch, facts, root, shipped_config};
 
-/// Made-up training of one tensor: `untouched` of its `n` weights become `s` times their initial value, give or take the
-/// rounding of many steps; the others move by `step` times a gaussian.
+/// Made-up training of one tensor: `untouched` of its `n` weights become `s` times their initial value, give
+/// or take the rounding of many steps; the others move by `step` times a gaussian.
 struct Training {
     dtype: FloatDtype,
     n: u64,
@@ -88,7 +88,8 @@ fn decayed_weights_are_found_by_their_common_factor() {
     }
 }
 
-/// After little training live weights crowd around the factor too, thinning out from it: there the valley is shallow.
+/// After little training live weights crowd around the factor too, thinning out from it: there
+/// the valley is shallow.
 #[test]
 fn short_training_and_few_untouched_weights() {
     for (n, untouched, s, step) in
@@ -137,13 +138,14 @@ fn each_group_of_an_optimiser_has_its_factor() {
 #[test]
 fn types_of_two_bytes_are_compared_after_rounding() {
     for dtype in [FloatDtype::Bf16, FloatDtype::F16] {
-        // A bf16 weight and 0.999 of it round to the same value, so that a weaker decay cannot be told. Of 0.99 and other
-        // round factors whole classes of weights lie on the boundary between two values.
+        // A bf16 weight and 0.999 of it round to the same value, so that a weaker decay cannot be told. Of
+        // 0.99 and other round factors whole classes of weights lie on the boundary between two values.
         for s in [1.0, 0.9871, 0.8712, 0.3033] {
             let (samples, decided, evidence) =
                 decide_all(&[Training { dtype, n: 40_000, untouched: 4_000, s, step: 0.05 }]);
             assert!(evidence[0].found, "{dtype} {s}");
-            // 128 significands of bf16 tell the factor apart from others 3e-5 away, the 1024 of f16 eight times better.
+            // 128 significands of bf16 tell the factor apart from others 3e-5 away, the 1024 of
+            // f16 eight times better.
             let error = if dtype == FloatDtype::Bf16 { 4e-5 } else { 1e-5 };
             assert!((decided[0].decay / s - 1.0).abs() < error, "{dtype} {s}: {}", decided[0].decay);
             assert_eq!(decided[0].threshold, Threshold::Ulps(0));
@@ -191,8 +193,8 @@ fn f64s(checkpoint: &Checkpoint, name: &str) -> Vec<f64> {
     out
 }
 
-/// Runs `analyze` with both left to the weights. The report, and the places called sleeping, found by the report's factors
-/// and thresholds and counted against it.
+/// Runs `analyze` with both left to the weights. The report, and the places called sleeping, found by the
+/// report's factors and thresholds and counted against it.
 fn sleeping(folder: &str) -> (Value, BTreeSet<(String, usize)>) {
     let scratch = Scratch::new();
     let folder = root().join(folder);
@@ -248,8 +250,8 @@ fn border() -> BTreeSet<(String, usize)> {
     (0..64 * 1024).filter(|n| dead(n % 1024)).map(|n| ("fc1.weight".to_owned(), n)).collect()
 }
 
-/// Recall of at least 0.999, precision of at least 0.97, and the factor to 1e-5 are what this tool promises; pinned is
-/// what it reaches.
+/// Recall of at least 0.999, precision of at least 0.97, and the factor to 1e-5 are what this tool promises;
+/// pinned is what it reaches.
 #[test]
 fn dead_inputs_without_decay() {
     let (report, found) = sleeping("examples/data/mlp_pad_sgd");
@@ -296,8 +298,8 @@ fn two_byte_weights_that_never_left_their_value() {
     assert_eq!(tensor(&report, "fc1.weight")["threshold"], serde_json::json!({"ulps": 0}));
 }
 
-/// The network has next to nothing to give: a few weights of its first linear layer, whose inputs are dead, lie in a narrow
-/// heap at the factor that theory gives, 0.986058.
+/// The network has next to nothing to give: a few weights of its first linear layer, whose inputs are dead,
+/// lie in a narrow heap at the factor that theory gives, 0.986058.
 #[test]
 fn next_to_nothing_sleeps_in_the_convolutional_network() {
     let (report, found) = sleeping("tests/data/cnn_adamw");

@@ -1,6 +1,6 @@
-//! What decides which places are pruned: small cases whose result can be counted by hand, every error that a person can
-//! meet, and the same bytes on any number of threads. `tests/python/test_decisions.py` holds all combinations of criteria,
-//! structures and scopes against NumPy.
+//! What decides which places are pruned: small cases whose result can be counted by hand, every error that a
+//! person can meet, and the same bytes on any number of threads. `tests/python/test_decisions.py` holds all
+//! combinations of criteria, structures and scopes against NumPy.
 
 use std::path::Path;
 
@@ -216,7 +216,8 @@ fn rules(s: &Scratch, rules: &str, prune: &str) {
     s.write("x.yaml", config);
 }
 
-/// Four inputs by three outputs, stored inputs first: of each output, which is a column here, two inputs stay.
+/// Four inputs by three outputs, stored inputs first: of each output, which is a column
+/// here, two inputs stay.
 #[test]
 fn two_of_four_and_rows_go_along_inputs() {
     let s = Scratch::new();

@@ -1,4 +1,5 @@
-//! The files that pruning writes: encodings, fills and types, their sizes, their soundness when they are read back.
+//! The files that pruning writes: encodings, fills and types, their sizes, their soundness
+//! when they are read back.
 
 use std::fs;
 
@@ -16,7 +17,8 @@ analyze: {threshold: 0, report: {json: report.json}}
 prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.9}, any_start: true}
 ";
 
-/// Trained and base values of two tensors: one of several blocks with rows longer than a block, one of many rows.
+/// Trained and base values of two tensors: one of several blocks with rows longer than a
+/// block, one of many rows.
 fn scratch() -> Scratch {
     let s = Scratch::new();
     s.write("x.yaml", CONFIG);

@@ -49,8 +49,8 @@ fn weights(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| (next() + next() + next()) * 0.04).collect()
 }
 
-/// A base and what was trained from it: `w` of several blocks, most of it a little off; `long`, rows longer than a block, as it
-/// was; `b`, too small to be worth a code.
+/// A base and what was trained from it: `w` of several blocks, most of it a little off; `long`, rows longer
+/// than a block, as it was; `b`, too small to be worth a code.
 fn trained(s: &Scratch) {
     let (w, long) = (weights(300 * 500, 1), weights(2 * 70_000, 2));
     let moved: Vec<f32> = w
@@ -71,9 +71,9 @@ fn trained(s: &Scratch) {
     s.safetensors("trained.safetensors", &all(&moved));
 }
 
-/// The network that comes with the repository, 272,512 bytes, alone and against the start that its config describes. Sizes and
-/// digests were written by this program; that the bytes mean what they should, the decoder in `tests/python` shows, which was
-/// written from docs/format.md.
+/// The network that comes with the repository, 272,512 bytes, alone and against the start that its config
+/// describes. Sizes and digests were written by this program; that the bytes mean what they should, the
+/// decoder in `tests/python` shows, which was written from docs/format.md.
 #[test]
 fn the_shipped_network() {
     let s = Scratch::new();
@@ -132,8 +132,8 @@ fn against_a_base_in_shards_and_by_rows() {
     let packed = contents(&s.path("p.safetensors"));
     let names: Vec<&str> = packed.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["b", "ids", "long.codes", "w.codes"]);
-    // Nothing but a head: version, model, flags and number of tables, the class of all rows, a table of one symbol, and the
-    // lengths of four blocks, which are 0.
+    // Nothing but a head: version, model, flags and number of tables, the class of all rows, a table of one
+    // symbol, and the lengths of four blocks, which are 0.
     assert_eq!(packed[2].3.len(), 4 + 3 + 2 + 4 * 4);
     ok(&s, &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
@@ -192,7 +192,8 @@ fn all_types_and_shapes() {
         .collect();
     let names: Vec<&str> = sizes.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["bf16.codes", "f16.codes", "f32.codes", "f64.codes", "vector.codes", "zeros.codes"]);
-    // Version, model and its `top`, flags, number of tables, a table of one symbol, and the length of one block.
+    // Version, model and its `top`, flags, number of tables, a table of one symbol, and the
+    // length of one block.
     assert_eq!(sizes[5].1, 1 + 3 + 1 + 1 + 2 + 4);
     assert!(sizes.iter().zip([11_520, 11_520, 23_040, 46_080, 23_040]).all(|((_, size), raw)| *size < raw));
 }
@@ -237,7 +238,8 @@ fn what_is_refused() {
     );
 }
 
-/// One changed byte is found, or changes values alone: nothing crashes, and what is found is said with tensor and file.
+/// One changed byte is found, or changes values alone: nothing crashes, and what is found is said
+/// with tensor and file.
 #[test]
 fn damaged_codes() {
     let s = Scratch::new();

@@ -1,5 +1,5 @@
-//! The whole program on real checkpoints: what `facts.json` of each folder says, computed by an independent NumPy
-//! program in binary64, is what must come out.
+//! The whole program on real checkpoints: what `facts.json` of each folder says, computed by an independent
+//! NumPy program in binary64, is what must come out.
 
 use std::collections::BTreeMap;
 use std::fs;

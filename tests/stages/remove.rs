@@ -1,5 +1,5 @@
-//! Units removed from a chain of layers: small networks whose numbers can be checked by hand, the same function on every
-//! input, and every error that a person can meet.
+//! Units removed from a chain of layers: small networks whose numbers can be checked by hand, the same
+//! function on every input, and every error that a person can meet.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::common::{Scratch, Tensor, f32s, root};
 
 const F32: &str = "F32";
 
-/// Three layers of 2, 4, 3 and 2 units. Rows 0, 1 and 3 of `a` are the smallest of magnitude: with the ReLU between,
-/// unit 0 gives 0, unit 1 gives 2, unit 3 gives 1.
+/// Three layers of 2, 4, 3 and 2 units. Rows 0, 1 and 3 of `a` are the smallest of magnitude: with the ReLU
+/// between, unit 0 gives 0, unit 1 gives 2, unit 3 gives 1.
 fn network() -> Vec<Tensor<'static>> {
     vec![
         ("a.weight", F32, &[4, 2], f32s(&[0.5, 0.25, 0.25, 0.5, 4.0, -8.0, 0.125, 0.125])),
@@ -184,7 +184,8 @@ prune:
     assert_eq!(tensor(&file, "fc.weight"), (vec![1, 2], vec![1.0, 2.0]));
 }
 
-/// The shipped network, a quarter of whose rows go: the same answers from 90 units as from 96 with zeros, but for rounding.
+/// The shipped network, a quarter of whose rows go: the same answers from 90 units as from 96 with
+/// zeros, but for rounding.
 #[test]
 fn the_shipped_network_answers_as_with_zeros() {
     let s = Scratch::new();

@@ -1,5 +1,5 @@
-//! The report as a page and as plots: what is in it, what of it is safe, the same bytes on any thread count, and the values
-//! behind the heat maps. What a browser makes of it is tested in tests/python.
+//! The report as a page and as plots: what is in it, what of it is safe, the same bytes on any thread count,
+//! and the values behind the heat maps. What a browser makes of it is tested in tests/python.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,8 @@ fn cells_are_mean_changes_and_sleeping_shares() {
 }
 
 /// One row of the matrix a row of cells, the mean of neighbouring columns a cell; computed in NumPy: rows
-/// `(2 k + 1) * 200 // 192`, columns from `600 c // 256` on, `20 log10(mean) + 200` rounded, and fifteenths of `|w| <= 0.25`.
+/// `(2 k + 1) * 200 // 192`, columns from `600 c // 256` on, `20 log10(mean) + 200` rounded, and
+/// fifteenths of `|w| <= 0.25`.
 #[test]
 fn large_tensors_are_reduced() {
     let s = Scratch::new();
@@ -368,7 +369,8 @@ fn what_can_be_wrong_with_the_outputs() {
     fails("{html: a_file/r}", 1, "DIR/a_file: cannot create the folder: File exists (os error 17)");
 }
 
-/// 116 layers of 256 experts with three weights each, and 175 others: the page of such a model has the largest tensors.
+/// 116 layers of 256 experts with three weights each, and 175 others: the page of such a model has
+/// the largest tensors.
 #[test]
 fn the_page_of_89_263_tensors_is_below_10_mb() {
     let s = Scratch::new();

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Scratch, f32s, root, shipped_config};
 
-/// A report of a shipped checkpoint. (`tests/python` checks all of them against the schema with another program.)
+/// A report of a shipped checkpoint. (`tests/python` checks all of them against the schema
+/// with another program.)
 fn report(folder: &str, threshold: &str) -> String {
     let s = Scratch::new();
     let mut config = shipped_config(&root().join(folder));
@@ -135,8 +136,8 @@ fn the_schema_has_every_key_of_a_report_and_describes_it() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Dead outputs and inputs are those of the layout. Each expert has its own: output 1 of both experts and input 2 of the
-/// second one stay at their initial zeros, in any order of storage.
+/// Dead outputs and inputs are those of the layout. Each expert has its own: output 1 of both experts and
+/// input 2 of the second one stay at their initial zeros, in any order of storage.
 #[test]
 fn dead_units_are_where_the_layout_has_them() {
     // (layout, shape, and for each dimension which of the numbers (expert, output, input) it counts)

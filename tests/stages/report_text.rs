@@ -1,10 +1,10 @@
-//! Reports that people look at: tables, warnings, verdicts, Markdown and CSV, from checkpoints small enough to count by
-//! hand, and from the shipped ones.
+//! Reports that people look at: tables, warnings, verdicts, Markdown and CSV, from checkpoints small enough
+//! to count by hand, and from the shipped ones.
 
 use crate::common::{Ran, Scratch, Tensor, f32s, succeeds};
 
-/// Four rows of six weights that start at 1 … 24. Training added 1, but row 1 and the columns 2 and 5 sleep whole, and so
-/// do (0, 0) and (3, 1) by themselves: 6 + 2 * 3 + 2 = 14.
+/// Four rows of six weights that start at 1 … 24. Training added 1, but row 1 and the columns 2 and 5 sleep
+/// whole, and so do (0, 0) and (3, 1) by themselves: 6 + 2 * 3 + 2 = 14.
 fn matrix() -> (Tensor<'static>, Tensor<'static>) {
     let start: Vec<f32> = (1..=24).map(|n| n as f32).collect();
     let sleeps = |row: usize, column: usize| {
@@ -15,8 +15,8 @@ fn matrix() -> (Tensor<'static>, Tensor<'static>) {
     (("a.weight", "F32", &[4, 6], f32s(&start)), ("a.weight", "F32", &[4, 6], f32s(&trained)))
 }
 
-/// A convolution of 2 filters over 3 channels with kernels of 2 x 2, in PyTorch's order. Channel 1 sleeps whole: 2 * 4
-/// weights; and so does the first weight of all by itself.
+/// A convolution of 2 filters over 3 channels with kernels of 2 x 2, in PyTorch's order. Channel 1 sleeps
+/// whole: 2 * 4 weights; and so does the first weight of all by itself.
 fn out_in() -> (Tensor<'static>, Tensor<'static>) {
     let start: Vec<f32> = (1..=24).map(|n| n as f32).collect();
     let trained: Vec<f32> =
@@ -24,8 +24,8 @@ fn out_in() -> (Tensor<'static>, Tensor<'static>) {
     (("b.conv", "F32", &[2, 3, 2, 2], f32s(&start)), ("b.conv", "F32", &[2, 3, 2, 2], f32s(&trained)))
 }
 
-/// The same in Keras' order, height, width, channels, filters. Channel 2 sleeps whole, 4 * 2 weights, and filter 1, 4 * 3
-/// weights, of which 4 are the channel's too; and so does the first weight by itself: 17.
+/// The same in Keras' order, height, width, channels, filters. Channel 2 sleeps whole, 4 * 2 weights, and
+/// filter 1, 4 * 3 weights, of which 4 are the channel's too; and so does the first weight by itself: 17.
 fn in_out() -> (Tensor<'static>, Tensor<'static>) {
     let start: Vec<f32> = (1..=24).map(|n| n as f32).collect();
     let trained: Vec<f32> =
@@ -56,8 +56,8 @@ fn text(s: &Scratch, file: &str) -> String {
     std::fs::read_to_string(s.path(file)).unwrap()
 }
 
-/// 14, 9 and 17 of the sleeping weights lie where the functions above say; means, deviations and the share of the squared
-/// norm from NumPy.
+/// 14, 9 and 17 of the sleeping weights lie where the functions above say; means, deviations and the share of
+/// the squared norm from NumPy.
 #[test]
 fn the_table_of_a_run() {
     let s = scratch(vec![matrix(), out_in(), in_out()]);
@@ -163,8 +163,8 @@ fn initial_fill_needs_no_warning() {
     assert!(!ran.stdout.contains("WARNING"), "{}", ran.stdout);
 }
 
-/// Two of sixteen weights NaN and one infinite; 16 weights that shrank to a twentieth, 16 that grew twentyfold; one tensor
-/// gone to zero, one that never left it.
+/// Two of sixteen weights NaN and one infinite; 16 weights that shrank to a twentieth, 16 that grew
+/// twentyfold; one tensor gone to zero, one that never left it.
 #[test]
 fn warnings() {
     let start: Vec<f32> = (1..=16).map(|n| n as f32).collect();
@@ -229,8 +229,9 @@ fn deep() -> Scratch {
 fn many_tensors_are_grouped() {
     let s = deep();
     let grouped = succeeds(&s, &["analyze", "x.yaml"]).stdout;
-    // Every weight moved by 0.5 but one in four, which moved by 1: the standard deviation went from sqrt(1.25) to
-    // sqrt(1.671875), which is 1.1565 times as large. Quantiles are known to 1 / 64 of their value.
+    // Every weight moved by 0.5 but one in four, which moved by 1: the standard deviation went
+    // from sqrt(1.25) to sqrt(1.671875), which is 1.1565 times as large. Quantiles are known to
+    // 1 / 64 of their value.
     assert_eq!(
         grouped,
         "\
@@ -322,7 +323,8 @@ fn names_of_any_characters_stay_in_their_cells() {
     }
 }
 
-/// Every column in its order, and the figures of [`matrix`], which NumPy gives too (to the last digit or but one).
+/// Every column in its order, and the figures of [`matrix`], which NumPy gives too (to the
+/// last digit or but one).
 #[test]
 fn csv_has_a_row_for_each_tensor_and_a_column_for_each_figure() {
     let s = scratch(vec![matrix(), (("steps", "I64", &[1], vec![0; 8]), ("steps", "I64", &[1], vec![0; 8]))]);

@@ -1,4 +1,5 @@
-//! Where a checkpoint started: told by its weights, where the config says otherwise; and which values a start in other types is.
+//! Where a checkpoint started: told by its weights, where the config says otherwise; and which values a
+//! start in other types is.
 
 use std::fs;
 
@@ -6,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Ran, Scratch, f32s, root, shipped_config};
 
-/// A checkpoint of 65,536 weights that start normal with the seed 5, of which every second one moves by 0.01; a bias that
-/// starts at 0 and stays there. `extra` ends the config.
+/// A checkpoint of 65,536 weights that start normal with the seed 5, of which every second one moves by 0.01;
+/// a bias that starts at 0 and stays there. `extra` ends the config.
 fn scratch(extra: &str) -> Scratch {
     let s = Scratch::new();
     s.write("x.yaml", format!("{}{extra}", model("normal, std: 0.02")));
@@ -62,7 +63,8 @@ fn warnings(ran: &Ran) -> Vec<&str> {
     ran.stdout.lines().filter(|line| line.starts_with("WARNING") && *line != zeros).collect()
 }
 
-/// The cosine is NumPy's, the mean of those of `a.weight` and `b.weight` by their weights; chance 3 / sqrt(69,630 + 9).
+/// The cosine is NumPy's, the mean of those of `a.weight` and `b.weight` by their weights; chance
+/// 3 / sqrt(69,630 + 9).
 const ELSEWHERE: &str = "This checkpoint does not seem to have started from these initial values (cosine \
                          0.0015 over 69,632 weights; chance allows 0.011): check seed, layer ids and init.";
 
@@ -289,8 +291,8 @@ fn a_guess_explodes_nothing() {
     assert!(fs::read_to_string(s.path("r.html")).unwrap().contains("Exploding"));
 }
 
-/// Of checkpoints that were really trained from the seed 42 each tensor that can tell does, also after long training with
-/// decay; with another seed none.
+/// Of checkpoints that were really trained from the seed 42 each tensor that can tell does, also after long
+/// training with decay; with another seed none.
 #[test]
 fn the_shipped_checkpoints_started_at_42() {
     for folder in [
@@ -319,8 +321,8 @@ fn the_shipped_checkpoints_started_at_42() {
     }
 }
 
-/// What a loader makes of an initial checkpoint in one type that is trained in another, untouched: every weight sleeps, and
-/// comes back as it was. (Of BF16 weights in F16, 8,355 were found before.)
+/// What a loader makes of an initial checkpoint in one type that is trained in another, untouched: every
+/// weight sleeps, and comes back as it was. (Of BF16 weights in F16, 8,355 were found before.)
 #[test]
 fn initial_values_go_through_both_types() {
     for (model, trained) in
@@ -391,7 +393,8 @@ fn loaded(data: &[u8], from: &str, to: &str) -> Vec<u8> {
     }
 }
 
-/// The same of values from another checkpoint; and a file of an earlier release, which named the type and did not round.
+/// The same of values from another checkpoint; and a file of an earlier release, which named the
+/// type and did not round.
 #[test]
 fn stored_values_go_through_both_types_too() {
     let s = Scratch::new();

@@ -1,5 +1,5 @@
-//! The verdict says what the weights bear out and no more: of the shipped checkpoints, whose counts NumPy found, and of
-//! reports made up for the cases that they do not show.
+//! The verdict says what the weights bear out and no more: of the shipped checkpoints, whose counts NumPy
+//! found, and of reports made up for the cases that they do not show.
 
 use cdi_prune::analysis::{Evidence, RatioHistogram, Threshold};
 use cdi_prune::report::{Changes, Report, ReportTensor, Totals, verdict};
@@ -18,8 +18,9 @@ fn shipped(name: &str, threshold: &str, decay: &str) -> String {
     ran.stdout.lines().last().unwrap().to_owned()
 }
 
-/// 15,442 and 21,546: `sleeping_totals` at 0. 9,536: 149 bytes never seen, of 64 weights each. 15,522 and 343: counted in
-/// NumPy at these factors and thresholds. What chance would put there and the heights of the peaks are the tool's own.
+/// 15,442 and 21,546: `sleeping_totals` at 0. 9,536: 149 bytes never seen, of 64 weights each. 15,522 and
+/// 343: counted in NumPy at these factors and thresholds. What chance would put there and the heights of the
+/// peaks are the tool's own.
 #[test]
 fn what_the_weights_tell() {
     for (name, expected) in [

@@ -1,4 +1,5 @@
-//! Every weight is addressable alone, every fast path equals the scalar one bit for bit, and blocks never show.
+//! Every weight is addressable alone, every fast path equals the scalar one bit for bit,
+//! and blocks never show.
 
 use cdi_prune::init::{
     Distribution, Generator, SchemeParams, gaussian, init_conv_kernel, init_matrix, init_weight,

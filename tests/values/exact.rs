@@ -1,4 +1,5 @@
-//! The exact distributions against SciPy, and the marks that they lead to: rare on healthy matrices, there on others.
+//! The exact distributions against SciPy, and the marks that they lead to: rare on healthy
+//! matrices, there on others.
 
 use cdi_prune::init::{ExactDistribution, Scheme, SchemeParams};
 use cdi_prune::matrix::{Subject, summarise};
@@ -19,13 +20,15 @@ fn close(own: f64, expected: f64) {
     assert!((own - expected).abs() <= 1e-11 * expected.abs().max(1e-3), "{own:?}, expected {expected:?}");
 }
 
-/// Mode and shape; mean, standard deviation, and standard deviation of the latter for 1000 weights; `P(<= x)` for some x.
+/// Mode and shape; mean, standard deviation, and standard deviation of the latter for 1000 weights;
+/// `P(<= x)` for some x.
 type Case<'a> = (&'a str, &'a [usize], [f64; 3], &'a [(f64, f64)]);
 
 #[test]
 fn moments_and_probabilities_equal_those_of_scipy() {
-    // SciPy 1.16: `norm`, `uniform`, `truncnorm`, and for orthogonal modes `beta` with both parameters (n - 1)/2; shares of
-    // zeros are ceil(0.33 · 50)/50 and 8/9 of 3 by 3 kernels; kernels less their mean have 8/9 of the variance.
+    // SciPy 1.16: `norm`, `uniform`, `truncnorm`, and for orthogonal modes `beta` with both parameters (n -
+    // 1)/2; shares of zeros are ceil(0.33 · 50)/50 and 8/9 of 3 by 3 kernels; kernels less their mean have
+    // 8/9 of the variance.
     let cases: [Case<'_>; 10] = [
         (
             "he",
@@ -107,7 +110,8 @@ fn moments_and_probabilities_equal_those_of_scipy() {
 
 #[test]
 fn extremes_equal_those_of_scipy() {
-    // Of 1000 weights, at 5e-5: `ppf` and `isf` of 1 - (1 - p)^(1/n) and 1 - p^(1/n), `n` without the fixed zeros.
+    // Of 1000 weights, at 5e-5: `ppf` and `isf` of 1 - (1 - p)^(1/n) and 1 - p^(1/n), `n`
+    // without the fixed zeros.
     for (text, min, max) in [
         ("he", (-1.6844565595954295, -0.737391898092553), (0.737391898092553, 1.6844565595954295)),
         (

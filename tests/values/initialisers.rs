@@ -1,5 +1,5 @@
-//! Every initialiser: its values against an independent program, each element alone against the whole, its distribution,
-//! and its independence of its neighbours.
+//! Every initialiser: its values against an independent program, each element alone against the whole, its
+//! distribution, and its independence of its neighbours.
 
 use cdi_prune::init::{Generator, MODE_NAMES, SchemeParams};
 use cdi_prune::tensor::{Layout, Shape};
@@ -58,8 +58,8 @@ fn every_mode_is_among_the_schemes() {
 
 #[test]
 fn values_equal_an_independent_program_s() {
-    // Seed 42, layer 3, shape [20, 30], at (0, 0), (5, 7), (19, 29): computed in Python 3.11 with integers, `math` and
-    // `statistics.NormalDist`, so equal up to the platform's last bits.
+    // Seed 42, layer 3, shape [20, 30], at (0, 0), (5, 7), (19, 29): computed in Python 3.11 with integers,
+    // `math` and `statistics.NormalDist`, so equal up to the platform's last bits.
     for (text, expected) in [
         ("trunc_normal", [-1.2557465286642973, -1.4068843064770955, 1.472390024079587]),
         (
@@ -180,7 +180,8 @@ fn exact() -> Vec<(&'static str, f64, f64, Box<dyn Fn(f64) -> f64>)> {
     .collect()
 }
 
-/// Deterministic, so a bound that holds once holds always. 1.95 is the 0.1 % point of the Kolmogorov-Smirnov statistic.
+/// Deterministic, so a bound that holds once holds always. 1.95 is the 0.1 % point of the
+/// Kolmogorov-Smirnov statistic.
 #[test]
 fn distributions_are_the_exact_ones() {
     for (text, mean, std, inside) in exact() {

@@ -1,5 +1,5 @@
-//! Every initial weight, to the bit: against independent programs, on every instruction set, alone and in runs. The library
-//! alone; `.ci/emulated` runs parts of it on other processors.
+//! Every initial weight, to the bit: against independent programs, on every instruction set, alone and in
+//! runs. The library alone; `.ci/emulated` runs parts of it on other processors.
 
 mod addressing;
 mod exact;

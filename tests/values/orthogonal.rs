@@ -1,5 +1,5 @@
-//! Orthogonal tensors: how orthogonal they are, how they are distributed, and that nothing but seed, layer and shape
-//! decides their bits.
+//! Orthogonal tensors: how orthogonal they are, how they are distributed, and that nothing but seed, layer
+//! and shape decides their bits.
 
 use cdi_prune::init::{Generator, SchemeParams, Whole};
 use cdi_prune::tensor::{FloatDtype, Layout, Role, Roles, Shape};
@@ -56,7 +56,8 @@ fn the_shorter_side_is_orthonormal() {
 
 #[test]
 fn values_equal_an_independent_program_s() {
-    // Seed 42, layer 3: Python 3.11 with integers, `math` and one reflection after the other on the whole unit matrix.
+    // Seed 42, layer 3: Python 3.11 with integers, `math` and one reflection after the other on
+    // the whole unit matrix.
     let tall = weights(3, "orthogonal", &[90, 70], Layout::OutIn);
     for (i, j, expected) in [
         (0, 0, 0.007370293508492942),
@@ -142,7 +143,8 @@ fn delta_orthogonal_kernels_are_an_orthonormal_matrix_in_their_middle() {
     assert_eq!(turned.iter().filter(|w| **w != 0.0).count(), 120);
 }
 
-/// The Kolmogorov-Smirnov distance of a sample from a distribution on [-1, 1], times the square root of its size.
+/// The Kolmogorov-Smirnov distance of a sample from a distribution on [-1, 1], times the
+/// square root of its size.
 fn distance(mut sample: Vec<f64>, below: impl Fn(f64) -> f64) -> f64 {
     sample.sort_by(f64::total_cmp);
     let n = sample.len() as f64;
@@ -155,9 +157,9 @@ fn distance(mut sample: Vec<f64>, below: impl Fn(f64) -> f64) -> f64 {
 
 #[test]
 fn matrices_are_uniformly_distributed() {
-    // Every row and column of a uniformly distributed rotation or reflection of space is uniform on the sphere, so each
-    // entry is uniform on [-1, 1] (Archimedes), and so is each entry of a product with a fixed one. Half of them turn
-    // space over.
+    // Every row and column of a uniformly distributed rotation or reflection of space is uniform on the
+    // sphere, so each entry is uniform on [-1, 1] (Archimedes), and so is each entry of a product with a
+    // fixed one. Half of them turn space over.
     const N: u64 = 4000;
     let matrices: Vec<Vec<f64>> =
         (0..N).map(|layer| weights(layer, "orthogonal", &[3, 3], Layout::OutIn)).collect();
@@ -175,8 +177,8 @@ fn matrices_are_uniformly_distributed() {
     let positive = matrices.iter().filter(|m| determinant(m) > 0.0).count() as f64;
     // Four standard deviations of a binomial distribution.
     assert!((positive - N as f64 / 2.0).abs() < 4.0 * (N as f64).sqrt() / 2.0, "{positive}");
-    // The trace of a uniformly distributed matrix has mean 0 and variance 1: a decomposition that leaves R's signs as they
-    // come fails this.
+    // The trace of a uniformly distributed matrix has mean 0 and variance 1: a decomposition that leaves R's
+    // signs as they come fails this.
     let traces: Vec<f64> = matrices.iter().map(|m| m[0] + m[4] + m[8]).collect();
     let mean = traces.iter().sum::<f64>() / N as f64;
     let variance = traces.iter().map(|t| t * t).sum::<f64>() / N as f64;
@@ -211,7 +213,8 @@ fn roles_say_which_matrix_is_orthogonal() {
     for one in weights(3, "orthogonal", &[2, 5, 8], roles(&[expert, inp, out])).chunks(40) {
         assert!(departure(one, 5, 8) < 1e-14);
     }
-    // `[in, out, k, k]`, turned into the `[out, in * k * k]` that it stands for: the same as stored in that order.
+    // `[in, out, k, k]`, turned into the `[out, in * k * k]` that it stands for: the same as
+    // stored in that order.
     let turned = weights(3, "orthogonal", &[3, 20, 2, 3], roles(&[inp, out, kernel, kernel]));
     let plain = weights(3, "orthogonal", &[20, 3, 2, 3], Layout::OutIn);
     for (n, weight) in turned.iter().enumerate() {

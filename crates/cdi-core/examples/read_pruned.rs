@@ -1,5 +1,5 @@
-//! Reads rows of one tensor of a pruned file, as a program does that uses the weights: into memory of its own, regenerating
-//! what was left out, and without expanding the rest.
+//! Reads rows of one tensor of a pruned file, as a program does that uses the weights: into memory of its
+//! own, regenerating what was left out, and without expanding the rest.
 //!
 //! ```text
 //! cargo run --release -p cdi-core --example read_pruned -- pruned.safetensors fc1.weight 0 2
@@ -28,7 +28,8 @@ fn read() -> Result<(), Box<dyn std::error::Error>> {
     };
     // What this program has memory for: a small file can describe a tensor of any size.
     let limits = Limits { elements: 1 << 32, bytes: 64 << 20 };
-    // Opening checks every part of the file; the second argument is the checkpoint that initial values come from, if any.
+    // Opening checks every part of the file; the second argument is the checkpoint that initial
+    // values come from, if any.
     let file = PrunedReader::open_within(Path::new(file), None, limits)?;
     let (dtype, shape) = file.tensor(tensor).ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
     let dtype = FloatDtype::of(dtype).ok_or("not a floating-point tensor")?;

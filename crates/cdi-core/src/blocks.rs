@@ -9,8 +9,8 @@ use crate::prelude::*;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
-/// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask and on a
-/// pair of draws.
+/// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask
+/// and on a pair of draws.
 pub const BLOCK_ELEMENTS: usize = 1 << 16;
 
 /// A run of elements of one tensor in storage order.
@@ -116,15 +116,16 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// Bytes of mapped files that each worker may touch before all are given back: enough that waiting for the last one
-/// costs little, and little enough to be small beside the program itself.
+/// Bytes of mapped files that each worker may touch before all are given back: enough that waiting for the
+/// last one costs little, and little enough to be small beside the program itself.
 const WINDOW_PER_WORKER: usize = 8 << 20;
 const LARGEST_WINDOW: usize = 128 << 20;
 
-/// Runs `work` on every item (a block, or a block with something beside it), shared among `workers`, each with its own
-/// scratch space; the results are in the items' order. Memory of mapped files that the items read is given back on the
-/// way, and so are tensors that can only be made whole, which are made before the first item in need of them (all such
-/// items of one tensor must be together). `advance` is told how much of the progress each item was.
+/// Runs `work` on every item (a block, or a block with something beside it), shared among `workers`, each
+/// with its own scratch space; the results are in the items' order. Memory of mapped files that the items
+/// read is given back on the way, and so are tensors that can only be made whole, which are made before the
+/// first item in need of them (all such items of one tensor must be together). `advance` is told how much of
+/// the progress each item was.
 ///
 /// # Errors
 /// The first in the order of the items among those that came up.

@@ -1,8 +1,9 @@
 //! One compiled copy of each hot loop per instruction set, selected at run time.
 //!
-//! The loops are plain Rust, written so that the compiler can turn them into vector instructions; no copy has code of
-//! its own, and none contracts a multiplication and an addition into one rounding (Rust never does so unasked). So every
-//! copy gives the same bits, and only the time differs. Tests run each kernel on every set of the machine.
+//! The loops are plain Rust, written so that the compiler can turn them into vector instructions; no copy
+//! has code of its own, and none contracts a multiplication and an addition into one rounding (Rust never
+//! does so unasked). So every copy gives the same bits, and only the time differs. Tests run each kernel on
+//! every set of the machine.
 
 use core::fmt;
 #[cfg(feature = "std")]
@@ -12,8 +13,8 @@ use crate::prelude::*;
 
 /// A loop over slices that is worth a copy per instruction set.
 ///
-/// `run` and everything hot that it calls must be `#[inline(always)]`: a function takes on the instruction set of the
-/// copy that it is inlined into, and keeps the portable one otherwise.
+/// `run` and everything hot that it calls must be `#[inline(always)]`: a function takes on the instruction
+/// set of the copy that it is inlined into, and keeps the portable one otherwise.
 pub trait Kernel {
     /// What it returns.
     type Output;
@@ -22,8 +23,9 @@ pub trait Kernel {
     fn run(self) -> Self::Output;
 }
 
-/// An instruction set that this processor has. There is no other way to one than [`InstructionSet::available`] and
-/// [`InstructionSet::current`], so holding one proves that its instructions may be used.
+/// An instruction set that this processor has. There is no other way to one than
+/// [`InstructionSet::available`] and [`InstructionSet::current`], so holding one proves that its
+/// instructions may be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InstructionSet(Isa);
 
@@ -108,8 +110,8 @@ impl InstructionSet {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Isa::Portable => kernel.run(),
-            // SAFETY: `available` alone makes this value, after asking the processor for each feature that `avx2`
-            // enables.
+            // SAFETY: `available` alone makes this value, after asking the processor for each feature
+            // that `avx2` enables.
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Isa::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above, for the features that `avx512` enables.

@@ -1,5 +1,5 @@
-//! Functions of binary64 that are the processor's instructions with the standard library, and `libm`'s without it. Each
-//! result is exact or correctly rounded, so that both give the same bits.
+//! Functions of binary64 that are the processor's instructions with the standard library, and `libm`'s
+//! without it. Each result is exact or correctly rounded, so that both give the same bits.
 
 /// By the names that they have in the standard library.
 pub trait Float {

@@ -1,5 +1,5 @@
-//! What the crate `cdi-prune` needs of this one's insides. No promise of stability goes with it: other programs use what
-//! the crate's page names.
+//! What the crate `cdi-prune` needs of this one's insides. No promise of stability goes with it: other
+//! programs use what the crate's page names.
 
 #[cfg(feature = "std")]
 pub use crate::checkpoint::open::{follows_links, leads_out};

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use crate::prelude::*;
 
-/// Opens a regular file, which is read up to the length that it has now: some of what the system shows as a file (`/proc`)
-/// has no length, and no end either. Asked what it is before it is opened, as opening a pipe waits for whoever writes into
-/// it.
+/// Opens a regular file, which is read up to the length that it has now: some of what the system shows as a
+/// file (`/proc`) has no length, and no end either. Asked what it is before it is opened, as opening a pipe
+/// waits for whoever writes into it.
 pub fn open(path: &Path) -> io::Result<io::Take<File>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {

@@ -2,8 +2,9 @@
 
 use crate::prelude::*;
 
-/// The candidate closest to `name` by Damerau-Levenshtein distance, if it is close enough to be a likely slip: at
-/// most a third of its letters (two at least) differ. Ties go to the first in order. Without the feature `config`, none.
+/// The candidate closest to `name` by Damerau-Levenshtein distance, if it is close enough to be a likely
+/// slip: at most a third of its letters (two at least) differ. Ties go to the first in order. Without the
+/// feature `config`, none.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     #[cfg(not(feature = "config"))]
     {

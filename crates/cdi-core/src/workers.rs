@@ -4,13 +4,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::prelude::*;
 
-/// Several workers at once, or one alone: [`Alone`]. What comes of the work never depends on how many they are.
+/// Several workers at once, or one alone: [`Alone`]. What comes of the work never depends
+/// on how many they are.
 pub trait Workers: Sync {
     /// How many work at once, 1 or more.
     fn count(&self) -> usize;
 
-    /// Calls `work` once with each item, at the same time with as many as there are workers, each of which has made
-    /// scratch space of its own; comes back when all is done.
+    /// Calls `work` once with each item, at the same time with as many as there are workers, each of which
+    /// has made scratch space of its own; comes back when all is done.
     fn each<T: Send, S>(
         &self,
         items: &mut [T],
@@ -21,7 +22,8 @@ pub trait Workers: Sync {
     /// What `work` makes of each item, in the order of the items.
     ///
     /// # Errors
-    /// The first in that order of the errors there were. Items that nobody has begun when there is one are left out.
+    /// The first in that order of the errors there were. Items that nobody has begun when there
+    /// is one are left out.
     fn map<T: Sync, S, R: Send, E: Send>(
         &self,
         items: &[T],

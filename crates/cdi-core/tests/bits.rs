@@ -3,7 +3,8 @@
 use cdi_core::reader::PrunedReader;
 use sha2::{Digest, Sha256};
 
-/// A safetensors file of one bitmask tensor of F32 all of whose places are pruned, to the initial values of a scheme.
+/// A safetensors file of one bitmask tensor of F32 all of whose places are pruned, to the
+/// initial values of a scheme.
 fn all_pruned(dims: &[usize], init: &str) -> Vec<u8> {
     let (rows, cols) = (dims[0], dims[1..].iter().product::<usize>());
     let description = format!(
@@ -17,8 +18,11 @@ fn all_pruned(dims: &[usize], init: &str) -> Vec<u8> {
         "w.shape": {"dtype": "I64", "shape": [dims.len()], "data_offsets": [0, shape_end]},
         "w.row_offsets": {"dtype": "I64", "shape": [rows], "data_offsets": [shape_end, offsets_end]},
         "w.compressed": {"dtype": "F32", "shape": [0], "data_offsets": [offsets_end, offsets_end]},
-        "w.bitmask":
-            {"dtype": "U8", "shape": [rows, cols.div_ceil(8)], "data_offsets": [offsets_end, offsets_end + mask]},
+        "w.bitmask": {
+            "dtype": "U8",
+            "shape": [rows, cols.div_ceil(8)],
+            "data_offsets": [offsets_end, offsets_end + mask],
+        },
     })
     .to_string();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();

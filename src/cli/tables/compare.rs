@@ -8,8 +8,8 @@ use comfy_table::Color;
 
 use super::sheet::{Column, Room, Sheet};
 
-/// The table with a row for each tensor of both or, unless `full` asks for all, each kind of very many; notes on it;
-/// warnings; the verdict.
+/// The table with a row for each tensor of both or, unless `full` asks for all, each kind of very many; notes
+/// on it; warnings; the verdict.
 pub fn comparison(comparison: &ReportComparison, full: bool, color: ColorChoice) -> String {
     let mut rows = rows(comparison, full);
     let (tensors, lines) = (comparison.tensors.len(), rows.len());

@@ -8,7 +8,8 @@ use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};
 
-/// Behind so many tensors the table is written line by line and without styles: a cell of the other takes hundreds of bytes.
+/// Behind so many tensors the table is written line by line and without styles: a cell of the other
+/// takes hundreds of bytes.
 const LONG: usize = 10_000;
 
 const TITLES: [&str; 5] = ["tensor", "type", "shape", "bytes", "zeros %"];
@@ -17,7 +18,8 @@ const RANKS: [u8; 5] = [0, 2, 0, 0, 1];
 /// Columns of words, before those of numbers.
 const WORDS: usize = 3;
 
-/// The table, in every column where `full` asks for that or there are very many tensors, and a line of totals.
+/// The table, in every column where `full` asks for that or there are very many tensors,
+/// and a line of totals.
 pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> String {
     let long_one = inventory.tensors.len() > LONG;
     let mut text = if long_one { long(inventory) } else { short(inventory, full, color) };

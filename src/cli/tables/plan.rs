@@ -7,7 +7,8 @@ use clap::ColorChoice;
 
 use super::sheet::{Column, Room, Sheet};
 
-/// The table, in every column where `full` asks for that; what the bytes add up to, and which tensors cannot be regenerated weight by weight.
+/// The table, in every column where `full` asks for that; what the bytes add up to, and which tensors cannot
+/// be regenerated weight by weight.
 pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: ColorChoice) -> String {
     let cells = |cell: fn(&PlanRow) -> String| rows.iter().map(cell);
     let or_none =

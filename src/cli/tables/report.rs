@@ -8,8 +8,8 @@ use comfy_table::Color;
 use super::bar::bar;
 use super::sheet::{Column, Room, Sheet};
 
-/// The table with a row for each tensor or, unless `full` asks for all, each kind of very many; notes on it; warnings; the
-/// verdict.
+/// The table with a row for each tensor or, unless `full` asks for all, each kind of very many; notes on it;
+/// warnings; the verdict.
 pub fn report(report: &Report, full: bool, color: ColorChoice) -> String {
     let rows = rows(report, full);
     let grouped = rows.iter().any(|row| row.tensors > 1);

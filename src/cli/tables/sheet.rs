@@ -1,4 +1,5 @@
-//! A table whose columns make room for each other: aligned numbers, no wider than a terminal where that can be.
+//! A table whose columns make room for each other: aligned numbers, no wider than a
+//! terminal where that can be.
 
 use clap::ColorChoice;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -89,8 +90,8 @@ impl Sheet {
         Self { columns, room: WIDTH, name_width: usize::MAX, bold_last: false }
     }
 
-    /// Leaves columns out and shortens names until the table is no wider than the terminal, or `otherwise` where there is
-    /// none. Says what was left out.
+    /// Leaves columns out and shortens names until the table is no wider than the terminal, or `otherwise`
+    /// where there is none. Says what was left out.
     pub fn fit(&mut self, otherwise: Room) -> Option<String> {
         let room = terminal_width().or(match otherwise {
             Room::OfALog => Some(WIDTH),

@@ -39,8 +39,8 @@ const DTYPE: Words<Option<FloatDtype>> = Words {
 /// What a dense checkpoint is called in a folder: what transformers looks for.
 const DENSE_NAME: &str = "model.safetensors";
 
-/// What one is called that must be restored first: nothing that transformers looks for. It would leave out what it does not
-/// know and begin from random weights.
+/// What one is called that must be restored first: nothing that transformers looks for. It would leave out
+/// what it does not know and begin from random weights.
 const PRUNED_NAME: &str = "pruned.safetensors";
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {

@@ -29,8 +29,8 @@ impl Folder {
     }
 }
 
-/// Refuses `~`: to a shell it is a home folder, here it would be a folder of that name. Whose home it is differs from one
-/// person to the next, so a config does not go by it.
+/// Refuses `~`: to a shell it is a home folder, here it would be a folder of that name. Whose home it is
+/// differs from one person to the next, so a config does not go by it.
 pub(super) fn no_home(path: &str, key: &KeyPath) -> Result<(), Problem> {
     if !path.starts_with('~') {
         return Ok(());

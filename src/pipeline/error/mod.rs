@@ -258,7 +258,8 @@ impl From<OpenError> for Error {
 }
 
 impl Error {
-    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint yet, 4 a gate failed.
+    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint
+    /// yet, 4 a gate failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } | Self::OutputFolder { .. } => 2,

@@ -1,5 +1,5 @@
-//! The config's rules applied to the tensors of real files: who each tensor is, where its initial values come from and
-//! what pruning may do with it. Reads headers only.
+//! The config's rules applied to the tensors of real files: who each tensor is, where its initial values come
+//! from and what pruning may do with it. Reads headers only.
 
 mod beside;
 mod open;
@@ -50,8 +50,8 @@ impl<'s> Resolved<'s> {
         Self::open(settings, false)
     }
 
-    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that cannot be
-    /// used, it counts as not there yet.
+    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that
+    /// cannot be used, it counts as not there yet.
     ///
     /// # Errors
     /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
@@ -167,7 +167,8 @@ impl<'s> Resolved<'s> {
         }
     }
 
-    /// The factor that weight decay put on a tensor, as the config gives it; `None` where the weights are to tell it.
+    /// The factor that weight decay put on a tensor, as the config gives it; `None` where the
+    /// weights are to tell it.
     pub(super) fn decay(&self, tensor: &Tensor) -> Option<f64> {
         let rule = tensor.origin.as_ref().map(|origin| &self.settings.rules.rules()[origin.rule_index].value);
         match rule.and_then(|rule| rule.decay).unwrap_or(self.settings.analyze.decay) {
@@ -181,8 +182,8 @@ impl<'s> Resolved<'s> {
         self.bases.get(path)
     }
 
-    /// Opens the files of scores that pruning the trained checkpoint takes. Not done before: they may come from a program
-    /// that runs after the other stages.
+    /// Opens the files of scores that pruning the trained checkpoint takes. Not done before: they may come
+    /// from a program that runs after the other stages.
     ///
     /// # Errors
     /// Those of opening a checkpoint.

@@ -175,8 +175,8 @@ fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> S
     rules.rules()[found.rule].patterns[found.pattern].as_str().to_owned()
 }
 
-/// The layout of a tensor by its rule, and whether its name had to tell: three dimensions of `experts` are never a convolution,
-/// where the config does not say so.
+/// The layout of a tensor by its rule, and whether its name had to tell: three dimensions of `experts` are
+/// never a convolution, where the config does not say so.
 fn layout_of(rule: &InitRule, name: &str, shape: &Shape) -> (Layout, bool) {
     let stacked = shape.rank() == 3 && name.split('.').any(|part| part == "experts");
     if rule.layout_given || !stacked || rule.layout != Layout::OutIn {

@@ -95,7 +95,8 @@ fn by_tensor(
     Ok(())
 }
 
-/// Adds up the scores of a tensor's groups: those of a block in storage order, then the blocks' sums in theirs.
+/// Adds up the scores of a tensor's groups: those of a block in storage order, then the
+/// blocks' sums in theirs.
 fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<Grouped, Error> {
     let job = &jobs[n];
     let groups = Groups::new(job.decision.structure, job.task.shape, job.task.layout)
@@ -137,7 +138,8 @@ fn ranking(grouped: &[Grouped], tensors: std::ops::Range<usize>) -> Vec<Ranked> 
     ranking
 }
 
-/// Puts the groups that go in any case, by a tensor's floor, before all others, and takes out those beyond its ceiling.
+/// Puts the groups that go in any case, by a tensor's floor, before all others, and takes out
+/// those beyond its ceiling.
 fn bound(jobs: &[Selecting<'_>], grouped: &mut [Grouped]) {
     for (n, job) in jobs.iter().enumerate() {
         let (floor, ceiling) = (job.decision.floor, job.decision.ceiling);

@@ -1,9 +1,10 @@
-//! Selection: which places of a trained checkpoint's tensors go, where that is more than the comparison found asleep.
+//! Selection: which places of a trained checkpoint's tensors go, where that is more than the
+//! comparison found asleep.
 //!
-//! Passes over the weights that are ranked, with a criterion that looks at initial values regenerating them each time:
-//! one for a histogram of scores, one to look at those near the end of the selection (now and then another histogram
-//! before that), one for the masks. Nothing is sorted as a whole, and no second copy of anything is held but one score
-//! per group of a structure.
+//! Passes over the weights that are ranked, with a criterion that looks at initial values regenerating them
+//! each time: one for a histogram of scores, one to look at those near the end of the selection (now and then
+//! another histogram before that), one for the masks. Nothing is sorted as a whole, and no second copy of
+//! anything is held but one score per group of a structure.
 
 mod bar;
 mod groups;
@@ -112,7 +113,8 @@ pub fn select(
         decide(&jobs, None, masks, progress)?;
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }
-    // A size is that of the whole file, so that all else must be known before. The config allows one ranking for it.
+    // A size is that of the whole file, so that all else must be known before. The config
+    // allows one ranking for it.
     for jobs in pools(last) {
         let mut sizes = Sizes::new(resolved, tasks, prune, (&jobs, &copies), masks.stored())?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
@@ -154,7 +156,8 @@ fn selecting<'a>(resolved: &'a Resolved<'_>, tasks: &'a Tasks<'_>) -> Result<Vec
     Ok(all)
 }
 
-/// Puts together what is ranked, or at least worked on, together, and finds each tensor's depth among the others.
+/// Puts together what is ranked, or at least worked on, together, and finds each tensor's
+/// depth among the others.
 fn pools(jobs: Vec<Selecting<'_>>) -> Vec<Vec<Selecting<'_>>> {
     let mut pools: Vec<Vec<Selecting<'_>>> = Vec::new();
     for job in jobs {

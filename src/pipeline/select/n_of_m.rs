@@ -35,8 +35,8 @@ pub(super) fn keep(
         };
         match strides[item.job] {
             0 | 1 => {
-                // A part of a long row may begin and end within a group, whose other places are then looked at too. Rows
-                // are whole groups, so that counting from the tensor's first place finds them.
+                // A part of a long row may begin and end within a group, whose other places are then looked
+                // at too. Rows are whole groups, so that counting from the tensor's first place finds them.
                 let start = block.start / m * m;
                 let end = (block.start + block.len).next_multiple_of(m);
                 scores.clear();
@@ -80,9 +80,9 @@ struct Slabs {
     count: usize,
 }
 
-/// Neighbours that are `stride` apart lie in slabs of `m * stride` places, which fill the tensor from its first place on:
-/// a slab's groups begin at its first `stride` places. Gives the slabs that a block touches: whole ones where they are no
-/// larger than the block, else no more groups of each than it needs.
+/// Neighbours that are `stride` apart lie in slabs of `m * stride` places, which fill the tensor from its
+/// first place on: a slab's groups begin at its first `stride` places. Gives the slabs that a block touches:
+/// whole ones where they are no larger than the block, else no more groups of each than it needs.
 fn slabs(block: &Block, stride: usize, m: usize) -> Vec<Slabs> {
     let (slab, end) = (m * stride, block.start + block.len);
     let whole = |n: usize| n / slab * slab;

@@ -51,15 +51,17 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
     Ok(())
 }
 
-/// Keys that are held at once by a thread; and the fewest places that are read in one piece, for which they may be more.
+/// Keys that are held at once by a thread; and the fewest places that are read in one piece, for
+/// which they may be more.
 const KEYS: usize = 1 << 18;
 const RUN: usize = 64;
 const MOST_KEYS: usize = 1 << 22;
 
-/// The rows of a tensor that are not those of its matrix view: each output by itself, wherever its weights are.
+/// The rows of a tensor that are not those of its matrix view: each output by itself,
+/// wherever its weights are.
 ///
-/// First every output's last weight that goes, by key and then by place, some outputs at a time; then the masks, in the order
-/// of storage.
+/// First every output's last weight that goes, by key and then by place, some outputs at a time; then the
+/// masks, in the order of storage.
 fn apart(
     n: usize,
     job: &Selecting<'_>,
@@ -125,7 +127,8 @@ impl<'a> Outputs<'a> {
             .map(|(x, from)| (x, from..(from + batch).min(axes.outputs)))
             .collect();
         let reads = |(x, outputs): &(usize, Range<usize>)| {
-            // As much as is read, so that each page counts once, though the places are spread over the expert.
+            // As much as is read, so that each page counts once, though the places are
+            // spread over the expert.
             let (start, len) = (x * axes.elements_of_one() + outputs.start * row, outputs.len() * row);
             self.job.scorer.reads(&Block { tensor: self.job.task.n, start, len })
         };

@@ -76,7 +76,8 @@ impl<'a> Scorer<'a> {
                 nearest: *criterion == Criterion::Nearest,
             },
             (_, Some(pair)) => Source::Pair(pair),
-            // Another seed than the initial values': ranked by their own noise, weights would not go at random.
+            // Another seed than the initial values': ranked by their own noise, weights
+            // would not go at random.
             (Criterion::Random, _) => {
                 Source::Random { seed: hash64(resolved.settings.seed), layer: id_of_name(task.name) }
             }
@@ -95,7 +96,8 @@ impl<'a> Scorer<'a> {
         reads
     }
 
-    /// Calls `each` with the scores of a run, piece by piece; every piece but the last has a multiple of eight.
+    /// Calls `each` with the scores of a run, piece by piece; every piece but the last has
+    /// a multiple of eight.
     ///
     /// # Errors
     /// Scores of a file that are no finite numbers.
@@ -249,8 +251,8 @@ fn scores<'a>(
     Ok(Source::Channels { norms, channels })
 }
 
-/// The places that share a norm, where there are so many of them: one norm for each input, or for each input and kernel
-/// place, the same for all experts or with those of each one behind the other.
+/// The places that share a norm, where there are so many of them: one norm for each input, or for each input
+/// and kernel place, the same for all experts or with those of each one behind the other.
 fn norms_of(axes: &Axes, dims: &[usize]) -> Option<Groups> {
     let of_experts = match *dims {
         _ if axes.is_vector => return None,

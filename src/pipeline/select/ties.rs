@@ -1,5 +1,5 @@
-//! Tied tensors: copies of one tensor in a checkpoint, such as a head with the bytes of the embedding. They lose the same
-//! places, and count once where tensors are ranked together.
+//! Tied tensors: copies of one tensor in a checkpoint, such as a head with the bytes of the embedding. They
+//! lose the same places, and count once where tensors are ranked together.
 
 use std::collections::HashMap;
 
@@ -21,8 +21,9 @@ pub(super) struct Copy {
 /// Bytes by which tensors that differ are mostly told apart.
 const BEGINNING: usize = 64;
 
-/// Takes the copies out of the jobs: of tensors with one type, shape and decision and the same bytes all but the first in
-/// name order. Where all elements are one value that says nothing, unless the config calls the tensors tied.
+/// Takes the copies out of the jobs: of tensors with one type, shape and decision and the same bytes all
+/// but the first in name order. Where all elements are one value that says nothing, unless the config
+/// calls the tensors tied.
 pub(super) fn split<'a>(
     jobs: Vec<Selecting<'a>>,
     resolved: &Resolved<'_>,

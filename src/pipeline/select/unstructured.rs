@@ -133,7 +133,8 @@ fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress
     Ok(counts(of_all))
 }
 
-/// Calls `each` with the keys of an item; with bounds, those that go in any case as 0, those that may not as [`NEVER`].
+/// Calls `each` with the keys of an item; with bounds, those that go in any case as 0, those that
+/// may not as [`NEVER`].
 fn keys(
     jobs: &[Selecting<'_>],
     item: &Item,
@@ -163,8 +164,8 @@ fn keys(
     })
 }
 
-/// Finds where the selection ends: after the smallest keys that are enough. With several classes, there is one for each
-/// job.
+/// Finds where the selection ends: after the smallest keys that are enough. With several classes, there
+/// is one for each job.
 pub(super) fn end(
     jobs: &[Selecting<'_>],
     items: &[Item],
@@ -208,8 +209,8 @@ pub(super) fn end(
     }
 }
 
-/// Counts the keys of all items, one histogram a class, one behind the other; with `survey`, says of each item which keys
-/// are in question too.
+/// Counts the keys of all items, one histogram a class, one behind the other; with `survey`, says of each
+/// item which keys are in question too.
 fn histogram(
     jobs: &[Selecting<'_>],
     items: &[Item],

@@ -21,8 +21,9 @@ use again::Listed;
 use differ::compare_file;
 pub use verified::{Depth, Verified};
 
-/// Checks a manifest: that it is whole, that the files are those that it lists, and, with the inputs at hand, that they give
-/// everything that it says. With `sample`, no file is hashed, and this many rows of the pruned checkpoint are compared.
+/// Checks a manifest: that it is whole, that the files are those that it lists, and, with the inputs at hand,
+/// that they give everything that it says. With `sample`, no file is hashed, and this many rows of the pruned
+/// checkpoint are compared.
 ///
 /// # Errors
 /// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.

@@ -1,5 +1,5 @@
-//! Some rows of a pruned checkpoint, restored and held against the trained ones: every weight is the trained one, or what its
-//! fill says.
+//! Some rows of a pruned checkpoint, restored and held against the trained ones: every weight is the trained
+//! one, or what its fill says.
 
 use std::path::Path;
 
@@ -24,7 +24,8 @@ struct Sampled<'a> {
     first: u64,
 }
 
-/// Checks `rows` rows, evenly spaced over all rows of the pruned tensors; all of them where there are fewer. Gives how many.
+/// Checks `rows` rows, evenly spaced over all rows of the pruned tensors; all of them where there are
+/// fewer. Gives how many.
 pub(super) fn check_rows(
     resolved: &Resolved<'_>,
     written: &Path,
@@ -74,8 +75,8 @@ fn is_chained(prune: Option<&PruneSettings>, name: &str) -> bool {
     layers.any(|layer| name.strip_prefix(layer.as_str()).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// What a row must be restored to: the trained one, but for the places that are pruned. Which these are only the row itself
-/// tells, unless the threshold alone decides about them.
+/// What a row must be restored to: the trained one, but for the places that are pruned. Which these are only
+/// the row itself tells, unless the threshold alone decides about them.
 fn expected(
     task: &TensorTask<'_>,
     written: FloatDtype,

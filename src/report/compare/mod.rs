@@ -50,8 +50,8 @@ pub struct TensorComparison {
     pub name: String,
     /// What is not the same: `shape`, `dtype`, `init`, `threshold`, `decay`.
     pub differs: Vec<Difference>,
-    /// Whether the counts of sleeping weights can be compared: by one threshold and factor, or, whatever these are, each
-    /// time those that the weights themselves tell from live ones.
+    /// Whether the counts of sleeping weights can be compared: by one threshold and factor, or, whatever
+    /// these are, each time those that the weights themselves tell from live ones.
     pub comparable: bool,
     /// The first report's figures.
     pub old: Figures,

@@ -158,7 +158,8 @@ fn card(tensor: &ReportTensor, map: Option<&HeatMap>, axis: Axis) -> String {
     )
 }
 
-/// The canvas that the script draws on, with a byte a cell for its level and, where some sleep, one for their share.
+/// The canvas that the script draws on, with a byte a cell for its level and, where some sleep,
+/// one for their share.
 fn picture(tensor: &ReportTensor, map: &HeatMap) -> String {
     let grid = map.grid;
     let levels: Vec<u8> = map.cells.iter().map(levels::level).collect();

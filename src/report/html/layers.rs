@@ -55,7 +55,8 @@ fn row(tensor: &ReportTensor) -> String {
     )
 }
 
-/// One column a tensor, for models whose rows would fill many screens; of very many one for as many neighbours as it takes.
+/// One column a tensor, for models whose rows would fill many screens; of very many one for as many
+/// neighbours as it takes.
 fn columns(tensors: &[&ReportTensor]) -> String {
     let (mut shares, mut zeros) = (String::new(), String::new());
     let groups: Vec<&[&ReportTensor]> = tensors.chunks(tensors.len().div_ceil(MOST_TENSORS)).collect();

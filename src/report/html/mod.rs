@@ -1,4 +1,5 @@
-//! The report as one page: no other file, no network, and without a script all but the heat maps, sorting and the filter.
+//! The report as one page: no other file, no network, and without a script all but the heat maps,
+//! sorting and the filter.
 
 mod cards;
 mod gates;
@@ -18,8 +19,8 @@ use crate::text::thousands;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The page. `maps` are the heat maps of the report's tensors, `None` where there is none; `name` is what the page is about:
-/// the config's file name.
+/// The page. `maps` are the heat maps of the report's tensors, `None` where there is none; `name` is what the
+/// page is about: the config's file name.
 pub fn html(report: &Report, maps: &[Option<HeatMap>], name: &str) -> String {
     let scale = Scale::of(maps.iter().flatten());
     let sections = [
@@ -37,8 +38,8 @@ pub fn html(report: &Report, maps: &[Option<HeatMap>], name: &str) -> String {
         .collect::<Vec<_>>()
         .join("\n");
     let main: String = sections().map(|(_, _, text)| text.as_str()).collect();
-    // Nothing may be loaded, and of scripts and styles only the page's own run: even a tensor's name that got past the
-    // escaping would be no more than text.
+    // Nothing may be loaded, and of scripts and styles only the page's own run: even a tensor's name that got
+    // past the escaping would be no more than text.
     let policy = format!(
         "default-src 'none'; img-src data:; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
         policy_hash(STYLE),

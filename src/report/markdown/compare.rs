@@ -7,7 +7,8 @@ use super::super::group::MOST_ROWS;
 use super::cells::{Columns, code, opening, plain, table};
 use crate::text::{percentage, ratio, signed, significant, thousands};
 
-/// The verdict, warnings, and a table with one row per tensor of both; very many are grouped and follow folded.
+/// The verdict, warnings, and a table with one row per tensor of both; very many are
+/// grouped and follow folded.
 pub fn comparison_markdown(comparison: &ReportComparison) -> String {
     let mut text = opening("cdi-prune compare", &verdict(comparison), &warnings_with(comparison, code));
     let total = totals(comparison);

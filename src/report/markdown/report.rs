@@ -13,8 +13,8 @@ use super::cells::{Columns, code, opening, plain, table};
 use crate::report::condition::condition;
 use crate::text::{percentage, ratio, scientific, shape, significant, thousands};
 
-/// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the table has one
-/// row for each kind, and all of them follow folded.
+/// The verdict, warnings, what it rests on, and a table with one row per tensor. Of very many tensors the
+/// table has one row for each kind, and all of them follow folded.
 pub fn markdown(report: &Report) -> String {
     let tuned = report.tune.as_ref().and_then(tune_headline);
     let verdict = tuned.into_iter().chain([verdict(report)]).collect::<Vec<_>>().join(" ");

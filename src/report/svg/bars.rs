@@ -6,8 +6,8 @@ use crate::text::page::percent;
 use crate::text::shortened;
 use crate::text::thousands;
 
-/// The bar of one tensor: sleeping from the left, changed after it; a strip below says how many weights are zero, of
-/// either kind. Its coordinates are those of its own box.
+/// The bar of one tensor: sleeping from the left, changed after it; a strip below says how many weights are
+/// zero, of either kind. Its coordinates are those of its own box.
 pub(in crate::report) fn bar(tensor: &ReportTensor, (width, height): (f64, f64)) -> String {
     let strip = (height / 5.0).round();
     let mut out = String::new();

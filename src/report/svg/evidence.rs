@@ -1,4 +1,5 @@
-//! The proof behind an automatic threshold: how far the weights' ratios to their initial values lie from the factor.
+//! The proof behind an automatic threshold: how far the weights' ratios to their initial values
+//! lie from the factor.
 
 use super::plot::{Plot, at, label, line, rect, subject};
 use crate::analysis::{Evidence, RatioHistogram, Threshold};

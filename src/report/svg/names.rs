@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 const LONGEST: usize = 120;
 
 /// A file name for each of these tensors, all different, on systems that do not tell capitals apart as well:
-/// `heatmap_NAME.svg`. A name with other characters than letters, digits, `.`, `_` and `-`, one that is too long, and one
-/// that another is in capitals, has `~` and the beginning of its SHA-256 behind it.
+/// `heatmap_NAME.svg`. A name with other characters than letters, digits, `.`, `_` and `-`, one that is too
+/// long, and one that another is in capitals, has `~` and the beginning of its SHA-256 behind it.
 pub fn heat_map_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let safe: Vec<(String, &str)> = names.into_iter().map(|name| (safe(name), name)).collect();
     let mut alike: BTreeMap<String, usize> = BTreeMap::new();

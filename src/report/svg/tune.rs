@@ -14,7 +14,8 @@ const LEGEND_LINE: f64 = 18.0;
 /// Colours before they come again.
 const COLOURS: usize = 8;
 
-/// A line for each recipe through its points, filled where within the drop; what may be dropped; a ring around the winner.
+/// A line for each recipe through its points, filled where within the drop; what may be dropped; a
+/// ring around the winner.
 pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
     let recipes = by_recipe(tune);
     let limit = match tune.better {

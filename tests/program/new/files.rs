@@ -313,7 +313,8 @@ proptest! {
     }
 }
 
-/// Names of up to four parts out of those that mean something, with separators and odd characters between them.
+/// Names of up to four parts out of those that mean something, with separators and odd
+/// characters between them.
 fn names() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
         "weight",
@@ -412,7 +413,8 @@ fn force_needs_an_output() {
     assert!(ran.stderr.contains("--output <FILE>"), "{ran:?}");
 }
 
-/// The folder in which the checkpoint is, links on the way, and a checkpoint that is a link itself, as in the Hub's cache.
+/// The folder in which the checkpoint is, links on the way, and a checkpoint that is a link itself,
+/// as in the Hub's cache.
 #[cfg(unix)]
 #[test]
 fn paths_lead_from_where_the_config_is() {

@@ -1,5 +1,5 @@
-//! The command `new`: its config fits the checkpoint without an edit, says what the model's own code does where names tell,
-//! and is short.
+//! The command `new`: its config fits the checkpoint without an edit, says what the model's own code does
+//! where names tell, and is short.
 
 mod files;
 mod models;

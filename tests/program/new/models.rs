@@ -45,7 +45,8 @@ fn nanogpt_has_its_outputs_first() {
     p.is("lm_head.weight", "normal(std=0.02)");
 }
 
-/// Only where the outputs are three times the inputs: not with grouped queries, nor in a layout that is another.
+/// Only where the outputs are three times the inputs: not with grouped queries, nor in a
+/// layout that is another.
 #[test]
 fn slices_are_offered_where_thirds_make_sense() {
     for (shape, offered) in
@@ -91,11 +92,13 @@ fn mixtral() {
         "    init: {mode: normal, std: 0.02}",
     ]);
     p.layer("model.layers.1.self_attn.v_proj.weight", 24);
-    // printf 'model.layers.1.block_sparse_moe.experts.3.w2.weight' | sha256sum, its first eight bytes reversed.
+    // printf 'model.layers.1.block_sparse_moe.experts.3.w2.weight' | sha256sum, its first
+    // eight bytes reversed.
     p.layer("model.layers.1.block_sparse_moe.experts.3.w2.weight", 0x0e4b_4268_5b72_3984);
 }
 
-/// Width 8, four heads of 2: 1/sqrt(8) for what is neither query nor feed-forward output, times 1/sqrt(2) for queries.
+/// Width 8, four heads of 2: 1/sqrt(8) for what is neither query nor feed-forward output, times
+/// 1/sqrt(2) for queries.
 #[test]
 fn t5() {
     let p = model(&zoo::t5());
@@ -306,7 +309,8 @@ fn keras() {
     p.says(&["  layout: in_out"]);
 }
 
-/// Which way the experts lie is told by the projections beside each other; a transposed convolution by its bias.
+/// Which way the experts lie is told by the projections beside each other; a transposed
+/// convolution by its bias.
 #[test]
 fn layouts_by_role() {
     let tensor = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());

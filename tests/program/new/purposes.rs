@@ -5,8 +5,8 @@ use std::fs;
 
 use crate::common::{Scratch, Tensor, f32s, succeeds};
 
-/// A checkpoint with what no training makes: running statistics, a counter, a scale without dimensions, one of an adapter,
-/// a scale per output that no name explains, and a matrix of one element.
+/// A checkpoint with what no training makes: running statistics, a counter, a scale without dimensions, one
+/// of an adapter, a scale per output that no name explains, and a matrix of one element.
 fn odd(s: &Scratch, file: &str) {
     let ramp = |n: usize| f32s(&(0..n).map(|i| (i as f32 + 1.0) / n as f32).collect::<Vec<_>>());
     let tensors: [Tensor<'_>; 12] = [
@@ -122,8 +122,8 @@ fn for_init() {
     assert!(s.path("out/m/init.safetensors").exists());
 }
 
-/// What fine-tuning changed: initial values are the base's, tensors that it lacks are kept, and the result is restored
-/// with it.
+/// What fine-tuning changed: initial values are the base's, tensors that it lacks are kept, and the result
+/// is restored with it.
 #[test]
 fn for_fine_tuning() {
     let s = Scratch::new();

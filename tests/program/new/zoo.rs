@@ -1,4 +1,5 @@
-//! The tensor names of well-known models, at toy sizes: width 8, vocabulary 20, two blocks unless said otherwise.
+//! The tensor names of well-known models, at toy sizes: width 8, vocabulary 20, two blocks
+//! unless said otherwise.
 
 /// Name and shape of a tensor.
 pub type Form = (String, Vec<usize>);

@@ -52,7 +52,8 @@ fn family(stem: &str) -> &str {
     stem.split_once('.').map_or(stem, |(family, _)| family)
 }
 
-/// The one checkpoint of a folder. An index wins over single files, but for those that are another variant of it.
+/// The one checkpoint of a folder. An index wins over single files, but for those that are
+/// another variant of it.
 pub(super) fn in_folder(folder: &Path) -> Result<Found, CheckpointError> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {

@@ -51,7 +51,8 @@ const PACKED: [(&[u8], &str); 4] = [
 impl Foreign {
     /// What these bytes begin, where they are surely no safetensors file.
     pub fn of(file: &[u8]) -> Option<Self> {
-        // A length below 2^32 and a brace: safetensors, if a broken one. Such a length may look like a pickle's opcodes.
+        // A length below 2^32 and a brace: safetensors, if a broken one. Such a length may look
+        // like a pickle's opcodes.
         if file.get(4..9).is_some_and(|bytes| bytes == b"\0\0\0\0{") {
             return None;
         }
@@ -79,11 +80,13 @@ impl Foreign {
             return Some(Self::Tar);
         }
         match file {
-            // The opcode PROTO with the protocols there are, and an opcode behind it that begins a Python object.
+            // The opcode PROTO with the protocols there are, and an opcode behind it that
+            // begins a Python object.
             [0x80, 2..=5, b'}' | b']' | b'(' | b'c' | b'q' | b'X' | 0x8a | 0x8c | 0x95, ..] => {
                 Some(Self::Pickle)
             }
-            // Field 1, the version of the form, then field 2 to 8 of the model: names, the graph, operator sets.
+            // Field 1, the version of the form, then field 2 to 8 of the model: names, the
+            // graph, operator sets.
             [0x08, 1..=32, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..] => Some(Self::Onnx),
             _ => Self::of_text(file),
         }

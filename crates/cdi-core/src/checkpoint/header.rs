@@ -21,7 +21,8 @@ use crate::tensor::{Dims, Shape};
 /// The largest header that readers of the format accept, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The most keys of `__metadata__`. A key takes ten times its bytes in the file, and no program writes more than a few.
+/// The most keys of `__metadata__`. A key takes ten times its bytes in the file, and no program
+/// writes more than a few.
 const MAX_METADATA: usize = 1 << 16;
 
 /// One tensor of a file.
@@ -35,8 +36,8 @@ pub struct TensorInfo {
     pub bytes: Range<usize>,
 }
 
-/// A checked header: every range lies in the file, they follow each other without gap or overlap, and each has the
-/// length that its type and shape ask for.
+/// A checked header: every range lies in the file, they follow each other without gap or overlap, and each
+/// has the length that its type and shape ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The free-form `__metadata__`.
@@ -131,7 +132,8 @@ struct RawTensor {
     data_offsets: (usize, usize),
 }
 
-/// The header's JSON. Tensors are in the order of the file: a list takes less memory than what could be searched.
+/// The header's JSON. Tensors are in the order of the file: a list takes less memory than
+/// what could be searched.
 #[derive(Default)]
 struct RawHeader {
     metadata: BTreeMap<String, String>,
@@ -223,8 +225,8 @@ impl Header {
     }
 }
 
-/// Checks that no name occurs twice and that the tensors fill the file from `data_start` to its end, and turns offsets into
-/// positions in it.
+/// Checks that no name occurs twice and that the tensors fill the file from `data_start` to its end, and
+/// turns offsets into positions in it.
 fn place(
     mut raw: Vec<(String, RawTensor)>,
     data_start: usize,

@@ -35,8 +35,8 @@ impl<'a> Index<'a> {
     /// Reads the text of an index in this folder. Shards may be links out of it only if `follow_links`.
     ///
     /// # Errors
-    /// [`ErrorKind::BadIndex`], [`ErrorKind::ShardOutside`], [`ErrorKind::ShardLink`], [`ErrorKind::ShardsAbsent`]. A single
-    /// shard that is missing is left to whoever opens it.
+    /// [`ErrorKind::BadIndex`], [`ErrorKind::ShardOutside`], [`ErrorKind::ShardLink`],
+    /// [`ErrorKind::ShardsAbsent`]. A single shard that is missing is left to whoever opens it.
     pub fn parse(text: &'a [u8], folder: &Path, follow_links: bool) -> Result<Self, ErrorKind> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let looks = Looks {

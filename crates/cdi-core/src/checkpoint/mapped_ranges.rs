@@ -51,6 +51,7 @@ pub fn file_at(address: usize) -> Option<&'static [u8]> {
             .contains(&address)
     })?;
     let (path, length) = (place.path.load(Ordering::Acquire), place.length.load(Ordering::Acquire));
-    // SAFETY: both are of one leaked allocation: they are stored before `end`, which made the range hold the address.
+    // SAFETY: both are of one leaked allocation: they are stored before `end`, which made the
+    // range hold the address.
     (!path.is_null()).then(|| unsafe { std::slice::from_raw_parts(path, length) })
 }

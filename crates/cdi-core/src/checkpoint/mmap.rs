@@ -28,8 +28,8 @@ use crate::regular_file;
 #[cfg(feature = "std")]
 static INTO_MEMORY: AtomicBool = AtomicBool::new(false);
 
-/// Has files that are opened from now on read into memory as a whole, in place of being mapped: what happens to them later
-/// does no harm then, and memory grows with them.
+/// Has files that are opened from now on read into memory as a whole, in place of being mapped: what happens
+/// to them later does no harm then, and memory grows with them.
 #[cfg(feature = "std")]
 pub fn read_into_memory() {
     INTO_MEMORY.store(true, Ordering::Relaxed);
@@ -53,8 +53,8 @@ enum Content {
 }
 
 impl MappedFile {
-    /// Maps the file, or reads it where [`read_into_memory`] was called. An empty file, which cannot be mapped, is an empty
-    /// slice.
+    /// Maps the file, or reads it where [`read_into_memory`] was called. An empty file, which cannot be
+    /// mapped, is an empty slice.
     ///
     /// # Errors
     /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
@@ -66,11 +66,12 @@ impl MappedFile {
             file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
             Content::Memory(bytes.into())
         } else {
-            // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This tool
-            // never writes into a file that it has mapped (outputs are new files, renamed when finished, and an output
-            // that is also an input is refused). Other programs could: no library can rule that out on a shared
-            // file system, and every reader of safetensors that maps files relies on the same. The program ends with a
-            // message where a file becomes shorter (SIGBUS), and has `--no-mmap` for files that others write to.
+            // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This
+            // tool never writes into a file that it has mapped (outputs are new files, renamed when finished,
+            // and an output that is also an input is refused). Other programs could: no library can rule that
+            // out on a shared file system, and every reader of safetensors that maps files relies on the
+            // same. The program ends with a message where a file becomes shorter (SIGBUS), and has
+            // `--no-mmap` for files that others write to.
             Content::Mapped(unsafe { Mmap::map(file.get_ref()) }.map_err(CheckpointError::io(path, "map"))?)
         };
         let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
@@ -110,8 +111,8 @@ impl MappedFile {
     #[cfg(all(unix, feature = "std"))]
     fn release(&self, range: Range<usize>) {
         let Content::Mapped(map) = &self.content else { return };
-        // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when it is
-        // touched again. A refusal is no harm: the advice is about memory, not about content.
+        // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when
+        // it is touched again. A refusal is no harm: the advice is about memory, not about content.
         let _ = unsafe {
             map.unchecked_advise_range(
                 memmap2::UncheckedAdvice::DontNeed,

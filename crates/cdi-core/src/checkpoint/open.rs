@@ -53,8 +53,9 @@ pub fn follows_links() -> bool {
 const LONGEST_INDEX: u64 = 1 << 29;
 
 impl Checkpoint {
-    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that holds either, or all
-    /// shards without an index (an index wins over files that are no variant of it). Reads headers only.
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that
+    /// holds either, or all shards without an index (an index wins over files that are no variant of
+    /// it). Reads headers only.
     ///
     /// # Errors
     /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.

@@ -99,8 +99,8 @@ impl Checkpoint {
         Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
 
-    /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are from then
-    /// on the stripped ones.
+    /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are
+    /// from then on the stripped ones.
     ///
     /// # Errors
     /// [`ErrorKind::SameNameStripped`] if two names become one.
@@ -116,8 +116,8 @@ impl Checkpoint {
         })
     }
 
-    /// Takes these components, what stands between two dots, out of the tensors' names, wherever they stand in them but
-    /// at the end, where a tensor has its own name. Names are from then on those without.
+    /// Takes these components, what stands between two dots, out of the tensors' names, wherever they stand
+    /// in them but at the end, where a tensor has its own name. Names are from then on those without.
     ///
     /// # Errors
     /// [`ErrorKind::SameNameStripped`] if two names become one.

@@ -26,8 +26,8 @@ struct Scratch {
     symbols: Vec<u8>,
 }
 
-/// What the values of a block are made from, each in the tensor's type, little-endian, one for each place of the block; empty
-/// where nothing needs them.
+/// What the values of a block are made from, each in the tensor's type, little-endian, one for each place of
+/// the block; empty where nothing needs them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockValues<'a> {
     /// Predictions, for the difference model.
@@ -45,7 +45,8 @@ impl BlockDecoder {
         Self { set, ..Self::default() }
     }
 
-    /// Decodes a block of a coded tensor, whose whole code is `code` (and stays where it is in memory while this lives), into `out`: as many elements as the block has.
+    /// Decodes a block of a coded tensor, whose whole code is `code` (and stays where it is in memory while
+    /// this lives), into `out`: as many elements as the block has.
     ///
     /// # Errors
     /// [`CodeError::Block`].
@@ -171,7 +172,8 @@ fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
     values.get(n).map_or(0, widen)
 }
 
-// The loops are written out, as the compiler would not carry an instruction set into the iterators' own functions.
+// The loops are written out, as the compiler would not carry an instruction set into the
+// iterators' own functions.
 impl Form {
     /// Calls `f` with the bits of each element, in order.
     #[inline(always)]

@@ -19,10 +19,10 @@ pub struct Choice {
     pub bits: f64,
 }
 
-/// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order; `initial`, their
-/// initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a factor to try beside those that
-/// the sample suggests. `share` (0 … 1) of the
-/// tensor is in the sample; to describe where predictions come from takes `described` bits.
+/// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order;
+/// `initial`, their initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a
+/// factor to try beside those that the sample suggests. `share` (0 … 1) of the tensor is in the sample; to
+/// describe where predictions come from takes `described` bits.
 pub fn choose(
     dtype: FloatDtype,
     matrix: Matrix,
@@ -98,8 +98,9 @@ fn cost(
     encoder.estimate(share)
 }
 
-/// Factors worth trying: 1, the one given, the one of least squares, and those about which the ratios of values to initial
-/// values lie closest together, a sixteenth and a quarter of them: untouched weights under weight decay share one.
+/// Factors worth trying: 1, the one given, the one of least squares, and those about which the ratios of
+/// values to initial values lie closest together, a sixteenth and a quarter of them: untouched weights under
+/// weight decay share one.
 fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f64> {
     const MOST: usize = 1 << 13;
     let decoded = |bytes: &[u8]| {
@@ -135,8 +136,8 @@ fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f
     scales
 }
 
-/// The largest magnitude of values, in the units of [`Model::Value`], but for those so few and so far above the others that
-/// reaching them would leave small ones out of reach.
+/// The largest magnitude of values, in the units of [`Model::Value`], but for those so few and so far above
+/// the others that reaching them would leave small ones out of reach.
 fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
     const FAR: u16 = 4 * 8;
     let form = Form::of(dtype);

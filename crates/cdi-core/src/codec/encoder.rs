@@ -1,5 +1,5 @@
-//! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its rows and columns
-//! are like, one counts symbols, one codes them.
+//! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its
+//! rows and columns are like, one counts symbols, one codes them.
 
 use super::counts::Counts;
 use super::frequency;
@@ -258,7 +258,8 @@ impl TensorEncoder {
         self.tables = cut.tables;
     }
 
-    /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was counted, divided as well.
+    /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was
+    /// counted, divided as well.
     pub fn estimate(&mut self, share: f64) -> f64 {
         let counts = self.counts.get_mut();
         let (symbols, tables) = counts.estimate();

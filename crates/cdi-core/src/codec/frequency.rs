@@ -26,8 +26,8 @@ fn price(frequency: u16) -> u64 {
     price(frequency)
 }
 
-/// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where it is not 0.
-/// One without any symbol gives symbol 0 all of them.
+/// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where
+/// it is not 0. One without any symbol gives symbol 0 all of them.
 pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
     let mut frequencies = [0; 256];
     let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
@@ -92,8 +92,8 @@ fn order(previous: u16) -> u32 {
     (u16::BITS - previous.leading_zeros()).saturating_sub(2)
 }
 
-/// Writes frequencies: the first symbol and the last one, 8 bits each, then the frequency of each in between but the last
-/// in an exponential Golomb code, whose order follows from the one before.
+/// Writes frequencies: the first symbol and the last one, 8 bits each, then the frequency of each in between
+/// but the last in an exponential Golomb code, whose order follows from the one before.
 pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
     let first = frequencies.iter().position(|f| *f > 0).unwrap_or_default();
     let last = frequencies.iter().rposition(|f| *f > 0).unwrap_or_default();

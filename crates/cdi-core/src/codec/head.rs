@@ -16,7 +16,8 @@ use crate::tensor::{FloatDtype, Matrix};
 /// Version of the code.
 pub const VERSION: u8 = 1;
 
-/// What is kept of the head of a coded tensor: no more than its code has bytes. The rest is read again by who decodes.
+/// What is kept of the head of a coded tensor: no more than its code has bytes. The rest is read
+/// again by who decodes.
 #[derive(Clone, Debug)]
 pub struct Head {
     dtype: FloatDtype,
@@ -48,8 +49,8 @@ impl Head {
         Ok(Book { symbols, levels, decoder: rans::Decoder::new(&tables) })
     }
 
-    /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the last symbol of
-    /// pruned places that its fill allows, `None` where nothing is pruned.
+    /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the
+    /// last symbol of pruned places that its fill allows, `None` where nothing is pruned.
     ///
     /// # Errors
     /// [`CodeError`].

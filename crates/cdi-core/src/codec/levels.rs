@@ -1,6 +1,6 @@
-//! Which table a place takes. Its level says in half octaves how large its symbol is to be expected: the class of its row
-//! and that of its column added, less, in the difference model, the magnitude of its prediction (one value of the type is
-//! worth more there). Thresholds cut levels into runs, one table each.
+//! Which table a place takes. Its level says in half octaves how large its symbol is to be expected: the
+//! class of its row and that of its column added, less, in the difference model, the magnitude of its
+//! prediction (one value of the type is worth more there). Thresholds cut levels into runs, one table each.
 
 use super::cursor::{Cursor, write_number};
 use super::error::CodeError;

@@ -1,8 +1,10 @@
-//! Range coding with fixed tables (rANS: Duda, "Asymmetric numeral systems: entropy coding combining speed of Huffman
-//! coding with compression rate of arithmetic coding", 2013), one table per context, in interleaved lanes.
+//! Range coding with fixed tables (rANS: Duda, "Asymmetric numeral systems: entropy coding combining
+//! speed of Huffman coding with compression rate of arithmetic coding", 2013), one table per context,
+//! in interleaved lanes.
 //!
-//! Place `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 places have one lane). A lane's state is between 2^16 and 2^32; all lanes share one stream of
-//! 16-bit words, from which a lane takes the next one when its state falls below 2^16.
+//! Place `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 places have one lane). A lane's
+//! state is between 2^16 and 2^32; all lanes share one stream of 16-bit words, from which a lane takes the
+//! next one when its state falls below 2^16.
 
 use core::hint::select_unpredictable;
 
@@ -70,8 +72,8 @@ impl Encoder {
         Self { tables: tables.into_iter().map(of).collect() }
     }
 
-    /// Appends the code of `symbols`, each coded by the table whose number stands beside it. Unless it is to be there
-    /// `always`, it has no bytes where all symbols are certain (of frequency [`TOTAL`]).
+    /// Appends the code of `symbols`, each coded by the table whose number stands beside it. Unless it is to
+    /// be there `always`, it has no bytes where all symbols are certain (of frequency [`TOTAL`]).
     ///
     /// # Panics
     /// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
@@ -93,7 +95,8 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) {
         let mut states = [REST; LANES];
-        // A symbol makes one word at the most. The last one made is the first to be read: they are put there from the end.
+        // A symbol makes one word at the most. The last one made is the first to be read: they are
+        // put there from the end.
         let begin = out.len() + 4 * LANES;
         out.resize(begin + 2 * symbols.len(), 0);
         let words = out[begin..].as_chunks_mut::<2>().0;
@@ -105,8 +108,8 @@ impl Encoder {
             let full = u64::from(*x) >= u64::from(frequency) << (32 - TABLE_BITS);
             *word = (*x as u16).to_le_bytes();
             *x = select_unpredictable(full, *x >> 16, *x);
-            // x / frequency: x is less than 2^21 frequency, so that the product has no more than 64 bits, and is too large by
-            // less than 2^43 / frequency.
+            // x / frequency: x is less than 2^21 frequency, so that the product has no more than 64 bits, and
+            // is too large by less than 2^43 / frequency.
             let quotient = ((u64::from(*x) * reciprocal) >> 43) as u32;
             *x = *x + quotient * (TOTAL - frequency) + start;
             usize::from(full)
@@ -138,8 +141,8 @@ impl Encoder {
     }
 }
 
-/// What decoding by several tables takes: for each slot of each, `symbol | (slot - first slot of the symbol) << 8
-/// | frequency << 20`.
+/// What decoding by several tables takes: for each slot of each, `symbol | (slot - first slot of the symbol)
+/// << 8 | frequency << 20`.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     tables: Vec<[u32; TOTAL as usize]>,
@@ -162,8 +165,9 @@ impl Decoder {
         Self { tables: tables.into_iter().map(of).collect() }
     }
 
-    /// Decodes as many symbols as there are contexts. Returns how many bytes the code has (`None` where it is none: a state out
-    /// of range, too few words, or states that do not come to rest). `empty` says that it has no bytes at all.
+    /// Decodes as many symbols as there are contexts. Returns how many bytes the code has (`None` where it is
+    /// none: a state out of range, too few words, or states that do not come to rest). `empty` says that it
+    /// has no bytes at all.
     ///
     /// # Panics
     /// If there is no such table.

@@ -1,5 +1,6 @@
-//! Values as symbols and what symbols leave. A symbol says how large a value, or its difference to a prediction, is:
-//! its bit length and the two bits behind the leading one. The bits below these are close to random, and stand as they are.
+//! Values as symbols and what symbols leave. A symbol says how large a value, or its difference to a
+//! prediction, is: its bit length and the two bits behind the leading one. The bits below these are close to
+//! random, and stand as they are.
 
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
@@ -8,7 +9,8 @@ use crate::tensor::FloatDtype;
 pub const PRUNED: u8 = 0;
 /// The symbol of one that takes its initial value where `fill` is `nearest`.
 pub const PRUNED_TO_INITIAL: u8 = 1;
-/// The first symbol of stored values: in the difference model one that is as predicted, in the value model anything at all.
+/// The first symbol of stored values: in the difference model one that is as predicted, in the value
+/// model anything at all.
 const FIRST: u8 = 2;
 /// In the value model, `+0.0`.
 const ZERO: u8 = 3;
@@ -18,8 +20,9 @@ const LARGEST: u8 = 4;
 /// How values become symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
-    /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`; the sign stands as it is. `+0.0` has a symbol of
-    /// its own, and whatever is out of reach another, behind which all of its bits stand.
+    /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`; the sign stands
+    /// as it is. `+0.0` has a symbol of its own, and whatever is out of reach another, behind which
+    /// all of its bits stand.
     Value {
         /// The largest in reach.
         top: u16,
@@ -167,8 +170,8 @@ impl Symbols {
         if unused > 61 {
             return FIRST + folded as u8;
         }
-        // The two bits behind the leading one, from the upper end: LLVM 22 gets `folded >> (61 - unused) & 3` wrong in AVX-512
-        // vectors.
+        // The two bits behind the leading one, from the upper end: LLVM 22 gets `folded >> (61 - unused) & 3`
+        // wrong in AVX-512 vectors.
         FIRST + 4 + 4 * (61 - unused) as u8 + (folded << unused >> 61 & 3) as u8
     }
 
@@ -178,7 +181,8 @@ impl Symbols {
         self.count[usize::from(symbol)].into()
     }
 
-    /// How many bits a symbol of a value leaves, where the lowest `zeros` bits of its magnitude are known to be zero.
+    /// How many bits a symbol of a value leaves, where the lowest `zeros` bits of its magnitude
+    /// are known to be zero.
     #[inline(always)]
     pub fn count_of_value(&self, symbol: u8, zeros: u32) -> u32 {
         self.count(symbol) - if symbol >= LARGEST { zeros } else { 0 }

@@ -187,7 +187,8 @@ fn every_value_comes_back_in_every_model() {
     }
 }
 
-/// Pruned places become what they are filled with, those that take their initial value that, and all others come back.
+/// Pruned places become what they are filled with, those that take their initial value that, and
+/// all others come back.
 #[test]
 fn pruned_places_take_what_fills_them() {
     let matrix = Matrix { rows: 40, cols: 100 };

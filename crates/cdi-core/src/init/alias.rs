@@ -1,8 +1,8 @@
 //! The frameworks' names for initialisers, and their meaning here.
 //!
-//! Where two frameworks mean different things by one name, PyTorch's has its underscore (`kaiming_normal_`: a normal
-//! distribution) and JAX's and Keras's has none (`kaiming_normal`, `he_normal`: a normal distribution cut off at two
-//! standard deviations).
+//! Where two frameworks mean different things by one name, PyTorch's has its underscore (`kaiming_normal_`: a
+//! normal distribution) and JAX's and Keras's has none (`kaiming_normal`, `he_normal`: a normal distribution
+//! cut off at two standard deviations).
 
 use super::distribution::Distribution;
 use super::mode::Mode;

@@ -23,8 +23,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The initial values `start, start + 1, …` rounded to the stored type; where there is a decay factor, times it and
-    /// rounded again.
+    /// The initial values `start, start + 1, …` rounded to the stored type; where there is a decay factor,
+    /// times it and rounded again.
     pub fn encode(
         &mut self,
         initial: &Initial<'_>,

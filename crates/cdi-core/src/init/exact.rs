@@ -7,7 +7,8 @@ use super::special::{normal_above, normal_between, sphere_above, tails_of_larges
 use crate::float::Float;
 use crate::tensor::{Axes, Layout, Shape};
 
-/// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights, drawn for the others.
+/// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights,
+/// drawn for the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExactDistribution {
     /// Share of the weights that are 0 by the scheme.
@@ -34,8 +35,8 @@ enum Drawn {
         low: f64,
         high: f64,
     },
-    /// A coordinate of a point on the sphere of `n` dimensions, 2 or more: an entry of a uniformly distributed matrix whose
-    /// columns have `n` elements and this length.
+    /// A coordinate of a point on the sphere of `n` dimensions, 2 or more: an entry of a uniformly
+    /// distributed matrix whose columns have `n` elements and this length.
     Sphere {
         n: usize,
         radius: f64,
@@ -43,8 +44,8 @@ enum Drawn {
 }
 
 impl Scheme {
-    /// The distribution of the weights of a tensor of this shape; `None` where they are fixed, or where no formula is known
-    /// (uniform kernels less their mean).
+    /// The distribution of the weights of a tensor of this shape; `None` where they are fixed, or where no
+    /// formula is known (uniform kernels less their mean).
     pub fn distribution(&self, shape: &Shape, layout: Layout) -> Option<ExactDistribution> {
         if let Some((one, layout)) = layout.of_one(shape) {
             return self.distribution(&one, layout);
@@ -149,8 +150,8 @@ impl ExactDistribution {
         if self.zeros > 0.0 { (low.min(0.0), high.max(0.0)) } else { (low, high) }
     }
 
-    /// Two intervals: of the smallest and of the largest of `n` weights. Each end is passed with probability `p`. `None`
-    /// where weights are tied to each other, so that the largest has no simple distribution.
+    /// Two intervals: of the smallest and of the largest of `n` weights. Each end is passed with probability
+    /// `p`. `None` where weights are tied to each other, so that the largest has no simple distribution.
     pub fn extremes(&self, n: f64, p: f64) -> Option<[(f64, f64); 2]> {
         if self.freedom < 1.0 || matches!(self.drawn, Drawn::Sphere { .. }) {
             return None;

@@ -10,8 +10,8 @@ use crate::noise::{block, hash, scalar};
 use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Matrix, Shape};
 
-/// Regenerates the weights of one tensor: a pure function of seed, layer id and coordinates, so that no run of
-/// elements depends on which others were asked for.
+/// Regenerates the weights of one tensor: a pure function of seed, layer id and coordinates, so that no run
+/// of elements depends on which others were asked for.
 #[derive(Clone, Debug)]
 pub struct Generator {
     layer_key: u64,
@@ -24,7 +24,8 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The generator of a tensor of this shape. The fans, and with them the scale, follow from shape and layout.
+    /// The generator of a tensor of this shape. The fans, and with them the scale, follow
+    /// from shape and layout.
     pub fn new(seed: u64, layer: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
         Self::of_key(hash::layer_key(seed, layer), scheme, shape, layout)
     }
@@ -54,8 +55,8 @@ impl Generator {
         Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1, sliced }
     }
 
-    /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the generator of a
-    /// tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
+    /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the
+    /// generator of a tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
     pub fn sliced(shape: &Shape, layout: Layout, slices: Vec<(usize, Self)>) -> Self {
         Self::of_parts(shape, Sliced::new(shape, layout, slices))
     }
@@ -91,7 +92,8 @@ impl Generator {
         }
     }
 
-    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, in binary64 before rounding.
+    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, in
+    /// binary64 before rounding.
     ///
     /// # Panics
     /// If the tensor has no columns and `out` is not empty.
@@ -103,8 +105,8 @@ impl Generator {
         }
     }
 
-    /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the run's ends
-    /// cut are regenerated whole. Such a tensor is better filled in long runs.
+    /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the
+    /// run's ends cut are regenerated whole. Such a tensor is better filled in long runs.
     pub fn prefers_long_runs(&self) -> bool {
         match &self.sliced {
             Some(sliced) => sliced.prefers_long_runs(),
@@ -112,8 +114,8 @@ impl Generator {
         }
     }
 
-    /// The tensor's weights as what must be made all at once, where they cannot be made one by one. [`Self::fill`] makes
-    /// them if they are not there, on one thread; and they stay until they are released.
+    /// The tensor's weights as what must be made all at once, where they cannot be made one by one.
+    /// [`Self::fill`] makes them if they are not there, on one thread; and they stay until they are released.
     pub fn whole(&self) -> Option<&Whole> {
         match (&self.sliced, &self.draw) {
             (Some(sliced), _) => sliced.whole(),
@@ -252,8 +254,8 @@ impl Kernel for Fill<'_> {
     }
 }
 
-/// Weights of parts of rows and of whole rows. Traits and not closures, because only functions can be inlined always,
-/// as [`Kernel`] demands.
+/// Weights of parts of rows and of whole rows. Traits and not closures, because only functions can be inlined
+/// always, as [`Kernel`] demands.
 trait Rows {
     fn generator(&self) -> &Generator;
 

@@ -1,13 +1,14 @@
 //! Haar-distributed matrices with orthonormal columns, as a product of Householder reflections.
 //!
-//! Stewart, "The efficient generation of random orthogonal matrices with an application to condition estimators", SIAM
-//! Journal on Numerical Analysis 17 (1980), section 3: a reflection that turns a gaussian vector of n elements onto the
-//! first axis, one of n - 1 on the axes that remain, and so on, and the signs that a QR decomposition with a positive
-//! diagonal of R would have. The result has the distribution of the Q of a gaussian matrix, which is never made.
+//! Stewart, "The efficient generation of random orthogonal matrices with an application to condition
+//! estimators", SIAM Journal on Numerical Analysis 17 (1980), section 3: a reflection that turns a gaussian
+//! vector of n elements onto the first axis, one of n - 1 on the axes that remain, and so on, and the signs
+//! that a QR decomposition with a positive diagonal of R would have. The result has the distribution of the Q
+//! of a gaussian matrix, which is never made.
 //!
-//! Reflections go in blocks (Schreiber, Van Loan, SIAM Journal on Scientific and Statistical Computing 10, 1989), from
-//! the last to the first. All sums are in binary64, each from its first term to its last, in an order that follows from
-//! the shape alone: so neither threads nor instruction sets change a bit.
+//! Reflections go in blocks (Schreiber, Van Loan, SIAM Journal on Scientific and Statistical Computing 10,
+//! 1989), from the last to the first. All sums are in binary64, each from its first term to its last, in an
+//! order that follows from the shape alone: so neither threads nor instruction sets change a bit.
 
 use crate::dispatch::{self, Kernel};
 #[cfg(not(feature = "std"))]
@@ -41,8 +42,8 @@ struct Panel {
 }
 
 impl Columns {
-    /// Makes the matrix times `gain` from the noise of a layer: reflection `j` from the gaussians of row `j` at the columns
-    /// `j … n`. Panels are shared among the workers.
+    /// Makes the matrix times `gain` from the noise of a layer: reflection `j` from the gaussians of row `j`
+    /// at the columns `j … n`. Panels are shared among the workers.
     pub fn new(layer_key: u64, (n, k): (usize, usize), gain: f64, workers: &impl Workers) -> Self {
         let mut panels: Vec<Panel> = (0..k).step_by(PANEL).map(|first| Panel::unit(first, n, k)).collect();
         let mut signs = vec![0.0; k];
@@ -101,7 +102,8 @@ impl Panel {
     }
 }
 
-/// The product of consecutive reflections, `I - V T Vᵀ`, which leaves the rows before the first one's as they are.
+/// The product of consecutive reflections, `I - V T Vᵀ`, which leaves the rows before the
+/// first one's as they are.
 struct Reflections {
     first: usize,
     /// How many there are, up to a multiple of `TILE_ROWS`: the others are zero and do nothing.
@@ -113,8 +115,8 @@ struct Reflections {
 }
 
 impl Reflections {
-    /// The reflections `first …`, as many as there is room for signs. Each vector has the square length 2, so that the
-    /// diagonal of `T` is 1.
+    /// The reflections `first …`, as many as there is room for signs. Each vector has the square length 2, so
+    /// that the diagonal of `T` is 1.
     fn new(layer_key: u64, n: usize, first: usize, signs: &mut [f64]) -> Self {
         let count = signs.len().next_multiple_of(TILE_ROWS);
         let mut vectors = vec![0.0; (n - first) * count];
@@ -134,8 +136,8 @@ impl Reflections {
     }
 }
 
-/// Makes of a vector that of its reflection onto the first axis, with the square length 2. Returns the sign of its first
-/// element, which is that of the axis's end that it does not go to.
+/// Makes of a vector that of its reflection onto the first axis, with the square length 2. Returns the sign
+/// of its first element, which is that of the axis's end that it does not go to.
 fn reflect(x: &mut [f64]) -> f64 {
     let length = x.iter().fold(0.0, |sum, x| sum + x * x).sqrt();
     let sign = 1f64.copysign(x[0]);
@@ -214,7 +216,8 @@ impl Kernel for Apply<'_> {
     }
 }
 
-/// `products = leftᵀ right` in a tile's width of columns, `left` having `count` columns and both as many rows.
+/// `products = leftᵀ right` in a tile's width of columns, `left` having `count` columns
+/// and both as many rows.
 #[inline(always)]
 fn project(left: &[f64], count: usize, right: &[f64], width: usize, column: usize, products: &mut [f64]) {
     for i in (0..count).step_by(TILE_ROWS) {

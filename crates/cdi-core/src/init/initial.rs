@@ -11,7 +11,8 @@ pub enum Initial<'a> {
     Generated {
         /// Draws them.
         generator: Generator,
-        /// The type in which the initial checkpoint stores the tensor, through which the values are rounded first.
+        /// The type in which the initial checkpoint stores the tensor, through which the
+        /// values are rounded first.
         stored_as: Option<FloatDtype>,
     },
     /// Read from another checkpoint.
@@ -31,7 +32,8 @@ impl Initial<'_> {
         if let Self::Generated { generator, .. } = self { generator.whole() } else { None }
     }
 
-    /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to `dtype` where one is given.
+    /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to
+    /// `dtype` where one is given.
     ///
     /// # Panics
     /// If the tensor has fewer elements.

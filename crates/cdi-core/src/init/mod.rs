@@ -1,8 +1,8 @@
 //! Initial weights: the draws of a scheme, their scale, and access to every single element.
 //!
-//! A [`Scheme`] is what a rule names (`he`, `normal`, …). With a seed, a layer id, a shape and a layout it makes a
-//! [`Generator`], which gives the weight at any `(i, j)`, or any run of a tensor's elements, as unrounded binary64;
-//! [`crate::tensor::FloatDtype`] then rounds them into the stored type.
+//! A [`Scheme`] is what a rule names (`he`, `normal`, …). With a seed, a layer id, a shape and a layout it
+//! makes a [`Generator`], which gives the weight at any `(i, j)`, or any run of a tensor's elements, as
+//! unrounded binary64; [`crate::tensor::FloatDtype`] then rounds them into the stored type.
 
 mod alias;
 mod api;

@@ -7,8 +7,8 @@ use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Role, Shape};
 use crate::workers::{Alone, Workers};
 
-/// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice. Made when a
-/// weight is asked for, kept until [`Whole::release`].
+/// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice.
+/// Made when a weight is asked for, kept until [`Whole::release`].
 #[derive(Clone, Debug)]
 pub struct Whole(Vec<Shared<Orthogonal>>);
 
@@ -38,8 +38,8 @@ impl Whole {
         self.0.iter().for_each(|matrix| matrix.prepare(workers));
     }
 
-    /// Forgets it, unless a [`TensorReader`](crate::reader::TensorReader) needs it; it is made again if a weight is asked
-    /// for.
+    /// Forgets it, unless a [`TensorReader`](crate::reader::TensorReader) needs it; it is made again if a
+    /// weight is asked for.
     pub fn release(&self) {
         self.0.iter().for_each(|matrix| matrix.made.hold().release());
     }
@@ -109,7 +109,8 @@ enum Place {
     InKernel { kernel: usize, middle: usize },
     /// The same of `[kernel, …]`.
     AcrossKernels { middle: usize },
-    /// They are `[out, rest]`, or of each kernel's place `middle` alone `[out, in]`, of a tensor stored in another order.
+    /// They are `[out, rest]`, or of each kernel's place `middle` alone `[out, in]`, of a tensor
+    /// stored in another order.
     Apart { axes: Axes, middle: Option<usize> },
 }
 

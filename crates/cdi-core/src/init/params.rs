@@ -8,13 +8,15 @@ use super::distribution::{Distribution, Fan};
 use super::gain::Nonlinearity;
 use crate::prelude::*;
 
-/// A mode with the parameters given for it. Which of them a mode takes is checked by [`SchemeParams::scheme`].
+/// A mode with the parameters given for it. Which of them a mode takes is checked by
+/// [`SchemeParams::scheme`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SchemeParams {
-    /// he, xavier, lecun, attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse, constant,
-    /// zeros, ones, eye, dirac, orthogonal or delta_orthogonal; or a framework's own name, such as kaiming_uniform_ or glorot_normal.
+    /// he, xavier, lecun, attention, variance_scaling, torch_default, normal, trunc_normal, uniform, sparse,
+    /// constant, zeros, ones, eye, dirac, orthogonal or delta_orthogonal; or a framework's own name, such as
+    /// kaiming_uniform_ or glorot_normal.
     pub mode: String,
     /// normal (default), uniform or trunc_normal; for he, xavier, lecun, attention and variance_scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,11 +24,12 @@ pub struct SchemeParams {
     /// in, out or avg; for he, lecun and variance_scaling, whose default is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan: Option<Fan>,
-    /// Factor on the standard deviation of he, xavier, lecun and attention, and on the orthogonal modes' matrix; default 1.
+    /// Factor on the standard deviation of he, xavier, lecun and attention, and on the orthogonal
+    /// modes' matrix; default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<f64>,
-    /// The activation after the layer, for he and xavier: linear, conv, sigmoid, tanh, relu, leaky_relu or selu. Default:
-    /// relu for he (leaky_relu where `a` is given), linear for xavier.
+    /// The activation after the layer, for he and xavier: linear, conv, sigmoid, tanh, relu, leaky_relu or
+    /// selu. Default: relu for he (leaky_relu where `a` is given), linear for xavier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonlinearity: Option<Nonlinearity>,
     /// Slope of leaky_relu below 0; default 0.01.
@@ -41,7 +44,8 @@ pub struct SchemeParams {
     /// Fan-in of the layer that a bias belongs to, for torch_default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan_in: Option<u64>,
-    /// The weight tensor whose fan-in it is, for torch_default; each `*` stands for what the rule's wildcards matched.
+    /// The weight tensor whose fan-in it is, for torch_default; each `*` stands for what the
+    /// rule's wildcards matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan_in_of: Option<String>,
     /// Mean of normal and trunc_normal; default 0.
@@ -50,7 +54,8 @@ pub struct SchemeParams {
     /// Standard deviation of normal and trunc_normal (default 1), and of sparse (default 0.01).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<f64>,
-    /// Blocks of a residual network, for normal: the standard deviation is divided by sqrt(2 depth), as in GPT-2.
+    /// Blocks of a residual network, for normal: the standard deviation is divided by sqrt(2
+    /// depth), as in GPT-2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u64>,
     /// Lower end of uniform, included (default 0), and of trunc_normal (default -2).

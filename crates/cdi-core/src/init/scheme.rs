@@ -10,7 +10,8 @@ use crate::float::Float;
 use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Shape};
 
-/// How the weights of one tensor start. All reals are finite, standard deviations are not negative, `low < high`.
+/// How the weights of one tensor start. All reals are finite, standard deviations are not
+/// negative, `low < high`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scheme {
     /// Zero mean, variance by the fans.
@@ -24,8 +25,8 @@ pub enum Scheme {
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
-    /// What PyTorch's Linear and Conv layers start with when nobody says otherwise, weights and biases: uniform on
-    /// ±1/sqrt(fan_in) (`kaiming_uniform_` with `a = sqrt(5)`).
+    /// What PyTorch's Linear and Conv layers start with when nobody says otherwise, weights and biases:
+    /// uniform on ±1/sqrt(fan_in) (`kaiming_uniform_` with `a = sqrt(5)`).
     TorchDefault {
         /// Whose fan-in.
         fan_in: FanIn,
@@ -36,8 +37,8 @@ pub enum Scheme {
         mean: f64,
         /// Standard deviation, before the division by depth.
         std: f64,
-        /// Blocks of a residual network: the standard deviation is divided by `sqrt(2 depth)`. Radford et al., "Language
-        /// models are unsupervised multitask learners", 2019, section 2.3.
+        /// Blocks of a residual network: the standard deviation is divided by `sqrt(2 depth)`. Radford et
+        /// al., "Language models are unsupervised multitask learners", 2019, section 2.3.
         depth: Option<u64>,
         /// Subtract each convolution kernel's mean (then `mean` is 0).
         zero_mean: bool,
@@ -62,8 +63,8 @@ pub enum Scheme {
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
-    /// Normal with zero mean, of which in each column `ceil(sparsity * rows)` weights are 0. Martens, "Deep learning via
-    /// Hessian-free optimization", ICML 2010.
+    /// Normal with zero mean, of which in each column `ceil(sparsity * rows)` weights are 0. Martens, "Deep
+    /// learning via Hessian-free optimization", ICML 2010.
     Sparse {
         /// Share of zeros, 0 … 1.
         sparsity: f64,
@@ -74,21 +75,21 @@ pub enum Scheme {
     Constant(f64),
     /// 1 where row and column have one number, else 0.
     Eye,
-    /// Convolutions that pass their input channels on: 1 in the middle of the kernel that leads from an input channel to
-    /// the output channel of the same number within its group, else 0.
+    /// Convolutions that pass their input channels on: 1 in the middle of the kernel that leads from an input
+    /// channel to the output channel of the same number within its group, else 0.
     Dirac {
         /// Groups of output channels.
         groups: u64,
     },
-    /// Orthonormal rows or columns, whichever are the fewer, of the matrix `[out, rest]`: Saxe, McClelland, Ganguli,
-    /// "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", ICLR 2014. Uniformly
-    /// distributed among all such matrices.
+    /// Orthonormal rows or columns, whichever are the fewer, of the matrix `[out, rest]`: Saxe, McClelland,
+    /// Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+    /// ICLR 2014. Uniformly distributed among all such matrices.
     Orthogonal {
         /// Factor on the matrix.
         gain: f64,
     },
-    /// Convolutions whose kernels are an orthonormal matrix in the middle and zero elsewhere: Xiao et al., "Dynamical
-    /// isometry and a mean field theory of CNNs", ICML 2018, algorithm 1.
+    /// Convolutions whose kernels are an orthonormal matrix in the middle and zero elsewhere: Xiao et al.,
+    /// "Dynamical isometry and a mean field theory of CNNs", ICML 2018, algorithm 1.
     DeltaOrthogonal {
         /// Factor on the matrix.
         gain: f64,
@@ -98,16 +99,17 @@ pub enum Scheme {
 /// The standard deviation as a function of the fans, before the gain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VarianceRule {
-    /// `sqrt(g² / fan)`, `g² = 2` unless another activation is named: He et al., "Delving deep into rectifiers",
-    /// ICCV 2015, eq. 10.
+    /// `sqrt(g² / fan)`, `g² = 2` unless another activation is named: He et al., "Delving deep into
+    /// rectifiers", ICCV 2015, eq. 10.
     He {
         /// Which fan.
         fan: Fan,
         /// Activation and its slope below 0.
         activation: Option<(Nonlinearity, f64)>,
     },
-    /// `sqrt(2 g² / (fan_in + fan_out))`, `g² = 1` unless another activation is named: Glorot and Bengio, "Understanding
-    /// the difficulty of training deep feedforward neural networks", AISTATS 2010, eq. 12 (its uniform form is eq. 16).
+    /// `sqrt(2 g² / (fan_in + fan_out))`, `g² = 1` unless another activation is named: Glorot and Bengio,
+    /// "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, eq. 12 (its
+    /// uniform form is eq. 16).
     Xavier {
         /// Activation and its slope below 0.
         activation: Option<(Nonlinearity, f64)>,
@@ -124,8 +126,8 @@ pub enum VarianceRule {
         /// Which fan.
         fan: Fan,
     },
-    /// `1 / sqrt(d_model)`, `d_model` being `fan_in` where none is given: the scale of the projections in Vaswani et
-    /// al., "Attention is all you need", NeurIPS 2017.
+    /// `1 / sqrt(d_model)`, `d_model` being `fan_in` where none is given: the scale of the projections in
+    /// Vaswani et al., "Attention is all you need", NeurIPS 2017.
     Attention {
         /// Width of the model.
         d_model: Option<u64>,
@@ -246,7 +248,8 @@ impl Scheme {
         }
     }
 
-    /// Whether a weight depends on its place in the whole tensor, so that stacked experts are tensors of their own.
+    /// Whether a weight depends on its place in the whole tensor, so that stacked experts are
+    /// tensors of their own.
     pub(super) fn makes_whole_tensors(&self) -> bool {
         matches!(
             self,
@@ -263,7 +266,8 @@ impl Scheme {
         !matches!(self, Self::Constant(_) | Self::Eye | Self::Dirac { .. })
     }
 
-    /// The parameters that make this scheme, those with their default value left out: the canonical form in files.
+    /// The parameters that make this scheme, those with their default value left out: the
+    /// canonical form in files.
     pub fn params(&self) -> SchemeParams {
         let some_if = |differs: bool, x: f64| differs.then_some(x);
         let zero_mean = self.zero_mean().then_some(true);

@@ -43,7 +43,8 @@ pub(super) fn output_dimension(shape: &Shape, layout: Layout) -> Option<usize> {
     }
 }
 
-/// The sizes of slices along the output dimension; those that are not given share alike what the others leave.
+/// The sizes of slices along the output dimension; those that are not given share alike
+/// what the others leave.
 ///
 /// # Errors
 /// [`SliceError`].

@@ -14,9 +14,9 @@ pub(super) fn normal_between(a: f64, b: f64) -> f64 {
     if a > 0.0 { normal_above(a) - normal_above(b) } else { normal_above(-b) - normal_above(-a) }
 }
 
-/// `P(X > x)`, `0 <= x <= 1`, of one coordinate of a point that is uniform on the unit sphere of `n >= 2` dimensions. `X²`
-/// has the beta distribution of `1/2` and `(n - 1)/2`: Fang, Kotz, Ng, "Symmetric multivariate and related
-/// distributions", 1990, section 2.3.
+/// `P(X > x)`, `0 <= x <= 1`, of one coordinate of a point that is uniform on the unit sphere of `n >= 2`
+/// dimensions. `X²` has the beta distribution of `1/2` and `(n - 1)/2`: Fang, Kotz, Ng, "Symmetric
+/// multivariate and related distributions", 1990, section 2.3.
 pub(super) fn sphere_above(n: usize, x: f64) -> f64 {
     let square = x * x;
     // Not 1 - x²: near the pole the difference of x and 1 is exact.
@@ -37,7 +37,8 @@ fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     }
 }
 
-/// The continued fraction of `I(a, b)`: NIST Digital Library of Mathematical Functions, 8.17.22, by Lentz's method.
+/// The continued fraction of `I(a, b)`: NIST Digital Library of Mathematical Functions,
+/// 8.17.22, by Lentz's method.
 fn beta_fraction(a: f64, b: f64, x: f64, y: f64) -> f64 {
     const SMALLEST: f64 = 1e-300;
     let not_zero = |x: f64| if x.abs() < SMALLEST { SMALLEST } else { x };
@@ -64,8 +65,8 @@ fn beta_fraction(a: f64, b: f64, x: f64, y: f64) -> f64 {
     libm::exp(a * libm::log(x) + b * libm::log(y) - ln_beta) / a * fraction
 }
 
-/// Mean, variance and fourth central moment of a standard normal cut off outside `[a, b]`, `a < b`. By Simpson's rule: the
-/// formulas in closed form lose every digit where the interval is short or far out.
+/// Mean, variance and fourth central moment of a standard normal cut off outside `[a, b]`, `a < b`. By
+/// Simpson's rule: the formulas in closed form lose every digit where the interval is short or far out.
 pub(super) fn truncated_moments(a: f64, b: f64) -> (f64, f64, f64) {
     const INTERVALS: u32 = 4096;
     if a + b == 0.0 {
@@ -96,8 +97,9 @@ pub(super) fn truncated_moments(a: f64, b: f64) -> (f64, f64, f64) {
     (from + mean, moment(&|square| square), moment(&|square| square * square))
 }
 
-/// The two tail probabilities `(s, t)` for which the largest of `m` independent draws lies above the point of tail `s` with
-/// probability `p`, and below that of tail `t` with probability `p`. `m` may be no whole number.
+/// The two tail probabilities `(s, t)` for which the largest of `m` independent draws lies above
+/// the point of tail `s` with probability `p`, and below that of tail `t` with probability `p`. `m`
+/// may be no whole number.
 pub(super) fn tails_of_largest(m: f64, p: f64) -> (f64, f64) {
     (-libm::expm1(libm::log1p(-p) / m), -libm::expm1(libm::log(p) / m))
 }

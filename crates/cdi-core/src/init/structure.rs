@@ -71,9 +71,10 @@ impl Sparse {
     }
 }
 
-/// The place of `n` in a shuffle of `0 … len - 1` that the key names, without making the others: a Feistel network of
-/// six rounds over the smallest square of a power of two that holds `len`, applied again while the result is outside
-/// (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, the cycle-walking cipher).
+/// The place of `n` in a shuffle of `0 … len - 1` that the key names, without making the others: a Feistel
+/// network of six rounds over the smallest square of a power of two that holds `len`, applied again while the
+/// result is outside (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, the
+/// cycle-walking cipher).
 fn shuffled(key: u64, n: u64, len: u64) -> u64 {
     let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2);
     let mask = (1u64 << half) - 1;
@@ -103,7 +104,8 @@ mod tests {
             places.sort_unstable();
             assert!(places.iter().copied().eq(0..len), "{len}");
         }
-        // 10,000 shuffles of ten: where 3 goes. Nine degrees of freedom, the 99.9 % point of chi-squared is 27.9.
+        // 10,000 shuffles of ten: where 3 goes. Nine degrees of freedom, the 99.9 % point of
+        // chi-squared is 27.9.
         let mut counts = [0.0; 10];
         for key in 0..10_000 {
             counts[shuffled(hash::hash64(key), 3, 10) as usize] += 1.0;

@@ -1,8 +1,10 @@
-//! The normal distribution cut off on both sides, one uniform draw a weight, by the inverse of its distribution function.
+//! The normal distribution cut off on both sides, one uniform draw a weight, by the inverse of its
+//! distribution function.
 //!
-//! Source of the inverse: Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
-//! Statistics 37 (1988), routine PPND16, about 1e-16 relative. It is computed with this crate's own logarithm, both
-//! rational functions of it for every argument and a choice between them, so that loops over it become vector code.
+//! Source of the inverse: Wichura, "Algorithm AS 241: the percentage points of the normal distribution",
+//! Applied Statistics 37 (1988), routine PPND16, about 1e-16 relative. It is computed with this crate's own
+//! logarithm, both rational functions of it for every argument and a choice between them, so that loops over
+//! it become vector code.
 
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
@@ -110,15 +112,16 @@ pub(super) struct Truncated {
     high: f64,
     /// `std`, or its negative where the whole interval lies above the mean.
     scale: f64,
-    /// Probability below `low` of the whole distribution, and between the ends; of its mirror image where `scale` is
-    /// negative, where the second is negative too.
+    /// Probability below `low` of the whole distribution, and between the ends; of its mirror image where
+    /// `scale` is negative, where the second is negative too.
     below: f64,
     between: f64,
 }
 
 impl Truncated {
     pub fn new(mean: f64, std: f64, low: f64, high: f64) -> Self {
-        // Far above the mean probabilities are next to 1, where binary64 tells few apart: there the mirror image is drawn.
+        // Far above the mean probabilities are next to 1, where binary64 tells few apart: there the
+        // mirror image is drawn.
         let scale = if low > mean { -std } else { std };
         let below = cumulative((low - mean) / scale);
         let between = cumulative((high - mean) / scale) - below;
@@ -130,7 +133,8 @@ impl Truncated {
         (self.mean, self.std, self.low, self.high)
     }
 
-    /// The weight of a uniform draw in `[0, 1)`: `mean + scale * quantile(below + between * u)`, at most the ends.
+    /// The weight of a uniform draw in `[0, 1)`:
+    /// `mean + scale * quantile(below + between * u)`, at most the ends.
     #[inline(always)]
     pub fn weight(&self, u: f64) -> f64 {
         let x = self.mean + self.scale * quantile(self.below + self.between * u);
@@ -139,8 +143,8 @@ impl Truncated {
     }
 }
 
-/// The distribution function of the standard normal, by the crate `libm`'s complementary error function: the same bits
-/// on every machine, unlike the platform's.
+/// The distribution function of the standard normal, by the crate `libm`'s complementary error function: the
+/// same bits on every machine, unlike the platform's.
 fn cumulative(x: f64) -> f64 {
     0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2)
 }

@@ -1,13 +1,14 @@
-//! Runs of draws of one row, and of many short rows: the same values as [`super::scalar`], without a branch, so that
-//! the compiler turns every loop into vector instructions ([`crate::dispatch`]).
+//! Runs of draws of one row, and of many short rows: the same values as [`super::scalar`], without a branch,
+//! so that the compiler turns every loop into vector instructions ([`crate::dispatch`]).
 //!
-//! What has no vector form on common processors is replaced by exact equivalents: integer-to-real conversion by setting
-//! the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and cosine by selects and
-//! sign bits. Nothing is re-associated, so the results are bit-identical; `tests/values/addressing.rs` says so.
+//! What has no vector form on common processors is replaced by exact equivalents: integer-to-real conversion
+//! by setting the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and
+//! cosine by selects and sign bits. Nothing is re-associated, so the results are bit-identical;
+//! `tests/values/addressing.rs` says so.
 //!
-//! One gaussian is a chain of some 150 dependent steps: a loop over whole chains leaves the processor waiting. So the
-//! chain is cut into three short loops over [`PAIRS`] pairs each, which hand each other their results in small arrays;
-//! each loop is short enough for several turns of it to be under way at once.
+//! One gaussian is a chain of some 150 dependent steps: a loop over whole chains leaves the processor
+//! waiting. So the chain is cut into three short loops over [`PAIRS`] pairs each, which hand each other their
+//! results in small arrays; each loop is short enough for several turns of it to be under way at once.
 
 use super::hash::{GOLDEN, hash64, unit};
 use super::math::{C, LN_SHIFT, MANTISSA, S, SQRT_HALF_BITS, horner, ln_series};
@@ -117,8 +118,8 @@ pub fn gaussians(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64)
     }
 }
 
-/// Fills `out` with gaussian draws of whole rows `row, row + 1, …` of `cols` columns, each taken through `scale`. Short
-/// rows are worked on together. For use inside a [`Kernel`].
+/// Fills `out` with gaussian draws of whole rows `row, row + 1, …` of `cols` columns, each taken through
+/// `scale`. Short rows are worked on together. For use inside a [`Kernel`].
 ///
 /// # Panics
 /// If `cols` is 0 and `out` is not empty.
@@ -179,7 +180,8 @@ impl Stage {
         }
     }
 
-    /// The gaussians of the pairs whose states were set; of the last pair only the cosine where `out` is of odd length.
+    /// The gaussians of the pairs whose states were set; of the last pair only the cosine where
+    /// `out` is of odd length.
     #[inline(always)]
     fn gaussians(&mut self, out: &mut [f64], scale: impl Fn(f64) -> f64) {
         let pairs = out.len().div_ceil(2).next_multiple_of(LANES).min(PAIRS);
@@ -216,8 +218,8 @@ impl Stage {
     }
 }
 
-/// The top 52 bits of a draw as a real in `[0, 1)`: as the significand of a number in `[1, 2)`, from which 1 is taken
-/// off, exactly.
+/// The top 52 bits of a draw as a real in `[0, 1)`: as the significand of a number in `[1, 2)`, from which 1
+/// is taken off, exactly.
 #[inline(always)]
 fn fraction(h: u64) -> f64 {
     f64::from_bits(ONE_BITS | (h >> 12)) - 1.0
@@ -229,8 +231,8 @@ fn turn(h2: u64) -> (f64, f64) {
     const HALF_QUARTER: u64 = 1 << 49;
     const QUARTERS: u64 = !0 << 50;
     let v = h2 >> 12;
-    // 1 + turn, and 1 + the nearest quarter turn (2 for a whole one): the significand's upper two bits count quarters.
-    // Both are multiples of 2^-52 at most 1/8 apart, so their difference is exact.
+    // 1 + turn, and 1 + the nearest quarter turn (2 for a whole one): the significand's upper two bits count
+    // quarters. Both are multiples of 2^-52 at most 1/8 apart, so their difference is exact.
     let q = (v + (ONE_BITS + HALF_QUARTER)) & QUARTERS;
     let t = f64::from_bits(v | ONE_BITS) - f64::from_bits(q);
     let z = t * t;

@@ -1,7 +1,7 @@
 //! SplitMix64 as a hash, and the keys that address one row of one layer.
 //!
-//! Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the constants are
-//! those of the reference implementation `splitmix64.c` (Vigna).
+//! Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the constants
+//! are those of the reference implementation `splitmix64.c` (Vigna).
 
 /// The golden-ratio increment of SplitMix64.
 pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -1,16 +1,17 @@
 //! Our own logarithm, sine and cosine: the same bits on every processor, because they use nothing but single
 //! IEEE-754 operations in a fixed order.
 //!
-//! The platform's functions differ between C libraries and between builds with and without FMA. These agree with
-//! a correct libm to 3e-15 absolute over the arguments that the noise function has. Each constant stands as its
-//! bits with the hexadecimal float of `docs/noise.md` beside it.
+//! The platform's functions differ between C libraries and between builds with and without FMA. These agree
+//! with a correct libm to 3e-15 absolute over the arguments that the noise function has. Each constant stands
+//! as its bits with the hexadecimal float of `docs/noise.md` beside it.
 
 /// High part of ln 2 with trailing zeros, so that `k * LN2_HI` is exact for every exponent `k`.
 pub const LN2_HI: f64 = f64::from_bits(0x3FE62E42FEE00000); // 0x1.62e42feep-1
 /// ln 2 minus [`LN2_HI`].
 pub const LN2_LO: f64 = f64::from_bits(0x3DEA39EF35793C76); // 0x1.a39ef35793c76p-33
 
-/// Coefficients in `z = s²` of `ln((1+s)/(1-s)) = 2s + s·z·L(z)`: a minimax fit of the kind of fdlibm's `e_log.c`.
+/// Coefficients in `z = s²` of `ln((1+s)/(1-s)) = 2s + s·z·L(z)`: a minimax fit of the kind
+/// of fdlibm's `e_log.c`.
 pub const L: [f64; 7] = [
     f64::from_bits(0x3FE5555555555558), // 0x1.5555555555558p-1
     f64::from_bits(0x3FD99999999952D7), // 0x1.99999999952d7p-2

@@ -1,10 +1,10 @@
 //! The noise function: every draw a pure function of `(seed, layer, i, j)`, fixed to the last bit.
 //!
-//! Once a checkpoint has been trained from this noise, a change of one bit would falsify every later report about
-//! it. The function is therefore versioned ([`NOISE_VERSION`], written into every file), pinned literally in
-//! `tests/values/noise_vectors.rs`, and free of anything whose result depends on the machine: all integers wrap at 64
-//! bits; all reals are binary64 with one rounding per operation in the written order; no fused multiply-add, no
-//! libm. `docs/noise.md` states the function in full.
+//! Once a checkpoint has been trained from this noise, a change of one bit would falsify every later report
+//! about it. The function is therefore versioned ([`NOISE_VERSION`], written into every file), pinned
+//! literally in `tests/values/noise_vectors.rs`, and free of anything whose result depends on the machine:
+//! all integers wrap at 64 bits; all reals are binary64 with one rounding per operation in the written order;
+//! no fused multiply-add, no libm. `docs/noise.md` states the function in full.
 //!
 //! | module | holds |
 //! | --- | --- |

@@ -1,4 +1,5 @@
-//! One draw at a time, exactly as the noise page states it: the oracle that every fast path must equal bit for bit.
+//! One draw at a time, exactly as the noise page states it: the oracle that every fast path
+//! must equal bit for bit.
 
 use super::hash::{draw, row_key, unit};
 use super::math::{cos_sin_turn, ln};
@@ -16,8 +17,8 @@ pub fn uniform(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
 
 /// Standard normal draw at `(seed, layer, i, j)`, `|x| <= 7.44`.
 ///
-/// Box and Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958): the even
-/// column takes the cosine, the odd one beside it the sine, of one pair of draws.
+/// Box and Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958): the
+/// even column takes the cosine, the odd one beside it the sine, of one pair of draws.
 #[inline]
 pub fn gaussian(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
     gaussian_at(row_key(seed, layer, i), j)

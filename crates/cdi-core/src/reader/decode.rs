@@ -43,7 +43,8 @@ struct BlockParts<'a> {
 }
 
 impl PrunedReader {
-    /// Which stored values of an encoded tensor a block takes, one of [`crate::blocks::cut`] or any whole rows.
+    /// Which stored values of an encoded tensor a block takes, one of
+    /// [`crate::blocks::cut`] or any whole rows.
     fn run(&self, encoded: &Encoded, block: &Block) -> Range<usize> {
         let Encoded { parts, before, .. } = encoded;
         let matrix = encoded.shape.matrix();

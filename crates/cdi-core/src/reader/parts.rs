@@ -8,7 +8,8 @@ use crate::sparse::csr::{self, CsrError};
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
-/// Checks a bitmask against its row offsets and the number of values. Returns the values stored before each block, and behind the last.
+/// Checks a bitmask against its row offsets and the number of values. Returns the values stored before each
+/// block, and behind the last.
 pub(super) fn check_bitmask(
     workers: &impl Workers,
     matrix: Matrix,
@@ -50,7 +51,8 @@ pub(super) fn check_bitmask(
     Ok(before)
 }
 
-/// Checks the rows and columns of a CSR tensor against each other and the number of values. Nothing is kept for its blocks: there may be more of them than the file has bytes.
+/// Checks the rows and columns of a CSR tensor against each other and the number of values. Nothing is kept
+/// for its blocks: there may be more of them than the file has bytes.
 pub(super) fn check_csr(
     workers: &impl Workers,
     matrix: Matrix,

@@ -1,5 +1,5 @@
-//! Tensors of a pruned file, or rows of one, into memory that the caller owns: at once, or through a handle on one tensor
-//! for many reads.
+//! Tensors of a pruned file, or rows of one, into memory that the caller owns: at once, or through a handle
+//! on one tensor for many reads.
 
 use core::ops::Range;
 
@@ -27,9 +27,10 @@ impl PrunedReader {
         self.tensor_reader(name)?.read_rows(rows, out)
     }
 
-    /// A handle on a tensor, for many reads of its rows: what one read leaves for the next is kept. That is the matrix of an
-    /// orthogonal scheme, which can only be drawn whole (as large as [`Limits::bytes`](super::Limits) allowed when the file
-    /// was opened), and the last decoded block of a coded tensor (65,536 elements). It goes with the handle.
+    /// A handle on a tensor, for many reads of its rows: what one read leaves for the next is kept. That is
+    /// the matrix of an orthogonal scheme, which can only be drawn whole (as large as
+    /// [`Limits::bytes`](super::Limits) allowed when the file was opened), and the last decoded block of a
+    /// coded tensor (65,536 elements). It goes with the handle.
     ///
     /// # Errors
     /// [`RowsError::Unknown`].
@@ -53,7 +54,8 @@ impl PrunedReader {
     /// Restores a whole tensor into a new vector.
     ///
     /// # Errors
-    /// [`RowsError::Unknown`], [`RowsError::TooLarge`] beyond the reader's [limit](super::Limits), [`RowsError::NoMemory`].
+    /// [`RowsError::Unknown`], [`RowsError::TooLarge`] beyond the reader's [limit](super::Limits),
+    /// [`RowsError::NoMemory`].
     pub fn read_to_vec(&self, name: &str) -> Result<Vec<u8>, RowsError> {
         let (dtype, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
         let len = shape.bytes(dtype.bitsize()).unwrap_or_default();

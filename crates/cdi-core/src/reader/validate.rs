@@ -102,7 +102,8 @@ impl PrunedReader {
         Ok(())
     }
 
-    /// Whether the parts of an encoded tensor fit together. Returns the values stored before each block of a bitmask.
+    /// Whether the parts of an encoded tensor fit together. Returns the values stored before
+    /// each block of a bitmask.
     fn check_parts(
         &self,
         description: &PrunedTensor,

@@ -39,7 +39,8 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Bit
     }
 }
 
-/// Fills `stored` with the elements of `dense` (rows of `cols` elements, or a part of one row) whose bit is set.
+/// Fills `stored` with the elements of `dense` (rows of `cols` elements, or a part of one
+/// row) whose bit is set.
 pub fn gather(dense: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, stored: &mut Vec<u8>) {
     let count = bits::count(mask) as usize;
     // Room for eight more, so that eight can always be written, of which some do not count.
@@ -55,7 +56,8 @@ pub fn gather(dense: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, stored:
     stored.truncate(count * dtype.size());
 }
 
-/// Overwrites the elements of `dense` whose bit is set with the stored values, and returns how many bytes it took.
+/// Overwrites the elements of `dense` whose bit is set with the stored values, and returns
+/// how many bytes it took.
 ///
 /// # Panics
 /// If `stored` has fewer values than bits are set.
@@ -198,8 +200,8 @@ pub enum BitmaskError {
     },
 }
 
-/// What is known of a run of an encoded tensor, whole rows or a part of one, from its own bits and offsets alone: so that
-/// runs can be checked in any order, and then joined in theirs.
+/// What is known of a run of an encoded tensor, whole rows or a part of one, from its own bits and offsets
+/// alone: so that runs can be checked in any order, and then joined in theirs.
 #[derive(Clone, Debug)]
 pub struct CheckedRun {
     /// Row of its first element.
@@ -212,8 +214,8 @@ pub struct CheckedRun {
 }
 
 impl CheckedRun {
-    /// Looks at a run that begins in row `row` and has `cols` columns of each of its rows, those up to the row's end if
-    /// `ends_rows`. `row_offsets` are those of the rows that begin in it, as stored.
+    /// Looks at a run that begins in row `row` and has `cols` columns of each of its rows, those up to the
+    /// row's end if `ends_rows`. `row_offsets` are those of the rows that begin in it, as stored.
     pub fn new(
         matrix: Matrix,
         row: usize,
@@ -247,8 +249,8 @@ impl CheckedRun {
         run
     }
 
-    /// Joins the runs of a tensor in their order, and checks them against each other and the number of `stored` values.
-    /// Returns the values stored before each run.
+    /// Joins the runs of a tensor in their order, and checks them against each other and the number of
+    /// `stored` values. Returns the values stored before each run.
     pub fn join(runs: &[Self], stored: usize) -> Result<Vec<usize>, BitmaskError> {
         let mut before = 0;
         let mut starts = Vec::with_capacity(runs.len());

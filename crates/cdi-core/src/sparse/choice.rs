@@ -8,9 +8,9 @@ use crate::codec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
-/// The tensors that stand for `name` with `stored` values kept of type `dtype`, in the order in which they stand in a file: the
-/// last is the fill mask, where pruned places take the `nearest` value. Of [`Format::Coded`], `stored` is the bytes of its
-/// code.
+/// The tensors that stand for `name` with `stored` values kept of type `dtype`, in the order in which they
+/// stand in a file: the last is the fill mask, where pruned places take the `nearest` value. Of
+/// [`Format::Coded`], `stored` is the bytes of its code.
 pub fn parts(
     format: Format,
     name: &str,
@@ -41,9 +41,9 @@ pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
     Some(Parts { encoding, fill: nearest.then_some(fillmask::SUFFIX) })
 }
 
-/// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is surely
-/// smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper bound for every
-/// offset in the file.
+/// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is
+/// surely smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper
+/// bound for every offset in the file.
 pub fn smallest(
     name: &str,
     dtype: FloatDtype,
@@ -52,8 +52,8 @@ pub fn smallest(
     nearest: bool,
     longest_offset: u64,
 ) -> Format {
-    // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a checkpoint
-    // the exact sums.
+    // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a
+    // checkpoint the exact sums.
     const LEAST_ENTRIES: u64 = 4 * 48;
     let matrix = shape.matrix();
     let size = dtype.size();
@@ -64,8 +64,8 @@ pub fn smallest(
         return Format::Dense;
     }
     let digits = longest_offset.max(1).ilog10() as usize + 1;
-    // Offsets are not known yet: the shortest possible for dense, the longest for the others. Encodings are compared at
-    // the same number of digits, with the format's name, which stands in the metadata.
+    // Offsets are not known yet: the shortest possible for dense, the longest for the others. Encodings are
+    // compared at the same number of digits, with the format's name, which stands in the metadata.
     let bytes = |format: Format, digits| {
         let parts = parts(format, name, dtype, shape, stored, nearest);
         let tensors: u64 = parts.iter().map(|part| part.bytes() + header_entry_bytes(part, digits)).sum();
@@ -103,7 +103,8 @@ mod tests {
     fn bitmask_pays_when_enough_is_pruned() {
         assert_eq!(choose(&[64, 1024], 50_000), Format::Bitmask);
         assert_eq!(choose(&[64, 1024], 65_536), Format::Dense);
-        // 8 KiB of mask and 512 bytes of row offsets weigh as much as 2176 values; the header's entries as 70 more.
+        // 8 KiB of mask and 512 bytes of row offsets weigh as much as 2176 values; the
+        // header's entries as 70 more.
         assert_eq!(choose(&[64, 1024], 65_536 - 2_230), Format::Dense);
         assert_eq!(choose(&[64, 1024], 65_536 - 2_270), Format::Bitmask);
         // A tiny tensor is not worth its entries, even if nothing of it is stored.

@@ -20,7 +20,8 @@ use crate::tensor::{FloatDtype, Matrix, Shape};
 pub const SUFFIXES: CsrParts<&str> =
     CsrParts { shape: ".shape", row_offsets: ".crow_indices", columns: ".col_indices", values: ".values" };
 
-/// Whether the encoding can hold so many columns, the last of which I32 must reach, and rows, of which it numbers one more.
+/// Whether the encoding can hold so many columns, the last of which I32 must reach, and rows, of which
+/// it numbers one more.
 pub fn can_hold(matrix: Matrix) -> bool {
     matrix.cols <= 1 << 31 && matrix.rows < usize::MAX / 8
 }
@@ -51,8 +52,8 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Csr
     }
 }
 
-/// Appends the column numbers of the set bits of a run, whole rows of `cols` columns or a part of one row from column
-/// `first` on.
+/// Appends the column numbers of the set bits of a run, whole rows of `cols` columns or a part of one row
+/// from column `first` on.
 pub fn columns(mask: &[u8], matrix: Matrix, cols: usize, first: usize, out: &mut Vec<u8>) {
     let narrow = index_size(matrix) == 2;
     for row in mask.chunks(cols.div_ceil(8).max(1)) {
@@ -71,8 +72,9 @@ pub fn columns(mask: &[u8], matrix: Matrix, cols: usize, first: usize, out: &mut
     }
 }
 
-/// Sets the bits of a run, rows padded to a byte as in a bitmask: `counts` gives the stored values of each of its rows
-/// (of one, for a part of a row), `indices` their column numbers, `first` the column at which the run begins.
+/// Sets the bits of a run, rows padded to a byte as in a bitmask: `counts` gives the stored values of
+/// each of its rows (of one, for a part of a row), `indices` their column numbers, `first` the column at
+/// which the run begins.
 ///
 /// # Panics
 /// If a column lies outside of the run.
@@ -239,8 +241,8 @@ pub fn before(crow: &[u8], indices: &[u8], matrix: Matrix, row: usize, column: u
     if column == 0 { from } else { seek(indices, matrix, from, offset(crow, row + 1), column) }
 }
 
-/// The bits of a run, as [`mask()`] sets them: it begins in `row` at `column`, has `rows` rows (or is a part of one) of
-/// `cols` columns; `indices` are its stored values' columns.
+/// The bits of a run, as [`mask()`] sets them: it begins in `row` at `column`, has `rows` rows (or is a part
+/// of one) of `cols` columns; `indices` are its stored values' columns.
 pub fn run_mask(
     crow: &[u8],
     indices: &[u8],

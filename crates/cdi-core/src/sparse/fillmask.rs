@@ -1,5 +1,6 @@
-//! Which pruned places take their initial value and which take zero, where each takes the nearer one: `NAME.fillmask`, U8
-//! `[ceil(pruned / 8)]`, one bit per pruned place in row-major order, least significant first, set for the initial value.
+//! Which pruned places take their initial value and which take zero, where each takes the nearer one:
+//! `NAME.fillmask`, U8 `[ceil(pruned / 8)]`, one bit per pruned place in row-major order, least significant
+//! first, set for the initial value.
 
 use safetensors::Dtype;
 
@@ -19,7 +20,8 @@ pub fn part(name: &str, pruned: usize) -> TensorSpec {
     }
 }
 
-/// Calls `each` with the number of every place of a run, rows of `cols` columns padded to a byte, whose bit is not set.
+/// Calls `each` with the number of every place of a run, rows of `cols` columns padded to a byte,
+/// whose bit is not set.
 pub fn pruned_places(mask: &[u8], cols: usize, mut each: impl FnMut(usize)) {
     for (row, bits) in mask.chunks(cols.div_ceil(8).max(1)).enumerate() {
         for (n, byte) in bits.iter().enumerate() {
@@ -33,15 +35,15 @@ pub fn pruned_places(mask: &[u8], cols: usize, mut each: impl FnMut(usize)) {
     }
 }
 
-/// Whether a pruned weight `w` takes `initial`: where that is nearer than zero. Of two as near zero is taken, unless the
-/// other is the weight itself, bit for bit (a negative zero).
+/// Whether a pruned weight `w` takes `initial`: where that is nearer than zero. Of two as near zero is taken,
+/// unless the other is the weight itself, bit for bit (a negative zero).
 #[inline(always)]
 pub fn takes_initial(w: f64, initial: f64) -> bool {
     (w - initial).abs() < w.abs() || w.to_bits() == initial.to_bits()
 }
 
-/// The bits of a run's pruned places, as they stand in the tensor: the first is bit `first % 8` of the first byte.
-/// `takes` says for every place of the run, without padding, whether it takes its initial value.
+/// The bits of a run's pruned places, as they stand in the tensor: the first is bit `first % 8` of the first
+/// byte. `takes` says for every place of the run, without padding, whether it takes its initial value.
 pub fn gather(takes: &[u8], mask: &[u8], cols: usize, first: usize, out: &mut Vec<u8>) {
     out.clear();
     let mut at = first % 8;
@@ -54,8 +56,8 @@ pub fn gather(takes: &[u8], mask: &[u8], cols: usize, first: usize, out: &mut Ve
     });
 }
 
-/// Writes `+0.0` over the pruned places of a run that do not take the initial values `dense` holds. `bits` are the
-/// tensor's, of which the run's begin at bit `first`.
+/// Writes `+0.0` over the pruned places of a run that do not take the initial values `dense` holds. `bits`
+/// are the tensor's, of which the run's begin at bit `first`.
 pub fn clear(bits: &[u8], first: usize, mask: &[u8], cols: usize, size: usize, dense: &mut [u8]) {
     let mut at = first;
     pruned_places(mask, cols, |place| {

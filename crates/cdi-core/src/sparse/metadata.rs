@@ -63,15 +63,16 @@ pub struct PrunedTensor {
     /// Which dimensions the fans are taken from.
     #[serde(default)]
     pub layout: Layout,
-    /// The type in which the initial checkpoint stored it, where that does not hold all values of its own: drawn values are
-    /// rounded to it first.
+    /// The type in which the initial checkpoint stored it, where that does not hold all values of its own:
+    /// drawn values are rounded to it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_dtype: Option<FloatDtype>,
-    /// The type of the trained tensor, where the values were cast to another: initial values are rounded to it, and times the
-    /// decay factor rounded to it again, before they are cast like all others.
+    /// The type of the trained tensor, where the values were cast to another: initial values are rounded to
+    /// it, and times the decay factor rounded to it again, before they are cast like all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_dtype: Option<FloatDtype>,
-    /// The factor of the initial values that stored values are differences to, where they are: only of coded tensors.
+    /// The factor of the initial values that stored values are differences to, where they are:
+    /// only of coded tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<f64>,
     /// The factor by which training shrank untouched weights.
@@ -83,7 +84,8 @@ fn one() -> f64 {
     1.0
 }
 
-/// What a coded tensor says where it differs from what is read in its absence: a description is a good part of a small tensor.
+/// What a coded tensor says where it differs from what is read in its absence: a description is a good
+/// part of a small tensor.
 #[derive(Serialize)]
 struct Short<'a> {
     name: &'a str,
@@ -155,8 +157,8 @@ pub enum InitialValues {
         from: String,
         /// SHA-256 of the tensor's bytes there, in hexadecimal.
         sha256: String,
-        /// As [`PrunedTensor::initial_dtype`] of drawn values. Here, because earlier releases wrote that one beside stored values
-        /// too, and did not round by it.
+        /// As [`PrunedTensor::initial_dtype`] of drawn values. Here, because earlier releases wrote that one
+        /// beside stored values too, and did not round by it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         initial_dtype: Option<FloatDtype>,
     },
@@ -208,8 +210,8 @@ impl FileMetadata {
         Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, tensors: Vec::new() }
     }
 
-    /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, without which some
-    /// loaders refuse a file.
+    /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, without which
+    /// some loaders refuse a file.
     pub fn into_map(self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut map = others.clone();
         map.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
@@ -218,7 +220,8 @@ impl FileMetadata {
         map
     }
 
-    /// The description in a file's `__metadata__`: `None` where there is none, the JSON's error where it is not one.
+    /// The description in a file's `__metadata__`: `None` where there is none, the JSON's error
+    /// where it is not one.
     pub fn find(map: &BTreeMap<String, String>) -> Option<Result<Self, serde_json::Error>> {
         map.get(METADATA_KEY).map(|json| serde_json::from_str(json))
     }

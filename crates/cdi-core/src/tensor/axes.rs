@@ -108,7 +108,8 @@ impl Axes {
         self.outputs * self.inputs * self.kernel
     }
 
-    /// Whether rows of the matrix view (first dimension by the rest) are outputs, and its columns inputs times kernel.
+    /// Whether rows of the matrix view (first dimension by the rest) are outputs, and its columns
+    /// inputs times kernel.
     pub fn are_rows_outputs(&self) -> bool {
         self.experts == 1 && self.order == [Role::Out, Role::In, Role::Kernel]
     }
@@ -126,7 +127,8 @@ impl Axes {
         numbers
     }
 
-    /// Number of a place among those that lead to its output within an expert, in the order in which they are stored.
+    /// Number of a place among those that lead to its output within an expert, in the order in
+    /// which they are stored.
     pub fn column(&self, numbers: [usize; 4]) -> usize {
         let [_, _, input, kernel] = numbers;
         match self.stride(Role::In) >= self.stride(Role::Kernel) {
@@ -135,8 +137,8 @@ impl Axes {
         }
     }
 
-    /// `(fan_in, fan_out)` of one expert: how many inputs feed one output, and how many outputs one input feeds. A vector
-    /// has both equal to its length.
+    /// `(fan_in, fan_out)` of one expert: how many inputs feed one output, and how many outputs one input
+    /// feeds. A vector has both equal to its length.
     pub fn fans(&self) -> (usize, usize) {
         if self.is_vector {
             return (self.inputs, self.inputs);
@@ -144,8 +146,8 @@ impl Axes {
         (self.inputs * self.kernel, self.outputs * self.kernel)
     }
 
-    /// What PyTorch takes for the fan-in: the second dimension of a convolution times its kernel, which of a transposed
-    /// one are the outputs.
+    /// What PyTorch takes for the fan-in: the second dimension of a convolution times its kernel, which of a
+    /// transposed one are the outputs.
     pub fn torch_fan_in(&self) -> usize {
         let (fan_in, fan_out) = self.fans();
         if self.order == [Role::In, Role::Out, Role::Kernel] { fan_out } else { fan_in }
@@ -164,7 +166,8 @@ fn middles(field: impl Iterator<Item = usize>) -> [usize; 2] {
     })
 }
 
-/// The order of the roles of one expert. One that is not there comes where it does in PyTorch's order, or in Flax's.
+/// The order of the roles of one expert. One that is not there comes where it does in PyTorch's
+/// order, or in Flax's.
 fn order(list: &[Role]) -> [Role; 3] {
     let at = |role| list.iter().position(|other| *other == role);
     let (out, inp) = (at(Role::Out), at(Role::In));
@@ -184,9 +187,9 @@ impl Shape {
     /// `(fan_in, fan_out)`: how many inputs feed one output, and how many outputs one input feeds.
     ///
     /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
-    /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the same
-    /// with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has both equal to it, a
-    /// scalar 1.
+    /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the
+    /// same with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has
+    /// both equal to it, a scalar 1.
     pub fn fans(&self, layout: Layout) -> (usize, usize) {
         Axes::new(self, layout).fans()
     }

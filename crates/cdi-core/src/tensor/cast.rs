@@ -7,8 +7,8 @@ use crate::prelude::*;
 /// Elements that are cast at once.
 const PIECE: usize = 1024;
 
-/// Appends to `out` the elements `bytes` of type `from` in type `to`, each rounded once, to nearest even, and gives the
-/// number of finite ones beyond the range of `to`, which became infinite.
+/// Appends to `out` the elements `bytes` of type `from` in type `to`, each rounded once, to nearest even, and
+/// gives the number of finite ones beyond the range of `to`, which became infinite.
 pub fn cast(bytes: &[u8], from: FloatDtype, to: FloatDtype, out: &mut Vec<u8>) -> u64 {
     if from == to {
         out.extend_from_slice(bytes);
@@ -31,7 +31,8 @@ pub fn cast(bytes: &[u8], from: FloatDtype, to: FloatDtype, out: &mut Vec<u8>) -
     overflowed
 }
 
-/// The smallest number that is rounded to infinity: halfway between the largest of the type and the one that would follow.
+/// The smallest number that is rounded to infinity: halfway between the largest of the type and the
+/// one that would follow.
 fn overflow(dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 => f64::INFINITY,
@@ -41,8 +42,8 @@ fn overflow(dtype: FloatDtype) -> f64 {
     }
 }
 
-/// A number of binary32 that rounds to 16 bits as `x` does: where binary32 does not hold `x`, the neighbour whose last bit
-/// is set, which no tie has.
+/// A number of binary32 that rounds to 16 bits as `x` does: where binary32 does not hold `x`, the neighbour
+/// whose last bit is set, which no tie has.
 fn to_odd(x: f64) -> f64 {
     let near = x as f32;
     if f64::from(near) == x || !near.is_finite() || near.to_bits() & 1 == 1 {

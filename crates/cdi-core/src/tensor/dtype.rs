@@ -61,9 +61,9 @@ impl FloatDtype {
         }
     }
 
-    /// Whether every value of `other` is one of this type: then what is stored in this type first and in `other` after that
-    /// is what is stored in `other` at once. Neither of BF16 and F16 holds the other: one has the range, the other the
-    /// precision.
+    /// Whether every value of `other` is one of this type: then what is stored in this type first and in
+    /// `other` after that is what is stored in `other` at once. Neither of BF16 and F16 holds the other: one
+    /// has the range, the other the precision.
     pub fn holds(self, other: Self) -> bool {
         match self {
             Self::F64 => true,
@@ -72,8 +72,8 @@ impl FloatDtype {
         }
     }
 
-    /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of F32**, so
-    /// that writing them directly equals writing F32 and casting.
+    /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of
+    /// F32**, so that writing them directly equals writing F32 and casting.
     #[inline(always)]
     pub fn round(self, x: f64) -> f64 {
         match self {
@@ -107,9 +107,9 @@ impl FloatDtype {
         dispatch::run(Decode { dtype: self, bytes, out });
     }
 
-    /// Distance between two values of this type, both exactly representable in it, in units in the last place: how many
-    /// steps from one representable value to the next lie between them. Both zeros count as one value.
-    /// `u64::MAX` where either is a NaN.
+    /// Distance between two values of this type, both exactly representable in it, in units in the last
+    /// place: how many steps from one representable value to the next lie between them. Both zeros count as
+    /// one value. `u64::MAX` where either is a NaN.
     #[inline(always)]
     pub fn ulps_between(self, a: f64, b: f64) -> u64 {
         let distance = self.ordinal(a).abs_diff(self.ordinal(b));
@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn halves_are_rounded_by_way_of_f32() {
-        // 1 + 2^-11 lies halfway between two binary16 values. One correct rounding would go up to 1 + 2^-10 for the
-        // 2^-40 above it; in F32 that excess is lost first, and the tie then goes to even.
+        // 1 + 2^-11 lies halfway between two binary16 values. One correct rounding would go up to 1 + 2^-10
+        // for the 2^-40 above it; in F32 that excess is lost first, and the tie then goes to even.
         let x = 1.0 + 1.0 / 2048.0 + 1.0 / (1u64 << 40) as f64;
         assert_eq!(FloatDtype::F16.round(x), 1.0);
     }
@@ -266,7 +266,8 @@ mod tests {
         let all = [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16];
         for a in all {
             for b in all {
-                // The largest value, the smallest and the finest step above 1 tell what a type has and another has not.
+                // The largest value, the smallest and the finest step above 1 tell what a type has
+                // and another has not.
                 let (largest, smallest, step) = match b {
                     FloatDtype::F64 => (f64::MAX, f64::from_bits(1), f64::EPSILON),
                     FloatDtype::F32 => {

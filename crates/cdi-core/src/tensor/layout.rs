@@ -185,8 +185,8 @@ impl From<Layout> for Form {
 }
 
 impl Layout {
-    /// The layout of a tensor of this shape: the word for it, where roles say the same as one. Roles have nothing to say
-    /// about a tensor of one dimension or none.
+    /// The layout of a tensor of this shape: the word for it, where roles say the same as one. Roles have
+    /// nothing to say about a tensor of one dimension or none.
     ///
     /// # Errors
     /// [`LayoutMismatch`] where there is not a role for each dimension.

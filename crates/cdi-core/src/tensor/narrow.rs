@@ -1,18 +1,18 @@
-//! F16 and BF16 to and from F32, without a branch or a processor's own instruction, so that loops over them become
-//! vector code on every processor. The crate `half` is the oracle that the tests compare them with.
+//! F16 and BF16 to and from F32, without a branch or a processor's own instruction, so that loops over them
+//! become vector code on every processor. The crate `half` is the oracle that the tests compare them with.
 
 /// Quiet bit of a binary16 NaN.
 const F16_QUIET: u32 = 0x0200;
 
-/// The nearest binary16, ties to even; overflow to infinity; a NaN stays one, made quiet, with the upper bits of its
-/// payload.
+/// The nearest binary16, ties to even; overflow to infinity; a NaN stays one, made quiet, with the upper
+/// bits of its payload.
 #[inline(always)]
 pub fn f16_from_f32(x: f32) -> u16 {
     let bits = x.to_bits();
     let sign = bits & 0x8000_0000;
     let magnitude = bits ^ sign;
-    // Normal range: round at bit 13, move the exponent's bias from 127 to 15. A carry out of the significand raises
-    // the exponent, at the top into infinity, as it should.
+    // Normal range: round at bit 13, move the exponent's bias from 127 to 15. A carry out of the significand
+    // raises the exponent, at the top into infinity, as it should.
     let normal = (magnitude + 0x0FFF + (magnitude >> 13 & 1)).wrapping_sub((127 - 15) << 23) >> 13;
     // Below 2^-14 the spacing is 2^-24, that of binary32 just above 1/2: adding 1/2 rounds to it.
     let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());

@@ -9,8 +9,8 @@ use crate::prelude::*;
 /// The most dimensions of a tensor: as many as PyTorch and NumPy have.
 pub const MAX_RANK: usize = 64;
 
-/// A tensor's shape, checked: no more than [`MAX_RANK`] dimensions, its number of elements fits `usize`, and so does that
-/// number times eight bytes.
+/// A tensor's shape, checked: no more than [`MAX_RANK`] dimensions, its number of elements fits `usize`, and
+/// so does that number times eight bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     dims: Box<[usize]>,
@@ -102,8 +102,9 @@ impl Shape {
         self.elements
     }
 
-    /// Bytes of its elements where each has so many bits; `None` if they end within a byte. A shape's elements times 8 bytes
-    /// do not overflow, times their bits they may: whole groups of 8 elements are counted first.
+    /// Bytes of its elements where each has so many bits; `None` if they end within a byte. A
+    /// shape's elements times 8 bytes do not overflow, times their bits they may: whole groups of 8
+    /// elements are counted first.
     pub fn bytes(&self, bits: usize) -> Option<usize> {
         bytes_of(self.elements, bits)
     }
