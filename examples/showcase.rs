@@ -13,7 +13,7 @@
 use std::fs;
 use std::path::Path;
 
-use cdi_prune::checkpoint::Checkpoint;
+use cdi_prune::checkpoint::{Checkpoint, OpenOptions};
 use cdi_prune::config::Settings;
 use cdi_prune::noise::hash::{draw, row_key};
 use cdi_prune::pipeline::{Outcome, Resolved, Silent, Stages, restore, run};
@@ -212,7 +212,8 @@ fn prune(scratch: &Path, threshold: &str, fill: &str, images: &Images) -> Result
     let more = [format!("analyze.threshold={threshold}"), format!("prune.fill={fill}")];
     let outcome = stage(scratch, Stages::Prune, &more)?;
     let restored = scratch.join("restored.safetensors");
-    restore(&scratch.join("pruned.safetensors"), &restored, None, None, None, &Silent)?;
+    let (pruned, options) = (scratch.join("pruned.safetensors"), OpenOptions::default());
+    restore(&pruned, &restored, None, None, None, options, &Silent)?;
     let trained = Checkpoint::open(&scratch.join("trained.safetensors"))?;
     let dense = Checkpoint::open(&restored)?;
     Ok(Pruned {

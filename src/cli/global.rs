@@ -1,5 +1,6 @@
 //! The options that every command has.
 
+use cdi_prune::checkpoint::OpenOptions;
 use clap::{Args, ColorChoice, ValueEnum};
 
 /// More threads than any machine that this runs on can use.
@@ -44,6 +45,13 @@ pub struct Global {
     /// Format of the diagnostics on standard error
     #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true, default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Global {
+    /// How checkpoints are opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions::default().mmap(!self.no_mmap).follow_links(self.follow_links)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

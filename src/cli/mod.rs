@@ -59,12 +59,12 @@ fn command(cli: &Cli) -> Result {
         }
         Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
-            let (base, bar) = (base.as_deref(), Bar::of(&cli.global));
-            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, &bar)?;
+            let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());
+            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
             say_written("restored", &written, begun, &cli.global)
         }
         Command::Inspect { file, format, full } => {
-            let inventory = pipeline::inspect(file, &Bar::of(&cli.global))?;
+            let inventory = pipeline::inspect(file, cli.global.open_options(), &Bar::of(&cli.global))?;
             match format {
                 Format::Table => print(&tables::inventory(&inventory, *full, cli.global.color)),
                 Format::Json => print_json(&inventory),
@@ -87,7 +87,8 @@ fn command(cli: &Cli) -> Result {
             print(String::from_utf8_lossy(&script).trim_end())
         }
         Command::Verify { manifest, sample } => {
-            let found = pipeline::verify(manifest, *sample, &Bar::of(&cli.global))?;
+            let found =
+                pipeline::verify(manifest, *sample, cli.global.open_options(), &Bar::of(&cli.global))?;
             if cli.global.quiet { Ok(()) } else { print(&found.words()) }
         }
         Command::Matrix(args) => matrix::run(args, &cli.global),
@@ -98,12 +99,6 @@ fn command(cli: &Cli) -> Result {
 fn start(global: &Global) -> Result {
     out::start_log(global);
     signals::watch().context("cannot watch for signals")?;
-    if global.follow_links {
-        cdi_prune::checkpoint::follow_links();
-    }
-    if global.no_mmap {
-        cdi_prune::checkpoint::read_into_memory();
-    }
     InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
     start_threads(global.threads)
 }
@@ -123,7 +118,7 @@ fn start_threads(wanted: Option<u16>) -> Result {
 
 fn plan(config: &Path, format: Format, full: bool, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
-    let rows = pipeline::listing(&Resolved::new(&settings)?);
+    let rows = pipeline::listing(&Resolved::with(&settings, global.open_options())?);
     match format {
         Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), full, global.color)),
         Format::Json => print_json(&rows),

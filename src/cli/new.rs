@@ -19,8 +19,9 @@ pub fn new(
     purpose: &Purpose,
     global: &Global,
 ) -> Result {
+    let options = global.open_options();
     let Some(output) = output else {
-        return print(pipeline::infer_config(checkpoint, None, purpose)?.trim_end());
+        return print(pipeline::infer_config(checkpoint, None, purpose, options)?.trim_end());
     };
     if output.symlink_metadata().is_ok() && !force {
         let message = format!(
@@ -29,7 +30,7 @@ pub fn new(
         );
         return Err(Failure { message, code: 2 });
     }
-    write_text(output, &pipeline::infer_config(checkpoint, Some(output), purpose)?)?;
+    write_text(output, &pipeline::infer_config(checkpoint, Some(output), purpose, options)?)?;
     if !global.quiet {
         match purpose {
             Purpose::Sleeping | Purpose::Init => {

@@ -23,6 +23,7 @@ pub fn pack(
 ) -> Result {
     let begun = Instant::now();
     let bar = Bar::of(global);
+    let open = |path| Checkpoint::open_with(path, global.open_options()).map_err(Error::from);
     let run =
         |start: &PredictFrom<'_>| pipeline::pack(start, output, max_shard_size, &bar).map_err(Failure::from);
     let packed = match (base, config) {
@@ -31,7 +32,7 @@ pub fn pack(
             let path = std::path::absolute(file)?;
             overrides.push(format!("trained.path={}", serde_json::to_string(&path.to_string_lossy())?));
             let settings = Settings::load(config, &overrides)?;
-            run(&PredictFrom::Config(&Resolved::new(&settings)?))?
+            run(&PredictFrom::Config(&Resolved::with(&settings, global.open_options())?))?
         }
         (Some(base), None) => {
             let (file, base) = (open(file)?, open(base)?);
@@ -52,10 +53,6 @@ pub fn pack(
         thousands(packed.written.bytes),
         begun.elapsed().as_secs_f64(),
     ))
-}
-
-fn open(path: &Path) -> std::result::Result<Checkpoint, Failure> {
-    Ok(Checkpoint::open(path).map_err(Error::from)?)
 }
 
 /// How many tensors are coded, and how.

@@ -24,8 +24,8 @@ pub fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, 
     let settings = Settings::load(config, &global.overrides)?;
     pipeline::overrides_are_read(&settings, stages)?;
     let resolved = match stages {
-        Stages::Init => Resolved::for_init(&settings)?,
-        _ => Resolved::new(&settings)?,
+        Stages::Init => Resolved::for_init(&settings, global.open_options())?,
+        _ => Resolved::with(&settings, global.open_options())?,
     };
     let github = args.is_some_and(|args| args.format == StageFormat::Github);
     if let (false, Some(path)) = (force, &settings.manifest)

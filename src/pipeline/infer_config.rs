@@ -11,7 +11,7 @@ use super::prune::in_parts;
 use super::resolve::{Resolved, refuse_pruned};
 use super::same::{is_constant, same_bytes};
 use super::wrappers::Strip;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, OpenOptions};
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Purpose, Surroundings};
 use crate::sparse::FileMetadata;
@@ -31,8 +31,13 @@ const ATTEMPTS: usize = 100;
 /// # Errors
 /// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the
 /// checkpoint's tensors; a path that is not UTF-8; a `config` that is a file of either.
-pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Result<String, Error> {
-    let mut checkpoint = Checkpoint::open(path)?;
+pub fn infer_config(
+    path: &Path,
+    config: Option<&Path>,
+    purpose: &Purpose,
+    options: OpenOptions,
+) -> Result<String, Error> {
+    let mut checkpoint = Checkpoint::open_with(path, options)?;
     refuse_pruned(&checkpoint)?;
     let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
     in_parts(&checkpoint, compressed(&checkpoint), false)?;
@@ -47,7 +52,7 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
         create_parent(file)?;
     }
     let base = match purpose {
-        Purpose::Finetune { base } => Some(Checkpoint::open(Path::new(base))?),
+        Purpose::Finetune { base } => Some(Checkpoint::open_with(Path::new(base), options)?),
         _ => None,
     };
     if let (Some(base), Some(_)) = (&base, config) {
@@ -67,7 +72,7 @@ pub fn infer_config(path: &Path, config: Option<&Path>, purpose: &Purpose) -> Re
         }
         _ => {}
     }
-    mended(inference, around, file)
+    mended(inference, around, file, options)
 }
 
 /// What the config says beside its rules, for the checkpoint at a path and a config in a file. Takes what
@@ -107,10 +112,15 @@ fn surroundings(
 }
 
 /// The config, with what does not fit the checkpoint mended.
-fn mended(mut inference: Inference<'_>, mut around: Surroundings, file: &Path) -> Result<String, Error> {
+fn mended(
+    mut inference: Inference<'_>,
+    mut around: Surroundings,
+    file: &Path,
+    options: OpenOptions,
+) -> Result<String, Error> {
     for _ in 0..ATTEMPTS {
         let config = inference.config(&around);
-        match fits(&config, file) {
+        match fits(&config, file, options) {
             Ok(()) => return Ok(config),
             Err(Error::SameFile { .. }) => around.outputs = free(file, &around.outputs, ""),
             Err(error) => {
@@ -124,7 +134,7 @@ fn mended(mut inference: Inference<'_>, mut around: Surroundings, file: &Path) -
     }
     inference.give_up();
     let config = inference.config(&around);
-    fits(&config, file).map(|()| config)
+    fits(&config, file, options).map(|()| config)
 }
 
 /// What outputs are called after: the file's name without what follows the first of the ends that checkpoints
@@ -139,9 +149,9 @@ fn stem(path: &Path) -> String {
 }
 
 /// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
-fn fits(config: &str, file: &Path) -> Result<(), Error> {
+fn fits(config: &str, file: &Path, options: OpenOptions) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
-    let resolved = match Resolved::new(&settings) {
+    let resolved = match Resolved::with(&settings, options) {
         // That of an initial checkpoint is yet to come.
         Err(Error::TrainedMissing { .. }) => return Ok(()),
         resolved => resolved?,
@@ -239,7 +249,7 @@ mod tests {
         ] {
             let config =
                 format!("seed: 1\nmodel: {{tensors: {{a: [2, 2], b: [2, 2], c: [2]}}}}\nrules: {rules}\n");
-            let error = fits(&config, Path::new("x.yaml")).unwrap_err();
+            let error = fits(&config, Path::new("x.yaml"), OpenOptions::default()).unwrap_err();
             assert_eq!(offending(&error), tensors, "{error}");
         }
     }

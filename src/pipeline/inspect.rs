@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::blocks::{self, Reads};
 use super::error::Error;
 use super::progress::Progress;
-use crate::checkpoint::{Checkpoint, TensorRef};
+use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
 use crate::sparse::{FileMetadata, Kind};
 
 /// The tensors of a checkpoint.
@@ -40,8 +40,8 @@ pub struct InventoryTensor {
 }
 
 /// Lists the tensors and counts their zeros, which reads the whole file.
-pub fn inspect(path: &Path, progress: &dyn Progress) -> Result<Inventory, Error> {
-    let checkpoint = Checkpoint::open(path)?;
+pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Result<Inventory, Error> {
+    let checkpoint = Checkpoint::open_with(path, options)?;
     progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum());
     let mut tensors = Vec::with_capacity(checkpoint.len());
     let mut rest = checkpoint.tensors();

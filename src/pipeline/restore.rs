@@ -12,7 +12,7 @@ use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::progress::Progress;
-use crate::checkpoint::{Mapped, TensorSpec};
+use crate::checkpoint::{Mapped, OpenOptions, TensorSpec};
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::store::{
     CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
@@ -31,7 +31,8 @@ enum Piece<'a> {
 /// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a
 /// folder, gets it under the name that programs look for in a folder, with the small files beside the pruned
 /// one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at once,
-/// which the file may ask for at any size; the default is that of [`Limits`].
+/// which the file may ask for at any size; the default is that of [`Limits`]. `options` say how both files are
+/// opened.
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
@@ -41,12 +42,13 @@ pub fn restore(
     base: Option<&Path>,
     max_shard_size: Option<u64>,
     max_memory: Option<u64>,
+    options: OpenOptions,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let file = open(input, base, max_memory)?;
+    let file = open(input, base, max_memory, options)?;
     // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
-    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new()))?;
+    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new(), options))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {
         let small = small_files.iter().map(|file| file.path.as_path());
@@ -78,9 +80,15 @@ pub fn restore(
     Ok(Written { files, tensors, bytes, beside })
 }
 
-fn open(input: &Path, base: Option<&Path>, max_memory: Option<u64>) -> Result<PrunedReader, Error> {
+fn open(
+    input: &Path,
+    base: Option<&Path>,
+    max_memory: Option<u64>,
+    options: OpenOptions,
+) -> Result<PrunedReader, Error> {
     let bytes = max_memory.unwrap_or(Limits::default().bytes);
-    let file = PrunedReader::open_on(&Threads, input, base, Limits { elements: u64::MAX, bytes })?;
+    let limits = Limits { elements: u64::MAX, bytes };
+    let file = PrunedReader::open_on(&Threads, input, base, limits, options)?;
     if file.is_pruned() {
         return Ok(file);
     }

@@ -104,11 +104,14 @@ pub(super) fn stage(
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
-            let candidate =
-                |settings: &Settings| run(&Resolved::new(settings)?, Stages::Prune, &Silent, |_| {});
+            let options = resolved.options();
+            let candidate = |settings: &Settings| {
+                run(&Resolved::with(settings, options)?, Stages::Prune, &Silent, |_| {})
+            };
             let (prune, found) = tune(resolved, wanted, &candidate, progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
-            finish(&Resolved::new(&settings)?, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
+            let resolved = Resolved::with(&settings, options)?;
+            finish(&resolved, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
         }
         _ => finish(resolved, analyze, pruning.is_some(), tuned, &mut set, progress, &mut outcome)?,
     }

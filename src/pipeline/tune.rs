@@ -14,7 +14,7 @@ use super::prune::check_part_names;
 use super::resolve::Resolved;
 use super::restore::restore;
 use super::select::check_decisions;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{
     AnalyzeSettings, FormatChoice, PruneRule, PruneSettings, ReportPaths, Settings, TuneSettings,
 };
@@ -39,9 +39,8 @@ pub(super) fn tune(
     progress: &dyn Progress,
 ) -> Result<(PruneSettings, TuneReport), Error> {
     resolved.trained()?;
-    let settings = resolved.settings;
-    check_recipes(settings, tune)?;
-    let mut trials = Trials::new(settings, tune, prune, progress)?;
+    check_recipes(resolved, tune)?;
+    let mut trials = Trials::new(resolved, tune, prune, progress)?;
     let original = trials.file(untouched(&tune.recipes[0].at(tune.lines.low)), "the original")?;
     let Some(original_metric) = original.metric else { return Err(trials.nothing_within(0.0, &[])) };
     progress.note(&format!(
@@ -89,10 +88,10 @@ pub(super) fn tune(
 }
 
 /// Finds out what no file can be made with, before the first one is evaluated.
-fn check_recipes(settings: &Settings, tune: &TuneSettings) -> Result<(), Error> {
+fn check_recipes(resolved: &Resolved<'_>, tune: &TuneSettings) -> Result<(), Error> {
     for recipe in &tune.recipes {
-        let settings = with_prune(settings, recipe.at(tune.lines.low));
-        let resolved = Resolved::new(&settings)?;
+        let settings = with_prune(resolved.settings, recipe.at(tune.lines.low));
+        let resolved = Resolved::with(&settings, resolved.options())?;
         if let Some(pruning) = &settings.prune {
             check_decisions(&resolved, pruning)?;
             check_part_names(&resolved, pruning)?;
@@ -133,6 +132,7 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
 /// Files on their way to the command.
 struct Trials<'a> {
     settings: &'a Settings,
+    options: OpenOptions,
     tune: &'a TuneSettings,
     prune: &'a dyn Fn(&Settings) -> Result<Outcome, Error>,
     progress: &'a dyn Progress,
@@ -154,11 +154,12 @@ struct Made {
 
 impl<'a> Trials<'a> {
     fn new(
-        settings: &'a Settings,
+        resolved: &Resolved<'a>,
         tune: &'a TuneSettings,
         prune: &'a dyn Fn(&Settings) -> Result<Outcome, Error>,
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
+        let settings = resolved.settings;
         let absolute = |path: &Path, doing| {
             std::path::absolute(path).map_err(CheckpointError::io(path, doing)).map_err(Error::from)
         };
@@ -170,6 +171,7 @@ impl<'a> Trials<'a> {
         let cache = Cache::open(&files.metrics)?;
         let trials = Self {
             settings,
+            options: resolved.options(),
             tune,
             prune,
             progress,
@@ -195,7 +197,8 @@ impl<'a> Trials<'a> {
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.as_ref().map(|written| written.bytes).unwrap_or_default();
         let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();
-        restore(&entry_path(&pruned), &restored, self.base.as_deref(), None, Some(u64::MAX), &Silent)?;
+        let (file, base, options) = (entry_path(&pruned), self.base.as_deref(), self.options);
+        restore(&file, &restored, base, None, Some(u64::MAX), options, &Silent)?;
         let (sha256, _) = fs::File::open(&restored)
             .and_then(digest::of_reader)
             .map_err(CheckpointError::io(&restored, "read"))?;

@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use cdi_core::internal::{follows_links, leads_out};
+use cdi_core::internal::leads_out;
 
 use super::names::folder_of;
 use super::paths::{Identity, identity};
-use crate::checkpoint::{CheckpointError, ErrorKind};
+use crate::checkpoint::{CheckpointError, ErrorKind, OpenOptions};
 use crate::regular_file;
 
 /// A small file beside a checkpoint.
@@ -54,11 +54,15 @@ fn is_small(name: &str) -> bool {
 
 /// The small files in the folder of the checkpoint that was opened by this path, in name order; none
 /// where the path is no folder and no model's configuration lies beside it. `except` are what is not to
-/// be taken for one of them.
+/// be taken for one of them. They may be links out of the folder where its shards may.
 ///
 /// # Errors
 /// [`ErrorKind::SmallLink`], [`ErrorKind::SmallTooLarge`], [`ErrorKind::Io`].
-pub fn beside(checkpoint: &Path, except: &BTreeSet<Identity>) -> Result<Vec<SmallFile>, CheckpointError> {
+pub fn beside(
+    checkpoint: &Path,
+    except: &BTreeSet<Identity>,
+    options: OpenOptions,
+) -> Result<Vec<SmallFile>, CheckpointError> {
     let folder = if checkpoint.is_dir() { checkpoint } else { folder_of(checkpoint) };
     if folder != checkpoint && !MODEL.iter().any(|name| folder.join(name).is_file()) {
         return Ok(Vec::new());
@@ -75,7 +79,7 @@ pub fn beside(checkpoint: &Path, except: &BTreeSet<Identity>) -> Result<Vec<Smal
         if !path.is_file() || except.contains(&identity(&path)) {
             continue;
         }
-        if let Some(to) = leads_out(folder, &name).filter(|_| !follows_links()) {
+        if let (false, Some(to)) = (options.follow_links, leads_out(folder, &name)) {
             return Err(CheckpointError::new(folder, ErrorKind::SmallLink { name, to }));
         }
         let length = fs::metadata(&path).map_err(CheckpointError::io(&path, "read"))?.len();

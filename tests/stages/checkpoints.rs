@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use cdi_prune::checkpoint::{Checkpoint, ErrorKind, OpenOptions, file_at};
+
 use crate::common::{Scratch, Tensor, f32s, succeeds};
 
 /// A weight of two by two.
@@ -251,6 +253,66 @@ fn shards_without_an_index_that_are_links_out_of_the_folder() {
          `--follow-links` to allow this",
     );
     succeeds(&s, &["inspect", "f", "--follow-links"]);
+}
+
+/// The path that is noted for the place where this tensor's bytes are.
+fn noted(checkpoint: &Checkpoint, tensor: &str) -> Option<Vec<u8>> {
+    let mut path = [0; 4096];
+    file_at(checkpoint.tensor(tensor).unwrap().bytes().as_ptr().addr(), &mut path).map(<[u8]>::to_vec)
+}
+
+#[cfg(unix)]
+#[test]
+fn each_checkpoint_is_opened_in_its_own_way() {
+    let s = Scratch::new();
+    s.safetensors("f/model-00001-of-00002.safetensors", &[weight("a.weight")]);
+    s.safetensors("blob", &[weight("b.weight")]);
+    std::os::unix::fs::symlink("../blob", s.path("f/model-00002-of-00002.safetensors")).unwrap();
+    let open = |options| Checkpoint::open_with(&s.path("f"), options);
+    let options = OpenOptions::default();
+    let mapped = open(options.follow_links(true)).unwrap();
+    let read = open(options.follow_links(true).mmap(false)).unwrap();
+    // What one was told is nothing to the next.
+    let refused = open(options).unwrap_err().kind;
+    assert!(matches!(refused, ErrorKind::ShardLink { .. }), "{refused}");
+    let shard = s.path("f/model-00001-of-00002.safetensors").into_os_string().into_encoded_bytes();
+    assert_eq!((noted(&mapped, "a.weight"), noted(&read, "a.weight")), (Some(shard), None));
+    assert!(mapped.tensor("b.weight").unwrap().bytes() == weight("").3);
+    // Whatever becomes of a file, what was read into memory stays.
+    drop(mapped);
+    s.write("f/model-00001-of-00002.safetensors", "");
+    s.write("blob", "");
+    for name in ["a.weight", "b.weight"] {
+        assert!(read.tensor(name).unwrap().bytes() == weight("").3);
+    }
+}
+
+#[test]
+fn a_file_that_is_closed_makes_room_for_another() {
+    let s = Scratch::new();
+    let path = s.path("m.safetensors");
+    s.safetensors("m.safetensors", &[weight("a.weight")]);
+    // The table of mapped files, which a signal handler reads, has 1024 places.
+    for _ in 0..3000 {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        assert_eq!(noted(&checkpoint, "a.weight").as_deref(), Some(path.as_os_str().as_encoded_bytes()));
+    }
+}
+
+#[test]
+fn an_index_is_as_long_as_the_options_say() {
+    let s = Scratch::new();
+    s.safetensors("m.safetensors", &[weight("a.weight")]);
+    s.write("m.safetensors.index.json", r#"{"weight_map": {"a.weight": "m.safetensors"}}"#);
+    let open = |bytes| {
+        Checkpoint::open_with(&s.path("m.safetensors.index.json"), OpenOptions::default().index_bytes(bytes))
+    };
+    assert_eq!(open(45).unwrap().len(), 1);
+    let error = open(44).unwrap_err().to_string();
+    assert!(
+        error.ends_with("index.json: cannot read: more than 44 bytes, too many for a file of this kind"),
+        "{error}"
+    );
 }
 
 #[test]

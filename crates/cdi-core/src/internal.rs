@@ -2,7 +2,7 @@
 //! programs use what the crate's page names.
 
 #[cfg(feature = "std")]
-pub use crate::checkpoint::open::{follows_links, leads_out};
+pub use crate::checkpoint::open::leads_out;
 pub use crate::reader::decode::{Decoder, ReadBlocks};
 pub use crate::reader::validate::base_tensor;
 pub use crate::tensor::narrow::{bf16_to_f32, f16_to_f32};

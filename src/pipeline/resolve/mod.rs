@@ -15,7 +15,7 @@ use super::inputs::InputKind;
 use super::origin::{Action, Origin, Tensor};
 use super::outputs::{Output, outputs};
 use super::patterns::patterns_match;
-use crate::checkpoint::{Checkpoint, Mapped};
+use crate::checkpoint::{Checkpoint, Mapped, OpenOptions};
 use crate::config::{Decay, InitSource, KeyPath, Settings};
 use crate::init::Initial;
 use crate::prune::Criterion;
@@ -33,6 +33,7 @@ pub struct Resolved<'s> {
     pub model: BTreeMap<String, Tensor>,
     /// The trained checkpoint's tensors in name order, `None` where there is no such file yet.
     pub trained: Option<BTreeMap<String, Tensor>>,
+    options: OpenOptions,
     like: Option<Checkpoint>,
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
@@ -47,7 +48,15 @@ impl<'s> Resolved<'s> {
     /// # Errors
     /// What the files and the config contradict each other in; nothing has been written then.
     pub fn new(settings: &'s Settings) -> Result<Self, Error> {
-        Self::open(settings, false)
+        Self::with(settings, OpenOptions::default())
+    }
+
+    /// The same, with the checkpoints opened as the options say: those that are opened later too.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with(settings: &'s Settings, options: OpenOptions) -> Result<Self, Error> {
+        Self::open(settings, options, false)
     }
 
     /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that
@@ -55,14 +64,14 @@ impl<'s> Resolved<'s> {
     ///
     /// # Errors
     /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
-    pub fn for_init(settings: &'s Settings) -> Result<Self, Error> {
-        Self::open(settings, true)
+    pub fn for_init(settings: &'s Settings, options: OpenOptions) -> Result<Self, Error> {
+        Self::open(settings, options, true)
     }
 
-    fn open(settings: &'s Settings, for_init: bool) -> Result<Self, Error> {
+    fn open(settings: &'s Settings, options: OpenOptions, for_init: bool) -> Result<Self, Error> {
         let like = settings.model.as_ref().and_then(|model| model.like.as_deref());
-        let like = like.map(Checkpoint::open).transpose()?;
-        let (mut trained_file, mut unusable) = match open::open_trained(settings) {
+        let like = like.map(|like| Checkpoint::open_with(like, options)).transpose()?;
+        let (mut trained_file, mut unusable) = match open::open_trained(settings, options) {
             Err(_) if for_init => (None, true),
             opened => (opened?, false),
         };
@@ -83,7 +92,8 @@ impl<'s> Resolved<'s> {
             return Err(Error::TrainedMissing { path: wanted.path.clone(), initial: None });
         }
         let (bases, scores, small_files) = (BTreeMap::new(), OnceLock::new(), Vec::new());
-        let mut resolved = Self { settings, model, trained, like, trained_file, bases, scores, small_files };
+        let mut resolved =
+            Self { settings, model, trained, options, like, trained_file, bases, scores, small_files };
         // Of a trained checkpoint that cannot be read it is not known what rules match there.
         if !unusable {
             patterns_match(settings, &resolved.names())?;
@@ -99,7 +109,12 @@ impl<'s> Resolved<'s> {
         let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
         // What an earlier run of this config wrote there is no part of the model.
         let except = self.outputs().iter().map(|output| identity(&output.path)).collect();
-        Ok(small_files_beside(trained.path(), &except)?)
+        Ok(small_files_beside(trained.path(), &except, self.options)?)
+    }
+
+    /// How its checkpoints are opened.
+    pub(super) fn options(&self) -> OpenOptions {
+        self.options
     }
 
     /// The small files beside the trained checkpoint that go beside the pruned one.
@@ -142,7 +157,7 @@ impl<'s> Resolved<'s> {
         for (name, tensor) in self.model.iter().chain(self.trained.iter().flatten()) {
             let Some(Origin { source: InitSource::From(path), .. }) = &tensor.origin else { continue };
             if !bases.contains_key(path) {
-                bases.insert(path.clone(), Checkpoint::open(path)?);
+                bases.insert(path.clone(), Checkpoint::open_with(path, self.options)?);
             }
             base_tensor(&bases[path], name, &tensor.shape)?;
         }
@@ -195,7 +210,7 @@ impl<'s> Resolved<'s> {
             if let Some(Criterion::Scores(path)) = decision.map(|decision| &decision.criterion)
                 && !opened.contains_key(path)
             {
-                opened.insert(path.clone(), Checkpoint::open(path)?);
+                opened.insert(path.clone(), Checkpoint::open_with(path, self.options)?);
             }
         }
         let _ = self.scores.set(opened);

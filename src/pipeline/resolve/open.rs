@@ -3,15 +3,15 @@
 use std::io;
 use std::path::Path;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind};
+use crate::checkpoint::{Checkpoint, CheckpointError, ErrorKind, OpenOptions};
 use crate::config::Settings;
 use crate::pipeline::error::Error;
 use crate::sparse::{FileMetadata, Kind};
 
 /// The trained checkpoint, `None` if its path does not exist.
-pub(super) fn open_trained(settings: &Settings) -> Result<Option<Checkpoint>, Error> {
+pub(super) fn open_trained(settings: &Settings, options: OpenOptions) -> Result<Option<Checkpoint>, Error> {
     let Some(trained) = &settings.trained else { return Ok(None) };
-    let mut checkpoint = match Checkpoint::open(&trained.path) {
+    let mut checkpoint = match Checkpoint::open_with(&trained.path, options) {
         Ok(checkpoint) => checkpoint,
         Err(error) if is_absent(&error, &trained.path) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::differ::{counts_differ, gates_differ, names_differ, pruned_differs};
 use super::sample::check_rows;
 use super::verified::{DERIVED, Depth};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{OutputKind, PruneSettings, Recipe, Settings, TuneSettings};
 use crate::manifest::Manifest;
 use crate::pipeline::error::{Error, VerifyProblem};
@@ -24,6 +24,8 @@ pub(super) struct Listed<'a> {
     /// The manifest's path, and its folder with links resolved.
     pub path: &'a Path,
     pub folder: &'a Path,
+    /// How the checkpoints are opened.
+    pub options: OpenOptions,
 }
 
 impl Listed<'_> {
@@ -74,9 +76,9 @@ impl Listed<'_> {
         let _unfinished = Unfinished::new(scratch.path());
         // What lies beside the trained checkpoint is told from this run's own outputs by
         // where these really are.
-        let small = Resolved::new(&settings)?.small_files().to_vec();
+        let small = Resolved::with(&settings, self.options)?.small_files().to_vec();
         let homes = redirect(&mut anew, scratch.path());
-        let resolved = Resolved::new(&anew)?.with_small_files(small);
+        let resolved = Resolved::with(&anew, self.options)?.with_small_files(small);
         if !self.lists_inputs(&resolved)? {
             return Err(self.wrong(VerifyProblem::Inputs));
         }
@@ -125,7 +127,7 @@ impl Listed<'_> {
     /// Whether every input is there that the config names, so that one that is missing is only
     /// listed by another name.
     fn has_all_inputs(&self, settings: &Settings) -> bool {
-        Resolved::new(settings).is_ok_and(|resolved| {
+        Resolved::with(settings, self.options).is_ok_and(|resolved| {
             let trained = resolved.trained.is_some() || settings.trained.is_none();
             trained && self.lists_inputs(&resolved).is_ok()
         })
@@ -166,7 +168,8 @@ impl Listed<'_> {
         let file = self.path.with_file_name("").join(&made.path);
         if let (Some(written), Some(prune), "prune.output") = (written, &anew.prune, made.role.as_str()) {
             set.commit()?;
-            let problem = pruned_differs(&entry_path(&prune.output), written, anew.base())?;
+            let made = entry_path(&prune.output);
+            let problem = pruned_differs(&made, written, anew.base(), self.options)?;
             return Err(self.wrong(problem.unwrap_or(VerifyProblem::Bytes(file))));
         }
         Err(self.wrong(VerifyProblem::Output(file)))

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use crate::checkpoint::OpenOptions;
 use crate::gates::GateResult;
 use crate::manifest::{FileEntry, TensorEntry};
 use crate::pipeline::error::{Error, VerifyProblem};
@@ -80,8 +81,9 @@ pub(super) fn pruned_differs(
     anew: &Path,
     written: &Path,
     base: Option<&Path>,
+    options: OpenOptions,
 ) -> Result<Option<VerifyProblem>, Error> {
-    let open = |path| PrunedReader::open_on(&Threads, path, base, Limits::NONE);
+    let open = |path| PrunedReader::open_on(&Threads, path, base, Limits::NONE, options);
     let (anew, other) = (open(anew)?, open(written)?);
     for (name, dtype, shape) in anew.tensors() {
         let Some((got_dtype, got_shape)) = other.tensor(name) else {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::error::{Error, VerifyProblem};
 use super::manifest::{LONGEST, folder_seen};
 use super::progress::Progress;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::manifest::{FileEntry, Manifest};
 use crate::regular_file;
 use crate::store::stale_beside;
@@ -27,7 +27,12 @@ pub use verified::{Depth, Verified};
 ///
 /// # Errors
 /// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.
-pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> Result<Verified, Error> {
+pub fn verify(
+    manifest: &Path,
+    sample: Option<u64>,
+    options: OpenOptions,
+    progress: &dyn Progress,
+) -> Result<Verified, Error> {
     let wrong = |problem| Error::Verify { path: manifest.to_owned(), problem: Box::new(problem) };
     let text = regular_file::read(manifest, LONGEST).map_err(CheckpointError::io(manifest, "read"))?;
     let found = Manifest::parse(&text).map_err(|problem| wrong(VerifyProblem::Manifest(problem)))?;
@@ -64,7 +69,7 @@ pub fn verify(manifest: &Path, sample: Option<u64>, progress: &dyn Progress) -> 
     if sample.is_some() {
         unchecked.push("digests; gates; counts of tensors; which outputs there should be".to_owned());
     }
-    let listed = Listed { manifest: &found, path: manifest, folder: &folder };
+    let listed = Listed { manifest: &found, path: manifest, folder: &folder, options };
     let depth = listed.derive((sample, !missing.is_empty()), progress, &mut unchecked)?;
     Ok(Verified {
         outputs: found.outputs.len(),

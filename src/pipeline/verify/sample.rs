@@ -33,7 +33,7 @@ pub(super) fn check_rows(
     rows: u64,
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
-    let file = PrunedReader::open_on(&Threads, written, base, Limits::NONE)?;
+    let file = PrunedReader::open_on(&Threads, written, base, Limits::NONE, resolved.options())?;
     let Calibrated { tasks, .. } = calibrate(resolved, progress)?;
     let (_, tensors) = resolved.trained()?;
     let prune = resolved.settings.prune.as_ref();

@@ -10,8 +10,6 @@ use core::ops::Range;
 use std::io::Read;
 #[cfg(feature = "std")]
 use std::path::Path;
-#[cfg(feature = "std")]
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "std")]
 use memmap2::Mmap;
@@ -21,19 +19,11 @@ use super::error::CheckpointError;
 use super::file_name::FileName;
 #[cfg(feature = "std")]
 use super::mapped_ranges::{forget, note};
+#[cfg(feature = "std")]
+use super::options::OpenOptions;
 use crate::prelude::*;
 #[cfg(feature = "std")]
 use crate::regular_file;
-
-#[cfg(feature = "std")]
-static INTO_MEMORY: AtomicBool = AtomicBool::new(false);
-
-/// Has files that are opened from now on read into memory as a whole, in place of being mapped: what happens
-/// to them later does no harm then, and memory grows with them.
-#[cfg(feature = "std")]
-pub fn read_into_memory() {
-    INTO_MEMORY.store(true, Ordering::Relaxed);
-}
 
 /// A file mapped read-only, or read into memory.
 #[derive(Debug)]
@@ -53,15 +43,15 @@ enum Content {
 }
 
 impl MappedFile {
-    /// Maps the file, or reads it where [`read_into_memory`] was called. An empty file, which cannot be
-    /// mapped, is an empty slice.
+    /// Maps the file, or reads it into memory where the options say so. An empty file, which cannot be mapped,
+    /// is an empty slice.
     ///
     /// # Errors
     /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
     #[cfg(feature = "std")]
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
         let mut file = regular_file::open(path).map_err(CheckpointError::io(path, "open"))?;
-        let content = if file.limit() == 0 || INTO_MEMORY.load(Ordering::Relaxed) {
+        let content = if file.limit() == 0 || !options.mmap {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
             Content::Memory(bytes.into())
@@ -208,7 +198,7 @@ mod tests {
         let paths = ["a", "b"].map(|name| dir.path().join(name));
         let files = paths.map(|path| {
             std::fs::write(&path, &content).unwrap();
-            MappedFile::open(&path).unwrap()
+            MappedFile::open(&path, OpenOptions::default()).unwrap()
         });
         let parts: Vec<Mapped<'_>> = files
             .iter()

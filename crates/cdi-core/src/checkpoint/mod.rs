@@ -10,6 +10,7 @@
 //! | `mmap` | the one place that maps files |
 //! | `mapped_ranges` | where they are mapped, for a signal handler |
 //! | `open` | one file, an index with shards, or a folder, opened |
+//! | `options` | how a checkpoint is opened |
 //! | `reader` | the tensors of a checkpoint, as one set |
 //! | `spec` | what is to be written |
 
@@ -26,6 +27,8 @@ mod mapped_ranges;
 mod mmap;
 #[cfg(feature = "std")]
 pub(crate) mod open;
+#[cfg(feature = "std")]
+mod options;
 mod reader;
 mod spec;
 
@@ -35,11 +38,9 @@ pub use foreign::Foreign;
 pub use header::{Header, HeaderError, TensorInfo};
 #[cfg(feature = "std")]
 pub use mapped_ranges::file_at;
-#[cfg(feature = "std")]
-pub use mmap::read_into_memory;
 pub use mmap::{Mapped, MappedFile, release};
 #[cfg(feature = "std")]
-pub use open::follow_links;
+pub use options::OpenOptions;
 pub use reader::{Checkpoint, TensorRef, without_components};
 pub use spec::TensorSpec;
 

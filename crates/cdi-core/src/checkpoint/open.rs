@@ -2,23 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::{CheckpointError, ErrorKind};
 use super::find::{Found, in_folder};
 use super::foreign::Foreign;
 use super::index::Index;
 use super::mmap::MappedFile;
+use super::options::OpenOptions;
 use super::reader::{Checkpoint, Place};
 use crate::prelude::*;
 use crate::regular_file;
-
-static FOLLOW_LINKS: AtomicBool = AtomicBool::new(false);
-
-/// Has shards be read that are links out of their index's folder, as caches of downloaded models have them.
-pub fn follow_links() {
-    FOLLOW_LINKS.store(true, Ordering::Relaxed);
-}
 
 /// Where a shard leads that is a link out of the folder.
 pub fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
@@ -35,22 +28,13 @@ fn check_links<'s>(
     folder: &Path,
     mut shards: impl Iterator<Item = &'s String>,
 ) -> Result<(), CheckpointError> {
-    let out = shards.find_map(|shard| Some((shard, leads_out(folder, shard)?)));
-    match out.filter(|_| !follows_links()) {
+    match shards.find_map(|shard| Some((shard, leads_out(folder, shard)?))) {
         Some((shard, to)) => {
             Err(CheckpointError::new(path, ErrorKind::ShardLink { shard: shard.clone(), to }))
         }
         None => Ok(()),
     }
 }
-
-/// Whether links out of a folder are followed.
-pub fn follows_links() -> bool {
-    FOLLOW_LINKS.load(Ordering::Relaxed)
-}
-
-/// The most bytes of an index: some four million tensors.
-const LONGEST_INDEX: u64 = 1 << 29;
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that
@@ -60,32 +44,40 @@ impl Checkpoint {
     /// # Errors
     /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Self::open_with(path, OpenOptions::default())
+    }
+
+    /// The same with options other than the default.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_with(path: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
         let metadata = fs::metadata(path).map_err(CheckpointError::io(path, "open"))?;
         let file = if metadata.is_dir() {
             match in_folder(path)? {
                 Found::File(file) => file,
-                Found::Shards(shards) => return Self::open_shards(path, &shards),
+                Found::Shards(shards) => return Self::open_shards(path, &shards, options),
             }
         } else {
             path.to_owned()
         };
         if file.extension().is_some_and(|e| e == "json") {
-            Self::open_index(path, &file)
+            Self::open_index(path, &file, options)
         } else {
-            Self::open_file(path, &file)
+            Self::open_file(path, &file, options)
         }
     }
 
-    fn open_file(path: &Path, file: &Path) -> Result<Self, CheckpointError> {
-        Self::of_file(path.into(), MappedFile::open(file)?)
+    fn open_file(path: &Path, file: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
+        Self::of_file(path.into(), MappedFile::open(file, options)?)
     }
 
-    fn open_index(path: &Path, index_file: &Path) -> Result<Self, CheckpointError> {
-        let text =
-            regular_file::read(index_file, LONGEST_INDEX).map_err(CheckpointError::io(index_file, "read"))?;
+    fn open_index(path: &Path, index_file: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
+        let text = regular_file::read(index_file, options.index_bytes)
+            .map_err(CheckpointError::io(index_file, "read"))?;
         let folder = index_file.parent().unwrap_or(Path::new(""));
         let wrong = |kind| CheckpointError::new(index_file, kind);
-        let index = Index::parse(&text, folder, follows_links()).map_err(|kind| {
+        let index = Index::parse(&text, folder, options.follow_links).map_err(|kind| {
             let foreign = Foreign::of(&text).filter(|foreign| *foreign != Foreign::Json);
             match (kind, foreign) {
                 (ErrorKind::BadIndex(_), Some(foreign)) => wrong(ErrorKind::Foreign(foreign)),
@@ -97,7 +89,7 @@ impl Checkpoint {
         shards.sort_unstable_by_key(|n| &index.shards[*n as usize]);
         for n in shards {
             let shard = &*index.shards[n as usize];
-            let one = Self::open_file(path, &folder.join(shard))?;
+            let one = Self::open_file(path, &folder.join(shard), options)?;
             let file = whole.files.len();
             whole.files.extend(one.files);
             whole.metadata.extend(one.metadata);
@@ -117,11 +109,13 @@ impl Checkpoint {
     }
 
     /// All of a folder's shards, which no index is about.
-    fn open_shards(folder: &Path, shards: &[String]) -> Result<Self, CheckpointError> {
-        check_links(folder, folder, shards.iter())?;
+    fn open_shards(folder: &Path, shards: &[String], options: OpenOptions) -> Result<Self, CheckpointError> {
+        if !options.follow_links {
+            check_links(folder, folder, shards.iter())?;
+        }
         let mut whole = Self::empty(folder.into());
         for shard in shards {
-            let one = Self::open_file(folder, &folder.join(shard))?;
+            let one = Self::open_file(folder, &folder.join(shard), options)?;
             let file = whole.files.len();
             whole.files.extend(one.files);
             whole.metadata.extend(one.metadata);

@@ -9,6 +9,8 @@ use safetensors::Dtype;
 
 use super::error::{OpenError, PrunedProblem};
 use super::stored::Stored;
+#[cfg(feature = "std")]
+use crate::checkpoint::OpenOptions;
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::prelude::*;
 use crate::sparse::Kind;
@@ -75,10 +77,10 @@ impl PrunedReader {
     /// [`OpenError`], as for [`Self::open`].
     #[cfg(feature = "std")]
     pub fn open_within(path: &Path, base: Option<&Path>, limits: Limits) -> Result<Self, OpenError> {
-        Self::open_on(&Alone, path, base, limits)
+        Self::open_on(&Alone, path, base, limits, OpenOptions::default())
     }
 
-    /// The same, with the checks divided among workers.
+    /// The same, with the checks divided among workers, and the files opened as the options say.
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -88,9 +90,11 @@ impl PrunedReader {
         path: &Path,
         base: Option<&Path>,
         limits: Limits,
+        options: OpenOptions,
     ) -> Result<Self, OpenError> {
-        let checkpoint = Checkpoint::open(path)?;
-        Self::new(checkpoint, base.map(Checkpoint::open).transpose()?, limits, workers)
+        let checkpoint = Checkpoint::open_with(path, options)?;
+        let base = base.map(|base| Checkpoint::open_with(base, options)).transpose()?;
+        Self::new(checkpoint, base, limits, workers)
     }
 
     /// The same for a single file in memory: a `Vec<u8>`, or a `&'static [u8]`, which is not copied. Errors

@@ -1,0 +1,48 @@
+//! How a checkpoint is opened.
+
+/// How a checkpoint is opened. It belongs to one call, so that a program can read one checkpoint in one way
+/// and the next one in another.
+///
+/// ```
+/// use cdi_core::checkpoint::OpenOptions;
+/// // Of a folder that other programs write to, in a cache that consists of links.
+/// let options = OpenOptions::default().mmap(false).follow_links(true);
+/// assert!(options.follow_links && !options.mmap);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Whether shards may be links out of their index's folder, as in caches of downloaded models. Default:
+    /// no.
+    pub follow_links: bool,
+    /// Whether files are mapped. Where they are not, each is read into memory as a whole when it is opened:
+    /// what happens to it later does no harm then, and memory grows with it. Default: yes.
+    pub mmap: bool,
+    /// Maximum length of an index, in bytes. Default: 512 MiB, enough for some four million tensors.
+    pub index_bytes: u64,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { follow_links: false, mmap: true, index_bytes: 1 << 29 }
+    }
+}
+
+impl OpenOptions {
+    /// With links out of the folder allowed, or not.
+    #[must_use]
+    pub fn follow_links(self, follow_links: bool) -> Self {
+        Self { follow_links, ..self }
+    }
+
+    /// With files mapped, or read into memory.
+    #[must_use]
+    pub fn mmap(self, mmap: bool) -> Self {
+        Self { mmap, ..self }
+    }
+
+    /// With another limit on the length of an index, in bytes.
+    #[must_use]
+    pub fn index_bytes(self, index_bytes: u64) -> Self {
+        Self { index_bytes, ..self }
+    }
+}
