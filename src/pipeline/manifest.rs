@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -19,7 +19,7 @@ use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
 use crate::regular_file;
 use crate::report::{FIXED_NAMES, Report};
-use crate::store::{README, Staged, folder_of, index_path, stale_beside, through_link};
+use crate::store::{Draft, README, folder_of, hash, index_path, stale_beside, through_link};
 
 /// Version of the config's form.
 pub(super) const CONFIG_VERSION: u32 = 1;
@@ -103,13 +103,11 @@ fn hash_inputs(
 
 fn output(
     kind: OutputKind,
-    staged: &Staged,
+    draft: &dyn Draft,
     place: &Path,
     folder: &Path,
 ) -> Result<FileEntry, CheckpointError> {
-    let mut file = staged.file();
-    let read = file.rewind().and_then(|()| digest::of_reader(file));
-    let (sha256, size) = read.map_err(CheckpointError::io(staged.path(), "read back"))?;
+    let (sha256, size) = hash(draft).map_err(CheckpointError::io(draft.path(), "read back"))?;
     Ok(FileEntry { role: role(kind).to_owned(), path: seen_from(folder, place)?, size, sha256 })
 }
 
@@ -130,7 +128,8 @@ pub(super) fn outputs(
     folder: &Path,
     place: impl Fn(&Path) -> PathBuf + Sync,
 ) -> Result<Vec<FileEntry>, CheckpointError> {
-    let entry = |(kind, staged): &(OutputKind, &Staged)| output(*kind, staged, &place(staged.path()), folder);
+    let entry =
+        |(kind, draft): &(OutputKind, &dyn Draft)| output(*kind, *draft, &place(draft.path()), folder);
     set.files().par_iter().map(entry).collect()
 }
 

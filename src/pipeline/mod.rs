@@ -59,5 +59,5 @@ pub use progress::{Progress, Silent};
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;
-pub use run::{Stages, done_before, run};
+pub use run::{Stages, done_before, run, run_into};
 pub use verify::{Depth, Verified, verify};

@@ -7,11 +7,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Identity, identity};
 use crate::config::{OutputKind, ReportForm, Settings};
 use crate::report;
 use crate::store::{
-    CheckpointWriter, OutputSet, Staged, check_name, check_output, folder_of, identity, index_path,
+    CheckpointWriter, Draft, OutputSet, Sink, check_name, check_output, folder_of, index_path,
 };
 
 /// A path that a run writes or removes.
@@ -114,12 +114,17 @@ pub(super) struct RunOutputs {
 }
 
 impl RunOutputs {
-    /// As [`OutputSet::open`].
-    pub fn open<'p>(
-        anchor: &Path,
-        inputs: impl IntoIterator<Item = &'p Path>,
+    /// Outputs in this place, claimed as by [`Sink::claim`].
+    pub fn open(
+        sink: Box<dyn Sink>,
+        anchor: Option<&Path>,
+        outputs: &[Output<'_>],
+        inputs: BTreeSet<Identity>,
     ) -> Result<Self, CheckpointError> {
-        Ok(Self { set: OutputSet::open(anchor, inputs)?, kinds: Vec::new() })
+        let mut set = OutputSet::on(sink);
+        let paths: Vec<&Path> = outputs.iter().map(|output| output.path.as_ref()).collect();
+        set.claim(anchor, &paths, inputs)?;
+        Ok(Self { set, kinds: Vec::new() })
     }
 
     /// Adds files of this output.
@@ -134,7 +139,7 @@ impl RunOutputs {
     }
 
     /// The files so far, in their order.
-    pub fn files(&self) -> Vec<(OutputKind, &Staged)> {
+    pub fn files(&self) -> Vec<(OutputKind, &dyn Draft)> {
         self.kinds.iter().copied().zip(self.set.files()).collect()
     }
 

@@ -29,10 +29,10 @@ enum Piece<'a> {
 }
 
 /// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a
-/// folder, gets it under the name that programs look for in a folder, with the small files beside the pruned
-/// one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at once,
-/// which the file may ask for at any size; the default is that of [`Limits`]. `options` say how both files are
-/// opened.
+/// folder, gets it under the name that programs look for in a folder, with the small files beside the
+/// pruned one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at
+/// once, which the file may ask for at any size; the default is that of [`Limits`]. `options` say how
+/// both files are opened.
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
@@ -64,13 +64,14 @@ pub fn restore(
     };
     let groups: Vec<Group> = file.tensors().map(spec).collect();
     let metadata: BTreeMap<String, String> = file.metadata().clone();
-    let writer = CheckpointWriter::create(output, &groups, max_shard_size, |_| metadata.clone())?;
+    let mut set = OutputSet::default();
+    let (metadata, key) = (|_: &[Group]| metadata.clone(), || Ok::<_, Error>(None));
+    let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
     check_writer(inputs(), &writer, "the output")?;
     progress.begin("restore", total(groups.iter().map(Group::bytes)));
     write(&file, input, &writer, progress)?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
-    let mut set = OutputSet::default();
     let files = writer.stage(&mut set)?;
     let mut beside = Vec::new();
     for small in &small_files {

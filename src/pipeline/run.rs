@@ -12,7 +12,7 @@ use super::initialise::initialise;
 use super::manifest::{self, add_manifest};
 use super::masks::Masks;
 use super::outcome::Outcome;
-use super::outputs::{Output, Part, RunOutputs, check_outputs};
+use super::outputs::{Part, RunOutputs, check_outputs};
 use super::progress::{Progress, Silent};
 use super::prune::{check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
@@ -26,7 +26,7 @@ use crate::config::{OutputKind, ReportForm, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
 use crate::sparse::Fill;
-use crate::store::OutputSet;
+use crate::store::{LocalSink, Sink};
 use crate::tune::TuneReport;
 
 /// Which stages to run.
@@ -52,9 +52,25 @@ pub fn run(
     resolved: &Resolved<'_>,
     stages: Stages,
     progress: &dyn Progress,
+    done: impl FnMut(&Outcome),
+) -> Result<Outcome, Error> {
+    run_into(Box::new(LocalSink::default()), resolved, stages, progress, done)
+}
+
+/// As [`run`], with the outputs in another place than local files. Two things are still local: what `tune`
+/// has evaluated, in the folder that the config names, and temporary bits in the folder of the pruned
+/// checkpoint, in a file without a name.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_into(
+    sink: Box<dyn Sink>,
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
-    let (outcome, mut set) = stage(resolved, stages, None, progress, &mut done)?;
+    let (outcome, mut set) = stage(resolved, stages, (sink, None), progress, &mut done)?;
     write_manifest(resolved, stages, &outcome, &mut set)?;
     set.commit()?;
     done(&outcome);
@@ -66,7 +82,7 @@ pub fn run(
 pub(super) fn stage(
     resolved: &Resolved<'_>,
     stages: Stages,
-    tuned: Option<TuneReport>,
+    (sink, tuned): (Box<dyn Sink>, Option<TuneReport>),
     progress: &dyn Progress,
     done: &mut dyn FnMut(&Outcome),
 ) -> Result<(Outcome, RunOutputs), Error> {
@@ -87,7 +103,7 @@ pub(super) fn stage(
     }
     let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
     let init = stages == Stages::Init || (stages == Stages::All && settings.init.is_some());
-    let mut set = open_set(resolved, stages)?;
+    let mut set = open_set(resolved, stages, sink)?;
     let mut outcome = Outcome::default();
     if init {
         outcome.initial = Some(initialise(resolved, &mut set, progress)?);
@@ -148,20 +164,17 @@ pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     }
     let outputs = resolved.outputs();
     check_outputs(resolved.inputs(), &outputs)?;
-    recover(resolved, &outputs)?;
+    RunOutputs::open(Box::new(LocalSink::default()), None, &outputs, resolved.identities())?;
     manifest::done_before(resolved, path)
 }
 
-/// Finishes, or forgets, what killed runs left half done with any of these outputs.
-fn recover(resolved: &Resolved<'_>, outputs: &[Output<'_>]) -> Result<(), CheckpointError> {
-    let inputs = resolved.inputs().into_iter().map(|(_, path)| path);
-    OutputSet::recover(outputs.iter().map(|output| output.path.as_ref()), inputs)
-}
-
 /// The set of the outputs that the stages will write, once nothing is half done with any of them.
-fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<RunOutputs, CheckpointError> {
+fn open_set(
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    sink: Box<dyn Sink>,
+) -> Result<RunOutputs, CheckpointError> {
     let outputs = resolved.outputs();
-    recover(resolved, &outputs)?;
     let wanted = |kind: OutputKind| match stages {
         Stages::All => true,
         Stages::Init => kind == OutputKind::Initial,
@@ -171,10 +184,8 @@ fn open_set(resolved: &Resolved<'_>, stages: Stages) -> Result<RunOutputs, Check
     // What takes longest to make comes first: two runs that have it must not both begin.
     let order = |kind: OutputKind| (kind != OutputKind::TuneCache && !kind.is_checkpoint(), kind);
     let named = outputs.iter().filter(|output| output.part == Part::Whole && wanted(output.kind));
-    match named.min_by_key(|output| order(output.kind)) {
-        Some(first) => RunOutputs::open(&first.path, resolved.inputs().into_iter().map(|(_, path)| path)),
-        None => Ok(RunOutputs::default()),
-    }
+    let anchor = named.min_by_key(|output| order(output.kind)).map(|output| output.path.as_ref());
+    RunOutputs::open(sink, anchor, &outputs, resolved.identities())
 }
 
 /// Compares, and prunes and reports where that is wanted.

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use cdi_core::internal::leads_out;
 
 use super::names::folder_of;
-use super::paths::{Identity, identity};
-use crate::checkpoint::{CheckpointError, ErrorKind, OpenOptions};
+use crate::checkpoint::{CheckpointError, ErrorKind, Identity, OpenOptions, identity};
 use crate::regular_file;
 
 /// A small file beside a checkpoint.

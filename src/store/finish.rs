@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::helper::{self, same_file};
 use super::journal::{Entry, Notes, Place};
 use super::names::{self, TEMPORARY, folder_of, index_path, is_helper, journal_of};
-use super::paths::{Identity, identity, sync_folder};
-use crate::checkpoint::{CheckpointError, ErrorKind};
+use super::paths::sync_folder;
+use crate::checkpoint::{CheckpointError, ErrorKind, Identity, identity};
 
 /// Files that must not be replaced, as the run that is beginning reads them.
 pub(super) type Inputs = BTreeSet<Identity>;

@@ -1,4 +1,5 @@
 //! Outputs: checkpoints and other files, which are streamed and become visible all together or not at all.
+//! They go through a [`Sink`]: to local files, or to another place.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -10,12 +11,15 @@
 //! | `group` | tensors that are written together |
 //! | `helper` | helper files, opened with care |
 //! | `journal` | what a run notes about an output |
+//! | `local` | the sink of local files |
+//! | `memory` | the sink of files in memory |
 //! | `names` | names of a checkpoint's files and of helper files |
-//! | `paths` | whether two paths are one file, what can be an output |
+//! | `paths` | what can be an output |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
-//! | `staged` | one output under its temporary name |
+//! | `sink` | what a place to write to has to do |
+//! | `staged` | one local output under its temporary name |
 //! | `cleanup` | temporary files, for a process that ends on a signal |
 //! | `writer` | a checkpoint being written, at any position by any thread |
 
@@ -28,11 +32,14 @@ mod finish;
 mod group;
 mod helper;
 mod journal;
+mod local;
+mod memory;
 mod names;
 mod paths;
 mod positioned;
 mod set;
 mod shards;
+mod sink;
 mod staged;
 mod writer;
 
@@ -42,10 +49,13 @@ pub use cleanup::abandon;
 pub use compressed::{Compressed, Form, compressed};
 pub use group::Group;
 pub(crate) use group::total;
+pub use local::LocalSink;
+pub use memory::{Memory, MemorySink};
 pub use names::{entry_path, folder_of, forms, index_path, stale_beside};
 pub(crate) use paths::through_link;
-pub use paths::{Identity, check_name, check_output, create_parent, identity};
+pub use paths::{check_name, check_output, create_parent};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use set::OutputSet;
-pub use staged::Staged;
+pub(crate) use sink::hash;
+pub use sink::{Draft, Sink};
 pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, write_stream, write_text};

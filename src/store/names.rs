@@ -71,21 +71,24 @@ pub fn entry_path(output: &Path) -> PathBuf {
 /// All files that are there of a checkpoint of this name, in whatever form: the single file, an index,
 /// shards of any number.
 pub fn forms(output: &Path) -> Vec<PathBuf> {
-    let family = split(index_path(output).file_name().unwrap_or_default()).0.to_vec();
     let mut found: Vec<PathBuf> = fs::read_dir(folder_of(output))
         .into_iter()
         .flatten()
         .flatten()
-        .map(|entry| entry.file_name())
-        .filter(|name| {
-            let (stem, suffix) = split(name);
-            Some(name.as_os_str()) == output.file_name() || stem == family && !suffix.is_empty()
-        })
-        .map(|name| output.with_file_name(name))
+        .map(|entry| output.with_file_name(entry.file_name()))
+        .filter(|path| is_form(path, output))
         .filter(|path| path.symlink_metadata().is_ok_and(|m| !m.is_dir()))
         .collect();
     found.sort();
     found
+}
+
+/// Whether the file of this name is a form of that checkpoint, if both are in one folder.
+pub(super) fn is_form(path: &Path, output: &Path) -> bool {
+    let (stem, suffix) = split(path.file_name().unwrap_or_default());
+    let index = index_path(output);
+    path.file_name() == output.file_name()
+        || stem == split(index.file_name().unwrap_or_default()).0 && !suffix.is_empty()
 }
 
 /// What else there is of the checkpoints that these files belong to: an index or shards that an earlier form

@@ -1,4 +1,4 @@
-//! Whether two paths are one file, and folders for outputs.
+//! What can be an output, and folders for outputs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,37 +8,6 @@ use std::path::{Path, PathBuf};
 use super::helper::irregular;
 use super::names::{folder_of, is_helper};
 use crate::checkpoint::{CheckpointError, ErrorKind};
-
-/// What two paths to one file have in common, whether it exists or not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Identity {
-    /// An existing file's device and inode: the same through hard links and symbolic links.
-    Inode(u64, u64),
-    /// The absolute path, links resolved as far as it exists.
-    Path(PathBuf),
-}
-
-/// The identity of the file at `path`, existing or not.
-pub fn identity(path: &Path) -> Identity {
-    #[cfg(unix)]
-    if let Ok(metadata) = fs::metadata(path) {
-        use std::os::unix::fs::MetadataExt;
-        return Identity::Inode(metadata.dev(), metadata.ino());
-    }
-    Identity::Path(resolve(path))
-}
-
-/// Links resolved in the part of the path that exists, the rest appended.
-fn resolve(path: &Path) -> PathBuf {
-    if let Ok(real) = fs::canonicalize(path) {
-        return real;
-    }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => resolve(parent).join(name),
-        _ => absolute,
-    }
-}
 
 /// Makes the folder that `path` is to lie in.
 pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {

@@ -3,20 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::claim::Claim;
 use super::cleanup::hold;
 use super::helper;
+use super::journal::{Line, Shard};
 use super::names::{self, OLD, TEMPORARY};
 use super::paths::{check_output, through_link};
+use super::positioned::{read_exact_at, write_all_at};
+use super::sink::{Draft, hash};
 use crate::checkpoint::CheckpointError;
 
 /// An output that is being written. Dropped before it got its name, it leaves nothing behind.
 #[derive(Debug)]
-pub struct Staged {
+pub(super) struct Staged {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
@@ -55,8 +58,30 @@ impl Staged {
         Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
-    /// Goes on with what a killed run has left under the temporary name, if it has this size.
-    pub(super) fn adopt(claim: Arc<Claim>, path: &Path, size: u64) -> Option<Self> {
+    /// Goes on with what a killed run has finished, if it is what that run noted, has this size and begins
+    /// with this header. It is noted again.
+    pub(super) fn adopt(
+        claim: Arc<Claim>,
+        path: &Path,
+        size: u64,
+        header: &[u8],
+    ) -> Result<Option<Self>, CheckpointError> {
+        let shard = claim.finished(&name(path)).filter(|shard| shard.size == size);
+        let Some(shard) = shard else { return Ok(None) };
+        let Some(staged) = Self::left(claim, path, size) else { return Ok(None) };
+        let mut found = vec![0; header.len()];
+        let read = read_exact_at(&staged.file, &mut found, 0).and_then(|()| hash(&staged));
+        if read.map_err(CheckpointError::io(path, "read back"))? != (shard.sha256.clone(), shard.size)
+            || found != header
+        {
+            return Ok(None);
+        }
+        staged.claim.note(&Line::Shard(shard)).map_err(CheckpointError::io(path, "finish"))?;
+        Ok(Some(staged))
+    }
+
+    /// What a killed run has left under the temporary name, if it has this size.
+    fn left(claim: Arc<Claim>, path: &Path, size: u64) -> Option<Self> {
         let path = path.to_owned();
         let temporary = names::helper(&path, &claim.run(), TEMPORARY);
         let mut unfinished = hold();
@@ -69,19 +94,9 @@ impl Staged {
         Some(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
-    /// Where it will be.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Where it is now.
-    pub fn temporary(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// To write into.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Makes it as long as it will be.
+    pub(super) fn set_length(&self, length: u64) -> Result<(), CheckpointError> {
+        self.file.set_len(length).map_err(CheckpointError::io(&self.path, "create"))
     }
 
     /// The right to write it.
@@ -90,7 +105,7 @@ impl Staged {
     }
 
     /// Waits until its bytes are safe.
-    pub fn sync(&self) -> Result<(), CheckpointError> {
+    pub(super) fn sync(&self) -> Result<(), CheckpointError> {
         self.file.sync_all().map_err(CheckpointError::io(&self.path, "finish"))
     }
 
@@ -153,6 +168,42 @@ pub(super) fn put_aside(path: &Path, old: &Path) -> Earlier {
         }
         Err(_) => Earlier::Replaced,
     }
+}
+
+impl Draft for Staged {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        read_exact_at(&self.file, bytes, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&self.file, bytes, offset)
+    }
+
+    fn finish(&self) -> Result<(), CheckpointError> {
+        self.sync()?;
+        let noted = hash(self).and_then(|(sha256, size)| {
+            self.claim.note(&Line::Shard(Shard { name: name(&self.path), size, sha256 }))?;
+            self.claim.sync()
+        });
+        noted.map_err(CheckpointError::io(&self.path, "finish"))
+    }
+
+    fn stream(&self) -> Box<dyn Write + '_> {
+        Box::new(&self.file)
+    }
+}
+
+/// What the journal calls a shard.
+fn name(shard: &Path) -> String {
+    shard.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Drop for Staged {

@@ -3,21 +3,16 @@
 //! nothing that was there is harmed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::claim::Claim;
 use super::group::{Group, total};
-use super::journal::{Line, Shard};
-use super::names::{forms, index_path, shard_path};
-use super::paths::{check_output, check_space, create_parent, through_link};
-use super::positioned::{read_exact_at, write_all_at};
+use super::names::{index_path, shard_path};
 use super::set::OutputSet;
 use super::shards::{FileLayout, divide, lay_out};
-use super::staged::Staged;
+use super::sink::Draft;
 use crate::checkpoint::{CheckpointError, ErrorKind};
 use crate::digest;
 
@@ -25,10 +20,13 @@ use crate::digest;
 #[derive(Debug)]
 pub struct CheckpointWriter {
     output: PathBuf,
-    files: Vec<Staged>,
+    files: Vec<Box<dyn Draft>>,
     /// Which files need no writing: a killed run has finished them.
     done: Vec<bool>,
-    claim: Arc<Claim>,
+    /// What was there of the same output when this one was begun.
+    earlier: Vec<PathBuf>,
+    /// Where its files are committed, if it has no run's set for that.
+    set: Option<OutputSet>,
     /// Whether finished files are noted, for a run after a killed one.
     noted: bool,
     slots: HashMap<String, Slot>,
@@ -60,7 +58,9 @@ impl CheckpointWriter {
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
         let mut set = OutputSet::default();
-        Self::resume(&mut set, output, groups, max_shard_size, metadata, || Ok::<_, CheckpointError>(None))
+        let no_key = || Ok::<_, CheckpointError>(None);
+        let writer = Self::resume(&mut set, output, groups, max_shard_size, metadata, no_key)?;
+        Ok(Self { set: Some(set), ..writer })
     }
 
     /// As [`Self::create`], for a run that has this set; but shards that a killed run has finished are taken
@@ -78,21 +78,18 @@ impl CheckpointWriter {
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
         key: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Self, E> {
-        check_output(output)?;
-        let output = through_link(output);
         let shards = divide(groups, max_shard_size);
         let layouts: Vec<FileLayout<'_>> =
             shards.iter().map(|groups| lay_out(groups, &metadata(groups))).collect();
         let key = if shards.len() > 1 { key()?.map(|key| whole_key(&key, &layouts)) } else { None };
-        create_parent(&output)?;
-        let claim = set.claim(&index_path(&output))?;
-        claim.begin(key.as_deref())?;
+        let output = set.sink().begin(output, key.as_deref())?;
         let total = total(layouts.iter().map(|layout| layout.length));
         let mut writer = Self {
             files: Vec::new(),
             done: Vec::new(),
+            earlier: set.sink().forms(&output),
+            set: None,
             noted: key.is_some(),
-            claim,
             slots: HashMap::new(),
             index: None,
             bytes: total,
@@ -105,13 +102,14 @@ impl CheckpointWriter {
             } else {
                 shard_path(&writer.output, n, shards.len())
             };
-            let adopted = if writer.noted { writer.adopt(&path, &layout)? } else { None };
-            writer.done.push(adopted.is_some());
-            let staged = match adopted {
-                Some(staged) => staged,
-                None => begin(set, &path, &layout, (n == 0).then_some(total))?,
+            let FileLayout { length, header, .. } = &layout;
+            let resumed = if writer.noted { set.sink().resume(&path, *length, header)? } else { None };
+            writer.done.push(resumed.is_some());
+            let draft = match resumed {
+                Some(draft) => draft,
+                None => begin(set, &path, &layout, if n == 0 { total } else { 0 })?,
             };
-            writer.files.push(staged);
+            writer.files.push(draft);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for (name, start, length) in layout.places {
                 writer.give_place(name, Slot { file: n, start, length })?;
@@ -136,22 +134,6 @@ impl CheckpointWriter {
             return Ok(());
         };
         Err(CheckpointError::new(&self.output, kind))
-    }
-
-    /// The shard that a killed run has finished, if it is the very one that would be written.
-    fn adopt(&self, path: &Path, layout: &FileLayout<'_>) -> Result<Option<Staged>, CheckpointError> {
-        let Some(shard) = self.claim.finished(&name(path)).filter(|shard| shard.size == layout.length) else {
-            return Ok(None);
-        };
-        let Some(staged) = Staged::adopt(self.claim.clone(), path, layout.length) else { return Ok(None) };
-        let mut header = vec![0; layout.header.len()];
-        let read = read_exact_at(staged.file(), &mut header, 0).and_then(|()| hash(&staged));
-        let (sha256, size) = read.map_err(CheckpointError::io(path, "read back"))?;
-        if header != layout.header || (sha256, size) != (shard.sha256.clone(), shard.size) {
-            return Ok(None);
-        }
-        self.claim.note(&Line::Shard(shard)).map_err(CheckpointError::io(path, "finish"))?;
-        Ok(Some(staged))
     }
 
     /// How many files there are.
@@ -180,13 +162,7 @@ impl CheckpointWriter {
         if !self.noted || self.done[file] {
             return Ok(());
         }
-        let staged = &self.files[file];
-        staged.sync()?;
-        let noted = hash(staged).and_then(|(sha256, size)| {
-            self.claim.note(&Line::Shard(Shard { name: name(staged.path()), size, sha256 }))?;
-            self.claim.sync()
-        });
-        noted.map_err(CheckpointError::io(staged.path(), "finish"))
+        self.files[file].finish()
     }
 
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].
@@ -203,9 +179,8 @@ impl CheckpointWriter {
     /// If the part would leave the tensor.
     pub fn write_at(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
         assert!(offset + bytes.len() as u64 <= slot.length, "a write beyond its tensor");
-        let staged = &self.files[slot.file];
-        write_all_at(staged.file(), bytes, slot.start + offset)
-            .map_err(CheckpointError::io(staged.path(), "write"))
+        let draft = &self.files[slot.file];
+        draft.write_at(slot.start + offset, bytes).map_err(CheckpointError::io(draft.path(), "write"))
     }
 
     /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and what an
@@ -213,7 +188,7 @@ impl CheckpointWriter {
     pub fn touches(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         let mut others = vec![self.output.clone(), index_path(&self.output)];
-        others.extend(forms(&self.output));
+        others.extend(self.earlier.iter().cloned());
         for path in others {
             if !paths.contains(&path) {
                 paths.push(path);
@@ -231,13 +206,13 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// Those of [`OutputSet::commit`].
-    pub fn commit(self) -> Result<Vec<PathBuf>, CheckpointError> {
-        let mut set = OutputSet::default();
+    pub fn commit(mut self) -> Result<Vec<PathBuf>, CheckpointError> {
+        let mut set = self.set.take().unwrap_or_default();
         self.stage(&mut set)?;
         set.commit()
     }
 
-    /// Adds the files to a set, the index last. Returns them.
+    /// Adds the files to the set that this was begun with, the index last. Returns them.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] and [`ErrorKind::InUse`] of the index.
@@ -252,28 +227,22 @@ impl CheckpointWriter {
             written.push(path);
         }
         // Another form of the same output, left from an earlier run, would be read in place of this one.
-        forms(&self.output)
-            .into_iter()
-            .filter(|path| !written.contains(path))
-            .for_each(|path| set.remove(path));
+        let forms = set.sink().forms(&self.output);
+        forms.into_iter().filter(|path| !written.contains(path)).for_each(|path| set.remove(path));
         Ok(written)
     }
 }
 
-/// A new file with its header, at full length. The first one tells whether there is `space` for all.
+/// A new file with its header, at full length. For the first one there must be `room` for all.
 fn begin(
     set: &mut OutputSet,
     path: &Path,
     layout: &FileLayout<'_>,
-    space: Option<u64>,
-) -> Result<Staged, CheckpointError> {
-    let staged = set.create(path)?;
-    if let Some(total) = space {
-        check_space(path, total)?;
-    }
-    staged.file().set_len(layout.length).map_err(CheckpointError::io(path, "create"))?;
-    write_all_at(staged.file(), &layout.header, 0).map_err(CheckpointError::io(path, "write"))?;
-    Ok(staged)
+    room: u64,
+) -> Result<Box<dyn Draft>, CheckpointError> {
+    let draft = set.sink().create(path, layout.length, room)?;
+    draft.write_at(0, &layout.header).map_err(CheckpointError::io(path, "write"))?;
+    Ok(draft)
 }
 
 /// The key of shards with these headers.
@@ -284,16 +253,6 @@ fn whole_key(key: &str, layouts: &[FileLayout<'_>]) -> String {
         .collect();
     let headers = layouts.iter().zip(&lengths).flat_map(|(layout, length)| [&length[..], &layout.header]);
     digest::of_pieces([key.as_bytes()].into_iter().chain(headers))
-}
-
-fn name(shard: &Path) -> String {
-    shard.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn hash(shard: &Staged) -> io::Result<(String, u64)> {
-    let mut file = shard.file();
-    file.rewind()?;
-    digest::of_reader(file)
 }
 
 /// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`]
@@ -317,11 +276,7 @@ pub fn write_stream(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
     let mut set = OutputSet::default();
-    let staged = set.create(path)?;
-    let mut buffered = io::BufWriter::new(staged.file());
-    write(&mut buffered).and_then(|()| buffered.flush()).map_err(CheckpointError::io(path, "write"))?;
-    drop(buffered);
-    set.add(staged);
+    set.add_with(path, write)?;
     set.commit().map(drop)
 }
 

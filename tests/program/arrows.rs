@@ -21,7 +21,7 @@ const LIBRARY: &[&[&str]] = &[
 /// Those of `cdi-core`.
 const CORE: &[&[&str]] = &[
     &["prelude"],
-    &["bits", "dispatch", "float", "lock", "regular_file", "suggest", "workers"],
+    &["bits", "dispatch", "float", "lock", "positioned", "regular_file", "suggest", "workers"],
     &["noise", "tensor"],
     &["checkpoint"],
     &["digest", "init"],

@@ -17,6 +17,7 @@ mod remove;
 mod report_html;
 mod report_json;
 mod report_text;
+mod sinks;
 mod slices;
 mod start;
 mod verdicts;

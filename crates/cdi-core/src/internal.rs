@@ -32,6 +32,12 @@ pub mod digest {
     pub use crate::digest::*;
 }
 
+/// Reading at a position.
+#[cfg(feature = "std")]
+pub mod positioned {
+    pub use crate::positioned::*;
+}
+
 /// Regular files.
 #[cfg(feature = "std")]
 pub mod regular_file {

@@ -20,6 +20,8 @@ pub mod init;
 pub mod internal;
 mod lock;
 pub mod noise;
+#[cfg(feature = "std")]
+mod positioned;
 mod prelude;
 pub mod reader;
 #[cfg(feature = "std")]

@@ -15,11 +15,11 @@ use super::inputs::InputKind;
 use super::origin::{Action, Origin, Tensor};
 use super::outputs::{Output, outputs};
 use super::patterns::patterns_match;
-use crate::checkpoint::{Checkpoint, Mapped, OpenOptions};
+use crate::checkpoint::{Checkpoint, Identity, Mapped, OpenOptions, identity};
 use crate::config::{Decay, InitSource, KeyPath, Settings};
 use crate::init::Initial;
 use crate::prune::Criterion;
-use crate::store::{SmallFile, beside as small_files_beside, identity};
+use crate::store::{SmallFile, beside as small_files_beside};
 use cdi_core::internal::base_tensor;
 pub(super) use open::refuse_pruned;
 pub(super) use rules::undivided_lane;
@@ -248,6 +248,13 @@ impl<'s> Resolved<'s> {
         let bases = self.bases.values().map(|c| (InputKind::Base, c));
         let scores = self.scores.get().into_iter().flat_map(BTreeMap::values);
         like.chain(trained).chain(bases).chain(scores.map(|c| (InputKind::Scores, c)))
+    }
+
+    /// What tells every file that is read from others: those that were opened, and those that their paths
+    /// lead to now.
+    pub(super) fn identities(&self) -> BTreeSet<Identity> {
+        let opened = self.checkpoints().flat_map(|(_, checkpoint)| checkpoint.identities().cloned());
+        opened.chain(self.inputs().into_iter().map(|(_, path)| identity(path))).collect()
     }
 
     /// Every file that is read, with what it is for.

@@ -15,7 +15,7 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::run::{Stages, stage};
 use crate::report::{Report, read};
-use crate::store::{Unfinished, entry_path, through_link};
+use crate::store::{LocalSink, Unfinished, entry_path, through_link};
 use crate::tune::TuneReport;
 
 /// A run by its manifest.
@@ -86,7 +86,8 @@ impl Listed<'_> {
         if let Some(rows) = sample {
             return some_rows(&resolved, written.as_deref(), rows, progress);
         }
-        let (outcome, set) = stage(&resolved, Stages::All, tuned, progress, &mut |_| {})?;
+        let (outcome, set) =
+            stage(&resolved, Stages::All, (Box::new(LocalSink::default()), tuned), progress, &mut |_| {})?;
         outcome.check_start()?;
         let gates = self.compare_counts(outcome.report.as_ref())?;
         self.compare_outputs(set, (scratch.path(), &homes), (&anew, written.as_deref()))?;

@@ -1,90 +1,50 @@
-//! Memory-mapped input, and input that is already in memory.
-//!
-//! Touched pages of a mapped file count as the program's memory until they are released. Code that reads a
-//! large file releases the parts that it has finished ([`release`]), so memory use does not depend on the
-//! size of the file.
+//! Files that are read, and parts of them.
 
-use alloc::borrow::Cow;
 use core::ops::Range;
-#[cfg(feature = "std")]
-use std::io::Read;
 #[cfg(feature = "std")]
 use std::path::Path;
 
-#[cfg(feature = "std")]
-use memmap2::Mmap;
-
-#[cfg(feature = "std")]
+use super::content::Content;
 use super::error::CheckpointError;
 use super::file_name::FileName;
 #[cfg(feature = "std")]
 use super::mapped_ranges::{forget, note};
-#[cfg(feature = "std")]
-use super::options::OpenOptions;
+use super::source::{Identity, Source};
 use crate::prelude::*;
-#[cfg(feature = "std")]
-use crate::regular_file;
 
 /// A file mapped read-only, or read into memory.
 #[derive(Debug)]
 pub struct MappedFile {
     name: FileName,
+    identity: Option<Identity>,
     content: Content,
     /// Where it is noted for a signal handler.
     #[cfg(feature = "std")]
     noted: Option<usize>,
 }
 
-#[derive(Debug)]
-enum Content {
-    #[cfg(feature = "std")]
-    Mapped(Mmap),
-    Memory(Cow<'static, [u8]>),
-}
-
 impl MappedFile {
-    /// Maps the file, or reads it into memory where the options say so. An empty file, which cannot be mapped,
-    /// is an empty slice.
+    /// The whole file: mapped where that can be and `mmap` allows it, or in memory.
     ///
     /// # Errors
-    /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
-    #[cfg(feature = "std")]
-    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
-        let mut file = regular_file::open(path).map_err(CheckpointError::io(path, "open"))?;
-        let content = if file.limit() == 0 || !options.mmap {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(CheckpointError::io(path, "read"))?;
-            Content::Memory(bytes.into())
-        } else {
-            // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This
-            // tool never writes into a file that it has mapped (outputs are new files, renamed when finished,
-            // and an output that is also an input is refused). Other programs could: no library can rule that
-            // out on a shared file system, and every reader of safetensors that maps files relies on the
-            // same. The program ends with a message where a file becomes shorter (SIGBUS), and has
-            // `--no-mmap` for files that others write to.
-            Content::Mapped(unsafe { Mmap::map(file.get_ref()) }.map_err(CheckpointError::io(path, "map"))?)
-        };
-        let noted = if let Content::Mapped(map) = &content { note(path, map) } else { None };
-        Ok(Self { name: path.into(), content, noted })
-    }
-
-    /// A file that these bytes are, called `name` in messages.
-    pub fn in_memory(name: impl Into<FileName>, bytes: Cow<'static, [u8]>) -> Self {
-        Self {
-            name: name.into(),
-            content: Content::Memory(bytes),
+    /// Those of the source.
+    pub fn open(source: Box<dyn Source>, mmap: bool) -> Result<Self, CheckpointError> {
+        let (name, identity) = (source.name().clone(), source.identity());
+        let content = source.into_content(mmap)?;
+        #[cfg(feature = "std")]
+        let noted = if content.is_mapped() { note(&name, content.bytes()) } else { None };
+        Ok(Self {
+            name,
+            identity,
+            content,
             #[cfg(feature = "std")]
-            noted: None,
-        }
+            noted,
+        })
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.content {
-            #[cfg(feature = "std")]
-            Content::Mapped(map) => map,
-            Content::Memory(bytes) => bytes,
-        }
+        self.content.bytes()
     }
 
     /// What messages call it.
@@ -92,28 +52,16 @@ impl MappedFile {
         &self.name
     }
 
+    /// What tells it from other files; `None` where no path leads to it.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// Where the file is.
     #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         &self.name
     }
-
-    #[cfg(all(unix, feature = "std"))]
-    fn release(&self, range: Range<usize>) {
-        let Content::Mapped(map) = &self.content else { return };
-        // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when
-        // it is touched again. A refusal is no harm: the advice is about memory, not about content.
-        let _ = unsafe {
-            map.unchecked_advise_range(
-                memmap2::UncheckedAdvice::DontNeed,
-                range.start,
-                range.end - range.start,
-            )
-        };
-    }
-
-    #[cfg(not(all(unix, feature = "std")))]
-    fn release(&self, _range: Range<usize>) {}
 }
 
 #[cfg(feature = "std")]
@@ -180,15 +128,16 @@ pub fn release<'a>(parts: impl IntoIterator<Item = Mapped<'a>>) {
         if core::ptr::eq(next_file, file) && next.start <= range.end {
             range.end = range.end.max(next.end);
         } else {
-            file.release(core::mem::replace(&mut range, next));
+            file.content.release(core::mem::replace(&mut range, next));
             file = next_file;
         }
     }
-    file.release(range);
+    file.content.release(range);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::local::LocalFile;
     use super::*;
 
     #[test]
@@ -198,7 +147,7 @@ mod tests {
         let paths = ["a", "b"].map(|name| dir.path().join(name));
         let files = paths.map(|path| {
             std::fs::write(&path, &content).unwrap();
-            MappedFile::open(&path, OpenOptions::default()).unwrap()
+            MappedFile::open(Box::new(LocalFile::open(&path).unwrap()), true).unwrap()
         });
         let parts: Vec<Mapped<'_>> = files
             .iter()

@@ -7,7 +7,7 @@ use super::error::{CheckpointError, ErrorKind};
 use super::find::{Found, in_folder};
 use super::foreign::Foreign;
 use super::index::Index;
-use super::mmap::MappedFile;
+use super::local::LocalFile;
 use super::options::OpenOptions;
 use super::reader::{Checkpoint, Place};
 use crate::prelude::*;
@@ -69,7 +69,7 @@ impl Checkpoint {
     }
 
     fn open_file(path: &Path, file: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {
-        Self::of_file(path.into(), MappedFile::open(file, options)?)
+        Self::of_source(path.into(), Box::new(LocalFile::open(file)?), options.mmap)
     }
 
     fn open_index(path: &Path, index_file: &Path, options: OpenOptions) -> Result<Self, CheckpointError> {

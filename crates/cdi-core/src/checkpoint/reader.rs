@@ -13,6 +13,7 @@ use super::file_name::FileName;
 use super::foreign::Foreign;
 use super::header::{Header, TensorInfo};
 use super::mmap::{Mapped, MappedFile, release};
+use super::source::{Identity, MemoryFile, Source};
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
@@ -70,8 +71,15 @@ impl Checkpoint {
     /// [`ErrorKind::Header`].
     pub fn from_bytes(name: impl Into<FileName>, bytes: Cow<'static, [u8]>) -> Result<Self, CheckpointError> {
         let name = name.into();
-        let file = MappedFile::in_memory(name.clone(), bytes);
-        Self::of_file(name, file)
+        Self::of_source(name.clone(), Box::new(MemoryFile::new(name, bytes)), false)
+    }
+
+    /// One `.safetensors` file, wherever it is, mapped where that can be and `mmap` allows it.
+    ///
+    /// # Errors
+    /// Those of the source; [`ErrorKind::Header`], [`ErrorKind::Foreign`].
+    pub fn from_source(source: impl Source + 'static, mmap: bool) -> Result<Self, CheckpointError> {
+        Self::of_source(source.name().clone(), Box::new(source), mmap)
     }
 
     /// Without any tensor yet.
@@ -86,7 +94,13 @@ impl Checkpoint {
         }
     }
 
-    pub(super) fn of_file(path: FileName, file: MappedFile) -> Result<Self, CheckpointError> {
+    /// A checkpoint of this path or name, which is one file.
+    pub(super) fn of_source(
+        path: FileName,
+        source: Box<dyn Source>,
+        mmap: bool,
+    ) -> Result<Self, CheckpointError> {
+        let file = MappedFile::open(source, mmap)?;
         let header = Header::parse(file.bytes()).map_err(|error| {
             let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
             CheckpointError::new(file.name().clone(), kind)
@@ -155,6 +169,11 @@ impl Checkpoint {
     #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(MappedFile::path).chain(self.index.as_deref())
+    }
+
+    /// What tells the files with tensors from others, for those that a path leads to.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.files.iter().filter_map(MappedFile::identity)
     }
 
     /// The files with tensors.
