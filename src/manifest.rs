@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::gates::GateResult;
 use crate::noise::NOISE_VERSION;
+use crate::store::Decided;
 
 /// Version of this form.
 pub const VERSION: u32 = 1;
@@ -57,6 +58,13 @@ pub struct FileEntry {
     pub size: u64,
     /// SHA-256 in lower-case hexadecimal.
     pub sha256: String,
+}
+
+impl FileEntry {
+    /// What of it decides about outputs, if it is an input.
+    pub(crate) fn decides(&self) -> (&str, u64, &str) {
+        (&self.role, self.size, &self.sha256)
+    }
 }
 
 /// What became of one tensor.
@@ -123,6 +131,21 @@ impl Manifest {
             }
         }
         serde_json::from_slice(text).map_err(syntax)
+    }
+
+    /// What the run went by.
+    pub(crate) fn decided(&self) -> Decided<'_> {
+        Decided {
+            tool_version: &self.tool_version,
+            noise_version: self.noise_version,
+            config_sha256: &self.config_sha256,
+            seed: self.seed,
+        }
+    }
+
+    /// The key of the run's outputs ([`Decided::key`]).
+    pub(crate) fn key(&self) -> String {
+        self.decided().key(self.inputs.iter().map(FileEntry::decides), "")
     }
 
     /// Its text with its digest, and a line feed at the end.

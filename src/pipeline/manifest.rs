@@ -19,7 +19,7 @@ use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
 use crate::regular_file;
 use crate::report::{FIXED_NAMES, Report};
-use crate::store::{Draft, README, folder_of, hash, index_path, stale_beside, through_link};
+use crate::store::{Decided, Draft, README, folder_of, hash, index_path, stale_beside, through_link};
 
 /// Version of the config's form.
 pub(super) const CONFIG_VERSION: u32 = 1;
@@ -169,17 +169,13 @@ pub(super) fn key(
     wanted: impl Fn(InputKind) -> bool,
     decisions: &str,
 ) -> Result<String, Error> {
-    let settings = resolved.settings;
-    let mut text = format!(
-        "{} {NOISE_VERSION} {} {} {decisions}",
-        env!("CARGO_PKG_VERSION"),
-        settings.config_sha256,
-        settings.seed
-    );
-    for entry in hash_inputs(resolved, Path::new(""), wanted)? {
-        text += &format!("\n{} {} {}", entry.role, entry.size, entry.sha256);
-    }
-    Ok(digest::of_pieces([text.as_bytes()]))
+    let inputs = hash_inputs(resolved, Path::new(""), wanted)?;
+    Ok(decided(resolved.settings).key(inputs.iter().map(FileEntry::decides), decisions))
+}
+
+/// What a run with these settings goes by.
+fn decided(settings: &Settings) -> Decided<'_> {
+    Decided::now(&settings.config_sha256, settings.seed)
 }
 
 /// Each tensor's counts.
@@ -200,11 +196,9 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     let Ok(text) = regular_file::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
     let settings = resolved.settings;
-    let same = manifest.tool_version == env!("CARGO_PKG_VERSION")
+    let same = manifest.decided() == decided(settings)
         && manifest.config_version == CONFIG_VERSION
-        && manifest.config_sha256 == settings.config_sha256
         && manifest.overrides.iter().map(String::as_str).eq(settings.source.overrides())
-        && manifest.seed == settings.seed
         // With its digest: no bit of it is another.
         && manifest.text().as_bytes() == text;
     if !same {
@@ -220,9 +214,14 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     if !stale_beside(&outputs).is_empty() {
         return Ok(None);
     }
-    if !lists_outputs(settings, &manifest, &folder)
-        || !manifest.outputs.iter().all(there)
-        || inputs(resolved, &folder)? != manifest.inputs
+    if !lists_outputs(settings, &manifest, &folder) || !manifest.outputs.iter().all(there) {
+        return Ok(None);
+    }
+    // The same bytes, and the same files.
+    let inputs = inputs(resolved, &folder)?;
+    let paths = |inputs: &[FileEntry]| inputs.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+    if decided(settings).key(inputs.iter().map(FileEntry::decides), "") != manifest.key()
+        || paths(&inputs) != paths(&manifest.inputs)
     {
         return Ok(None);
     }

@@ -11,6 +11,7 @@
 //! | `group` | tensors that are written together |
 //! | `helper` | helper files, opened with care |
 //! | `journal` | what a run notes about an output |
+//! | `key` | a digest of everything that decides about the bytes of outputs |
 //! | `local` | the sink of local files |
 //! | `memory` | the sink of files in memory |
 //! | `names` | names of a checkpoint's files and of helper files |
@@ -32,6 +33,7 @@ mod finish;
 mod group;
 mod helper;
 mod journal;
+mod key;
 mod local;
 mod memory;
 mod names;
@@ -49,6 +51,7 @@ pub use cleanup::abandon;
 pub use compressed::{Compressed, Form, compressed};
 pub use group::Group;
 pub(crate) use group::total;
+pub use key::Decided;
 pub use local::LocalSink;
 pub use memory::{Memory, MemorySink};
 pub use names::{entry_path, folder_of, forms, index_path, stale_beside};

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::group::{Group, total};
+use super::key::with_headers;
 use super::names::{index_path, shard_path};
 use super::set::OutputSet;
 use super::shards::{FileLayout, divide, lay_out};
 use super::sink::Draft;
 use crate::checkpoint::{CheckpointError, ErrorKind};
-use crate::digest;
 
 /// A checkpoint being written.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl CheckpointWriter {
         let shards = divide(groups, max_shard_size);
         let layouts: Vec<FileLayout<'_>> =
             shards.iter().map(|groups| lay_out(groups, &metadata(groups))).collect();
-        let key = if shards.len() > 1 { key()?.map(|key| whole_key(&key, &layouts)) } else { None };
+        let files: Vec<(&[u8], u64)> = layouts.iter().map(|file| (&*file.header, file.length)).collect();
+        let key = if shards.len() > 1 { key()?.map(|key| with_headers(&key, &files)) } else { None };
         let output = set.sink().begin(output, key.as_deref())?;
         let total = total(layouts.iter().map(|layout| layout.length));
         let mut writer = Self {
@@ -243,16 +244,6 @@ fn begin(
     let draft = set.sink().create(path, layout.length, room)?;
     draft.write_at(0, &layout.header).map_err(CheckpointError::io(path, "write"))?;
     Ok(draft)
-}
-
-/// The key of shards with these headers.
-fn whole_key(key: &str, layouts: &[FileLayout<'_>]) -> String {
-    let lengths: Vec<[u8; 16]> = layouts
-        .iter()
-        .map(|layout| (u128::from(layout.length) << 64 | layout.header.len() as u128).to_le_bytes())
-        .collect();
-    let headers = layouts.iter().zip(&lengths).flat_map(|(layout, length)| [&length[..], &layout.header]);
-    digest::of_pieces([key.as_bytes()].into_iter().chain(headers))
 }
 
 /// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`]
