@@ -1,12 +1,10 @@
 //! The comparison of trained and initial values, element by element.
 
-use cdi_core::internal::{bf16_to_f32, f16_to_f32};
-
 use super::stats::DeltaStats;
 use super::threshold::Threshold;
 use crate::bits;
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::FloatDtype;
+use crate::tensor::{Element, FloatDtype, bf16, f16};
 
 /// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the
 /// end: the same order of additions whatever the processor's vectors, and a form that compilers vectorise.
@@ -204,12 +202,8 @@ impl Kernel for Compare<'_> {
         match self.by.dtype {
             FloatDtype::F64 => self.of_type(FloatDtype::F64, f64::from_le_bytes),
             FloatDtype::F32 => self.of_type(FloatDtype::F32, |b| f64::from(f32::from_le_bytes(b))),
-            FloatDtype::F16 => {
-                self.of_type(FloatDtype::F16, |b| f64::from(f16_to_f32(u16::from_le_bytes(b))))
-            }
-            FloatDtype::Bf16 => {
-                self.of_type(FloatDtype::Bf16, |b| f64::from(bf16_to_f32(u16::from_le_bytes(b))))
-            }
+            FloatDtype::F16 => self.of_type(FloatDtype::F16, |b| f16::from_le_bytes(b).widened()),
+            FloatDtype::Bf16 => self.of_type(FloatDtype::Bf16, |b| bf16::from_le_bytes(b).widened()),
         }
     }
 }

@@ -1,14 +1,12 @@
 //! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard
 //! deviations and quantiles are read from.
 
-use cdi_core::internal::{bf16_to_f32, f16_to_f32};
-
 use serde::{Deserialize, Serialize};
 
 use super::exact::real;
 use super::histogram::{FineCounts, ZEROS, counter};
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::FloatDtype;
+use crate::tensor::{Element, FloatDtype, bf16, f16};
 
 /// As in the comparison: element `n` of a run in lane `n % LANES`, lanes added up in their order.
 const LANES: usize = ZEROS;
@@ -168,8 +166,8 @@ impl Kernel for Gather<'_> {
         match self.dtype {
             FloatDtype::F64 => self.of_type(f64::from_le_bytes),
             FloatDtype::F32 => self.of_type(|b| f64::from(f32::from_le_bytes(b))),
-            FloatDtype::F16 => self.of_type(|b| f64::from(f16_to_f32(u16::from_le_bytes(b)))),
-            FloatDtype::Bf16 => self.of_type(|b| f64::from(bf16_to_f32(u16::from_le_bytes(b)))),
+            FloatDtype::F16 => self.of_type(|b| f16::from_le_bytes(b).widened()),
+            FloatDtype::Bf16 => self.of_type(|b| bf16::from_le_bytes(b).widened()),
         }
     }
 }
