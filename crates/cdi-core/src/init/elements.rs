@@ -6,8 +6,8 @@ use crate::prelude::*;
 use crate::tensor::{Element, store};
 
 impl Generator {
-    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, each rounded to the
-    /// element type as a checkpoint of that type stores it ([`Element::rounded`]).
+    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, each rounded to
+    /// the element type as a checkpoint of that type stores it ([`Element::rounded`]).
     ///
     /// ```
     /// use cdi_core::init::{Generator, SchemeParams};
