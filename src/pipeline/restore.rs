@@ -1,4 +1,4 @@
-//! The command `restore`: a pruned file back into an ordinary dense checkpoint.
+//! The command `restore`: writes the dense checkpoint of a pruned file.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::store::{
 use crate::tensor::{Dtype, Shape};
 use crate::workers::Threads;
 
-/// Pieces that are listed at once: a small file can stand for more of them than memory has room for.
+/// Pieces per list: a small file can describe more pieces than fit into memory.
 const AT_ONCE: usize = 1 << 16;
 
 enum Piece<'a> {
@@ -28,13 +28,13 @@ enum Piece<'a> {
     Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
-/// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a
-/// folder, gets it under the name that programs look for in a folder, with the small files beside the pruned
-/// one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at once,
-/// which the file may ask for at any size; the default is that of [`Limits`].
+/// Writes the dense checkpoint that a pruned file describes. If `output` ends in a slash or is a folder, the
+/// checkpoint is written into it, under the name that programs expect, with the small files next to the
+/// pruned file. `max_memory` limits the memory for initial values that can only be generated as a whole,
+/// which a file can declare in any size; the default is that of [`Limits`].
 ///
 /// # Errors
-/// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
+/// [`Error::Pruned`] if it is not a valid pruned file, [`Error::SameFile`] if `output` is one of the inputs.
 pub fn restore(
     input: &Path,
     output: &Path,
@@ -44,7 +44,7 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let file = open(input, base, max_memory)?;
-    // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
+    // In a folder, the small files next to the weights are copied too, so that it contains the whole model.
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new()))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
@@ -88,7 +88,7 @@ fn open(input: &Path, base: Option<&Path>, max_memory: Option<u64>) -> Result<Pr
     Err(Error::Pruned { path: input.to_owned(), problem })
 }
 
-/// Writes every tensor of the file, which is at `input`, some pieces at a time.
+/// Writes every tensor of the file at `input`, some pieces at a time.
 fn write(
     file: &PrunedReader,
     input: &Path,
