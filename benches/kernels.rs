@@ -1,5 +1,5 @@
-//! The hot loops, each on every instruction set of this processor: `cargo bench --bench kernels`. Each is
-//! first checked against one value at a time.
+//! The hot loops, each on every instruction set of this processor: `cargo bench -p benches --bench kernels`.
+//! Each is first checked against one value at a time.
 
 use std::hint::black_box;
 

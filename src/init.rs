@@ -37,9 +37,9 @@ pub fn init_conv_kernel(
 }
 
 fn init_f32(seed: u64, layer: u64, shape: &Shape, scheme: &Scheme) -> Vec<f32> {
-    let mut weights = vec![0.0; shape.elements()];
+    let mut weights = vec![0f32; shape.elements()];
     let generator = Generator::new(seed, layer, scheme, shape, Layout::OutIn);
     generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
-    generator.fill(0, &mut weights);
-    weights.into_iter().map(|w| w as f32).collect()
+    generator.fill_elements(0, &mut weights);
+    weights
 }

@@ -10,7 +10,7 @@ pub struct Pool(rayon::ThreadPool);
 
 /// Threads that could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {threads} threads: {reason}")]
+#[error("cannot start {threads} thread{}: {reason}", if *.threads == 1 { "" } else { "s" })]
 pub struct PoolError {
     /// How many.
     pub threads: usize,

@@ -17,7 +17,7 @@ const COLUMNS: usize = 4096;
 fn main() {
     InstructionSet::choose().expect("an instruction set of this processor");
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    // Run without arguments (`cargo bench`), it shows that it works.
+    // Run without arguments (`cargo bench -p benches`), it shows that it works.
     let number = |n: usize, default: usize| args.get(n).map_or(default, |arg| arg.parse().expect("a number"));
     let (elements, threads, rounds) = (number(0, 1 << 20), number(2, 2), number(3, 1));
     let dtype = match args.get(1).map(String::as_str) {

@@ -141,7 +141,7 @@ def main():
         sys.exit("needs numpy and safetensors: python3 -m pip install numpy safetensors")
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     built = subprocess.run(
-        ["cargo", "bench", "--quiet", "--bench", "regenerate", "--no-run", "--message-format", "json"],
+        ["cargo", "bench", "--quiet", "-p", "benches", "--bench", "regenerate", "--no-run", "--message-format", "json"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout
     artifacts = [json.loads(line) for line in built.splitlines() if line.startswith("{")]

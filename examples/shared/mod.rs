@@ -6,7 +6,6 @@ use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
-use cdi_prune::tensor::FloatDtype;
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -127,10 +126,8 @@ pub fn product(a: ArrayView2<f32>, b: ArrayView2<f32>) -> Array2<f32> {
 
 /// A tensor's values and shape, restored if it was pruned.
 fn floats(file: &PrunedReader, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
-    let Some((dtype, shape)) = file.tensor(name) else { return Ok(None) };
-    let dtype = FloatDtype::of(dtype).ok_or_else(|| format!("{name} is {dtype}"))?;
-    let bytes = file.read_to_vec(name)?;
-    let mut values = vec![0.0; shape.elements()];
-    dtype.decode(&bytes, &mut values);
-    Ok(Some((values.into_iter().map(|w| w as f32).collect(), shape.dims().to_vec())))
+    let Some((_, shape)) = file.tensor(name) else { return Ok(None) };
+    let mut values = vec![0f32; shape.elements()];
+    file.read_elements(name, 0..shape.matrix().rows, &mut values)?;
+    Ok(Some((values, shape.dims().to_vec())))
 }

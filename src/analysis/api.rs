@@ -1,4 +1,4 @@
-//! The functions that users of the method know, for one weight and one matrix in memory.
+//! The analysis of one weight, and of one matrix in memory.
 
 use ndarray::{Array2, ArrayView2, Axis};
 
@@ -6,8 +6,8 @@ use super::{Comparison, DeltaStats, Threshold};
 use crate::init::Generator;
 use crate::tensor::FloatDtype;
 
-/// `(changed, delta)` of one weight stored in F32, `delta = trained - initial` exactly; changed where
-/// `|delta|` is over the threshold or no number.
+/// `(changed, delta)` of one weight stored in F32. `delta = trained - initial`, exactly; the weight has
+/// changed if `|delta|` is above the threshold or NaN.
 pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) -> (bool, f64) {
     let (w, w0) = (f64::from(trained), f64::from(initial));
     let mut changed = [0];
@@ -15,20 +15,20 @@ pub fn check_weight_changed(trained: f32, initial: f32, threshold: Threshold) ->
     (changed == [1], w - w0)
 }
 
-/// What [`analyze_weight_matrix`] finds.
+/// Result of [`analyze_weight_matrix`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightAnalysis {
     /// Counts and sums.
     pub stats: DeltaStats,
-    /// True where a weight has changed.
+    /// True for every weight that has changed.
     pub awakened: Array2<bool>,
-    /// Rows (output neurons) whose every weight sleeps.
+    /// Rows (output neurons) in which every weight sleeps.
     pub sleeping_rows: usize,
-    /// Columns (inputs) whose every weight sleeps.
+    /// Columns (inputs) in which every weight sleeps.
     pub sleeping_columns: usize,
 }
 
-/// Compares a trained F32 matrix with the initial one that `initial` regenerates.
+/// Compares a trained F32 matrix with its initial values, which `initial` generates.
 ///
 /// # Panics
 /// If the matrix is not of the generator's shape.
@@ -59,7 +59,7 @@ pub fn analyze_weight_matrix(
     WeightAnalysis { stats, awakened, sleeping_rows, sleeping_columns }
 }
 
-/// True where a weight of the matrix has changed from the initial value that `initial` regenerates.
+/// True for every weight of the matrix that differs from its initial value, which `initial` generates.
 ///
 /// # Panics
 /// If the matrix is not of the generator's shape.

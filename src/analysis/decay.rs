@@ -1,44 +1,45 @@
-//! The factor that weight decay put on every weight that got no gradient.
+//! The factor by which weight decay has multiplied every weight without gradient.
 //!
 //! Decoupled decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) multiplies a
-//! weight by `1 - lr * wd` at each step, coupled L2 under SGD does so up to the momentum's transient: a
-//! weight without gradient ends as `s * w0`, with one `s` for all of an optimiser's group. `s` is the place
-//! where unusually many `w / w0` meet, over all tensors together: in a small tensor alone, a few live weights
-//! meet somewhere by chance.
+//! weight by `1 - lr * wd` at each step. Coupled L2 regularisation under SGD does the same, except for the
+//! transient of the momentum. A weight without gradient ends as `s * w0`, with the same `s` for all weights
+//! of a parameter group. `s` is where the ratios `w / w0` of all tensors together have an unusually high
+//! peak. Small tensors are not examined alone, because a few live weights can have the same ratio by chance.
 
 use super::evidence::{Evidence, Pair, borne_out_by, judge};
 use super::threshold::Threshold;
 use crate::tensor::FloatDtype;
 
-/// Some or all of a tensor's weights.
+/// A sample of the weights of a tensor, or all of them.
 #[derive(Clone, Debug)]
 pub struct Sampled {
     /// The stored type.
     pub dtype: FloatDtype,
-    /// The factor, where the config gives it.
+    /// The factor, if the config gives it.
     pub decay: Option<f64>,
-    /// Weights beside their initial values.
+    /// Weights with their initial values.
     pub pairs: Vec<Pair>,
 }
 
-/// What is decided for a tensor.
+/// Decision about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
     /// The factor on its initial values.
     pub decay: f64,
-    /// When a weight of it sleeps.
+    /// The threshold for its weights.
     pub threshold: Threshold,
-    /// Place in the list of evidence.
+    /// Index in the list of evidence.
     pub evidence: Option<usize>,
-    /// Whether its own weights bear that out.
+    /// Whether its own weights support this.
     pub own: bool,
 }
 
-/// More factors than any optimiser has groups.
+/// Maximum number of factors: more than the parameter groups of any optimiser.
 const MOST_GROUPS: usize = 8;
 
-/// Decides factor and threshold for every tensor from the weights of all of them; the answer is in their
-/// order. Tensors are judged together with those of the same type and, where it is given, the same factor.
+/// Infers factor and threshold of every tensor from the weights of all tensors. The decisions are in
+/// the order of the tensors. Tensors of the same type, and with the same factor if the config gives
+/// one, are examined together.
 pub fn decide(tensors: &[Sampled]) -> (Vec<Calibration>, Vec<Evidence>) {
     let nothing = Calibration { decay: 1.0, threshold: Threshold::Nothing, evidence: None, own: false };
     let mut decided = vec![nothing; tensors.len()];
@@ -61,7 +62,7 @@ fn decide_pool(
 ) {
     let Some(&first) = pool.first() else { return };
     let Sampled { dtype, decay: given, .. } = tensors[first];
-    // Of weights that start at 0 the ratio says nothing; those still at 0 never moved.
+    // Weights that started at 0 have no ratio; those that are still 0 never moved.
     let (mut left, zeros): (Vec<usize>, Vec<usize>) =
         pool.iter().partition(|n| tensors[**n].pairs.iter().any(|[_, w0]| *w0 != 0.0));
     for n in zeros {
@@ -75,7 +76,7 @@ fn decide_pool(
         let (own, others): (Vec<usize>, Vec<usize>) = left.iter().partition(|n| borne_out(n));
         found.tensors = own.len() as u64;
         found.decay_sought = given.is_none();
-        // What only all tensors together show, and none alone, is told once.
+        // Evidence that no tensor shows alone, but all together do, is reported once.
         if own.is_empty() && evidence.len() > begin {
             break;
         }
@@ -89,8 +90,8 @@ fn decide_pool(
             break;
         }
     }
-    // Tensors without evidence of their own: the factor that most of their weights agree with,
-    // the first of equals.
+    // Tensors without evidence of their own get the factor that most of their weights agree with; of several,
+    // the first.
     for n in left {
         let agreeing = |e: &Evidence| judge_again(tensors, n, e, dtype);
         let best = (begin..evidence.len()).rev().max_by_key(|e| agreeing(&evidence[*e]));
@@ -104,7 +105,7 @@ fn decision(evidence: &Evidence, place: usize, own: bool) -> Calibration {
     Calibration { decay: evidence.decay, threshold: evidence.threshold, evidence: Some(place), own }
 }
 
-/// Weights of a tensor within the evidence's threshold.
+/// Number of weights of a tensor that are within the threshold of the evidence.
 fn judge_again(tensors: &[Sampled], n: usize, evidence: &Evidence, dtype: FloatDtype) -> usize {
     let sleeps = |[w, w0]: &Pair| {
         let expected = evidence.decay * w0;
@@ -121,8 +122,8 @@ fn pairs<'a>(tensors: &'a [Sampled], of: &'a [usize]) -> impl Iterator<Item = Pa
     of.iter().flat_map(|n| tensors[*n].pairs.iter().copied())
 }
 
-/// The evidence at the factor that most weights agree with: no decay first, then the narrow
-/// places where ratios meet.
+/// The evidence for the factor that most weights agree with. Factor 1 (no decay) is examined first, then the
+/// peaks of the ratios.
 fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype) -> Evidence {
     let all = || pairs(tensors, of);
     if let Some(s) = given {
@@ -137,7 +138,7 @@ fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype
             best = evidence;
         }
     }
-    // A heap wider than the window in which it was found has its middle elsewhere.
+    // The middle of a peak that is wider than the window may be outside the window.
     for _ in 0..3 {
         let Threshold::Relative(reach @ f64::MIN_POSITIVE..) = best.threshold else { break };
         let s = median_near(all(), best.decay, reach);
@@ -150,7 +151,7 @@ fn find(tensors: &[Sampled], of: &[usize], given: Option<f64>, dtype: FloatDtype
     best
 }
 
-/// The median of the ratios that are a factor, give or take `reach` of it.
+/// The median of the ratios within `reach` of a factor, relative to it.
 fn median_near(pairs: impl Iterator<Item = Pair>, factor: f64, reach: f64) -> f64 {
     let mut near: Vec<f64> =
         pairs.map(|[w, w0]| w / w0).filter(|ratio| (ratio / factor - 1.0).abs() <= reach).collect();
@@ -158,8 +159,8 @@ fn median_near(pairs: impl Iterator<Item = Pair>, factor: f64, reach: f64) -> f6
     if near.is_empty() { factor } else { *near.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
-/// Ratios are counted in bins of 16 bits of their significand, 7.6e-6 to 1.5e-5 of their
-/// value, from 2^-20 to 2.
+/// Ratios from 2^-20 to 2 are counted in bins by the upper 16 bits of their significand: each bin is 7.6e-6
+/// to 1.5e-5 of its value wide.
 const BIN_BITS: u32 = 16;
 const LOWEST_EXPONENT: u64 = 1023 - 20;
 const BINS: usize = 21 << BIN_BITS;
@@ -173,8 +174,8 @@ fn ratio_of(bin: usize) -> f64 {
     f64::from_bits((((bin as u64) + (LOWEST_EXPONENT << BIN_BITS)) << (52 - BIN_BITS)) | 1 << (51 - BIN_BITS))
 }
 
-/// The factors at which a pair's weight may have been before it was rounded: half a step of its type to
-/// either side, or, in wide types, the errors of many steps.
+/// The interval of factors that explain a weight: it may have been rounded by half a step of its type; in
+/// wide types, by the rounding errors of many training steps.
 fn interval([w, w0]: Pair, dtype: FloatDtype) -> Option<(f64, f64)> {
     let ratio = w / w0;
     if !(ratio.is_finite() && ratio > 0.0) {
@@ -182,7 +183,8 @@ fn interval([w, w0]: Pair, dtype: FloatDtype) -> Option<(f64, f64)> {
     }
     let half = match dtype {
         FloatDtype::F64 | FloatDtype::F32 => 2e-5,
-        // Half of the distance to the next value, in parts of the value: by where in its octave that lies.
+        // Half the distance to the next value, relative to the value; it depends on the
+        // position in the octave.
         FloatDtype::F16 | FloatDtype::Bf16 => {
             let significand = f64::from_bits(w.to_bits() & ((1 << 52) - 1) | 1023 << 52);
             0.5 * step(dtype) / significand
@@ -191,17 +193,17 @@ fn interval([w, w0]: Pair, dtype: FloatDtype) -> Option<(f64, f64)> {
     Some((ratio * (1.0 - half), ratio * (1.0 + half)))
 }
 
-/// From 1 to the next value of a type of two bytes.
+/// Distance from 1 to the next value of a two-byte type.
 fn step(dtype: FloatDtype) -> f64 {
     if dtype == FloatDtype::F16 { 1.0 / 1024.0 } else { 1.0 / 128.0 }
 }
 
-/// The three best places where many more pairs could have had one factor than to either side of it.
+/// The three highest peaks: factors that explain many more pairs than the factors on either side.
 fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> {
     const MOST: usize = 3;
     const LEAST: i64 = 16;
     const OVER_SIDES: f64 = 4.0;
-    // Differences of neighbouring bins, then the bins: how many intervals cover each.
+    // First the differences between neighbouring bins, then the number of intervals that cover each bin.
     let mut cover = vec![0i32; BINS + 1];
     for (low, high) in pairs.filter_map(|pair| interval(pair, dtype)) {
         if let (Some(low), Some(high)) = (bin(low), bin(high)) {
@@ -214,13 +216,13 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
         sum += *x;
         *x = sum;
     }
-    // Sums up to each bin, for the mean over the sides.
+    // Cumulative sums, for the means on both sides.
     let mut sums = Vec::with_capacity(cover.len() + 1);
     sums.push(0i64);
     for x in &cover {
         sums.push(sums[sums.len() - 1] + i64::from(*x));
     }
-    // The sides, in bins of the widest kind: beyond the reach of the peak's own intervals.
+    // The sides, in the widest bins, begin beyond the intervals of the peak itself.
     let (from, to) = match dtype {
         FloatDtype::F64 | FloatDtype::F32 => (10, 250),
         _ => (
@@ -230,7 +232,7 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
     };
     let mean = |low: usize, high: usize| (sums[high] - sums[low]) as f64 / (high - low).max(1) as f64;
     let mut found: Vec<(f64, usize)> = Vec::new();
-    // No decay makes weights larger.
+    // Decay never makes weights larger.
     let end = bin(1.0 + step(FloatDtype::Bf16)).unwrap_or(BINS);
     for (n, here) in cover.iter().enumerate().take(end.min(BINS - to)).skip(from) {
         let here = i64::from(*here);
@@ -256,15 +258,15 @@ fn candidates(pairs: impl Iterator<Item = Pair>, dtype: FloatDtype) -> Vec<f64> 
     found.into_iter().map(|(_, n)| ratio_of(n)).collect()
 }
 
-/// The factor itself: in wide types the median of the ratios near a candidate, in narrow ones the middle of
-/// the factors that most pairs agree on.
+/// The exact factor near a candidate: in wide types, the median of the ratios; in narrow types, the middle of
+/// the factors that explain most pairs.
 fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 | FloatDtype::F32 => {
             [6e-5, 3e-5].into_iter().fold(candidate, |s, reach| median_near(pairs.clone(), s, reach))
         }
         FloatDtype::F16 | FloatDtype::Bf16 => {
-            // The ends of the intervals around the candidate: where most of them overlap.
+            // The ends of the intervals around the candidate show where most of them overlap.
             let mut ends: Vec<(f64, i32)> = pairs
                 .filter_map(|pair| interval(pair, dtype))
                 .filter(|(low, high)| *low <= candidate * 1.0001 && *high >= candidate * 0.9999)
@@ -275,8 +277,8 @@ fn refine(pairs: impl Iterator<Item = Pair> + Clone, candidate: f64, dtype: Floa
             for (n, (at, change)) in ends.iter().enumerate() {
                 depth += change;
                 let next = ends.get(n + 1).map_or(*at, |(next, _)| *next);
-                // Where one value's interval ends another's begins: there both seem to agree,
-                // but nowhere around it.
+                // The intervals of neighbouring values share an end point. Both include it, but the factors
+                // around it are in only one of them.
                 if depth > most && next - at > 1e-7 * at {
                     (most, best) = (depth, (*at, next));
                 }

@@ -1,15 +1,14 @@
 //! The comparison of trained and initial values, element by element.
 
-use cdi_core::internal::{bf16_to_f32, f16_to_f32};
-
 use super::stats::DeltaStats;
 use super::threshold::Threshold;
 use crate::bits;
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::FloatDtype;
+use crate::tensor::{Element, FloatDtype, bf16, f16};
 
-/// Sums are kept in this many lanes, element `n` of a run in lane `n % LANES`, added up in lane order at the
-/// end: the same order of additions whatever the processor's vectors, and a form that compilers vectorise.
+/// Number of lanes of a sum. Element `n` of a run is added to lane `n % LANES`, and the lanes are
+/// added up in order at the end. So the order of additions is the same on every processor, and
+/// compilers can vectorise the loop.
 const LANES: usize = 8;
 
 /// Compares runs of trained weights of one tensor with their initial values.
@@ -21,18 +20,20 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// For a tensor stored as `dtype`, whose untouched weights training has multiplied by
+    /// For a tensor stored as `dtype`. Training has multiplied weights without gradient by
     /// `decay` (1 for none).
     pub fn new(threshold: Threshold, decay: f64, dtype: FloatDtype) -> Self {
         Self { threshold, decay, dtype }
     }
 
-    /// Compares a run of weights, given as they are stored: little-endian elements of the type. `initial`
-    /// comes in as the initial values rounded to that type, and goes out multiplied by the decay factor:
-    /// the `w0` of `delta = w - w0`. Of `changed`, bit `n % 8` (least significant first) of byte `n / 8`
-    /// becomes 1 where `|delta|` is over the threshold or no number, else 0; bits beyond the run
-    /// become 0. The result depends on how a tensor is cut into runs only in the rounding of the sums:
-    /// callers keep the cuts fixed.
+    /// Compares a run of weights. `trained` holds them as stored: little-endian elements of the type.
+    /// `initial` holds the initial values rounded to that type; they are multiplied by the decay
+    /// factor in place, which gives the `w0` of `delta = w - w0`. In `changed`, bit `n % 8` (least
+    /// significant first) of byte `n / 8` becomes 1 if `|delta|` is above the threshold or NaN, else
+    /// 0; bits beyond the run become 0.
+    ///
+    /// How a tensor is divided into runs affects the rounding of the sums, so callers keep the division
+    /// fixed.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -43,22 +44,22 @@ impl Comparison {
     }
 }
 
-/// Counts and sums of one run of weights that comes in pieces.
+/// Counts and sums of one run of weights that is compared in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     stats: DeltaStats,
     sums: Sums,
-    /// Whether the last piece filled no lanes, so that none may follow.
+    /// Whether the last piece was not a multiple of [`Self::PIECE`], so that no other may follow.
     ended: bool,
 }
 
 impl Tally {
-    /// Elements of a piece, except for the run's last one, are a multiple of this: then it makes no
-    /// difference into which pieces the run was cut.
+    /// The length of every piece but the last of a run must be a multiple of this. Then the result does not
+    /// depend on how the run is divided into pieces.
     pub const PIECE: usize = LANES;
 
-    /// Compares the next piece, as [`Comparison::compare`] does a whole run, and returns how many
-    /// trained zeros it has.
+    /// Compares the next piece, as [`Comparison::compare`] compares a whole run. Returns the number of
+    /// trained weights in it that are zero.
     ///
     /// # Panics
     /// If the slices differ in length, or a piece before this one was not a multiple of [`Self::PIECE`].
@@ -66,7 +67,7 @@ impl Tally {
         self.add_on(InstructionSet::current(), by, trained, initial, changed)
     }
 
-    /// [`Self::add`] on a given instruction set.
+    /// [`Self::add`] with the given instruction set.
     pub fn add_on(
         &mut self,
         set: InstructionSet,
@@ -84,7 +85,7 @@ impl Tally {
                 *w0 *= by.decay;
             }
         }
-        // The kernel takes whole tiles in which every delta is finite; what it leaves goes one by one.
+        // The kernel processes whole tiles in which every delta is finite; the rest is compared one by one.
         let whole = len / TILE * TILE;
         let mut done = 0;
         let mut zeros = 0;
@@ -114,7 +115,7 @@ impl Tally {
         zeros
     }
 
-    /// Adds one weight, all but its being zero; says whether it has changed.
+    /// Adds one weight, except to the count of zeros. Returns whether it has changed.
     fn add_one(&mut self, by: &Comparison, lane: usize, w: f64, w0: f64) -> bool {
         let d = (w - w0).abs();
         let changed = !by.sleeps(w, w0, d);
@@ -138,7 +139,7 @@ impl Tally {
         self.stats.finite == self.stats.total
     }
 
-    /// What the pieces came to.
+    /// The result for all pieces.
     pub fn stats(&self) -> DeltaStats {
         let sum = |lanes: &Lanes| lanes.iter().fold(0.0, |sum, x| sum + x);
         DeltaStats {
@@ -153,9 +154,9 @@ impl Tally {
 
 type Lanes = [f64; LANES];
 
-/// Lanes that give one word of bits.
+/// Lanes whose results make up one word of bits.
 const STEPS: usize = 8;
-/// Elements of a turn of the kernel's loop.
+/// Elements per iteration of the kernel's loop.
 const TILE: usize = STEPS * LANES;
 
 /// The bit of each element of a tile.
@@ -187,7 +188,7 @@ struct Compare<'a> {
     sums: Sums,
 }
 
-/// What [`Compare`] finds.
+/// Result of [`Compare`].
 struct Found {
     sums: Sums,
     changed: u64,
@@ -195,21 +196,18 @@ struct Found {
 }
 
 impl Kernel for Compare<'_> {
-    /// `None` where some delta is not finite.
+    /// `None` if some delta is not finite.
     type Output = Option<Found>;
 
     #[inline(always)]
     fn run(self) -> Option<Found> {
-        // A copy of the loop for each type, and below for each kind of threshold, with the choice outside it.
+        // One copy of the loop for each type, and below for each kind of threshold,
+        // selected outside the loop.
         match self.by.dtype {
             FloatDtype::F64 => self.of_type(FloatDtype::F64, f64::from_le_bytes),
             FloatDtype::F32 => self.of_type(FloatDtype::F32, |b| f64::from(f32::from_le_bytes(b))),
-            FloatDtype::F16 => {
-                self.of_type(FloatDtype::F16, |b| f64::from(f16_to_f32(u16::from_le_bytes(b))))
-            }
-            FloatDtype::Bf16 => {
-                self.of_type(FloatDtype::Bf16, |b| f64::from(bf16_to_f32(u16::from_le_bytes(b))))
-            }
+            FloatDtype::F16 => self.of_type(FloatDtype::F16, |b| f16::from_le_bytes(b).widened()),
+            FloatDtype::Bf16 => self.of_type(FloatDtype::Bf16, |b| bf16::from_le_bytes(b).widened()),
         }
     }
 }
@@ -220,15 +218,15 @@ impl Compare<'_> {
         match self.by.threshold {
             Threshold::Absolute(limit) => self.measure(load, |_, _, d| d <= limit),
             Threshold::Relative(x) => self.measure(load, |_, w0: f64, d| d <= x * w0.abs()),
-            // Equality needs no count of values: a loop that compilers vectorise.
+            // Equality needs no distance, and compilers can vectorise it.
             Threshold::Ulps(0) => self.measure(load, |w, w0, _| w == dtype.round(w0)),
             Threshold::Ulps(n) => self.measure(load, |w, w0, _| dtype.ulps_between(w, dtype.round(w0)) <= n),
             Threshold::Nothing => self.measure(load, |_, _, _| false),
         }
     }
 
-    /// Written in lanes, with no more sums than fit into the registers of AVX2: measured, and read in the
-    /// compiler's output. What counts something else has a loop of its own.
+    /// In lanes, with no more sums than fit into the registers of AVX2, as measurements and the compiler's
+    /// output confirmed. Other counts have loops of their own.
     #[inline(always)]
     fn measure<const N: usize>(
         self,
@@ -261,8 +259,8 @@ impl Compare<'_> {
         }
         let zeros = trained.iter().map(|w| u64::from(load(*w) == 0.0)).sum();
         let changed = bits::count(changed);
-        // Infinity and NaN stay in a sum of magnitudes. (So does an overflow of finite ones: one by
-        // one gives it again.)
+        // A sum of magnitudes keeps infinity and NaN. (It may also overflow; comparing one by one then
+        // gives the same result.)
         let finite = all.iter().all(|sum| sum.is_finite());
         finite.then_some(Found { sums: Sums { all, squares, changed: over, max }, changed, zeros })
     }
@@ -276,7 +274,7 @@ fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
 }
 
 impl Comparison {
-    /// Whether a weight lies within the threshold of a value that it is `d` away from.
+    /// Whether a weight is within the threshold of a value at distance `d`.
     #[inline(always)]
     pub(crate) fn sleeps(&self, w: f64, w0: f64, d: f64) -> bool {
         match self.threshold {
@@ -288,8 +286,7 @@ impl Comparison {
     }
 }
 
-/// Counts of exact zeros (either sign), and of NaN and infinities, of a tensor whose initial
-/// values are not known.
+/// Counts the zeros (of either sign), NaN and infinities of a tensor whose initial values are unknown.
 pub fn census(trained: &[f64]) -> DeltaStats {
     let zeros = trained.iter().map(|w| u64::from(*w == 0.0)).sum();
     let not_finite = trained.iter().map(|w| u64::from(!w.is_finite())).sum();

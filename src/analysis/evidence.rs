@@ -1,10 +1,10 @@
-//! What tells weights that training never touched from live ones, at a given decay factor: how near they lie.
+//! Evidence for weights that training never touched, at a given decay factor.
 //!
-//! With `rho = |w / (s * w0) - 1|`, untouched weights sit at 0 (no decay) or within the rounding errors of
-//! many steps, some 1e-5; live weights are spread over all of `rho`, so that near 0 their number grows
-//! tenfold per decade. Between the two there is a valley, if there are untouched weights at all. Types of two
-//! bytes are too coarse for that: there untouched weights are those equal to `s * w0` once rounded, and live
-//! ones fall on neighbouring values as often as on that one.
+//! Let `rho = |w / (s * w0) - 1|`. For untouched weights, `rho` is 0 (without decay), or about 1e-5, the
+//! rounding errors of many steps. Live weights have all values of `rho`, and near 0 their number grows
+//! tenfold per decade. If there are untouched weights, a valley lies between the two groups. Two-byte types
+//! are too coarse for this. In them, untouched weights equal `s * w0` when it is rounded, while live weights
+//! have neighbouring values as often as that one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,24 +13,25 @@ use super::histogram::power_of_ten;
 use super::threshold::Threshold;
 use crate::tensor::FloatDtype;
 
-/// Least share of the weights looked at, and least number, that may be called sleeping.
+/// Minimum share and minimum number of the examined weights that can count as sleeping.
 const LEAST_SHARE: f64 = 2e-4;
 const LEAST_COUNT: f64 = 16.0;
-/// How many times as many weights lie at the peak as live ones alone would put there.
+/// Minimum ratio of the weights in the peak to the live weights expected there.
 const PEAK_OVER_LIVE: f64 = 20.0;
-/// What the valley may have of the peak, at most.
+/// Maximum ratio of the valley to the peak.
 const VALLEY_OVER_PEAK: f64 = 0.2;
-/// Least share of truly sleeping weights among those called so, as the live ones' density lets expect.
+/// Minimum share of truly sleeping weights among those that count as sleeping, as expected from the density
+/// of the live weights.
 const LEAST_PRECISION: f64 = 0.97;
-/// For types of two bytes, whose neighbouring values live weights hold too.
+/// The same for two-byte types, in which live weights often have the neighbouring values.
 const NARROW_PEAK_OVER_LIVE: f64 = 5.0;
-/// A wider threshold is taken as long as it lets expect at most this share of live weights.
+/// The threshold may widen as long as the expected share of live weights stays below this.
 const AMPLE_LIVE_SHARE: f64 = 0.005;
 
-/// Quarters of a decade of rho: from 1e-9 to 1. Untouched weights in F32 are farther apart than the least.
+/// Quarters of a decade of rho, from 1e-9 to 1. The spacing of F32 values is larger than the smallest.
 const LOWEST_QUARTER: i32 = -36;
 const QUARTERS: usize = 36;
-/// The largest threshold: at 10^-3.5 a live weight is as likely a stranger as a sleeper.
+/// The largest threshold: at 10^-3.5, a weight is as likely live as sleeping.
 const HIGHEST_CUT: usize = 22;
 
 /// Evidence for `decay: auto` or `threshold: auto`, for the tensors with one stored type and one factor.
@@ -92,13 +93,13 @@ impl Evidence {
 /// A weight and its initial value, rounded to the stored type.
 pub type Pair = [f64; 2];
 
-/// rho of one pair; `None` where the initial value is 0 or something is not finite.
+/// rho of one pair; `None` if the initial value is 0 or a value is not finite.
 fn rho([w, w0]: Pair, s: f64) -> Option<f64> {
     let rho = (w / (s * w0) - 1.0).abs();
     (w0 != 0.0 && rho.is_finite()).then_some(rho)
 }
 
-/// rho of many weights, counted.
+/// Counts of rho of many weights.
 #[derive(Clone, Debug)]
 pub(super) struct RhoCounts {
     zero: u64,
@@ -111,7 +112,7 @@ impl RhoCounts {
     pub fn of(pairs: impl Iterator<Item = Pair>, s: f64) -> Self {
         let mut counts = Self { zero: 0, below: 0, bins: [0; QUARTERS], above: 0 };
         let edges: Vec<f64> = (0..=QUARTERS).map(edge).collect();
-        // How many edges lie at or below each power of two: a factor of two holds one more, or two.
+        // How many edges are at or below each power of two: each factor of two contains one or two more.
         let exponent = |x: f64| (x.to_bits() >> 52) as usize;
         let below: Vec<usize> = (0..2048u64)
             .map(|e| edges.partition_point(|edge| *edge <= f64::from_bits(e << 52)).min(QUARTERS + 1))
@@ -149,7 +150,7 @@ impl RhoCounts {
         }
     }
 
-    /// Weights below edge `n`.
+    /// Number of weights below edge `n`.
     fn up_to(&self, n: usize) -> u64 {
         self.zero + self.below + self.bins[..n].iter().sum::<u64>()
     }
@@ -169,7 +170,7 @@ fn width(n: usize) -> f64 {
     edge(n + 1) - edge(n)
 }
 
-/// Looks for untouched weights among these at this factor.
+/// Looks for untouched weights among the pairs, at a given factor.
 pub(super) fn judge(pairs: impl Iterator<Item = Pair> + Clone, s: f64, dtype: FloatDtype) -> Evidence {
     let counts = RhoCounts::of(pairs.clone(), s);
     let mut evidence = Evidence {
@@ -218,7 +219,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Enough weights, far enough over what live ones alone would be, with a valley beside them.
+    /// Whether there are enough weights in the peak, far more than live weights alone, and
+    /// a valley next to it.
     fn is_sound(&self, weights: u64, over_live: f64, precision: f64) -> bool {
         let sleeping = self.sleeping as f64;
         sleeping - self.live_expected >= (LEAST_SHARE * weights as f64).max(LEAST_COUNT)
@@ -228,12 +230,12 @@ impl Candidate {
     }
 }
 
-/// Without decay untouched weights are exactly the initial values.
+/// Without decay, untouched weights equal their initial values.
 fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Candidate> {
     if s != 1.0 {
         return None;
     }
-    // Half the distance to the next value of the type, and a decade in which that distance does not show.
+    // Half the distance to the next value of the type, and a decade that is wide compared with it.
     let (half_ulp, beside) = if dtype == FloatDtype::F32 { (6e-8, 8) } else { (1.2e-16, 0) };
     let live = counts.live_density(beside) * half_ulp;
     let valley = counts.bins[beside..beside + 4].iter().copied().max().unwrap_or(0);
@@ -248,17 +250,17 @@ fn cut_at_zero(counts: &RhoCounts, s: f64, dtype: FloatDtype) -> Option<Candidat
     cut.is_sound(counts.total(), PEAK_OVER_LIVE, LEAST_PRECISION).then_some(cut)
 }
 
-/// With decay their ratios differ by rounding errors: the threshold is the lower edge of the valley beyond
-/// the peak, or the upper one where that costs next to nothing.
+/// With decay, the ratios of untouched weights differ by rounding errors. The threshold is the lower edge of
+/// the valley after the peak, or the upper edge if that adds almost no live weights.
 fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
-    // The peak in the narrow sense; all that lies below the bins counts as one.
+    // The fullest bin. Everything below the bins counts as one bin.
     let low = (counts.zero + counts.below, None);
     let bins = counts.bins[..HIGHEST_CUT].iter().enumerate().map(|(n, count)| (*count, Some(n)));
     let over_live = |n: Option<usize>| n.map_or(0.0, |n| counts.live_density(HIGHEST_CUT) * width(n));
     let (peak, at) = std::iter::once(low)
         .chain(bins)
         .max_by(|a, b| (a.0 as f64 - over_live(a.1)).total_cmp(&(b.0 as f64 - over_live(b.1))))?;
-    // Where there is no decay, only weights equal to their initial values are known to be untouched.
+    // Without decay, only weights equal to their initial values are known to be untouched.
     if s == 1.0 {
         return None;
     }
@@ -274,8 +276,8 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
             valley: counts.bins[n],
         }
     };
-    // The count of sleeping weights falls beyond the peak, that of live ones rises: by 1.8 from bin to bin
-    // where they are spread evenly, by less where training was so short that they lie close together too.
+    // After the peak, the number of sleeping weights falls, and that of live weights rises: by 1.8 per bin if
+    // they are spread evenly, by less if training was so short that they are close to their initial values.
     let rises = |n: usize| {
         let next = counts.bins[n + 1] as f64;
         counts.bins[n] as f64 <= (next + 2.0 * next.sqrt()).min(VALLEY_OVER_PEAK * peak as f64)
@@ -294,10 +296,10 @@ fn cut_in_valley(counts: &RhoCounts, s: f64) -> Option<Candidate> {
     })
 }
 
-/// Weights of a type of two bytes by the number of values from the one expected to theirs.
+/// Weights of a two-byte type, by their distance from the expected value in representable values.
 struct Steps {
     weights: u64,
-    /// At -2, -1, 0, 1 and 2 values from it.
+    /// Counts at distance -2, -1, 0, 1 and 2.
     near: [u64; 5],
 }
 
@@ -333,12 +335,12 @@ fn cut_at_value(steps: &Steps) -> Option<Candidate> {
         peak_live_expected: live,
         valley: (steps.near[1] + steps.near[3]) / 2,
     };
-    // A weight that moved and came back to its value is no other than one that never moved: no
-    // precision is asked for.
+    // A weight that moved and returned is indistinguishable from one that never moved, so no precision is
+    // required.
     cut.is_sound(steps.weights, NARROW_PEAK_OVER_LIVE, 0.0).then_some(cut)
 }
 
-/// Whether the weights of one tensor bear the evidence of many out by themselves.
+/// Whether the weights of one tensor alone support the evidence of all.
 pub(super) fn borne_out_by(
     pairs: impl Iterator<Item = Pair> + Clone,
     evidence: &Evidence,

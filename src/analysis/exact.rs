@@ -1,7 +1,7 @@
-//! Serialised forms from which a value comes back bit for bit.
+//! Serialised forms that preserve every bit of a value.
 
-/// A real as the sixteen hexadecimal digits of its bits: infinities, NaN and the sign of zero come back as
-/// they were, in whatever format, which decimal digits do not promise.
+/// A real as the sixteen hexadecimal digits of its bits. Unlike decimal digits, these preserve infinities,
+/// NaN and the sign of zero in every format.
 pub(crate) mod real {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -1,38 +1,39 @@
-//! A tensor's |delta| as a picture: a few of its rows, each cut into a few cells.
+//! Heat map of a tensor's |delta|: some of its rows, each divided into a few cells.
 //!
-//! A cell belongs to one row of the matrix view, so it costs no more than its own weights, and an input that
-//! never changed shows as a column of sleeping cells whatever the rows between those shown hold.
+//! A cell belongs to one row of the matrix view. It needs only its own weights, and an input that never
+//! changed is visible as a column of sleeping cells, whichever rows are shown.
 
 use super::stats::DeltaStats;
 use crate::tensor::{Layout, Matrix};
 
-/// How a matrix is cut into cells.
+/// Division of a matrix into cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// The matrix.
     pub matrix: Matrix,
-    /// Rows of cells, each of one row of the matrix.
+    /// Rows of cells, each from one row of the matrix.
     pub rows: usize,
-    /// Cells of a row, each of neighbouring columns.
+    /// Cells per row, each from neighbouring columns.
     pub columns: usize,
 }
 
 impl Grid {
-    /// Rows and columns of cells at the most.
+    /// Maximum rows and columns of cells.
     pub const LARGEST: (usize, usize) = (96, 256);
-    /// Cells of all tensors together, at the most: a page with more would be slow to load.
+    /// Maximum number of cells of all tensors together: a page with more would load slowly.
     pub const MOST_CELLS: usize = 700_000;
     /// Smaller maps, for models with many tensors.
     const STEPS: [(usize, usize); 9] =
         [Self::LARGEST, (80, 208), (64, 160), (48, 128), (40, 104), (32, 80), (24, 64), (16, 48), (12, 32)];
 
-    /// As many cells as there are rows and columns, up to `(rows, columns)`.
+    /// One cell per element, but at most `(rows, columns)` cells.
     pub fn new(matrix: Matrix, (rows, columns): (usize, usize)) -> Self {
         Self { matrix, rows: matrix.rows.min(rows), columns: matrix.cols.min(columns) }
     }
 
-    /// Grids for many matrices that have [`Self::MOST_CELLS`] together: all as large as possible, and if even
-    /// the smallest are too many, only for the matrices with the most elements, the first of equals.
+    /// Grids for many matrices, with at most [`Self::MOST_CELLS`] together. All are as large as possible. If
+    /// even the smallest grids are too many, only the matrices with the most elements get one; of equal
+    /// matrices, the first.
     pub fn of_all(matrices: &[Matrix]) -> Vec<Option<Self>> {
         Self::within(matrices, Self::MOST_CELLS)
     }
@@ -60,7 +61,7 @@ impl Grid {
         self.rows * self.columns
     }
 
-    /// The row of the matrix that row `n` of cells shows: the middle one of those that it stands for.
+    /// The row of the matrix that row `n` of cells shows: the middle one of those that it represents.
     pub fn row(&self, n: usize) -> usize {
         ((2 * n as u128 + 1) * self.matrix.rows as u128 / (2 * self.rows as u128)) as usize
     }
@@ -75,7 +76,7 @@ impl Grid {
 /// Neighbouring weights of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cell {
-    /// Mean |delta| over the finite ones, 0 where there is none.
+    /// Mean of the finite |delta|; 0 if there are none.
     pub mean: f64,
     /// Share of the weights that sleep, 0 … 1.
     pub asleep: f32,
@@ -84,7 +85,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// From what the comparison found of its weights.
+    /// From the comparison of its weights.
     pub fn new(stats: &DeltaStats) -> Self {
         Self {
             mean: stats.mean().unwrap_or(0.0),
@@ -94,14 +95,14 @@ impl Cell {
     }
 }
 
-/// The picture of one tensor.
+/// The heat map of one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap {
-    /// How it is cut.
+    /// Its cells.
     pub grid: Grid,
     /// Which dimensions are inputs and outputs.
     pub layout: Layout,
-    /// Row by row.
+    /// The cells, row by row.
     pub cells: Vec<Cell>,
 }
 

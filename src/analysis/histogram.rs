@@ -1,39 +1,37 @@
-//! How |delta| is distributed within a tensor: counted in narrow bins, from which quantiles and a
-//! histogram by quarters of a decade are read. Counts do not depend on the order in which weights come,
-//! nor on the number of threads.
+//! The distribution of |delta| within a tensor: counts in narrow bins, from which quantiles and a
+//! histogram in quarters of a decade are computed. Counts do not depend on the order of the weights or
+//! the number of threads.
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bins to a factor of two, each as wide as the others in it. A quantile is known to the
-/// width of one: 1 / 64.
+/// Bins per factor of two, all of the same width. Quantiles have the precision of a bin: 1 / 64.
 const PER_OCTAVE_BITS: u32 = 6;
-/// Exponent of the lowest bin: smaller values are counted together.
+/// Exponent of the lowest bin. Smaller values are counted together.
 const LOWEST: i32 = -44;
 /// Factors of two that the bins cover, up to 2^20.
 const OCTAVES: usize = 64;
 const BINS: usize = OCTAVES << PER_OCTAVE_BITS;
-/// Top bits of a binary64 that number a bin.
+/// Upper bits of a binary64 that determine its bin.
 const SHIFT: u32 = 52 - PER_OCTAVE_BITS;
 /// The number of the lowest bin.
 const BASE: u64 = ((1023 + LOWEST) as u64) << PER_OCTAVE_BITS;
 
-/// Counters: of zeros in several places, so that runs of them do not wait for one counter; of values below
+/// Counters: several for zeros, so that runs of zeros do not wait for one counter; then those of values below
 /// the bins, in the bins and above them.
 pub(super) const ZEROS: usize = 8;
 const BELOW: usize = ZEROS;
 const FIRST: usize = BELOW + 1;
 const ABOVE: usize = FIRST + BINS;
 const COUNTERS: usize = ABOVE + 1;
-/// A power of two, so that no number of a counter needs to be checked against a length.
+/// A power of two, so that no index needs to be checked against the length.
 const ROOM: usize = COUNTERS.next_power_of_two();
 
-/// Where a finite |delta| is counted; `lane` spreads the zeros.
+/// Index of the counter for a finite |delta|. `lane` distributes the zeros.
 #[inline(always)]
 pub(super) fn counter(d: f64, lane: usize) -> u64 {
-    // The ends of the range stand for what lies beyond them, so that everything else is
-    // arithmetic without branches.
+    // Values are clamped to the range, so that the rest is arithmetic without branches.
     const LOW: f64 = f64::from_bits((BASE << SHIFT) - 1);
     const HIGH: f64 = f64::from_bits((BASE + BINS as u64) << SHIFT);
     let within = if d > LOW { d } else { LOW };
@@ -42,7 +40,7 @@ pub(super) fn counter(d: f64, lane: usize) -> u64 {
     if d == 0.0 { lane as u64 } else { bin }
 }
 
-/// The smallest value of a bin, by the number of its counter.
+/// The smallest value of the bin with this counter.
 fn lower_edge(counter: usize) -> f64 {
     match counter {
         0..=BELOW => 0.0,
@@ -50,8 +48,8 @@ fn lower_edge(counter: usize) -> f64 {
     }
 }
 
-/// Counts of one run of weights, up to 2^32. Serialised, it is a list of those counters that are not
-/// 0, by their numbers.
+/// Counts of one run of at most 2^32 weights. In serialised form, a list of the counters that are not
+/// 0, with their indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FineCounts(Box<[u32; ROOM]>);
 
@@ -81,7 +79,7 @@ impl<'de> Deserialize<'de> for FineCounts {
 }
 
 impl FineCounts {
-    /// Forgets everything.
+    /// Resets all counters.
     pub fn clear(&mut self) {
         self.0.fill(0);
     }
@@ -91,7 +89,7 @@ impl FineCounts {
         self.0[counter as usize % ROOM] += 1;
     }
 
-    /// A turn of the loop for each would cost as much as the counting.
+    /// A loop iteration for each would cost as much as the counting.
     #[inline(always)]
     pub(super) fn add_all(&mut self, [a, b, c, d, e, f, g, h]: &[u64; ZEROS]) {
         self.add(*a);
@@ -104,7 +102,7 @@ impl FineCounts {
         self.add(*h);
     }
 
-    /// What the counts say. `max` is the largest |delta|.
+    /// Evaluates the counts. `max` is the largest |delta|.
     pub fn spread(&self, max: f64) -> DeltaSpread {
         spread(|n| u64::from(self.0[n]), max)
     }
@@ -128,18 +126,18 @@ impl TensorCounts {
         }
     }
 
-    /// As [`FineCounts::spread`].
+    /// Like [`FineCounts::spread`].
     pub fn spread(&self, max: f64) -> DeltaSpread {
         spread(|n| self.0[n], max)
     }
 }
 
-/// How |delta| is distributed within a tensor.
+/// The distribution of |delta| within a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeltaSpread {
-    /// `None` where no delta is finite.
+    /// `None` if no delta is finite.
     pub quantiles: Option<Quantiles>,
-    /// By quarters of a decade.
+    /// Counts by quarters of a decade.
     pub histogram: DeltaHistogram,
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::bits;
 use crate::tensor::{Layout, Matrix, Shape};
 
-/// The columns of one tensor in which some weight has changed, gathered from any number of threads: a bitmask
-/// like a row's, into which rows are or-ed, which gives the same in any order.
+/// The columns of one tensor in which some weight has changed, collected by any number of threads. It is a
+/// bitmask like that of a row, combined with each row by OR, so that the order does not matter.
 #[derive(Debug)]
 pub struct AwakeColumns {
     columns: usize,
@@ -14,8 +14,8 @@ pub struct AwakeColumns {
 }
 
 impl AwakeColumns {
-    /// All columns asleep. A vector, or a matrix of one row, needs no set of its own: its columns are its
-    /// weights. Nor does a tensor without weights, whose columns may be more than memory holds.
+    /// No column has changed. For a vector, or a matrix with one row, nothing is stored: its columns are its
+    /// weights. Neither is it for a tensor without weights, which may have more columns than fit into memory.
     pub fn new(shape: &Shape) -> Self {
         let matrix = shape.matrix();
         let own = match shape.rank() {
@@ -27,13 +27,13 @@ impl AwakeColumns {
         Self { columns: matrix.cols, bits: std::iter::repeat_with(|| AtomicU8::new(0)).take(bytes).collect() }
     }
 
-    /// Marks the columns from `8 * first_byte` on whose bit is set in any of the rows of `mask`, each `width`
-    /// bytes wide. `together` is scratch space.
+    /// Marks the columns, from `8 * first_byte` on, whose bit is set in any row of `mask`. Each row has
+    /// `width` bytes. `together` is scratch space.
     pub fn wake(&self, first_byte: usize, mask: &[u8], width: usize, together: &mut Vec<u8>) {
         if self.bits.is_empty() || width == 0 {
             return;
         }
-        // The rows first among themselves: one look at the shared bits for all of them.
+        // The rows are combined first, so that the shared bits are accessed once.
         together.clear();
         together.resize(width, 0);
         for row in mask.chunks(width) {
@@ -42,14 +42,14 @@ impl AwakeColumns {
             }
         }
         for (shared, new) in self.bits[first_byte..].iter().zip(together) {
-            // Most columns wake early: looking before writing keeps the cache line shared.
+            // Most columns are marked early. Reading before writing keeps the cache line shared.
             if *new & !shared.load(Ordering::Relaxed) != 0 {
                 shared.fetch_or(*new, Ordering::Relaxed);
             }
         }
     }
 
-    /// Columns whose every weight sleeps, for a tensor with these counts.
+    /// Number of columns in which every weight sleeps, for a tensor with these counts.
     pub fn sleeping(&self, matrix: Matrix, sleeping_weights: u64) -> u64 {
         match matrix.rows {
             0 => 0,
@@ -62,10 +62,10 @@ impl AwakeColumns {
         }
     }
 
-    /// Outputs and inputs whose every weight sleeps, of which `sleeping_rows` is one where the layout has
-    /// them in rows, and `sleeping_columns` one where each column is one; `None` below two dimensions, and
-    /// where roles say that they are no rows and columns: [`super::AwakeUnits`] knows them then. The inputs
-    /// of a convolution are its channels, the outputs its filters.
+    /// The numbers of outputs and of inputs in which every weight sleeps. If the layout stores outputs or
+    /// inputs as rows, their number is `sleeping_rows`; if each is one column, `sleeping_columns`. `None`
+    /// below two dimensions, and if by their roles they are neither rows nor columns: then
+    /// [`super::AwakeUnits`] has them. The inputs of a convolution are its channels, the outputs its filters.
     pub fn sleeping_outputs_and_inputs(
         &self,
         shape: &Shape,
@@ -74,11 +74,11 @@ impl AwakeColumns {
         sleeping_columns: u64,
     ) -> Option<(u64, u64)> {
         let asleep = |group: usize, place: &dyn Fn(usize) -> usize, groups: usize| {
-            // Without a weight there is nothing that could sleep.
+            // Without weights, nothing can sleep.
             if shape.elements() == 0 {
                 return 0;
             }
-            // A bit each, as there are columns.
+            // One bit per column.
             let mut awake = vec![0u8; groups.div_ceil(8)];
             for column in (0..self.columns).filter(|column| self.is_awake(*column)) {
                 let group = place(column) / group;
@@ -106,23 +106,23 @@ impl AwakeColumns {
     }
 }
 
-/// Counts the sleeping rows of a tensor from the changed weights of its runs, in order. A run holds whole
-/// rows, or a part of one.
+/// Counts the sleeping rows of a tensor from the numbers of changed weights in its runs, in order. A run
+/// consists of whole rows, or is a part of one row.
 #[derive(Debug, Default)]
 pub struct SleepingRows {
     count: u64,
-    /// Changed weights of the row begun, while it is incomplete.
+    /// Changed weights in the current row, while it is incomplete.
     changed: u64,
     columns_seen: usize,
 }
 
 impl SleepingRows {
-    /// A run of whole rows, of which this many sleep.
+    /// Adds a run of whole rows, of which this many sleep.
     pub fn whole(&mut self, sleeping: u64) {
         self.count += sleeping;
     }
 
-    /// A part of a row, in order.
+    /// Adds a part of a row.
     pub fn part(&mut self, matrix: Matrix, columns: usize, changed: u64) {
         self.changed += changed;
         self.columns_seen += columns;
@@ -132,7 +132,7 @@ impl SleepingRows {
         }
     }
 
-    /// Rows in which every weight sleeps.
+    /// Number of rows in which every weight sleeps.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -1,18 +1,17 @@
-//! Sums over a tensor's weights then and now, and where its |delta| are counted: what norms, angles, standard
-//! deviations and quantiles are read from.
-
-use cdi_core::internal::{bf16_to_f32, f16_to_f32};
+//! Sums over a tensor's trained and initial weights, and counts of |delta|: the source of norms, angles,
+//! standard deviations and quantiles.
 
 use serde::{Deserialize, Serialize};
 
 use super::exact::real;
 use super::histogram::{FineCounts, ZEROS, counter};
 use crate::dispatch::{InstructionSet, Kernel};
-use crate::tensor::FloatDtype;
+use crate::tensor::{Element, FloatDtype, bf16, f16};
 
-/// As in the comparison: element `n` of a run in lane `n % LANES`, lanes added up in their order.
+/// As in the comparison: element `n` of a run is added to lane `n % LANES`, and the lanes
+/// are added up in order.
 const LANES: usize = ZEROS;
-/// Elements whose counters are found together, before any is counted.
+/// Elements whose counters are determined together, before any is counted.
 const STEP: usize = 8 * LANES;
 
 type Lanes = [f64; LANES];
@@ -24,39 +23,39 @@ fn each(lanes: &mut Lanes, f: impl Fn(usize, f64) -> f64) {
     }
 }
 
-/// Sums over the weights whose delta is finite, of one run or several merged in their order.
+/// Sums over the weights with finite delta, of one run, or of several runs merged in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Moments {
-    /// Of the weights.
+    /// Sum of the weights.
     #[serde(with = "real")]
     pub sum: f64,
-    /// Of their squares.
+    /// Sum of their squares.
     #[serde(with = "real")]
     pub sum_squares: f64,
-    /// Of the initial values.
+    /// Sum of the initial values.
     #[serde(with = "real")]
     pub initial_sum: f64,
-    /// Of their squares.
+    /// Sum of their squares.
     #[serde(with = "real")]
     pub initial_sum_squares: f64,
-    /// Of the products of both.
+    /// Sum of the products of both.
     #[serde(with = "real")]
     pub dot: f64,
 }
 
-/// How the weights of a tensor, and their initial values, lie about their means.
+/// The spread of a tensor's weights and initial values about their means.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spreads {
     /// Standard deviation of the weights.
     pub now: Option<f64>,
     /// Standard deviation of the initial values.
     pub initial: Option<f64>,
-    /// Cosine of the angle between both, each less its mean.
+    /// Cosine of the angle between them after each mean is subtracted.
     pub cosine: Option<f64>,
 }
 
-/// The share of the mean square below which a variance is rounding: a spread of a millionth of the mean.
+/// A variance below this share of the mean square is a rounding error: a spread of a millionth of the mean.
 const ROUNDING: f64 = 1e-12;
 
 impl Moments {
@@ -69,16 +68,17 @@ impl Moments {
         self.dot += later.dot;
     }
 
-    /// The standard deviations of the weights and of the initial values of `n` of them, and the
-    /// cosine of both, each less its mean; a cosine where neither is the same everywhere. `None` in
-    /// place of what is no number.
+    /// The standard deviations of `n` weights and of their initial values, and the cosine of both
+    /// after each mean is subtracted. The cosine is `None` if either is constant; each value is `None`
+    /// if it is not finite.
     pub fn spreads(&self, n: u64) -> Spreads {
         let finite = |x: f64| x.is_finite().then_some(x);
         let mean = |sum: f64| sum / n as f64;
         let std = |sum: f64, squares: f64| {
             let (mean, mean_square) = (mean(sum), mean(squares));
             let variance = mean_square - mean * mean;
-            // Of equal values rounding leaves a little more than nothing, or less. (Of no values all is NaN.)
+            // For equal values, rounding gives a result slightly above or below 0.
+            // (Without values it is NaN.)
             finite(if variance <= ROUNDING * mean_square { 0.0 } else { variance.sqrt() })
         };
         let now = std(self.sum, self.sum_squares);
@@ -91,7 +91,7 @@ impl Moments {
         Spreads { now, initial, cosine }
     }
 
-    /// With the factor taken off the initial values.
+    /// The sums with the factor removed from the initial values.
     pub fn without_decay(self, decay: f64) -> Self {
         Self {
             initial_sum: self.initial_sum / decay,
@@ -102,7 +102,7 @@ impl Moments {
     }
 }
 
-/// Gathers one run of weights that comes in pieces.
+/// Collects the sums and counts of one run of weights in pieces.
 #[derive(Debug, Default)]
 pub struct Gathering {
     sums: [Lanes; 5],
@@ -117,8 +117,9 @@ impl Gathering {
         self.counts.clear();
     }
 
-    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`; `finite` says that
-    /// every delta is. All but the last piece of a run are a multiple of [`super::Tally::PIECE`] long.
+    /// Adds the next piece: stored weights of this type, and the `w0` of `delta = w - w0`. `finite` states
+    /// that every delta is finite. The length of all pieces but the last is a multiple of
+    /// [`super::Tally::PIECE`].
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -126,7 +127,7 @@ impl Gathering {
         self.add_on(InstructionSet::current(), dtype, trained, initial, finite);
     }
 
-    /// [`Self::add`] on a given instruction set.
+    /// [`Self::add`] with the given instruction set.
     pub fn add_on(
         &mut self,
         set: InstructionSet,
@@ -168,8 +169,8 @@ impl Kernel for Gather<'_> {
         match self.dtype {
             FloatDtype::F64 => self.of_type(f64::from_le_bytes),
             FloatDtype::F32 => self.of_type(|b| f64::from(f32::from_le_bytes(b))),
-            FloatDtype::F16 => self.of_type(|b| f64::from(f16_to_f32(u16::from_le_bytes(b)))),
-            FloatDtype::Bf16 => self.of_type(|b| f64::from(bf16_to_f32(u16::from_le_bytes(b)))),
+            FloatDtype::F16 => self.of_type(|b| f16::from_le_bytes(b).widened()),
+            FloatDtype::Bf16 => self.of_type(|b| bf16::from_le_bytes(b).widened()),
         }
     }
 }
@@ -179,11 +180,11 @@ impl Gather<'_> {
     fn of_type<const N: usize>(self, load: impl Fn([u8; N]) -> f64) {
         let Self { into, trained, initial, finite, .. } = self;
         let trained = trained.as_chunks::<N>().0;
-        // Weights that are not finite are rare: their run goes one by one.
+        // Weights that are not finite are rare; a run with one is processed one by one.
         let fast = if finite { trained.len() / STEP * STEP } else { 0 };
         let whole = trained[..fast].as_chunks::<LANES>().0;
         let initial_whole = initial[..fast].as_chunks::<LANES>().0;
-        // Two loops, each short enough for the registers.
+        // Two loops, each with few enough values for the registers.
         let [mut w1, mut w2, mut s1, mut s2, mut dot] = into.sums;
         for (w, w0) in whole.iter().zip(initial_whole) {
             let w: Lanes = std::array::from_fn(|n| load(w[n]));

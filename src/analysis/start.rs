@@ -1,66 +1,65 @@
-//! Whether a checkpoint started from the initial values at hand at all.
+//! Whether a checkpoint started from the given initial values.
 //!
-//! Weights that started elsewhere have no more to do with these values than chance makes: with `n` weights,
-//! the cosine of both, each less its mean, is then normal with variance `1 / n`, whatever the weights are.
-//! Training from the values, even a long one with decay, leaves more of them than that in some tensor, or in
-//! all of them together.
+//! If it did not, its weights are independent of these values: for `n` weights, the cosine of both,
+//! after each mean is subtracted, is then normal with variance `1 / n`, whatever the weights are. If it
+//! did, the cosine is larger than that in some tensor, or in all tensors together, even after long
+//! training with decay.
 
-/// Standard deviations that chance allows a cosine.
+/// Standard deviations of a cosine that can still be chance.
 const CHANCE: f64 = 3.0;
-/// Standard deviations beyond which it is no chance any more, in a large tensor.
+/// Standard deviations beyond which a cosine cannot be chance, in a large tensor.
 const BEYOND_CHANCE: f64 = 5.0;
-/// What small tensors need beyond that, times their weights: the tails of few weights are heavier
-/// than the normal ones.
+/// Additional standard deviations for small tensors, times their number of weights: with few weights, the
+/// tails are heavier than those of the normal distribution.
 const FEW_WEIGHTS: f64 = 100.0;
-/// A cosine that chance may make as large as this tells nothing by being small: so few weights may
-/// have been moved far.
+/// If chance can reach a cosine as large as this, a small cosine is no evidence: so few weights may have been
+/// moved far.
 const BLUNT: f64 = 0.2;
-/// Of so many weights that even what is no chance is less than this, a start here leaves more: then it
-/// is one or the other.
+/// With so many weights that even the smallest cosine beyond chance is less than this, a start here leaves a
+/// larger one. Then the question is always decided.
 const SHARP: f64 = 0.05;
-/// Fewer weights than this tell nothing at all.
+/// Tensors with fewer weights than this are no evidence.
 const FEWEST: u64 = 4;
-/// Two trained checkpoints may have as much in common as this without one having started from the other.
+/// Two trained checkpoints can have a cosine as large as this without one having started from the other.
 const ALIKE: f64 = 0.1;
 
-/// What a tensor's initial values are.
+/// Kind of a tensor's initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartKind {
     /// Drawn from the seed.
     Drawn,
-    /// The same whatever the seed is: zeros, ones, an identity.
+    /// Independent of the seed: zeros, ones, an identity.
     Fixed,
-    /// Those of another checkpoint.
+    /// Values of another checkpoint.
     Stored,
 }
 
-/// A tensor beside its initial values.
+/// A tensor compared with its initial values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StartTensor {
-    /// What these are.
+    /// Kind of the initial values.
     pub kind: StartKind,
-    /// Weights that were compared.
+    /// Number of weights compared.
     pub weights: u64,
-    /// The cosine of both, each less its mean; `None` where either is the same everywhere,
-    /// which tells nothing.
+    /// The cosine of both after each mean is subtracted; `None` if either is constant.
     pub cosine: Option<f64>,
 }
 
-/// A cosine beside what chance makes of it.
+/// A cosine, and the cosines that chance can give.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StartCosine {
     /// The cosine.
     pub cosine: f64,
-    /// The weights that it is over.
+    /// Number of weights.
     pub weights: u64,
-    /// The largest that chance makes but once in some hundred times.
+    /// The largest cosine that chance gives, except about once in a hundred times.
     pub chance: f64,
     /// The smallest cosine that is not chance.
     pub significant: f64,
 }
 
 impl StartCosine {
-    /// With `stored` the share of the weights whose initial values are another checkpoint's.
+    /// `stored` is the share of the weights whose initial values come from another checkpoint.
     fn new(cosine: f64, weights: u64, stored: f64) -> Self {
         let floor = ALIKE * stored;
         let chance = limit(weights, CHANCE).max(floor);
@@ -68,12 +67,12 @@ impl StartCosine {
         Self { cosine, weights, chance, significant }
     }
 
-    /// Of one tensor whose initial values are drawn.
+    /// For one tensor whose initial values are drawn.
     pub fn of_tensor(cosine: f64, weights: u64) -> Self {
         Self::new(cosine, weights, 0.0)
     }
 
-    /// Whether the start is told: it was here, or does not seem to have been; `None` where it may be either.
+    /// Whether the checkpoint started here, as far as this shows; `None` if it may or may not have.
     pub fn here(&self) -> Option<bool> {
         if self.cosine.abs() >= self.significant {
             return Some(true);
@@ -84,29 +83,29 @@ impl StartCosine {
     }
 }
 
-/// The cosine at so many standard deviations, by Student's t. (No function but a root, whose bits are
-/// the same everywhere.)
+/// The cosine at this many standard deviations, by Student's t. (Uses no function but the square root, which
+/// has the same bits everywhere.)
 fn limit(weights: u64, t: f64) -> f64 {
     t / (weights.max(FEWEST) as f64 - 2.0 + t * t).sqrt()
 }
 
-/// What is told of a checkpoint's start.
+/// Findings about the start of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StartFound {
-    /// Of each tensor; `None` where it tells nothing.
+    /// For each tensor; `None` if it shows nothing.
     pub tensors: Vec<Option<StartCosine>>,
-    /// Of all tensors together that tell something of seed, layer ids or base, or, where that is clearer, of
-    /// the one with this number; `None` where there is no such tensor.
+    /// For all tensors together that depend on seed, layer ids or base; or, if that is clearer, for the one
+    /// with this index. `None` if there is no such tensor.
     pub whole: Option<(StartCosine, Option<usize>)>,
 }
 
-/// Judges tensors one by one and all together. The mean of the cosines, by numbers of weights, is over all
-/// weights what each is over its own; one tensor that is beyond chance tells as well, unless its values are
-/// another checkpoint's.
+/// Judges tensors one by one and together. The mean of the cosines, weighted by their numbers of weights, is
+/// judged like the cosine of a single tensor with all the weights. One tensor beyond chance is also evidence,
+/// unless its initial values come from another checkpoint.
 pub fn started_here(tensors: &[StartTensor]) -> StartFound {
     let one = |tensor: &StartTensor| {
         let stored = f64::from(u8::from(tensor.kind == StartKind::Stored));
-        // Of two or three weights the cosine is near 1 whatever they are.
+        // The cosine of two or three weights is often near 1 by chance.
         let cosine = tensor.cosine.filter(|_| tensor.weights >= FEWEST)?;
         Some(StartCosine::new(cosine, tensor.weights, stored))
     };

@@ -1,43 +1,43 @@
-//! Counts and sums of a run of weights, and how runs add up to a tensor and tensors to a checkpoint.
+//! Counts and sums of weights, which are merged from runs to tensors to checkpoints.
 
 use serde::{Deserialize, Serialize};
 
 use super::exact::real;
 
-/// What one run of weights, or several merged in their order, came to.
+/// Counts and sums of one run of weights, or of several runs merged in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeltaStats {
-    /// Weights.
+    /// Number of weights.
     pub total: u64,
-    /// Those over the threshold, NaN and infinite ones included.
+    /// Weights above the threshold, including NaN and infinite ones.
     pub changed: u64,
-    /// Those of them whose delta is finite.
+    /// Changed weights with finite delta.
     pub changed_finite: u64,
-    /// Weights whose delta is finite.
+    /// Weights with finite delta.
     pub finite: u64,
     /// Trained weights that are zero, of either sign.
     pub zeros: u64,
     /// Trained weights that are NaN or infinite.
     pub not_finite: u64,
-    /// Those of them that are NaN.
+    /// Trained weights that are NaN.
     pub nan: u64,
-    /// Sum of |delta| over the finite ones.
+    /// Sum of the finite |delta|.
     #[serde(with = "real")]
     pub sum: f64,
-    /// Sum of delta² over the finite ones.
+    /// Sum of the finite delta².
     #[serde(with = "real")]
     pub sum_squares: f64,
-    /// Sum of |delta| over the changed finite ones.
+    /// Sum of the finite |delta| of changed weights.
     #[serde(with = "real")]
     pub sum_changed: f64,
-    /// Largest finite |delta|, 0 where there is none.
+    /// Largest finite |delta|; 0 if there is none.
     #[serde(with = "real")]
     pub max: f64,
 }
 
 impl DeltaStats {
-    /// Adds a later run. Merging in another order would round the sums differently.
+    /// Adds a later run. The order matters, because sums are rounded.
     pub fn merge(&mut self, later: &Self) {
         self.total += later.total;
         self.changed += later.changed;
@@ -57,22 +57,22 @@ impl DeltaStats {
         self.total - self.changed
     }
 
-    /// Mean |delta|; `None` where no delta is finite.
+    /// Mean |delta|; `None` if no delta is finite.
     pub fn mean(&self) -> Option<f64> {
         ratio(self.sum, self.finite)
     }
 
-    /// Root of the mean delta²; `None` where no delta is finite.
+    /// Root of the mean delta²; `None` if no delta is finite.
     pub fn rms(&self) -> Option<f64> {
         ratio(self.sum_squares, self.finite).map(f64::sqrt)
     }
 
-    /// Largest |delta|; `None` where no delta is finite.
+    /// Largest |delta|; `None` if no delta is finite.
     pub fn max(&self) -> Option<f64> {
         (self.finite > 0).then_some(self.max)
     }
 
-    /// Mean |delta| of the changed weights; `None` where there is none.
+    /// Mean |delta| of the changed weights; `None` if there are none.
     pub fn mean_changed(&self) -> Option<f64> {
         ratio(self.sum_changed, self.changed_finite)
     }

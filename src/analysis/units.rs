@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tensor::{Axes, Role};
 
-/// The outputs and inputs of one tensor in which some weight has changed, gathered from any number of
-/// threads, which gives the same in any order. For layouts whose outputs and inputs are no rows and columns
-/// of the matrix view: each expert has its own.
+/// The outputs and inputs of one tensor in which some weight has changed, collected by any number of
+/// threads, in any order. For layouts whose outputs and inputs are not the rows and columns of the matrix
+/// view. Each expert has its own.
 #[derive(Debug)]
 pub struct AwakeUnits {
     axes: Axes,
@@ -14,19 +14,20 @@ pub struct AwakeUnits {
     inputs: Box<[AtomicBool]>,
 }
 
-/// How many outputs and inputs sleep whole.
+/// Numbers of outputs and inputs in which every weight sleeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SleepingUnits {
     /// Outputs: neurons, filters, embedding rows.
     pub outputs: u64,
-    /// Inputs, of convolutions their channels.
+    /// Inputs; for convolutions, input channels.
     pub inputs: u64,
-    /// Weights that lead from a sleeping input to a sleeping output.
+    /// Weights between a sleeping input and a sleeping output.
     pub crossed: u64,
 }
 
 impl AwakeUnits {
-    /// All asleep. A tensor without weights, whose outputs may be more than memory holds, needs none.
+    /// Nothing has changed. For a tensor without weights, which may have more outputs than fit into
+    /// memory, nothing is stored.
     pub fn new(axes: Axes) -> Self {
         let flags = |n: usize| std::iter::repeat_with(|| AtomicBool::new(false)).take(n).collect();
         let experts = if axes.elements_of_one() == 0 { 0 } else { axes.experts };
@@ -34,12 +35,13 @@ impl AwakeUnits {
         Self { axes, outputs: flags(outputs), inputs: flags(inputs) }
     }
 
-    /// Marks what the changed ones of `len` places from `start` on belong to; `changed` has a bit for each.
+    /// Marks the outputs and inputs of the changed weights among `len` elements from `start` on; `changed`
+    /// has one bit per element.
     pub fn wake(&self, start: usize, len: usize, changed: &[u8]) {
         let (innermost, size) =
             self.axes.stored().into_iter().rfind(|(_, size)| *size != 1).unwrap_or((Role::Kernel, 1));
         let is_awake = |n: usize| changed[n / 8] >> (n % 8) & 1 == 1;
-        // Most wake early: looking before writing keeps the cache line shared.
+        // Most are marked early. Reading before writing keeps the cache line shared.
         let set = |flag: &AtomicBool| {
             if !flag.load(Ordering::Relaxed) {
                 flag.store(true, Ordering::Relaxed);
@@ -51,7 +53,7 @@ impl AwakeUnits {
             let run = (size - place % size).min(len - at);
             let [expert, output, input, _] = self.axes.split(place);
             let (output, input) = (expert * self.axes.outputs + output, expert * self.axes.inputs + input);
-            // What changes along the run, and what is the same.
+            // Which of the two changes along the run, and which stays the same.
             let (many, one) = match innermost {
                 Role::Out => (Some(&self.outputs[output..]), [Some(&self.inputs[input]), None]),
                 Role::In => (Some(&self.inputs[input..]), [Some(&self.outputs[output]), None]),
@@ -72,7 +74,7 @@ impl AwakeUnits {
         }
     }
 
-    /// Those in which nothing has changed. Without a weight there is nothing that could sleep.
+    /// Outputs and inputs in which nothing has changed. Without weights, nothing can sleep.
     pub fn sleeping(&self) -> SleepingUnits {
         let mut found = SleepingUnits::default();
         if self.axes.elements_of_one() == 0 {

@@ -21,6 +21,7 @@ use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Resolved, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
+use cdi_prune::workers::PoolError;
 use clap::{ColorChoice, CommandFactory};
 
 use args::{Cli, Command, CompareFormat};
@@ -111,8 +112,8 @@ fn start_threads(wanted: Option<u16>) -> Result {
     let threads = wanted.map_or_else(|| variable().unwrap_or_else(cores), usize::from);
     let threads = threads.min(MOST_THREADS.into());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
-        let message = format!("cannot start {threads} threads: {error}; use fewer with `--threads`");
-        Failure { message, code: 1 }
+        let error = PoolError { threads, reason: error.to_string() };
+        Failure { message: format!("{error}; use fewer with `--threads`"), code: 1 }
     })
 }
 

@@ -13,14 +13,14 @@ pub struct DurationError {
     pub text: String,
 }
 
-/// The units, the longer of two that end alike first.
+/// The units. Of two with the same ending, the longer comes first.
 const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
 
-/// Reads a duration: a decimal number and a unit, with or without spaces between. Units: `ms`, `s` (or none),
-/// `m`, `h`. More than 0, at most a hundred years.
+/// Parses a duration: a decimal number and a unit, optionally with spaces between. Units: `ms`, `s` (or
+/// none), `m`, `h`. More than 0, at most a hundred years.
 ///
 /// # Errors
-/// [`DurationError`] where the text is anything else.
+/// [`DurationError`] for any other text.
 ///
 /// ```
 /// use std::time::Duration;

@@ -9,17 +9,17 @@ use crate::init::SchemeError;
 use crate::rules::PatternError;
 use crate::suggest::did_you_mean;
 
-/// A config that cannot be used: the place, then one sentence.
+/// An error in a config: its location, then one sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {kind}")]
 pub struct ConfigError {
-    /// Where the fault is.
+    /// Where the error is.
     pub place: Place,
-    /// What the fault is. Boxed to keep results small.
+    /// What is wrong. Boxed to keep results small.
     pub kind: Box<ConfigErrorKind>,
 }
 
-/// Where in a config a fault is.
+/// Location of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The file as a whole.
@@ -56,10 +56,10 @@ pub enum ConfigErrorKind {
     /// The file cannot be read.
     #[error("the config cannot be read: {0}")]
     Unreadable(#[source] std::io::Error),
-    /// The file is no text.
+    /// The file is not text.
     #[error("the config is not UTF-8 text")]
     NotUtf8,
-    /// The file holds no value.
+    /// The file contains no value.
     #[error("the config is empty")]
     Empty,
     /// More than one YAML document.
@@ -68,7 +68,7 @@ pub enum ConfigErrorKind {
     /// The file's value is not a mapping.
     #[error("a config must be a mapping of keys to values, but this is {0}")]
     NotAMapping(String),
-    /// A tab where YAML wants spaces.
+    /// A tab where YAML requires spaces.
     #[error("YAML must be indented with spaces, but this is a tab")]
     Tab,
     /// Not YAML, in the words of the parser.
@@ -77,58 +77,58 @@ pub enum ConfigErrorKind {
     /// An override that cannot be applied.
     #[error("{0}")]
     BadOverride(String),
-    /// A key that nothing reads.
+    /// An unknown key.
     #[error("unknown key `{key}`{}{}; the keys are {}", inside(parent), did_you_mean(*near), keys.join(", "))]
     UnknownKey {
         /// The key.
         key: String,
-        /// The mapping it is in.
+        /// The mapping that contains it.
         parent: KeyPath,
-        /// The closest valid key, where one is close.
+        /// The closest valid key, if one is close.
         near: Option<&'static str>,
         /// The valid keys.
         keys: Vec<&'static str>,
     },
-    /// A key that is there twice.
+    /// A duplicate key.
     #[error("duplicate key `{0}`")]
     DuplicateKey(String),
-    /// A key that must be there.
+    /// A required key is missing.
     #[error("missing key `{key}`{}", inside(parent))]
     MissingKey {
         /// The key.
         key: &'static str,
-        /// The mapping it should be in.
+        /// The mapping that should contain it.
         parent: KeyPath,
     },
-    /// No seed where something is drawn from it.
+    /// No seed, although something depends on it.
     #[error("missing key `seed`, which `{by}` needs")]
     MissingSeed {
         /// The key that needs it.
         by: KeyPath,
     },
-    /// A value that its key cannot have.
+    /// An invalid value.
     #[error("`{key}`: expected {expected}, got {got}")]
     BadValue {
         /// The key.
         key: KeyPath,
-        /// What the key can have, in words.
+        /// Valid values, in words.
         expected: String,
         /// What was given.
         got: String,
     },
-    /// A word that is none of the key's.
+    /// An invalid word.
     #[error("`{key}` cannot be `{value}`{}; the values are {}", did_you_mean(*near), values.join(", "))]
     UnknownValue {
         /// The key.
         key: KeyPath,
         /// The word given.
         value: String,
-        /// The closest valid one, where one is close.
+        /// The closest valid word, if one is close.
         near: Option<&'static str>,
-        /// The valid ones.
+        /// The valid words.
         values: Vec<&'static str>,
     },
-    /// A key about what another key, which is not there, would bring about.
+    /// A key without effect because another key is missing.
     #[error("`{key}` needs the key `{needs}`, which the config does not have")]
     NeedsKey {
         /// The key.
@@ -136,37 +136,37 @@ pub enum ConfigErrorKind {
         /// The missing one.
         needs: &'static str,
     },
-    /// What `tune` would try cannot be done together.
+    /// A combination in `tune` that is impossible.
     #[error("`tune` would try settings that exclude each other: {0}")]
     Combination(Box<ConfigErrorKind>),
-    /// A config of another version of the interface.
+    /// A different version of the config format.
     #[error("`version` is {0}, but this tool reads version 1")]
     Version(String),
-    /// An initialisation that makes no sense.
+    /// An invalid initialisation.
     #[error(transparent)]
     Scheme(SchemeError),
-    /// A pattern that cannot be compiled.
+    /// An invalid pattern.
     #[error(transparent)]
     Pattern(PatternError),
-    /// `by` asks for a group that a pattern of the rule does not have.
+    /// `by` names a group that a pattern of the rule does not have.
     #[error("`{key}` refers to {group}, but pattern `{pattern}` has {has}")]
     NoSuchGroup {
-        /// The key that asks.
+        /// The key.
         key: KeyPath,
         /// The group, in words.
         group: String,
         /// The pattern.
         pattern: String,
-        /// The groups that it has, in words.
+        /// The groups of the pattern, in words.
         has: String,
     },
-    /// Zero-mean kernels of a layout that has none.
+    /// Zero-mean kernels with a layout that does not store kernels together.
     #[error(
         "`zero_mean` needs the layout out_in: in an in_out tensor, convolution kernels are not \
              contiguous"
     )]
     ZeroMeanLayout,
-    /// Two outputs in one file.
+    /// Two outputs with the same file.
     #[error("`{second}` writes the same file as `{first}`: {}", file.display())]
     SameOutput {
         /// The first key.
@@ -181,7 +181,7 @@ pub enum ConfigErrorKind {
     RuleMatchesNothing {
         /// The rule's patterns as written.
         patterns: Vec<String>,
-        /// What may have been meant.
+        /// What may be meant.
         hint: PatternHint,
     },
     /// A pattern of a list that matches no tensor, where others of the list do.
@@ -192,23 +192,23 @@ pub enum ConfigErrorKind {
     PatternMatchesNothing {
         /// The pattern as written.
         pattern: String,
-        /// What may have been meant.
+        /// What may be meant.
         hint: PatternHint,
     },
-    /// What a later stage, which has seen the checkpoints, finds wrong with the config.
+    /// An error that a later stage finds once it has opened the checkpoints.
     #[error(transparent)]
     Stage(Box<dyn Error + Send + Sync>),
 }
 
-/// What a pattern that matches nothing may have been meant to be.
+/// What a pattern that matches nothing may be meant to match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PatternHint {
-    /// Nothing that is known.
+    /// Unknown.
     #[default]
     None,
-    /// The name of a tensor that is close.
+    /// The name of a tensor that is similar.
     Near(String),
-    /// A pattern that goes beyond dots, and a name that it matches.
+    /// A pattern whose wildcards also match dots, and a name that it matches.
     Wider {
         /// The pattern.
         pattern: String,
@@ -233,7 +233,7 @@ fn inside(parent: &KeyPath) -> String {
     if parent.steps().is_empty() { String::new() } else { format!(" in `{parent}`") }
 }
 
-/// A fault and the key it is about, before the key's place is known.
+/// An error and the key concerned, before the location of the key is known.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub path: KeyPath,
@@ -241,7 +241,7 @@ pub(super) struct Problem {
     pub kind: Box<ConfigErrorKind>,
 }
 
-/// Which part of an entry a fault is about, and a position should name.
+/// The part of an entry that is wrong, and whose position is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum On {
     Key,
@@ -257,7 +257,7 @@ impl Problem {
         Self { path: path.clone(), on: On::Value, kind: Box::new(kind) }
     }
 
-    /// The value cannot be what it is.
+    /// The value is wrong.
     pub fn bad_value(path: &KeyPath, expected: &str, got: impl fmt::Display) -> Self {
         let kind = ConfigErrorKind::BadValue {
             key: path.clone(),

@@ -1,4 +1,4 @@
-//! What a rule's `init` can be, on its own: on a command line.
+//! The value of a rule's `init`, given alone on a command line.
 
 use super::error::{ConfigError, ConfigErrorKind, Place, Problem};
 use super::node::{Node, read_yaml};
@@ -8,8 +8,8 @@ use super::settings::InitSource;
 use crate::init::{Scheme, SchemeParams};
 use crate::tensor::Layout;
 
-/// A scheme in the words of a rule's `init`, a mode or a YAML mapping; `gain` is set in it where it is given.
-/// `place` is what errors name in front, such as the argument that the text is from.
+/// Parses a scheme from the text of a rule's `init`: a mode, or a YAML mapping. `gain`, if given, is set in
+/// it. Errors begin with `place`, such as the argument that the text comes from.
 ///
 /// ```
 /// use cdi_prune::config::parse_init;
@@ -24,8 +24,7 @@ use crate::tensor::Layout;
 /// ```
 ///
 /// # Errors
-/// Those that a config with this `init` has; and what a rule can say but a scheme can't be,
-/// `none` and `{from: …}`.
+/// The errors of a config with this `init`. Also `none` and `{from: …}`, which are not schemes.
 pub fn parse_init(text: &str, gain: Option<f64>, layout: Layout, place: &str) -> Result<Scheme, ConfigError> {
     let error = |kind| ConfigError { place: Place::Argument(place.to_owned()), kind: Box::new(kind) };
     let key = KeyPath::root().key("mode");
@@ -51,7 +50,7 @@ pub fn parse_init(text: &str, gain: Option<f64>, layout: Layout, place: &str) ->
     }
 }
 
-/// Whether a mode takes a gain, as far as its text can be read.
+/// Whether the mode takes a gain, as far as the text can be parsed.
 pub fn takes_gain(text: &str) -> bool {
     let Ok(mut node) = read_yaml(text) else { return false };
     set_gain(&mut node, 1.0);
@@ -60,7 +59,7 @@ pub fn takes_gain(text: &str) -> bool {
 
 fn set_gain(node: &mut Node, gain: f64) {
     if let Node::Text(mode) = node {
-        // A mapping has its own error for a mode that is unknown: keep that of a word.
+        // A mapping has its own error for an unknown mode; keep the error for a word.
         if SchemeParams::named(mode).scheme().is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Layer ids: the number that, with the seed, chooses a tensor's noise.
+//! Layer ids: with the seed, they determine the noise of a tensor.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use sha2::{Digest, Sha256};
 
 use crate::rules::Captures;
 
-/// How a rule numbers its tensors.
+/// The layer ids of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerRule {
     /// The first eight bytes, little-endian, of the SHA-256 of the tensor's name.
     Auto,
-    /// `base + step * c`, `c` being the number that the group `by` matched; `base` alone
-    /// where `by` is `None`.
+    /// `base + step * c`, where `c` is the number that the group `by` matched; `base`
+    /// alone if `by` is `None`.
     Affine {
         /// Id for `c = 0`.
         base: u64,
-        /// Distance from one number's id to the next one's.
+        /// Difference between the ids of consecutive numbers.
         step: u64,
-        /// Where the number is read.
+        /// The group with the number.
         by: Option<Group>,
     },
 }
@@ -26,22 +26,22 @@ pub enum LayerRule {
 /// A capture group of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// By position, from 1.
+    /// Its number, from 1.
     Number(usize),
-    /// By the name that a regular expression gives it.
+    /// Its name in a regular expression.
     Name(String),
 }
 
-/// Why a tensor has no layer id; to be read after the tensor's name.
+/// Why a tensor has no layer id. The message follows the name of the tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayerError {
-    /// The group took no part in the match.
+    /// The group did not participate in the match.
     #[error("its layer id uses {group} of the pattern, which matched nothing")]
     NoGroup {
         /// The group.
         group: Group,
     },
-    /// The group matched something else than decimal digits.
+    /// The group matched something other than decimal digits.
     #[error("its layer id uses {group} of the pattern, which matched `{text}`, expected a decimal number")]
     NotANumber {
         /// The group.
@@ -62,7 +62,7 @@ pub enum LayerError {
 }
 
 impl LayerRule {
-    /// The layer id of the tensor `name`, `captures` being those of the pattern that matched it.
+    /// The layer id of the tensor `name`. `captures` are those of the pattern that matched it.
     ///
     /// # Errors
     /// See [`LayerError`].
@@ -77,7 +77,7 @@ impl LayerRule {
             Group::Name(name) => captures.name(name),
         };
         let text = text.ok_or_else(|| LayerError::NoGroup { group: group.clone() })?;
-        // `parse` alone would take a sign as well.
+        // `parse` alone would also accept a sign.
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(LayerError::NotANumber { group: group.clone(), text: text.to_owned() });
         }
@@ -87,7 +87,7 @@ impl LayerRule {
 }
 
 impl LayerRule {
-    /// The id so many after the tensor's own, for a slice of it.
+    /// The id of a slice: that of the tensor plus the number of the slice.
     ///
     /// # Errors
     /// See [`LayerError`].

@@ -1,4 +1,4 @@
-//! From a file to settings.
+//! Loads settings from a file.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use super::typed::read;
 use super::unused::unused;
 use crate::regular_file;
 
-/// The most bytes of a config.
+/// Maximum size of a config in bytes.
 const LONGEST: u64 = 64 << 20;
 
 impl Settings {
-    /// Reads the config file and applies the overrides, each `KEY=VALUE` as after `--set`.
+    /// Reads the config file and applies the overrides, each `KEY=VALUE` as for `--set`.
     ///
     /// # Errors
-    /// Any [`ConfigError`]; an unreadable file is one.
+    /// [`ConfigError`], also if the file cannot be read.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
         let bytes = regular_file::read(path, LONGEST)
@@ -36,11 +36,11 @@ impl Settings {
         }
     }
 
-    /// Reads a config's text as [`Self::load`] does. `path` is what errors call it and what relative paths in
-    /// it are relative to (its folder); nothing is read from there.
+    /// Like [`Self::load`], for the text of a config. Errors name `path`, and relative paths are relative to
+    /// its folder; nothing is read from there.
     ///
     /// # Errors
-    /// Any [`ConfigError`] but those of reading the file.
+    /// [`ConfigError`], except those of reading the file.
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let (source, tree) = Source::new(text, path, overrides)?;
         let config_sha256 = digest(text, overrides);

@@ -1,4 +1,4 @@
-//! A config's values as an untyped tree, and reading them from YAML.
+//! The values of a config as an untyped tree, parsed from YAML.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -10,12 +10,12 @@ use serde::de::{
 
 use super::error::ConfigErrorKind;
 
-/// A value as typed. Mappings keep the order of their keys, which are all text; no key is there twice.
+/// A value as typed. Mappings keep the order of their keys. All keys are text, and no key occurs twice.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     Null,
     Bool(bool),
-    /// Wider than any number of a config, so that one out of range can be named.
+    /// Wider than any number in a config, so that errors can show a number that is out of range.
     Int(i128),
     Real(f64),
     Text(String),
@@ -33,7 +33,7 @@ impl Node {
     }
 }
 
-/// As in "expected …, got …".
+/// The form for messages such as "expected …, got …".
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,20 +48,20 @@ impl fmt::Display for Node {
     }
 }
 
-/// A text that is not one YAML document of the kind that a config can be.
+/// A text that is not a single YAML document that can be a config.
 #[derive(Debug)]
 pub(super) struct ReadError {
-    /// Line and column, from 1, where they are known.
+    /// Line and column, from 1, if they are known.
     pub position: Option<(usize, usize)>,
     pub kind: ConfigErrorKind,
 }
 
-/// Brackets that may be open at once. The parser's own limit on nesting comes after its scanner, which takes
-/// time by the square of the depth.
+/// Maximum number of open brackets. The parser's own limit on nesting applies after its scanner, whose time
+/// grows with the square of the depth.
 const MOST_OPEN: usize = 1000;
 
-/// Where more brackets are open than any config has. Those in quotes and comments count too, which
-/// come in pairs mostly.
+/// The position at which more brackets are open than in any config. Brackets in quotes and comments count
+/// too; they usually come in pairs.
 fn too_deep(text: &str) -> Option<(usize, usize)> {
     let mut open = 0usize;
     for (line, content) in text.lines().enumerate() {
@@ -79,13 +79,13 @@ fn too_deep(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// A text without the byte-order mark that some editors put before it, and which the parser
-/// takes for a document.
+/// The text without a byte-order mark, which some editors add, and which the parser would
+/// take for a document.
 pub(super) fn bare(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Reads the one document of a text.
+/// Parses the only document of a text.
 pub(super) fn read_yaml(text: &str) -> Result<Node, ReadError> {
     let text = bare(text);
     if let Some(position) = too_deep(text) {
@@ -99,7 +99,7 @@ pub(super) fn read_yaml(text: &str) -> Result<Node, ReadError> {
     let fault = RefCell::new(None);
     let node = Reader { fault: &fault }.deserialize(first).map_err(|e| read_error(text, &e, fault.take()))?;
     if let Some(second) = documents.next() {
-        // An error that the parser is made to raise at the document's beginning tells where that is.
+        // Making the parser raise an error at the beginning of the second document reveals its position.
         let position = Landmark.deserialize(second).err().as_ref().and_then(position);
         return Err(ReadError { position, kind: ConfigErrorKind::SeveralDocuments });
     }
@@ -118,11 +118,11 @@ fn read_error(text: &str, error: &serde_yaml::Error, fault: Option<ConfigErrorKi
     }
     let message = error.to_string();
     let message = match position {
-        // The position goes in front; what else the message locates stays.
+        // The position is moved to the front; other positions in the message stay.
         Some((line, column)) => message.replacen(&format!(" at line {line} column {column}"), "", 1),
         None => message,
     };
-    // The slip that everyone makes once: to YAML, a star at the beginning refers to an anchor.
+    // A common mistake: in YAML, a star at the beginning of a value refers to an anchor.
     let is_alias = message.starts_with("unknown anchor") || message.contains("while scanning an alias");
     let hint = if is_alias { "; a pattern that begins with a star needs quotes" } else { "" };
     ReadError { position, kind: ConfigErrorKind::Syntax(message + hint) }
@@ -133,13 +133,13 @@ pub(super) fn position(error: &serde_yaml::Error) -> Option<(usize, usize)> {
     error.location().map(|at| (at.line(), at.column()))
 }
 
-/// The column of a tab among the blanks with which a line begins.
+/// The column of a tab in the indentation of a line.
 fn indenting_tab(text: &str, line: usize) -> Option<usize> {
     let line = text.lines().nth(line - 1)?;
     line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t').map(|i| i + 1)
 }
 
-/// Refuses whatever value it meets, to have the parser say where that value is.
+/// Refuses every value, so that the parser reports its position.
 pub(super) struct Landmark;
 
 impl<'de> DeserializeSeed<'de> for Landmark {
@@ -150,7 +150,7 @@ impl<'de> DeserializeSeed<'de> for Landmark {
     }
 }
 
-// Every method that is not given refuses its value.
+// All methods that are not implemented refuse their value.
 impl Visitor<'_> for Landmark {
     type Value = ();
 
@@ -159,8 +159,7 @@ impl Visitor<'_> for Landmark {
     }
 }
 
-/// Builds the tree. What it refuses it puts into `fault`; the parser's own error then only
-/// carries the position.
+/// Builds the tree. Errors are stored in `fault`; the parser's own error then only provides the position.
 #[derive(Clone, Copy)]
 struct Reader<'f> {
     fault: &'f RefCell<Option<ConfigErrorKind>>,
@@ -248,7 +247,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// Reads a key, and refuses one that was there before: within the key, so that the second is the one located.
+/// Reads a key, and refuses a duplicate. This happens while the key is read, so that the position is
+/// that of the second one.
 struct Key<'f, 's> {
     reader: Reader<'f>,
     seen: &'s HashSet<String>,
@@ -258,7 +258,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        // As text whatever it looks like: a tensor may be called `0.weight`, `1` or `on`.
+        // Always as text: a tensor may be named `0.weight`, `1` or `on`.
         deserializer.deserialize_str(self)
     }
 }

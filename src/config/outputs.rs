@@ -1,4 +1,4 @@
-//! What a config has written: one list, for everyone who goes through the outputs.
+//! The outputs of a config.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,11 @@ use super::settings::Settings;
 /// An output that a config can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OutputKind {
-    /// The folder of the search's evaluations and candidates.
+    /// The folder with the evaluations and candidates of the search.
     TuneCache,
     /// The initial checkpoint.
     Initial,
-    /// A form of the report.
+    /// The report, in one format.
     Report(ReportForm),
     /// The pruned checkpoint.
     Pruned,
@@ -20,7 +20,7 @@ pub enum OutputKind {
     Manifest,
 }
 
-/// A form in which the report is written.
+/// A format of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReportForm {
     /// JSON.
@@ -29,14 +29,14 @@ pub enum ReportForm {
     Csv,
     /// Markdown.
     Markdown,
-    /// One page for a browser.
+    /// One HTML page.
     Html,
     /// A folder of plots.
     Svg,
 }
 
 impl OutputKind {
-    /// All of them, in the order of the stages.
+    /// All outputs, in the order of the stages.
     pub const ALL: [Self; 9] = [
         Self::TuneCache,
         Self::Initial,
@@ -61,7 +61,7 @@ impl OutputKind {
         }
     }
 
-    /// Whether it is a checkpoint, in one file or in shards with an index.
+    /// Whether the output is a checkpoint, as one file or as shards with an index.
     pub fn is_checkpoint(self) -> bool {
         matches!(self, Self::Initial | Self::Pruned)
     }
@@ -86,7 +86,7 @@ impl Settings {
         OutputKind::ALL.into_iter().filter_map(|kind| Some((kind, self.output(kind)?)))
     }
 
-    /// The path of an output; `None` where it is not written.
+    /// The path of an output; `None` if it is not written.
     pub fn output(&self, kind: OutputKind) -> Option<&Path> {
         let report = &self.analyze.report;
         let path = match kind {
@@ -103,7 +103,7 @@ impl Settings {
         path.map(PathBuf::as_path)
     }
 
-    /// The same, to be changed.
+    /// Mutable access to the path of an output.
     pub(crate) fn output_mut(&mut self, kind: OutputKind) -> Option<&mut PathBuf> {
         let report = &mut self.analyze.report;
         match kind {

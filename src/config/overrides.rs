@@ -1,15 +1,14 @@
-//! Overrides: `KEY=VALUE` on the command line, applied to the tree before anything reads it.
+//! Overrides: `KEY=VALUE` on the command line, applied to the tree before it is interpreted.
 
 use super::error::ConfigErrorKind;
 use super::node::{Node, read_yaml};
 use super::path::{KeyPath, Step};
 
-/// Sets one value of the tree, and gives the path that was set. Mappings on the way that
-/// are missing are made.
+/// Sets one value of the tree, and returns its path. Missing mappings on the path are created.
 ///
 /// # Errors
-/// No `=`, a key that is not a path or leads through something that holds no such entry, a
-/// value that is not YAML.
+/// If there is no `=`, if the key is not a path or leads through a value without such an entry, or if
+/// the value is not YAML.
 pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorKind> {
     let Some(equals) = end_of_key(text) else {
         return Err(ConfigErrorKind::BadOverride("expected KEY=VALUE".to_owned()));
@@ -33,9 +32,9 @@ pub(super) fn apply(tree: &mut Node, text: &str) -> Result<KeyPath, ConfigErrorK
     Ok(path)
 }
 
-/// The path of a tensor's entry in `model.tensors`, where dots may stand in the name: a shell takes the
-/// quotes away that would say so. A name that the list has wins, the longest first; otherwise it is all but a
-/// last `shape` or `dtype`.
+/// The path of an entry in `model.tensors`. Names of tensors contain dots, and a shell removes the quotes
+/// around them. The longest name in the list takes precedence. Otherwise, the name is everything before a
+/// final `shape` or `dtype`.
 fn of_tensor(tree: &Node, path: KeyPath) -> KeyPath {
     let [model @ Step::Key(first), tensors @ Step::Key(second), rest @ ..] = path.steps() else {
         return path;
@@ -57,7 +56,7 @@ fn of_tensor(tree: &Node, path: KeyPath) -> KeyPath {
     entry.into_iter().chain(rest[end..].iter().cloned()).collect()
 }
 
-/// Where the `=` stands that ends the key: the first outside of quotes.
+/// Position of the `=` that ends the key: the first one outside quotes.
 fn end_of_key(text: &str) -> Option<usize> {
     let mut quoted = false;
     text.char_indices().find_map(|(i, c)| {

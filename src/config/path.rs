@@ -11,10 +11,10 @@ pub enum Step {
     Index(usize),
 }
 
-/// The steps from the whole config to a value; none for the config itself.
+/// The steps from the config to a value; none for the config itself.
 ///
-/// Written `rules[2].init.std` or `rules.2.init.std`; a key that holds a dot, a bracket or a quote, or that
-/// is a number, stands in double quotes: `model.tensors."fc1.weight"`.
+/// Written `rules[2].init.std` or `rules.2.init.std`. A key that contains a dot, a bracket or a quote, or
+/// that is a number, is put in double quotes: `model.tensors."fc1.weight"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPath(Vec<Step>);
 
@@ -24,10 +24,10 @@ impl KeyPath {
         Self::default()
     }
 
-    /// Reads a path as written.
+    /// Parses a path.
     ///
     /// # Errors
-    /// What is wrong, in words: an empty key, a quote or bracket that is not closed, no number in brackets.
+    /// A message: an empty key, a quote or bracket that is not closed, or brackets without a number.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut steps = Vec::new();
         let mut rest = text;
@@ -43,7 +43,7 @@ impl KeyPath {
                 if key.is_empty() {
                     return Err(format!("`{text}` has an empty key"));
                 }
-                // A leading zero or a sign makes no list index, so such keys stay keys.
+                // With a leading zero or a sign, it is a key, not an index.
                 let index = key.parse().ok().filter(|i: &usize| i.to_string() == key);
                 steps.push(index.map_or_else(|| Step::Key(key.to_owned()), Step::Index));
                 rest = after;
@@ -63,7 +63,7 @@ impl KeyPath {
         }
     }
 
-    /// The path of a key's value inside this value.
+    /// The path of the value of a key inside this value.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         self.join(Step::Key(key.to_owned()))
@@ -80,13 +80,13 @@ impl KeyPath {
         &self.0
     }
 
-    /// The value that this one is in, `None` for the config itself.
+    /// The value that contains this one; `None` for the config itself.
     pub fn parent(&self) -> Option<Self> {
         let (_, steps) = self.0.split_last()?;
         Some(Self(steps.to_vec()))
     }
 
-    /// Whether this value is `other` or holds it.
+    /// Whether this value is `other`, or contains it.
     pub fn holds(&self, other: &Self) -> bool {
         self.0.len() <= other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.is_same(b))
     }
@@ -103,7 +103,7 @@ impl FromIterator<Step> for KeyPath {
 }
 
 impl Step {
-    /// Whether the two lead to the same place: `--set` writes list indexes and numeric keys alike.
+    /// Whether both paths lead to the same value. In `--set`, list indexes and numeric keys look the same.
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Index(index), Self::Key(key)) | (Self::Key(key), Self::Index(index)) => {

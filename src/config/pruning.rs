@@ -7,45 +7,46 @@ use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
 use crate::tensor::FloatDtype;
 
-/// How the trained checkpoint is pruned, its type kept.
+/// How the trained checkpoint is pruned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PruneSettings {
     /// The pruned checkpoint.
     pub output: PathBuf,
-    /// Whether the small files beside the trained checkpoint go beside it.
+    /// Whether the small files next to the trained checkpoint are copied to the folder of the output.
     pub folder: bool,
-    /// What a pruned place becomes; default zero, of the criterion nearest the nearer value.
+    /// Value of a pruned weight. Default: zero; for the criterion nearest, the nearer value.
     pub fill: Fill,
-    /// Whether initial values are filled in even where the trained checkpoint does not seem to
+    /// Whether initial values are filled in even if the trained checkpoint does not seem to
     /// have started from them.
     pub any_start: bool,
-    /// The type of the values written of pruned tensors; `None` for the trained one's.
+    /// Type of the values written for pruned tensors; `None` to keep that of the trained checkpoint.
     pub dtype: Option<FloatDtype>,
-    /// How tensors are stored; default auto.
+    /// Storage format; default auto.
     pub format: FormatChoice,
-    /// Most bytes of a shard; `None` writes one file whatever its size.
+    /// Maximum bytes per shard; `None` for one file of any size.
     pub max_shard_size: Option<u64>,
-    /// What decides about tensors whose rule says nothing else.
+    /// Settings for tensors without a rule.
     pub decision: Decision,
-    /// What differs for some tensors.
+    /// Settings for some tensors.
     pub rules: RuleSet<PruneRule>,
-    /// Chains of layers to take useless units out of; empty where none are.
+    /// Chains of layers from which useless units are removed; empty if none are.
     pub chains: Vec<Chain>,
-    /// Names of tensors that are copies of each other, two at least; others are found by their bytes.
+    /// Groups of at least two names of tensors that are copies of each other. Other copies are
+    /// found by their bytes.
     pub tied: Vec<Vec<String>>,
 }
 
-/// Layers that read each other and nothing else reads.
+/// Layers that read only each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Their names, without `.weight`: two at least.
+    /// Their names, without `.weight`; at least two.
     pub layers: Vec<String>,
-    /// What stands between two of them, where that is known.
+    /// The activation between two of them, if it is known.
     pub activation: Option<Activation>,
 }
 
 impl PruneSettings {
-    /// What decides about a tensor, `None` where a rule keeps it.
+    /// The settings for a tensor; `None` if a rule keeps it.
     pub fn decision(&self, name: &str) -> Option<&Decision> {
         match self.rules.find(name) {
             Some(found) if found.value.keep => None,
@@ -55,25 +56,25 @@ impl PruneSettings {
     }
 }
 
-/// How tensors are stored.
+/// Storage format of tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FormatChoice {
-    /// Per tensor, the smallest.
+    /// The smallest format for each tensor.
     #[default]
     Auto,
-    /// All alike.
+    /// The same format for all.
     Fixed(Format),
 }
 
-/// What differs for the tensors that a rule matches.
+/// Settings for the tensors that a rule matches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PruneRule {
     /// The rule's patterns as written.
     pub text: Vec<String>,
-    /// Whether the tensors pass through byte for byte.
+    /// Whether the tensors are copied byte for byte.
     pub keep: bool,
-    /// What decides about them otherwise.
+    /// The settings otherwise.
     pub decision: Decision,
-    /// Whether it is fine that the rule matches nothing.
+    /// Whether the rule may match nothing.
     pub optional: bool,
 }

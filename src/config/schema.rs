@@ -13,7 +13,7 @@ mod tests {
 
     use super::*;
 
-    /// The keys of an object schema, at the end of a path of keys through `$ref`s.
+    /// The keys of an object schema that a path of keys leads to, through `$ref`s.
     fn properties(schema: &Value, path: &[&str]) -> Vec<String> {
         let mut at = schema;
         for key in path {
@@ -23,7 +23,7 @@ mod tests {
     }
 
     fn resolved<'s>(root: &'s Value, mut at: &'s Value) -> &'s Value {
-        // Optional mappings are `anyOf: [{$ref}, {type: null}]`, lists hold theirs in `items`.
+        // Optional mappings are `anyOf: [{$ref}, {type: null}]`; for lists, the schema is in `items`.
         loop {
             if let Some(reference) = at["$ref"].as_str() {
                 at = root.pointer(reference.trim_start_matches('#')).unwrap();

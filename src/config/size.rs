@@ -11,7 +11,7 @@ pub struct SizeError {
     pub text: String,
 }
 
-/// The units, the longer of two that end alike first.
+/// The units. Of two with the same ending, the longer comes first.
 const UNITS: [(&str, u64); 10] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -25,12 +25,12 @@ const UNITS: [(&str, u64); 10] = [
     ("B", 1),
 ];
 
-/// Reads a size: a decimal number and a unit, with or without spaces between. Units: none or `B`; `kB`
+/// Parses a size: a decimal number and a unit, optionally with spaces between. Units: none or `B`; `kB`
 /// (or `KB`), `MB`, `GB`, `TB`, which are powers of 1000; `KiB`, `MiB`, `GiB`, `TiB`, powers of 1024.
-/// Gives bytes, more than 0.
+/// Returns bytes, more than 0.
 ///
 /// # Errors
-/// [`SizeError`] where the text is anything else, is 0, does not fit 64 bits, or has a fraction of a byte.
+/// [`SizeError`] for any other text, and for 0, sizes that do not fit 64 bits, and fractions of a byte.
 ///
 /// ```
 /// use cdi_prune::config::parse_size;
@@ -52,7 +52,8 @@ fn bytes(text: &str) -> Option<u64> {
     if !is_number(whole) || !is_number(fraction) {
         return None;
     }
-    // In whole numbers throughout, so that 4.35kB is 4350 bytes and no rounding can hide a fraction of one.
+    // In whole numbers throughout, so that 4.35kB is 4350 bytes and rounding cannot hide a fraction of a
+    // byte.
     let fraction = fraction.trim_end_matches('0');
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;

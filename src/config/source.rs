@@ -54,13 +54,13 @@ impl Source {
         self.overrides.iter().map(|(text, _)| text.as_str())
     }
 
-    /// The same with the paths that they set.
+    /// The overrides, each with the path that it sets.
     pub fn override_paths(&self) -> impl Iterator<Item = (&str, &KeyPath)> {
         self.overrides.iter().map(|(text, path)| (text.as_str(), path))
     }
 
-    /// An error about the value at `path`, with its line and column, or with the override that set it. Where
-    /// there is no such value, with those of the closest one that it would be in.
+    /// An error about the value at `path`, with its line and column, or with the override that set it. If
+    /// there is no such value, with the position of the innermost value that would contain it.
     ///
     /// ```
     /// use cdi_prune::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
@@ -81,8 +81,8 @@ impl Source {
     }
 
     fn place(&self, path: &KeyPath, on: On) -> Place {
-        // The last override that set the value decided it; one that set a part of it matters only where the
-        // file has no such value at all.
+        // The last override that set the value decides. An override of a part of it counts only if the file
+        // does not contain the value.
         let set = |by: &dyn Fn(&KeyPath) -> bool| self.overrides.iter().rev().find(|(_, set)| by(set));
         if let Some((text, _)) = set(&|set| set.holds(path)) {
             return Place::Override(text.clone());
@@ -120,8 +120,8 @@ impl Source {
     }
 }
 
-/// Walks down a path of a text that is known to be YAML, and raises an error at its end: the parser attaches
-/// the position to that error, which it gives in no other way. No error means that the path leads nowhere.
+/// Follows a path in valid YAML and raises an error at its end, because the parser reveals positions only in
+/// errors. Without an error, the path leads nowhere.
 #[derive(Clone, Copy)]
 struct Walk<'p> {
     steps: &'p [Step],
@@ -179,7 +179,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
 
-    // The path goes on, but here is nothing to go into.
+    // The path continues, but this value contains nothing.
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
@@ -213,7 +213,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// Says whether a key is the wanted one, or raises the error at it.
+/// Compares a key with the requested one, or raises the error at its position.
 struct KeyWalk<'p> {
     wanted: &'p str,
     stop_here: bool,

@@ -7,38 +7,38 @@ use super::pruning::PruneSettings;
 use crate::prune::Target;
 use crate::tune::{Better, Lines, TunePoint};
 
-/// How the smallest file within an accuracy budget is searched for.
+/// The search for the smallest file within an accuracy budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TuneSettings {
     /// The evaluation command: program and arguments, `{checkpoint}` in at least one of them.
     pub command: Vec<String>,
     /// Which metrics are better.
     pub better: Better,
-    /// Most that the metric may be worse than the original's, in its units; not negative.
+    /// How much worse than the original the metric may be, in its units; not negative.
     pub max_drop: f64,
-    /// Most time of each call.
+    /// Time limit per call.
     pub timeout: Duration,
-    /// What is tried, in order: one at least.
+    /// Candidates in order; at least one.
     pub recipes: Vec<Recipe>,
-    /// The sparsities that are tried; a line for each recipe.
+    /// The sparsities to try, for each recipe.
     pub lines: Lines,
-    /// Most checkpoints that are evaluated, the original included; 2 at least. `None` for no limit.
+    /// Maximum number of evaluations, including the original; at least 2. `None` for no limit.
     pub max_evaluations: Option<u64>,
-    /// A folder for checkpoints on their way to the command, and for what it said of earlier ones.
+    /// Folder for candidates, and for the results of earlier evaluations.
     pub cache: PathBuf,
 }
 
-/// One way to prune, of which the sparsity is searched for.
+/// One way to prune, whose sparsity is searched for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// The settings at the sparsity 0.
     low: PruneSettings,
-    /// Those at the sparsity 1: the decisions that differ are those to be varied.
+    /// The settings at the sparsity 1. The decisions that differ are varied.
     high: PruneSettings,
 }
 
 impl Recipe {
-    /// From the same settings made with the targets 0 and 1.
+    /// From the settings resolved with the targets 0 and 1.
     pub(super) fn new(low: PruneSettings, high: PruneSettings) -> Self {
         Self { low, high }
     }
@@ -63,7 +63,7 @@ impl Recipe {
         settings
     }
 
-    /// What is decided about tensors that no rule is about, as a point at which nothing is measured yet.
+    /// The settings for tensors without a rule, as a point without measurements.
     pub fn point(&self, target_sparsity: Option<f64>) -> TunePoint {
         let decision = &self.low.decision;
         TunePoint {

@@ -1,4 +1,4 @@
-//! Reads the tree into typed structures, with errors that state the expected value for the key.
+//! Deserialises the tree into typed structures, with errors that state the expected value of the key.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ fn problem(path: &KeyPath, raised: Raised) -> Problem {
     }
 }
 
-/// What deserialisation refuses, kept apart until the key is known.
+/// An error of deserialisation, before the key is known.
 #[derive(Debug)]
 enum Raised {
     UnknownKey { key: String, keys: &'static [&'static str] },
@@ -92,7 +92,7 @@ impl de::Error for Raised {
     }
 }
 
-/// Serde names Rust's types; a config's author knows none.
+/// Serde's messages name Rust types; these use the terms of configs.
 fn plain_words(expected: &str) -> String {
     let words = match expected {
         "f64" => "a number",
@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for Typed<'de> {
         match self.0 {
             Node::Null => visitor.visit_unit(),
             Node::Bool(b) => visitor.visit_bool(*b),
-            // The narrowest form that fits: numeric types accept no wider one.
+            // The narrowest type that fits, because numeric types do not accept wider ones.
             Node::Int(i) => match (u64::try_from(*i), i64::try_from(*i)) {
                 (Ok(i), _) => visitor.visit_u64(i),
                 (_, Ok(i)) => visitor.visit_i64(i),
@@ -154,13 +154,13 @@ impl<'de> Deserializer<'de> for Typed<'de> {
         }
     }
 
-    /// A key that is there has a value: `prune:` with nothing after it must not silently mean no pruning.
+    /// A key must have a value: `prune:` with nothing after it must not silently mean no pruning.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Raised> {
         visitor.visit_some(self)
     }
 
-    /// Nothing after a key whose value is a mapping is the mapping of all defaults, where
-    /// there is one: `analyze:`.
+    /// If a key expects a mapping whose keys all have defaults, such as `analyze:`, nothing after
+    /// it means the defaults.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -190,7 +190,7 @@ impl<'de> Deserializer<'de> for Typed<'de> {
         self.deserialize_f64(visitor)
     }
 
-    /// A whole number beyond 64 bits is a real to those who expect a number.
+    /// A whole number that does not fit 64 bits is accepted where a real number is expected.
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Raised> {
         match self.0 {
             Node::Int(i) if u64::try_from(*i).is_err() && i64::try_from(*i).is_err() => {

@@ -4,7 +4,7 @@ use super::node::Node;
 use super::path::{KeyPath, Step};
 use super::settings::{InitSource, Settings};
 
-/// Why a value of this path changes nothing in these settings; `None` where it may.
+/// Why a value at this path has no effect with these settings; `None` if it may have one.
 pub(super) fn unused(path: &KeyPath, tree: &Node, settings: &Settings, drawn: bool) -> Option<&'static str> {
     let steps = path.steps();
     let key = |n: usize| match steps.get(n) {

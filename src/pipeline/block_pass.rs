@@ -1,4 +1,4 @@
-//! The pass over a trained checkpoint in blocks that may be computed anywhere, in any order.
+//! A pass over a trained checkpoint in blocks that can be computed anywhere, in any order.
 
 use super::block_result::{BlockKeys, BlockResult, Found};
 use super::blocks::Block;
@@ -17,9 +17,9 @@ use crate::prune::Narrowing;
 use crate::report::Report;
 use crate::workers::Threads;
 
-/// A trained checkpoint cut into blocks. Each block is looked at alone ([`Self::compare`], [`Self::rank`]),
-/// on any thread, in any process, on any machine that has the config and its files; the results are merged in
-/// block order ([`Self::merge`]), to the same report, bit for bit, as one run gives.
+/// A trained checkpoint, divided into blocks. Each block can be processed alone ([`Self::compare`],
+/// [`Self::rank`]): on any thread, in any process, on any machine that has the config and its files. Merging
+/// the results in block order ([`Self::merge`]) gives the same report, bit for bit, as a single run.
 ///
 /// ```
 /// use cdi_prune::config::Settings;
@@ -36,7 +36,7 @@ use crate::workers::Threads;
 /// let resolved = Resolved::new(&settings)?;
 /// let pass = BlockPass::new(&resolved)?;
 ///
-/// // The blocks in whatever order, and each result on its way as text.
+/// // The blocks in any order, and each result sent as text.
 /// let mut sent: Vec<String> = Vec::new();
 /// for block in (0..pass.blocks()).rev() {
 ///     sent.push(serde_json::to_string(&pass.compare(block)?)?);
@@ -57,11 +57,11 @@ pub struct BlockPass<'r> {
 }
 
 impl<'r> BlockPass<'r> {
-    /// Cuts the trained checkpoint of a config. Where the config leaves decay or threshold to the weights, a
-    /// sample of them is looked at first, which decides the same everywhere.
+    /// Divides the trained checkpoint of a config. If decay or threshold are to be inferred from the weights,
+    /// this is done first, from a sample that is the same everywhere.
     ///
     /// # Errors
-    /// [`Error::TrainedMissing`] where there is no trained checkpoint; scores of `prune` that cannot be read.
+    /// [`Error::TrainedMissing`] if there is no trained checkpoint; errors in the scores of `prune`.
     pub fn new(resolved: &'r Resolved<'_>) -> Result<Self, Error> {
         resolved.open_scores()?;
         let calibrated = calibrate(resolved, &Silent)?;
@@ -69,8 +69,8 @@ impl<'r> BlockPass<'r> {
         Ok(Self { resolved, calibrated, blocks })
     }
 
-    /// How many blocks there are; they are numbered from 0, tensor by tensor in name order, and within a
-    /// tensor in the order of storage.
+    /// Number of blocks. They are numbered from 0, by tensors in name order, and in storage
+    /// order within a tensor.
     pub fn blocks(&self) -> usize {
         self.blocks.len()
     }
@@ -78,7 +78,7 @@ impl<'r> BlockPass<'r> {
     /// Compares the weights of a block with their initial values.
     ///
     /// # Errors
-    /// [`Error::Block`] where there is no such block.
+    /// [`Error::Block`] if there is no such block.
     pub fn compare(&self, number: usize) -> Result<BlockResult, Error> {
         let (task, block) = self.at(number)?;
         let mut findings = BlockFindings::default();
@@ -86,12 +86,12 @@ impl<'r> BlockPass<'r> {
         Ok(self.result(number, task, block, Found::Comparison(Box::new(findings))))
     }
 
-    /// Looks at the keys of the scores by which the weights of a block are ranked for pruning: as many as the
-    /// selection under way asks for, and with `all` each key in question. `None` where the block's tensor is
-    /// not pruned, or not by a ranking.
+    /// Determines the keys of the scores by which the weights of a block are ranked for pruning: their counts
+    /// in the bins of the current selection, and with `all`, each undecided key. `None` if the tensor of the
+    /// block is not pruned, or not by a ranking.
     ///
     /// # Errors
-    /// [`Error::Block`] where there is no such block; scores of a file that are no finite numbers.
+    /// [`Error::Block`] if there is no such block; scores from a file that are not finite.
     pub fn rank(
         &self,
         number: usize,
@@ -114,7 +114,7 @@ impl<'r> BlockPass<'r> {
     /// Merges the comparisons of all blocks, in block order, into the report that `analyze` writes.
     ///
     /// # Errors
-    /// [`Error::Block`] where they are not in order, or not of this config and checkpoint.
+    /// [`Error::Block`] if they are not in order, or not from this config and checkpoint.
     pub fn merge(&self, results: impl IntoIterator<Item = BlockResult>) -> Result<Report, Error> {
         let tasks = &self.calibrated.tasks;
         let totals = tasks.filter_map(|task| Some(Total::new(task)));

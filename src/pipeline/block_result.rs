@@ -1,4 +1,4 @@
-//! What a block finds, as a value that can be kept, sent and merged.
+//! The results of a block, in a form that can be stored, sent and merged.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,57 +10,56 @@ use crate::prune::{InQuestion, Narrowing};
 /// Version of the serialised form of a [`BlockResult`].
 pub const BLOCK_RESULT_VERSION: u32 = 1;
 
-/// What one block of a trained checkpoint finds, to be merged with what the others find: [`super::BlockPass`]
-/// makes and merges it.
+/// The results of one block of a trained checkpoint. [`super::BlockPass`] computes and merges them.
 ///
-/// It can be serialised by [`serde`]; as JSON it is text of one line. Reals are written as their bits,
-/// so that the merged result is the same to the bit, wherever the blocks were computed. A result of
-/// another version is refused.
+/// They can be serialised with [`serde`]; as JSON, they are one line of text. Reals are written as their
+/// bits, so that the merged result has the same bits wherever the blocks were computed. Results of another
+/// version are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockResult {
-    // First, so that another version is told before anything else of it is looked at.
+    // First, so that another version is detected before anything else is read.
     #[serde(deserialize_with = "known_version")]
     version: u32,
     pub(super) place: BlockPlace,
     pub(super) found: Found,
 }
 
-/// Which block it is, of what.
+/// Identifies a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlockPlace {
     /// Digest of the config.
     pub config_sha256: String,
-    /// The block's place in [`super::BlockPass::blocks`].
+    /// Its number in [`super::BlockPass::blocks`].
     pub number: usize,
     /// The tensor.
     pub tensor: String,
-    /// Its first element of the block, in storage order.
+    /// First element of the block within the tensor, in storage order.
     pub start: usize,
-    /// Elements.
+    /// Number of elements.
     pub len: usize,
 }
 
-/// What was asked, and found.
+/// The kind of result, and the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Found {
-    /// The weights beside their initial values.
+    /// The weights compared with their initial values.
     Comparison(Box<BlockFindings>),
-    /// The keys of the weights' scores.
+    /// The keys of the scores of the weights.
     Keys(BlockKeys),
 }
 
-/// The keys of the scores of a block's weights, as far as a selection asks for them.
+/// The keys of the scores of a block's weights, as far as a selection needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockKeys {
-    /// How many keys each bin of the [`Narrowing`] has: the bins that have one, and their counts.
+    /// The number of keys in each bin of the [`Narrowing`]: bins that are not empty, with their counts.
     pub counts: Vec<(u32, u64)>,
-    /// Of the keys in question, how many there are, and the least and the largest of them.
+    /// The number of undecided keys, and the smallest and largest of them.
     pub in_question: InQuestion,
-    /// The keys in question, in the order of storage, where they are asked for.
+    /// The undecided keys in storage order, if requested.
     pub keys: Option<Vec<u64>>,
 }
 
@@ -77,17 +76,17 @@ impl BlockResult {
         Self { version: BLOCK_RESULT_VERSION, place, found }
     }
 
-    /// The block's number in [`super::BlockPass::blocks`].
+    /// The number of the block in [`super::BlockPass::blocks`].
     pub fn number(&self) -> usize {
         self.place.number
     }
 
-    /// The tensor that it is of.
+    /// The tensor of the block.
     pub fn tensor(&self) -> &str {
         &self.place.tensor
     }
 
-    /// The keys of its scores, where these were asked for.
+    /// The keys of its scores, if this is a result of a ranking.
     pub fn keys(&self) -> Option<&BlockKeys> {
         match &self.found {
             Found::Keys(keys) => Some(keys),
@@ -97,7 +96,7 @@ impl BlockResult {
 }
 
 impl BlockKeys {
-    /// Adds keys that are in question, or in a bin. `all` asks for those in question one by one.
+    /// Adds keys that are undecided, or in a bin. With `all`, the undecided keys are listed one by one.
     pub(super) fn count(&mut self, narrowing: &Narrowing, keys: &[u64], all: bool, bins: &mut [[u64; 2]]) {
         narrowing.count(keys, bins);
         narrowing.survey(keys, &mut self.in_question);
@@ -106,7 +105,8 @@ impl BlockKeys {
         }
     }
 
-    /// Adds these counts to a histogram of [`Narrowing::bins`] bins, as [`Narrowing::narrow`] takes it.
+    /// Adds the counts to a histogram with [`Narrowing::bins`] bins, the form that
+    /// [`Narrowing::narrow`] takes.
     ///
     /// # Panics
     /// If the histogram has fewer bins.

@@ -1,4 +1,4 @@
-//! Work in blocks, on the threads of the current pool, whose progress is shown.
+//! Work in blocks on the threads of the current pool, with progress and cancellation.
 
 pub use cdi_core::internal::blocks::{BLOCK_ELEMENTS, Block, Reads, cut};
 
@@ -6,11 +6,11 @@ use super::error::Error;
 use super::progress::Progress;
 use crate::workers::Threads;
 
-/// `for_each` of the core on those threads; `progress` is told of each item that is done, and
-/// asked whether to go on.
+/// `for_each` of the core on those threads. `progress` is told of each finished item, and asked
+/// whether to continue.
 ///
 /// # Errors
-/// [`Error::Cancelled`], and those of `work`.
+/// [`Error::Cancelled`], and the errors of `work`.
 pub fn for_each<'a, T, S, R, E>(
     items: &[T],
     progress: &dyn Progress,

@@ -1,6 +1,6 @@
-//! What the weights themselves tell before they are compared: the factor that decay put on those
-//! without gradient, and how near a weight must lie to be called sleeping. A large checkpoint is looked
-//! at in an even sample.
+//! Settings that are inferred from the weights before they are compared: the decay factor of weights
+//! without gradient, and the threshold for sleeping weights. For a large checkpoint, an even sample of
+//! the weights is used.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -10,26 +10,25 @@ use super::task::{Tasks, TensorTask};
 use crate::analysis::{Calibration, Evidence, Pair, Sampled, decide};
 use crate::noise::hash::hash64;
 
-/// The tensors of a trained checkpoint, with all that is decided about them before they are compared.
+/// The tensors of a trained checkpoint, with all settings that must be known before the comparison.
 #[derive(Debug)]
 pub(super) struct Calibrated<'a> {
     pub tasks: Tasks<'a>,
-    /// What was decided from the weights, where the config left it to them.
+    /// The evidence for settings that were inferred from the weights.
     pub evidence: Vec<Evidence>,
 }
 
-/// Weights that are looked at over the whole checkpoint, and in each tensor at least: of half a million, a
-/// hundred that sleep can be told from live ones.
+/// Size of the sample in weights, and its minimum for each tensor. Among half a million weights, a hundred
+/// sleeping ones can be distinguished from live ones.
 const SAMPLE: usize = 1 << 19;
 const LEAST_OF_TENSOR: usize = 1 << 13;
-/// Weights that are looked at together: long enough to be regenerated quickly, short
-/// enough to fall everywhere.
+/// Length of a piece of the sample: long enough to be generated quickly, short enough to be spread evenly.
 const PIECE: usize = 1 << 10;
 
-/// Decides decay factor and threshold of every tensor: what the config says, or else what the weights tell.
+/// Determines decay factor and threshold of every tensor, from the config or from the weights.
 ///
 /// # Errors
-/// [`Error::TrainedMissing`] where there is no trained checkpoint yet.
+/// [`Error::TrainedMissing`] if there is no trained checkpoint yet.
 pub(super) fn calibrate<'a>(
     resolved: &'a Resolved<'_>,
     progress: &dyn Progress,
@@ -56,7 +55,7 @@ pub(super) fn calibrate<'a>(
     Ok(Calibrated { tasks, evidence })
 }
 
-/// The weights that are looked at of some tensors, each with the decay that the config gives it.
+/// The sample of some tensors, each with the decay factor from the config, if any.
 fn sample(
     tasks: &Tasks<'_>,
     of: &[(usize, Option<f64>)],
@@ -65,7 +64,7 @@ fn sample(
     let of: Vec<(&TensorTask<'_>, Option<f64>)> =
         of.iter().filter_map(|(n, decay)| Some((tasks.get(*n)?, *decay))).collect();
     let total: usize = of.iter().map(|(task, _)| task.elements()).sum();
-    // Of very many tensors each gives less than the least, so that memory stays the same.
+    // With very many tensors, each contributes less than the minimum, so that memory is bounded.
     let least = (SAMPLE / of.len()).clamp(PIECE / 4, LEAST_OF_TENSOR);
     let mut work = Vec::new();
     for (task, _) in &of {
@@ -100,8 +99,8 @@ fn sample(
     Ok(samples.collect())
 }
 
-/// One piece in `every` of a tensor's: which of them, the hash of their number says, so that no regular
-/// pattern of rows and columns is looked at in one place only.
+/// One in `every` pieces of a tensor. The hash of its number selects a piece, so that the sample does not
+/// follow a regular pattern of rows and columns.
 fn pieces(tensor: usize, len: usize, every: usize) -> impl Iterator<Item = Block> {
     let strata = len.div_ceil(PIECE).div_ceil(every);
     (0..strata).filter_map(move |n| {
@@ -121,7 +120,7 @@ mod tests {
         let some: Vec<usize> = pieces(0, 1 << 20, 8).map(|b| b.start / PIECE).collect();
         assert_eq!(some.len(), 128);
         assert!(some.iter().enumerate().all(|(n, piece)| piece / 8 == n));
-        // Not the same eighth each time.
+        // Not always the same one of eight.
         assert!((0..8).all(|offset| some.iter().any(|piece| piece % 8 == offset)));
     }
 }

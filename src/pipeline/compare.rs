@@ -1,5 +1,5 @@
-//! The one pass over a trained checkpoint: every weight beside its regenerated initial value, for the report
-//! and, where pruning follows, for its masks.
+//! The comparison: one pass over a trained checkpoint that compares every weight with its initial value, for
+//! the report and for the masks of pruning.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,31 +18,32 @@ use crate::checkpoint::CheckpointError;
 use crate::sparse::Fill;
 use crate::tensor::Layout;
 
-/// What the comparison found of one tensor.
+/// Result of the comparison for one tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ComparedTensor {
-    /// Counts and sums; of a tensor without known initial values only the census, of other types nothing.
+    /// Counts and sums; without known initial values, only zeros, NaN and infinities;
+    /// nothing for other types.
     pub stats: DeltaStats,
-    /// Whether it was compared.
+    /// Whether the tensor was compared.
     pub compared: bool,
-    /// Rows whose every weight sleeps.
+    /// Number of rows in which every weight sleeps.
     pub sleeping_rows: u64,
-    /// Columns whose every weight sleeps.
+    /// Number of columns in which every weight sleeps.
     pub sleeping_columns: u64,
-    /// Outputs and inputs whose every weight sleeps, by the tensor's layout; `None` of vectors.
+    /// Outputs and inputs in which every weight sleeps, by the layout of the tensor; `None` for vectors.
     pub sleeping_units: Option<SleepingUnits>,
-    /// Sums over the weights then (without decay) and now.
+    /// Sums over the trained weights and the initial values (without decay).
     pub moments: Moments,
-    /// How |delta| is distributed.
+    /// The distribution of |delta|.
     pub spread: DeltaSpread,
 }
 
-/// Compares the trained checkpoint with its initial values; what is found of its tensors is in name
-/// order. With `masks`, the places that `fill` may replace are found in the same pass where they are
-/// those within the threshold.
+/// Compares the trained checkpoint with its initial values. The results are in name order. With
+/// `masks`, if the weights within the threshold are to be pruned, the same pass determines which of
+/// them `fill` may replace.
 ///
 /// # Errors
-/// Whatever the temporary file of masks meets.
+/// Errors of the temporary file of masks.
 pub(super) fn compare(
     tasks: &Tasks<'_>,
     mut masks: Option<&mut Masks>,
@@ -85,27 +86,27 @@ struct Scratch {
     rows: Rows,
 }
 
-/// Bits by rows, each padded to a byte.
+/// Bits of rows, each padded to a byte.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     mask: Vec<u8>,
     columns: Vec<u8>,
 }
 
-/// What the blocks of one tensor come to.
+/// Accumulates the results of the blocks of one tensor.
 pub(super) struct Total<'a> {
     pub task: &'a TensorTask<'a>,
     columns: AwakeColumns,
-    /// Outputs and inputs, where they are no rows and columns.
+    /// Outputs and inputs, if they are not rows and columns.
     units: Option<AwakeUnits>,
-    /// Counts of |delta| and their largest of the blocks done so far, where there are several, and
-    /// how many are to come.
+    /// Counts of |delta|, and the largest, of the blocks so far if there are several, and the number
+    /// of remaining blocks.
     counts: Mutex<(Option<(TensorCounts, f64)>, usize)>,
-    /// What they came to.
+    /// The resulting distribution.
     spread: OnceLock<DeltaSpread>,
 }
 
-/// What is left of a block, to be merged in the blocks' order.
+/// The part of a block's results that must be merged in block order.
 pub(super) struct Ordered {
     stats: DeltaStats,
     moments: Moments,
@@ -124,7 +125,7 @@ impl<'a> Total<'a> {
         }
     }
 
-    /// Takes in what a block found, in any order, but for what must be merged in order, which is given back.
+    /// Adds the results of a block, in any order. Returns the part that must be merged in block order.
     pub fn take(
         &self,
         block: &Block,
@@ -164,8 +165,8 @@ impl<'a> Total<'a> {
         Ok(ordered)
     }
 
-    /// Adds a block's counts of |delta|; what all came to is told as soon as the last block is there, so that
-    /// the counts of few tensors take memory at once. They add up to the same in any order.
+    /// Adds a block's counts of |delta|, in any order. They are evaluated as soon as the last block is added,
+    /// so that only few tensors have counts in memory at a time.
     fn count(&self, counts: &FineCounts, max: f64) {
         let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let (so_far, to_come) = &mut *guard;
@@ -191,7 +192,7 @@ impl<'a> Total<'a> {
         let _ = self.spread.set(spread);
     }
 
-    /// Everything, with what was merged in order.
+    /// The result, including the part that was merged in order.
     fn finish(&self, sums: &Sums) -> ComparedTensor {
         let Sums { stats, moments, rows } = sums;
         let matrix = self.task.matrix;
@@ -211,7 +212,7 @@ impl<'a> Total<'a> {
         }
     }
 
-    /// Outputs and inputs that sleep whole; `None` of vectors.
+    /// Outputs and inputs in which every weight sleeps; `None` for vectors.
     fn sleeping_units(&self, sleeping_rows: u64, sleeping_columns: u64) -> Option<SleepingUnits> {
         let axes = self.task.axes();
         if let Some(units) = &self.units {
@@ -227,7 +228,7 @@ impl<'a> Total<'a> {
     }
 }
 
-/// What is added up in the blocks' order.
+/// Results that are merged in block order.
 #[derive(Default)]
 struct Sums {
     stats: DeltaStats,
@@ -235,7 +236,7 @@ struct Sums {
     rows: SleepingRows,
 }
 
-/// Adds the blocks up, in their order.
+/// Merges the results of the blocks in order.
 pub(super) fn merge(totals: &ByTensor<Total<'_>>, work: &[Block], found: &[Ordered]) -> Vec<ComparedTensor> {
     let mut blocks = work.iter().zip(found).peekable();
     let one = |n: usize| {

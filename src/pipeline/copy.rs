@@ -1,4 +1,4 @@
-//! Tensors that stay as they are, byte for byte.
+//! Tensors that are copied byte for byte.
 
 use super::blocks::{self, Reads};
 use super::error::Error;
@@ -6,10 +6,10 @@ use super::progress::Progress;
 use crate::checkpoint::Mapped;
 use crate::store::{CheckpointWriter, Slot};
 
-/// Bytes that are copied at once: a multiple of every element size.
+/// Bytes per piece, a multiple of every element size.
 pub(super) const PIECE: usize = 1 << 18;
 
-/// Copies data to their places.
+/// Copies the data of tensors to their positions.
 pub(super) fn copy<'d>(
     data: impl Iterator<Item = (Slot, Mapped<'d>)>,
     writer: &CheckpointWriter,

@@ -8,27 +8,27 @@ use crate::analysis::exact::bytes;
 use crate::analysis::{DeltaStats, FineCounts, Gathering, Moments, Tally, census};
 use crate::encoder::PIECE;
 
-/// What one block finds.
+/// Findings of one block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlockFindings {
-    /// Counts and sums; of a tensor without known initial values only the census.
+    /// Counts and sums; without known initial values, only zeros, NaN and infinities.
     pub stats: DeltaStats,
-    /// Sums over the weights then and now.
+    /// Sums over the trained weights and the initial values.
     pub moments: Moments,
-    /// How |delta| is distributed.
+    /// The distribution of |delta|.
     pub counts: FineCounts,
-    /// The changed weights: one bit an element, without regard to rows. Empty without known initial values.
+    /// The changed weights: one bit per element, without padding of rows. Empty without known initial values.
     #[serde(with = "bytes")]
     pub changed: Vec<u8>,
-    /// Zeros of the other sign than their initial ones, in the same way; empty where there is
-    /// none, or nobody asks.
+    /// Zeros whose sign differs from that of the initial value, in the same form; empty if there are none, or
+    /// if they are not requested.
     #[serde(with = "bytes")]
     pub signed_zeros: Vec<u8>,
 }
 
 impl BlockFindings {
-    /// Whether it can be what this block of the task finds, as far as its form tells.
+    /// Whether its form matches this block of the task.
     pub fn fits(&self, task: &TensorTask<'_>, block: &Block) -> bool {
         let fits = |bits: &[u8]| {
             bits.len() == block.len.div_ceil(8)
@@ -51,7 +51,8 @@ pub(super) struct Buffers {
 }
 
 impl BlockFindings {
-    /// Regenerates a block of a task, and compares it, piece by piece. `signed_zeros` asks for them.
+    /// Generates the initial values of a block and compares them, piece by piece. `signed_zeros` requests the
+    /// zeros whose sign has changed.
     pub fn find(&mut self, task: &TensorTask<'_>, block: &Block, signed_zeros: bool, buffers: &mut Buffers) {
         self.changed.clear();
         self.signed_zeros.clear();
@@ -89,7 +90,7 @@ impl BlockFindings {
         std::mem::swap(&mut self.counts, &mut gathering.counts);
     }
 
-    /// Zeros and numbers that are not finite, of a tensor whose initial values are not known.
+    /// Zeros, NaN and infinities of a tensor whose initial values are unknown.
     fn count(&mut self, task: &TensorTask<'_>, block: &Block, buffers: &mut Buffers) {
         let size = task.dtype.size();
         self.stats = DeltaStats::default();
@@ -103,9 +104,9 @@ impl BlockFindings {
     }
 }
 
-/// A zero of the other sign than its initial value is no change, but its bits are others: keeping it is what
-/// makes a file restored at threshold 0 equal the trained one bit for bit. Sets the bits of such places,
-/// which begin at element `start` of `len`, and makes room for the bits when there is a first one.
+/// A zero whose sign differs from that of its initial value has not changed, but its bits differ. Such zeros
+/// are kept, so that a file restored at threshold 0 equals the trained one bit for bit. This sets their bits,
+/// for weights from element `start` of `len` on, and allocates the bits when the first one is found.
 fn mark_signed_zeros(trained: &[f64], initial: &[f64], start: usize, len: usize, bits: &mut Vec<u8>) {
     for (n, (w, w0)) in trained.iter().zip(initial).enumerate() {
         if *w == 0.0 && *w0 == 0.0 && w.to_bits() != w0.to_bits() {

@@ -4,7 +4,7 @@ use super::error::Error;
 use crate::gates::{GateResult, Gates, Measured, MeasuredStart, MeasuredTensor, check};
 use crate::report::Report;
 
-/// Every gate that the stages gave something to measure for.
+/// Every gate for which the stages have a result.
 pub(super) fn check_gates(
     gates: &Gates,
     report: &Report,
@@ -30,7 +30,7 @@ pub(super) fn check_gates(
 /// The gates that failed, as an error.
 ///
 /// # Errors
-/// [`Error::Gates`] where one failed.
+/// [`Error::Gates`] if one failed.
 pub fn passed(results: &[GateResult]) -> Result<(), Error> {
     let failed: Vec<GateResult> = results.iter().filter(|result| !result.passed).cloned().collect();
     if failed.is_empty() { Ok(()) } else { Err(Error::Gates { failed, of: results.len() }) }

@@ -1,5 +1,4 @@
-//! What pruning takes away: how many of the pruned places training had changed, and how much of the
-//! tensor's norm they are.
+//! The effect of pruning: how many of the pruned weights training had changed, and their share of the norm.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -9,18 +8,18 @@ use super::task::{Tasks, TensorTask};
 use crate::bits;
 use crate::checkpoint::CheckpointError;
 
-/// What goes of one tensor.
+/// The pruned weights of one tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Gone {
-    /// Pruned places whose weight has changed; `None` where initial values are not known.
+    /// Pruned weights that training had changed; `None` if initial values are unknown.
     pub changed: Option<u64>,
-    /// Sum of the squares of the pruned places' finite weights.
+    /// Sum of the squares of the finite pruned weights.
     pub squares: f64,
-    /// The same of all weights.
+    /// Sum of the squares of all finite weights.
     pub all_squares: f64,
 }
 
-/// As in the comparison: element `n` in lane `n % LANES`, lanes added up in their order.
+/// As in the comparison: element `n` is added to lane `n % LANES`, and the lanes are added up in order.
 const LANES: usize = 8;
 
 #[derive(Default)]
@@ -30,8 +29,8 @@ struct Scratch {
     changed: Vec<u8>,
 }
 
-/// Finds out about every tensor that is pruned, in one more pass over its weights; in name order, with
-/// nothing gone of the others.
+/// Measures the effect for every tensor, in name order, in one more pass over the weights of pruned tensors.
+/// For tensors that are not pruned, it is zero.
 pub(super) fn gone(tasks: &Tasks<'_>, masks: &Masks, progress: &dyn Progress) -> Result<Vec<Gone>, Error> {
     let work: Vec<Block> = masks.blocks().iter().map(|(block, _)| *block).collect();
     let reads = |block: &Block| tasks[block].reads_with(block, false);

@@ -1,5 +1,4 @@
-//! The heat maps of |delta|: a small pass of its own over the few rows that they show, run only
-//! where they are asked for.
+//! Heat maps of |delta|: a small separate pass over the few rows that they show, only if they are requested.
 
 use super::blocks::{self, Block};
 use super::error::Error;
@@ -7,7 +6,7 @@ use super::progress::Progress;
 use super::task::{Tasks, TensorTask};
 use crate::analysis::{Cell, Grid, HeatMap, Tally};
 
-/// A tensor of which a map is drawn.
+/// A tensor with a heat map.
 struct Drawn<'a> {
     task: &'a TensorTask<'a>,
     grid: Grid,
@@ -15,13 +14,13 @@ struct Drawn<'a> {
 
 /// Cells of one row that are computed together.
 struct Run {
-    /// Their weights.
+    /// The weights of the cells.
     block: Block,
     cells: std::ops::Range<usize>,
 }
 
-/// The maps of the trained checkpoint's tensors in name order: one for each that is compared and has a
-/// weight, as large as their number allows.
+/// The heat maps of the trained checkpoint's tensors, in name order: one for each tensor that is compared and
+/// not empty, as large as the number of tensors allows.
 ///
 /// # Errors
 /// None of its own.
@@ -65,8 +64,8 @@ fn draw(drawn: &[Drawn<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, 
     Ok(all)
 }
 
-/// The runs of cells of tensor number `tensor`, in order: whole rows, or as many cells of one as a block may
-/// hold; one cell if it has more weights than that.
+/// The runs of cells of tensor number `tensor`, in order: whole rows, or as many cells of a row as fit into a
+/// block, but at least one.
 fn runs(tensor: usize, grid: Grid) -> impl Iterator<Item = Run> {
     let widest = grid.matrix.cols.div_ceil(grid.columns);
     let at_once = (blocks::BLOCK_ELEMENTS / widest).clamp(1, grid.columns);
@@ -125,7 +124,7 @@ mod tests {
             [(0, 50_000, 0..1), (50_000, 50_000, 1..2), (100_000, 50_000, 2..3), (150_000, 50_000, 3..4)]
         );
         assert_eq!(cut(1, 100_000, (9, 4)), [(0, 50_000, 0..2), (50_000, 50_000, 2..4)]);
-        // A cell of more than a block.
+        // A cell larger than a block.
         assert_eq!(cut(1, 200_000, (1, 2)), [(0, 100_000, 0..1), (100_000, 100_000, 1..2)]);
     }
 }

@@ -1,4 +1,4 @@
-//! The command `new`: a starting config for a checkpoint, which is known to fit it.
+//! The command `new`: a starting config for a checkpoint, which is checked against it.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -18,19 +18,19 @@ use crate::sparse::FileMetadata;
 use crate::store::{compressed, create_parent};
 use crate::tensor::Shape;
 
-/// The file that a config is for which is only printed.
+/// Name of the config file if the config is only printed.
 const FILE: &str = "config.yaml";
 
-/// How often the config is mended before no tensor's start is said to be known.
+/// Maximum number of corrections of the config; after that, it has no initial values.
 const ATTEMPTS: usize = 100;
 
-/// Infers a config from the names, shapes and types of a checkpoint's tensors, which `plan` accepts. Its
-/// relative paths are right for the file `config`, whose folder is made, or for the current folder where none
-/// is named. A base that `purpose` has is a path as `path` is.
+/// Infers a config, which `plan` accepts, from the names, shapes and types of a checkpoint's tensors.
+/// Relative paths in it are relative to the folder of the file `config`, which is created, or to the current
+/// folder if there is no file. The base in `purpose`, if any, is a path like `path`.
 ///
 /// # Errors
-/// A checkpoint or base that cannot be read, is a pruned file, or has no weights; a base without any of the
-/// checkpoint's tensors; a path that is not UTF-8; a `config` that is a file of either.
+/// If the checkpoint or the base cannot be read, is a pruned file, or has no weights; if the base has none of
+/// the checkpoint's tensors; if a path is not UTF-8; if `config` is a file of either.
 pub fn infer_config(
     path: &Path,
     config: Option<&Path>,
@@ -48,7 +48,7 @@ pub fn infer_config(
     if config.is_some() {
         let inputs = checkpoint.files().map(|file| ("the checkpoint", file));
         check_distinct(inputs, [("the config", file)])?;
-        // Only from a folder that exists can a path lead out of it.
+        // A relative path out of a folder needs the folder to exist.
         create_parent(file)?;
     }
     let base = match purpose {
@@ -75,8 +75,8 @@ pub fn infer_config(
     mended(inference, around, file, options)
 }
 
-/// What the config says beside its rules, for the checkpoint at a path and a config in a file. Takes what
-/// wrappers have put into the checkpoint's names out of them.
+/// The parts of the config other than its rules. Removes the names that wrappers have inserted from the
+/// checkpoint's tensor names.
 fn surroundings(
     checkpoint: &mut Checkpoint,
     seed: Option<u64>,
@@ -88,12 +88,12 @@ fn surroundings(
         other => other.clone(),
     };
     let from_config = from_config(path, config)?;
-    // The initial checkpoint has the names that its skeleton has.
+    // The initial checkpoint has the names of its skeleton.
     let strip = if purpose == Purpose::Init { Strip::default() } else { Strip::of(checkpoint) };
     checkpoint.strip_components(&strip.components)?;
     checkpoint.strip_prefixes(&strip.prefixes)?;
     let trained = match seed {
-        // It is an initial one: that after training has another name.
+        // This is an initial checkpoint; the trained one will have another name.
         Some(_) => free(config.unwrap_or(Path::new(FILE)), "trained", ".safetensors"),
         None => from_config.clone(),
     };
@@ -111,7 +111,7 @@ fn surroundings(
     })
 }
 
-/// The config, with what does not fit the checkpoint mended.
+/// The config, corrected where it does not fit the checkpoint.
 fn mended(
     mut inference: Inference<'_>,
     mut around: Surroundings,
@@ -125,7 +125,7 @@ fn mended(
             Err(Error::SameFile { .. }) => around.outputs = free(file, &around.outputs, ""),
             Err(error) => {
                 let tensors = offending(&error);
-                // One after the other: each must be set apart.
+                // One after the other, because each gets its own rule.
                 if !tensors.iter().fold(false, |changed, tensor| inference.set_apart(tensor) | changed) {
                     break;
                 }
@@ -137,8 +137,7 @@ fn mended(
     fits(&config, file, options).map(|()| config)
 }
 
-/// What outputs are called after: the file's name without what follows the first of the ends that checkpoints
-/// have, or the folder's.
+/// The name for outputs: the file name without the endings of checkpoints, or the name of the folder.
 fn stem(path: &Path) -> String {
     let whole = fs::canonicalize(path).ok().filter(|_| path.file_name().is_none());
     let name =
@@ -148,7 +147,7 @@ fn stem(path: &Path) -> String {
     stem.to_owned()
 }
 
-/// Whether the config can be used: read, resolved against the checkpoint, and none of its outputs an input.
+/// Checks the config: it must be valid, fit the checkpoint, and none of its outputs may be an input.
 fn fits(config: &str, file: &Path, options: OpenOptions) -> Result<(), Error> {
     let settings = Settings::parse(config, file, &[])?;
     let resolved = match Resolved::with(&settings, options) {
@@ -159,7 +158,7 @@ fn fits(config: &str, file: &Path, options: OpenOptions) -> Result<(), Error> {
     check_outputs(resolved.inputs(), &resolved.outputs())
 }
 
-/// The tensors whose rules an error is about.
+/// The tensors whose rules an error concerns.
 fn offending(error: &Error) -> Vec<String> {
     match error {
         Error::Mismatch(mismatch) => mismatch.unmatched.clone(),
@@ -182,19 +181,19 @@ fn offending(error: &Error) -> Vec<String> {
     }
 }
 
-/// Whether two tensors of one type and shape have the same bytes, and not one value
-/// throughout, as in a skeleton.
+/// Whether two tensors of the same type and shape have the same bytes, and are not
+/// constant, as in a skeleton.
 fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
     let (Some(a), Some(b)) = (checkpoint.tensor(a), checkpoint.tensor(b)) else { return false };
     same_bytes(&a, &b) && !is_constant(&a)
 }
 
-/// The path of the checkpoint as a config in this file has to write it.
+/// The path of the checkpoint as written in a config in this file.
 fn from_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
     let folder = config.and_then(Path::parent).filter(|folder| *folder != Path::new(""));
     let Some(folder) = folder.filter(|_| path.is_relative()) else { return text(path) };
-    // Links must be resolved in both folders, as `..` leads out of where a link leads to; the checkpoint
-    // itself may well be a link, into a cache, and is to be called by its own name.
+    // Links in both folders must be resolved, because `..` leads out of the target of a link. The checkpoint
+    // itself may be a link, such as into a cache, and keeps its name.
     let whole = || fs::canonicalize(path);
     let place = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if parent == Path::new("") => fs::canonicalize(".").map(|p| p.join(name)),
@@ -207,7 +206,7 @@ fn from_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
     }
 }
 
-/// The way from a folder to a place, both absolute and without links or dots.
+/// The relative path from a folder to another path, both absolute and without links or dots.
 fn relative(place: &Path, folder: &Path) -> PathBuf {
     let common = place.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
     if common == 0 {
@@ -222,7 +221,7 @@ fn text(path: &Path) -> Result<String, Error> {
     path.to_str().map(str::to_owned).ok_or_else(|| Error::PathNotUtf8 { path: path.to_owned() })
 }
 
-/// A name in the config's folder that nothing has: `stem` and `end`, with a number between them if need be.
+/// An unused name in the folder of the config: `stem` and `end`, with a number between them if necessary.
 fn free(config: &Path, stem: &str, end: &str) -> String {
     let is_free = |name: &String| config.with_file_name(name).symlink_metadata().is_err();
     let numbered = (2..u64::MAX).map(|n| format!("{stem}-{n}{end}"));

@@ -20,10 +20,10 @@ use crate::sparse::{FileMetadata, Kind};
 use crate::store::{CheckpointWriter, Group, Slot, total};
 use crate::tensor::FloatDtype;
 
-/// A tensor of the model, and where it goes.
+/// A tensor of the model, and its position in the output.
 struct InitTask<'a> {
     slot: Slot,
-    /// Bits of an element.
+    /// Bits per element.
     bits: usize,
     source: Source<'a>,
 }
@@ -34,11 +34,11 @@ enum Source<'a> {
 }
 
 impl InitTask<'_> {
-    /// Bytes of a block. Types of less than a byte are never cut inside one: blocks begin at
-    /// multiples of 16 elements, or are whole rows; a row that fills no whole bytes makes the block's
-    /// ends round to the same byte.
+    /// Bytes of a block. Types smaller than a byte are never divided within a byte: blocks begin at
+    /// multiples of 16 elements, or are whole rows; if rows are not whole bytes, neighbouring blocks
+    /// round to the same byte.
     fn bytes(&self, block: &Block) -> std::ops::Range<usize> {
-        // Elements times 8 bytes do not overflow, times 64 bits they may.
+        // Elements times 8 bytes do not overflow, but elements times 64 bits might.
         let bytes = |elements: usize| elements / 8 * self.bits + elements % 8 * self.bits / 8;
         bytes(block.start)..bytes(block.start + block.len)
     }
@@ -52,11 +52,11 @@ impl InitTask<'_> {
     }
 }
 
-/// Adds the model's tensors with their initial values to the outputs. Tensors that are no floats, and those
-/// of `init: none`, are copied from `model.like`, and left out where only `model.tensors` has them.
+/// Adds the tensors of the model, with their initial values, to the outputs. Tensors of other types, and
+/// those with `init: none`, are copied from `model.like`, and omitted if only `model.tensors` has them.
 ///
 /// # Errors
-/// [`Error::NoSection`] without `init` or `model` in the config; whatever writing meets.
+/// [`Error::NoSection`] without `init` or `model` in the config; errors when writing.
 pub fn initialise(
     resolved: &Resolved<'_>,
     set: &mut RunOutputs,
@@ -73,7 +73,7 @@ pub fn initialise(
         Group::single(TensorSpec { name, dtype, shape })
     };
     let groups: Vec<Group> = tensors.iter().map(spec).collect();
-    // Each tensor's origin, as it was found for this run.
+    // The origin of each tensor.
     let origins: Vec<String> =
         tensors.iter().map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin)).collect();
     let decisions = digest::of_pieces(origins.iter().map(String::as_bytes));
@@ -86,7 +86,7 @@ pub fn initialise(
     })?;
     check_writer(resolved.inputs(), &writer, "`init.output`")?;
 
-    // File by file, so that a run after a killed one finds some of them finished.
+    // File by file, so that the run after a killed one can reuse finished files.
     let mut work: Vec<Vec<Block>> = vec![Vec::new(); writer.files()];
     for (n, (name, tensor, _)) in tensors.iter().enumerate() {
         if let Some(file) = writer.file_of(name) {
@@ -118,7 +118,7 @@ pub fn initialise(
     Ok(Written { files, tensors, bytes, beside: Vec::new() })
 }
 
-/// The tensors that are written, with where their values come from.
+/// The tensors to write, with the sources of their values.
 fn sources<'r>(resolved: &'r Resolved<'_>) -> Vec<(&'r String, &'r Tensor, Source<'r>)> {
     let of = |(name, tensor): (&'r String, &'r Tensor)| {
         let source = match (resolved.initial(name, tensor), FloatDtype::of(tensor.dtype)) {

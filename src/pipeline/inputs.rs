@@ -1,26 +1,26 @@
-//! What the files are for that a run reads.
+//! The roles of the files that a run reads.
 
 use std::fmt;
 
-/// What a file that is read is for.
+/// Role of an input file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputKind {
     /// The config.
     Config,
-    /// The checkpoint whose tensors are to be initialised.
+    /// The checkpoint with the tensors to initialise.
     Like,
     /// The trained checkpoint.
     Trained,
-    /// A checkpoint that initial values are taken from.
+    /// A checkpoint with initial values.
     Base,
-    /// Scores to prune by.
+    /// Scores for pruning.
     Scores,
-    /// A small file beside the trained checkpoint.
+    /// A small file next to the trained checkpoint.
     Beside,
 }
 
 impl InputKind {
-    /// As manifests call it.
+    /// Name in manifests.
     pub fn role(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -33,7 +33,7 @@ impl InputKind {
     }
 }
 
-/// As it is called in messages.
+/// Name in messages.
 impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,4 +1,4 @@
-//! The command `inspect`: what is in a checkpoint.
+//! The command `inspect`: lists the tensors of a checkpoint.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::sparse::{FileMetadata, Kind};
 /// The tensors of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inventory {
-    /// Files that it consists of.
+    /// Files of the checkpoint.
     pub files: usize,
     /// `initial` or `pruned` for files of this tool.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,14 +28,14 @@ pub struct Inventory {
 pub struct InventoryTensor {
     /// Its name.
     pub name: String,
-    /// Its type, in safetensors' spelling.
+    /// Its type, as safetensors spells it.
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Bytes of its data.
     pub bytes: u64,
-    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor or a type
-    /// of less than a byte.
+    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor, or a type
+    /// smaller than a byte.
     pub zeros: Option<f64>,
 }
 
@@ -57,7 +57,7 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
     Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
 }
 
-/// Tensors that are looked at together: a checkpoint may have millions.
+/// Tensors that are processed together: a checkpoint may have millions.
 const AT_ONCE: usize = 1 << 14;
 
 fn list(
@@ -94,7 +94,7 @@ fn list(
     Ok(())
 }
 
-/// Elements that are zero by their type: of either sign where it has one; none where no bits mean zero.
+/// Number of elements that are zero, of either sign; 0 for types without a zero.
 fn zeros(dtype: Dtype, piece: &[u8]) -> u64 {
     let count = |zero: fn(&[u8]) -> bool, size: usize| {
         piece.chunks_exact(size).filter(|element| zero(element)).count() as u64
@@ -104,16 +104,16 @@ fn zeros(dtype: Dtype, piece: &[u8]) -> u64 {
         Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E5M2 | Dtype::F8_E4M3 => {
             count(is_float_zero, size)
         }
-        // Zero where both of its floats are.
+        // Zero if both parts are.
         Dtype::C64 => count(|pair| pair.chunks(4).all(is_float_zero), size),
-        // Powers of two alone.
+        // Only powers of two.
         Dtype::F8_E8M0 => 0,
-        // Integers and truth values; and those 8-bit floats in which the bits of a negative zero are NaN.
+        // Integers and booleans, and the 8-bit floats in which the bits of a negative zero mean NaN.
         _ => count(|element| element.iter().all(|byte| *byte == 0), size),
     }
 }
 
-/// All bits but the sign, which little-endian floats have in their last byte.
+/// All bits except the sign, which is in the last byte of little-endian floats.
 fn is_float_zero(element: &[u8]) -> bool {
     element.split_last().is_some_and(|(last, rest)| last & 0x7F == 0 && rest.iter().all(|byte| *byte == 0))
 }

@@ -1,4 +1,4 @@
-//! The command `plan`: what a config comes to, without touching data.
+//! The command `plan`: how a config applies to each tensor, without reading data.
 
 use std::collections::BTreeSet;
 
@@ -14,28 +14,29 @@ use crate::tensor::FloatDtype;
 pub struct PlanRow {
     /// Its name.
     pub name: String,
-    /// Its type, in safetensors' spelling: the trained checkpoint's where that exists, else the model's.
+    /// Its type, as safetensors spells it: that in the trained checkpoint if it exists,
+    /// else that in the model.
     pub dtype: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The pattern that decides about it; `None` for types that pass through.
+    /// The pattern that matches it; `None` for types that are passed through.
     pub rule: Option<String>,
     /// The layer id of its noise.
     pub layer_id: Option<u64>,
     /// Its initial values.
     pub init: Option<String>,
-    /// Its layout: a word, or a list of roles; `None` for types that pass through.
+    /// Its layout: a word, or a list of roles; `None` for types that are passed through.
     pub layout: Option<String>,
-    /// Whether the tensor's name told it, where the config does not.
+    /// Whether the layout was recognised by the name of the tensor, because the config gives none.
     #[serde(skip)]
     pub layout_told: bool,
-    /// `pruned`, `kept` or `passed_through`; `None` where the config prunes nothing.
+    /// `pruned`, `kept` or `passed_through`; `None` if the config does not prune.
     pub action: Option<&'static str>,
     /// Bytes of its data when stored dense.
     pub dense_bytes: u64,
-    /// Bytes of its data in the smallest pruned file, were every weight of it asleep.
+    /// Bytes of its data in the smallest pruned file, if all its weights slept.
     pub smallest_bytes: u64,
-    /// Bytes of memory that its initial values take, where they cannot be made one by one.
+    /// Bytes of memory for its initial values, if they can only be generated as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub whole_bytes: Option<u64>,
 }

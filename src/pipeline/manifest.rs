@@ -21,25 +21,25 @@ use crate::regular_file;
 use crate::report::{FIXED_NAMES, Report};
 use crate::store::{Decided, Draft, README, folder_of, hash, index_path, stale_beside, through_link};
 
-/// Version of the config's form.
+/// Version of the config format.
 pub(super) const CONFIG_VERSION: u32 = 1;
 
-/// The most bytes of a manifest.
+/// Maximum size of a manifest in bytes.
 pub(super) const LONGEST: u64 = 1 << 30;
 
-/// The folder that a manifest's paths are seen from, links resolved.
+/// The folder that paths in a manifest are relative to, with links resolved.
 pub(super) fn folder_seen(manifest: &Path) -> Result<PathBuf, CheckpointError> {
     let folder = folder_of(manifest);
     fs::canonicalize(folder).map_err(CheckpointError::io(folder, "find"))
 }
 
-/// `path` as seen from `folder`. The file itself may be a link: its own name is kept.
+/// `path` relative to `folder`. The file itself may be a link; its name is kept.
 pub(super) fn seen_from(folder: &Path, path: &Path) -> Result<String, CheckpointError> {
     let parent = folder_seen(path)?;
     Ok(relative(&parent.join(path.file_name().unwrap_or_default()), folder))
 }
 
-/// What is hashed of an input: the very bytes that the stages saw.
+/// The hashed data of an input: exactly the bytes that the stages read.
 enum Bytes<'a> {
     Text(&'a str),
     Mapped(&'a Checkpoint, usize),
@@ -52,7 +52,7 @@ pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileE
     hash_inputs(resolved, folder, |_| true)
 }
 
-/// What each file is for, where it is, and what of it is hashed.
+/// The role, path and hashed data of each file.
 type Input<'a> = (InputKind, &'a Path, Bytes<'a>);
 
 fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
@@ -70,7 +70,7 @@ fn input_files<'a>(resolved: &'a Resolved<'_>) -> Vec<Input<'a>> {
     found
 }
 
-/// What every file that the run read is for, and its path as seen from `folder`.
+/// The role of every file that the run read, and its path relative to `folder`.
 pub(super) fn input_paths(
     resolved: &Resolved<'_>,
     folder: &Path,
@@ -111,7 +111,7 @@ fn output(
     Ok(FileEntry { role: role(kind).to_owned(), path: seen_from(folder, place)?, size, sha256 })
 }
 
-/// What a manifest calls an output.
+/// The name of an output in manifests.
 fn role(kind: OutputKind) -> &'static str {
     match kind {
         OutputKind::Initial => "init.output",
@@ -122,7 +122,7 @@ fn role(kind: OutputKind) -> &'static str {
     }
 }
 
-/// Every file of the set, in its order, with its digest. `place` says where each of them belongs.
+/// Every file of the set, in order, with its digest. `place` returns the path of each.
 pub(super) fn outputs(
     set: &RunOutputs,
     folder: &Path,
@@ -133,7 +133,7 @@ pub(super) fn outputs(
     set.files().par_iter().map(entry).collect()
 }
 
-/// Adds the manifest of everything in the set, and of what was read for it, to the set.
+/// Adds a manifest of all files in the set, and of the inputs, to the set.
 pub(super) fn add_manifest(
     resolved: &Resolved<'_>,
     path: &Path,
@@ -162,8 +162,8 @@ pub(super) fn add_manifest(
     Ok(())
 }
 
-/// A key for outputs of this run: what else than the headers of its files and `decisions` decides about their
-/// bytes. Only inputs of these roles do.
+/// A key for outputs of this run: everything that determines their bytes, except the headers of the files and
+/// the `decisions`. Only inputs with these roles are included.
 pub(super) fn key(
     resolved: &Resolved<'_>,
     wanted: impl Fn(InputKind) -> bool,
@@ -178,7 +178,7 @@ fn decided(settings: &Settings) -> Decided<'_> {
     Decided::now(&settings.config_sha256, settings.seed)
 }
 
-/// Each tensor's counts.
+/// The counts of each tensor.
 pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
     let entry = |t: &crate::report::ReportTensor| TensorEntry {
         name: t.name.clone(),
@@ -190,8 +190,8 @@ pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
     report.tensors.iter().map(entry).collect()
 }
 
-/// The manifest, if it proves that the run which is asked for has been done: the same tool, config and
-/// inputs, and every output as it was written.
+/// The manifest, if it proves that the outputs are up to date: same tool, config and inputs, and every
+/// output as it was written.
 pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
     let Ok(text) = regular_file::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
@@ -205,11 +205,12 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
         return Ok(None);
     }
     let folder = folder_seen(path)?;
-    // Sizes first: a changed file has mostly another one.
+    // Sizes first, because a changed file usually has another size.
     let there = |entry: &FileEntry| {
         fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)
     };
-    // What is left of another form of an output would be read in place of it; writing it again removes that.
+    // Remains of another form of an output would be read instead of it. Writing the output again removes
+    // them.
     let outputs: Vec<PathBuf> = manifest.outputs.iter().map(|entry| folder.join(&entry.path)).collect();
     if !stale_beside(&outputs).is_empty() {
         return Ok(None);
@@ -231,8 +232,8 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     Ok(manifest.outputs.par_iter().all(proven).then_some(manifest))
 }
 
-/// Whether the manifest lists every file that the config names as an output, or the index of its shards, and
-/// of plots some; and none twice.
+/// Whether the manifest lists every output of the config, as a file or as the index of its shards, some plots
+/// if there are any, and no file twice.
 fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> bool {
     let paths: BTreeSet<&str> = manifest.outputs.iter().map(|entry| entry.path.as_str()).collect();
     if paths.len() != manifest.outputs.len() {
@@ -240,14 +241,14 @@ fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> boo
     }
     let listed = |(kind, path): (OutputKind, &Path)| {
         let path = match kind {
-            // What is kept for the next search, and the manifest itself.
+            // The cache of the search, and the manifest itself.
             OutputKind::TuneCache | OutputKind::Manifest => return true,
             OutputKind::Report(ReportForm::Svg) => path.join(FIXED_NAMES[0]),
             _ => path.to_owned(),
         };
         let names = [&path, &index_path(&path)].map(|path| {
             let path = through_link(path);
-            // Where not even the folder is there, neither is the file.
+            // Without its folder, the file does not exist.
             seen_from(folder, &path).ok()
         });
         let is_it = |entry: &FileEntry| entry.role == role(kind) && names.contains(&Some(entry.path.clone()));

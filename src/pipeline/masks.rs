@@ -1,8 +1,8 @@
-//! Which places of the tensors to be pruned keep their value: from the comparison, and
+//! Bitmasks of the weights that keep their value, in tensors to be pruned: first from the comparison,
 //! then from the selection.
 //!
-//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go
-//! through a [`Spool`].
+//! One bit per weight is a thirty-second of an F32 checkpoint. For a large one, this is too much for memory,
+//! so the masks are kept in a [`Spool`].
 
 use std::path::Path;
 
@@ -17,28 +17,28 @@ use crate::tensor::Matrix;
 #[derive(Debug)]
 pub(super) struct Masks {
     spool: Spool,
-    /// By the tensors' places in name order.
+    /// By the index of the tensor in name order.
     tensors: Vec<TensorMask>,
-    /// The blocks of the tensors to be pruned, each with the values kept before it in its tensor.
+    /// The blocks of the tensors to be pruned, each with the number of values kept before it in its tensor.
     blocks: Vec<(Block, usize)>,
 }
 
-/// The mask of one tensor; empty where it is not to be pruned.
+/// The mask of one tensor; empty if it is not to be pruned.
 #[derive(Clone, Copy, Debug, Default)]
 struct TensorMask {
-    /// Where it begins in the spool.
+    /// Its position in the spool.
     start: u64,
-    /// Its bytes.
+    /// Its size in bytes.
     length: u64,
-    /// Values kept.
+    /// Number of values kept.
     stored: usize,
-    /// Where the bits of its changed weights begin, where it is to be pruned by more than what the comparison
-    /// finds asleep, and its initial values are known.
+    /// Position of the bits of its changed weights in the spool. Present if it is not simply the sleeping
+    /// weights that are pruned, and its initial values are known.
     changed: Option<u64>,
 }
 
 impl Masks {
-    /// Room for the masks of these tasks, beside this output.
+    /// Masks for these tasks, in a temporary file next to this output.
     pub fn new(output: &Path, tasks: &Tasks<'_>) -> Result<Self, CheckpointError> {
         let mut end = 0;
         let mut room = |task: &TensorTask<'_>| {
@@ -57,18 +57,18 @@ impl Masks {
         Ok(Self { spool: Spool::beside(output)?, tensors, blocks: Vec::new() })
     }
 
-    /// Values kept in each tensor, in name order; of interest for those to be pruned.
+    /// Number of values kept in each tensor, in name order; meaningful for tensors to be pruned.
     pub fn stored(&self) -> Vec<usize> {
         self.tensors.iter().map(|mask| mask.stored).collect()
     }
 
-    /// Values kept in one.
+    /// Number of values kept in one tensor.
     pub fn stored_of(&self, tensor: usize) -> usize {
         self.tensors[tensor].stored
     }
 
-    /// The blocks that have a mask, each with the values kept before it in its tensor: in order
-    /// once all are decided.
+    /// The blocks that have a mask, each with the number of values kept before it in its tensor. They are in
+    /// order once all are decided.
     pub fn blocks(&self) -> &[(Block, usize)] {
         &self.blocks
     }
@@ -78,7 +78,7 @@ impl Masks {
         self.read_at(self.tensors[block.tensor].start, block, matrix, mask)
     }
 
-    /// The same of its changed weights; false where the comparison has left none.
+    /// Reads the bits of the changed weights of a block; returns false if they were not kept.
     pub fn read_changed(
         &self,
         block: &Block,
@@ -116,13 +116,13 @@ impl Masks {
         self.spool.read(self.tensors[tensor].start + (row * width) as u64, mask)
     }
 
-    /// Writes the bits of a block, padded as [`Self::read`] gives them.
+    /// Writes the bits of a block, padded as in [`Self::read`].
     pub fn write(&self, block: &Block, matrix: Matrix, mask: &[u8]) -> Result<(), CheckpointError> {
         let at = self.tensors[block.tensor].start + block.mask_bytes(matrix).start as u64;
         self.spool.write(at, mask)
     }
 
-    /// Writes the bits of its changed weights, where they will be asked for.
+    /// Writes the bits of the changed weights of a block, if they will be needed.
     pub fn write_changed(
         &self,
         block: &Block,
@@ -135,8 +135,8 @@ impl Masks {
         }
     }
 
-    /// Writes the mask of a block from the bits of the places that stay, without regard to rows, and says how
-    /// many do. `mask` is scratch space.
+    /// Writes the mask of a block from the bits of the weights that stay, without padding of rows. Returns
+    /// how many stay. `mask` is scratch space.
     pub fn put(
         &self,
         block: &Block,
@@ -150,19 +150,19 @@ impl Masks {
         Ok(bits::count(mask) as usize)
     }
 
-    /// Notes how many places of a tensor's next block stay.
+    /// Records how many weights of a tensor's next block stay.
     pub fn note(&mut self, block: Block, stored: usize) {
         let before = &mut self.tensors[block.tensor].stored;
         self.blocks.push((block, *before));
         *before += stored;
     }
 
-    /// Puts the blocks in the order of storage, whichever was decided first.
+    /// Sorts the blocks into storage order.
     pub fn sort(&mut self) {
         self.blocks.sort_by_key(|(block, _)| (block.tensor, block.start));
     }
 
-    /// Gives tensor `to` the places of `from`, which has its shape.
+    /// Copies the mask of tensor `from` to tensor `to`, which has the same shape.
     pub fn copy(&mut self, from: usize, to: usize) -> Result<(), CheckpointError> {
         const PIECE: u64 = 1 << 20;
         let blocks: Vec<_> = self.blocks.iter().filter(|(block, _)| block.tensor == from).copied().collect();
@@ -178,7 +178,7 @@ impl Masks {
         Ok(())
     }
 
-    /// SHA-256 of all of them.
+    /// SHA-256 of all masks.
     pub fn digest(&self) -> Result<String, CheckpointError> {
         self.spool.digest()
     }

@@ -1,4 +1,4 @@
-//! What the config says about one tensor: where its initial values come from, and what pruning does with it.
+//! The settings of one tensor: the source of its initial values, and what pruning does with it.
 
 use safetensors::Dtype;
 
@@ -6,62 +6,62 @@ use crate::config::InitSource;
 use crate::init::{Generator, Scheme, slice_shape};
 use crate::tensor::{FloatDtype, Layout, Shape};
 
-/// A tensor and what the config says about it.
+/// A tensor and its settings.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Element type.
     pub dtype: Dtype,
     /// Shape.
     pub shape: Shape,
-    /// What makes its initial value; `None` for types that are passed through.
+    /// Source of its initial values; `None` for types that are passed through.
     pub origin: Option<Origin>,
-    /// What pruning does with it, where it stands in the trained checkpoint.
+    /// What pruning does with it, if it is in the trained checkpoint.
     pub action: Action,
 }
 
-/// What makes a tensor's initial value.
+/// Source of a tensor's initial values.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The pattern that matched.
     pub rule: String,
     /// Index of the rule.
     pub rule_index: usize,
-    /// The layer id, for values that a scheme makes.
+    /// The layer id, for values that are drawn.
     pub layer: Option<u64>,
     /// Which dimensions are outputs and inputs.
     pub layout: Layout,
-    /// Whether the tensor's name told it, where the config does not.
+    /// Whether the layout was recognised by the name of the tensor, because the config gives none.
     pub layout_told: bool,
-    /// Scheme, other checkpoint, or not known.
+    /// Scheme, another checkpoint, or unknown.
     pub source: InitSource,
-    /// The slices of a fused tensor, in whose place its own layer id and scheme do not count; empty for most.
+    /// The slices of a fused tensor, which replace its own layer id and scheme; usually empty.
     pub slices: Vec<Slice>,
-    /// The type in which the initial checkpoint stores the tensor, where it does not hold all values of the
-    /// trained one's: the values that training started from have then been rounded to it first.
+    /// The type in which the initial checkpoint stores the tensor, if it cannot hold all values of the
+    /// trained type. The values that training started from were then rounded to it first.
     pub stored_as: Option<FloatDtype>,
 }
 
-/// A slice of a fused tensor: a tensor of its own as far as its initial values go.
+/// A slice of a fused tensor, initialised like a separate tensor.
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// Its name in the config.
     pub name: String,
-    /// Outputs.
+    /// Number of outputs.
     pub size: usize,
     /// The layer id of its noise.
     pub layer: u64,
-    /// What makes it.
+    /// Its scheme.
     pub scheme: Scheme,
 }
 
 /// What pruning does with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Weights of it are pruned.
+    /// Its weights are pruned.
     Prune,
-    /// A rule keeps it, it is too small, or nothing is known to prune it by.
+    /// It is kept: by a rule, because it is too small, or because the criterion cannot be applied.
     Keep,
-    /// Not a floating-point type: copied byte for byte.
+    /// It is not of a floating-point type, and copied byte for byte.
     PassThrough,
 }
 
@@ -77,14 +77,14 @@ impl Action {
 }
 
 impl Tensor {
-    /// The layout that its rule gives it.
+    /// The layout from its rule.
     pub fn layout(&self) -> Layout {
         self.origin.as_ref().map(|origin| origin.layout).unwrap_or_default()
     }
 }
 
 impl Origin {
-    /// What draws the initial values of a tensor of this shape.
+    /// The generator of the initial values for a tensor of this shape.
     pub(super) fn generator(&self, seed: u64, scheme: &Scheme, shape: &Shape) -> Generator {
         let layout = self.layout;
         if self.slices.is_empty() {
@@ -97,7 +97,7 @@ impl Origin {
         Generator::sliced(shape, layout, self.slices.iter().map(slice).collect())
     }
 
-    /// The initial value in words: a mode with its parameters, `from FILE` or `none`.
+    /// The initial values in words: a mode with its parameters, `from FILE` or `none`.
     pub fn init_text(&self) -> String {
         match &self.source {
             InitSource::Scheme(_) if !self.slices.is_empty() => {

@@ -1,4 +1,4 @@
-//! What the stages did.
+//! Results of the stages.
 
 use std::path::PathBuf;
 
@@ -8,29 +8,29 @@ use super::origin::Action;
 use crate::report::{Removed, Report};
 use crate::sparse::Format;
 
-/// What the stages did.
+/// Results of the stages.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// The initial checkpoint.
     pub initial: Option<Written>,
-    /// The comparison, and what pruning did where it was asked for.
+    /// The report of the comparison, and of pruning if that was requested.
     pub report: Option<Report>,
     /// Report files written.
     pub report_files: Vec<PathBuf>,
     /// The pruned checkpoint.
     pub pruned: Option<Pruned>,
-    /// Bytes of the trained checkpoint's files, an index not counted.
+    /// Bytes of the trained checkpoint's files, without an index.
     pub trained_bytes: u64,
-    /// Why nothing was pruned though it was asked for: the trained checkpoint, and what tells that it did not
-    /// start from the values that pruned places would have been filled with.
+    /// Why nothing was pruned, although it was requested: the trained checkpoint, and the evidence that it
+    /// did not start from the initial values that would replace pruned weights.
     pub other_start: Option<(PathBuf, String)>,
 }
 
 impl Outcome {
-    /// Whether pruning was done where it was asked for.
+    /// Checks that pruning was done if it was requested.
     ///
     /// # Errors
-    /// [`Error::OtherStart`] where it was not.
+    /// [`Error::OtherStart`] if it was not.
     pub fn check_start(&self) -> Result<(), Error> {
         match self.other_start.clone() {
             Some((path, words)) => Err(Error::OtherStart { path, words }),
@@ -38,66 +38,66 @@ impl Outcome {
         }
     }
 
-    /// Whether everything was done, and every gate passed that the stages gave something to measure for.
+    /// Checks that everything was done, and that every gate with a result passed.
     ///
     /// # Errors
-    /// [`Error::OtherStart`]; [`Error::Gates`], with those that failed.
+    /// [`Error::OtherStart`]; [`Error::Gates`], with the failed gates.
     pub fn check_gates(&self) -> Result<(), Error> {
         self.check_start()?;
         self.report.as_ref().map_or(Ok(()), |report| passed(&report.gates))
     }
 }
 
-/// What was written.
+/// A checkpoint that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The files, an index last.
+    /// The files; an index is last.
     pub files: Vec<PathBuf>,
-    /// Tensors in them.
+    /// Number of tensors.
     pub tensors: usize,
-    /// Bytes of all checkpoint files together.
+    /// Total bytes of the checkpoint files.
     pub bytes: u64,
-    /// Small files of a model that were written beside them.
+    /// Small files of the model that were copied to their folder.
     pub beside: Vec<PathBuf>,
 }
 
-/// What pruning did.
+/// Result of pruning.
 #[derive(Debug)]
 pub struct Pruned {
     /// The files.
     pub written: Written,
-    /// Per tensor of the trained checkpoint, in name order.
+    /// The results for the tensors of the trained checkpoint, in name order.
     pub tensors: Vec<PrunedResult>,
-    /// Units taken out of chains of layers.
+    /// Units removed from chains of layers.
     pub removed: Vec<Removed>,
-    /// Tensors left as they are, as groups of n of m do not divide them, in name order.
+    /// Tensors left unchanged because m does not divide their neighbours, in name order.
     pub undivided: Vec<Undivided>,
 }
 
-/// A tensor that groups of n of m do not divide.
+/// A tensor whose neighbours m does not divide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undivided {
     /// Its name.
     pub name: String,
-    /// How many neighbours it has.
+    /// Number of neighbours.
     pub size: usize,
-    /// What they are, in the plural.
+    /// Their name, in the plural.
     pub what: &'static str,
-    /// Neighbours of a group.
+    /// Neighbours per group.
     pub m: usize,
 }
 
-/// What pruning did with one tensor.
+/// Result of pruning for one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrunedResult {
     /// Whether it was pruned, kept or passed through.
     pub action: Action,
-    /// Places pruned.
+    /// Number of pruned weights.
     pub pruned: u64,
-    /// How it is stored.
+    /// Storage format.
     pub format: Format,
-    /// Finite values that are beyond the range of the type they were cast to.
+    /// Number of finite values beyond the range of the type to which they were cast.
     pub overflowed: u64,
-    /// Whether units were taken out of it or of a layer that it belongs to: it is dense and written apart.
+    /// Whether units were removed from it, or from its layer. It is then dense and written separately.
     pub smaller: bool,
 }

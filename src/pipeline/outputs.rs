@@ -1,5 +1,5 @@
-//! Everything that a run writes: the outputs that the config names, what goes with them, and the files on
-//! their way to be committed together. No output may replace an input or another output.
+//! The outputs of a run: those in the config, the files that belong to them, and the set in which they are
+//! committed together. No output may replace an input or another output.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,26 +17,26 @@ use crate::store::{
 /// A path that a run writes or removes.
 #[derive(Clone, Debug)]
 pub(super) struct Output<'s> {
-    /// The output that it is, or is a part of.
+    /// The output that it belongs to.
     pub kind: OutputKind,
-    /// Which part.
+    /// Which part of the output it is.
     pub part: Part,
-    /// Where.
+    /// The path.
     pub path: Cow<'s, Path>,
 }
 
-/// What of an output a path is.
+/// Part of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// What the config names.
+    /// The path in the config.
     Whole,
     /// The index of a checkpoint.
     Index,
-    /// A file in a folder, or beside a checkpoint.
+    /// A file in a folder, or next to a checkpoint.
     File,
 }
 
-/// As it is called in messages.
+/// Name in messages.
 impl fmt::Display for Output<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.kind.key();
@@ -49,8 +49,8 @@ impl fmt::Display for Output<'_> {
     }
 }
 
-/// Everything that a config would have written or removed: `tensors` are the names of the trained
-/// checkpoint's, `beside` those of the small files that go beside the pruned one.
+/// All paths that a config writes or removes. `tensors` are the tensor names of the trained checkpoint,
+/// `beside` the names of the small files that are copied next to the pruned one.
 pub(super) fn outputs<'s, 'n>(
     settings: &'s Settings,
     tensors: impl Iterator<Item = &'n str>,
@@ -61,7 +61,7 @@ pub(super) fn outputs<'s, 'n>(
         let mut add = |part, path| outputs.push(Output { kind, part, path });
         add(Part::Whole, Cow::from(path));
         if kind.is_checkpoint() {
-            // A checkpoint in one file displaces the index of an earlier one in shards.
+            // A checkpoint in one file replaces an earlier one in shards, whose index is removed.
             add(Part::Index, Cow::from(index_path(path)));
         }
         if kind == OutputKind::TuneCache {
@@ -84,11 +84,11 @@ pub(super) fn outputs<'s, 'n>(
 /// The files in the folder of `tune.cache`.
 #[derive(Clone, Debug)]
 pub(super) struct TuneFiles {
-    /// What was measured.
+    /// The measurements.
     pub metrics: PathBuf,
-    /// The pruned file that is being looked at.
+    /// The current pruned file.
     pub pruned: PathBuf,
-    /// The same restored, for the evaluation command.
+    /// The restored current file, for the evaluation command.
     pub restored: PathBuf,
 }
 
@@ -106,7 +106,7 @@ impl TuneFiles {
     }
 }
 
-/// The files of a run that become visible together, each with the output that it belongs to.
+/// The files of a run, which become visible together, each with the output that it belongs to.
 #[derive(Debug, Default)]
 pub(super) struct RunOutputs {
     set: OutputSet,
@@ -127,7 +127,7 @@ impl RunOutputs {
         Ok(Self { set, kinds: Vec::new() })
     }
 
-    /// Adds files of this output.
+    /// Adds files of an output.
     pub fn add<T, E>(
         &mut self,
         kind: OutputKind,
@@ -143,14 +143,14 @@ impl RunOutputs {
         self.kinds.iter().copied().zip(self.set.files()).collect()
     }
 
-    /// As [`OutputSet::commit`].
+    /// Like [`OutputSet::commit`].
     pub fn commit(self) -> Result<(), CheckpointError> {
         self.set.commit().map(drop)
     }
 }
 
-/// Refuses what no output can be, and outputs that are one file with an input or with each other, by whatever
-/// paths. Each comes with a word on what it is. Inputs may be one file among themselves.
+/// Refuses invalid outputs, and outputs that are the same file as an input or another output, by whatever
+/// paths. Each has a description for messages. Several inputs may be the same file.
 pub(super) fn check_distinct<'i, 'o>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
     outputs: impl IntoIterator<Item = (impl fmt::Display, impl Into<Cow<'o, Path>>)>,
@@ -170,7 +170,7 @@ pub(super) fn check_distinct<'i, 'o>(
     Ok(())
 }
 
-/// The same of the outputs of a run.
+/// The same for the outputs of a run.
 pub(super) fn check_outputs<'i>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
     outputs: &[Output<'_>],
@@ -178,8 +178,8 @@ pub(super) fn check_outputs<'i>(
     check_distinct(inputs, outputs.iter().map(|output| (output, output.path.as_ref())))
 }
 
-/// Refuses a checkpoint whose files, once it is known how many shards it has, would replace or remove an
-/// input. To be asked before anything is written into it.
+/// Refuses a checkpoint whose files would replace or remove an input. To be called once the number of its
+/// shards is known, before anything is written.
 pub(super) fn check_writer<'i>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
     writer: &CheckpointWriter,

@@ -1,13 +1,13 @@
-//! Overrides of what a command does not read.
+//! Overrides of keys that a command does not use.
 
 use super::run::Stages;
 use crate::config::{ConfigError, ConfigErrorKind, KeyPath, Place, Settings, Step};
 
-/// Refuses an override (`--set`) of a key that these stages go without. Files that other stages write are not
-/// of that kind: every command looks that no output is another's.
+/// Refuses an override (`--set`) of a key that these stages do not use. Outputs of other stages may be
+/// overridden, because every command checks that no two outputs are the same file.
 ///
 /// # Errors
-/// The first of them, as an error of the config.
+/// An error of the config for the first such key.
 pub fn overrides_are_read(settings: &Settings, stages: Stages) -> Result<(), ConfigError> {
     let command = match stages {
         Stages::All => return Ok(()),
@@ -25,13 +25,13 @@ pub fn overrides_are_read(settings: &Settings, stages: Stages) -> Result<(), Con
     Ok(())
 }
 
-/// The key, where the stages make no use of it.
+/// The key, if the stages do not use it.
 fn unread(path: &KeyPath, stages: Stages) -> Option<String> {
     let key = |n: usize| match path.steps().get(n) {
         Some(Step::Key(key)) => key.as_str(),
         _ => "",
     };
-    // A whole section has the paths of its outputs with it.
+    // An override of a whole section includes the paths of its outputs.
     let (section, inner) = (key(0), key(1));
     let names_files = inner.is_empty() || ["output", "report", "cache"].contains(&inner);
     let unread = match stages {

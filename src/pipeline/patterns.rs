@@ -1,4 +1,4 @@
-//! Every pattern of a config matches something, or is said to be optional.
+//! Checks that every pattern of a config matches something, unless it is optional.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::config::{ConfigErrorKind, KeyPath, PatternHint, Settings};
 use crate::rules::{Pattern, RuleSet};
 use crate::suggest::nearest;
 
-/// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. One
-/// whose tensors earlier rules have taken does match them.
+/// Refuses the first pattern of `rules`, `prune.rules` and the gates that matches none of the names. A
+/// pattern whose tensors are all matched by earlier rules is accepted.
 pub(super) fn patterns_match(settings: &Settings, names: &BTreeSet<&str>) -> Result<(), Error> {
     let root = KeyPath::root();
     let refuse = |key: KeyPath, patterns: &[Pattern], dead: &[usize]| {
@@ -36,7 +36,7 @@ pub(super) fn patterns_match(settings: &Settings, names: &BTreeSet<&str>) -> Res
     Ok(())
 }
 
-/// The first rule that is not optional and has patterns that match nothing, with these.
+/// The first rule that is not optional and has patterns that match nothing, with these patterns.
 fn by_rule<T>(
     rules: &RuleSet<T>,
     names: &BTreeSet<&str>,
@@ -47,7 +47,7 @@ fn by_rule<T>(
     Some((first, dead.iter().filter(|(rule, _)| *rule == first).map(|(_, pattern)| *pattern).collect()))
 }
 
-/// What there is to say about patterns some or all of which match nothing.
+/// The error for a rule some or all of whose patterns match nothing.
 fn nothing(names: &BTreeSet<&str>, patterns: &[Pattern], dead: &[usize]) -> ConfigErrorKind {
     let wider = dead.iter().find_map(|n| {
         let wider = patterns[*n].beyond_dots()?;

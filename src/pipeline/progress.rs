@@ -1,17 +1,17 @@
-//! Progress of long work, for display.
+//! Progress of long operations.
 
-/// Told about the stages and how much of each is done. Called from many threads.
+/// Receives the progress of the stages. Called from many threads.
 pub trait Progress: Sync {
-    /// A stage begins, which will go through this many bytes.
+    /// A stage begins, and will process this many bytes.
     fn begin(&self, stage: &'static str, bytes: u64);
-    /// So many more bytes are done.
+    /// This many more bytes are done.
     fn advance(&self, bytes: u64);
-    /// The stage is over.
+    /// The stage has ended.
     fn end(&self);
-    /// Something worth a line between stages.
+    /// A message to show between stages.
     fn note(&self, _line: &str) {}
-    /// Whether to stop. Every stage asks before each block; where it is so, it ends with
-    /// [`super::Error::Cancelled`], and leaves no file behind.
+    /// Whether to stop. Every stage asks before each block. If so, it ends with [`super::Error::Cancelled`]
+    /// and leaves no files.
     fn cancelled(&self) -> bool {
         false
     }

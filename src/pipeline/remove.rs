@@ -1,5 +1,5 @@
-//! Units taken out of a chain of layers, whose tensors are then smaller: what goes is found from the masks,
-//! and the smaller tensors are written from the trained ones.
+//! Removal of units from chains of layers. The masks determine the units; the smaller tensors are written
+//! from the trained ones.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::report::Removed;
 use crate::store::CheckpointWriter;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape, cast};
 
-/// What becomes smaller, by the tensors' places in name order.
+/// The tensors that become smaller, by their index in name order.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
     smaller: BTreeMap<usize, Smaller>,
@@ -25,33 +25,33 @@ pub(super) struct Removal {
     pub removed: Vec<Removed>,
 }
 
-/// What stays of a tensor.
+/// The remaining part of a tensor.
 #[derive(Debug)]
 pub(super) struct Smaller {
-    /// Rows that stay; of a vector, its elements.
+    /// Rows that stay; for a vector, elements.
     rows: Vec<usize>,
-    /// Columns that stay; of a vector, the one that it has.
+    /// Columns that stay; for a vector, its only column.
     columns: Vec<usize>,
-    /// Added to the elements of a vector, before any goes.
+    /// Constants added to the elements of a vector, before any are removed.
     add: Vec<f64>,
-    /// Shape of what stays.
+    /// Remaining shape.
     pub shape: Shape,
-    /// Weights that stay and are not pruned.
+    /// Number of weights that stay and are not pruned.
     pub stored: u64,
 }
 
 /// A layer of a chain.
 struct Layer {
     name: String,
-    /// Place of its weight.
+    /// Index of its weight.
     weight: usize,
     shape: Shape,
     bias: Option<usize>,
-    /// Batch norms behind it: places of all their tensors.
+    /// Indexes of all tensors of the batch norms after it.
     norms: Vec<usize>,
 }
 
-/// The tensors at hand, with what is known of their places.
+/// The tensors, with their masks and indexes.
 struct View<'v> {
     resolved: &'v Resolved<'v>,
     names: Vec<&'v str>,
@@ -136,7 +136,7 @@ impl<'v> View<'v> {
         Ok((dtype, checkpoint.tensor(name).expect("one of its own names").data))
     }
 
-    /// The bits of a tensor's row that stay, `None` where all do.
+    /// The bits of the weights of a row that stay; `None` if all do.
     fn row_mask(&self, place: usize, matrix: Matrix, row: usize, mask: &mut Vec<u8>) -> Result<bool, Error> {
         let (_, tensors) = self.resolved.trained()?;
         let Some(masks) = self.masks.filter(|_| tensors[self.names[place]].action == Action::Prune) else {
@@ -146,7 +146,7 @@ impl<'v> View<'v> {
         Ok(true)
     }
 
-    /// Calls `each` with every row's place and bits, if the tensor is pruned.
+    /// Calls `each` with the index and the bits of every row, if the tensor is pruned.
     fn rows(&self, place: usize, mut each: impl FnMut(usize, &[u8])) -> Result<bool, Error> {
         let matrix = self.shape(place)?.matrix();
         let mut mask = Vec::new();
@@ -159,7 +159,7 @@ impl<'v> View<'v> {
         Ok(true)
     }
 
-    /// A vector's values, pruned ones as 0.
+    /// The values of a vector; pruned ones are 0.
     fn vector(&self, place: usize) -> Result<Vec<f64>, Error> {
         let (dtype, data) = self.float(place)?;
         let mut values = vec![0.0; data.bytes().len() / dtype.size()];
@@ -168,7 +168,7 @@ impl<'v> View<'v> {
         Ok(values)
     }
 
-    /// The units between two layers that go.
+    /// The units between two layers that are removed.
     fn units(&self, layer: &Layer, next: &Layer, chain: &Chain) -> Result<Units, Error> {
         let units = layer.shape.dims()[0];
         let group = next.shape.matrix().cols / units.max(1);
@@ -188,8 +188,8 @@ impl<'v> View<'v> {
         Ok(Joint { silent: &silent, unread: &unread, bias: &bias, activation, foldable }.units())
     }
 
-    /// What the constants of removed units add to each output of the next layer: their products with its
-    /// weights, added up in order.
+    /// The contribution of the constants of removed units to each output of the next layer: the sums of their
+    /// products with its weights, in order.
     fn fold(&self, next: &Layer, units: &Units) -> Result<Vec<f64>, Error> {
         let matrix = next.shape.matrix();
         let (dtype, data) = self.float(next.weight)?;
@@ -222,7 +222,7 @@ fn zero_pruned(values: &mut [f64], mask: &[u8]) {
     }
 }
 
-/// Refuses chains that the tensors at hand do not form.
+/// Refuses chains that the tensors do not form.
 pub(super) fn check_chains(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
     let view = View::new(resolved, None)?;
     for (n, chain) in prune.chains.iter().enumerate() {
@@ -238,7 +238,7 @@ pub(super) fn check_chains(resolved: &Resolved<'_>, prune: &PruneSettings) -> Re
 }
 
 impl Removal {
-    /// Finds what the masks allow.
+    /// Determines the units that can be removed with these masks.
     pub fn find(resolved: &Resolved<'_>, prune: &PruneSettings, masks: &Masks) -> Result<Self, Error> {
         let view = View::new(resolved, Some(masks))?;
         let mut removal = Self::default();
@@ -296,13 +296,13 @@ impl Removal {
         }))
     }
 
-    /// What stays of a tensor that becomes smaller, or whose bias takes constants up.
+    /// The remaining part of a tensor that becomes smaller, or of a bias to which constants are added.
     pub fn of(&self, place: usize) -> Option<&Smaller> {
         self.smaller.get(&place)
     }
 
-    /// Writes the tensors that [`Self::of`] has, in type `written` where there is one, and notes in `results`
-    /// how many values are beyond its range.
+    /// Writes the tensors in [`Self::of`], in type `written` if one is given, and records in `results` how
+    /// many values are beyond its range.
     pub fn write(
         &self,
         resolved: &Resolved<'_>,
@@ -360,7 +360,7 @@ impl Removal {
 }
 
 impl Smaller {
-    /// Finds its shape and what stays of it, once it is known what goes.
+    /// Determines the remaining shape and part, once the removed units are known.
     fn finish(&mut self, view: &View<'_>, place: usize) -> Result<(), Error> {
         let shape = view.shape(place)?;
         if shape.rank() == 1 {

@@ -1,4 +1,4 @@
-//! Two reports side by side.
+//! Comparison of two reports.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::report::compare::{ReportComparison, compare};
 use crate::report::read;
 use crate::store::write_text;
 
-/// Reads two reports and compares them. With an `output`, `form` makes its text.
+/// Reads two reports and compares them. With an `output`, writes the text that `form` returns.
 ///
 /// # Errors
-/// [`Error::Report`] where a file is no report, [`Error::SameFile`] where the output is one of them.
+/// [`Error::Report`] if a file is not a report, [`Error::SameFile`] if the output is one of them.
 pub fn compare_reports(
     old: &Path,
     new: &Path,

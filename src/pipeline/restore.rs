@@ -1,4 +1,4 @@
-//! The command `restore`: a pruned file back into an ordinary dense checkpoint.
+//! The command `restore`: writes the dense checkpoint of a pruned file.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::store::{
 use crate::tensor::{Dtype, Shape};
 use crate::workers::Threads;
 
-/// Pieces that are listed at once: a small file can stand for more of them than memory has room for.
+/// Pieces per list: a small file can describe more pieces than fit into memory.
 const AT_ONCE: usize = 1 << 16;
 
 enum Piece<'a> {
@@ -35,7 +35,7 @@ enum Piece<'a> {
 /// both files are opened.
 ///
 /// # Errors
-/// [`Error::Pruned`] if it is not a sound pruned file, [`Error::SameFile`] if `output` is one of the inputs.
+/// [`Error::Pruned`] if it is not a valid pruned file, [`Error::SameFile`] if `output` is one of the inputs.
 pub fn restore(
     input: &Path,
     output: &Path,
@@ -97,7 +97,7 @@ fn open(
     Err(Error::Pruned { path: input.to_owned(), problem })
 }
 
-/// Writes every tensor of the file, which is at `input`, some pieces at a time.
+/// Writes every tensor of the file at `input`, some pieces at a time.
 fn write(
     file: &PrunedReader,
     input: &Path,

@@ -1,4 +1,4 @@
-//! The stages of a config in their order.
+//! Runs the stages of a config.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ use crate::tune::TuneReport;
 /// Which stages to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stages {
-    /// Every one that the config names.
+    /// All stages in the config.
     All,
     /// Only `init`.
     Init,
@@ -42,9 +42,8 @@ pub enum Stages {
     Prune,
 }
 
-/// Runs the stages. `done` is told of each one as soon as it is finished, so that a later failure does not
-/// hide it. Gates are measured, and in the report; whether they passed, and whether all was done,
-/// [`Outcome::check_gates`] says.
+/// Runs the stages. `done` is called as soon as a stage is finished, so that a later failure does not hide
+/// its result. The report contains the results of the gates; [`Outcome::check_gates`] checks them.
 ///
 /// # Errors
 /// [`Error`]; [`Error::TrainedMissing`] after the initial checkpoint has been written.
@@ -77,8 +76,8 @@ pub fn run_into(
     Ok(outcome)
 }
 
-/// Runs the stages, and leaves the outputs to be committed. A search that has been done is not done again:
-/// `tuned` is what it found, and pruning is as it chose.
+/// Runs the stages without committing the outputs. `tuned` is the result of a search, if there is one;
+/// pruning then uses the settings that it chose.
 pub(super) fn stage(
     resolved: &Resolved<'_>,
     stages: Stages,
@@ -112,7 +111,7 @@ pub(super) fn stage(
         return Ok((outcome, set));
     }
     if init {
-        // Training is to begin from it: nothing else is to be waited for.
+        // Training can start from it, so it does not wait for the other outputs.
         if resolved.trained.is_none() {
             std::mem::take(&mut set).commit()?;
         }
@@ -134,7 +133,7 @@ pub(super) fn stage(
     Ok((outcome, set))
 }
 
-/// A whole run has a manifest, where the config names one.
+/// A run of all stages writes a manifest, if the config has one.
 fn write_manifest(
     resolved: &Resolved<'_>,
     stages: Stages,
@@ -142,7 +141,7 @@ fn write_manifest(
     set: &mut RunOutputs,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
-        // Of a run that has left something undone there is none: it would not be done the next time either.
+        // An incomplete run writes none, because the next run would be skipped.
         Some(path) if stages == Stages::All && outcome.other_start.is_none() => {
             add_manifest(resolved, path, outcome, set)
         }
@@ -150,12 +149,12 @@ fn write_manifest(
     }
 }
 
-/// What an earlier run did, where its manifest proves that [`run`] with [`Stages::All`] would do the same
-/// again: the same version, config and inputs, and outputs that are as they were written. Whatever a killed
-/// run has left half done is finished first.
+/// The result of an earlier run, if its manifest proves that [`run`] with [`Stages::All`] would give the
+/// same: same version, config and inputs, and outputs as they were written. Before that, outputs of a
+/// killed run are finished.
 ///
 /// # Errors
-/// Inputs that cannot be read, and what cannot be finished.
+/// If inputs cannot be read, or outputs of a killed run cannot be finished.
 pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     let settings = resolved.settings;
     let Some(path) = &settings.manifest else { return Ok(None) };
@@ -181,14 +180,14 @@ fn open_set(
         Stages::Analyze => matches!(kind, OutputKind::Report(_)),
         Stages::Prune => kind == OutputKind::Pruned,
     };
-    // What takes longest to make comes first: two runs that have it must not both begin.
+    // The output that takes longest is claimed first, so that of two runs with it, only one starts.
     let order = |kind: OutputKind| (kind != OutputKind::TuneCache && !kind.is_checkpoint(), kind);
     let named = outputs.iter().filter(|output| output.part == Part::Whole && wanted(output.kind));
     let anchor = named.min_by_key(|output| order(output.kind)).map(|output| output.path.as_ref());
     RunOutputs::open(sink, anchor, &outputs, resolved.identities())
 }
 
-/// Compares, and prunes and reports where that is wanted.
+/// Compares; prunes and reports if requested.
 fn finish(
     resolved: &Resolved<'_>,
     analyze: bool,
@@ -241,7 +240,7 @@ fn finish(
     Ok(())
 }
 
-/// A stage asked for by its own command must be in the config.
+/// A stage that is requested by its own command must be in the config.
 fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
     let missing =
         |command, key| Err(Error::NoSection { file: settings.source.file().to_owned(), command, key });
@@ -263,7 +262,7 @@ fn check_sections(settings: &Settings, stages: Stages) -> Result<(), Error> {
     Ok(())
 }
 
-/// The files written; of plots, which are many, their folder.
+/// The files written; for plots, of which there are many, their folder.
 fn write_reports(
     report: &Report,
     maps: &[Option<HeatMap>],

@@ -1,11 +1,11 @@
-//! Tensors that hold the same values.
+//! Comparison of tensors byte by byte.
 
 use crate::checkpoint::{TensorRef, release};
 
-/// A multiple of every element size.
+/// Bytes per piece, a multiple of every element size.
 const PIECE: usize = 1 << 20;
 
-/// Whether two tensors of one type and shape have the same bytes.
+/// Whether two tensors of the same type and shape have the same bytes.
 pub(super) fn same_bytes(a: &TensorRef<'_>, b: &TensorRef<'_>) -> bool {
     let mut pieces = a.data.chunks(PIECE).zip(b.data.chunks(PIECE));
     a.bytes().len() == b.bytes().len()
@@ -16,7 +16,7 @@ pub(super) fn same_bytes(a: &TensorRef<'_>, b: &TensorRef<'_>) -> bool {
         })
 }
 
-/// Whether a tensor is one value throughout, as in a skeleton, or has no element.
+/// Whether a tensor is constant, as in a skeleton, or empty.
 pub(super) fn is_constant(tensor: &TensorRef<'_>) -> bool {
     let size = (tensor.dtype.bitsize() / 8).max(1);
     let first = tensor.bytes().get(..size);

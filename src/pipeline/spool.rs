@@ -1,7 +1,8 @@
-//! Bitmasks of a whole checkpoint on their way from the comparison to the encoder.
+//! Temporary storage for the bitmasks of a whole checkpoint, between comparison and encoding.
 //!
-//! A bit a weight is a thirty-second of an F32 checkpoint: too much to hold for a large one, so they go
-//! through an unnamed temporary file beside the output, which the system keeps in its page cache when it can.
+//! One bit per weight is a thirty-second of an F32 checkpoint. For a large one, this is too much for
+//! memory, so the masks are kept in an unnamed temporary file next to the output. The system keeps it in
+//! the page cache if it can.
 
 use std::fs::File;
 use std::io::Seek;
@@ -11,7 +12,7 @@ use crate::checkpoint::CheckpointError;
 use crate::digest;
 use crate::store::{create_parent, folder_of};
 
-/// A temporary file of bits, written and read at any position by any thread, gone when dropped.
+/// A temporary file of bits, which any thread can write and read at any position. It is deleted when dropped.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
@@ -28,19 +29,19 @@ impl Spool {
         Ok(Self { file, folder })
     }
 
-    /// Writes bits at this byte.
+    /// Writes bits at this byte position.
     pub fn write(&self, at: u64, mask: &[u8]) -> Result<(), CheckpointError> {
         crate::store::write_all_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "write a temporary file here"))
     }
 
-    /// Reads bits from this byte on.
+    /// Reads bits from this byte position.
     pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
         crate::store::read_exact_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "read a temporary file here"))
     }
 
-    /// SHA-256 of all that was written.
+    /// SHA-256 of everything written.
     pub fn digest(&self) -> Result<String, CheckpointError> {
         let mut file = &self.file;
         let read = file.rewind().and_then(|()| digest::of_reader(file));

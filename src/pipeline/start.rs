@@ -1,4 +1,4 @@
-//! Whether the trained checkpoint started from the config's initial values, as the comparison tells it.
+//! Whether the trained checkpoint started from the config's initial values, by the results of the comparison.
 
 use super::compare::ComparedTensor;
 use super::error::Error;
@@ -10,16 +10,16 @@ use crate::noise::NOISE_VERSION;
 use crate::report::Start;
 use crate::sparse::{FileMetadata, Fill};
 
-/// What is told of the start.
+/// Findings about the start.
 pub(super) struct Told {
-    /// Of the checkpoint.
+    /// For the checkpoint.
     pub start: Start,
-    /// Of its tensors, in name order.
+    /// For its tensors, in name order.
     pub tensors: Vec<Option<bool>>,
 }
 
 impl Told {
-    /// From the sums over weights and initial values, and the trained file's own metadata.
+    /// From the sums over weights and initial values, and the metadata of the trained file.
     pub fn new(resolved: &Resolved<'_>, compared: &[ComparedTensor]) -> Result<Self, Error> {
         let (checkpoint, tensors) = resolved.trained()?;
         let seen: Vec<StartTensor> = tensors
@@ -43,7 +43,8 @@ impl Told {
         Ok(Self { start, tensors })
     }
 
-    /// Why no places are to be filled with initial values, in words: the checkpoint did not start from them.
+    /// Why pruned weights must not be replaced by initial values, in words, if the checkpoint did
+    /// not start from them.
     pub fn forbids(&self, prune: &PruneSettings) -> Option<String> {
         self.start.words().filter(|_| prune.fill == Fill::Init && !prune.any_start)
     }

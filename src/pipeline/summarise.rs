@@ -1,4 +1,4 @@
-//! From what the stages found to the report.
+//! Builds the report from the results of the stages.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,34 @@ use crate::noise::NOISE_VERSION;
 use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
 use crate::tensor::FloatDtype;
 
-/// What the stages found; of each tensor in name order.
+/// Results of the stages, for each tensor in name order.
 pub(super) struct Findings<'f> {
     pub calibrated: &'f Calibrated<'f>,
     pub compared: &'f [ComparedTensor],
     pub told: Told,
-    /// What pruning did and what went, where it was done.
+    /// Results and effect of pruning, if it was done.
     pub pruned: Option<(&'f Pruned, &'f [Gone])>,
     /// Bytes of the trained checkpoint's files.
     pub trained_bytes: u64,
 }
 
-/// What was found of one tensor.
+/// Results for one tensor.
 struct Found<'f> {
     name: &'f str,
     tensor: &'f Tensor,
     compared: &'f ComparedTensor,
-    /// Of a tensor that was compared.
+    /// Of the comparison, if the tensor was compared.
     calibration: Option<Calibration>,
     started_here: Option<bool>,
-    /// What pruning did with it, where it was done.
+    /// Of pruning, if it was done.
     result: Option<PrunedResult>,
-    /// What goes of it; `None` of one that became smaller: more goes with units than the masks say.
+    /// The effect of pruning. `None` for a tensor that became smaller, because removing units removes more
+    /// weights than the masks show.
     gone: Option<Gone>,
 }
 
 impl<'f> Findings<'f> {
-    /// Those of one tensor, by its place.
+    /// The results for one tensor, by its index.
     fn of(&self, n: usize, name: &'f str, tensor: &'f Tensor) -> Found<'f> {
         let compared = &self.compared[n];
         let task = self.calibrated.tasks.get(n).filter(|_| compared.compared);
@@ -59,8 +60,7 @@ impl<'f> Findings<'f> {
     }
 }
 
-/// Puts together what the comparison, and pruning where it was done, found of the trained
-/// checkpoint's tensors.
+/// Combines the results of the comparison, and of pruning if it was done, into a report.
 pub(super) fn summarise(
     settings: &Settings,
     tensors: &BTreeMap<String, Tensor>,
@@ -90,10 +90,10 @@ pub(super) fn summarise(
     }
 }
 
-/// What the tensors come to together.
+/// Totals over all tensors.
 #[derive(Default)]
 struct Sums {
-    /// Of floating-point tensors, and of those of them that were compared.
+    /// Totals of floating-point tensors, and of those that were compared.
     all: DeltaStats,
     known: DeltaStats,
     sleeping_rows: u64,
@@ -121,7 +121,7 @@ impl Sums {
         }
     }
 
-    /// With the bytes of the pruned file, where there is one.
+    /// With the bytes of the pruned file, if there is one.
     fn totals(&self, pruned_bytes: Option<u64>, trained_bytes: u64) -> Totals {
         let Self { all, known, .. } = self;
         let pruned = pruned_bytes.map(|_| self);
@@ -193,22 +193,22 @@ impl Found<'_> {
     }
 }
 
-/// Bytes of a checkpoint's files, an index not counted.
+/// Bytes of a checkpoint's files, without an index.
 pub(super) fn trained_bytes(checkpoint: &Checkpoint) -> u64 {
     (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum()
 }
 
-/// A sum of squares by one that it is a part of, 0 of nothing. (Squares may be beyond the range of reals.)
+/// A sum of squares as a share of the total; 0 if the total is 0. (The sums may overflow.)
 fn part(squares: f64, of: f64) -> f64 {
     let share = squares / of;
     if share.is_finite() { share } else { 0.0 }
 }
 
-/// Sleeping weights outside outputs and inputs that sleep whole.
+/// Sleeping weights outside outputs and inputs in which every weight sleeps.
 fn scattered(tensor: &Tensor, found: &ComparedTensor) -> u64 {
     let sleeping = found.stats.sleeping();
     let Some(units) = found.sleeping_units else { return sleeping };
-    // An output has one weight for each of its inputs' places, the fan-in.
+    // An output has fan-in weights: one for each kernel element of each input.
     let (fan_in, fan_out) = tensor.shape.fans(tensor.layout());
     let whole = u128::from(units.outputs) * fan_in as u128 + u128::from(units.inputs) * fan_out as u128
         - u128::from(units.crossed);

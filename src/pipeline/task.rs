@@ -1,4 +1,4 @@
-//! One tensor of a trained checkpoint, with everything that a pass over its weights needs.
+//! One tensor of a trained checkpoint, with everything needed for a pass over its weights.
 
 use std::ops::Index;
 
@@ -14,10 +14,10 @@ use crate::prune::Decision;
 use crate::tensor::{Axes, FloatDtype, Layout, Matrix, Shape};
 use crate::workers::Workers;
 
-/// A floating-point tensor, what it started from, and what is to become of it.
+/// A floating-point tensor, with its initial values and the decision about it.
 #[derive(Debug)]
 pub(super) struct TensorTask<'a> {
-    /// Its place among the tensors in name order, which is [`Block::tensor`] of its blocks.
+    /// Its index in name order, which is also [`Block::tensor`] of its blocks.
     pub n: usize,
     pub name: &'a str,
     pub shape: &'a Shape,
@@ -25,17 +25,17 @@ pub(super) struct TensorTask<'a> {
     pub layout: Layout,
     pub dtype: FloatDtype,
     pub trained: Mapped<'a>,
-    /// `None` where its initial values are not known.
+    /// `None` if its initial values are unknown.
     pub initial: Option<Initial<'a>>,
-    /// What decides which of its places are pruned; `None` where it is kept.
+    /// The settings for pruning it; `None` if it is kept.
     pub decision: Option<&'a Decision>,
-    /// The factor on its initial values, and when a weight of it sleeps.
+    /// Decay factor and threshold.
     pub calibration: Calibration,
 }
 
 impl<'a> TensorTask<'a> {
-    /// A tensor that no config says anything about, with its initial values where they are known; `None` for
-    /// one that is no floating-point tensor.
+    /// A tensor without a config, with its initial values if they are known; `None` if it is not a
+    /// floating-point tensor.
     pub fn unruled(
         n: usize,
         name: &'a str,
@@ -74,17 +74,17 @@ impl<'a> TensorTask<'a> {
         Axes::new(self.shape, self.layout)
     }
 
-    /// The trained weights of a block, as they are stored.
+    /// The trained weights of a block, as stored.
     pub fn values(&self, block: &Block) -> Mapped<'a> {
         self.trained.part(block.bytes(self.dtype.size()))
     }
 
-    /// What a block goes through: the trained weights, and whatever its initial values are made from.
+    /// The data that a block reads: the trained weights, and the source of its initial values.
     pub fn reads(&self, block: &Block) -> Reads<'_> {
         self.reads_with(block, self.initial.is_some())
     }
 
-    /// The same, for a pass that looks at initial values only where it says so.
+    /// The same, for a pass that does not always need initial values.
     pub fn reads_with(&self, block: &Block, initial: bool) -> Reads<'_> {
         let reads = Reads::of(self.values(block));
         match self.initial.as_ref().filter(|_| initial) {
@@ -93,17 +93,16 @@ impl<'a> TensorTask<'a> {
         }
     }
 
-    /// Fills `out` with the initial values from this place on, rounded to the stored type.
+    /// Fills `out` with the initial values from this element on, rounded to the stored type.
     ///
     /// # Panics
-    /// Where they are not known.
+    /// If they are unknown.
     pub fn fill(&self, start: usize, out: &mut [f64]) {
         let initial = self.initial.as_ref().expect("asked only of tensors that are compared");
         initial.fill(start, Some(self.dtype), out);
     }
 
-    /// Makes what of its initial values can only be made as a whole: for blocks that are
-    /// looked at one by one.
+    /// Generates initial values that can only be generated as a whole, for passes that process single blocks.
     pub fn prepare(&self, workers: &impl Workers) {
         self.initial
             .as_ref()
@@ -112,17 +111,17 @@ impl<'a> TensorTask<'a> {
             .for_each(|whole| whole.prepare_on(workers));
     }
 
-    /// How many initial values to regenerate at once in a run of `len`.
+    /// How many initial values to generate at once in a run of `len`.
     pub fn piece(&self, len: usize) -> usize {
         self.initial.as_ref().map_or(PIECE, |initial| encoder::piece(initial, len))
     }
 
-    /// How its weights are compared with their initial values.
+    /// The comparison of its weights with their initial values.
     pub fn comparison(&self) -> Comparison {
         Comparison::new(self.calibration.threshold, self.calibration.decay, self.dtype)
     }
 
-    /// Whether the places to be pruned are those that the comparison finds asleep.
+    /// Whether exactly the sleeping weights are to be pruned.
     pub fn pruned_by_comparison(&self) -> bool {
         self.decision.is_some_and(Decision::is_threshold_of_weights)
     }
@@ -132,10 +131,10 @@ impl<'a> TensorTask<'a> {
 pub(super) type Tasks<'a> = ByTensor<TensorTask<'a>>;
 
 impl<'a> Tasks<'a> {
-    /// From the config: where it leaves decay or threshold to the weights, there is none yet.
+    /// From the config. Decay or threshold that are to be inferred are not set yet.
     ///
     /// # Errors
-    /// [`Error::TrainedMissing`] where there is no trained checkpoint yet.
+    /// [`Error::TrainedMissing`] if there is no trained checkpoint yet.
     pub fn new(resolved: &'a Resolved<'_>) -> Result<Self, Error> {
         let (checkpoint, tensors) = resolved.trained()?;
         let settings = resolved.settings;
@@ -165,13 +164,13 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// Something of each tensor that has it, by the tensor's place in name order: that of its
-/// task, and of its blocks.
+/// Values for some tensors, by the index of the tensor in name order, which its task and
+/// its blocks also have.
 #[derive(Debug)]
 pub(super) struct ByTensor<T>(Vec<Option<T>>);
 
 impl<T> ByTensor<T> {
-    /// Tensors, whether they have it or not.
+    /// Number of tensors, with or without a value.
     pub fn tensors(&self) -> usize {
         self.0.len()
     }
@@ -188,7 +187,7 @@ impl<T> ByTensor<T> {
         self.0.iter_mut().flatten()
     }
 
-    /// Something else of those that have this.
+    /// Maps the values.
     pub fn filter_map<'s, U>(&'s self, of: impl FnMut(&'s T) -> Option<U>) -> ByTensor<U> {
         let mut of = of;
         self.0.iter().map(|one| one.as_ref().and_then(&mut of)).collect()
@@ -201,7 +200,7 @@ impl<T> FromIterator<Option<T>> for ByTensor<T> {
     }
 }
 
-/// What the tensor of a block has.
+/// The value for the tensor of a block.
 impl<T> Index<&Block> for ByTensor<T> {
     type Output = T;
 

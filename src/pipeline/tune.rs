@@ -1,5 +1,5 @@
-//! The stage `tune`: pruned files made, restored, evaluated by the user's command and measured, until the
-//! smallest one that keeps the accuracy is known.
+//! The stage `tune`: writes pruned files, restores them, and evaluates them with the user's command, until
+//! the smallest one that keeps the accuracy is found.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,12 +26,12 @@ use crate::store::{Unfinished, entry_path, forms};
 use crate::text::{significant, thousands};
 use crate::tune::{Cache, TunePoint, TuneReport, evaluate, search, winner};
 
-/// Searches. Gives what pruning is to be done with, and what was found. `prune` prunes, and does nothing else
-/// that its settings name.
+/// Runs the search. Returns the settings to prune with, and a report of the search. `prune` must only prune,
+/// whatever else its settings request.
 ///
 /// # Errors
-/// [`Error::Evaluation`] where the command gives no metric, [`Error::NothingWithin`] where every file drops
-/// too far, and those of comparing, pruning and restoring.
+/// [`Error::Evaluation`] if the command gives no metric, [`Error::NothingWithin`] if every file loses too
+/// much accuracy, and errors of comparing, pruning and restoring.
 pub(super) fn tune(
     resolved: &Resolved<'_>,
     tune: &TuneSettings,
@@ -87,7 +87,7 @@ pub(super) fn tune(
     Ok((tune.recipes[line].at(sparsity.unwrap_or_default()), report))
 }
 
-/// Finds out what no file can be made with, before the first one is evaluated.
+/// Finds settings with which no file can be written, before the first evaluation.
 fn check_recipes(resolved: &Resolved<'_>, tune: &TuneSettings) -> Result<(), Error> {
     for recipe in &tune.recipes {
         let settings = with_prune(resolved.settings, recipe.at(tune.lines.low));
@@ -100,7 +100,7 @@ fn check_recipes(resolved: &Resolved<'_>, tune: &TuneSettings) -> Result<(), Err
     Ok(())
 }
 
-/// The settings with another pruning, and nothing done but that.
+/// The settings with different pruning, and without the other stages.
 pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings {
     Settings {
         init: None,
@@ -114,8 +114,7 @@ pub(super) fn with_prune(settings: &Settings, prune: PruneSettings) -> Settings 
     }
 }
 
-/// Pruning that keeps every tensor: what comes out is the trained checkpoint, in the form in which
-/// candidates come out.
+/// Settings that keep every tensor. The result is the trained checkpoint, in the form of a candidate.
 fn untouched(prune: &PruneSettings) -> PruneSettings {
     let text = vec!["**".to_owned()];
     let patterns = text.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect();
@@ -129,23 +128,23 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
     }
 }
 
-/// Files on their way to the command.
+/// The files for the command.
 struct Trials<'a> {
     settings: &'a Settings,
     options: OpenOptions,
     tune: &'a TuneSettings,
     prune: &'a dyn Fn(&Settings) -> Result<Outcome, Error>,
     progress: &'a dyn Progress,
-    /// Absolute, as the command runs elsewhere.
+    /// Absolute, because the command runs in another folder.
     files: TuneFiles,
     config_folder: PathBuf,
     base: Option<PathBuf>,
     cache: Cache,
-    /// SHA-256 of every file that was evaluated, in this run or before.
+    /// SHA-256 of every file that was evaluated, in this run or an earlier one.
     evaluated: BTreeSet<String>,
 }
 
-/// A file that was made, and what the command said of it; `None` where no more may be asked.
+/// A candidate, and its metric; `None` if the limit of evaluations is reached.
 struct Made {
     bytes: u64,
     sparsity: f64,
@@ -185,7 +184,7 @@ impl<'a> Trials<'a> {
         Ok(trials)
     }
 
-    /// Makes the file, restores it as a device would, and has it evaluated, unless it has been.
+    /// Writes the file, restores it as a device would, and evaluates it, unless it has been evaluated before.
     fn file(&mut self, mut prune: PruneSettings, what: &str) -> Result<Made, Error> {
         let TuneFiles { pruned, restored, .. } = self.files.clone();
         let _unfinished = [&pruned, &restored].map(|path| Unfinished::new(path));
@@ -213,7 +212,7 @@ impl<'a> Trials<'a> {
             Some(metric) => metric,
             None => {
                 self.progress.note(&format!("tune: evaluating {what}, {} bytes", thousands(bytes)));
-                // A file that fails stays there, for its command to be run by hand.
+                // If the command fails, the file stays, so that the command can be run by hand.
                 let metric =
                     evaluate(command, &restored, &self.config_folder, self.tune.timeout).map_err(Box::new)?;
                 self.cache.put(command, &sha256, metric)?;
@@ -224,7 +223,7 @@ impl<'a> Trials<'a> {
         Ok(Made { bytes, sparsity, metric: Some(metric) })
     }
 
-    /// Removes the files of a candidate, this one's or an earlier run's, in whatever form.
+    /// Removes the files of a candidate of this or an earlier run, in any form.
     fn clean(&self) -> Result<(), Error> {
         let TuneFiles { pruned, restored, .. } = &self.files;
         [pruned, restored].into_iter().flat_map(|path| forms(path)).try_for_each(|path| remove(&path))
@@ -241,7 +240,7 @@ impl<'a> Trials<'a> {
     }
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file, if it exists.
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

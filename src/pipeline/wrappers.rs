@@ -1,27 +1,26 @@
-//! Names that PyTorch's wrappers insert into the names of a model's tensors.
+//! Names that PyTorch's wrappers insert into tensor names.
 
 use std::collections::BTreeSet;
 
 use crate::checkpoint::{Checkpoint, without_components};
 
-/// Prefixes that DataParallel and `torch.compile` put before every name of a whole model.
+/// Prefixes that DataParallel and `torch.compile` add to every name of a model.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// What `torch.compile`, FSDP and activation checkpointing call the module that they are wrapped
-/// around, at any depth.
+/// Names that `torch.compile`, FSDP and activation checkpointing give to a wrapped module, at any depth.
 const ANYWHERE: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// Those that DataParallel's wrapper has besides.
+/// Additional names of the DataParallel wrapper.
 const MODULE: &str = "module";
 
-/// The wrappers' names among the components of a tensor's name, its own name not counted.
+/// The wrapper names among the components of a tensor name, except the last.
 pub(super) fn wrappers_in(name: &str) -> Vec<&'static str> {
     let Some((modules, _)) = name.rsplit_once('.') else { return Vec::new() };
     let has = |wrapper: &str| modules.split('.').any(|part| part == wrapper);
     ANYWHERE.into_iter().chain([MODULE]).filter(|wrapper| has(wrapper)).collect()
 }
 
-/// What the config for a checkpoint has to take off its names.
+/// The parts of tensor names that a config must remove.
 #[derive(Debug, Default)]
 pub(super) struct Strip {
     /// The value of `trained.strip`.
@@ -31,8 +30,8 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// For a checkpoint that may come from wrapped modules: the prefixes where every weight has one, and
-    /// names that no module of a model has, wherever they stand. Nothing that would make two names one.
+    /// For a checkpoint of possibly wrapped modules: prefixes, if every weight has one, and wrapper names
+    /// anywhere. Nothing whose removal would make two names equal.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let prefixes = prefixes(checkpoint);
         let without_prefixes = |mut name| {
@@ -57,13 +56,13 @@ impl Strip {
         }
     }
 
-    /// Whether names stay as they are.
+    /// Whether nothing is removed.
     pub fn is_empty(&self) -> bool {
         self.components.is_empty() && self.prefixes.is_empty()
     }
 }
 
-/// The wrappers' prefixes, where every weight has one and the names differ without them.
+/// The wrapper prefixes, if every weight has one and the names remain distinct without them.
 fn prefixes(checkpoint: &Checkpoint) -> Vec<String> {
     let wrapper = |name: &str| PREFIXES.into_iter().find(|prefix| name.starts_with(prefix));
     let mut floats = checkpoint.tensors().filter(|(_, tensor)| tensor.float().is_some());

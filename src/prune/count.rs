@@ -1,16 +1,16 @@
-//! How many go.
+//! How many weights to prune.
 
 use std::cmp::Ordering;
 
-/// `x * n` rounded to the nearest whole number, halves to even: the count that
-/// `torch.nn.utils.prune` takes for a share.
+/// `x * n` rounded to the nearest whole number, ties to even: the number of weights that
+/// `torch.nn.utils.prune` prunes for a share.
 pub fn share_of(x: f64, n: u64) -> u64 {
     // Never above n: the product of a share and a count does not exceed the count, rounded or not.
     ((x * n as f64).round_ties_even() as u64).min(n)
 }
 
-/// The share of tensor `at` of `of`, where `values` are spread evenly over the depth and what lies between
-/// two of them is interpolated linearly: the values themselves where there is one per tensor.
+/// The share of tensor number `at` of `of`. The `values` are spread evenly over the depth, and interpolated
+/// linearly between; with one value per tensor, these are the shares.
 ///
 /// # Panics
 /// If there is no value.
@@ -18,7 +18,7 @@ pub fn gradient(values: &[f64], at: usize, of: usize) -> f64 {
     if of < 2 || values.len() < 2 {
         return values[0];
     }
-    // A quotient and a remainder of whole numbers, so that a tensor on a value gets it exactly.
+    // With the quotient and remainder of whole numbers, a tensor at the position of a value gets it exactly.
     let steps = at * (values.len() - 1);
     let (below, rest) = (steps / (of - 1), steps % (of - 1));
     if rest == 0 {
@@ -28,12 +28,12 @@ pub fn gradient(values: &[f64], at: usize, of: usize) -> f64 {
     values[below] + (values[below + 1] - values[below]) * t
 }
 
-/// Names as people count: runs of digits by the number that they are, so that `h10` follows `h9`.
+/// Natural order of names: runs of digits are compared as numbers, so that `h10` comes after `h9`.
 pub fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
     loop {
         let (Some(x), Some(y)) = (rest_a.chars().next(), rest_b.chars().next()) else {
-            // Equal but for leading zeros, or one the beginning of the other.
+            // Equal except for leading zeros, or one is a prefix of the other.
             return rest_a.len().cmp(&rest_b.len()).then_with(|| a.cmp(b));
         };
         if x.is_ascii_digit() && y.is_ascii_digit() {
@@ -52,7 +52,7 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The digits at the beginning without leading zeros, and what follows them.
+/// The digits at the beginning, without leading zeros, and the rest.
 fn digits(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (text[..end].trim_start_matches('0'), &text[end..])

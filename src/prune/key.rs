@@ -1,21 +1,21 @@
-//! Scores as integers of the same order.
+//! Scores as integers in the same order.
 
 use crate::dispatch::{self, Kernel};
 
-/// The key of what is never pruned: larger than that of any score.
+/// The key of weights that are never pruned; larger than that of any score.
 pub const NEVER: u64 = u64::MAX;
 
-/// A score's place among all scores: `key(a) < key(b)` where `a < b`, both zeros alike. [`NEVER`] for a score
-/// that is no finite number; 0 belongs to none.
+/// Position of a score in the order of all scores: `key(a) < key(b)` if `a < b`. The two zeros have the same
+/// key. The key is [`NEVER`] if the score is not finite. No score has key 0.
 #[inline(always)]
 pub fn key(score: f64) -> u64 {
-    // The sum turns a negative zero into the positive one and leaves every other number as it is.
+    // Adding zero turns -0.0 into +0.0, and does not change any other number.
     let bits = (score + 0.0).to_bits();
     let flipped = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
     if score.is_finite() { flipped } else { NEVER }
 }
 
-/// The keys of scores, as many as there are.
+/// The keys of several scores.
 pub fn keys(scores: &[f64], keys: &mut Vec<u64>) {
     keys.resize(scores.len(), 0);
     dispatch::run(Keys { scores, keys });

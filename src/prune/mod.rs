@@ -1,18 +1,18 @@
-//! Selection of the weights to prune: scores by a criterion, and the smallest of them.
+//! Selection of the weights to prune: those with the smallest scores by a criterion.
 //!
-//! This module works on numbers in memory; the pipeline provides the blocks. A score is a real in binary64,
-//! ordered by its bits ([`key`]), so a selection needs only counts of bits ([`Narrowing`]) and never a sorted
-//! copy of all weights.
+//! This module works on numbers in memory; the pipeline provides the blocks. A score is a binary64 number,
+//! and scores are compared as integers ([`key`]). So a selection needs only histograms ([`Narrowing`]), never
+//! a sorted copy of all weights.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `settings` | criteria, targets, scopes and structures, as a config chooses them |
-//! | `score` | what each criterion makes of a weight and its initial value |
-//! | `key` | scores as integers of the same order |
-//! | `count` | how many of `n` a sparsity is, and a gradient of sparsities over the depth |
-//! | `narrow` | from histograms of keys to the one key at which a selection ends |
-//! | `structure` | places that go together: rows, channels, blocks, `n` of `m` |
-//! | `units` | what a chain of layers can do without once its rows or columns are zero |
+//! | `score` | scores of weights by each criterion |
+//! | `key` | scores as integers in the same order |
+//! | `count` | the number of weights for a sparsity, and gradients of sparsities over the depth |
+//! | `narrow` | selection of the smallest keys by histograms |
+//! | `structure` | weights that are pruned together: rows, channels, blocks, `n` of `m` |
+//! | `units` | units of a chain of layers that can be removed once their rows or columns are zero |
 
 mod count;
 mod key;

@@ -1,8 +1,8 @@
-//! What a criterion makes of weights and their initial values.
+//! Scores of weights from the weights and their initial values.
 
 use super::settings::Criterion;
 
-/// A score of a weight beside its initial value.
+/// A score that depends on a weight and its initial value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pair {
     /// `|w - s * w0|`.
@@ -16,7 +16,7 @@ pub enum Pair {
 }
 
 impl Pair {
-    /// That of a criterion, `None` where it does not look at initial values.
+    /// The score of a criterion; `None` if it does not depend on initial values.
     pub fn of(criterion: &Criterion) -> Option<Self> {
         match criterion {
             Criterion::Sleeping => Some(Self::Sleeping),
@@ -27,14 +27,14 @@ impl Pair {
         }
     }
 
-    /// Turns weights into their scores. `initial` holds the initial values without decay,
-    /// `decay` is the factor `s`.
+    /// Replaces weights by their scores. `initial` holds the initial values without decay, and `decay` is the
+    /// factor `s`.
     pub fn score(self, weights: &mut [f64], initial: &[f64], decay: f64) {
         match self {
             Self::Sleeping => each(weights, initial, |w, w0| (w - w0 * decay).abs()),
             Self::Movement => each(weights, initial, |w, w0| (w - w0).abs()),
             Self::MagnitudeIncrease => each(weights, initial, |w, w0| w.abs() - w0.abs()),
-            // `min` of two numbers would pass over a NaN.
+            // `f64::min` would ignore a NaN.
             Self::Nearest => each(weights, initial, |w, w0| {
                 let (zero, start) = (w.abs(), (w - w0 * decay).abs());
                 if start < zero { start } else { zero }

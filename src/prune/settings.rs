@@ -1,12 +1,12 @@
-//! The choices that a config makes about what is pruned.
+//! The settings that decide which weights are pruned.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// By what weights are ranked: those of the smallest score go.
+/// Ranking criterion: the weights with the smallest scores are pruned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Criterion {
-    /// `|w - s * w0|`, `s` being the layer's decay factor.
+    /// `|w - s * w0|`, where `s` is the decay factor of the layer.
     #[default]
     Sleeping,
     /// `|w|`.
@@ -17,14 +17,14 @@ pub enum Criterion {
     MagnitudeIncrease,
     /// The smaller of `|w|` and `|w - s * w0|`.
     Nearest,
-    /// Noise.
+    /// Random scores, from the noise function.
     Random,
-    /// Scores of a file, or magnitudes times the norms of inputs that it holds.
+    /// Scores from a file, or magnitudes times norms of the inputs from a file.
     Scores(PathBuf),
 }
 
 impl Criterion {
-    /// Words for those that need no file, in the order of the documentation.
+    /// The criteria that need no file, with their names, in the order of the documentation.
     pub const WORDS: [(&'static str, Self); 6] = [
         ("sleeping", Self::Sleeping),
         ("magnitude", Self::Magnitude),
@@ -34,19 +34,19 @@ impl Criterion {
         ("random", Self::Random),
     ];
 
-    /// Whether it compares weights with their initial values.
+    /// Whether the criterion compares weights with their initial values.
     pub fn needs_initial(&self) -> bool {
         matches!(self, Self::Sleeping | Self::Movement | Self::MagnitudeIncrease | Self::Nearest)
     }
 
-    /// Whether the analysis' threshold says something about its scores.
+    /// Whether the threshold of the analysis applies to its scores.
     pub fn takes_threshold(&self) -> bool {
         matches!(self, Self::Sleeping | Self::Nearest)
     }
 }
 
 impl fmt::Display for Criterion {
-    /// The word, or `scores of FILE`, by the file's name.
+    /// The name of the criterion, or `scores of FILE` with the name of the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Scores(path) = self {
             return write!(f, "scores of {}", Path::new(path.file_name().unwrap_or_default()).display());
@@ -56,34 +56,34 @@ impl fmt::Display for Criterion {
     }
 }
 
-/// How many of what is ranked go: weights, or what the structure puts together.
+/// How many of the ranked weights, or groups of weights, are pruned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Target {
-    /// All within the analysis' threshold.
+    /// All within the threshold of the analysis.
     #[default]
     Threshold,
-    /// This share, 0 … 1; of several, one per tensor along the depth.
+    /// This share, 0 … 1; or several shares, from the first tensor to the last.
     Sparsity(Vec<f64>),
-    /// All but so many.
+    /// All except this many.
     Keep(u64),
-    /// As many as it takes for the file to have no more bytes than this.
+    /// As many as needed for the file to have at most this many bytes.
     Bytes(u64),
 }
 
-/// What is ranked with each other.
+/// Which weights are ranked together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// The weights of a tensor.
     #[default]
     Tensor,
-    /// Those of all tensors with the same criterion, target and structure.
+    /// The weights of all tensors with the same criterion, target and structure.
     Global,
-    /// Those of an output; of a vector, all.
+    /// The weights of an output; for a vector, all.
     Row,
 }
 
 impl Scope {
-    /// As the config spells it.
+    /// Name in configs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tensor => "tensor",
@@ -93,54 +93,54 @@ impl Scope {
     }
 }
 
-/// What goes together.
+/// Which weights are pruned together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Structure {
-    /// Each weight by itself.
+    /// Each weight alone.
     #[default]
     Unstructured,
     /// `n` of every `m` neighbours are kept.
     OfM {
-        /// Kept.
+        /// Number of weights kept.
         n: usize,
-        /// Neighbours.
+        /// Number of neighbours.
         m: usize,
-        /// What they are neighbours along.
+        /// Direction of the neighbours.
         along: Along,
-        /// Whether tensors that `m` does not divide are left as they are, rather than refused.
+        /// Whether tensors whose inputs `m` does not divide are left unchanged instead of refused.
         where_divisible: bool,
     },
-    /// What belongs to one output; a vector is one row.
+    /// All weights of one output; a vector is one row.
     Rows,
-    /// What belongs to one input at one kernel place; of a vector, each element.
+    /// All weights of one input at one kernel element; for a vector, each weight.
     Columns,
-    /// What belongs to one output.
+    /// All weights of one output.
     Filters,
-    /// What belongs to one input channel.
+    /// All weights of one input channel.
     Channels,
-    /// Blocks of rows by columns of one expert; those at its edges may be smaller.
+    /// Blocks of rows by columns within one expert; those at the edges may be smaller.
     Block {
-        /// Rows of a block.
+        /// Rows per block.
         rows: usize,
-        /// Columns of a block.
+        /// Columns per block.
         columns: usize,
     },
 }
 
-/// What the `m` of `n` of `m` are neighbours along.
+/// Direction of the neighbours in `n` of `m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Along {
-    /// The input channels of an output at one kernel place; of a matrix, its inputs.
+    /// The input channels of an output at one kernel element; for a matrix, the inputs.
     #[default]
     InputChannels,
-    /// The inputs of an output with their kernel places, in the order in which they are stored.
+    /// The inputs of an output with their kernel elements, in storage order.
     Inputs,
-    /// The columns of the matrix view (first dimension by the rest), whatever they are.
+    /// The columns of the matrix view (the first dimension by the rest), whatever they represent.
     Columns,
 }
 
 impl fmt::Display for Structure {
-    /// As in `2:4`, `rows`, `4x4 blocks`.
+    /// `2:4`, `rows`, `4x4 blocks`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unstructured => f.write_str("unstructured"),
@@ -154,22 +154,22 @@ impl fmt::Display for Structure {
     }
 }
 
-/// Everything that decides which places of a tensor go.
+/// All settings that decide which weights of a tensor are pruned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// By what they are ranked.
+    /// Ranking criterion.
     pub criterion: Criterion,
-    /// How many go.
+    /// How many weights are pruned.
     pub target: Target,
-    /// What is ranked with each other.
+    /// Which weights are ranked together.
     pub scope: Scope,
-    /// What goes together.
+    /// Which weights are pruned together.
     pub structure: Structure,
-    /// Tensors of fewer elements are kept.
+    /// Tensors with fewer elements are kept.
     pub min_elements: u64,
-    /// With a global scope, the least share of the tensor that goes, 0 … 1.
+    /// With a global scope, the smallest share of the tensor that is pruned, 0 … 1.
     pub floor: f64,
-    /// With a global scope, the largest share of the tensor that goes, 0 … 1.
+    /// With a global scope, the largest share of the tensor that is pruned, 0 … 1.
     pub ceiling: f64,
 }
 
@@ -188,13 +188,13 @@ impl Default for Decision {
 }
 
 impl Decision {
-    /// Whether the comparison's own masks, of what is within the threshold, are what is asked for.
+    /// Whether the result is exactly the mask of the comparison: the weights within the threshold.
     pub fn is_threshold_of_weights(&self) -> bool {
         (&self.criterion, &self.target, self.structure)
             == (&Criterion::Sleeping, &Target::Threshold, Structure::Unstructured)
     }
 
-    /// Whether the size of the file says how many go.
+    /// Whether the size of the file decides how many weights are pruned.
     pub fn counts_bytes(&self) -> bool {
         matches!(self.target, Target::Bytes(_)) && !matches!(self.structure, Structure::OfM { .. })
     }

@@ -1,4 +1,4 @@
-//! Places that go together.
+//! Groups of elements that are pruned together.
 
 use std::ops::Range;
 
@@ -6,52 +6,52 @@ use super::key::{NEVER, key};
 use super::settings::{Along, Structure};
 use crate::tensor::{Axes, Layout, Matrix, Role, Shape};
 
-/// How the places of a tensor are divided into groups, numbered from 0.
+/// Division of the elements of a tensor into groups, numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Groups {
-    /// Along one dimension: place `e` belongs to group `e / stride % size`.
+    /// Along one dimension: element `e` belongs to group `e / stride % size`.
     Line {
-        /// Places from one step along the dimension to the next.
+        /// Distance in elements between neighbours along the dimension.
         stride: usize,
         /// Size of the dimension.
         size: usize,
-        /// Places of each group.
+        /// Elements per group.
         members: usize,
     },
-    /// Along several dimensions with others between them.
+    /// Along several dimensions that are not adjacent.
     Mixed {
-        /// Sizes of the dimensions, outermost first, each with how many groups it is from one step to the
-        /// next; 0 for those along which the group is the same.
+        /// Sizes of the dimensions, outermost first, each with the distance in groups between neighbours
+        /// along it; 0 if they are in the same group.
         dims: [(usize, usize); 4],
-        /// How many groups there are.
+        /// Number of groups.
         count: usize,
-        /// Places of each group.
+        /// Elements per group.
         members: usize,
     },
-    /// Blocks of outputs by inputs, where these are no rows and columns of the matrix view: expert
+    /// Blocks of outputs by inputs, if these are not the rows and columns of the matrix view: expert
     /// by expert, row by row.
     Tiles {
         /// Outputs and inputs.
         axes: Axes,
-        /// Outputs of a block.
+        /// Outputs per block.
         rows: usize,
-        /// Inputs, with their kernel places, of a block.
+        /// Inputs, times kernel elements, per block.
         columns: usize,
     },
-    /// Blocks of the matrix view, row by row; those at its right and lower edge may be smaller.
+    /// Blocks of the matrix view, row by row; those at the right and lower edges may be smaller.
     Blocks {
         /// The matrix view.
         matrix: Matrix,
-        /// Rows of a block.
+        /// Rows per block.
         rows: usize,
-        /// Columns of a block.
+        /// Columns per block.
         columns: usize,
     },
 }
 
 impl Groups {
-    /// Those of a tensor; `None` where a structure has none in it: filters and channels of vectors, single
-    /// weights and `n` of `m`.
+    /// The groups of a tensor. `None` if the structure has none: filters and channels of vectors, single
+    /// weights, and `n` of `m`.
     pub fn new(structure: Structure, shape: &Shape, layout: Layout) -> Option<Self> {
         let axes = Axes::new(shape, layout);
         match structure {
@@ -67,9 +67,9 @@ impl Groups {
         }
     }
 
-    /// Places that agree in these roles, numbered in the order in which the first place of each is stored.
+    /// Elements with the same indexes along these roles, numbered in the order of their first elements.
     pub fn along(axes: &Axes, roles: &[Role]) -> Self {
-        // Neighbours that are alike in this count as one; those of size 1 do not count.
+        // Adjacent dimensions of the same kind count as one; those of size 1 do not count.
         let mut runs: Vec<(usize, bool)> = Vec::with_capacity(4);
         for (role, size) in axes.stored().into_iter().filter(|(_, size)| *size != 1) {
             let counts = roles.contains(&role);
@@ -99,10 +99,10 @@ impl Groups {
         Self::Mixed { dims, count: product(&runs, true), members }
     }
 
-    /// How many there are.
+    /// Number of groups.
     pub fn count(&self) -> usize {
         match *self {
-            // Groups without a place may be as many as a number says: a file has no bytes for them.
+            // A file can declare any number of groups without elements, because they take no bytes.
             Self::Line { members: 0, .. } => 0,
             Self::Line { size, .. } => size,
             Self::Mixed { count, .. } => count,
@@ -116,7 +116,7 @@ impl Groups {
         }
     }
 
-    /// Places of a group.
+    /// Number of elements of a group.
     pub fn members(&self, group: usize) -> usize {
         match *self {
             Self::Line { members, .. } | Self::Mixed { members, .. } => members,
@@ -133,7 +133,7 @@ impl Groups {
         }
     }
 
-    /// A range that holds the groups of all places of a run, and little else.
+    /// A range of groups that contains those of all elements of a run, and few others.
     ///
     /// # Panics
     /// If the run is empty.
@@ -166,7 +166,7 @@ impl Groups {
         }
     }
 
-    /// Calls `each` with the group of every place of a run: runs of places of one group, in order.
+    /// Calls `each` with the group of every element of a run: runs of elements of one group, in order.
     pub fn runs(&self, start: usize, len: usize, mut each: impl FnMut(usize, usize)) {
         let mut rest = len;
         match *self {
@@ -207,7 +207,8 @@ impl Groups {
     }
 }
 
-/// The runs of places from `start` on, dimensions by size and by what one step in them counts in groups.
+/// The runs of elements from `start` on. Dimensions are given by their size and by the distance in
+/// groups between neighbours.
 fn mixed_runs(dims: [(usize, usize); 4], start: usize, len: usize, mut each: impl FnMut(usize, usize)) {
     let mut rest = len;
     let mut digits = [0; 4];
@@ -245,19 +246,19 @@ fn tiles(axes: &Axes, rows: usize, columns: usize) -> (usize, usize) {
     (axes.outputs.div_ceil(rows), (axes.inputs * axes.kernel).div_ceil(columns))
 }
 
-/// Along what groups of `m` neighbours go: place `e` is number `e / stride % size`.
+/// The direction of groups of `m` neighbours: element `e` has index `e / stride % size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Places from one neighbour to the next.
+    /// Distance in elements between neighbours.
     pub stride: usize,
-    /// How many neighbours there are in a row.
+    /// Number of elements along the direction.
     pub size: usize,
-    /// What they are, in the plural.
+    /// Their name, in the plural.
     pub what: &'static str,
 }
 
 impl Lane {
-    /// That of a tensor; `None` where inputs and kernel places have the outputs between them.
+    /// The direction for a tensor; `None` if the outputs are stored between inputs and kernel elements.
     pub fn new(along: Along, shape: &Shape, layout: Layout) -> Option<Self> {
         let axes = Axes::new(shape, layout);
         let (of_inputs, of_kernel) = (axes.stride(Role::In), axes.stride(Role::Kernel));
@@ -279,8 +280,8 @@ impl Lane {
     }
 }
 
-/// Of scores of places that stand together, says which stay: the `n` largest, of equals the later, and every
-/// one that is no finite number.
+/// Selects the elements of a group that stay, by their scores: the `n` largest, of equal ones the later, and
+/// all whose score is not finite.
 pub fn keep_largest(
     scores: &[f64],
     n: usize,

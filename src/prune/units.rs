@@ -1,24 +1,24 @@
-//! Units (neurons, filters) that a chain of layers can do without, and the constants that they leave behind.
+//! Units (neurons, filters) that can be removed from a chain of layers, and the constants
+//! that remain of them.
 //!
-//! A layer computes `act(W x + b)`. A unit whose row of `W` is all zero is *silent*: whatever comes in, it
-//! gives `act(b)`. A unit whose column of the next layer's weight is all zero is *unread*: whatever it gives,
-//! nothing comes of it. An unread unit can go as it is; a silent one when the constant that it gives is 0, or
-//! is added, times its column, to the next layer's bias.
+//! A layer computes `act(W x + b)`. A unit is *silent* if its row of `W` is zero: for every input, its output
+//! is `act(b)`. A unit is *unread* if its column in the weight of the next layer is zero: its output has no
+//! effect. An unread unit can simply be removed. A silent unit can be removed if its constant output is 0, or
+//! if that constant, multiplied by its column, is added to the bias of the next layer.
 
-/// What stands between two layers of a chain.
+/// Activation between two layers of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `max(0, x)`.
     Relu,
-    /// Nothing.
+    /// The identity.
     Identity,
-    /// Any function with `f(0) = 0` whose other values frameworks compute in ways of their
-    /// own: gelu, silu, tanh.
+    /// A function with `f(0) = 0` whose other values differ between frameworks: gelu, silu, tanh.
     ZeroAtZero,
 }
 
 impl Activation {
-    /// Words of a config, in the order of the documentation.
+    /// Names in configs, in the order of the documentation.
     pub const WORDS: [(&'static str, Self); 5] = [
         ("relu", Self::Relu),
         ("identity", Self::Identity),
@@ -27,7 +27,7 @@ impl Activation {
         ("tanh", Self::ZeroAtZero),
     ];
 
-    /// The function of a constant, where it can be told exactly.
+    /// The value of the function at a constant, if it is known exactly.
     fn of(self, x: f64) -> Option<f64> {
         match self {
             _ if x == 0.0 => Some(0.0),
@@ -39,34 +39,34 @@ impl Activation {
     }
 }
 
-/// The units between a layer and the next one of its chain. All slices have one entry a unit.
+/// The units between a layer and the next one of its chain. All slices have one entry per unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Joint<'a> {
-    /// Whether the unit's row is all zero.
+    /// Whether the row of the unit is zero.
     pub silent: &'a [bool],
-    /// Whether the unit's columns in the next layer are all zero.
+    /// Whether the columns of the unit in the next layer are zero.
     pub unread: &'a [bool],
-    /// What the unit gives before the activation, if it is silent.
+    /// Output of the unit before the activation, if it is silent.
     pub bias: &'a [f64],
-    /// What comes after the layer; `None` where it is not a function of the unit alone that is known here,
-    /// such as a normalisation.
+    /// The activation after the layer; `None` if it is unknown, or depends on more than the unit, such as a
+    /// normalisation.
     pub activation: Option<Activation>,
-    /// Whether constants can be added to the next layer's bias exactly: it has one, and every
-    /// output reads a unit once.
+    /// Whether constants can be added to the bias of the next layer: it has one, and every output reads
+    /// each unit exactly once.
     pub foldable: bool,
 }
 
-/// What becomes of the units.
+/// Decision about the units.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Units {
-    /// Those that stay, ascending; one at least, where there is any.
+    /// Units that stay, in ascending order; at least one if there are any.
     pub kept: Vec<usize>,
-    /// Those that go and leave a constant to be added to the next layer's bias, ascending.
+    /// Units that are removed, with a constant to be added to the bias of the next layer, in ascending order.
     pub folded: Vec<(usize, f64)>,
 }
 
 impl Joint<'_> {
-    /// Finds the units that can go.
+    /// Finds the units that can be removed.
     pub fn units(&self) -> Units {
         let mut units = Units::default();
         for unit in 0..self.silent.len() {
@@ -79,7 +79,7 @@ impl Joint<'_> {
             }
         }
         if units.kept.is_empty() && !self.silent.is_empty() {
-            // Frameworks have no layers without units: one stays, with the zeros that it has.
+            // Frameworks do not support layers without units, so one stays, with its zeros.
             units.kept.push(0);
             units.folded.retain(|(unit, _)| *unit != 0);
         }

@@ -442,6 +442,8 @@ fn shapes_are_kept_in_files() {
     assert!(has(&save("6", "a.npy"), "'shape': (6,), }"));
     assert_eq!(safetensors(&save("1,2,3", "a.safetensors")).0["weight"]["shape"], json!([1, 2, 3]));
     assert_eq!(save("2,1,2", "a.csv"), b"1.0,1.0\n1.0,1.0\n");
+    let one = scratch.run(&["matrix", "--shape", "1", "--mode", "ones", "--save", "a.csv"]);
+    assert_eq!(one.stderr, "saved: a.csv, 1 weight, 4 bytes\n");
     // Larger than what is encoded at once.
     assert_eq!(save("3,400000", "b.npy").len(), 128 + 8 * 1_200_000);
     assert_eq!(save("3,400000", "b.csv").len(), 4 * 1_200_000);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
+use cdi_prune::tensor::{bf16, f16};
 use sha2::{Digest, Sha256};
 
 use crate::common::{Ran, Scratch, Tensor, f32s, root, rows_through_a_handle};
@@ -171,10 +172,10 @@ fn all_types_and_shapes() {
     s.safetensors(
         "m.safetensors",
         &[
-            ("bf16", "BF16", &[64, 90], halves(|v| half::bf16::from_f32(v).to_bits())),
+            ("bf16", "BF16", &[64, 90], halves(|v| bf16::from_f32(v).to_bits())),
             ("bytes", "U8", &[5760], values.iter().map(|v| (v * 900.0) as i8 as u8).collect()),
             ("empty", "F32", &[0, 7], Vec::new()),
-            ("f16", "F16", &[64, 90], halves(|v| half::f16::from_f32(v).to_bits())),
+            ("f16", "F16", &[64, 90], halves(|v| f16::from_f32(v).to_bits())),
             ("f32", "F32", &[4, 16, 90], f32s(&values)),
             ("f64", "F64", &[64, 90], doubles),
             ("one", "F32", &[], f32s(&[3.5])),

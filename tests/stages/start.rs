@@ -379,7 +379,7 @@ fn restored(s: &Scratch, base: Option<&str>) {
 
 /// The elements as `.to(dtype)` of a tensor library gives them, by the crate `half`.
 fn loaded(data: &[u8], from: &str, to: &str) -> Vec<u8> {
-    use half::{bf16, f16};
+    use cdi_prune::tensor::{bf16, f16};
     let values: Vec<f32> = match from {
         "bf16" => data.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         "f16" => data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cdi_core::reader::{Limits, PrunedReader};
-use cdi_core::tensor::FloatDtype;
 
 fn main() -> ExitCode {
     match read() {
@@ -31,16 +30,14 @@ fn read() -> Result<(), Box<dyn std::error::Error>> {
     // Opening checks every part of the file; the second argument is the checkpoint that initial
     // values come from, if any.
     let file = PrunedReader::open_within(Path::new(file), None, limits)?;
-    let (dtype, shape) = file.tensor(tensor).ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
-    let dtype = FloatDtype::of(dtype).ok_or("not a floating-point tensor")?;
+    let (_, shape) = file.tensor(tensor).ok_or_else(|| format!("there is no tensor `{tensor}`"))?;
     let rows = from.parse()?..to.parse()?;
     let cols = shape.matrix().cols;
-    let len = rows.len().checked_mul(cols * dtype.size()).filter(|len| *len as u64 <= limits.bytes);
-    let mut bytes = vec![0; len.ok_or("these rows are more than 64 MiB: ask for fewer at a time")?];
-    file.read_rows(tensor, rows.clone(), &mut bytes)?;
-    let mut values = vec![0.0; cols];
-    for (row, bytes) in rows.zip(bytes.chunks(cols * dtype.size())) {
-        dtype.decode(bytes, &mut values);
+    let len = rows.len().checked_mul(cols).filter(|len| *len as u64 <= limits.bytes / 8);
+    // `f64` holds the values of every floating-point type; `f32`, `f16` and `bf16` are read in the same way.
+    let mut weights = vec![0f64; len.ok_or("these rows are more than 64 MiB: ask for fewer at a time")?];
+    file.read_elements(tensor, rows.clone(), &mut weights)?;
+    for (row, values) in rows.zip(weights.chunks(cols.max(1))) {
         let zeros = values.iter().filter(|value| **value == 0.0).count();
         println!("row {row}: {cols} weights, {zeros} of them zero, sum {:.6}", values.iter().sum::<f64>());
     }

@@ -1,6 +1,6 @@
-//! Work in blocks: runs of elements of one tensor, either whole rows or a part of one row.
+//! Work in blocks. A block is a run of elements of one tensor: some whole rows, or a part of one row.
 //!
-//! The shape of a tensor alone determines its blocks, and results are returned and merged in block order.
+//! Blocks depend only on the shape of the tensor, and results are returned and merged in block order.
 //! Therefore, the number of workers never affects the result.
 
 use crate::checkpoint::{Mapped, release};
@@ -9,23 +9,23 @@ use crate::prelude::*;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
-/// Elements of a block at the most. A multiple of 16, so that a part of a row begins on a byte of its bitmask
-/// and on a pair of draws.
+/// Maximum number of elements of a block. A multiple of 16, so that a part of a row begins at a byte of its
+/// bitmask and at a pair of draws.
 pub const BLOCK_ELEMENTS: usize = 1 << 16;
 
 /// A run of elements of one tensor in storage order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Which tensor, by its place in the caller's list.
+    /// Index of the tensor in the list of the caller.
     pub tensor: usize,
     /// First element.
     pub start: usize,
-    /// Number of elements, more than 0.
+    /// Number of elements, at least 1.
     pub len: usize,
 }
 
 impl Block {
-    /// Bytes of the block in its tensor's data, for elements of this many bytes.
+    /// The bytes of the block within the data of its tensor; `size` is the number of bytes of an element.
     pub fn bytes(&self, size: usize) -> core::ops::Range<usize> {
         self.start * size..(self.start + self.len) * size
     }
@@ -45,7 +45,7 @@ impl Block {
         self.column(matrix) == 0 && self.len >= matrix.cols
     }
 
-    /// Where the block's bits lie in the tensor's bitmask.
+    /// The bytes of the block within the bitmask of its tensor.
     pub fn mask_bytes(&self, matrix: Matrix) -> core::ops::Range<usize> {
         let width = matrix.mask_row_bytes();
         let start = self.row(matrix) * width + self.column(matrix) / 8;
@@ -53,20 +53,20 @@ impl Block {
         start..start + len
     }
 
-    /// Columns of the block's rows, or of the part of a row that it is.
+    /// Number of columns: those of a whole row, or of the part of a row.
     pub fn columns(&self, matrix: Matrix) -> usize {
         matrix.cols.min(self.len)
     }
 }
 
-/// Cuts tensor number `tensor` into blocks, in storage order.
+/// Divides a tensor into blocks, in storage order. `tensor` is its index in the list of the caller.
 pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
     let Matrix { rows, cols } = matrix;
     let rows_at_once = BLOCK_ELEMENTS.checked_div(cols).unwrap_or(0);
-    // (first elements' distance, elements per line, lines): whole rows together, or every row in parts.
+    // Blocks are cut from lines, each a whole tensor of short rows, or one long row.
     let (line, lines, step) =
         if rows_at_once > 0 { (rows * cols, 1, rows_at_once * cols) } else { (cols, rows, BLOCK_ELEMENTS) };
-    // Rows without columns may be as many as a number says: a file has no bytes for them.
+    // A file can declare any number of rows without columns, because they take no bytes.
     let lines = if cols == 0 { 0 } else { lines };
     (0..lines).flat_map(move |n| {
         (0..line).step_by(step.max(1)).map(move |at| Block {
@@ -77,27 +77,27 @@ pub fn cut(tensor: usize, matrix: Matrix) -> impl Iterator<Item = Block> {
     })
 }
 
-/// What an item of work goes through.
+/// The data that an item of work reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reads<'a> {
-    /// How much of the progress it is.
+    /// Its share of the progress, in bytes.
     pub bytes: u64,
-    /// Parts of mapped files that it touches.
+    /// Parts of mapped files.
     pub mapped: [Option<Mapped<'a>>; 4],
-    /// Initial values that it takes from a tensor that can only be made whole.
+    /// Initial values that can only be generated as a whole.
     pub whole: Option<&'a Whole>,
 }
 
 impl<'a> Reads<'a> {
-    /// An item that reads one part of a file, which is its share of the progress too.
+    /// An item that reads one part of a file. The size of the part is its share of the progress.
     pub fn of(part: Mapped<'a>) -> Self {
         Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None, None], whole: None }
     }
 
-    /// And what a block's initial values are made from.
+    /// Adds the source of a block's initial values.
     ///
     /// # Panics
-    /// If there are four parts already, and the values are read from a file.
+    /// If the values are read from a file and the item already reads four parts.
     #[must_use]
     pub fn and_initial(mut self, initial: &'a Initial<'_>, block: &Block) -> Self {
         match initial {
@@ -116,19 +116,20 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// Bytes of mapped files that each worker may touch before all are given back: enough that waiting for the
-/// last one costs little, and little enough to be small beside the program itself.
+/// Bytes of mapped files that may be read, per worker, before their memory is released. Large enough that
+/// waiting for the last worker costs little time, small compared with the memory of the program.
 const WINDOW_PER_WORKER: usize = 8 << 20;
 const LARGEST_WINDOW: usize = 128 << 20;
 
-/// Runs `work` on every item (a block, or a block with something beside it), shared among `workers`, each
-/// with its own scratch space; the results are in the items' order. Memory of mapped files that the items
-/// read is given back on the way, and so are tensors that can only be made whole, which are made before the
-/// first item in need of them (all such items of one tensor must be together). `advance` is told how much of
-/// the progress each item was.
+/// Runs `work` on every item (a block, or a block with additional data), shared among `workers`, each with
+/// its own scratch space. The results are in the order of the items.
+///
+/// The memory of the mapped files that the items read is released after use. Initial values that can only be
+/// generated as a whole are generated before the first item that needs them, and released after the last; the
+/// items of one such tensor must be consecutive. `advance` receives each item's share of the progress.
 ///
 /// # Errors
-/// The first in the order of the items among those that came up.
+/// Of the errors that occurred, that of the first item in order.
 pub fn for_each<'a, T, S, R, E>(
     workers: &impl Workers,
     items: &[T],
@@ -145,7 +146,7 @@ where
     let window = (WINDOW_PER_WORKER * workers.count()).min(LARGEST_WINDOW);
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
-    // The whole tensor that the last item needed, which later ones may need too.
+    // Matrices that the last item needed, and that later items may need too.
     let mut held: Option<&Whole> = None;
     while !rest.is_empty() {
         let mut bytes = 0;

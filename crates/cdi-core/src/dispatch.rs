@@ -1,9 +1,8 @@
-//! One compiled copy of each hot loop per instruction set, selected at run time.
+//! Hot loops, compiled once per instruction set and selected at run time.
 //!
-//! The loops are plain Rust, written so that the compiler can turn them into vector instructions; no copy
-//! has code of its own, and none contracts a multiplication and an addition into one rounding (Rust never
-//! does so unasked). So every copy gives the same bits, and only the time differs. Tests run each kernel on
-//! every set of the machine.
+//! The loops are plain Rust that the compiler can vectorise. All copies have the same source, and none fuses
+//! a multiplication with an addition, because Rust never does this implicitly. Therefore, all copies give the
+//! same bits and differ only in speed. Tests run each kernel with every instruction set of the machine.
 
 use core::fmt;
 #[cfg(feature = "std")]
@@ -11,27 +10,26 @@ use std::sync::OnceLock;
 
 use crate::prelude::*;
 
-/// A loop over slices that is worth a copy per instruction set.
+/// A loop over slices that is compiled once per instruction set.
 ///
-/// `run` and everything hot that it calls must be `#[inline(always)]`: a function takes on the instruction
-/// set of the copy that it is inlined into, and keeps the portable one otherwise.
+/// `run` and all hot functions that it calls must be `#[inline(always)]`. A function is compiled for the
+/// instruction set of the copy that it is inlined into; otherwise, for the portable one.
 pub trait Kernel {
-    /// What it returns.
+    /// Result of the loop.
     type Output;
 
-    /// Does the work.
+    /// Runs the loop.
     fn run(self) -> Self::Output;
 }
 
-/// An instruction set that this processor has. There is no other way to one than
-/// [`InstructionSet::available`] and [`InstructionSet::current`], so holding one proves that its
-/// instructions may be used.
+/// An instruction set that this processor supports. Values come only from [`InstructionSet::available`] and
+/// [`InstructionSet::current`], so a value proves that its instructions may be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InstructionSet(Isa);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Isa {
-    /// What the program was compiled for: SSE2 on x86-64 and NEON on aarch64, unless the build says more.
+    /// The instructions that the program was compiled for: by default SSE2 on x86-64, and NEON on aarch64.
     Portable,
     /// x86-64-v3 without its fused multiply-add.
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
@@ -41,14 +39,14 @@ enum Isa {
     Avx512,
 }
 
-/// Environment variable that names the set to use in place of the best one.
+/// Environment variable with the name of the set to use instead of the fastest one.
 pub const VARIABLE: &str = "CDI_PRUNE_ISA";
 
 impl InstructionSet {
-    /// What every processor has that can run this program.
+    /// Supported by every processor that can run this program.
     pub const PORTABLE: Self = Self(Isa::Portable);
 
-    /// All that this processor has, the fastest last.
+    /// All sets that this processor supports, the fastest last.
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut, reason = "other processors have one set")]
         let mut sets = vec![Self::PORTABLE];
@@ -66,10 +64,10 @@ impl InstructionSet {
         sets
     }
 
-    /// The set that this run uses: the one that `CDI_PRUNE_ISA` names, else the fastest.
+    /// The set to use: the one that `CDI_PRUNE_ISA` names, or else the fastest.
     ///
     /// # Errors
-    /// A text saying which sets there are, where the variable names none of them.
+    /// If the variable names none of the available sets: a message with their names.
     #[cfg(feature = "std")]
     pub fn choose() -> Result<Self, String> {
         let sets = Self::available();
@@ -81,7 +79,7 @@ impl InstructionSet {
         })
     }
 
-    /// [`Self::choose`], asked once; the fastest where the variable names none.
+    /// The result of the first call of [`Self::choose`]; the fastest set if that is an error.
     pub fn current() -> Self {
         #[cfg(feature = "std")]
         {
@@ -105,13 +103,13 @@ impl InstructionSet {
         }
     }
 
-    /// Runs the copy of this kernel that was compiled for the set.
+    /// Runs the copy of the kernel that is compiled for this set.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Isa::Portable => kernel.run(),
-            // SAFETY: `available` alone makes this value, after asking the processor for each feature
-            // that `avx2` enables.
+            // SAFETY: only `available` creates this value, after it has checked that the processor has each
+            // feature that `avx2` enables.
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Isa::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above, for the features that `avx512` enables.
@@ -145,7 +143,7 @@ fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Runs a kernel on the current instruction set.
+/// Runs a kernel with the current instruction set.
 #[inline]
 pub fn run<K: Kernel>(kernel: K) -> K::Output {
     InstructionSet::current().run(kernel)

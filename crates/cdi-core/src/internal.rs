@@ -5,7 +5,6 @@
 pub use crate::checkpoint::open::leads_out;
 pub use crate::reader::decode::{Decoder, ReadBlocks};
 pub use crate::reader::validate::base_tensor;
-pub use crate::tensor::narrow::{bf16_to_f32, f16_to_f32};
 
 /// Bits of many elements.
 pub mod bits {

@@ -1,4 +1,44 @@
-//! Who does the work: this crate starts no threads, and shares work among those that it is given.
+//! Threads of the caller. This crate starts none, and shares work among those that it is given: [`Workers`].
+//!
+//! ```
+//! use cdi_core::init::{Generator, SchemeParams};
+//! use cdi_core::tensor::{Layout, Shape};
+//! use cdi_core::workers::{Alone, Workers};
+//!
+//! /// Up to this many threads for each call.
+//! struct Scoped(usize);
+//!
+//! impl Workers for Scoped {
+//!     fn count(&self) -> usize {
+//!         self.0
+//!     }
+//!
+//!     fn each<T: Send, S>(
+//!         &self,
+//!         items: &mut [T],
+//!         scratch: impl Fn() -> S + Sync + Send,
+//!         work: impl Fn(&mut S, &mut T) + Sync + Send,
+//!     ) {
+//!         let share = items.len().div_ceil(self.0).max(1);
+//!         std::thread::scope(|scope| {
+//!             for items in items.chunks_mut(share) {
+//!                 scope.spawn(|| Alone.each(items, &scratch, &work));
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! let orthogonal = SchemeParams::named("orthogonal").scheme()?;
+//! let generator = || {
+//!     let shape = Shape::new(vec![96, 64]).expect("a small shape");
+//!     Generator::new(1, 0, &orthogonal, &shape, Layout::OutIn)
+//! };
+//! let (one, several) = (generator(), generator());
+//! several.whole().expect("orthogonal weights are drawn as a whole").prepare_on(&Scoped(4));
+//! // The number of workers never changes a value.
+//! assert_eq!(several.weight_at(95, 63), one.weight_at(95, 63));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

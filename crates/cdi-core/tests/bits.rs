@@ -1,6 +1,7 @@
 //! The same bits with the standard library and without it: run with default features and with none.
 
 use cdi_core::reader::PrunedReader;
+use cdi_core::tensor::{Element, bf16, f16};
 use sha2::{Digest, Sha256};
 
 /// A safetensors file of one bitmask tensor of F32 all of whose places are pruned, to the
@@ -60,5 +61,60 @@ fn initial_values_are_pinned() {
             "c740d09634dbd5fd",
             "582ece4021d2b6a2"
         ]
+    );
+}
+
+/// A safetensors file of one tensor `w` of shape `[2, 2]`, not encoded.
+fn plain(dtype: &str, data: &[u8]) -> Vec<u8> {
+    let w = serde_json::json!({"dtype": dtype, "shape": [2, 2], "data_offsets": [0, data.len()]});
+    let header = serde_json::json!({"w": w}).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+/// Elements are the bytes of the same rows, or the same numbers in a type that holds them.
+#[test]
+fn rows_are_read_as_elements() {
+    let file = PrunedReader::from_bytes(all_pruned(&[40, 30], r#"{"mode":"he"}"#), None).unwrap();
+    let mut bytes = vec![0; 4 * 30 * 3];
+    file.read_rows("w", 5..8, &mut bytes).unwrap();
+    let stored: Vec<f32> = bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+    let mut elements = vec![0f32; 30 * 3];
+    file.read_elements("w", 5..8, &mut elements).unwrap();
+    assert_eq!(elements, stored);
+    let mut wide = vec![0f64; 30 * 3];
+    let mut handle = file.tensor_reader("w").unwrap();
+    handle.read_elements(5..8, &mut wide).unwrap();
+    assert!(wide.iter().zip(&stored).all(|(wide, x)| *wide == f64::from(*x)));
+
+    let data: Vec<u8> = [0x3C01_u16, 0x8001, 0x7BFF, 0x0000].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let file = PrunedReader::from_bytes(plain("F16", &data), None).unwrap();
+    let mut half = [f16::ZERO; 2];
+    file.read_elements("w", 1..2, &mut half).unwrap();
+    assert_eq!(half.map(f16::to_bits), [0x7BFF, 0]);
+    let mut single = [0f32; 4];
+    file.read_elements("w", 0..2, &mut single).unwrap();
+    assert_eq!(single, [1.000_976_6, -5.960_464_5e-8, 65_504.0, 0.0]);
+}
+
+#[test]
+fn elements_that_cannot_be_had_are_refused() {
+    fn refused<E: Element>(file: &PrunedReader, elements: usize) -> String {
+        file.read_elements("w", 0..2, &mut vec![E::default(); elements]).unwrap_err().to_string()
+    }
+    let halves = PrunedReader::from_bytes(plain("F16", &[0; 8]), None).unwrap();
+    let integers = PrunedReader::from_bytes(plain("I64", &[0; 32]), None).unwrap();
+    assert_eq!(
+        refused::<bf16>(&halves, 4),
+        "tensor `w` is F16, whose values do not all fit into elements of type bf16; request a type that holds \
+         them, or read its bytes"
+    );
+    assert_eq!(
+        refused::<f64>(&integers, 4),
+        "tensor `w` is I64, whose values do not all fit into elements of type f64; request a type that holds \
+         them, or read its bytes"
+    );
+    assert_eq!(
+        refused::<f16>(&halves, 3),
+        "the requested rows of tensor `w` have 4 elements, but the slice has 3"
     );
 }

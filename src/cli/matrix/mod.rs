@@ -14,7 +14,7 @@ use cdi_prune::matrix::{
 };
 use cdi_prune::noise::NOISE_VERSION;
 use cdi_prune::tensor::Layout;
-use cdi_prune::text::{printable, thousands};
+use cdi_prune::text::{counted, printable};
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
@@ -152,6 +152,6 @@ fn compare(args: &MatrixArgs, global: &Global) -> Result {
 
 fn say_saved(subject: &Subject, path: &Path) {
     let bytes = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-    let (weights, bytes) = (subject.weights() as u64, thousands(bytes));
-    tracing::info!("saved: {}, {} weights, {bytes} bytes", shown(path), thousands(weights));
+    let (weights, bytes) = (counted(subject.weights() as u64, "weight"), counted(bytes, "byte"));
+    tracing::info!("saved: {}, {weights}, {bytes}", shown(path));
 }

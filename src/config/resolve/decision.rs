@@ -24,7 +24,7 @@ const STRUCTURES: [(&str, Structure); 5] = [
     ("channels", Structure::Channels),
 ];
 
-/// The keys of a mapping that may say something about a decision.
+/// The keys of a mapping that affect a decision.
 pub(super) struct Keys<'w> {
     pub criterion: Option<&'w Node>,
     pub target: Option<&'w Node>,
@@ -35,7 +35,7 @@ pub(super) struct Keys<'w> {
     pub ceiling: Option<&'w Node>,
 }
 
-/// Those of one of the two mappings that have them all.
+/// The keys of one of the two mappings that have all of them.
 macro_rules! keys {
     ($wire:expr) => {
         $crate::config::resolve::decision::Keys {
@@ -52,7 +52,7 @@ macro_rules! keys {
 pub(super) use keys;
 
 impl Keys<'_> {
-    /// The names of those that are there.
+    /// The names of the keys that are given.
     pub fn given(&self) -> Vec<&'static str> {
         let all = [
             ("criterion", self.criterion),
@@ -67,7 +67,7 @@ impl Keys<'_> {
     }
 }
 
-/// What the keys say, and `outer` where they are silent.
+/// The decision by the keys; `outer` for keys that are not given.
 pub(super) fn decision(
     keys: &Keys<'_>,
     outer: Option<&Decision>,
@@ -115,13 +115,13 @@ pub(super) fn decision(
     Ok(decision)
 }
 
-/// Refuses what cannot be done together, at the key that brought it in.
+/// Refuses impossible combinations, at the key that caused them.
 fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Problem> {
     let given = keys.given();
     let Decision { criterion, target, scope, structure, .. } = decision;
     let is_of_m = matches!(structure, Structure::OfM { .. });
     if is_of_m {
-        // What a rule takes over from outside is for other structures; what stands beside it contradicts it.
+        // An inherited value is meant for other structures; a value given in the same mapping contradicts.
         if keys.target.is_some() && *target != Target::Threshold {
             let expected = "no target, because the structure n of m determines how many weights are kept";
             return refuse(&given, path, &["target"], expected, "one");
@@ -157,7 +157,7 @@ fn check(decision: &Decision, keys: &Keys<'_>, path: &KeyPath) -> Result<(), Pro
     check_bounds(decision, &given, path)
 }
 
-/// The same of floor and ceiling.
+/// The same for floor and ceiling.
 fn check_bounds(decision: &Decision, given: &[&str], path: &KeyPath) -> Result<(), Problem> {
     let Decision { target, scope, structure, floor, ceiling, .. } = decision;
     if floor > ceiling {
@@ -176,7 +176,7 @@ fn check_bounds(decision: &Decision, given: &[&str], path: &KeyPath) -> Result<(
     Ok(())
 }
 
-/// The error at the first of these keys that is given, or else at the first.
+/// The error, at the first of these keys that is given, or else at the first key.
 fn refuse(given: &[&str], path: &KeyPath, about: &[&str], expected: &str, got: &str) -> Result<(), Problem> {
     let key = about.iter().find(|key| given.contains(key)).unwrap_or(&about[0]);
     Err(Problem::bad_value(&path.key(key), expected, got))

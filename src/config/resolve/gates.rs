@@ -8,10 +8,10 @@ use super::super::wire;
 use super::value::{patterns, real, size};
 use crate::gates::{Gates, SparsityGate};
 
-/// Which stages the config names.
+/// The stages in the config.
 pub(super) struct Named {
     pub trained: bool,
-    /// Analyze or prune, which both look at every weight.
+    /// Whether analyze or prune is requested; both read every weight.
     pub compared: bool,
     pub prune: bool,
     pub tune: bool,

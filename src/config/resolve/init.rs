@@ -1,4 +1,4 @@
-//! The rules that say where initial values come from.
+//! The rules for initial values.
 
 use super::super::error::{ConfigErrorKind, Problem};
 use super::super::layer::{Group, LayerRule};
@@ -13,7 +13,7 @@ use crate::init::{Scheme, SchemeError, SchemeParams};
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::tensor::Layout;
 
-/// `layout` is the one of rules that name none, and whether the config gives it.
+/// `layout` is the layout for rules without one, and whether the config gives it.
 pub(super) fn rules(
     rules: &[wire::Rule],
     path: &KeyPath,
@@ -132,7 +132,7 @@ pub(super) fn init(node: &Node, path: &KeyPath, folder: &Folder) -> Result<InitS
             Ok(InitSource::From(folder.join(from.from, &path.key("from"))?))
         }
         Node::Map(_) => {
-            // A mode that is unknown is the fault to name, not a parameter of it that no mode has.
+            // An unknown mode is reported before an unknown parameter.
             if let Some(Node::Text(mode)) = node.get("mode")
                 && let Err(e @ SchemeError::UnknownMode { .. }) = SchemeParams::named(mode).scheme()
             {
@@ -149,7 +149,7 @@ fn scheme(params: &SchemeParams, path: &KeyPath, is_mapping: bool) -> Result<Ini
     Ok(InitSource::Scheme(scheme))
 }
 
-/// The fault at the parameter that it is about, where the config has it.
+/// The error, at the parameter concerned if the config has it.
 fn scheme_problem(error: SchemeError, path: &KeyPath, is_mapping: bool) -> Problem {
     let parameter = match &error {
         _ if !is_mapping => return Problem::at_value(path, ConfigErrorKind::Scheme(error)),
@@ -184,7 +184,7 @@ fn layer(node: Option<&Node>, path: &KeyPath, patterns: &[Pattern]) -> Result<La
 fn affine(wire: &wire::Affine, path: &KeyPath, patterns: &[Pattern]) -> Result<LayerRule, Problem> {
     let by_path = path.key("by");
     let by = match &wire.by {
-        // A step without a number to multiply would be forgotten silently.
+        // Without a number to multiply, the step would have no effect.
         None => wire.step.map(|_| Group::Number(1)),
         Some(Node::Text(name)) => Some(Group::Name(name.clone())),
         Some(Node::Int(number)) if *number >= 1 && usize::try_from(*number).is_ok() => {
@@ -201,7 +201,7 @@ fn affine(wire: &wire::Affine, path: &KeyPath, patterns: &[Pattern]) -> Result<L
     Ok(LayerRule::Affine { base: wire.base.unwrap_or(0), step: wire.step.unwrap_or(1), by })
 }
 
-/// Every pattern of a rule must have the group: which of them matches is not known before the names are.
+/// Every pattern of a rule must have the group, because any of them may match.
 fn has_group(pattern: &Pattern, group: &Group, asking: &KeyPath) -> Result<(), Problem> {
     let has = match group {
         Group::Number(number) => *number <= pattern.groups(),

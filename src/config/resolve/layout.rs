@@ -1,4 +1,4 @@
-//! Which dimension counts what.
+//! The roles of dimensions.
 
 use super::super::error::Problem;
 use super::super::node::Node;

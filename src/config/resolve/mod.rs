@@ -22,7 +22,7 @@ use crate::prune::{Criterion, Decision};
 use crate::rules::Rule;
 use value::Folder;
 
-/// The settings that the config makes.
+/// The settings of a config.
 pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -> Result<Settings, Problem> {
     let root = KeyPath::root();
     version(config.version.as_ref(), &root.key("version"))?;
@@ -78,7 +78,7 @@ pub(super) fn settings(config: Config, source: &Source, config_sha256: String) -
     Ok(settings)
 }
 
-/// A rule's `init` alone; a path in it stays as it is.
+/// The `init` of a rule alone. A path in it is not resolved.
 pub(super) fn init_value(node: &Node, path: &KeyPath) -> Result<InitSource, Problem> {
     init::init(node, path, &Folder::of(Path::new("")))
 }
@@ -90,7 +90,7 @@ fn version(node: Option<&Node>, path: &KeyPath) -> Result<(), Problem> {
     }
 }
 
-/// Signed and unsigned seeds of 64 bits; a negative one as its two's complement.
+/// Signed and unsigned 64-bit seeds; a negative seed as its two's complement.
 fn seed(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
     match node {
         Node::Int(i) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(i) => Ok(*i as u64),
@@ -98,7 +98,7 @@ fn seed(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
     }
 }
 
-/// The first key that something is drawn for.
+/// The first key that depends on the seed.
 pub(super) fn draws(settings: &Settings) -> Option<KeyPath> {
     let root = KeyPath::root();
     let rules = root.key("rules");
@@ -132,7 +132,7 @@ pub(super) fn draws(settings: &Settings) -> Option<KeyPath> {
     initial.or_else(by_pruning).or_else(by_tuning)
 }
 
-/// Two outputs in one file would leave only the later one.
+/// Refuses two outputs with the same file, because only the later one would remain.
 fn outputs_differ(settings: &Settings) -> Result<(), Problem> {
     let mut earlier: Vec<(OutputKind, &Path)> = Vec::new();
     for (kind, file) in settings.outputs() {

@@ -1,4 +1,4 @@
-//! Pruning: how the result is written, and what decides about each tensor.
+//! Pruning: how the result is written, and the settings for each tensor.
 
 use std::collections::BTreeSet;
 
@@ -36,11 +36,11 @@ const DTYPE: Words<Option<FloatDtype>> = Words {
     ],
 };
 
-/// What a dense checkpoint is called in a folder: what transformers looks for.
+/// File name of a dense checkpoint in a folder: the name that transformers expects.
 const DENSE_NAME: &str = "model.safetensors";
 
-/// What one is called that must be restored first: nothing that transformers looks for. It would leave out
-/// what it does not know and begin from random weights.
+/// File name of a checkpoint that must be restored before use. Transformers must not find it, because it
+/// would ignore the tensors that it does not know and start from random weights.
 const PRUNED_NAME: &str = "pruned.safetensors";
 
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
@@ -50,7 +50,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
     let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
     let fill = match &wire.fill {
-        // What the criterion measures is the distance to the nearer of the two.
+        // The criterion measures the distance to the nearer of the two values.
         None if decision.criterion == Criterion::Nearest => Fill::Nearest,
         fill => FILL.choose(fill.as_ref(), &path.key("fill"))?,
     };
@@ -77,7 +77,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     })
 }
 
-/// Each name once, two at least together.
+/// Each name may occur once, and each group needs at least two.
 fn check_tied(tied: &[Vec<String>], path: &KeyPath) -> Result<(), Problem> {
     let mut seen = BTreeSet::new();
     for (i, names) in tied.iter().enumerate() {
@@ -96,7 +96,7 @@ fn check_tied(tied: &[Vec<String>], path: &KeyPath) -> Result<(), Problem> {
 
 const ACTIVATION: Words<Activation> = Words { now: &Activation::WORDS };
 
-/// The chains, where units are to be removed from them.
+/// The chains, if units are to be removed from them.
 fn chains(
     wire: &wire::Prune,
     decision: &Decision,

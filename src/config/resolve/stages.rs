@@ -148,7 +148,7 @@ fn fixed_threshold(node: &Node, path: &KeyPath) -> Result<Threshold, Problem> {
     }
 }
 
-/// The number where it is finite and not below 0; a negative zero as the positive one, so that reports agree.
+/// The number if it is finite and not negative; -0.0 becomes +0.0, so that reports agree.
 fn not_negative(x: f64) -> Option<f64> {
     (x.is_finite() && x >= 0.0).then(|| x.abs())
 }
@@ -169,7 +169,7 @@ pub(super) fn decay(node: Option<&Node>, path: &KeyPath) -> Result<Decay, Proble
     }
 }
 
-/// The value, and the word that it may be meant to be.
+/// The value, and the valid word that may be meant.
 fn with_near(node: &Node, words: &[&'static str]) -> String {
     let near = match node {
         Node::Text(text) => nearest(text, words.iter().copied()),

@@ -1,4 +1,4 @@
-//! The search for the smallest file: what is tried, and how far.
+//! The search for the smallest file: candidates and limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::prune::prune;
 use super::value::{Folder, no_home, real};
 use crate::tune::{Better, Lines, PLACE};
 
-/// Time that a call may take where the config gives no limit.
+/// Default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The settings of the search, and those of pruning with the first recipe at the least sparsity.
+/// The settings of the search, and those of pruning by the first recipe with the lowest sparsity.
 pub(super) fn tune(
     wire: &wire::Tune,
     pruning: &wire::Prune,
@@ -68,7 +68,7 @@ pub(super) fn tune(
     Ok((settings, first))
 }
 
-/// Every combination of what may vary; where a list is left out, what `prune` says.
+/// All combinations of the lists. A list that is not given has the value of `prune`.
 fn recipes(
     wire: &wire::Tune,
     pruning: &wire::Prune,
@@ -97,7 +97,7 @@ fn recipes(
                         let wire = wire::Prune {
                             criterion: criterion.clone(),
                             structure: structure.clone(),
-                            // A structure of n of m says itself how many go, and of what.
+                            // n of m itself determines how many weights are pruned, and from which group.
                             target: (!of_m).then_some(target),
                             scope: scope.clone().filter(|_| !of_m),
                             fill: fill.clone(),
@@ -121,7 +121,7 @@ fn is_of_m(structure: &Node) -> bool {
     }
 }
 
-/// A fault of one combination, which the keys of `tune` brought about where it has some.
+/// An error of one combination, located at the keys of `tune` if they caused it.
 fn located(problem: Problem, wire: &wire::Tune, path: &KeyPath) -> Problem {
     let any = [&wire.criteria, &wire.structures, &wire.scopes, &wire.fills].iter().any(|list| list.is_some());
     if !any

@@ -1,4 +1,4 @@
-//! Values of the kinds that several keys have.
+//! Types of values that several keys share.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ impl Folder {
         Self(file.parent().unwrap_or(Path::new("")).to_owned())
     }
 
-    /// The path that the key gives, from this folder where it is relative.
+    /// The path in the value of a key; relative paths are relative to this folder.
     pub fn join(&self, path: PathBuf, key: &KeyPath) -> Result<PathBuf, Problem> {
         no_home(path.to_str().unwrap_or_default(), key)?;
         Ok(self.0.join(path))
@@ -29,8 +29,8 @@ impl Folder {
     }
 }
 
-/// Refuses `~`: to a shell it is a home folder, here it would be a folder of that name. Whose home it is
-/// differs from one person to the next, so a config does not go by it.
+/// Refuses `~`. In a shell it is the home folder; here it would be a folder of that name. A config must not
+/// depend on who uses it, so it is not expanded.
 pub(super) fn no_home(path: &str, key: &KeyPath) -> Result<(), Problem> {
     if !path.starts_with('~') {
         return Ok(());
@@ -40,14 +40,14 @@ pub(super) fn no_home(path: &str, key: &KeyPath) -> Result<(), Problem> {
     Err(Problem::bad_value(key, expected, format!("`{path}`")))
 }
 
-/// The words that a key can have.
+/// The valid words of a key.
 pub(super) struct Words<T: 'static> {
     /// Words and what they mean; the first is the default.
     pub now: &'static [(&'static str, T)],
 }
 
 impl<T: Copy> Words<T> {
-    /// The meaning of a value; that of the first word where there is none.
+    /// The meaning of a value; that of the first word if there is no value.
     pub fn choose(&self, node: Option<&Node>, path: &KeyPath) -> Result<T, Problem> {
         let names = || self.now.iter().map(|(name, _)| *name);
         let word = match node {
@@ -72,7 +72,7 @@ impl<T: Copy> Words<T> {
     }
 }
 
-/// A text, or a list of them, each with the path to it.
+/// A text, or a list of texts, each with its path.
 pub(super) fn texts(node: &Node, path: &KeyPath, what: &str) -> Result<Vec<(String, KeyPath)>, Problem> {
     let list = match node {
         Node::Text(text) => return Ok(vec![(text.clone(), path.clone())]),
@@ -88,7 +88,7 @@ pub(super) fn texts(node: &Node, path: &KeyPath, what: &str) -> Result<Vec<(Stri
     list.iter().enumerate().map(entry).collect()
 }
 
-/// A rule's patterns, as written and compiled: one at least.
+/// The patterns of a rule, as written and compiled; at least one.
 pub(super) fn patterns(node: &Node, path: &KeyPath) -> Result<(Vec<String>, Vec<Pattern>), Problem> {
     if let Node::Map(_) = node {
         let got = "a mapping (a pattern with braces needs quotes)";
@@ -118,7 +118,7 @@ pub(super) fn size(node: &Node, path: &KeyPath) -> Result<u64, Problem> {
     })
 }
 
-/// A number as a real, whole or not.
+/// A number as a real, whether whole or not.
 pub(super) fn real(node: &Node) -> Option<f64> {
     match node {
         Node::Int(i) => Some(*i as f64),

@@ -1,5 +1,5 @@
-//! The config's rules applied to the tensors of real files: who each tensor is, where its initial values come
-//! from and what pruning may do with it. Reads headers only.
+//! Applies the rules of the config to the tensors of real files: the source of their initial values, and how
+//! they are pruned. Reads headers only.
 
 mod beside;
 mod open;
@@ -29,24 +29,24 @@ pub(super) use rules::undivided_lane;
 pub struct Resolved<'s> {
     /// The config.
     pub settings: &'s Settings,
-    /// The model's tensors in name order: those to initialise.
+    /// The tensors of the model, which are to be initialised, in name order.
     pub model: BTreeMap<String, Tensor>,
-    /// The trained checkpoint's tensors in name order, `None` where there is no such file yet.
+    /// The tensors of the trained checkpoint in name order; `None` if it does not exist yet.
     pub trained: Option<BTreeMap<String, Tensor>>,
     options: OpenOptions,
     like: Option<Checkpoint>,
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
     scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
-    /// Those beside the trained checkpoint that go beside the pruned one.
+    /// The small files to copy from the folder of the trained checkpoint to that of the pruned one.
     small_files: Vec<SmallFile>,
 }
 
 impl<'s> Resolved<'s> {
-    /// Opens the files that the config names and applies its rules.
+    /// Opens the files of the config and applies its rules.
     ///
     /// # Errors
-    /// What the files and the config contradict each other in; nothing has been written then.
+    /// If the files do not fit the config. Nothing has been written then.
     pub fn new(settings: &'s Settings) -> Result<Self, Error> {
         Self::with(settings, OpenOptions::default())
     }
@@ -59,8 +59,8 @@ impl<'s> Resolved<'s> {
         Self::open(settings, options, false)
     }
 
-    /// The same for writing the initial checkpoint, which no trained one stands in the way of: where that
-    /// cannot be used, it counts as not there yet.
+    /// Like [`Self::new`], for writing the initial checkpoint. A trained checkpoint that cannot be
+    /// used counts as missing.
     ///
     /// # Errors
     /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
@@ -88,7 +88,7 @@ impl<'s> Resolved<'s> {
             trained_file = None;
         }
         if let (None, true, Some(wanted), false) = (&trained, model.is_empty(), &settings.trained, for_init) {
-            // Nothing is known that a rule could be about.
+            // Without any names, rules cannot be checked.
             return Err(Error::TrainedMissing { path: wanted.path.clone(), initial: None });
         }
         let (bases, scores, small_files) = (BTreeMap::new(), OnceLock::new(), Vec::new());
@@ -107,7 +107,7 @@ impl<'s> Resolved<'s> {
     fn find_small_files(&self) -> Result<Vec<SmallFile>, Error> {
         let wanted = self.settings.prune.as_ref().is_some_and(|prune| prune.folder);
         let Some(trained) = self.trained_file.as_ref().filter(|_| wanted) else { return Ok(Vec::new()) };
-        // What an earlier run of this config wrote there is no part of the model.
+        // Files that an earlier run of this config wrote there do not belong to the model.
         let except = self.outputs().iter().map(|output| identity(&output.path)).collect();
         Ok(small_files_beside(trained.path(), &except, self.options)?)
     }
@@ -117,22 +117,22 @@ impl<'s> Resolved<'s> {
         self.options
     }
 
-    /// The small files beside the trained checkpoint that go beside the pruned one.
+    /// The small files to copy from the folder of the trained checkpoint to that of the pruned one.
     pub(super) fn small_files(&self) -> &[SmallFile] {
         &self.small_files
     }
 
-    /// With these in their place.
+    /// Replaces them.
     pub(super) fn with_small_files(self, small_files: Vec<SmallFile>) -> Self {
         Self { small_files, ..self }
     }
 
-    /// What they are beside the pruned checkpoint.
+    /// Their contents next to the pruned checkpoint.
     pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
         beside::files_out(self.settings, &self.small_files)
     }
 
-    /// Everything that the config would write or remove.
+    /// All paths that the config writes or removes.
     pub(super) fn outputs(&self) -> Vec<Output<'s>> {
         let names = self.trained.iter().flatten().map(|(name, _)| name.as_str());
         let small_files = match self.trained_file {
@@ -142,12 +142,12 @@ impl<'s> Resolved<'s> {
         outputs(self.settings, names, &small_files)
     }
 
-    /// An error about the rules, at their place in the config.
+    /// An error about a rule, with its position in the config.
     pub(super) fn wrong(&self, key: &KeyPath, problem: RuleProblem) -> Error {
         problem.at(self.settings, key)
     }
 
-    /// Every name that a rule may be about.
+    /// All names that rules can match.
     fn names(&self) -> BTreeSet<&str> {
         self.model.keys().chain(self.trained.iter().flat_map(BTreeMap::keys)).map(String::as_str).collect()
     }
@@ -165,7 +165,7 @@ impl<'s> Resolved<'s> {
         Ok(())
     }
 
-    /// The initial values of a tensor, `None` where they are not known or it is passed through.
+    /// The initial values of a tensor; `None` if they are unknown or the tensor is passed through.
     pub fn initial(&self, name: &str, tensor: &Tensor) -> Option<Initial<'_>> {
         let origin = tensor.origin.as_ref()?;
         match &origin.source {
@@ -182,8 +182,7 @@ impl<'s> Resolved<'s> {
         }
     }
 
-    /// The factor that weight decay put on a tensor, as the config gives it; `None` where the
-    /// weights are to tell it.
+    /// The decay factor of a tensor from the config; `None` to infer it from the weights.
     pub(super) fn decay(&self, tensor: &Tensor) -> Option<f64> {
         let rule = tensor.origin.as_ref().map(|origin| &self.settings.rules.rules()[origin.rule_index].value);
         match rule.and_then(|rule| rule.decay).unwrap_or(self.settings.analyze.decay) {
@@ -192,16 +191,16 @@ impl<'s> Resolved<'s> {
         }
     }
 
-    /// The opened checkpoint that a rule's `{from: path}` names.
+    /// The opened checkpoint of a rule's `{from: path}`.
     pub fn base(&self, path: &Path) -> Option<&Checkpoint> {
         self.bases.get(path)
     }
 
-    /// Opens the files of scores that pruning the trained checkpoint takes. Not done before: they may come
-    /// from a program that runs after the other stages.
+    /// Opens the files of scores for pruning. Not done earlier, because a program may write them
+    /// after the other stages.
     ///
     /// # Errors
-    /// Those of opening a checkpoint.
+    /// Errors when a checkpoint is opened.
     pub(super) fn open_scores(&self) -> Result<(), Error> {
         let mut opened = BTreeMap::new();
         let Some(prune) = &self.settings.prune else { return Ok(()) };
@@ -217,7 +216,7 @@ impl<'s> Resolved<'s> {
         Ok(())
     }
 
-    /// The opened file of scores of this path.
+    /// The opened file of scores at this path.
     pub(super) fn scores(&self, path: &Path) -> Option<&Checkpoint> {
         self.scores.get()?.get(path)
     }
@@ -230,7 +229,7 @@ impl<'s> Resolved<'s> {
     /// The trained checkpoint with its tensors.
     ///
     /// # Errors
-    /// [`Error::TrainedMissing`] where it does not exist yet.
+    /// [`Error::TrainedMissing`] if it does not exist yet.
     pub fn trained(&self) -> Result<(&Checkpoint, &BTreeMap<String, Tensor>), Error> {
         match (&self.trained_file, &self.trained) {
             (Some(file), Some(tensors)) => Ok((file, tensors)),
@@ -264,7 +263,7 @@ impl<'s> Resolved<'s> {
             inputs.extend(checkpoint.files().map(|file| (kind, file)));
         }
         inputs.extend(self.small_files.iter().map(|file| (InputKind::Beside, file.path.as_path())));
-        // Where a trained checkpoint is yet to come, no output may take its place.
+        // No output may be written to the path of a trained checkpoint that does not exist yet.
         inputs.extend(self.settings.trained.iter().map(|t| (InputKind::Trained, t.path.as_path())));
         inputs
     }

@@ -1,4 +1,4 @@
-//! What the rules say about one tensor.
+//! Applies the rules to one tensor.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::prune::{Decision, Lane, Structure};
 use crate::rules::{Match, RuleSet};
 use crate::tensor::{Axes, Layout, Role, Roles, Shape};
 
-/// What the rules say about a tensor; `shape_of` knows the shapes of the others.
+/// The origin of a tensor by the rules; `shape_of` returns the shapes of other tensors.
 pub(super) fn origin<'t>(
     settings: &Settings,
     name: &str,
@@ -51,7 +51,7 @@ pub(super) fn origin<'t>(
     }))
 }
 
-/// The slices of a tensor that the rule cuts.
+/// The slices of a tensor by its rule.
 fn cut<'t>(
     settings: &Settings,
     name: &str,
@@ -91,7 +91,7 @@ fn cut<'t>(
     Ok(all)
 }
 
-/// Puts the number in place of the tensor that `fan_in_of` names.
+/// Replaces the tensor in `fan_in_of` by its fan-in.
 fn find_fan_in<'t>(
     settings: &Settings,
     scheme: &mut Scheme,
@@ -101,7 +101,7 @@ fn find_fan_in<'t>(
 ) -> Result<(), RuleProblem> {
     let Scheme::TorchDefault { fan_in: fan_in @ FanIn::Of(_) } = scheme else { return Ok(()) };
     let FanIn::Of(template) = &*fan_in else { return Ok(()) };
-    // Each star stands for what the pattern's groups matched, in their order.
+    // The stars are replaced by the matches of the pattern's groups, in order.
     let mut weight = String::new();
     let mut group = 0;
     for (n, part) in template.split('*').enumerate() {
@@ -118,7 +118,7 @@ fn find_fan_in<'t>(
     let (layout, _) = layout_of(rule.as_ref().map_or(found.value, |rule| rule.value), &weight, shape);
     let layout = layout.for_shape(shape).unwrap_or_default();
     match Axes::new(shape, layout).torch_fan_in() as u64 {
-        // No input, no bound: as in PyTorch the bias stays 0.
+        // Without inputs there is no bound; as in PyTorch, the bias is 0.
         0 => *scheme = Scheme::Constant(0.0),
         inputs => *fan_in = FanIn::Given(inputs),
     }
@@ -138,7 +138,7 @@ pub(super) fn action(settings: &Settings, name: &str, shape: &Shape, origin: Opt
     if unknown || small || undivided { Action::Keep } else { Action::Prune }
 }
 
-/// Refuses two tensors of one layer id, unless their rules say that they share it.
+/// Refuses two tensors with the same layer id, unless their rules allow it.
 pub(super) fn check_layer_ids<'t>(
     settings: &Settings,
     tensors: impl Iterator<Item = (&'t String, &'t Tensor)>,
@@ -161,7 +161,7 @@ pub(super) fn check_layer_ids<'t>(
     Ok(())
 }
 
-/// What groups of n of m do not divide, where they leave such a tensor as it is.
+/// The tensor, if m does not divide its neighbours and it is to be left unchanged.
 pub(in crate::pipeline) fn undivided_lane(
     decision: &Decision,
     shape: &Shape,
@@ -175,8 +175,8 @@ fn pattern_text(rules: &RuleSet<InitRule>, found: &Match<'_, '_, InitRule>) -> S
     rules.rules()[found.rule].patterns[found.pattern].as_str().to_owned()
 }
 
-/// The layout of a tensor by its rule, and whether its name had to tell: three dimensions of `experts` are
-/// never a convolution, where the config does not say so.
+/// The layout of a tensor by its rule, and whether it was recognised by the name: without a layout in the
+/// config, a tensor with three dimensions and `experts` in its name is not a convolution.
 fn layout_of(rule: &InitRule, name: &str, shape: &Shape) -> (Layout, bool) {
     let stacked = shape.rank() == 3 && name.split('.').any(|part| part == "experts");
     if rule.layout_given || !stacked || rule.layout != Layout::OutIn {

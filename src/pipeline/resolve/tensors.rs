@@ -1,4 +1,4 @@
-//! The rules applied to the tensors of a model and of its trained checkpoint.
+//! Applies the rules to the tensors of a model and of its trained checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::pipeline::origin::{Action, Tensor};
 use crate::pipeline::wrappers::wrappers_in;
 use crate::tensor::{FloatDtype, Shape};
 
-/// The tensors of the model. `trained` may know the shapes of others.
+/// The tensors of the model. `trained` may provide the shapes of other tensors.
 pub(super) fn of_model(
     settings: &Settings,
     like: Option<&Checkpoint>,
@@ -49,7 +49,7 @@ pub(super) fn of_model(
     Err(problem.at(settings, &KeyPath::root().key("rules")))
 }
 
-/// The tensors of the trained checkpoint, which are the model's.
+/// The tensors of the trained checkpoint, which must be those of the model.
 pub(super) fn of_trained(
     settings: &Settings,
     model: &BTreeMap<String, Tensor>,
@@ -90,7 +90,7 @@ pub(super) fn of_trained(
     Err(mismatch.into())
 }
 
-/// Wrappers' names without which a tensor of the trained checkpoint would be one that the config knows.
+/// Wrapper names whose removal would make a tensor of the trained checkpoint one that the config contains.
 fn wrappers(
     settings: &Settings,
     model: &BTreeMap<String, Tensor>,

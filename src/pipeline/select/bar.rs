@@ -1,18 +1,18 @@
-//! One bar for all the passes of a selection, whose number is known only at its end.
+//! A single progress bar for all passes of a selection, whose number is not known in advance.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pipeline::progress::Progress;
 
-/// Passes one after the other, shown as one stage.
+/// Shows consecutive passes as one stage.
 pub(super) struct OneBar<'a> {
     progress: &'a dyn Progress,
-    /// What is left of the bar. Passes beyond those that were foreseen find nothing there and leave it full.
+    /// The remaining part of the bar. If there are more passes than expected, the bar stays full.
     left: AtomicU64,
 }
 
 impl<'a> OneBar<'a> {
-    /// Begins a stage that will read about so many bytes.
+    /// Begins a stage that will read about this many bytes.
     pub fn begin(stage: &'static str, bytes: u64, progress: &'a dyn Progress) -> Self {
         progress.begin(stage, bytes);
         Self { progress, left: AtomicU64::new(bytes) }
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes what is asked of it.
+    /// Records all calls.
     #[derive(Default)]
     struct Asked(Mutex<Vec<String>>);
 

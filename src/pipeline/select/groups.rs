@@ -1,6 +1,7 @@
-//! Rows, columns, filters, channels and blocks: places that go together, by the sum of their scores.
+//! Rows, columns, filters, channels and blocks: groups of weights that are pruned together, ranked by the
+//! sums of their scores.
 //!
-//! One score a group is held in memory, in the order of the tensors' names and then of the groups.
+//! One score per group is kept in memory, in the order of the tensor names and then of the groups.
 
 use super::pass::{Item, Scratch, Selecting, items, note, pass};
 use super::sizes::Sizes;
@@ -9,20 +10,20 @@ use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
 use crate::prune::{Groups, NEVER, Scope, Target, first_enough, key, share_of};
 
-/// Blocks whose sums are held at once: so many that all threads have work, whatever their number is.
+/// Number of blocks whose sums are in memory at a time: enough for any number of threads.
 const AT_ONCE: usize = 64;
 
-/// A tensor's groups.
+/// The groups of a tensor.
 struct Grouped {
     groups: Groups,
     keys: Vec<u64>,
     goes: Vec<bool>,
 }
 
-/// A group in a ranking: its key, the tensor's place among the jobs, and its number.
+/// A group in a ranking: its key, the index of its tensor among the jobs, and its number.
 type Ranked = (u64, usize, usize);
 
-/// Groups of each tensor by itself, or of all together.
+/// Ranks the groups of each tensor separately, or those of all tensors together.
 pub(super) fn groups(
     jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
@@ -35,7 +36,7 @@ pub(super) fn groups(
     }
     let decision = jobs[0].decision;
     if decision.target == Target::Threshold {
-        // The score is the number of places beyond the threshold.
+        // The score is the number of weights beyond the threshold.
         for Grouped { keys, goes, .. } in &mut grouped {
             goes.iter_mut().zip(keys).for_each(|(goes, group)| *goes = *group < key(0.5));
         }
@@ -95,8 +96,7 @@ fn by_tensor(
     Ok(())
 }
 
-/// Adds up the scores of a tensor's groups: those of a block in storage order, then the
-/// blocks' sums in theirs.
+/// Sums of the scores of a tensor's groups: within a block in storage order, then over the blocks in order.
 fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<Grouped, Error> {
     let job = &jobs[n];
     let groups = Groups::new(job.decision.structure, job.task.shape, job.task.layout)
@@ -128,7 +128,7 @@ fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<
     Ok(Grouped { groups, keys, goes })
 }
 
-/// The groups that may go of some tensors, the first to go first.
+/// The groups of some tensors that may be pruned, in the order in which they are pruned.
 fn ranking(grouped: &[Grouped], tensors: std::ops::Range<usize>) -> Vec<Ranked> {
     let mut ranking: Vec<Ranked> = tensors
         .flat_map(|n| grouped[n].keys.iter().enumerate().map(move |(group, key)| (*key, n, group)))
@@ -138,7 +138,7 @@ fn ranking(grouped: &[Grouped], tensors: std::ops::Range<usize>) -> Vec<Ranked> 
     ranking
 }
 
-/// Puts the groups that go in any case, by a tensor's floor, before all others, and takes out
+/// Moves the groups that are pruned because of a tensor's floor to the front, and removes
 /// those beyond its ceiling.
 fn bound(jobs: &[Selecting<'_>], grouped: &mut [Grouped]) {
     for (n, job) in jobs.iter().enumerate() {
@@ -158,7 +158,7 @@ fn bound(jobs: &[Selecting<'_>], grouped: &mut [Grouped]) {
     }
 }
 
-/// Places of each tensor in these groups.
+/// Number of weights of each tensor in these groups.
 fn pruned(grouped: &[Grouped], groups: &[Ranked]) -> Vec<u64> {
     let mut pruned = vec![0; grouped.len()];
     for (_, n, group) in groups {
@@ -167,7 +167,7 @@ fn pruned(grouped: &[Grouped], groups: &[Ranked]) -> Vec<u64> {
     pruned
 }
 
-/// Marks the first groups of a ranking, and in any case those that a floor has put first.
+/// Marks the first groups of a ranking, and always those that a floor has moved to the front.
 fn mark_first(grouped: &mut [Grouped], ranking: &[Ranked], count: usize) {
     let always = ranking.partition_point(|(key, ..)| *key == 0);
     for (_, n, group) in &ranking[..count.max(always).min(ranking.len())] {

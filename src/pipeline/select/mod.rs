@@ -1,10 +1,9 @@
-//! Selection: which places of a trained checkpoint's tensors go, where that is more than the
-//! comparison found asleep.
+//! Selection of the weights to prune, if they are not simply the sleeping ones.
 //!
-//! Passes over the weights that are ranked, with a criterion that looks at initial values regenerating them
-//! each time: one for a histogram of scores, one to look at those near the end of the selection (now and then
-//! another histogram before that), one for the masks. Nothing is sorted as a whole, and no second copy of
-//! anything is held but one score per group of a structure.
+//! The selection consists of passes over the ranked weights: one for a histogram of scores, one to examine
+//! the scores near the end of the selection (sometimes after another histogram), and one for the masks. If
+//! the criterion uses initial values, each pass generates them. The weights are never sorted or copied as a
+//! whole; only one score per group of a structure is kept.
 
 mod bar;
 mod groups;
@@ -32,10 +31,10 @@ use scorer::check_scores;
 pub(super) use scorer::{Buffers as ScoreBuffers, Scorer};
 use sizes::Sizes;
 
-/// Refuses what the tensors at hand do not allow, before anything is written.
+/// Refuses settings that do not fit the tensors, before anything is written.
 ///
 /// # Errors
-/// [`RuleProblem`]s at their place in the config; scores that are missing or do not fit.
+/// [`RuleProblem`]s, with their position in the config; scores that are missing or do not fit.
 pub fn check_decisions(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
     resolved.open_scores()?;
     let (_, tensors) = resolved.trained()?;
@@ -90,10 +89,10 @@ fn check_tensor(
     }
 }
 
-/// Finds the masks of all tensors whose places the comparison has not decided about.
+/// Determines the masks of all tensors that are not decided by the comparison.
 ///
 /// # Errors
-/// Scores that are no numbers, a size that cannot be reached, and whatever the temporary file meets.
+/// Scores that are not finite, a size that cannot be reached, and errors of the temporary file.
 pub fn select(
     resolved: &Resolved<'_>,
     tasks: &Tasks<'_>,
@@ -102,7 +101,7 @@ pub fn select(
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let jobs = selecting(resolved, tasks)?;
-    // No bar where there is nothing to select.
+    // No progress bar if there is nothing to select.
     let bytes: u64 = jobs.iter().map(reads).sum();
     let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
     let progress = whole.as_ref().map_or(progress, |whole| whole as &dyn Progress);
@@ -113,8 +112,8 @@ pub fn select(
         decide(&jobs, None, masks, progress)?;
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }
-    // A size is that of the whole file, so that all else must be known before. The config
-    // allows one ranking for it.
+    // A target size applies to the whole file, so everything else must be decided first. The config allows
+    // only one ranking with a target size.
     for jobs in pools(last) {
         let mut sizes = Sizes::new(resolved, tasks, prune, (&jobs, &copies), masks.stored())?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
@@ -125,7 +124,7 @@ pub fn select(
     Ok(())
 }
 
-/// What the passes over a job read, as far as that is known before the first one.
+/// The number of bytes that the passes over a job read, as far as it is known in advance.
 fn reads(job: &Selecting<'_>) -> u64 {
     let Decision { structure, scope, target, floor, ceiling, .. } = job.decision;
     let is_small = job.elements() <= blocks::BLOCK_ELEMENTS as u64;
@@ -145,7 +144,7 @@ fn reads(job: &Selecting<'_>) -> u64 {
     passes.saturating_mul(of_one)
 }
 
-/// The tensors to be selected in, in name order.
+/// The tensors to select from, in name order.
 fn selecting<'a>(resolved: &'a Resolved<'_>, tasks: &'a Tasks<'_>) -> Result<Vec<Selecting<'a>>, Error> {
     let mut all = Vec::new();
     for task in tasks.iter().filter(|task| !task.pruned_by_comparison()) {
@@ -156,8 +155,7 @@ fn selecting<'a>(resolved: &'a Resolved<'_>, tasks: &'a Tasks<'_>) -> Result<Vec
     Ok(all)
 }
 
-/// Puts together what is ranked, or at least worked on, together, and finds each tensor's
-/// depth among the others.
+/// Groups the jobs that are ranked, or at least processed, together, and determines the depth of each tensor.
 fn pools(jobs: Vec<Selecting<'_>>) -> Vec<Vec<Selecting<'_>>> {
     let mut pools: Vec<Vec<Selecting<'_>>> = Vec::new();
     for job in jobs {

@@ -26,7 +26,7 @@ pub(super) fn keep(
         let Scratch { buffers, scores, column, order, stays, mask, .. } = scratch;
         stays.clear();
         stays.resize(block.len.div_ceil(8), 0);
-        // What places of the block stay; others are asked about too.
+        // The weights of the block that stay; neighbours outside the block are examined too.
         let stay = |place: usize, keep: bool, stays: &mut Vec<u8>| {
             let place = place.wrapping_sub(block.start);
             if keep && place < block.len {
@@ -35,8 +35,9 @@ pub(super) fn keep(
         };
         match strides[item.job] {
             0 | 1 => {
-                // A part of a long row may begin and end within a group, whose other places are then looked
-                // at too. Rows are whole groups, so that counting from the tensor's first place finds them.
+                // A part of a long row may begin and end within a group, whose other weights are then
+                // examined too. Rows consist of whole groups, so groups can be counted from the first
+                // element of the tensor.
                 let start = block.start / m * m;
                 let end = (block.start + block.len).next_multiple_of(m);
                 scores.clear();
@@ -49,7 +50,7 @@ pub(super) fn keep(
                 for part in slabs(block, stride, m) {
                     let Slabs { first, width, .. } = part;
                     gather(scorer, &part, (stride, m), buffers, scores)?;
-                    // The scores of neighbours are a whole width apart.
+                    // The scores of neighbours are one width apart.
                     for (slab, scores) in scores.chunks(m * width).enumerate() {
                         for lane in 0..width {
                             column.clear();
@@ -72,17 +73,18 @@ pub(super) fn keep(
 /// Groups of neighbours that are read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slabs {
-    /// First place of the first group.
+    /// First element of the first group.
     first: usize,
-    /// Groups side by side.
+    /// Number of adjacent groups.
     width: usize,
-    /// How many slabs there are of them, of which all but the first are whole.
+    /// Number of slabs; all but the first are whole.
     count: usize,
 }
 
-/// Neighbours that are `stride` apart lie in slabs of `m * stride` places, which fill the tensor from its
-/// first place on: a slab's groups begin at its first `stride` places. Gives the slabs that a block touches:
-/// whole ones where they are no larger than the block, else no more groups of each than it needs.
+/// Neighbours at distance `stride` lie in slabs of `m * stride` elements, which follow each other from
+/// the first element of the tensor on. The groups of a slab begin at its first `stride` elements.
+/// Returns the slabs that a block touches: whole slabs if they are no larger than the block, else only
+/// the groups that it needs.
 fn slabs(block: &Block, stride: usize, m: usize) -> Vec<Slabs> {
     let (slab, end) = (m * stride, block.start + block.len);
     let whole = |n: usize| n / slab * slab;
@@ -105,7 +107,8 @@ fn slabs(block: &Block, stride: usize, m: usize) -> Vec<Slabs> {
     found
 }
 
-/// The scores of groups: of each slab first those of their first members, then of their second ones.
+/// The scores of groups: for each slab, first those of the first members, then those of the
+/// second members, and so on.
 fn gather(
     scorer: &Scorer<'_>,
     slabs: &Slabs,

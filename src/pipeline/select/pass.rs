@@ -1,4 +1,4 @@
-//! Passes over the weights that are ranked.
+//! Passes over the ranked weights.
 
 use super::scorer::{Buffers, Scorer};
 use crate::pipeline::blocks::{self, Block};
@@ -8,11 +8,11 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::task::TensorTask;
 use crate::prune::{Decision, Target, gradient, share_of};
 
-/// A tensor whose places are to be selected.
+/// A tensor to select weights from.
 pub(super) struct Selecting<'a> {
     pub task: &'a TensorTask<'a>,
     pub decision: &'a Decision,
-    /// Its place among those that share its target, by names as people count, and how many these are.
+    /// Its index among the tensors with the same target, in natural order of names, and the number of these.
     pub depth: (usize, usize),
     pub scorer: Scorer<'a>,
 }
@@ -22,7 +22,7 @@ impl Selecting<'_> {
         self.task.elements() as u64
     }
 
-    /// How many of `units` go, where a number says so.
+    /// How many of `units` are pruned, if that is a fixed number.
     pub fn count(&self, units: u64) -> u64 {
         match &self.decision.target {
             Target::Sparsity(values) => {
@@ -35,7 +35,7 @@ impl Selecting<'_> {
     }
 }
 
-/// What one thread needs.
+/// Buffers of a thread.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub buffers: Buffers,
@@ -44,19 +44,19 @@ pub(super) struct Scratch {
     pub scores: Vec<f64>,
     pub column: Vec<f64>,
     pub order: Vec<(u64, usize)>,
-    /// Bits of the places that stay, without regard to rows.
+    /// Bits of the weights that stay, without padding of rows.
     pub stays: Vec<u8>,
     pub mask: Vec<u8>,
 }
 
-/// A block of a tensor to be selected in.
+/// A block of a job.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
-    /// Its place among the items at hand.
+    /// Its index among the items.
     pub at: usize,
-    /// The tensor's place among the jobs at hand.
+    /// The index of the tensor among the jobs.
     pub job: usize,
-    /// Its place among the tensor's blocks.
+    /// Its index among the blocks of the tensor.
     pub local: usize,
     pub block: Block,
 }
@@ -72,7 +72,7 @@ pub(super) fn items<'j, 'a: 'j>(jobs: impl IntoIterator<Item = (usize, &'j Selec
     items
 }
 
-/// Goes through items on all threads; the results are in the items' order.
+/// Processes items on all threads; the results are in the order of the items.
 pub(super) fn pass<R: Send>(
     jobs: &[Selecting<'_>],
     items: &[Item],
@@ -86,7 +86,7 @@ pub(super) fn pass<R: Send>(
     blocks::for_each(items, progress, reads, Scratch::default, work)
 }
 
-/// Notes how many places of each block stay.
+/// Records how many weights of each block stay.
 pub(super) fn note(masks: &mut Masks, items: &[Item], stored: &[usize]) {
     for (item, stored) in items.iter().zip(stored) {
         masks.note(item.block, *stored);

@@ -1,4 +1,4 @@
-//! Single weights, ranked within each row: what leads to one output.
+//! Single weights, ranked within each row, that is, among the weights of one output.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::pipeline::progress::Progress;
 use crate::prune::{BlockBoundary, Groups};
 use crate::tensor::{Axes, Role};
 
-/// Each row by itself.
+/// Ranks each row separately.
 pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Progress) -> Result<(), Error> {
     let are_rows = |job: &Selecting<'_>| job.task.axes().are_rows_outputs();
     let is_short = |job: &Selecting<'_>| job.task.matrix.cols <= BLOCK_ELEMENTS;
@@ -41,7 +41,7 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
     for (n, job) in jobs.iter().enumerate().filter(|(_, job)| are_rows(job) && !is_short(job)) {
         let cols = job.task.matrix.cols;
         let count = job.count(cols as u64);
-        // Longer rows are cut into parts, each row alike.
+        // Longer rows are divided into parts, all in the same way.
         for row in items([(n, job)]).chunks(cols.div_ceil(BLOCK_ELEMENTS)) {
             let parts: Vec<Item> = row.iter().enumerate().map(|(at, item)| Item { at, ..*item }).collect();
             let boundary = end(jobs, &parts, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)?;
@@ -51,17 +51,16 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
     Ok(())
 }
 
-/// Keys that are held at once by a thread; and the fewest places that are read in one piece, for
-/// which they may be more.
+/// Number of keys per thread, and the minimum number of elements to read in one piece,
+/// which may need more keys.
 const KEYS: usize = 1 << 18;
 const RUN: usize = 64;
 const MOST_KEYS: usize = 1 << 22;
 
-/// The rows of a tensor that are not those of its matrix view: each output by itself,
-/// wherever its weights are.
+/// Ranks each output separately if outputs are not the rows of the matrix view.
 ///
-/// First every output's last weight that goes, by key and then by place, some outputs at a time; then the
-/// masks, in the order of storage.
+/// First, for some outputs at a time, it determines the last weight of each output that is pruned, by key and
+/// then by position; then the masks, in storage order.
 fn apart(
     n: usize,
     job: &Selecting<'_>,
@@ -96,18 +95,18 @@ fn apart(
     Ok(())
 }
 
-/// The outputs of a tensor, whose weights are not side by side.
+/// The outputs of a tensor, whose weights are not adjacent.
 struct Outputs<'a> {
     job: &'a Selecting<'a>,
     axes: Axes,
-    /// Weights of an output, and how far its neighbouring ones are apart.
+    /// Number of weights per output, and the distance between neighbouring ones.
     row: usize,
     stride: usize,
-    /// How many of an output's weights go.
+    /// How many weights of each output are pruned.
     count: u64,
 }
 
-/// The key and the place of an output's last weight that goes.
+/// Key and position of the last weight of an output that is pruned.
 type End = Option<(u64, usize)>;
 
 impl<'a> Outputs<'a> {
@@ -117,7 +116,7 @@ impl<'a> Outputs<'a> {
         Self { job, axes, row, stride: axes.stride(Role::Out), count: job.count(row as u64) }
     }
 
-    /// Where each of them ends, expert by expert.
+    /// The ends for all outputs, expert by expert.
     fn ends(&self, progress: &dyn Progress) -> Result<Vec<End>, Error> {
         let Self { axes, row, .. } = self;
         let batch = (KEYS / row).max((RUN / self.stride).min(MOST_KEYS / row)).clamp(1, axes.outputs);
@@ -127,8 +126,7 @@ impl<'a> Outputs<'a> {
             .map(|(x, from)| (x, from..(from + batch).min(axes.outputs)))
             .collect();
         let reads = |(x, outputs): &(usize, Range<usize>)| {
-            // As much as is read, so that each page counts once, though the places are
-            // spread over the expert.
+            // Progress counts the bytes of each page once, although the weights are spread over the expert.
             let (start, len) = (x * axes.elements_of_one() + outputs.start * row, outputs.len() * row);
             self.job.scorer.reads(&Block { tensor: self.job.task.n, start, len })
         };
@@ -140,12 +138,12 @@ impl<'a> Outputs<'a> {
         Ok(ends.into_iter().flatten().collect())
     }
 
-    /// The same of some outputs of expert `x`.
+    /// The ends for some outputs of expert `x`.
     fn ends_of(&self, x: usize, outputs: Range<usize>, scratch: &mut Scratch) -> Result<Vec<End>, Error> {
         let Scratch { buffers, keys, some, .. } = scratch;
         let Self { axes, row, stride, .. } = *self;
         let first = x * axes.elements_of_one();
-        // Output by output, each in the order of storage.
+        // Output by output, each in storage order.
         keys.clear();
         keys.resize(outputs.len() * row, 0);
         let period = stride * axes.outputs;

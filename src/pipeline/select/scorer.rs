@@ -1,4 +1,4 @@
-//! The scores of one tensor's weights, a run at a time, from wherever the criterion takes them.
+//! The scores of one tensor's weights by the criterion, one run at a time.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::pipeline::task::TensorTask;
 use crate::prune::{Criterion, Decision, Groups, Pair, Structure, Target, keys};
 use crate::tensor::{Axes, FloatDtype, Layout, Role, Shape};
 
-/// Gives the scores of a tensor's weights; NaN or infinity for one that is never pruned.
+/// Computes the scores of a tensor's weights: NaN or infinity for weights that are never pruned.
 pub(in crate::pipeline) struct Scorer<'a> {
     task: &'a TensorTask<'a>,
     source: Source<'a>,
@@ -47,7 +47,7 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Whether it looks at initial values.
+    /// Whether initial values are used.
     fn is_paired(&self) -> bool {
         matches!(self, Self::Pair(_) | Self::Within { .. })
     }
@@ -62,13 +62,13 @@ pub(in crate::pipeline) struct Buffers {
 }
 
 impl<'a> Scorer<'a> {
-    /// For a tensor that is to be pruned.
+    /// For a tensor to be pruned.
     pub fn new(
         resolved: &'a Resolved<'_>,
         task: &'a TensorTask<'a>,
         decision: &'a Decision,
     ) -> Result<Self, Error> {
-        // A structure of n of m ranks within its columns, whatever the target.
+        // n of m always ranks, whatever the target.
         let ranks = matches!(decision.structure, Structure::OfM { .. });
         let source = match (&decision.criterion, Pair::of(&decision.criterion)) {
             (criterion, Some(_)) if decision.target == Target::Threshold && !ranks => Source::Within {
@@ -76,8 +76,8 @@ impl<'a> Scorer<'a> {
                 nearest: *criterion == Criterion::Nearest,
             },
             (_, Some(pair)) => Source::Pair(pair),
-            // Another seed than the initial values': ranked by their own noise, weights
-            // would not go at random.
+            // Not the seed of the initial values: if weights were ranked by the same noise, the selection
+            // would depend on them.
             (Criterion::Random, _) => {
                 Source::Random { seed: hash64(resolved.settings.seed), layer: id_of_name(task.name) }
             }
@@ -87,7 +87,7 @@ impl<'a> Scorer<'a> {
         Ok(Self { task, source })
     }
 
-    /// What a block's scores are made from.
+    /// The data from which a block's scores are computed.
     pub fn reads(&self, block: &Block) -> Reads<'_> {
         let mut reads = self.task.reads_with(block, self.source.is_paired());
         if let Source::Scores { data, dtype, .. } = &self.source {
@@ -96,11 +96,11 @@ impl<'a> Scorer<'a> {
         reads
     }
 
-    /// Calls `each` with the scores of a run, piece by piece; every piece but the last has
+    /// Calls `each` with the scores of a run, piece by piece. The length of every piece but the last is
     /// a multiple of eight.
     ///
     /// # Errors
-    /// Scores of a file that are no finite numbers.
+    /// Scores from a file that are not finite.
     pub fn scores(
         &self,
         start: usize,
@@ -126,7 +126,7 @@ impl<'a> Scorer<'a> {
     /// Calls `each` with the keys of a run, piece by piece.
     ///
     /// # Errors
-    /// As [`Self::scores`].
+    /// As for [`Self::scores`].
     pub fn keys(
         &self,
         start: usize,
@@ -140,7 +140,7 @@ impl<'a> Scorer<'a> {
         })
     }
 
-    /// Turns the weights from place `first` on into their scores.
+    /// Replaces the weights from element `first` on by their scores.
     fn score(&self, first: usize, weights: &mut [f64], initial: &mut Vec<f64>) -> Result<(), Error> {
         let decay = self.task.calibration.decay;
         if self.source.is_paired() {
@@ -197,14 +197,14 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// Weights become the scores beside them, unless they are no finite numbers.
+/// Replaces weights by the given scores, unless the weights are not finite.
 fn replace_finite(weights: &mut [f64], scores: &[f64]) {
     for (w, score) in weights.iter_mut().zip(scores) {
         *w = if w.is_finite() { *score } else { f64::NAN };
     }
 }
 
-/// The noise of the places from `first` on, those of a row by the row's key and the column.
+/// The noise of the elements from `first` on, by the key of the row and the column.
 fn uniforms(seed: u64, layer: u64, cols: usize, first: usize, mut out: &mut [f64]) {
     let mut at = first;
     while !out.is_empty() {
@@ -216,7 +216,7 @@ fn uniforms(seed: u64, layer: u64, cols: usize, first: usize, mut out: &mut [f64
     }
 }
 
-/// Where the scores of a tensor are; headers alone are looked at, unless they are norms.
+/// The source of a tensor's scores. Only headers are read, except for norms.
 fn scores<'a>(
     resolved: &'a Resolved<'_>,
     path: &'a Path,
@@ -251,8 +251,8 @@ fn scores<'a>(
     Ok(Source::Channels { norms, channels })
 }
 
-/// The places that share a norm, where there are so many of them: one norm for each input, or for each input
-/// and kernel place, the same for all experts or with those of each one behind the other.
+/// The elements that share a norm, given the number of norms: one for each input, or for each input and
+/// kernel element; either the same for all experts, or those of the experts one after the other.
 fn norms_of(axes: &Axes, dims: &[usize]) -> Option<Groups> {
     let of_experts = match *dims {
         _ if axes.is_vector => return None,
@@ -264,7 +264,7 @@ fn norms_of(axes: &Axes, dims: &[usize]) -> Option<Groups> {
     let (of_each, each_column) = ([Role::Expert, Role::In], [Role::Expert, Role::In, Role::Kernel]);
     let all: [&[Role]; 4] = [&input, &of_each, &column, &each_column];
     let fits = |groups: &Groups| groups.count() == of_experts;
-    // A table of two dimensions says that there is one for each expert.
+    // Two dimensions mean that each expert has its own norms.
     let skip = usize::from(dims.len() > 1);
     all.into_iter().skip(skip).step_by(1 + skip).map(|roles| Groups::along(axes, roles)).find(fits)
 }

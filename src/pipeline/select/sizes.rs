@@ -1,4 +1,4 @@
-//! How large the pruned file will be, without writing it.
+//! Predicts the size of the pruned file without writing it.
 
 use super::pass::Selecting;
 use super::ties::Copy;
@@ -9,20 +9,20 @@ use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::Tasks;
 use crate::prune::Target;
 
-/// Predicts the size of the file from what is pruned of the tensors that its size is to decide about.
+/// Predicts the size of the file from the number of pruned weights of the tensors that share a target size.
 pub(super) struct Sizes<'s> {
-    /// Most bytes.
+    /// Maximum bytes.
     limit: u64,
     prune: &'s PruneSettings,
     plan: FilePlan<'s>,
-    /// Values that stay, of every tensor.
+    /// Number of values that stay in every tensor.
     stored: Vec<usize>,
-    /// Of each job, the tensor with its copies, and its elements.
+    /// For each job, the tensor with its copies, and its number of elements.
     tensors: Vec<(Vec<usize>, usize)>,
 }
 
 impl<'s> Sizes<'s> {
-    /// `stored` says how many values stay of the other tensors.
+    /// `stored` is the number of values that stay in the other tensors.
     pub fn new(
         resolved: &'s Resolved<'_>,
         tasks: &'s Tasks<'s>,
@@ -42,7 +42,7 @@ impl<'s> Sizes<'s> {
         Ok(Self { limit, prune, plan: FilePlan::new(resolved, tasks, prune, None)?, stored, tensors })
     }
 
-    /// Bytes of the file with so many places of each job pruned.
+    /// Bytes of the file with this many weights of each job pruned.
     fn with(&mut self, pruned: &[u64]) -> Result<u64, Error> {
         for ((all, elements), pruned) in self.tensors.iter().zip(pruned) {
             all.iter().for_each(|n| self.stored[*n] = elements - *pruned as usize);
@@ -50,12 +50,12 @@ impl<'s> Sizes<'s> {
         self.plan.bytes(&self.stored)
     }
 
-    /// Whether the file is then small enough.
+    /// Whether the file is small enough then.
     pub fn fits(&mut self, pruned: &[u64]) -> Result<bool, Error> {
         Ok(self.with(pruned)? <= self.limit)
     }
 
-    /// Refuses a limit that is not kept when so much is pruned, which is all that may be.
+    /// Refuses a limit that cannot be reached even if everything that may be pruned is pruned.
     pub fn require(&mut self, pruned: &[u64]) -> Result<(), Error> {
         let least = self.with(pruned)?;
         if least <= self.limit {

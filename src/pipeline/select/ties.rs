@@ -1,5 +1,5 @@
-//! Tied tensors: copies of one tensor in a checkpoint, such as a head with the bytes of the embedding. They
-//! lose the same places, and count once where tensors are ranked together.
+//! Tied tensors: copies of a tensor in the same checkpoint, such as a head with the weights of the embedding.
+//! They lose the same weights, and count once when tensors are ranked together.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,18 @@ use crate::pipeline::origin::Action;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::same::{is_constant, same_bytes};
 
-/// A tensor that takes the places of another, both by their places among the checkpoint's tensors.
+/// A tensor that gets the mask of another; both are indexes of tensors in the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Copy {
     pub n: usize,
     pub of: usize,
 }
 
-/// Bytes by which tensors that differ are mostly told apart.
+/// Number of bytes after which tensors that differ usually do.
 const BEGINNING: usize = 64;
 
-/// Takes the copies out of the jobs: of tensors with one type, shape and decision and the same bytes all
-/// but the first in name order. Where all elements are one value that says nothing, unless the config
-/// calls the tensors tied.
+/// Removes the copies from the jobs: of tensors with the same type, shape, decision and bytes, all but the
+/// first in name order. Constant tensors do not count as copies, unless the config calls them tied.
 pub(super) fn split<'a>(
     jobs: Vec<Selecting<'a>>,
     resolved: &Resolved<'_>,
@@ -60,7 +59,7 @@ pub(super) fn split<'a>(
     Ok((kept, copies))
 }
 
-/// Gives the copies of these tensors, which have been decided about, the places of theirs.
+/// Copies the masks of these tensors, which are decided, to their copies.
 pub(super) fn follow(copies: &[Copy], decided: &[usize], masks: &mut Masks) -> Result<(), Error> {
     for Copy { n, of } in copies.iter().filter(|copy| decided.contains(&copy.of)) {
         masks.copy(*of, *n)?;
@@ -68,7 +67,7 @@ pub(super) fn follow(copies: &[Copy], decided: &[usize], masks: &mut Masks) -> R
     Ok(())
 }
 
-/// Refuses tensors that the config calls tied and that are not.
+/// Refuses tensors that the config calls tied although they are not.
 pub(super) fn check(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
     let (checkpoint, tensors) = resolved.trained()?;
     for (i, names) in prune.tied.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Single weights, ranked within a tensor or over many.
+//! Single weights, ranked within a tensor or across tensors.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,20 +13,21 @@ use crate::prune::{
     BlockBoundary, Boundary, Enough, InQuestion, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
 };
 
-/// As few candidates as this are looked at one by one.
+/// Maximum number of candidates that are examined one by one.
 const FEW: u64 = 1 << 20;
-/// Bins of histograms, as a power of two: of one, and of all classes together.
+/// Number of bins of histograms, as a power of two: of one histogram, and of all classes together.
 const BITS: u32 = 19;
 const ALL_BITS: u32 = 20;
 
-/// What a tensor's floor and ceiling of sparsity come to: the places that go in any case, and those that may.
+/// Floor and ceiling of a tensor's sparsity as boundaries: weights that are always pruned, and
+/// weights that may be.
 #[derive(Default)]
 pub(super) struct Bounds {
     always: Option<Boundary>,
     at_most: Option<Boundary>,
 }
 
-/// All that lies within the threshold goes: its score is 0, of the rest 1.
+/// Prunes all weights within the threshold: their score is 0, that of the others 1.
 pub(super) fn within(
     jobs: &[Selecting<'_>],
     masks: &mut Masks,
@@ -36,7 +37,7 @@ pub(super) fn within(
     mark(jobs, &items, &[], &Boundary::below(key(0.5)), masks, progress)
 }
 
-/// Each tensor by itself.
+/// Ranks each tensor separately.
 pub(super) fn by_tensor(
     jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
@@ -69,7 +70,7 @@ pub(super) fn by_tensor(
     Ok(())
 }
 
-/// All tensors together.
+/// Ranks all tensors together.
 pub(super) fn global(
     jobs: &[Selecting<'_>],
     sizes: Option<&mut Sizes<'_>>,
@@ -95,7 +96,7 @@ pub(super) fn global(
             end(jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), progress)?
         }
         Some(sizes) => {
-            // What was asked about last before it turned out that all must go.
+            // The last state before it turned out that everything must be pruned.
             let mut last = Vec::new();
             let mut fits = |pruned: &[u64]| {
                 last = pruned.to_vec();
@@ -111,7 +112,7 @@ pub(super) fn global(
     mark(jobs, &items, &bounds, &boundary, masks, progress)
 }
 
-/// How many of each tensor go, the same share of each, so that the file has the wanted size.
+/// How many weights of each tensor to prune, the same share of each, so that the file has the target size.
 fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
     let items = items(jobs.iter().enumerate());
     let found = pass(jobs, &items, progress, |scratch, item| {
@@ -133,8 +134,8 @@ fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress
     Ok(counts(of_all))
 }
 
-/// Calls `each` with the keys of an item; with bounds, those that go in any case as 0, those that
-/// may not as [`NEVER`].
+/// Calls `each` with the keys of an item. With bounds, weights that are always pruned have key 0, and those
+/// that may not be pruned have [`NEVER`].
 fn keys(
     jobs: &[Selecting<'_>],
     item: &Item,
@@ -164,8 +165,8 @@ fn keys(
     })
 }
 
-/// Finds where the selection ends: after the smallest keys that are enough. With several classes, there
-/// is one for each job.
+/// Finds the end of the selection: after the smallest keys that are enough. If there are several classes,
+/// there is one for each job.
 pub(super) fn end(
     jobs: &[Selecting<'_>],
     items: &[Item],
@@ -175,7 +176,7 @@ pub(super) fn end(
     progress: &dyn Progress,
 ) -> Result<Boundary, Error> {
     let units: usize = items.iter().map(|item| item.block.len).sum();
-    // Bins that are few enough beside the weights to be nothing beside the pass over them.
+    // Few enough bins compared with the weights that they take no time compared with the pass.
     let bits = (units / 16).max(1).ilog2().clamp(10, BITS);
     let mut narrowing =
         Narrowing::new(classes, bits.min(ALL_BITS.saturating_sub(classes.ilog2() + 1).max(1)));
@@ -184,7 +185,7 @@ pub(super) fn end(
     let mut first = true;
     loop {
         let (histogram, found) = histogram(jobs, items, bounds, &narrowing, classes, !first, progress)?;
-        // Many in one narrow bin are often all the same.
+        // Many keys in one narrow bin are often all equal.
         let mut all = InQuestion::default();
         found.iter().for_each(|known| all.merge(known));
         if !first && all.is_one_key() {
@@ -209,8 +210,8 @@ pub(super) fn end(
     }
 }
 
-/// Counts the keys of all items, one histogram a class, one behind the other; with `survey`, says of each
-/// item which keys are in question too.
+/// Counts the keys of all items in one histogram per class, one after the other. With `survey`, also
+/// summarises the undecided keys of each item.
 fn histogram(
     jobs: &[Selecting<'_>],
     items: &[Item],
@@ -222,7 +223,7 @@ fn histogram(
 ) -> Result<(Vec<[u64; 2]>, Vec<InQuestion>), Error> {
     let bins = narrowing.bins();
     let empty = || vec![[0; 2]; classes * bins];
-    // One a thread, whichever block it is at: counts add up to the same in any order.
+    // One histogram per thread: counts can be added in any order.
     let free: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::default();
     let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
     let found = pass(jobs, items, progress, |scratch, item| {
@@ -251,7 +252,7 @@ fn histogram(
     Ok((histogram, found))
 }
 
-/// Writes the masks of items, of which goes what lies before the boundary.
+/// Writes the masks of items, in which the weights before the boundary are pruned.
 pub(super) fn mark(
     jobs: &[Selecting<'_>],
     items: &[Item],

@@ -1,4 +1,4 @@
-//! The run done again, and what it gives held against the manifest.
+//! Repeats the run, and compares the results with the manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,10 @@ use crate::report::{Report, read};
 use crate::store::{LocalSink, Unfinished, entry_path, through_link};
 use crate::tune::TuneReport;
 
-/// A run by its manifest.
+/// A run, as described by its manifest.
 pub(super) struct Listed<'a> {
     pub manifest: &'a Manifest,
-    /// The manifest's path, and its folder with links resolved.
+    /// The path of the manifest, and its folder with links resolved.
     pub path: &'a Path,
     pub folder: &'a Path,
     /// How the checkpoints are opened.
@@ -33,7 +33,7 @@ impl Listed<'_> {
         Error::Verify { path: self.path.to_owned(), problem: Box::new(problem) }
     }
 
-    /// Does the run again as far as its inputs are there; with `sample`, so many rows of it.
+    /// Repeats the run if its inputs exist; with `sample`, only this many rows.
     pub fn derive(
         &self,
         (sample, missing): (Option<u64>, bool),
@@ -70,12 +70,11 @@ impl Listed<'_> {
             unchecked.push("the metrics from the command of `tune`, and therefore its choice".to_owned());
             (anew.prune, tuned) = (Some(prune), Some(found));
         }
-        // Nothing is written where the run wrote; what is made anew is gone with its folder.
+        // The new outputs are written to a temporary folder, which is deleted afterwards.
         let scratch = tempfile::tempdir()
             .map_err(CheckpointError::io(&std::env::temp_dir(), "create a folder here"))?;
         let _unfinished = Unfinished::new(scratch.path());
-        // What lies beside the trained checkpoint is told from this run's own outputs by
-        // where these really are.
+        // The real paths of the outputs distinguish them from the small files next to the trained checkpoint.
         let small = Resolved::with(&settings, self.options)?.small_files().to_vec();
         let homes = redirect(&mut anew, scratch.path());
         let resolved = Resolved::with(&anew, self.options)?.with_small_files(small);
@@ -94,8 +93,8 @@ impl Listed<'_> {
         Ok(Depth::Whole { tensors: self.manifest.tensors.len(), gates })
     }
 
-    /// Refuses other counts of tensors and other results of gates than those listed. Gives how
-    /// many gates there are.
+    /// Compares the counts of tensors and the results of gates with those in the manifest. Returns
+    /// the number of gates.
     fn compare_counts(&self, report: Option<&Report>) -> Result<usize, Error> {
         let counts = report.map(tensors).unwrap_or_default();
         let gates = report.map_or(&[][..], |report| &report.gates);
@@ -106,7 +105,7 @@ impl Listed<'_> {
         }
     }
 
-    /// The config, which must be the one that the manifest lists.
+    /// The config, which must be the one in the manifest.
     fn settings(&self, config: &Path) -> Result<Settings, Error> {
         let manifest = self.manifest;
         let settings = Settings::load(config, &manifest.overrides)?;
@@ -125,8 +124,8 @@ impl Listed<'_> {
         Ok(settings)
     }
 
-    /// Whether every input is there that the config names, so that one that is missing is only
-    /// listed by another name.
+    /// Whether every input of the config exists. A missing file in the manifest is then only
+    /// listed under another name.
     fn has_all_inputs(&self, settings: &Settings) -> bool {
         Resolved::with(settings, self.options).is_ok_and(|resolved| {
             let trained = resolved.trained.is_some() || settings.trained.is_none();
@@ -134,7 +133,7 @@ impl Listed<'_> {
         })
     }
 
-    /// Whether the manifest lists the inputs that the config names.
+    /// Whether the manifest lists the inputs of the config.
     fn lists_inputs(&self, resolved: &Resolved<'_>) -> Result<bool, Error> {
         if resolved.trained.is_some() && resolved.settings.prune.is_some() {
             resolved.open_scores()?;
@@ -144,8 +143,8 @@ impl Listed<'_> {
         Ok(expected.iter().map(|(role, path)| (*role, path)).eq(listed))
     }
 
-    /// Refuses outputs made anew that are not those listed. `scratch` has the folders of
-    /// `homes`, by their numbers.
+    /// Compares the new outputs with those in the manifest. `scratch` contains the folders
+    /// of `homes`, by number.
     fn compare_outputs(
         &self,
         set: RunOutputs,
@@ -177,7 +176,7 @@ impl Listed<'_> {
     }
 }
 
-/// Rows of the pruned checkpoint, which may not be there, restored and compared.
+/// Restores and compares rows of the pruned checkpoint, if there is one.
 fn some_rows(
     resolved: &Resolved<'_>,
     written: Option<&Path>,
@@ -192,7 +191,7 @@ fn some_rows(
     Ok(Depth::Rows { rows })
 }
 
-/// What `tune` chose and found, as the run's JSON report says; `None` where there is none.
+/// The result of `tune` in the JSON report of the run; `None` if there is none.
 fn chosen(
     settings: &Settings,
     tune: &TuneSettings,
@@ -215,8 +214,8 @@ fn chosen(
         .map(|prune| (prune, found.clone())))
 }
 
-/// Has every output written into a folder of its own below `scratch`, named by a number: the place in the
-/// list of the folders that they belong into.
+/// Redirects every output to a folder below `scratch`. The name of the folder is the index of the original
+/// folder in the returned list.
 fn redirect(settings: &mut Settings, scratch: &Path) -> Vec<PathBuf> {
     let mut homes = Vec::new();
     (settings.tune, settings.manifest) = (None, None);

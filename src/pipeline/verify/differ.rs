@@ -1,4 +1,4 @@
-//! How what was written differs from what the manifest says, or from what the inputs give.
+//! Differences between outputs and the manifest, or between outputs and the results of the inputs.
 
 use std::path::Path;
 use std::{fs, io};
@@ -14,7 +14,7 @@ use crate::tensor::FloatDtype;
 use crate::workers::Threads;
 use cdi_core::internal::ReadBlocks;
 
-/// What is wrong with a file, if something is.
+/// The difference of a file from its entry, if any.
 pub(super) fn compare_file(path: &Path, entry: &FileEntry, hash: bool) -> io::Result<Option<VerifyProblem>> {
     let length = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(VerifyProblem::Missing)),
@@ -54,7 +54,8 @@ pub(super) fn gates_differ(expected: &[GateResult], got: &[GateResult]) -> Optio
     (expected != got).then(|| VerifyProblem::Gates { expected: words(expected), got: words(got) })
 }
 
-/// The first file that is listed and not made, made and not listed, or listed elsewhere or as something else.
+/// The first file that is listed but not written, written but not listed, or listed with
+/// another path or role.
 pub(super) fn names_differ(expected: &[FileEntry], got: &[FileEntry]) -> Option<VerifyProblem> {
     let lacks = |list: &[FileEntry], file: &&FileEntry| !list.iter().any(|entry| entry.path == file.path);
     if let Some(file) = expected.iter().find(|file| lacks(got, file)) {
@@ -94,7 +95,7 @@ pub(super) fn pruned_differs(
             return Ok(Some(VerifyProblem::Form { tensor: name.to_owned(), expected, got }));
         }
         let Some(float) = FloatDtype::of(dtype) else {
-            // Stands in both as it is; its rows may begin within a byte.
+            // Not encoded in either file; its rows may begin within a byte.
             let (a, b) = (anew.stored(name).bytes(), other.stored(name).bytes());
             if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {
                 let row = byte * shape.matrix().rows / a.len();

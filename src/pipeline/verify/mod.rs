@@ -21,12 +21,12 @@ use again::Listed;
 use differ::compare_file;
 pub use verified::{Depth, Verified};
 
-/// Checks a manifest: that it is whole, that the files are those that it lists, and, with the inputs at hand,
-/// that they give everything that it says. With `sample`, no file is hashed, and this many rows of the pruned
+/// Checks a manifest: that it is complete, that the files are those that it lists, and, if the inputs exist,
+/// that they give the listed results. With `sample`, no file is hashed, and this many rows of the pruned
 /// checkpoint are compared.
 ///
 /// # Errors
-/// [`Error::Verify`] at the first difference, and those of the stages where a stage cannot be done any more.
+/// [`Error::Verify`] at the first difference, and errors of the stages if a stage can no longer be run.
 pub fn verify(
     manifest: &Path,
     sample: Option<u64>,

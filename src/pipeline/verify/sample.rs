@@ -1,5 +1,5 @@
-//! Some rows of a pruned checkpoint, restored and held against the trained ones: every weight is the trained
-//! one, or what its fill says.
+//! Restores some rows of a pruned checkpoint and compares them with the trained ones: every weight must be
+//! the trained weight, or the value of its fill.
 
 use std::path::Path;
 
@@ -15,17 +15,17 @@ use crate::sparse::{Fill, fillmask};
 use crate::tensor::{FloatDtype, cast};
 use crate::workers::Threads;
 
-/// A tensor whose rows are looked at.
+/// A tensor whose rows are compared.
 struct Sampled<'a> {
     task: &'a TensorTask<'a>,
-    /// The type of the values written.
+    /// Type of the values written.
     written: FloatDtype,
-    /// Rows of those before it.
+    /// Number of rows of the tensors before it.
     first: u64,
 }
 
-/// Checks `rows` rows, evenly spaced over all rows of the pruned tensors; all of them where there are
-/// fewer. Gives how many.
+/// Checks `rows` rows, evenly spaced over all rows of the pruned tensors, or all if there are fewer.
+/// Returns their number.
 pub(super) fn check_rows(
     resolved: &Resolved<'_>,
     written: &Path,
@@ -53,7 +53,7 @@ pub(super) fn check_rows(
     }
     let rows = rows.min(total);
     for turn in 0..rows {
-        // In the middle of each of as many equal parts.
+        // The middle row of each of as many equal parts.
         let at = ((2 * u128::from(turn) + 1) * u128::from(total) / (2 * u128::from(rows))) as u64;
         let Sampled { task, written, first } = &sampled[sampled.partition_point(|s| s.first <= at) - 1];
         let row = (at - first) as usize;
@@ -69,14 +69,14 @@ pub(super) fn check_rows(
     Ok(rows)
 }
 
-/// Layers of chains are others where units were removed, in their shapes or in what their biases took up.
+/// If units were removed, the layers of chains differ in their shapes, or in constants added to their biases.
 fn is_chained(prune: Option<&PruneSettings>, name: &str) -> bool {
     let mut layers = prune.into_iter().flat_map(|prune| &prune.chains).flat_map(|chain| &chain.layers);
     layers.any(|layer| name.strip_prefix(layer.as_str()).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// What a row must be restored to: the trained one, but for the places that are pruned. Which these are only
-/// the row itself tells, unless the threshold alone decides about them.
+/// The expected row: the trained one, except for pruned weights. Which weights are pruned is read from the
+/// row itself, unless the threshold alone decides.
 fn expected(
     task: &TensorTask<'_>,
     written: FloatDtype,
@@ -113,7 +113,7 @@ fn expected(
             Fill::Nearest => 0.0,
         };
         written.encode(&[value], &mut fill);
-        // A zero of the other sign than its initial zero is stored.
+        // A zero whose sign differs from that of its initial value is stored.
         if !is_trained || (*w, *w0) != (0.0, 0.0) {
             expected[place].copy_from_slice(&fill);
         }

@@ -1,47 +1,47 @@
-//! What `verify` has checked, in words.
+//! The result of `verify`, in words.
 
 use crate::text::{counted, printable};
 
-/// What was checked, and found to be right.
+/// What was checked, without a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Outputs.
+    /// Number of outputs.
     pub outputs: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// Whether files were hashed; else only their sizes were looked at.
+    /// Whether files were hashed; otherwise, only their sizes were compared.
     pub hashed: bool,
-    /// Inputs that are not there any more.
+    /// Inputs that no longer exist.
     pub inputs_missing: Vec<String>,
-    /// How far the run was done again.
+    /// How far the run was repeated.
     pub depth: Depth,
     /// What was not checked, each as part of a sentence.
     pub unchecked: Vec<String>,
 }
 
-/// How far what a run wrote was held against its inputs.
+/// How far the outputs of a run were compared with the results of its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Every output made anew, the same bytes.
+    /// Every output was written again, with the same bytes.
     Whole {
-        /// Tensors of the trained checkpoint.
+        /// Number of tensors of the trained checkpoint.
         tensors: usize,
-        /// Gates.
+        /// Number of gates.
         gates: usize,
     },
-    /// Some rows were restored, and every weight in them was what it should be.
+    /// Some rows were restored, and every weight in them was as expected.
     Rows {
-        /// How many rows.
+        /// Number of rows.
         rows: u64,
     },
-    /// Not at all.
+    /// They were not compared.
     No {
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
 }
 
-/// What depends on the inputs.
+/// The results that depend on the inputs.
 pub(super) const DERIVED: &str = "whether the inputs give exactly these outputs; gates; counts of tensors";
 
 impl Verified {

@@ -1,15 +1,15 @@
-//! The frameworks' names for initialisers, and their meaning here.
+//! The names that frameworks use for initialisers.
 //!
-//! Where two frameworks mean different things by one name, PyTorch's has its underscore (`kaiming_normal_`: a
-//! normal distribution) and JAX's and Keras's has none (`kaiming_normal`, `he_normal`: a normal distribution
-//! cut off at two standard deviations).
+//! Frameworks give different meanings to one name. With a trailing underscore, it has PyTorch's meaning
+//! (`kaiming_normal_`: a normal distribution); without, that of JAX and Keras (`kaiming_normal`, `he_normal`:
+//! a normal distribution truncated at two standard deviations).
 
 use super::distribution::Distribution;
 use super::mode::Mode;
 use super::params::SchemeParams;
 use crate::prelude::*;
 
-/// Name, canonical mode, and the distribution that the name says.
+/// Alias, canonical mode, and the distribution that the alias implies.
 const ALIASES: [(&str, Mode, Option<Distribution>); 37] = {
     use Distribution::{TruncNormal, Uniform};
     [
@@ -58,7 +58,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ALIASES.iter().map(|(alias, ..)| *alias)
 }
 
-/// The parameters under their canonical mode. A distribution that is given beside a name that says one stays.
+/// The parameters with the canonical mode. A distribution that is given takes precedence over the one
+/// that the alias implies.
 pub(super) fn resolve(params: &SchemeParams) -> SchemeParams {
     match ALIASES.iter().find(|(alias, ..)| *alias == params.mode) {
         Some((_, mode, distribution)) => SchemeParams {

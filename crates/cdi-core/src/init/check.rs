@@ -1,4 +1,4 @@
-//! Parameters held against their mode, and made into a scheme.
+//! Checks parameters against their mode, and turns them into a scheme.
 
 use super::alias;
 use super::distribution::{Distribution, Fan};
@@ -9,26 +9,26 @@ use super::scheme::{FanIn, Scheme, VarianceRule};
 use crate::prelude::*;
 use crate::suggest::{did_you_mean, nearest};
 
-/// Why parameters do not make a scheme.
+/// Why parameters are not a valid scheme.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SchemeError {
-    /// No mode has this name.
+    /// There is no mode of this name.
     #[error("unknown initialisation mode `{mode}`{}; the modes are {}", did_you_mean(*.near), MODE_NAMES.join(", "))]
     UnknownMode {
         /// The name given.
         mode: String,
-        /// The closest mode, where one is close.
+        /// The closest mode, if one is close.
         near: Option<&'static str>,
     },
-    /// The mode has no such parameter.
+    /// The mode does not take this parameter.
     #[error("`{parameter}` does not apply to initialisation mode `{mode}`")]
     DoesNotApply {
         /// Canonical mode.
         mode: &'static str,
-        /// The parameter that it does not take.
+        /// The parameter.
         parameter: &'static str,
     },
-    /// A parameter without a default is missing.
+    /// A required parameter is missing.
     #[error("initialisation mode `{mode}` needs a `{parameter}`")]
     Missing {
         /// Canonical mode.
@@ -36,7 +36,7 @@ pub enum SchemeError {
         /// The parameter.
         parameter: &'static str,
     },
-    /// Two parameters that say the same.
+    /// Two parameters that exclude each other.
     #[error("`{0}` and `{1}` exclude each other")]
     Both(&'static str, &'static str),
     /// A parameter outside its range.
@@ -46,7 +46,7 @@ pub enum SchemeError {
         parameter: &'static str,
         /// What was given.
         got: f64,
-        /// What is allowed, in words.
+        /// Allowed values, in words.
         expected: &'static str,
     },
     /// An empty interval.
@@ -59,10 +59,10 @@ pub enum SchemeError {
         /// Upper end.
         high: f64,
     },
-    /// `a` beside an activation that has no slope.
+    /// A slope `a` for an activation that has none.
     #[error("`a` is the slope of leaky_relu; `nonlinearity: {0}` has none")]
     SlopeWithout(&'static str),
-    /// Zero-mean kernels with another mean.
+    /// Zero-mean kernels with a mean other than 0.
     #[error("`zero_mean: true` excludes a mean of {0}")]
     TwoMeans(f64),
 }
@@ -169,7 +169,7 @@ impl SchemeParams {
         Ok(Scheme::Sparse { sparsity, std: positive_or_zero("std", self.std.unwrap_or(0.01))? })
     }
 
-    /// The activation with its slope, `None` for the mode's default.
+    /// The activation with its slope; `None` for the default of the mode.
     fn activation(&self) -> Result<Option<(Nonlinearity, f64)>, SchemeError> {
         let nonlinearity = self.nonlinearity.or(self.a.map(|_| Nonlinearity::LeakyRelu));
         if let (Some(other), Some(_)) = (nonlinearity.filter(|n| *n != Nonlinearity::LeakyRelu), self.a) {
@@ -189,7 +189,7 @@ impl SchemeParams {
         }
     }
 
-    /// The canonical mode; `asked` is the name as it was given.
+    /// The canonical mode. `asked` is the name as given.
     fn canonical_mode(&self, asked: &str) -> Result<Mode, SchemeError> {
         if let Some(mode) = Mode::find(&self.mode) {
             return Ok(mode);

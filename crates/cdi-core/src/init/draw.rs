@@ -10,11 +10,11 @@ use crate::float::Float;
 use crate::lock::Shared;
 use crate::tensor::{Axes, Layout, Shape};
 
-/// What a scheme draws for a tensor of known fans: the noise page's last section.
+/// What a scheme draws for a tensor with known fans; see the last section of `docs/noise.md`.
 #[derive(Clone, Debug)]
 pub(super) enum Draw {
     Constant(f64),
-    /// `std * gaussian`, plus `mean` where it is not 0.
+    /// `std * gaussian`, plus `mean` if that is not 0.
     Gaussian {
         mean: f64,
         std: f64,
@@ -32,7 +32,7 @@ pub(super) enum Draw {
     },
 }
 
-/// Standard deviation of a standard normal distribution cut off at ±2: what JAX and Keras divide by.
+/// Standard deviation of a standard normal distribution truncated to ±2, by which JAX and Keras divide.
 const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 
 impl Scheme {

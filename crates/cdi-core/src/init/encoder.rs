@@ -1,13 +1,13 @@
-//! Initial values as the bytes of a stored type, for a whole block.
+//! The initial values of a block as bytes of a stored type.
 
 use super::Initial;
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
-/// Values that are worked on at once: they stay in the fastest memory from the draw to the encoded byte.
+/// Values that are processed together: few enough to stay in the cache from the draw to the encoded byte.
 pub const PIECE: usize = 1024;
 
-/// How many values to regenerate at once.
+/// How many values to generate at once.
 pub fn piece(initial: &Initial<'_>, len: usize) -> usize {
     match initial {
         Initial::Generated { generator, .. } if generator.prefers_long_runs() => len.max(1),
@@ -23,8 +23,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The initial values `start, start + 1, …` rounded to the stored type; where there is a decay factor,
-    /// times it and rounded again.
+    /// The initial values `start, start + 1, …`, rounded to the stored type. With a decay factor other than
+    /// 1, they are multiplied by it and rounded again.
     pub fn encode(
         &mut self,
         initial: &Initial<'_>,
@@ -38,7 +38,7 @@ impl Encoder {
         self.bytes.resize(len * dtype.size(), 0);
         for (n, bytes) in self.bytes.chunks_mut(piece * dtype.size()).enumerate() {
             let values = &mut self.values[..bytes.len() / dtype.size()];
-            // Encoding rounds to the type, so without a decay factor there is no need to do so before it.
+            // Encoding rounds to the type; only a decay factor needs rounding before that.
             initial.fill(start + n * piece, (decay != 1.0).then_some(dtype), values);
             if decay != 1.0 {
                 for value in &mut *values {
@@ -50,7 +50,7 @@ impl Encoder {
         &mut self.bytes
     }
 
-    /// So many zero bytes.
+    /// This many zero bytes.
     pub fn zeros(&mut self, len: usize) -> &mut [u8] {
         self.bytes.clear();
         self.bytes.resize(len, 0);

@@ -39,8 +39,8 @@ impl Nonlinearity {
     }
 
     /// The square of `torch.nn.init.calculate_gain`: 1, 25/9 for tanh, 2 for relu, `2 / (1 + a²)` for
-    /// leaky_relu, 9/16 for selu. The square is exact where the gain is a root, and a variance is
-    /// what it is a factor of.
+    /// leaky_relu, 9/16 for selu. The square is exact even if the gain is irrational, and it is what a
+    /// variance is multiplied by.
     pub fn gain_squared(self, a: f64) -> f64 {
         match self {
             Self::Linear | Self::Conv | Self::Sigmoid => 1.0,

@@ -10,29 +10,28 @@ use crate::noise::{block, hash, scalar};
 use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Matrix, Shape};
 
-/// Regenerates the weights of one tensor: a pure function of seed, layer id and coordinates, so that no run
-/// of elements depends on which others were asked for.
+/// Generates the initial weights of one tensor. Each is a pure function of seed, layer id and coordinates, so
+/// that any element or run of elements can be generated without the others.
 #[derive(Clone, Debug)]
 pub struct Generator {
     layer_key: u64,
     matrix: Matrix,
     draw: Draw,
-    /// Elements of a kernel whose mean is subtracted; 1 where none is.
+    /// Elements per kernel if the mean of each kernel is subtracted; otherwise 1.
     kernel: usize,
-    /// Of a tensor put together from others, all that counts.
+    /// The parts of a tensor that consists of others; nothing else is used then.
     sliced: Option<Shared<Sliced<Generator>>>,
 }
 
 impl Generator {
-    /// The generator of a tensor of this shape. The fans, and with them the scale, follow
-    /// from shape and layout.
+    /// The generator for a tensor of this shape. Shape and layout determine the fans, and these the scale.
     pub fn new(seed: u64, layer: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
         Self::of_key(hash::layer_key(seed, layer), scheme, shape, layout)
     }
 
-    /// The same, with the layer's key.
+    /// Like [`Self::new`], with the key of the layer.
     fn of_key(layer_key: u64, scheme: &Scheme, shape: &Shape, layout: Layout) -> Self {
-        // Whose weights are not drawn one by one, each expert is a tensor of its own.
+        // If weights depend on their position in the tensor, each expert is a tensor of its own.
         if let Some((one, of_one)) = layout.of_one(shape).filter(|_| scheme.makes_whole_tensors()) {
             let experts = shape.elements().checked_div(one.elements()).unwrap_or(0);
             let expert = |n: usize| Self::of_key(hash::hash64(layer_key ^ n as u64), scheme, &one, of_one);
@@ -55,8 +54,9 @@ impl Generator {
         Self { layer_key: 0, matrix: shape.matrix(), draw, kernel: 1, sliced }
     }
 
-    /// The generator of a fused tensor, from its slices along the output dimension: the size of each, and the
-    /// generator of a tensor of that slice's shape. The sizes are those that [`super::slice_sizes`] gives.
+    /// The generator for a fused tensor. Each slice has a size along the output dimension (see
+    /// [`super::slice_sizes`]) and a generator for a tensor of the slice's shape
+    /// ([`super::slice_shape`]).
     pub fn sliced(shape: &Shape, layout: Layout, slices: Vec<(usize, Self)>) -> Self {
         Self::of_parts(shape, Sliced::new(shape, layout, slices))
     }
@@ -66,7 +66,8 @@ impl Generator {
         self.matrix
     }
 
-    /// The weight at row `i`, column `j`, in binary64 before rounding into a stored type.
+    /// The weight at row `i`, column `j` of the matrix view, in binary64, before it is
+    /// rounded to a stored type.
     pub fn weight_at(&self, i: usize, j: usize) -> f64 {
         if let Some(sliced) = &self.sliced {
             let mut one = [0.0];
@@ -92,21 +93,21 @@ impl Generator {
         }
     }
 
-    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, in
-    /// binary64 before rounding.
+    /// Fills `out` with the elements `start, start + 1, …` of the tensor in storage order, in binary64,
+    /// before they are rounded to a stored type.
     ///
     /// # Panics
     /// If the tensor has no columns and `out` is not empty.
     pub fn fill(&self, start: usize, out: &mut [f64]) {
         match &self.sliced {
-            // Each slice has a loop of its own.
+            // Each slice runs its own loop.
             Some(sliced) => sliced.fill(start, out),
             None => dispatch::run(Fill { generator: self, start, out }),
         }
     }
 
-    /// Whether a run costs more than its elements: where kernels have their mean subtracted, those that the
-    /// run's ends cut are regenerated whole. Such a tensor is better filled in long runs.
+    /// Whether long runs cost less per element than short ones. This is so if the mean of each kernel is
+    /// subtracted, because kernels that are cut by the ends of a run are generated as a whole.
     pub fn prefers_long_runs(&self) -> bool {
         match &self.sliced {
             Some(sliced) => sliced.prefers_long_runs(),
@@ -114,8 +115,9 @@ impl Generator {
         }
     }
 
-    /// The tensor's weights as what must be made all at once, where they cannot be made one by one.
-    /// [`Self::fill`] makes them if they are not there, on one thread; and they stay until they are released.
+    /// The matrices of an orthogonal scheme, whose weights can only be generated all at once; `None` for
+    /// other schemes. [`Self::fill`] generates them on one thread if they do not exist yet, and they stay in
+    /// memory until they are released.
     pub fn whole(&self) -> Option<&Whole> {
         match (&self.sliced, &self.draw) {
             (Some(sliced), _) => sliced.whole(),
@@ -142,7 +144,7 @@ impl Generator {
         }
     }
 
-    /// Draws `j, j + 1, …` of a row, not scaled.
+    /// Draws `j, j + 1, …` of a row, unscaled.
     #[inline(always)]
     fn fill_raw(&self, key: u64, j: usize, out: &mut [f64]) {
         match &self.draw {
@@ -152,16 +154,16 @@ impl Generator {
         }
     }
 
-    /// Weights `j, j + 1, …` of a row whose kernels have their mean subtracted: `scale * (draw - mean)`.
+    /// Weights `j, j + 1, …` of a row, with the mean of each kernel subtracted: `scale * (draw - mean)`.
     #[inline(always)]
     fn fill_zero_mean(&self, key: u64, j: usize, out: &mut [f64]) {
         let scale = match &self.draw {
-            // Of these none has a zero mean asked for.
+            // None of these subtracts a mean.
             Draw::Constant(_) | Draw::Truncated(_) | Draw::Structured(_) | Draw::Whole { .. } => return,
             Draw::Gaussian { std, .. } => *std,
             Draw::Uniform { span, .. } => *span,
         };
-        // The kernels that the run's ends cut are regenerated whole, beside it.
+        // Kernels that the ends of the run cut are generated as a whole, in a buffer.
         let before = (self.kernel - j % self.kernel) % self.kernel;
         let (head, rest) = out.split_at_mut(before.min(out.len()));
         let (whole, tail) = rest.split_at_mut(rest.len() - rest.len() % self.kernel);
@@ -198,7 +200,7 @@ impl Weights for Generator {
 /// `scale * (draw - mean)` of the draws of one convolution kernel.
 #[inline(always)]
 fn centre(kernel: &mut [f64], scale: f64) {
-    // Added one by one in storage order from 0.0, as the noise page says.
+    // Added one by one in storage order, starting from 0.0, as `docs/noise.md` specifies.
     let sum = kernel.iter().fold(0.0, |sum, x| sum + x);
     let mean = sum / kernel.len() as f64;
     for x in kernel {
@@ -209,11 +211,11 @@ fn centre(kernel: &mut [f64], scale: f64) {
 /// The kernel of [`Generator::fill`].
 #[derive(Debug)]
 pub struct Fill<'a> {
-    /// Of the tensor.
+    /// Generator of the tensor.
     pub generator: &'a Generator,
     /// First element.
     pub start: usize,
-    /// Filled.
+    /// Receives the elements.
     pub out: &'a mut [f64],
 }
 
@@ -226,7 +228,7 @@ impl Kernel for Fill<'_> {
         if let Some(sliced) = &generator.sliced {
             return sliced.fill(start, out);
         }
-        // A copy of the loops for each form of scaling, with the choice outside them.
+        // One copy of the loops for each form of scaling, selected outside the loops.
         match &generator.draw {
             Draw::Constant(value) => out.fill(*value),
             _ if generator.kernel > 1 => ZeroMean(generator).fill(start, out),
@@ -254,8 +256,8 @@ impl Kernel for Fill<'_> {
     }
 }
 
-/// Weights of parts of rows and of whole rows. Traits and not closures, because only functions can be inlined
-/// always, as [`Kernel`] demands.
+/// Weights of parts of rows and of whole rows. A trait rather than closures, because only functions can be
+/// `#[inline(always)]`, which [`Kernel`] requires.
 trait Rows {
     fn generator(&self) -> &Generator;
 
@@ -270,7 +272,7 @@ trait Rows {
         }
     }
 
-    /// Elements `start, start + 1, …`: a part of a row, whole rows, and a part of a row.
+    /// Elements `start, start + 1, …`: the end of a row, whole rows, and the beginning of a row.
     #[inline(always)]
     fn fill(&self, start: usize, out: &mut [f64]) {
         if out.is_empty() {

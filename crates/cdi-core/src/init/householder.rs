@@ -8,7 +8,7 @@
 //!
 //! Reflections go in blocks (Schreiber, Van Loan, SIAM Journal on Scientific and Statistical Computing 10,
 //! 1989), from the last to the first. All sums are in binary64, each from its first term to its last, in an
-//! order that follows from the shape alone: so neither threads nor instruction sets change a bit.
+//! order that depends on the shape alone. Therefore, neither threads nor instruction sets change a bit.
 
 use crate::dispatch::{self, Kernel};
 #[cfg(not(feature = "std"))]
@@ -17,11 +17,11 @@ use crate::noise::{block, hash};
 use crate::prelude::*;
 use crate::workers::Workers;
 
-/// Reflections of a block.
+/// Reflections per block.
 const BLOCK: usize = 32;
-/// Columns of a panel, a multiple of `TILE_COLUMNS`.
+/// Columns per panel, a multiple of `TILE_COLUMNS`.
 pub(super) const PANEL: usize = 64;
-/// What the loops below keep in registers.
+/// Rows and columns of a tile, which the loops below keep in registers.
 const TILE_ROWS: usize = 4;
 const TILE_COLUMNS: usize = 8;
 
@@ -31,10 +31,10 @@ pub(super) struct Columns {
     panels: Vec<Panel>,
 }
 
-/// All rows of a few columns, row-major, the last panel's padded with columns of zeros.
+/// All rows of a few columns, row-major. The last panel is padded with columns of zeros.
 #[derive(Debug)]
 struct Panel {
-    /// The first of its columns.
+    /// Number of its first column.
     first: usize,
     /// A multiple of `TILE_COLUMNS`.
     width: usize,
@@ -42,8 +42,8 @@ struct Panel {
 }
 
 impl Columns {
-    /// Makes the matrix times `gain` from the noise of a layer: reflection `j` from the gaussians of row `j`
-    /// at the columns `j … n`. Panels are shared among the workers.
+    /// Generates the matrix, multiplied by `gain`, from the noise of a layer: reflection `j` from the
+    /// gaussian draws of row `j` at the columns `j … n`. Panels are shared among the workers.
     pub fn new(layer_key: u64, (n, k): (usize, usize), gain: f64, workers: &impl Workers) -> Self {
         let mut panels: Vec<Panel> = (0..k).step_by(PANEL).map(|first| Panel::unit(first, n, k)).collect();
         let mut signs = vec![0.0; k];
@@ -51,7 +51,8 @@ impl Columns {
             let reflections = Reflections::new(layer_key, n, first, &mut signs[first..k.min(first + BLOCK)]);
             let apply =
                 |(): &mut (), panel: &mut Panel| dispatch::run(Apply { reflections: &reflections, panel });
-            // Columns before the block are those of the unit matrix still, zero in the rows that it changes.
+            // Columns before the block still equal those of the identity, and are zero in the
+            // rows that it changes.
             let changed = &mut panels[first / PANEL..];
             workers.each(changed, || (), apply);
         }
@@ -81,7 +82,7 @@ impl Columns {
 }
 
 impl Panel {
-    /// Columns `first …` of the `n` by `k` unit matrix.
+    /// Columns `first …` of the `n` by `k` identity matrix.
     fn unit(first: usize, n: usize, k: usize) -> Self {
         let columns = PANEL.min(k - first);
         let width = columns.next_multiple_of(TILE_COLUMNS);
@@ -92,7 +93,7 @@ impl Panel {
         Self { first, width, values }
     }
 
-    /// Every column times its sign and the gain.
+    /// Multiplies every column by its sign and by the gain.
     fn scale(&mut self, signs: &[f64], gain: f64) {
         for row in self.values.chunks_exact_mut(self.width) {
             for (value, sign) in row.iter_mut().zip(signs) {
@@ -102,11 +103,12 @@ impl Panel {
     }
 }
 
-/// The product of consecutive reflections, `I - V T Vᵀ`, which leaves the rows before the
-/// first one's as they are.
+/// The product of consecutive reflections, `I - V T Vᵀ`. It does not change the rows before that of its first
+/// reflection.
 struct Reflections {
     first: usize,
-    /// How many there are, up to a multiple of `TILE_ROWS`: the others are zero and do nothing.
+    /// Number of reflections, rounded up to a multiple of `TILE_ROWS`: the additional ones are
+    /// zero and have no effect.
     count: usize,
     /// `V`: the rows `first … n` of `count` columns, row-major.
     vectors: Vec<f64>,
@@ -115,8 +117,8 @@ struct Reflections {
 }
 
 impl Reflections {
-    /// The reflections `first …`, as many as there is room for signs. Each vector has the square length 2, so
-    /// that the diagonal of `T` is 1.
+    /// The reflections `first …`, as many as `signs` has room for. Each vector has squared length 2, so that
+    /// the diagonal of `T` is 1.
     fn new(layer_key: u64, n: usize, first: usize, signs: &mut [f64]) -> Self {
         let count = signs.len().next_multiple_of(TILE_ROWS);
         let mut vectors = vec![0.0; (n - first) * count];
@@ -136,13 +138,13 @@ impl Reflections {
     }
 }
 
-/// Makes of a vector that of its reflection onto the first axis, with the square length 2. Returns the sign
-/// of its first element, which is that of the axis's end that it does not go to.
+/// Replaces a vector by the vector, of squared length 2, of the reflection that maps it onto the first axis.
+/// Returns the sign of its first element; the reflection maps it to the opposite end of the axis.
 fn reflect(x: &mut [f64]) -> f64 {
     let length = x.iter().fold(0.0, |sum, x| sum + x * x).sqrt();
     let sign = 1f64.copysign(x[0]);
     if length == 0.0 {
-        // Gaussian draws can be zero. Any axis will do.
+        // Gaussian draws can be zero. Then any axis will do.
         x[0] = 2f64.sqrt();
         return sign;
     }
@@ -163,7 +165,7 @@ impl Kernel for Triangle<'_> {
     #[inline(always)]
     fn run(self) -> Vec<f64> {
         let Reflections { count, ref vectors, .. } = *self.0;
-        // Tiles are wider than high, and `count` a multiple of their height alone.
+        // Tiles are wider than high, and `count` is a multiple of their height only.
         let width = count.next_multiple_of(TILE_COLUMNS);
         let mut padded;
         let right = if width == count {
@@ -205,7 +207,7 @@ impl Kernel for Apply<'_> {
         let Self { reflections: Reflections { first, count, vectors, triangle }, panel } = self;
         let (count, width) = (*count, panel.width);
         let values = &mut panel.values[first * width..];
-        // Columns of the unit matrix that the block does not reach.
+        // Columns of the identity that the block does not change.
         let skip = first.saturating_sub(panel.first) / TILE_COLUMNS * TILE_COLUMNS;
         let mut projected = vec![0.0; count * width];
         for column in (skip..width).step_by(TILE_COLUMNS) {
@@ -216,8 +218,8 @@ impl Kernel for Apply<'_> {
     }
 }
 
-/// `products = leftᵀ right` in a tile's width of columns, `left` having `count` columns
-/// and both as many rows.
+/// `products = leftᵀ right`, for as many columns as a tile has. `left` has `count` columns, and both have the
+/// same number of rows.
 #[inline(always)]
 fn project(left: &[f64], count: usize, right: &[f64], width: usize, column: usize, products: &mut [f64]) {
     for i in (0..count).step_by(TILE_ROWS) {
@@ -238,10 +240,10 @@ fn project(left: &[f64], count: usize, right: &[f64], width: usize, column: usiz
     }
 }
 
-/// `projected = triangle projected` in a tile's width of columns.
+/// `projected = triangle projected`, for as many columns as a tile has.
 #[inline(always)]
 fn multiply_triangle(triangle: &[f64], count: usize, projected: &mut [f64], width: usize, column: usize) {
-    // Row i needs the rows from i on, which are not written yet.
+    // Row i depends on rows i, i + 1, …, which have not been written yet.
     for i in 0..count {
         let mut sums = [0.0; TILE_COLUMNS];
         for l in i..count {
@@ -255,7 +257,7 @@ fn multiply_triangle(triangle: &[f64], count: usize, projected: &mut [f64], widt
     }
 }
 
-/// `values -= vectors projected` in a tile's width of columns.
+/// `values -= vectors projected`, for as many columns as a tile has.
 #[inline(always)]
 fn subtract(
     vectors: &[f64],

@@ -1,18 +1,17 @@
-//! The initial values of one tensor from any source, as the trained file would store them.
+//! The initial values of one tensor, from any source, as the trained checkpoint would store them.
 
 use super::{Generator, Whole};
 use crate::checkpoint::Mapped;
 use crate::tensor::FloatDtype;
 
-/// Gives any run of a tensor's initial values, rounded to a stored type.
+/// The initial values of a tensor.
 #[derive(Clone, Debug)]
 pub enum Initial<'a> {
     /// Drawn from the seed.
     Generated {
-        /// Draws them.
+        /// Generates them.
         generator: Generator,
-        /// The type in which the initial checkpoint stores the tensor, through which the
-        /// values are rounded first.
+        /// The type in which the initial checkpoint stores the tensor: values are first rounded to it.
         stored_as: Option<FloatDtype>,
     },
     /// Read from another checkpoint.
@@ -21,19 +20,19 @@ pub enum Initial<'a> {
         data: Mapped<'a>,
         /// Its type there.
         dtype: FloatDtype,
-        /// As of generated ones.
+        /// As for generated values.
         stored_as: Option<FloatDtype>,
     },
 }
 
 impl Initial<'_> {
-    /// What must be made all at once, where the values cannot be made one by one.
+    /// The matrices of an orthogonal scheme, see [`Generator::whole`].
     pub fn whole(&self) -> Option<&Whole> {
         if let Self::Generated { generator, .. } = self { generator.whole() } else { None }
     }
 
     /// Fills `out` with the elements `start, start + 1, …` in storage order, rounded to
-    /// `dtype` where one is given.
+    /// `dtype` if one is given.
     ///
     /// # Panics
     /// If the tensor has fewer elements.
@@ -49,7 +48,7 @@ impl Initial<'_> {
                 stored_as
             }
         };
-        // As loaders do: into the initial checkpoint's type, and from there into the trained one's.
+        // As loaders do: to the initial checkpoint's type first, and then to the trained one's.
         for dtype in stored_as.iter().chain(&dtype) {
             dtype.round_slice(out);
         }

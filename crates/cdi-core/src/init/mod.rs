@@ -9,6 +9,7 @@ mod api;
 mod check;
 mod distribution;
 mod draw;
+mod elements;
 pub(crate) mod encoder;
 mod exact;
 mod gain;

@@ -1,4 +1,4 @@
-//! The initialisation modes, one name each.
+//! The initialisation modes and their canonical names.
 
 /// A mode of initialisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Mode {
         }
     }
 
-    /// The mode of this canonical name.
+    /// The mode with this canonical name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
     }

@@ -7,8 +7,8 @@ use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Role, Shape};
 use crate::workers::{Alone, Workers};
 
-/// What a tensor's weights are taken from that cannot be made one by one: one matrix, or one of each slice.
-/// Made when a weight is asked for, kept until [`Whole::release`].
+/// The orthogonal matrices of a tensor: one, or one for each slice. Their elements cannot be generated one by
+/// one. A matrix is generated when one of its weights is first requested, and kept until [`Whole::release`].
 #[derive(Clone, Debug)]
 pub struct Whole(Vec<Shared<Orthogonal>>);
 
@@ -17,41 +17,41 @@ impl Whole {
         Self(vec![matrix])
     }
 
-    /// Those of all slices of a tensor; `None` of none.
+    /// The matrices of all slices of a tensor; `None` if there are none.
     pub(super) fn join<'w>(slices: impl Iterator<Item = &'w Self>) -> Option<Self> {
         let all: Vec<_> = slices.flat_map(|whole| whole.0.iter().cloned()).collect();
         (!all.is_empty()).then_some(Self(all))
     }
 
-    /// Bytes of memory that it takes while it is made.
+    /// Bytes of memory that the matrices occupy once they are generated.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|matrix| 8 * matrix.rows * matrix.cols).sum()
     }
 
-    /// Makes it now, on the calling thread, unless it is made already.
+    /// Generates the matrices now, on the calling thread, unless they exist.
     pub fn prepare(&self) {
         self.prepare_on(&Alone);
     }
 
-    /// The same, shared among workers.
+    /// Like [`Self::prepare`], with the work shared among workers.
     pub fn prepare_on(&self, workers: &impl Workers) {
         self.0.iter().for_each(|matrix| matrix.prepare(workers));
     }
 
-    /// Forgets it, unless a [`TensorReader`](crate::reader::TensorReader) needs it; it is made again if a
-    /// weight is asked for.
+    /// Frees the memory, unless a [`TensorReader`](crate::reader::TensorReader) still needs it. The matrices
+    /// are generated again if a weight is requested.
     pub fn release(&self) {
         self.0.iter().for_each(|matrix| matrix.made.hold().release());
     }
 
-    /// Keeps what is made until the last holder is gone.
+    /// Keeps the matrices, once generated, until the last holder is dropped.
     pub(crate) fn hold(&self) -> Held {
         self.0.iter().for_each(|matrix| matrix.made.hold().holders += 1);
         Held(self.clone())
     }
 }
 
-/// What is made is kept while this lives.
+/// Keeps the matrices of a [`Whole`] while it lives.
 #[derive(Debug)]
 pub(crate) struct Held(Whole);
 
@@ -72,11 +72,11 @@ impl Drop for Held {
     }
 }
 
-/// A matrix that may have been made.
+/// A matrix, if it has been generated.
 #[derive(Debug, Default)]
 struct Made {
     columns: Option<Shared<Columns>>,
-    /// Who needs it to stay.
+    /// How many holders need it to stay.
     holders: usize,
 }
 
@@ -93,23 +93,23 @@ impl Made {
 pub(super) struct Orthogonal {
     layer_key: u64,
     gain: f64,
-    /// The matrix with orthonormal rows or columns, whichever are the fewer.
+    /// The matrix, with orthonormal rows or columns, whichever are fewer.
     rows: usize,
     cols: usize,
     place: Place,
     made: Lock<Made>,
 }
 
-/// Where the matrix's elements, in storage order, are in the tensor.
+/// Which element of the tensor each element of the matrix, in storage order, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// They are the tensor's.
+    /// The same element.
     Same,
-    /// Each has a convolution kernel, `[…, kernel]`, and stands at the place `middle` of it; the rest is 0.
+    /// Element `middle` of its convolution kernel, `[…, kernel]`; the rest of the kernel is 0.
     InKernel { kernel: usize, middle: usize },
-    /// The same of `[kernel, …]`.
+    /// The same with `[kernel, …]`.
     AcrossKernels { middle: usize },
-    /// They are `[out, rest]`, or of each kernel's place `middle` alone `[out, in]`, of a tensor
+    /// The matrix is `[out, rest]`, or `[out, in]` at element `middle` of each kernel, and the tensor is
     /// stored in another order.
     Apart { axes: Axes, middle: Option<usize> },
 }
@@ -138,7 +138,7 @@ impl Orthogonal {
         Self { layer_key, gain, rows, cols, place: Place::Same, made: Lock::default() }
     }
 
-    /// `[out, in]` or `[in, out]` in the middle of the kernel, by the layout, of a shape that
+    /// `[out, in]` or `[in, out]`, by the layout, in the middle of the kernel. The shape must be one that
     /// [`super::Scheme::check_shape`] accepts.
     pub(super) fn delta(layer_key: u64, gain: f64, shape: &Shape, layout: Layout) -> Self {
         let axes = Axes::new(shape, layout);

@@ -1,4 +1,4 @@
-//! The resolved schemes: every parameter has a value, and the fans determine the scale.
+//! Schemes: initialisations in which every parameter has a value.
 
 use core::fmt;
 
@@ -10,25 +10,25 @@ use crate::float::Float;
 use crate::prelude::*;
 use crate::tensor::{Axes, Layout, Shape};
 
-/// How the weights of one tensor start. All reals are finite, standard deviations are not
-/// negative, `low < high`.
+/// Initialisation of one tensor. All reals are finite, standard deviations are not
+/// negative, and `low < high`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scheme {
-    /// Zero mean, variance by the fans.
+    /// Zero mean, with a variance that depends on the fans.
     Scaled {
-        /// Which fans count, and how.
+        /// The variance as a function of the fans.
         rule: VarianceRule,
-        /// Shape of the distribution; all have the same standard deviation.
+        /// Distribution; the standard deviation is the same for all.
         distribution: Distribution,
         /// Factor on the standard deviation.
         gain: f64,
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
-    /// What PyTorch's Linear and Conv layers start with when nobody says otherwise, weights and biases:
-    /// uniform on ±1/sqrt(fan_in) (`kaiming_uniform_` with `a = sqrt(5)`).
+    /// PyTorch's default for the weights and biases of Linear and Conv layers: uniform in ±1/sqrt(fan_in)
+    /// (`kaiming_uniform_` with `a = sqrt(5)`).
     TorchDefault {
-        /// Whose fan-in.
+        /// Source of the fan-in.
         fan_in: FanIn,
     },
     /// Normal with this mean and standard deviation.
@@ -43,11 +43,11 @@ pub enum Scheme {
         /// Subtract each convolution kernel's mean (then `mean` is 0).
         zero_mean: bool,
     },
-    /// Normal, cut off outside `[low, high]`.
+    /// Normal, truncated to `[low, high]`.
     TruncNormal {
-        /// Mean before the cut.
+        /// Mean before truncation.
         mean: f64,
-        /// Standard deviation before the cut, more than 0.
+        /// Standard deviation before truncation, more than 0.
         std: f64,
         /// Lower end.
         low: f64,
@@ -63,7 +63,7 @@ pub enum Scheme {
         /// Subtract each convolution kernel's mean.
         zero_mean: bool,
     },
-    /// Normal with zero mean, of which in each column `ceil(sparsity * rows)` weights are 0. Martens, "Deep
+    /// Normal with zero mean; in each column, `ceil(sparsity * rows)` weights are 0. Martens, "Deep
     /// learning via Hessian-free optimization", ICML 2010.
     Sparse {
         /// Share of zeros, 0 … 1.
@@ -71,17 +71,17 @@ pub enum Scheme {
         /// Standard deviation of the others.
         std: f64,
     },
-    /// One value everywhere.
+    /// The same value everywhere.
     Constant(f64),
-    /// 1 where row and column have one number, else 0.
+    /// The identity matrix: 1 on the main diagonal, else 0.
     Eye,
-    /// Convolutions that pass their input channels on: 1 in the middle of the kernel that leads from an input
-    /// channel to the output channel of the same number within its group, else 0.
+    /// Convolutions that copy their input channels: 1 in the middle of the kernel from each input channel to
+    /// the output channel of the same number within its group, else 0.
     Dirac {
         /// Groups of output channels.
         groups: u64,
     },
-    /// Orthonormal rows or columns, whichever are the fewer, of the matrix `[out, rest]`: Saxe, McClelland,
+    /// Orthonormal rows or columns, whichever are fewer, of the matrix `[out, rest]`: Saxe, McClelland,
     /// Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
     /// ICLR 2014. Uniformly distributed among all such matrices.
     Orthogonal {
@@ -126,7 +126,7 @@ pub enum VarianceRule {
         /// Which fan.
         fan: Fan,
     },
-    /// `1 / sqrt(d_model)`, `d_model` being `fan_in` where none is given: the scale of the projections in
+    /// `1 / sqrt(d_model)`, where `d_model` is `fan_in` unless given: the scale of the projections in
     /// Vaswani et al., "Attention is all you need", NeurIPS 2017.
     Attention {
         /// Width of the model.
@@ -134,19 +134,19 @@ pub enum VarianceRule {
     },
 }
 
-/// Whose fan-in a tensor's scale is taken from.
+/// Source of the fan-in that determines a scale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FanIn {
-    /// The tensor's own, a weight's.
+    /// The tensor itself, a weight.
     Own,
     /// This number.
     Given(u64),
-    /// That of another tensor, still to be found.
+    /// The tensor with this name.
     Of(String),
 }
 
 impl VarianceRule {
-    /// The standard deviation for a tensor with these fans, in binary64, each operation rounded once.
+    /// The standard deviation for a tensor with these fans, in binary64, with one rounding per operation.
     pub fn std(self, fan_in: usize, fan_out: usize) -> f64 {
         let fans = |fan| match fan {
             Fan::In => fan_in as f64,
@@ -167,7 +167,7 @@ impl VarianceRule {
         }
     }
 
-    /// The parameters that differ from their defaults.
+    /// The parameters, without those that have their default value.
     fn params(self) -> SchemeParams {
         let fan = |fan| (fan != Fan::In).then_some(fan);
         let with = |name, activation: Option<(Nonlinearity, f64)>| SchemeParams {
@@ -190,7 +190,10 @@ impl VarianceRule {
 }
 
 impl Scheme {
-    /// Whether the scheme makes sense for a tensor of this shape; why not in words.
+    /// Checks whether the scheme can initialise a tensor of this shape.
+    ///
+    /// # Errors
+    /// [`ShapeMismatch`], which says what the scheme needs.
     pub fn check_shape(&self, shape: &Shape, layout: Layout) -> Result<(), ShapeMismatch> {
         layout.for_shape(shape).map_err(|error| ShapeMismatch {
             mode: self.params().mode,
@@ -202,7 +205,7 @@ impl Scheme {
             shape: shape.clone(),
         })?;
         if let Some((one, layout)) = layout.of_one(shape) {
-            // The shape to name is the tensor's.
+            // The error must show the shape of the whole tensor.
             let whole = |error| ShapeMismatch { shape: shape.clone(), ..error };
             return self.check_shape(&one, layout).map_err(whole);
         }
@@ -248,8 +251,8 @@ impl Scheme {
         }
     }
 
-    /// Whether a weight depends on its place in the whole tensor, so that stacked experts are
-    /// tensors of their own.
+    /// Whether a weight depends on its position in the whole tensor, so that each stacked expert is
+    /// a tensor of its own.
     pub(super) fn makes_whole_tensors(&self) -> bool {
         matches!(
             self,
@@ -261,13 +264,13 @@ impl Scheme {
         )
     }
 
-    /// Whether the values come from the noise function, so that the layer id matters.
+    /// Whether the values depend on the noise function, and therefore on seed and layer id.
     pub fn is_random(&self) -> bool {
         !matches!(self, Self::Constant(_) | Self::Eye | Self::Dirac { .. })
     }
 
-    /// The parameters that make this scheme, those with their default value left out: the
-    /// canonical form in files.
+    /// The parameters of this scheme, without those that have their default value: the canonical form in
+    /// files.
     pub fn params(&self) -> SchemeParams {
         let some_if = |differs: bool, x: f64| differs.then_some(x);
         let zero_mean = self.zero_mean().then_some(true);
@@ -320,7 +323,7 @@ impl Scheme {
     }
 }
 
-/// A scheme for a tensor that it cannot make.
+/// A scheme that cannot initialise a tensor of this shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{mode}` needs {expected}; its shape is {shape}")]
 pub struct ShapeMismatch {
@@ -332,7 +335,7 @@ pub struct ShapeMismatch {
     pub shape: Shape,
 }
 
-/// `he`, `normal(std=0.02)`: the mode and what differs from its defaults.
+/// The mode and the parameters that differ from their defaults: `he`, `normal(std=0.02)`.
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.params().fmt(f)

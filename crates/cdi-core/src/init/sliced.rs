@@ -1,26 +1,27 @@
-//! Tensors put together from others, side by side.
+//! Tensors that consist of other tensors side by side.
 
 use super::orthogonal::Whole;
 use super::slices::output_dimension;
 use crate::prelude::*;
 use crate::tensor::{Layout, Shape};
 
-/// What gives the weights of a part.
+/// Provides the weights of a part.
 pub(super) trait Weights {
     /// Fills `out` with the elements `start, start + 1, …`.
     fn fill(&self, start: usize, out: &mut [f64]);
 
-    /// What must be made all at once.
+    /// The matrices that can only be generated as a whole.
     fn whole(&self) -> Option<&Whole>;
 
-    /// Whether long runs cost less.
+    /// Whether long runs cost less per element.
     fn prefers_long_runs(&self) -> bool;
 }
 
-/// A tensor cut along one dimension: `outer` times the slices in their order, each `size * inner` elements.
+/// A tensor that is divided along one dimension. For each index of the dimensions before it, the slices
+/// follow each other in storage order, each with `size * inner` elements.
 #[derive(Clone, Debug)]
 pub(super) struct Sliced<P> {
-    /// Elements of all slices together, within one of `outer`.
+    /// Elements of all slices together, for one index of the dimensions before.
     period: usize,
     parts: Vec<Part<P>>,
     whole: Option<Whole>,
@@ -28,21 +29,21 @@ pub(super) struct Sliced<P> {
 
 #[derive(Clone, Debug)]
 struct Part<P> {
-    /// Elements before the slice within a period, and its own.
+    /// Elements of a period before the slice, and elements of the slice.
     start: usize,
     len: usize,
     weights: P,
 }
 
 impl<P: Weights> Sliced<P> {
-    /// Each slice's size along the output dimension beside what makes it.
+    /// From the slices: the size of each along the output dimension, and its weights.
     pub fn new(shape: &Shape, layout: Layout, slices: Vec<(usize, P)>) -> Self {
         let at = output_dimension(shape, layout).unwrap_or_default();
         let inner: usize = shape.dims().iter().skip(at + 1).product();
         Self::side_by_side(slices.into_iter().map(|(size, weights)| (size * inner, weights)).collect())
     }
 
-    /// Each part's elements beside what makes it.
+    /// From the parts: the number of elements of each, and its weights.
     pub fn side_by_side(parts: Vec<(usize, P)>) -> Self {
         let mut period = 0;
         let parts: Vec<Part<P>> = parts
@@ -65,8 +66,8 @@ impl<P: Weights> Sliced<P> {
         self.parts.iter().any(|part| part.weights.prefers_long_runs())
     }
 
-    /// The slices that the elements `start, start + 1, …` lie in, piece by piece: number of the slice, first
-    /// element in it, and how many of the run it gives.
+    /// Divides the elements `start, start + 1, …` among the slices. Each piece has the number of its slice,
+    /// its first element within the slice, and its length.
     fn pieces(&self, start: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         let end = start + len;
         let mut at = start;
@@ -75,7 +76,7 @@ impl<P: Weights> Sliced<P> {
                 return None;
             }
             let (turn, within) = (at / self.period, at % self.period);
-            // The last one that begins there or before: empty ones begin where the next does.
+            // The last one that begins there or before: an empty one begins where the next one does.
             let n = self.parts.partition_point(|part| part.start <= within) - 1;
             let part = &self.parts[n];
             let count = (part.start + part.len - within).min(end - at);

@@ -3,30 +3,30 @@
 use crate::prelude::*;
 use crate::tensor::{Layout, Role, Shape};
 
-/// Sizes that do not make up the dimension that they are slices of.
+/// Slice sizes that do not fit their dimension.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SliceError {
-    /// A scalar.
+    /// A scalar has no dimension to divide.
     #[error("a scalar cannot have slices")]
     Scalar,
-    /// Parts without a size of their own do not divide what is left.
+    /// The remaining outputs cannot be divided evenly among the slices without a size.
     #[error(
         "{left} of its {size} outputs remain for {parts} slices without a size, and cannot be split evenly"
     )]
     Uneven {
         /// Outputs of the tensor.
         size: usize,
-        /// What the given sizes leave.
+        /// Outputs that the given sizes leave.
         left: usize,
         /// Slices without a size.
         parts: usize,
     },
-    /// The sizes' sum is another.
+    /// The sizes do not add up to the number of outputs.
     #[error("its slices have {sum} outputs in total, but the tensor has {size}")]
     Sum {
         /// Outputs of the tensor.
         size: usize,
-        /// Of the slices.
+        /// Sum of the sizes.
         sum: u128,
     },
 }
@@ -43,7 +43,7 @@ pub(super) fn output_dimension(shape: &Shape, layout: Layout) -> Option<usize> {
     }
 }
 
-/// The sizes of slices along the output dimension; those that are not given share alike
+/// The sizes of slices along the output dimension. Slices without a size (`None`) get equal shares of
 /// what the others leave.
 ///
 /// # Errors
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(sizes(&[], Layout::OutIn, &[None]), Err(SliceError::Scalar));
     }
 
-    /// Every element of a slice is that of a tensor of its own: in either layout, whole and in any run.
+    /// Every element of a slice equals that of a separate tensor, in every layout, as a whole and in any run.
     #[test]
     fn slices_are_tensors_of_their_own() {
         let experts = Layout::Roles(Roles::new(&[Role::Expert, Role::Out, Role::In]).unwrap());

@@ -4,33 +4,33 @@
 use crate::float::Float;
 use core::f64::consts::FRAC_1_SQRT_2;
 
-/// `P(Z > z)` of a standard normal `Z`, to the last digits far out too, where `1 - P(Z <= z)` has none left.
+/// `P(Z > z)` for a standard normal `Z`. Precise in the far tail too, where `1 - P(Z <= z)` loses all digits.
 pub(super) fn normal_above(z: f64) -> f64 {
     0.5 * libm::erfc(z * FRAC_1_SQRT_2)
 }
 
-/// `P(a < Z < b)` of a standard normal `Z`, `a <= b`, from whichever tail is the smaller.
+/// `P(a < Z < b)` for a standard normal `Z`, `a <= b`, computed from the smaller tail.
 pub(super) fn normal_between(a: f64, b: f64) -> f64 {
     if a > 0.0 { normal_above(a) - normal_above(b) } else { normal_above(-b) - normal_above(-a) }
 }
 
-/// `P(X > x)`, `0 <= x <= 1`, of one coordinate of a point that is uniform on the unit sphere of `n >= 2`
-/// dimensions. `X²` has the beta distribution of `1/2` and `(n - 1)/2`: Fang, Kotz, Ng, "Symmetric
+/// `P(X > x)`, `0 <= x <= 1`, for one coordinate `X` of a point that is uniform on the unit sphere in
+/// `n >= 2` dimensions. `X²` has the beta distribution of `1/2` and `(n - 1)/2`: Fang, Kotz, Ng, "Symmetric
 /// multivariate and related distributions", 1990, section 2.3.
 pub(super) fn sphere_above(n: usize, x: f64) -> f64 {
     let square = x * x;
-    // Not 1 - x²: near the pole the difference of x and 1 is exact.
+    // Not 1 - x * x: near the pole, the difference of x and 1 is exact.
     0.5 * incomplete_beta((n - 1) as f64 / 2.0, 0.5, (1.0 - x) * (1.0 + x), square)
 }
 
-/// The regularized incomplete beta function `I(a, b)` at `x`, with `y = 1 - x` beside it.
+/// The regularized incomplete beta function `I(a, b)` at `x`; `y` is `1 - x`.
 fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if x <= 0.0 {
         0.0
     } else if y <= 0.0 {
         1.0
     } else if x > (a + 1.0) / (a + b + 2.0) {
-        // The fraction converges slowly here, and fast for the other tail.
+        // Here the fraction converges slowly; for the other tail it converges fast.
         1.0 - beta_fraction(b, a, y, x)
     } else {
         beta_fraction(a, b, x, y)
@@ -65,12 +65,12 @@ fn beta_fraction(a: f64, b: f64, x: f64, y: f64) -> f64 {
     libm::exp(a * libm::log(x) + b * libm::log(y) - ln_beta) / a * fraction
 }
 
-/// Mean, variance and fourth central moment of a standard normal cut off outside `[a, b]`, `a < b`. By
-/// Simpson's rule: the formulas in closed form lose every digit where the interval is short or far out.
+/// Mean, variance and fourth central moment of a standard normal distribution truncated to `[a, b]`, `a < b`.
+/// By Simpson's rule: the closed formulas lose all digits if the interval is short or far from 0.
 pub(super) fn truncated_moments(a: f64, b: f64) -> (f64, f64, f64) {
     const INTERVALS: u32 = 4096;
     if a + b == 0.0 {
-        // Exactly, where the sum below would leave a last digit.
+        // Exactly 0, where the sum below could differ in its last digit.
         let (_, variance, fourth) = truncated_moments(a, b.next_up());
         return (0.0, variance, fourth);
     }
@@ -78,7 +78,7 @@ pub(super) fn truncated_moments(a: f64, b: f64) -> (f64, f64, f64) {
         let (mean, variance, fourth) = truncated_moments(-b, -a);
         return (-mean, variance, fourth);
     }
-    // Where the density is largest, and as far from there as it matters: to exp(-50) of it.
+    // From where the density is largest to where it has fallen to exp(-50) of that.
     let top = a.max(0.0);
     let reach = (top * top + 100.0).sqrt();
     let (from, to) = (a.max(-reach), b.min(reach));
@@ -97,9 +97,9 @@ pub(super) fn truncated_moments(a: f64, b: f64) -> (f64, f64, f64) {
     (from + mean, moment(&|square| square), moment(&|square| square * square))
 }
 
-/// The two tail probabilities `(s, t)` for which the largest of `m` independent draws lies above
-/// the point of tail `s` with probability `p`, and below that of tail `t` with probability `p`. `m`
-/// may be no whole number.
+/// Two tail probabilities `(s, t)`: the largest of `m` independent draws is above the quantile with upper
+/// tail `s` with probability `p`, and below the quantile with upper tail `t` with probability `p`. `m` need
+/// not be a whole number.
 pub(super) fn tails_of_largest(m: f64, p: f64) -> (f64, f64) {
     (-libm::expm1(libm::log1p(-p) / m), -libm::expm1(libm::log(p) / m))
 }

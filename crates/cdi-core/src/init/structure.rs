@@ -1,24 +1,24 @@
-//! Initial values that are mostly ones and zeros, or zeros in fixed numbers: element by element.
+//! Initial values that consist of ones and zeros, or that have a fixed number of zeros, element by element.
 
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
 use crate::noise::{hash, scalar};
 use crate::tensor::{Axes, Layout, Shape};
 
-/// What makes an element from its place.
+/// Determines an element from its position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Structure {
-    /// 1 where row and column have one number.
+    /// 1 on the main diagonal.
     Eye,
     Dirac(Dirac),
     Sparse(Sparse),
 }
 
-/// A convolution that passes channels on.
+/// A convolution that copies input channels to output channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Dirac {
     axes: Axes,
-    /// Output channels of a group.
+    /// Output channels per group.
     group: usize,
 }
 
@@ -54,7 +54,7 @@ impl Structure {
 
 impl Dirac {
     fn weight(&self, n: usize) -> f64 {
-        // The groups' outputs lie side by side.
+        // The outputs of a group are consecutive.
         let [_, output, input, place] = self.axes.split(n);
         f64::from(place == self.axes.middle[1] && output % self.group == input)
     }
@@ -62,7 +62,7 @@ impl Dirac {
 
 impl Sparse {
     fn weight(&self, layer_key: u64, i: u64, j: u64) -> f64 {
-        // A row number that no tensor reaches makes the keys of the columns' shuffles.
+        // The keys of the columns' permutations come from a row number that no tensor reaches.
         let shuffles = hash::hash64(layer_key ^ u64::MAX);
         if shuffled(hash::hash64(shuffles ^ j), i, self.rows) < self.zeros {
             return 0.0;
@@ -71,10 +71,10 @@ impl Sparse {
     }
 }
 
-/// The place of `n` in a shuffle of `0 … len - 1` that the key names, without making the others: a Feistel
-/// network of six rounds over the smallest square of a power of two that holds `len`, applied again while the
-/// result is outside (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, the
-/// cycle-walking cipher).
+/// Position of `n` in a pseudorandom permutation of `0 … len - 1` with this key, computed without the others:
+/// a Feistel network of six rounds over the smallest even power of two that is at least `len`, applied again
+/// while the result is `len` or more (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
+/// 2002, the cycle-walking cipher).
 fn shuffled(key: u64, n: u64, len: u64) -> u64 {
     let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2);
     let mask = (1u64 << half) - 1;

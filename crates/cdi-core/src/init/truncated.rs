@@ -1,10 +1,10 @@
-//! The normal distribution cut off on both sides, one uniform draw a weight, by the inverse of its
-//! distribution function.
+//! The truncated normal distribution: one uniform draw per weight, through the inverse of the distribution
+//! function.
 //!
 //! Source of the inverse: Wichura, "Algorithm AS 241: the percentage points of the normal distribution",
-//! Applied Statistics 37 (1988), routine PPND16, about 1e-16 relative. It is computed with this crate's own
-//! logarithm, both rational functions of it for every argument and a choice between them, so that loops over
-//! it become vector code.
+//! Applied Statistics 37 (1988), routine PPND16, about 1e-16 relative. It uses this crate's own
+//! logarithm, and computes every rational function for each argument before it selects one, so that the
+//! compiler can vectorise loops over it.
 
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
@@ -103,38 +103,38 @@ pub(super) fn quantile(p: f64) -> f64 {
     if q.abs() <= 0.425 { centre } else { tail }
 }
 
-/// A normal distribution with this mean and standard deviation, cut off outside `[low, high]`.
+/// A normal distribution with this mean and standard deviation, truncated to `[low, high]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Truncated {
     mean: f64,
     std: f64,
     low: f64,
     high: f64,
-    /// `std`, or its negative where the whole interval lies above the mean.
+    /// `std`; negative if the whole interval is above the mean.
     scale: f64,
-    /// Probability below `low` of the whole distribution, and between the ends; of its mirror image where
-    /// `scale` is negative, where the second is negative too.
+    /// Probabilities, in the distribution before truncation, of a value below `low` and of one in the
+    /// interval. If `scale` is negative, those of the mirrored distribution, and `between` is negative.
     below: f64,
     between: f64,
 }
 
 impl Truncated {
     pub fn new(mean: f64, std: f64, low: f64, high: f64) -> Self {
-        // Far above the mean probabilities are next to 1, where binary64 tells few apart: there the
-        // mirror image is drawn.
+        // Far above the mean, probabilities are close to 1, where binary64 has few distinct values. Therefore
+        // the mirrored distribution is drawn there.
         let scale = if low > mean { -std } else { std };
         let below = cumulative((low - mean) / scale);
         let between = cumulative((high - mean) / scale) - below;
         Self { mean, std, low, high, scale, below, between }
     }
 
-    /// Mean and standard deviation before the cut, and its ends.
+    /// Mean and standard deviation before truncation, and the ends of the interval.
     pub fn parameters(&self) -> (f64, f64, f64, f64) {
         (self.mean, self.std, self.low, self.high)
     }
 
     /// The weight of a uniform draw in `[0, 1)`:
-    /// `mean + scale * quantile(below + between * u)`, at most the ends.
+    /// `mean + scale * quantile(below + between * u)`, clamped to the interval.
     #[inline(always)]
     pub fn weight(&self, u: f64) -> f64 {
         let x = self.mean + self.scale * quantile(self.below + self.between * u);
@@ -143,8 +143,8 @@ impl Truncated {
     }
 }
 
-/// The distribution function of the standard normal, by the crate `libm`'s complementary error function: the
-/// same bits on every machine, unlike the platform's.
+/// The distribution function of the standard normal distribution, from the complementary error function of
+/// the crate `libm`, which has the same bits on every machine, unlike the platform's.
 fn cumulative(x: f64) -> f64 {
     0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2)
 }

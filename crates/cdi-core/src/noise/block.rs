@@ -1,14 +1,14 @@
-//! Runs of draws of one row, and of many short rows: the same values as [`super::scalar`], without a branch,
-//! so that the compiler turns every loop into vector instructions ([`crate::dispatch`]).
+//! Runs of draws of one row, and of many short rows: the same values as [`super::scalar`], without branches,
+//! so that the compiler vectorises every loop ([`crate::dispatch`]).
 //!
-//! What has no vector form on common processors is replaced by exact equivalents: integer-to-real conversion
-//! by setting the exponent of a binary64 and subtracting it again (exact below 2⁵²), the choice of sine and
-//! cosine by selects and sign bits. Nothing is re-associated, so the results are bit-identical;
-//! `tests/values/addressing.rs` says so.
+//! Operations without vector instructions on common processors are replaced by exact equivalents: integers
+//! are converted to reals by setting the exponent of a binary64 and subtracting it again (exact below 2⁵²),
+//! and sine and cosine are chosen by selects and sign bits. Nothing is re-associated, so the results have the
+//! same bits, which `tests/values/addressing.rs` checks.
 //!
-//! One gaussian is a chain of some 150 dependent steps: a loop over whole chains leaves the processor
-//! waiting. So the chain is cut into three short loops over [`PAIRS`] pairs each, which hand each other their
-//! results in small arrays; each loop is short enough for several turns of it to be under way at once.
+//! One gaussian draw is a chain of some 150 dependent operations; in a loop over whole chains, the processor
+//! would wait most of the time. Therefore, the chain is divided into three short loops over [`PAIRS`] pairs
+//! each, which pass their results on in small arrays. Several iterations of such a loop can overlap.
 
 use super::hash::{GOLDEN, hash64, unit};
 use super::math::{C, LN_SHIFT, MANTISSA, S, SQRT_HALF_BITS, horner, ln_series};
@@ -17,13 +17,13 @@ use crate::dispatch::{self, Kernel};
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
 
-/// Pairs of draws that are worked on together. Measured: 32 is slower, 128 no faster.
+/// Pairs of draws that are processed together. Measured: 32 is slower, 128 is no faster.
 const PAIRS: usize = 64;
 
-/// The loops run over multiples of this many pairs, so that they need no remainder: one AVX-512 register.
+/// The loops run over multiples of this many pairs, one AVX-512 register, so that there is no remainder.
 const LANES: usize = 8;
 
-/// `2⁵²`: adding an integer below it to these bits makes that real number plus 2⁵².
+/// `2⁵²`: adding a smaller integer to its bits gives the bits of that integer plus 2⁵².
 const TWO_POW_52: f64 = 4503599627370496.0;
 const TWO_POW_52_BITS: u64 = 0x4330_0000_0000_0000;
 const ONE_BITS: u64 = 0x3FF0_0000_0000_0000;
@@ -79,7 +79,7 @@ impl Kernel for Gaussians<'_> {
     }
 }
 
-/// Fills `out` with the uniform draws `j0, j0 + 1, …` of a row, each taken through `scale`. For use inside a
+/// Fills `out` with the uniform draws `j0, j0 + 1, …` of a row, and applies `scale` to each. For use in a
 /// [`Kernel`].
 #[inline(always)]
 pub fn uniforms(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64) {
@@ -98,11 +98,11 @@ pub fn uniforms(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64) 
     }
 }
 
-/// Fills `out` with the gaussian draws `j0, j0 + 1, …` of a row, each taken through `scale`. For use inside a
+/// Fills `out` with the gaussian draws `j0, j0 + 1, …` of a row, and applies `scale` to each. For use in a
 /// [`Kernel`].
 #[inline(always)]
 pub fn gaussians(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64) {
-    // A run that begins with the sine of a pair gives that one alone; from there on it holds whole pairs.
+    // If the run begins with the second draw of a pair, that one is drawn alone; then whole pairs follow.
     let head = (j0 % 2) as usize;
     let (head, pairs) = out.split_at_mut(head.min(out.len()));
     for x in &mut *head {
@@ -118,8 +118,8 @@ pub fn gaussians(key: u64, j0: u64, out: &mut [f64], scale: impl Fn(f64) -> f64)
     }
 }
 
-/// Fills `out` with gaussian draws of whole rows `row, row + 1, …` of `cols` columns, each taken through
-/// `scale`. Short rows are worked on together. For use inside a [`Kernel`].
+/// Fills `out` with the gaussian draws of whole rows `row, row + 1, …` of `cols` columns, and applies `scale`
+/// to each. Short rows are processed together. For use in a [`Kernel`].
 ///
 /// # Panics
 /// If `cols` is 0 and `out` is not empty.
@@ -154,13 +154,13 @@ pub fn gaussian_rows(
     }
 }
 
-/// What the loops hand each other.
+/// Arrays that the loops pass on.
 struct Stage {
     /// Generator state before the first draw of each pair.
     state: [u64; PAIRS],
     /// The second draw.
     h2: [u64; PAIRS],
-    /// Of the logarithm's reduced argument `2^k · m`: `k`, `m - 1` and `(m - 1) / (m + 1)`.
+    /// For the reduced argument `2^k · m` of the logarithm: `k`, `m - 1` and `(m - 1) / (m + 1)`.
     k: [f64; PAIRS],
     f: [f64; PAIRS],
     s: [f64; PAIRS],
@@ -172,7 +172,7 @@ impl Stage {
         Self { state: [0; PAIRS], h2: [0; PAIRS], k: [0.0; PAIRS], f: [0.0; PAIRS], s: [0.0; PAIRS] }
     }
 
-    /// Consecutive pairs of one row, of which the first has this state.
+    /// Sets the states of consecutive pairs of one row; `first` is that of the first pair.
     #[inline(always)]
     fn set_states(&mut self, at: usize, pairs: usize, first: u64) {
         for (n, state) in self.state[at..at + pairs].iter_mut().enumerate() {
@@ -180,8 +180,8 @@ impl Stage {
         }
     }
 
-    /// The gaussians of the pairs whose states were set; of the last pair only the cosine where
-    /// `out` is of odd length.
+    /// The gaussian draws of the pairs whose states have been set. If the length of `out` is odd, only the
+    /// first draw of the last pair.
     #[inline(always)]
     fn gaussians(&mut self, out: &mut [f64], scale: impl Fn(f64) -> f64) {
         let pairs = out.len().div_ceil(2).next_multiple_of(LANES).min(PAIRS);
@@ -199,7 +199,7 @@ impl Stage {
             k[n] = f64::from_bits(TWO_POW_52_BITS | (b >> 52)) - (TWO_POW_52 + 1023.0);
             let m = f64::from_bits((b & MANTISSA) + SQRT_HALF_BITS);
             f[n] = m - 1.0;
-            // The noise page divides by 2 + f; as f = m - 1 is exact, that and m + 1 round to the same.
+            // `docs/noise.md` divides by 2 + f. As f = m - 1 is exact, m + 1 is rounded to the same number.
             s[n] = (m - 1.0) / (m + 1.0);
         }
         for n in 0..pairs {
@@ -218,21 +218,21 @@ impl Stage {
     }
 }
 
-/// The top 52 bits of a draw as a real in `[0, 1)`: as the significand of a number in `[1, 2)`, from which 1
-/// is taken off, exactly.
+/// The top 52 bits of a draw as a real in `[0, 1)`: the significand of a number in
+/// `[1, 2)`, minus 1, exactly.
 #[inline(always)]
 fn fraction(h: u64) -> f64 {
     f64::from_bits(ONE_BITS | (h >> 12)) - 1.0
 }
 
-/// Cosine and sine of the turn that the second draw of a pair gives.
+/// Cosine and sine of the angle, in turns, from the second draw of a pair.
 #[inline(always)]
 fn turn(h2: u64) -> (f64, f64) {
     const HALF_QUARTER: u64 = 1 << 49;
     const QUARTERS: u64 = !0 << 50;
     let v = h2 >> 12;
-    // 1 + turn, and 1 + the nearest quarter turn (2 for a whole one): the significand's upper two bits count
-    // quarters. Both are multiples of 2^-52 at most 1/8 apart, so their difference is exact.
+    // 1 + turn, and 1 + the nearest quarter turn (2 for a whole one): the upper two bits of the significand
+    // count quarters. Both are multiples of 2^-52, at most 1/8 apart, so their difference is exact.
     let q = (v + (ONE_BITS + HALF_QUARTER)) & QUARTERS;
     let t = f64::from_bits(v | ONE_BITS) - f64::from_bits(q);
     let z = t * t;
@@ -240,7 +240,7 @@ fn turn(h2: u64) -> (f64, f64) {
     let cs = horner(&C, z);
     let odd = ((q << 13) as i64) < 0;
     let (a, b) = if odd { (sn, cs) } else { (cs, sn) };
-    // Quarters 1 and 2 have a negative cosine, 2 and 3 a negative sine.
+    // The cosine is negative in quarters 1 and 2, the sine in quarters 2 and 3.
     let cos_sign = (q + (1 << 50)) << 12 & SIGN;
     let sin_sign = q << 12 & SIGN;
     (f64::from_bits(a.to_bits() ^ cos_sign), f64::from_bits(b.to_bits() ^ sin_sign))

@@ -1,4 +1,4 @@
-//! SplitMix64 as a hash, and the keys that address one row of one layer.
+//! SplitMix64 as a hash, and the keys of rows.
 //!
 //! Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the constants
 //! are those of the reference implementation `splitmix64.c` (Vigna).
@@ -15,7 +15,7 @@ pub const fn hash64(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The key of a layer, from which the keys of its rows derive.
+/// The key of a layer, from which the keys of its rows are derived.
 #[inline(always)]
 pub const fn layer_key(seed: u64, layer: u64) -> u64 {
     hash64(hash64(seed) ^ layer)

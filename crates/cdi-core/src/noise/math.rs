@@ -1,9 +1,9 @@
-//! Our own logarithm, sine and cosine: the same bits on every processor, because they use nothing but single
-//! IEEE-754 operations in a fixed order.
+//! Logarithm, sine and cosine with the same bits on every processor: they consist of single IEEE-754
+//! operations in a fixed order.
 //!
-//! The platform's functions differ between C libraries and between builds with and without FMA. These agree
-//! with a correct libm to 3e-15 absolute over the arguments that the noise function has. Each constant stands
-//! as its bits with the hexadecimal float of `docs/noise.md` beside it.
+//! The platform's functions differ between C libraries, and between builds with and without FMA. For the
+//! arguments that occur in the noise function, these are within 3e-15 (absolute) of the exact values. Each
+//! constant is given as its bits, followed by the hexadecimal float of `docs/noise.md`.
 
 /// High part of ln 2 with trailing zeros, so that `k * LN2_HI` is exact for every exponent `k`.
 pub const LN2_HI: f64 = f64::from_bits(0x3FE62E42FEE00000); // 0x1.62e42feep-1
@@ -44,14 +44,15 @@ pub const C: [f64; 7] = [
     f64::from_bits(0x401F3DBCEA61B161), // 0x1.f3dbcea61b161p+2
 ];
 
-/// The bits of sqrt(1/2): the lower end of the interval to which [`ln`] reduces its argument.
+/// The bits of sqrt(1/2), the lower end of the interval to which [`ln`] reduces its argument.
 pub const SQRT_HALF_BITS: u64 = 0x3FE6A09E667F3BCD;
 /// Moves the exponent boundary of a binary64 from 1 to sqrt(1/2).
 pub const LN_SHIFT: u64 = 0x3FF0000000000000 - SQRT_HALF_BITS;
 /// The 52 bits of a binary64's significand.
 pub const MANTISSA: u64 = 0x000F_FFFF_FFFF_FFFF;
 
-/// Polynomial by Horner's rule, from the last coefficient down, two roundings a step (no fused multiply-add).
+/// Polynomial by Horner's rule, from the last coefficient to the first, with two roundings per step (no fused
+/// multiply-add).
 #[inline(always)]
 pub fn horner(c: &[f64; 7], z: f64) -> f64 {
     let mut p = c[6];
@@ -92,7 +93,8 @@ pub(super) fn ln_series(k: f64, f: f64, s: f64) -> f64 {
 
 /// `(cos, sin)` of `2π · v · 2⁻⁵²` for the 52-bit numerator `v` of a turn.
 ///
-/// The nearest quarter turn is taken off in integers, exactly, so short polynomials on ±1/8 turn suffice.
+/// The nearest quarter turn is subtracted in integers, exactly, so that short polynomials
+/// on ±1/8 turn suffice.
 #[inline(always)]
 pub fn cos_sin_turn(v: u64) -> (f64, f64) {
     const TWO_POW_MINUS_52: f64 = 1.0 / (1u64 << 52) as f64;

@@ -1,12 +1,12 @@
-//! One draw at a time, exactly as the noise page states it: the oracle that every fast path
-//! must equal bit for bit.
+//! One draw at a time, exactly as `docs/noise.md` specifies it: the reference that every fast path must equal
+//! bit for bit.
 
 use super::hash::{draw, row_key, unit};
 use super::math::{cos_sin_turn, ln};
 #[cfg(not(feature = "std"))]
 use crate::float::Float;
 
-/// The smallest `u1` that enters the logarithm, so that the largest possible |gaussian| is about 7.43.
+/// Lower bound of the logarithm's argument `u1`. It limits |gaussian| to about 7.43.
 pub const U1_FLOOR: f64 = 1e-12;
 
 /// Uniform draw in `[0, 1)`, a multiple of 2⁻⁵², at `(seed, layer, i, j)`.
@@ -17,20 +17,20 @@ pub fn uniform(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
 
 /// Standard normal draw at `(seed, layer, i, j)`, `|x| <= 7.44`.
 ///
-/// Box and Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958): the
-/// even column takes the cosine, the odd one beside it the sine, of one pair of draws.
+/// Box and Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958): of
+/// one pair of draws, an even column takes the cosine, and the odd column after it the sine.
 #[inline]
 pub fn gaussian(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
     gaussian_at(row_key(seed, layer, i), j)
 }
 
-/// [`uniform`] for a row key that is already known.
+/// [`uniform`] with a row key that is already known.
 #[inline]
 pub fn uniform_at(key: u64, j: u64) -> f64 {
     unit(draw(key, j))
 }
 
-/// [`gaussian`] for a row key that is already known.
+/// [`gaussian`] with a row key that is already known.
 #[inline]
 pub fn gaussian_at(key: u64, j: u64) -> f64 {
     let p = j >> 1;

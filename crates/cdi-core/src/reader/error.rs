@@ -7,7 +7,7 @@ use crate::codec::CodeError;
 use crate::prelude::*;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
-use crate::tensor::Shape;
+use crate::tensor::{FloatDtype, Shape};
 
 /// Errors when a pruned file is opened.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +221,29 @@ pub enum RowsError {
         expected: usize,
         /// Bytes of the slice.
         got: usize,
+    },
+    /// A slice with the wrong number of elements.
+    #[error("the requested rows of tensor `{tensor}` have {expected} elements, but the slice has {got}")]
+    Elements {
+        /// The tensor.
+        tensor: String,
+        /// Elements of the rows.
+        expected: usize,
+        /// Elements of the slice.
+        got: usize,
+    },
+    /// An element type that cannot hold every value of the tensor.
+    #[error(
+        "tensor `{tensor}` is {dtype}, whose values do not all fit into elements of type {requested}; request a \
+         type that holds them, or read its bytes"
+    )]
+    Type {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: Dtype,
+        /// Type of the elements.
+        requested: FloatDtype,
     },
     /// A tensor that exceeds the reader's limit on allocations.
     #[error(

@@ -11,7 +11,7 @@ use super::file::PrunedReader;
 use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::init::{Held, Whole};
 use crate::prelude::*;
-use crate::tensor::{Shape, bytes_of};
+use crate::tensor::{Element, FloatDtype, Shape, bytes_of, load};
 
 impl PrunedReader {
     /// Restores these rows of a tensor's matrix view (the first dimension by the rest; a vector is one row)
@@ -25,6 +25,21 @@ impl PrunedReader {
     /// decoded.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
         self.tensor_reader(name)?.read_rows(rows, out)
+    }
+
+    /// Restores these rows of a floating-point tensor as elements of a Rust type: the tensor's own, or one
+    /// that can hold all of its values. Otherwise like [`Self::read_rows`].
+    ///
+    /// # Errors
+    /// [`RowsError`], as for [`Self::read_rows`]; [`RowsError::Type`] if the type cannot hold
+    /// the tensor's values.
+    pub fn read_elements<E: Element>(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        out: &mut [E],
+    ) -> Result<(), RowsError> {
+        self.tensor_reader(name)?.read_elements(rows, out)
     }
 
     /// A handle on a tensor, for many reads of its rows: what one read leaves for the next is kept. That is
@@ -85,11 +100,15 @@ impl PrunedReader {
 ///
 /// let file = PrunedReader::from_bytes(file, None)?;
 /// let mut weights = file.tensor_reader("w")?;
-/// let mut row = vec![0; weights.row_bytes()];
+/// let mut row = vec![0f32; weights.shape().matrix().cols];
 /// for n in (0..weights.shape().matrix().rows).rev() {
-///     weights.read_rows(n..n + 1, &mut row)?;
+///     weights.read_elements(n..n + 1, &mut row)?;
 /// }
-/// assert_eq!(row, [1f32.to_le_bytes(), 2f32.to_le_bytes()].concat());
+/// assert_eq!(row, [1.0, 2.0]);
+/// // The same row as the bytes of the file's type.
+/// let mut bytes = vec![0; weights.row_bytes()];
+/// weights.read_rows(0..1, &mut bytes)?;
+/// assert_eq!(bytes, [1f32.to_le_bytes(), 2f32.to_le_bytes()].concat());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -123,25 +142,63 @@ impl TensorReader<'_> {
     /// # Errors
     /// As there.
     pub fn read_rows(&mut self, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
-        let Self { file, name, dtype, shape, .. } = *self;
-        let matrix = shape.matrix();
-        let tensor = || name.to_owned();
+        let Self { name, dtype, .. } = *self;
         let Range { start: from, end: to } = rows;
-        if from > to || to > matrix.rows {
-            return Err(RowsError::Beyond { tensor: tensor(), rows: matrix.rows, from, to });
-        }
-        let (first, end) = (from * matrix.cols, to * matrix.cols);
-        let (Some(first_byte), Some(end_byte)) =
-            (bytes_of(first, dtype.bitsize()), bytes_of(end, dtype.bitsize()))
+        let elements = self.elements(&rows)?;
+        let (Some(first), Some(end)) =
+            (bytes_of(elements.start, dtype.bitsize()), bytes_of(elements.end, dtype.bitsize()))
         else {
-            return Err(RowsError::PartByte { tensor: tensor(), dtype, from, to });
+            return Err(RowsError::PartByte { tensor: name.to_owned(), dtype, from, to });
         };
-        let expected = end_byte - first_byte;
+        let expected = end - first;
         if out.len() != expected {
-            return Err(RowsError::Length { tensor: tensor(), expected, got: out.len() });
+            return Err(RowsError::Length { tensor: name.to_owned(), expected, got: out.len() });
         }
+        self.each_run(elements, first..end, |at, bytes| out[at..at + bytes.len()].copy_from_slice(bytes))
+    }
+
+    /// [`PrunedReader::read_elements`] of this tensor.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_elements<E: Element>(&mut self, rows: Range<usize>, out: &mut [E]) -> Result<(), RowsError> {
+        let Self { name, dtype, .. } = *self;
+        let tensor = || name.to_owned();
+        let Some(from) = FloatDtype::of(dtype).filter(|from| E::DTYPE.holds(*from)) else {
+            return Err(RowsError::Type { tensor: tensor(), dtype, requested: E::DTYPE });
+        };
+        let elements = self.elements(&rows)?;
+        if out.len() != elements.len() {
+            return Err(RowsError::Elements { tensor: tensor(), expected: elements.len(), got: out.len() });
+        }
+        let size = from.size();
+        let bytes = elements.start * size..elements.end * size;
+        self.each_run(elements, bytes, |at, bytes| {
+            load(from, bytes, &mut out[at / size..(at + bytes.len()) / size]);
+        })
+    }
+
+    /// The elements of rows, which must be there.
+    fn elements(&self, rows: &Range<usize>) -> Result<Range<usize>, RowsError> {
+        let (matrix, Range { start: from, end: to }) = (self.shape.matrix(), rows.clone());
+        if from > to || to > matrix.rows {
+            return Err(RowsError::Beyond { tensor: self.name.to_owned(), rows: matrix.rows, from, to });
+        }
+        Ok(from * matrix.cols..to * matrix.cols)
+    }
+
+    /// Calls `take` with the bytes of whole rows, a run at a time, and with how many bytes
+    /// come before the run.
+    fn each_run(
+        &mut self,
+        elements: Range<usize>,
+        bytes: Range<usize>,
+        mut take: impl FnMut(usize, &[u8]),
+    ) -> Result<(), RowsError> {
+        let Self { file, name, dtype, shape, .. } = *self;
+        let (matrix, Range { start: first, end }) = (shape.matrix(), elements);
         if !file.is_encoded(name) {
-            out.copy_from_slice(&file.whole(name).bytes()[first_byte..end_byte]);
+            take(0, &file.whole(name).bytes()[bytes]);
             return Ok(());
         }
         self.whole.iter().for_each(Held::prepare);
@@ -156,8 +213,8 @@ impl TensorReader<'_> {
             let block = Block { tensor: 0, start, len };
             let restored = file
                 .read_block(name, &block, &mut self.decoder)
-                .map_err(|error| RowsError::Code { tensor: tensor(), error })?;
-            out[size * (start - first)..size * (start - first + len)].copy_from_slice(restored);
+                .map_err(|error| RowsError::Code { tensor: name.to_owned(), error })?;
+            take(size * (start - first), restored);
             start += len;
         }
         Ok(())

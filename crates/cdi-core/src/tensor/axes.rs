@@ -1,31 +1,33 @@
-//! A tensor as experts of outputs, inputs and kernel places, whatever the order they are stored in.
+//! A tensor as experts with outputs, inputs and kernel elements, in any storage order.
 
 use super::layout::{Layout, Role};
 use super::shape::Shape;
 
-/// How many outputs, inputs and kernel places each expert of a tensor has, and where they are.
+/// The number of experts, outputs, inputs and kernel elements of a tensor, and how they are stored.
 ///
-/// A tensor of one dimension or none, and each expert of such tensors, is one output with as many inputs.
+/// A tensor with at most one dimension, and each expert of stacked ones, is a single output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axes {
-    /// Matrices or kernels side by side; 1 for most tensors.
+    /// Stacked matrices or kernels; 1 for most tensors.
     pub experts: usize,
-    /// Outputs of one expert.
+    /// Outputs per expert.
     pub outputs: usize,
-    /// Inputs of one expert, of a convolution its input channels.
+    /// Inputs per expert; for a convolution, input channels.
     pub inputs: usize,
-    /// Places of a kernel, 1 for a matrix.
+    /// Elements per kernel; 1 for a matrix.
     pub kernel: usize,
-    /// Number of the kernel's middle place, halves rounded down and up.
+    /// Index of the middle element of a kernel. For kernels of even size, the one before the middle
+    /// and the one after it.
     pub middle: [usize; 2],
-    /// Whether it is a vector, or vectors side by side, which have no outputs and inputs of their own.
+    /// Whether the tensor is a vector, or stacked vectors, which have no separate outputs and inputs.
     pub is_vector: bool,
     /// The order in which the dimensions of one expert are stored, outermost first.
     order: [Role; 3],
 }
 
 impl Axes {
-    /// Those of a tensor. Roles for another number of dimensions count as none: see [`Layout::for_shape`].
+    /// The axes of a tensor. Roles for a different number of dimensions are ignored: see
+    /// [`Layout::for_shape`].
     pub fn new(shape: &Shape, layout: Layout) -> Self {
         let dims = shape.dims();
         let usual = |outputs: usize, inputs: usize, field: &[usize], order| Self {
@@ -88,7 +90,7 @@ impl Axes {
         }
     }
 
-    /// Stored places from one step along a role to the next.
+    /// Distance in stored elements between neighbours along a role.
     pub fn stride(&self, role: Role) -> usize {
         let after = match self.order.iter().position(|other| *other == role) {
             Some(at) => &self.order[at + 1..],
@@ -103,18 +105,18 @@ impl Axes {
         [Role::Expert, a, b, c].map(|role| (role, self.size(role)))
     }
 
-    /// Elements of one expert.
+    /// Elements per expert.
     pub fn elements_of_one(&self) -> usize {
         self.outputs * self.inputs * self.kernel
     }
 
-    /// Whether rows of the matrix view (first dimension by the rest) are outputs, and its columns
-    /// inputs times kernel.
+    /// Whether the rows of the matrix view (the first dimension by the rest) are the outputs, and its columns
+    /// the inputs times the kernel elements.
     pub fn are_rows_outputs(&self) -> bool {
         self.experts == 1 && self.order == [Role::Out, Role::In, Role::Kernel]
     }
 
-    /// Number along each role (expert, output, input, kernel place) of a place in storage order.
+    /// Index along each role (expert, output, input, kernel element) of an element in storage order.
     pub fn split(&self, place: usize) -> [usize; 4] {
         let mut numbers = [0; 4];
         let mut rest = place;
@@ -127,8 +129,7 @@ impl Axes {
         numbers
     }
 
-    /// Number of a place among those that lead to its output within an expert, in the order in
-    /// which they are stored.
+    /// Index of an element among those of its output within its expert, in storage order.
     pub fn column(&self, numbers: [usize; 4]) -> usize {
         let [_, _, input, kernel] = numbers;
         match self.stride(Role::In) >= self.stride(Role::Kernel) {
@@ -137,8 +138,8 @@ impl Axes {
         }
     }
 
-    /// `(fan_in, fan_out)` of one expert: how many inputs feed one output, and how many outputs one input
-    /// feeds. A vector has both equal to its length.
+    /// `(fan_in, fan_out)` of one expert: the number of inputs that feed one output, and of outputs that one
+    /// input feeds. For a vector, both are its length.
     pub fn fans(&self) -> (usize, usize) {
         if self.is_vector {
             return (self.inputs, self.inputs);
@@ -146,28 +147,29 @@ impl Axes {
         (self.inputs * self.kernel, self.outputs * self.kernel)
     }
 
-    /// What PyTorch takes for the fan-in: the second dimension of a convolution times its kernel, which of a
-    /// transposed one are the outputs.
+    /// The fan-in as PyTorch computes it: the second dimension of a convolution times its kernel elements.
+    /// For a transposed convolution, that dimension is the outputs.
     pub fn torch_fan_in(&self) -> usize {
         let (fan_in, fan_out) = self.fans();
         if self.order == [Role::In, Role::Out, Role::Kernel] { fan_out } else { fan_in }
     }
 
-    /// Whether each kernel is one run of places.
+    /// Whether the elements of each kernel are stored together.
     pub fn are_kernels_together(&self) -> bool {
         self.order[2] == Role::Kernel
     }
 }
 
-/// The number of the middle place of a kernel, for even sizes the one before the middle and the one behind.
+/// Index of the middle element of a kernel. For even sizes, of the one before the middle
+/// and the one after it.
 fn middles(field: impl Iterator<Item = usize>) -> [usize; 2] {
     field.fold([0; 2], |[before, behind], size| {
         [before * size + size.saturating_sub(1) / 2, behind * size + size / 2]
     })
 }
 
-/// The order of the roles of one expert. One that is not there comes where it does in PyTorch's
-/// order, or in Flax's.
+/// The order of the roles within one expert. A role without a dimension is placed as in PyTorch's
+/// order, or as in Flax's.
 fn order(list: &[Role]) -> [Role; 3] {
     let at = |role| list.iter().position(|other| *other == role);
     let (out, inp) = (at(Role::Out), at(Role::In));
@@ -184,12 +186,12 @@ fn order(list: &[Role]) -> [Role; 3] {
 }
 
 impl Shape {
-    /// `(fan_in, fan_out)`: how many inputs feed one output, and how many outputs one input feeds.
+    /// `(fan_in, fan_out)`: the number of inputs that feed one output, and of outputs that one input feeds.
     ///
-    /// For [`Layout::OutIn`] `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`, the
-    /// receptive field being the product of the trailing dimensions. For [`Layout::InOut`] `[…, in, out]` the
-    /// same with the leading ones; for [`Layout::Roles`] those of one expert. A tensor of one dimension has
-    /// both equal to it, a scalar 1.
+    /// For [`Layout::OutIn`], `[out, in, …]`, `fan_in = in · receptive` and `fan_out = out · receptive`,
+    /// where the receptive field is the product of the trailing dimensions. For [`Layout::InOut`],
+    /// `[…, in, out]`, it is the product of the leading ones. For [`Layout::Roles`], these are the fans of
+    /// one expert. For a vector, both are its length; for a scalar, 1.
     pub fn fans(&self, layout: Layout) -> (usize, usize) {
         Axes::new(self, layout).fans()
     }

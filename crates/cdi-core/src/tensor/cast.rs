@@ -1,14 +1,14 @@
-//! Stored elements of one type as those of another.
+//! Conversion of stored elements from one type to another.
 
 use super::FloatDtype;
 
 use crate::prelude::*;
 
-/// Elements that are cast at once.
+/// Elements per piece.
 const PIECE: usize = 1024;
 
-/// Appends to `out` the elements `bytes` of type `from` in type `to`, each rounded once, to nearest even, and
-/// gives the number of finite ones beyond the range of `to`, which became infinite.
+/// Appends the elements `bytes` of type `from` to `out` as type `to`, each rounded once, to nearest even.
+/// Returns the number of finite elements beyond the range of `to`, which became infinite.
 pub fn cast(bytes: &[u8], from: FloatDtype, to: FloatDtype, out: &mut Vec<u8>) -> u64 {
     if from == to {
         out.extend_from_slice(bytes);
@@ -31,8 +31,8 @@ pub fn cast(bytes: &[u8], from: FloatDtype, to: FloatDtype, out: &mut Vec<u8>) -
     overflowed
 }
 
-/// The smallest number that is rounded to infinity: halfway between the largest of the type and the
-/// one that would follow.
+/// The smallest number that is rounded to infinity: halfway between the largest finite number of the type and
+/// the one that would follow it.
 fn overflow(dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 => f64::INFINITY,
@@ -42,8 +42,8 @@ fn overflow(dtype: FloatDtype) -> f64 {
     }
 }
 
-/// A number of binary32 that rounds to 16 bits as `x` does: where binary32 does not hold `x`, the neighbour
-/// whose last bit is set, which no tie has.
+/// A binary32 number that rounds to 16 bits as `x` does. If `x` is no binary32 number, this is the neighbour
+/// whose last bit is set: it is never halfway between two 16-bit numbers.
 fn to_odd(x: f64) -> f64 {
     let near = x as f32;
     if f64::from(near) == x || !near.is_finite() || near.to_bits() & 1 == 1 {
@@ -53,7 +53,7 @@ fn to_odd(x: f64) -> f64 {
     let away = f64::from(near).abs() < x.abs();
     let magnitude = bits & 0x7FFF_FFFF;
     let magnitude = if away { magnitude + 1 } else { magnitude - 1 };
-    // A zero has lost nothing but the sign is the number's own.
+    // The sign is that of the number.
     f64::from(f32::from_bits(magnitude | bits & 0x8000_0000))
 }
 

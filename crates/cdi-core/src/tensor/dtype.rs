@@ -21,7 +21,7 @@ pub enum FloatDtype {
 }
 
 impl FloatDtype {
-    /// The float type of a stored tensor, `None` where it is another type.
+    /// The floating-point type of a stored tensor; `None` if it has another type.
     pub fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F64 => Some(Self::F64),
@@ -61,9 +61,9 @@ impl FloatDtype {
         }
     }
 
-    /// Whether every value of `other` is one of this type: then what is stored in this type first and in
-    /// `other` after that is what is stored in `other` at once. Neither of BF16 and F16 holds the other: one
-    /// has the range, the other the precision.
+    /// Whether this type can represent every value of `other`. Then it makes no difference whether a value is
+    /// stored in `other` directly, or in this type first. Neither of BF16 and F16 holds the other: BF16 has
+    /// the larger range, F16 the higher precision.
     pub fn holds(self, other: Self) -> bool {
         match self {
             Self::F64 => true,
@@ -72,8 +72,8 @@ impl FloatDtype {
         }
     }
 
-    /// The value that `x` has once stored in this type: rounded to nearest even, **F16 and BF16 by way of
-    /// F32**, so that writing them directly equals writing F32 and casting.
+    /// The value of `x` when it is stored in this type: rounded to nearest even, **for F16 and BF16 through
+    /// F32**, so that writing them directly is the same as writing F32 and casting.
     #[inline(always)]
     pub fn round(self, x: f64) -> f64 {
         match self {
@@ -84,7 +84,7 @@ impl FloatDtype {
         }
     }
 
-    /// [`Self::round`] on every element of a slice.
+    /// Applies [`Self::round`] to every element of a slice.
     pub fn round_slice(self, xs: &mut [f64]) {
         if self != Self::F64 {
             dispatch::run(Round { dtype: self, xs });
@@ -107,16 +107,16 @@ impl FloatDtype {
         dispatch::run(Decode { dtype: self, bytes, out });
     }
 
-    /// Distance between two values of this type, both exactly representable in it, in units in the last
-    /// place: how many steps from one representable value to the next lie between them. Both zeros count as
-    /// one value. `u64::MAX` where either is a NaN.
+    /// Distance between two values of this type in units in the last place: the number of steps between
+    /// neighbouring representable values. Both values must be representable. The two zeros count as one
+    /// value. `u64::MAX` if either is NaN.
     #[inline(always)]
     pub fn ulps_between(self, a: f64, b: f64) -> u64 {
         let distance = self.ordinal(a).abs_diff(self.ordinal(b));
         if a.is_nan() || b.is_nan() { u64::MAX } else { distance }
     }
 
-    /// The position of a representable value among all of this type's values, 0 for either zero.
+    /// The position of a representable value in the order of all values of this type; 0 for either zero.
     #[inline(always)]
     fn ordinal(self, x: f64) -> i64 {
         let magnitude = match self {
@@ -138,9 +138,9 @@ impl core::fmt::Display for FloatDtype {
 /// The kernel of [`FloatDtype::round_slice`].
 #[derive(Debug)]
 pub struct Round<'a> {
-    /// Into which type.
+    /// Type to round to.
     pub dtype: FloatDtype,
-    /// What is rounded in place.
+    /// Values, rounded in place.
     pub xs: &'a mut [f64],
 }
 
@@ -149,7 +149,7 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run(self) {
-        /// A copy of the loop for each type, with the choice outside it.
+        /// One copy of the loop for each type, selected outside the loop.
         #[inline(always)]
         fn each(xs: &mut [f64], round: impl Fn(f64) -> f64) {
             for x in xs {
@@ -168,11 +168,11 @@ impl Kernel for Round<'_> {
 /// The kernel of [`FloatDtype::encode`].
 #[derive(Debug)]
 pub struct Encode<'a> {
-    /// Into which type.
+    /// Type of the elements.
     pub dtype: FloatDtype,
     /// Values.
     pub xs: &'a [f64],
-    /// As many elements, in bytes.
+    /// Receives the bytes of the elements.
     pub out: &'a mut [u8],
 }
 
@@ -195,11 +195,11 @@ impl Kernel for Encode<'_> {
 /// The kernel of [`FloatDtype::decode`].
 #[derive(Debug)]
 pub struct Decode<'a> {
-    /// Out of which type.
+    /// Type of the elements.
     pub dtype: FloatDtype,
-    /// Elements in bytes.
+    /// Bytes of the elements.
     pub bytes: &'a [u8],
-    /// As many values.
+    /// Receives the values.
     pub out: &'a mut [f64],
 }
 

@@ -8,70 +8,71 @@ use super::shape::Shape;
 
 use crate::prelude::*;
 
-/// What one dimension of a tensor counts.
+/// The role of one dimension of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Matrices, or kernels, that stand side by side: each is a layer of its own.
+    /// Stacked matrices or kernels, each a layer of its own.
     Expert,
     /// Outputs: neurons, filters.
     Out,
     /// Inputs, or input channels.
     In,
-    /// Places of a convolution's kernel.
+    /// Elements of a convolution kernel.
     Kernel,
 }
 
 impl Role {
-    /// All, as a config spells them.
+    /// All roles with their names in configs.
     pub const WORDS: [(&'static str, Self); 4] =
         [("expert", Self::Expert), ("out", Self::Out), ("in", Self::In), ("kernel", Self::Kernel)];
 
-    /// As a config spells it.
+    /// Name in configs.
     pub fn name(self) -> &'static str {
         Self::WORDS.iter().find(|(_, role)| *role == self).map_or("", |(word, _)| word)
     }
 }
 
-/// A role for each dimension, outermost first: experts before all others, roles that are alike side by side.
+/// A role for each dimension, outermost first. Experts come before all others; dimensions with the
+/// same role are adjacent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Roles {
     roles: [Role; Self::MOST],
     rank: usize,
 }
 
-/// What a list of roles has to be; the text ends a sentence that begins with "expected".
+/// Why a list of roles is invalid. The message completes a sentence that begins with "expected".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RolesError {
-    /// No role, or more than there is room for.
+    /// No role, or more than [`Roles::MOST`].
     #[error("1 to 8 roles, one for each dimension")]
     Rank,
-    /// Nothing says which dimension is the output.
+    /// No dimension of outputs.
     #[error("`out` among the roles")]
     NoOut,
-    /// A kernel that leads from nothing.
+    /// A kernel without inputs.
     #[error("`in` among the roles, because there is `kernel`")]
     KernelAlone,
-    /// Experts inside a matrix.
+    /// Experts after another role.
     #[error("`expert` before all other roles")]
     ExpertInside,
-    /// A role in two places.
+    /// Dimensions with the same role that are not adjacent.
     #[error("dimensions with the same role side by side")]
     Apart,
 }
 
-/// A list of roles for a tensor that has another number of dimensions.
+/// A list of roles for a different number of dimensions than the tensor has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its shape {shape} has {} dimensions, but its layout {layout} has {}", .shape.rank(), .layout.rank())]
 pub struct LayoutMismatch {
-    /// Of the tensor.
+    /// Shape of the tensor.
     pub shape: Shape,
-    /// What was to be its layout.
+    /// The roles.
     pub layout: Roles,
 }
 
 impl Roles {
-    /// Most dimensions.
+    /// Maximum number of dimensions.
     pub const MOST: usize = 8;
 
     /// Checks a list of roles.
@@ -112,12 +113,12 @@ impl Roles {
         &self.roles[..self.rank]
     }
 
-    /// How many dimensions they are for.
+    /// Number of dimensions.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// How many of them are experts.
+    /// Number of dimensions with the role expert.
     pub fn experts(&self) -> usize {
         self.list().iter().take_while(|role| **role == Role::Expert).count()
     }

@@ -1,5 +1,5 @@
 //! F16 and BF16 to and from F32, without a branch or a processor's own instruction, so that loops over them
-//! become vector code on every processor. The crate `half` is the oracle that the tests compare them with.
+//! become vector code on every processor. Those of the crate `half` do not: it is the oracle of the tests.
 
 /// Quiet bit of a binary16 NaN.
 const F16_QUIET: u32 = 0x0200;

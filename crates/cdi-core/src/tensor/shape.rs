@@ -6,21 +6,21 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 use crate::prelude::*;
 
-/// The most dimensions of a tensor: as many as PyTorch and NumPy have.
+/// Maximum number of dimensions, the same as in PyTorch and NumPy.
 pub const MAX_RANK: usize = 64;
 
-/// A tensor's shape, checked: no more than [`MAX_RANK`] dimensions, its number of elements fits `usize`, and
-/// so does that number times eight bytes.
+/// The shape of a tensor. It has at most [`MAX_RANK`] dimensions, and eight bytes times its number of
+/// elements fit `usize`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     dims: Box<[usize]>,
     elements: usize,
 }
 
-/// Dimensions that no tensor can have.
+/// Why dimensions are not a valid shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
-    /// A size in bytes that would not fit this machine's address space.
+    /// The tensor would not fit the address space of this machine.
     #[error("shape {0:?} has more elements than this machine can address")]
     TooLarge(Vec<usize>),
     /// Too many dimensions.
@@ -28,7 +28,7 @@ pub enum ShapeError {
     Rank(usize),
 }
 
-/// The dimensions of a shape in a file, of which reading stops behind the last one that may be there.
+/// The dimensions of a shape in a file. Deserialisation stops after [`MAX_RANK`] dimensions.
 pub(crate) struct Dims(pub Vec<usize>);
 
 impl<'de> Deserialize<'de> for Dims {
@@ -61,14 +61,15 @@ impl<'de> Deserialize<'de> for Dims {
 }
 
 impl Dims {
-    /// The same for a field that is a list.
+    /// Deserialises a list.
     pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
         Self::deserialize(deserializer).map(|dims| dims.0)
     }
 }
 
 impl Shape {
-    /// Checks number and size of `dims`; an empty list is a scalar, a zero dimension an empty tensor.
+    /// Checks number and size of the dimensions. An empty list is a scalar; with a dimension of 0,
+    /// the tensor is empty.
     ///
     /// # Errors
     /// [`ShapeError`].
@@ -76,7 +77,7 @@ impl Shape {
         if dims.len() > MAX_RANK {
             return Err(ShapeError::Rank(dims.len()));
         }
-        // A zero must not hide an overflow in the other dimensions: the matrix view multiplies them alone.
+        // A dimension of 0 must not hide an overflow of the others, which the matrix view multiplies.
         let size = dims.iter().filter(|&&d| d != 0).try_fold(8usize, |n, &d| n.checked_mul(d));
         match size {
             Some(_) => {
@@ -102,9 +103,7 @@ impl Shape {
         self.elements
     }
 
-    /// Bytes of its elements where each has so many bits; `None` if they end within a byte. A
-    /// shape's elements times 8 bytes do not overflow, times their bits they may: whole groups of 8
-    /// elements are counted first.
+    /// Number of bytes of the elements if each has `bits` bits; `None` if that is not a whole number.
     pub fn bytes(&self, bits: usize) -> Option<usize> {
         bytes_of(self.elements, bits)
     }
@@ -125,13 +124,14 @@ impl fmt::Display for Shape {
     }
 }
 
-/// As [`Shape::bytes`], of so many elements of a shape.
+/// Like [`Shape::bytes`], for this many elements of a shape. Elements times 8 bytes do not overflow, but
+/// elements times bits might: whole groups of 8 elements are counted first.
 pub(crate) fn bytes_of(elements: usize, bits: usize) -> Option<usize> {
     let rest = elements % 8 * bits;
     rest.is_multiple_of(8).then(|| elements / 8 * bits + rest / 8)
 }
 
-/// A tensor read as a matrix in storage (row-major) order; element `(i, j)` is number `i * cols + j`.
+/// A tensor as a matrix in storage (row-major) order: element `(i, j)` has index `i * cols + j`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix {
     /// Size of the first dimension; 1 for a vector or scalar.
@@ -141,7 +141,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Bytes of one row of a bitmask: one bit a column, padded to a byte.
+    /// Bytes of one row of a bitmask: one bit per column, padded to a byte.
     pub fn mask_row_bytes(self) -> usize {
         self.cols.div_ceil(8)
     }
