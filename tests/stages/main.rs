@@ -19,4 +19,5 @@ mod report_json;
 mod report_text;
 mod slices;
 mod start;
+mod vectors;
 mod verdicts;
