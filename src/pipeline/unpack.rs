@@ -9,7 +9,8 @@ use super::restore::restore;
 use crate::checkpoint::Checkpoint;
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
 
-/// Writes the checkpoint from which [`super::pack`] made a file: what [`restore`] does, for packed files alone.
+/// Writes the checkpoint from which [`super::pack`] made a file: what [`restore`] does,
+/// for packed files alone.
 ///
 /// # Errors
 /// [`Error::NotPacked`], and those of [`restore`].

@@ -494,14 +494,14 @@ fn descriptions_that_contradict_their_code() {
     let of = |tensor: &str, problem: &str| format!("coded.safetensors: {}", wrong(tensor, problem));
     let disagree = of("f64", "its code and its description disagree on whether values are predicted");
     refused("values", r#""name":"f64","#, r#""name":"f64","prediction":1,"#, &disagree);
-    refused("differences", r#""init":"base","prediction":0.9},{"name":"f32""#, r#""init":"base"},{"name":"f32""#, &disagree);
-    let model = "coded.safetensors: the code of tensor `f32`: the model is 0, which is invalid";
     refused(
-        "values",
-        r#""name":"f32","dtype":"F32""#,
-        r#""name":"f32","dtype":"I32""#,
-        model,
+        "differences",
+        r#""init":"base","prediction":0.9},{"name":"f32""#,
+        r#""init":"base"},{"name":"f32""#,
+        &disagree,
     );
+    let model = "coded.safetensors: the code of tensor `f32`: the model is 0, which is invalid";
+    refused("values", r#""name":"f32","dtype":"F32""#, r#""name":"f32","dtype":"I32""#, model);
     let pruned = "its elements are coded as bytes, so that none can be pruned, but it has a `fill`";
     refused("bytes", r#""name":"bool","#, r#""name":"bool","fill":"init","#, &of("bool", pruned));
     let factor = "BOOL can only be predicted from another checkpoint, with the factor 1";
@@ -512,12 +512,7 @@ fn descriptions_that_contradict_their_code() {
         &of("bool_over", factor),
     );
     let small = of("bool", "F4 is not a type that can be coded");
-    refused(
-        "bytes",
-        r#""name":"bool","dtype":"BOOL""#,
-        r#""name":"bool","dtype":"F4""#,
-        &small,
-    );
+    refused("bytes", r#""name":"bool","dtype":"BOOL""#, r#""name":"bool","dtype":"F4""#, &small);
     let nothing = "it is, or begins from, a tensor of the file's base, which is not described";
     refused("differences", r#""base":{"#, r#""other":{"#, &of("f64", nothing));
     refused(

@@ -47,7 +47,6 @@ impl<'a> PredictFrom<'a> {
     fn describe(
         &self,
         name: &str,
-        shape: &Shape,
     ) -> Result<(Option<u64>, InitialValues, Layout, Option<FloatDtype>), Error> {
         match *self {
             Self::Nothing(_) => Ok((None, InitialValues::Unknown(Unknown::None), Layout::default(), None)),
@@ -97,7 +96,7 @@ impl<'a> PredictFrom<'a> {
     pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
         let prediction = (choice.model == Model::Difference).then_some(choice.scale);
         let (layer_id, init, layout, initial_dtype) = match prediction {
-            Some(_) => self.describe(task.name, task.shape)?,
+            Some(_) => self.describe(task.name)?,
             None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),
         };
         Ok(PrunedTensor {

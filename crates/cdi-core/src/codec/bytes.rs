@@ -1,5 +1,6 @@
-//! Elements as bytes, each of which is a symbol: for types that are not floating point, and for floats of which
-//! few values occur. A block's symbols are the lowest bytes of all its elements, then the next ones, and so on.
+//! Elements as bytes, each of which is a symbol: for types that are not floating point, and for floats
+//! of which few values occur. A block's symbols are the lowest bytes of all its elements, then the
+//! next ones, and so on.
 
 use super::symbol::Form;
 use crate::prelude::*;
