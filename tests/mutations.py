@@ -27,10 +27,16 @@ HEADER, READER, OPEN, INDEX, REGULAR, SHAPE = (
 PRUNED, CSR, BITMASK, FILL = (
     f"{CORE}/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
 )
+HEAD, LEVELS, TABLES, RANS, RAW, CODED, FILE = (
+    f"{CORE}/{name}.rs"
+    for name in (
+        "codec/head", "codec/levels", "codec/frequency", "codec/rans", "codec/rawbits", "reader/coded", "reader/file"
+    )
+)
 # Arguments of `cargo test`, one run after the other: the library's own tests, and of the others those that the checks are for.
 TESTS = [
     ["--lib"],
-    ["--test", "stages", "--test", "program", "--", "formats::", "hostile::", "errors::", "manifest::"],
+    ["--test", "stages", "--test", "program", "--", "formats::", "hostile::", "errors::", "manifest::", "pack::"],
 ]
 
 # What is checked, where, and the check without its effect.
@@ -77,6 +83,39 @@ CHECKS = [
     ("rows do not end before they begin", CSR, "if got < begin {", "if false {"),
     ("rows end with the values", CSR, "if usize::try_from(begin) != Ok(stored) {", "if false {"),
     ("columns are there", CSR, "if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {", "if false {"),
+    ("the version of a code is known", HEAD, "if version != VERSION {", "if false {"),
+    ("the model of a code is known", HEAD, "3 => Model::Bytes { difference: true },", "3.. => Model::Bytes { difference: true },"),
+    ("only floating-point types have a model of values", HEAD, "0 if form.is_float() =>", "0 =>"),
+    ("only floating-point types have a model of differences", HEAD, "1 if form.is_float() =>", "1 =>"),
+    ("flags of a code are known", HEAD, "if flags > 7 ||", "if"),
+    ("only values have low bits that are zero", HEAD, "(flags & 4 != 0 && !matches!(model, Model::Value { .. }))", "false"),
+    ("a code has 1 to 16 tables", HEAD, "if !(1..=MOST_TABLES).contains(&count) {", "if count == 0 {"),
+    ("a code has at least one table", HEAD, "if !(1..=MOST_TABLES).contains(&count) {", "if count > MOST_TABLES {"),
+    ("a code has the lengths of its blocks", HEAD, "if blocks.is_none_or(|blocks| blocks > bytes.len() / 4) {", "if false {"),
+    ("low bits are within the mantissa", HEAD, "if flags & 4 != 0 && !levels.zeros.are_within(form.most_zeros()) {", "if false {"),
+    ("symbols of pruned places are allowed", HEAD, "if table.frequencies()[unwanted..2].iter().any(|f| *f > 0) {", "if false {"),
+    ("block lengths add up", HEAD, "if got == all { Ok(ends) }", "if true { Ok(ends) }"),
+    ("thresholds of levels rise", LEVELS, "0 => None,", "0 => Some(*last),"),
+    ("thresholds of levels are numbers", LEVELS, "step => last.checked_add(step.into()),", "step => Some(last.wrapping_add(step.into())),"),
+    ("thresholds of levels lie together", LEVELS, "let next = next.filter(in_reach);", "let _ = in_reach;"),
+    ("classes are told for so many lines alone", LEVELS, "if count > MOST_CLASSES {", "if false {"),
+    ("classes without a code have none", LEVELS, "if table.frequencies().iter().any(|f| u32::from(*f) == rans::TOTAL) {", "if false {"),
+    ("classes use all of their code", LEVELS, "if read != Some(code.len()) {", "if read.is_none() {"),
+    ("symbols are those of the model", TABLES, "if last < first || last > usize::from(last_symbol) {", "if last < first {"),
+    ("symbols of a table are in order", TABLES, "if last < first || last > usize::from(last_symbol) {", "if last > usize::from(last_symbol) {"),
+    ("states are large enough", RANS, "if states.iter().any(|x| *x < REST) {", "if false {"),
+    ("states come to rest", RANS, "(states == [REST; LANES]).then_some(begun + 2 * (all - words.len()))", "Some(begun + 2 * (all - words.len()))"),
+    ("no words are missing", RANS, "*symbol = found;\n            words = words.get(taken..)?;",
+     "*symbol = found;\n            words = words.get(taken..).unwrap_or_default();"),
+    ("padding of bits is clear", RAW, "is_clear.then_some(begun.len())", "Some(begun.len())"),
+    ("bits come out", RAW, "self.bytes_read() == Some(self.bytes.len())", "self.bytes_read().is_some()"),
+    ("a code and its description agree on predictions", CODED, "if head.is_difference() != prediction.is_some() {", "if false {"),
+    ("bytes are not pruned", CODED, "if head.is_bytes() && description.fill != Fill::Zero {", "if false {"),
+    ("other types are predicted by a base alone", CODED, "if !form.is_float() && prediction", "if false && prediction"),
+    ("a base has what the file was packed with", PRUNED, "if got != *sha256 {", "if false {"),
+    ("a base's tensor of another type is not taken", PRUNED, "} else if tensor.dtype != dtype {", "} else if false {"),
+    ("a tensor in the base has its type", PRUNED, "        if tensor.dtype != dtype {\n            let problem", "        if false {\n            let problem"),
+    ("a tensor is in the base or in the file", PRUNED, "None if !in_file => Ok(()),", "None => Ok(()),"),
     ("columns rise", CSR, "if n > offset(crow, row) && column(n - 1) >= got {", "if false {"),
 ]
 

@@ -135,13 +135,13 @@ Examples:
         #[arg(long)]
         full: bool,
     },
-    /// Pack a whole checkpoint without loss; `restore` unpacks it bit for bit
+    /// Pack a whole checkpoint without loss; `unpack` gives it back bit for bit
     #[command(after_long_help = "\
 Examples:
   cdi-prune pack model.safetensors -o model.packed.safetensors
   cdi-prune pack finetuned.safetensors --base base.safetensors -o finetuned.packed.safetensors
   cdi-prune pack trained.safetensors --config model.yaml -o trained.packed.safetensors
-  cdi-prune restore finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
+  cdi-prune unpack finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
 
 With --base or --config, each tensor is stored as its differences to the initial values if that takes fewer \
 bytes. Tensors that would not become smaller are stored unchanged.")]
@@ -151,15 +151,39 @@ bytes. Tensors that would not become smaller are stored unchanged.")]
         /// Packed file to write
         #[arg(long, short)]
         output: PathBuf,
-        /// Checkpoint that the model was fine-tuned from; `restore` needs it too
+        /// Checkpoint that the model was fine-tuned from; `unpack` needs it too
         #[arg(long, conflicts_with = "config")]
         base: Option<PathBuf>,
-        /// Config with the rules and the seed of the initial values; `restore` needs only the packed file
+        /// Config with the rules and the seed of the initial values; `unpack` needs only the packed file
         #[arg(long)]
         config: Option<PathBuf>,
         /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_shard_size: Option<u64>,
+    },
+    /// Unpack what `pack` wrote: the checkpoint, bit for bit
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune unpack model.packed.safetensors -o model.safetensors
+  cdi-prune unpack finetuned.packed.safetensors --base base.safetensors -o finetuned.safetensors
+  cdi-prune unpack packed-model/ -o model/")]
+    Unpack {
+        /// Packed file, its shard index, or a folder with either
+        file: PathBuf,
+        /// Checkpoint to write. A folder also receives the small files beside the packed one; end its name
+        /// with a slash if it does not exist yet
+        #[arg(long, short)]
+        output: PathBuf,
+        /// Checkpoint that the file was packed with, if it was packed with `--base`
+        #[arg(long)]
+        base: Option<PathBuf>,
+        /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_shard_size: Option<u64>,
+        /// Memory limit for initial values that can only be drawn all at once (orthogonal), e.g. 8GiB
+        /// [default: 4GiB]
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_memory: Option<u64>,
     },
     /// Convert a pruned or packed file back to an ordinary dense checkpoint
     #[command(after_long_help = "\
@@ -187,9 +211,14 @@ Examples:
         max_memory: Option<u64>,
     },
     /// List the tensors of a checkpoint: name, type, shape, bytes and share of zeros
-    #[command(
-        after_long_help = "Examples:\n  cdi-prune inspect model.safetensors\n  cdi-prune inspect folder/ --format json"
-    )]
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune inspect model.safetensors
+  cdi-prune inspect folder/ --format json
+  cdi-prune inspect model.packed.safetensors
+
+Coded tensors also show their bits per weight, and what their values are stored as differences to: nothing, \
+their initial values or their values in the base checkpoint, times a factor.")]
     Inspect {
         /// A .safetensors file, a shard index, or a folder with either
         file: PathBuf,
@@ -294,6 +323,7 @@ impl Command {
             Self::Run(_) | Self::Init(_) | Self::Analyze(_) | Self::Prune(_) | Self::Plan { .. } => None,
             Self::Pack { config: Some(_), .. } => None,
             Self::Pack { .. } => Some("pack"),
+            Self::Unpack { .. } => Some("unpack"),
             Self::Restore { .. } => Some("restore"),
             Self::Inspect { .. } => Some("inspect"),
             Self::Matrix(_) => Some("matrix"),

@@ -58,6 +58,12 @@ fn command(cli: &Cli) -> Result {
             let start = (base.as_deref(), config.as_deref());
             pack::pack(checkpoint, start, output, *max_shard_size, &cli.global)
         }
+        Command::Unpack { file, output, base, max_shard_size, max_memory } => {
+            let begun = Instant::now();
+            let (base, bar) = (base.as_deref(), Bar::of(&cli.global));
+            let written = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, &bar)?;
+            say_written("unpacked", &written, begun, &cli.global)
+        }
         Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
             let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());

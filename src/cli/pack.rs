@@ -58,9 +58,13 @@ pub fn pack(
 /// How many tensors are coded, and how.
 fn kinds(tensors: &[PackedTensor]) -> String {
     let coded = |predicted| tensors.iter().filter(|t| t.predicted() == Some(predicted)).count();
-    let whole = tensors.iter().filter(|t| t.predicted().is_none()).count();
+    let whole = tensors.iter().filter(|t| t.predicted().is_none() && !t.equal).count();
+    let equal = match tensors.iter().filter(|t| t.equal).count() {
+        0 => String::new(),
+        equal => format!("{equal} equal to the base, "),
+    };
     format!(
-        "{} ({} stored as differences to initial values, {} on their own, {whole} unchanged)",
+        "{} ({equal}{} stored as differences to initial values, {} on their own, {whole} unchanged)",
         counted(tensors.len() as u64, "tensor"),
         coded(true),
         coded(false),

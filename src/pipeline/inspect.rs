@@ -9,7 +9,8 @@ use super::blocks::{self, Reads};
 use super::error::Error;
 use super::progress::Progress;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
-use crate::sparse::{FileMetadata, Kind};
+use crate::codec::CODES;
+use crate::sparse::{FileMetadata, Format, InitialValues, Kind, PrunedTensor};
 
 /// The tensors of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,9 +35,63 @@ pub struct InventoryTensor {
     pub shape: Vec<usize>,
     /// Bytes of its data.
     pub bytes: u64,
-    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor, or a type
-    /// smaller than a byte.
+    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor, a type
+    /// of less than a byte, or a code.
     pub zeros: Option<f64>,
+    /// What it is the code of; `None` where it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<InventoryCode>,
+}
+
+/// The tensor that a coded one stands for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InventoryCode {
+    /// Its name.
+    pub tensor: String,
+    /// Its type, in safetensors' spelling.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Bits of its code for each of its elements, 0 if it has none.
+    pub bits_per_weight: f64,
+    /// What its values are stored as differences to.
+    pub predicted_from: Predicted,
+    /// The factor of what they are predicted from; `None` where that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+}
+
+/// What the values of a coded tensor are stored as differences to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Predicted {
+    /// Nothing: they are stored themselves.
+    Nothing,
+    /// Their initial values, drawn from the seed.
+    InitialValues,
+    /// The tensor of the same name in another checkpoint.
+    Base,
+}
+
+impl InventoryCode {
+    /// Of a coded tensor and the bytes of its code.
+    fn new(described: &PrunedTensor, bytes: u64) -> Self {
+        let elements = described.shape.iter().map(|size| *size as f64).product::<f64>();
+        let predicted_from = match (&described.init, described.prediction) {
+            (_, None) if described.format == Format::Base => Predicted::Base,
+            (_, None) => Predicted::Nothing,
+            (InitialValues::Stored { .. } | InitialValues::InBase(_), Some(_)) => Predicted::Base,
+            _ => Predicted::InitialValues,
+        };
+        Self {
+            tensor: described.name.clone(),
+            dtype: described.dtype,
+            shape: described.shape.clone(),
+            bits_per_weight: if elements > 0.0 { 8.0 * bytes as f64 / elements } else { 0.0 },
+            predicted_from,
+            factor: described.prediction,
+        }
+    }
 }
 
 /// Lists the tensors and counts their zeros, which reads the whole file.
@@ -53,8 +108,39 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
         list(&now, progress, &mut tensors)?;
     }
     progress.end();
-    let kind = checkpoint.metadata().iter().find_map(|m| FileMetadata::find(m)?.ok()).map(|m| m.kind);
+    let described: Vec<FileMetadata> =
+        checkpoint.metadata().iter().filter_map(|m| FileMetadata::find(m)?.ok()).collect();
+    let kind = described.first().map(|described| described.kind);
+    let in_file = tensors.len();
+    for described in described.iter().flat_map(|file| &file.tensors) {
+        add_code(described, &mut tensors, in_file);
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
+}
+
+/// Adds what a description says of a code, or of a tensor that is in the base; the first so many of these are
+/// those of the file, in name order.
+fn add_code(described: &PrunedTensor, tensors: &mut Vec<InventoryTensor>, in_file: usize) {
+    match described.format {
+        Format::Coded => {
+            let name = format!("{}{CODES}", described.name);
+            let found = tensors[..in_file].binary_search_by(|tensor| tensor.name.as_str().cmp(&name));
+            if let Ok(n) = found {
+                let tensor = &mut tensors[n];
+                (tensor.zeros, tensor.code) = (None, Some(InventoryCode::new(described, tensor.bytes)));
+            }
+        }
+        Format::Base => tensors.push(InventoryTensor {
+            name: described.name.clone(),
+            dtype: described.dtype,
+            shape: described.shape.clone(),
+            bytes: 0,
+            zeros: None,
+            code: Some(InventoryCode::new(described, 0)),
+        }),
+        _ => {}
+    }
 }
 
 /// Tensors that are processed together: a checkpoint may have millions.
@@ -89,6 +175,7 @@ fn list(
             shape: t.shape.dims().to_vec(),
             bytes: t.bytes().len() as u64,
             zeros: (elements > 0 && t.dtype.bitsize() % 8 == 0).then(|| zeros as f64 / elements as f64),
+            code: None,
         }
     }));
     Ok(())

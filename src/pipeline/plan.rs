@@ -193,7 +193,7 @@ pub(super) fn initial_values(
 }
 
 /// Initial values that a tensor of a base has.
-pub(super) fn stored_values(
+fn stored_values(
     base: &Checkpoint,
     path: &Path,
     name: &str,
@@ -204,7 +204,8 @@ pub(super) fn stored_values(
     Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype })
 }
 
-fn file_name(path: &Path) -> String {
+/// The last part of a path, by which descriptions name a base.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 

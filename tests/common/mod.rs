@@ -141,7 +141,7 @@ pub fn shipped_config(folder: &Path) -> Value {
     })
 }
 
-fn encode(header: &Value, data: &[u8]) -> Vec<u8> {
+pub fn encode(header: &Value, data: &[u8]) -> Vec<u8> {
     let mut text = header.to_string();
     while !text.len().is_multiple_of(8) {
         text.push(' ');

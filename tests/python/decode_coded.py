@@ -4,6 +4,11 @@ import numpy as np
 
 # Bits of a value and of its mantissa.
 FORMS = {"F64": (64, 52), "F32": (32, 23), "F16": (16, 10), "BF16": (16, 7)}
+# Bits of types that have bytes alone.
+FORMS |= {name: (8, None) for name in ("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0")}
+FORMS |= {name: (16, None) for name in ("U16", "I16")}
+FORMS |= {name: (32, None) for name in ("U32", "I32")}
+FORMS |= {name: (64, None) for name in ("U64", "I64", "C64")}
 
 
 class Bits:
@@ -93,13 +98,19 @@ def rising(value, b):
     return value ^ ((1 << b) - 1) if value >> (b - 1) else value | 1 << (b - 1)
 
 
-def decode(data, dtype, shape, prediction):
-    """The bits of a coded tensor's values, of which `prediction` has the bits of their predictions."""
+def unfolded(number):
+    return -(number + 1) // 2 if number & 1 else number // 2
+
+
+def decode(data, dtype, shape, prediction, fill=None, initial=None):
+    """The bits of a coded tensor's values, of which `prediction` has the bits of their predictions; pruned
+    elements are `fill`, or their `initial` value."""
     b, m = FORMS[dtype]
     rows = shape[0] if len(shape) > 1 else 1
     columns = int(np.prod(shape, dtype=object)) // rows if rows else 0
     assert data[0] == 1
     model, at, top = data[1], 2, 0
+    assert model < 2 and m or model in (2, 3)
     if model == 0:
         top, at = int.from_bytes(data[2:4], "little"), 4
     flags, count = data[at], data[at + 1]
@@ -133,12 +144,26 @@ def decode(data, dtype, shape, prediction):
         level = row_class[places // columns] + column_class[places % columns]
         if model == 1:
             level = level - (prediction[start : start + size] % (1 << (b - 1)) >> (m - 1)).astype(int)
+        if model > 1:
+            level = np.concatenate([level + 16 * byte for byte in range(b // 8)])
         contexts = np.searchsorted(thresholds, level, "right")
         symbols, rest = read_symbols(data[at : at + length], contexts, tables)
         at += length
         bits = Bits(rest)
+        if model > 1:
+            assert not rest
+            for place, of_value in zip(places, np.array(symbols).reshape(b // 8, size).T):
+                value = sum(int(symbol) << 8 * byte for byte, symbol in enumerate(of_value))
+                if model == 3:
+                    value = (int(prediction[place]) + unfolded(value)) % (1 << b)
+                out.append(value)
+            continue
         for place, symbol in zip(places, symbols):
-            if model == 0:
+            if symbol == 0:
+                value = 0 if fill is None else int(fill[place])
+            elif symbol == 1:
+                value = int(initial[place])
+            elif model == 0:
                 if symbol == 2:
                     value = bits.take(b)
                 elif symbol == 3:
@@ -152,8 +177,7 @@ def decode(data, dtype, shape, prediction):
                 if symbol >= 6:
                     length_of, t = 3 + (symbol - 6) // 4, (symbol - 6) % 4
                     folded = (4 | t) << (length_of - 3) | bits.take(length_of - 3)
-                d = -(folded + 1) // 2 if folded & 1 else folded // 2
-                number = (rising(int(prediction[place]), b) + d) % (1 << b)
+                number = (rising(int(prediction[place]), b) + unfolded(folded)) % (1 << b)
                 value = number ^ 1 << (b - 1) if number >> (b - 1) else number ^ ((1 << b) - 1)
             out.append(value)
         assert bits.bytes() == len(rest)

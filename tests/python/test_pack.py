@@ -1,12 +1,14 @@
 """Packed files, decoded by a program that was written from docs/format.md."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 from conftest import cdi_prune
-from decode_coded import decode
+from decode_coded import FORMS, decode
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -55,3 +57,104 @@ def test_a_decoder_written_from_the_page(tmp_path, dtype, against):
         assert np.array_equal(got, bits(trained[name])), name
         assert len(codes[name]) < trained[name].nbytes
     assert (predicted > 0) == (against == "base")
+
+
+@pytest.mark.parametrize("against", ["nothing", "base"])
+def test_types_that_are_not_floating_point(tmp_path, against):
+    rng = np.random.default_rng(5)
+    base = {
+        "bool": rng.random((40, 300)) < 0.1,
+        "i8": (rng.normal(size=(40, 300)) * 20).astype(np.int8),
+        "u16": rng.integers(0, 3000, (2, 33_000), np.uint16),
+        "i32": rng.integers(-(2**20), 2**20, (5, 7, 300), np.int32),
+        "i64": np.arange(5000),
+        "f8": (rng.normal(size=(40, 300)) * 0.1).astype(ml_dtypes.float8_e4m3fn),
+    }
+    trained = {name: array.copy() for name, array in base.items()}
+    for array in trained.values():
+        if array.dtype != bool:
+            # Some one up, some one down.
+            array.ravel().view(f"u{array.dtype.itemsize}")[::9] += 1
+            array.ravel().view(f"u{array.dtype.itemsize}")[::7] -= 1
+    save_file(trained, tmp_path / "trained.safetensors")
+    save_file(base, tmp_path / "base.safetensors")
+    more = ["--base", tmp_path / "base.safetensors"] if against == "base" else []
+    cdi_prune("pack", tmp_path / "trained.safetensors", *more, "-o", tmp_path / "packed.safetensors", "--quiet")
+    with safe_open(tmp_path / "packed.safetensors", "np") as file:
+        described = json.loads(file.metadata()["cdi_prune"])["tensors"]
+        names = [tensor["name"] for tensor in described if tensor["format"] == "coded"]
+        codes = {name: file.get_tensor(name + ".codes").tobytes() for name in names}
+    # This one is the base's itself.
+    in_base = {"bool"} if against == "base" else set()
+    assert {tensor["name"] for tensor in described if tensor["format"] == "base"} == in_base
+    assert codes.keys() | in_base == trained.keys()
+    predicted = 0
+    for tensor in described:
+        name = tensor["name"]
+        if name in in_base:
+            continue
+        assert tensor.get("prediction") in (None, 1)
+        predicted += "prediction" in tensor
+        prediction = bits(base[name]) if "prediction" in tensor else None
+        got = decode(codes[name], tensor["dtype"], tensor["shape"], prediction)
+        assert np.array_equal(got, bits(trained[name])), name
+        assert len(codes[name]) < trained[name].nbytes
+    assert predicted == (5 if against == "base" else 0)
+
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+
+
+@pytest.mark.parametrize("name", ["values", "differences", "pruned", "bytes", "rows"])
+def test_vectors(name):
+    codes, metadata = raw(VECTORS / f"{name}.safetensors")
+    base = raw(VECTORS / f"{name}.base.safetensors")[0] if (VECTORS / f"{name}.base.safetensors").exists() else {}
+    decoded, digests = {}, {}
+    if name == "rows":
+        lines = (VECTORS / "rows.sha256").read_text().split("\n")
+        digests = dict(line.split("  ")[::-1] for line in lines if line)
+    else:
+        decoded = raw(VECTORS / f"{name}.decoded.safetensors")[0]
+    metadata = json.loads(metadata["cdi_prune"])
+    described = metadata["tensors"]
+    in_base = [tensor["name"] for tensor in described if tensor["format"] == "base"]
+    assert len(described) == len(codes) + len(in_base) == len(decoded or digests)
+    if "base" in metadata:
+        needed = [t["name"] for t in described if t["format"] == "base" or t.get("init") == "base"]
+        whole = "".join(hashlib.sha256(base[of]).hexdigest() for of in needed)
+        assert hashlib.sha256(whole.encode()).hexdigest() == metadata["base"]["sha256"]
+    for tensor in described:
+        of, dtype = tensor["name"], tensor["dtype"]
+        if of in in_base:
+            assert base[of] == decoded[of]
+            continue
+        factor, fill = tensor.get("prediction"), tensor.get("fill", "zero")
+        prediction = factor and bits_times(base[of], dtype, factor)
+        initial = None if fill == "zero" else bits_times(base[of], dtype, tensor["decay"])
+        fills = initial if fill == "init" else None
+        got = decode(codes[of + ".codes"], dtype, tensor["shape"], prediction, fills, initial).tobytes()
+        if digests:
+            assert hashlib.sha256(got).hexdigest() == digests[of]
+        else:
+            assert got == decoded[of], of
+
+
+def raw(path):
+    """The bytes of each tensor of a file, and its metadata."""
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    metadata = header.pop("__metadata__", {})
+    return {name: data[end + t["data_offsets"][0] : end + t["data_offsets"][1]] for name, t in header.items()}, metadata
+
+
+def bits_times(data, dtype, factor):
+    """The bits of elements times a factor, rounded to their type."""
+    if dtype not in DTYPES:
+        assert factor == 1
+        return np.frombuffer(data, f"u{FORMS[dtype][0] // 8}")
+    values = np.frombuffer(data, DTYPES[dtype])
+    scaled = values.astype(np.float64) * factor
+    if dtype != "F64":
+        scaled = scaled.astype(np.float32)
+    return bits(scaled.astype(DTYPES[dtype]))

@@ -20,4 +20,5 @@ mod report_text;
 mod sinks;
 mod slices;
 mod start;
+mod vectors;
 mod verdicts;

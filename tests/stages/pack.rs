@@ -132,10 +132,8 @@ fn against_a_base_in_shards_and_by_rows() {
     ok(&s, &[&pack[..], &["p.safetensors"]].concat());
     let packed = contents(&s.path("p.safetensors"));
     let names: Vec<&str> = packed.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names, ["b", "ids", "long.codes", "w.codes"]);
-    // Nothing but a head: version, model, flags and number of tables, the class of all rows, a table of one
-    // symbol, and the lengths of four blocks, which are 0.
-    assert_eq!(packed[2].3.len(), 4 + 3 + 2 + 4 * 4);
+    // `long` is the base's.
+    assert_eq!(names, ["b", "ids", "w.codes"]);
     ok(&s, &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
 
@@ -192,11 +190,198 @@ fn all_types_and_shapes() {
         .map(|(name, .., bytes)| (name, bytes.len()))
         .collect();
     let names: Vec<&str> = sizes.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["bf16.codes", "f16.codes", "f32.codes", "f64.codes", "vector.codes", "zeros.codes"]);
+    let coded = ["bf16", "bytes", "f16", "f32", "f64", "vector", "zeros"].map(|name| format!("{name}.codes"));
+    assert_eq!(names, coded);
     // Version, model and its `top`, flags, number of tables, a table of one symbol, and the
     // length of one block.
-    assert_eq!(sizes[5].1, 1 + 3 + 1 + 1 + 2 + 4);
-    assert!(sizes.iter().zip([11_520, 11_520, 23_040, 46_080, 23_040]).all(|((_, size), raw)| *size < raw));
+    assert_eq!(sizes[6].1, 1 + 3 + 1 + 1 + 2 + 4);
+    let raw = [11_520, 5_760, 11_520, 23_040, 46_080, 23_040];
+    assert!(sizes.iter().zip(raw).all(|((_, size), raw)| *size < raw), "{sizes:?}");
+}
+
+/// Types that are not floating point: their bytes are coded, alone or as differences to a base's of the same
+/// type.
+#[test]
+fn other_types() {
+    let s = Scratch::new();
+    let n = 40 * 500;
+    let noise = weights(3 * n, 8);
+    let of = |k: usize, scale: f32| noise[k * n..][..n].iter().map(move |v| (v * scale) as i64);
+    let bytes = |values: &mut dyn Iterator<Item = i64>, size: usize| -> Vec<u8> {
+        values.flat_map(|value| value.to_le_bytes()[..size].to_vec()).collect()
+    };
+    let all = |step: i64| -> Vec<Tensor<'static>> {
+        // Of every 10th element the next value, or the one before.
+        let moved = move |values: Vec<i64>| {
+            let step = move |n: usize| if n % 10 == 0 { step * (1 - 2 * (n as i64 / 10 % 2)) } else { 0 };
+            values.into_iter().enumerate().map(move |(n, value)| value + step(n))
+        };
+        vec![
+            ("bool", "BOOL", &[40, 500], bytes(&mut of(0, 100.0).map(|v| i64::from(v > 0)), 1)),
+            ("f4", "F4", &[40, 500], bytes(&mut of(1, 100.0).take(n / 2), 1)),
+            ("f8", "F8_E4M3", &[40, 500], bytes(&mut moved(of(1, 200.0).map(|v| v & 0xFF).collect()), 1)),
+            ("i64", "I64", &[20_000], bytes(&mut moved(of(2, 1e6).collect()), 8)),
+            ("i8", "I8", &[40, 500], bytes(&mut moved(of(0, 900.0).collect()), 1)),
+            ("u16", "U16", &[1, 17_500, 1], bytes(&mut (0..17_500), 2)),
+            ("u32", "U32", &[40, 500], bytes(&mut moved(of(1, 1e9).collect()), 4)),
+        ]
+    };
+    s.safetensors("base.safetensors", &all(0));
+    s.safetensors("m.safetensors", &all(1));
+    let described = |name: &str| -> Vec<(String, u8, usize)> {
+        let coded = contents(&s.path(name)).into_iter().filter(|(name, ..)| name.ends_with(".codes"));
+        coded.map(|(name, .., code)| (name.replace(".codes", ""), code[1], code.len())).collect()
+    };
+    ok(&s, &["pack", "m.safetensors", "-o", "alone.safetensors"]);
+    ok(&s, &["unpack", "alone.safetensors", "-o", "back.safetensors"]);
+    assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("m.safetensors")));
+    ok(&s, &["pack", "m.safetensors", "--base", "base.safetensors", "-o", "over.safetensors"]);
+    ok(&s, &["unpack", "over.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
+    assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("m.safetensors")));
+    // Name, model and bytes; types of less than a byte stay as they are.
+    let expected = |all: &[(&str, u8, usize)]| -> Vec<(String, u8, usize)> {
+        all.iter().map(|(name, model, bytes)| ((*name).to_owned(), *model, *bytes)).collect()
+    };
+    let alone = [
+        ("bool", 2, 2289),
+        ("f8", 2, 9753),
+        ("i64", 2, 55198),
+        ("i8", 2, 15545),
+        ("u16", 2, 31122),
+        ("u32", 2, 65977),
+    ];
+    assert_eq!(described("alone.safetensors"), expected(&alone));
+    // The others are the base's.
+    let over = [("f8", 3, 1458), ("i64", 3, 1462), ("i8", 3, 1458), ("u32", 3, 1462)];
+    assert_eq!(described("over.safetensors"), expected(&over));
+
+    let file = PrunedReader::open(&s.path("over.safetensors"), Some(&s.path("base.safetensors"))).unwrap();
+    let all = contents(&s.path("m.safetensors"));
+    for (name, _, shape, bytes) in &all {
+        let row = bytes.len() / shape[0];
+        if shape.len() > 1 {
+            let mut out = vec![0; 3.min(shape[0]) * row];
+            let rows = shape[0] - 3.min(shape[0])..shape[0];
+            file.read_rows(name, rows.clone(), &mut out).unwrap();
+            assert!(out == bytes[rows.start * row..], "{name}");
+        }
+        if name != "f4" {
+            rows_through_a_handle(&file, name, bytes);
+        }
+    }
+    let args = ["unpack", "over.safetensors", "-o", "back.safetensors"];
+    let needs = "over.safetensors: tensor `bool` needs the values of another checkpoint (`base.safetensors` when \
+                 this was written): give it with `--base FILE`";
+    fails(&s, &args, 1, needs);
+    let mut other = all.clone();
+    other[4].1 = "U8".to_owned();
+    let other: Vec<Tensor<'_>> = other
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (&**name, &**dtype, &**shape, bytes.clone()))
+        .collect();
+    s.safetensors("other.safetensors", &other);
+    let another = "other.safetensors: tensor `i8`, which provides initial values, is U8 there, expected I8";
+    fails(&s, &[&args[..], &["--base", "other.safetensors"]].concat(), 1, another);
+}
+
+/// The counterpart of `pack` unpacks what that wrote, and nothing else.
+#[test]
+fn what_unpack_refuses() {
+    let s = Scratch::new();
+    trained(&s);
+    let unpack = |name: &str, message: &str| {
+        fails(&s, &["unpack", name, "-o", "back.safetensors"], 1, message);
+        assert!(!s.path("back.safetensors").exists());
+    };
+    unpack(
+        "trained.safetensors",
+        "trained.safetensors: not a packed file but an ordinary checkpoint, so there is nothing to unpack; \
+         `cdi-prune pack trained.safetensors -o packed.safetensors` packs it",
+    );
+    s.write(
+        "x.yaml",
+        b"seed: 1\nmodel: {tensors: {w: [300, 500]}}\nrules: [{match: w, init: he}]\ninit: {output: init.safetensors}\n\
+          trained: {path: t.safetensors}\nprune: {output: pruned.safetensors, criterion: magnitude, format: bitmask, \
+          target: {sparsity: 0.5}}\n",
+    );
+    ok(&s, &["init", "x.yaml"]);
+    fs::copy(s.path("init.safetensors"), s.path("t.safetensors")).unwrap();
+    ok(&s, &["run", "x.yaml"]);
+    unpack(
+        "init.safetensors",
+        "init.safetensors: not a packed file but an initial checkpoint of cdi-prune, which is dense already: use \
+         it as it is",
+    );
+    unpack(
+        "pruned.safetensors",
+        "pruned.safetensors: this is a pruned file of cdi-prune, not a packed one; convert it with `cdi-prune \
+         restore pruned.safetensors -o dense.safetensors`",
+    );
+    let ran = s.run(&["unpack", "x.safetensors", "-o", "y.safetensors", "--set", "seed=1"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("`unpack` reads no config"), "{ran:?}");
+}
+
+/// How many bits each weight takes, and what predicted it.
+#[test]
+fn inspected() {
+    let s = Scratch::new();
+    trained(&s);
+    let pack = ["pack", "trained.safetensors", "--base", "base.safetensors", "-o", "p.safetensors"];
+    ok(&s, &pack);
+    assert_eq!(
+        ok(&s, &["inspect", "p.safetensors"]).stdout,
+        "\
+┌───────────────────────────────────────────────────────────────────────┐
+│ tensor   type  shape    predicted from    bytes  bits/weight  zeros % │
+╞═══════════════════════════════════════════════════════════════════════╡
+│ b        F32   2        -                     8            -    50.00 │
+│ ids      I64   2        -                    16            -     0.00 │
+│ long     F32   2x70000  base                  0         0.00        - │
+│ w.codes  U8    275968   base            275,968        14.72        - │
+└───────────────────────────────────────────────────────────────────────┘
+4 tensors in 1 file, 275,992 bytes of data.
+"
+    );
+    let json = ok(&s, &["inspect", "p.safetensors", "--format", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["tensors"][0]["code"], serde_json::Value::Null);
+    assert_eq!(
+        json["tensors"][2],
+        serde_json::json!({
+            "name": "long", "dtype": "F32", "shape": [2, 70_000], "bytes": 0, "zeros": null,
+            "code": {
+                "tensor": "long", "dtype": "F32", "shape": [2, 70_000], "bits_per_weight": 0.0,
+                "predicted_from": "base",
+            },
+        })
+    );
+    assert_eq!(
+        json["tensors"][3]["code"],
+        serde_json::json!({
+            "tensor": "w", "dtype": "F32", "shape": [300, 500],
+            "bits_per_weight": 8.0 * 275_968.0 / 150_000.0, "predicted_from": "base", "factor": 1.0,
+        })
+    );
+    let network = shipped("examples/data/mlp_pad_sgd/trained.safetensors");
+    let config = shipped("configs/quickstart.yaml");
+    ok(&s, &["pack", &network, "--config", &config, "-o", "over.safetensors"]);
+    assert_eq!(
+        ok(&s, &["inspect", "over.safetensors"]).stdout,
+        "\
+┌───────────────────────────────────────────────────────────────────────────────┐
+│ tensor            type  shape   predicted from    bytes  bits/weight  zeros % │
+╞═══════════════════════════════════════════════════════════════════════════════╡
+│ fc1.bias          F32   64      -                   256            -     0.00 │
+│ fc1.weight.codes  U8    163087  initial values  163,087        19.91        - │
+│ fc2.bias          F32   32      -                   128            -     0.00 │
+│ fc2.weight.codes  U8    6542    initial values    6,542        25.55        - │
+│ fc3.bias          F32   10      -                    40            -     0.00 │
+│ fc3.weight.codes  U8    1101    nothing           1,101        27.52        - │
+└───────────────────────────────────────────────────────────────────────────────┘
+6 tensors in 1 file, 171,154 bytes of data.
+"
+    );
 }
 
 #[test]
@@ -213,9 +398,15 @@ fn what_is_refused() {
          was written): give it with `--base FILE`",
     );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
-    let ran = s.run(&["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
-    assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("SHA-256"), "{ran:?}");
+    fails(
+        &s,
+        &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"],
+        1,
+        "p.safetensors: it needs tensors of its base that have the SHA-256 \
+         5489a2993b5f7d88efffafe48a832f43543e6139207d2dce26d34510cfd23895 together, but those of base.safetensors \
+         have 764ad888849ebf75d1314c51f8b53a9413e724e472ae9e6463dfd2e82afcc54c: this is not the checkpoint that \
+         the file was packed with; give that one with `--base FILE`",
+    );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
     fails(
         &s,
@@ -267,7 +458,7 @@ fn damaged_codes() {
             "p.safetensors: the code of tensor `w`: unknown code version 2; a later version of cdi-prune \
              wrote it",
         ),
-        (1, 2, "p.safetensors: the code of tensor `w`: the model is 2, which is invalid"),
+        (1, 4, "p.safetensors: the code of tensor `w`: the model is 4, which is invalid"),
         (4, 8, "p.safetensors: the code of tensor `w`: the classes' flag is 8, which is invalid"),
     ] {
         let mut bytes = whole.clone();
@@ -282,4 +473,103 @@ fn damaged_codes() {
     // The header is about one more.
     s.write("p.safetensors", &bytes);
     assert_eq!(s.run(&["restore", "p.safetensors", "-o", "back.safetensors"]).code, 1);
+}
+
+/// What the description of a coded tensor says, and its base has, that cannot be.
+#[test]
+fn descriptions_that_contradict_their_code() {
+    let wrong = |tensor: &str, problem: &str| {
+        format!("tensor `{tensor}`: its `cdi_prune` metadata is wrong: {problem}")
+    };
+    let refused = |name: &str, from: &str, to: &str, message: &str| {
+        let s = vectors(name);
+        redescribe(&s, name, from, to);
+        let base = format!("{name}.base.safetensors");
+        let mut args = vec!["restore", "coded.safetensors", "-o", "back.safetensors"];
+        if s.path(&base).exists() {
+            args.extend(["--base", &base]);
+        }
+        fails(&s, &args, 1, message);
+        assert!(!s.path("back.safetensors").exists());
+    };
+    let of = |tensor: &str, problem: &str| format!("coded.safetensors: {}", wrong(tensor, problem));
+    let disagree = of("f64", "its code and its description disagree on whether values are predicted");
+    refused("values", r#""name":"f64","#, r#""name":"f64","prediction":1,"#, &disagree);
+    refused(
+        "differences",
+        r#""init":"base","prediction":0.9},{"name":"f32""#,
+        r#""init":"base"},{"name":"f32""#,
+        &disagree,
+    );
+    let model = "coded.safetensors: the code of tensor `f32`: the model is 0, which is invalid";
+    refused("values", r#""name":"f32","dtype":"F32""#, r#""name":"f32","dtype":"I32""#, model);
+    let pruned = "its elements are coded as bytes, so that none can be pruned, but it has a `fill`";
+    refused("bytes", r#""name":"bool","#, r#""name":"bool","fill":"init","#, &of("bool", pruned));
+    let factor = "BOOL can only be predicted from another checkpoint, with the factor 1";
+    refused(
+        "bytes",
+        r#""prediction":1.0},{"name":"f8""#,
+        r#""prediction":0.5},{"name":"f8""#,
+        &of("bool_over", factor),
+    );
+    let small = of("bool", "F4 is not a type that can be coded");
+    refused("bytes", r#""name":"bool","dtype":"BOOL""#, r#""name":"bool","dtype":"F4""#, &small);
+    let nothing = "it is, or begins from, a tensor of the file's base, which is not described";
+    refused("differences", r#""base":{"#, r#""other":{"#, &of("f64", nothing));
+    refused(
+        "differences",
+        r#""name":"in_base","dtype":"F32""#,
+        r#""name":"in_base","dtype":"BF16""#,
+        "differences.base.safetensors: tensor `in_base`, which provides initial values, is F32 there, expected BF16",
+    );
+    refused(
+        "differences",
+        r#""name":"in_base","dtype":"F32","shape":[3,5]"#,
+        r#""name":"in_base","dtype":"F32","shape":[5,3]"#,
+        "differences.base.safetensors: tensor `in_base`, which provides initial values, has shape [3, 5] there, \
+         expected [5, 3]",
+    );
+    refused(
+        "differences",
+        r#""sha256":""#,
+        r#""sha256":"0"#,
+        "coded.safetensors: it needs tensors of its base that have the SHA-256 \
+         07d44b183694c6ed4d338c675dac5a6807e477da5db97f69829ba4dddc78f52a1 together, but those of \
+         differences.base.safetensors have 7d44b183694c6ed4d338c675dac5a6807e477da5db97f69829ba4dddc78f52a1: this is \
+         not the checkpoint that the file was packed with; give that one with `--base FILE`",
+    );
+    // A tensor that is in the base and in the file.
+    let s = vectors("differences");
+    redescribe(&s, "differences", r#""name":"in_base""#, r#""name":"f64.codes""#);
+    s.tamper("differences.base.safetensors", |header, _| {
+        let tensor = header.as_object_mut().unwrap().remove("in_base").unwrap();
+        header["f64.codes"] = tensor;
+    });
+    fails(
+        &s,
+        &["restore", "coded.safetensors", "--base", "differences.base.safetensors", "-o", "back.safetensors"],
+        1,
+        "coded.safetensors: tensor `f64.codes` is described twice, or is in the file beside its own parts",
+    );
+}
+
+/// A folder with these vectors, as coded.safetensors, and their base.
+fn vectors(name: &str) -> Scratch {
+    let s = Scratch::new();
+    let from = root().join("tests/vectors");
+    s.write("coded.safetensors", fs::read(from.join(format!("{name}.safetensors"))).unwrap());
+    let base = format!("{name}.base.safetensors");
+    if let Ok(bytes) = fs::read(from.join(&base)) {
+        s.write(&base, bytes);
+    }
+    s
+}
+
+/// Changes what the file says about its tensors.
+fn redescribe(s: &Scratch, name: &str, from: &str, to: &str) {
+    s.tamper("coded.safetensors", |header, _| {
+        let text = header["__metadata__"]["cdi_prune"].as_str().unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{name}: {text}");
+        header["__metadata__"]["cdi_prune"] = text.replace(from, to).into();
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use cdi_prune::pipeline::{Inventory, InventoryTensor};
+use cdi_prune::pipeline::{Inventory, InventoryCode, InventoryTensor, Predicted};
 use cdi_prune::text::{counted, printable, shape, thousands};
 use clap::ColorChoice;
 
@@ -12,11 +12,60 @@ use super::sheet::{Column, Room, Sheet};
 /// takes hundreds of bytes.
 const LONG: usize = 10_000;
 
-const TITLES: [&str; 5] = ["tensor", "type", "shape", "bytes", "zeros %"];
-/// Which of them go first where there is no room.
-const RANKS: [u8; 5] = [0, 2, 0, 0, 1];
-/// Columns of words, before those of numbers.
-const WORDS: usize = 3;
+/// A column.
+struct Kind {
+    title: &'static str,
+    /// Which columns go first where there is no room.
+    rank: u8,
+    /// Of words, which all stand before those of numbers.
+    words: bool,
+    /// Only where there are coded tensors.
+    codes: bool,
+    cell: fn(&InventoryTensor) -> String,
+}
+
+impl Kind {
+    const fn of(title: &'static str, rank: u8, cell: fn(&InventoryTensor) -> String) -> Self {
+        Self { title, rank, words: false, codes: false, cell }
+    }
+}
+
+const KINDS: [Kind; 7] = [
+    Kind { words: true, ..Kind::of("tensor", 0, |t| printable(&t.name)) },
+    Kind { words: true, ..Kind::of("type", 2, |t| t.dtype.to_string()) },
+    Kind { words: true, ..Kind::of("shape", 0, |t| shape(&t.shape)) },
+    Kind { words: true, codes: true, ..Kind::of("predicted from", 0, predicted) },
+    Kind::of("bytes", 0, |t| thousands(t.bytes)),
+    Kind { codes: true, ..Kind::of("bits/weight", 0, bits) },
+    Kind::of("zeros %", 1, |t| t.zeros.map_or("-".to_owned(), |z| format!("{:.2}", 100.0 * z))),
+];
+
+/// What stands in the columns of coded tensors for all others.
+fn of_code(tensor: &InventoryTensor, cell: impl Fn(&InventoryCode) -> String) -> String {
+    tensor.code.as_ref().map_or("-".to_owned(), cell)
+}
+
+fn predicted(tensor: &InventoryTensor) -> String {
+    of_code(tensor, |code| {
+        let from = match code.predicted_from {
+            Predicted::Nothing => "nothing",
+            Predicted::InitialValues => "initial values",
+            Predicted::Base => "base",
+        };
+        let factor = code.factor.filter(|factor| *factor != 1.0);
+        factor.map_or(from.to_owned(), |factor| format!("{from} × {factor:.6}"))
+    })
+}
+
+fn bits(tensor: &InventoryTensor) -> String {
+    of_code(tensor, |code| format!("{:.2}", code.bits_per_weight))
+}
+
+/// The columns that these tensors have.
+fn kinds(inventory: &Inventory) -> Vec<&'static Kind> {
+    let codes = inventory.tensors.iter().any(|tensor| tensor.code.is_some());
+    KINDS.iter().filter(|kind| codes || !kind.codes).collect()
+}
 
 /// The table, in every column where `full` asks for that or there are very many tensors,
 /// and a line of totals.
@@ -33,22 +82,12 @@ pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> Strin
     text
 }
 
-fn cells(t: &InventoryTensor) -> [String; 5] {
-    [
-        printable(&t.name),
-        t.dtype.to_string(),
-        shape(&t.shape),
-        thousands(t.bytes),
-        t.zeros.map_or("-".to_owned(), |z| format!("{:.2}", 100.0 * z)),
-    ]
-}
-
 fn short(inventory: &Inventory, full: bool, color: ColorChoice) -> String {
-    let column = |n: usize| inventory.tensors.iter().map(move |t| std::mem::take(&mut cells(t)[n]));
-    let columns = TITLES.iter().enumerate().map(|(n, title)| {
+    let columns = kinds(inventory).into_iter().map(|kind| {
+        let cells = inventory.tensors.iter().map(kind.cell);
         let column =
-            if n < WORDS { Column::text(title, column(n)) } else { Column::numbers(title, column(n)) };
-        column.rank(RANKS[n])
+            if kind.words { Column::text(kind.title, cells) } else { Column::numbers(kind.title, cells) };
+        column.rank(kind.rank)
     });
     let mut sheet = Sheet::new(columns.collect());
     let left_out = if full { None } else { sheet.fit(Room::All) };
@@ -58,30 +97,31 @@ fn short(inventory: &Inventory, full: bool, color: ColorChoice) -> String {
 
 /// The same text, of which no more is held than itself.
 fn long(inventory: &Inventory) -> String {
-    let mut widths = TITLES.map(str::len);
-    for tensor in &inventory.tensors {
-        for (width, cell) in widths.iter_mut().zip(cells(tensor)) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
+    let kinds = kinds(inventory);
+    let widest = |kind: &&Kind| {
+        let cells = inventory.tensors.iter().map(|tensor| (kind.cell)(tensor).chars().count());
+        cells.max().unwrap_or(0).max(kind.title.len())
+    };
+    let widths: Vec<usize> = kinds.iter().map(widest).collect();
     // A space at either end, two between columns.
-    let inner = widths.iter().sum::<usize>() + 2 * TITLES.len();
+    let inner = widths.iter().sum::<usize>() + 2 * kinds.len();
     let mut text = String::new();
-    let line = |cells: [&str; 5], text: &mut String| {
+    let line = |text: &mut String, cell: &dyn Fn(&Kind) -> String| {
         let mut end = '│';
-        for (n, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
+        for (kind, width) in kinds.iter().zip(&widths) {
             text.push(std::mem::replace(&mut end, ' '));
+            let cell = cell(kind);
             // Writing into a string does not fail.
-            let _ = if n < WORDS { write!(text, " {cell:<width$}") } else { write!(text, " {cell:>width$}") };
+            let _ =
+                if kind.words { write!(text, " {cell:<width$}") } else { write!(text, " {cell:>width$}") };
         }
         text.push_str(" │\n");
     };
     let _ = writeln!(text, "┌{}┐", "─".repeat(inner));
-    line(TITLES, &mut text);
+    line(&mut text, &|kind| kind.title.to_owned());
     let _ = writeln!(text, "╞{}╡", "═".repeat(inner));
     for tensor in &inventory.tensors {
-        let cells = cells(tensor);
-        line(std::array::from_fn(|n| cells[n].as_str()), &mut text);
+        line(&mut text, &|kind| (kind.cell)(tensor));
     }
     let _ = write!(text, "└{}┘", "─".repeat(inner));
     text
@@ -99,13 +139,25 @@ mod tests {
             shape: shape.to_vec(),
             bytes,
             zeros,
+            code: None,
         };
         let tensors = vec![
             tensor("a.weight", cdi_prune::tensor::Dtype::F32, &[2, 2], 16, Some(0.25)),
             tensor("b", cdi_prune::tensor::Dtype::F8_E4M3FNUZ, &[1200], 1200, Some(1.0)),
             tensor("c", cdi_prune::tensor::Dtype::F4, &[], 2, None),
         ];
-        let inventory = Inventory { files: 1, made_by_cdi_prune: None, tensors };
+        let mut inventory = Inventory { files: 1, made_by_cdi_prune: None, tensors };
         assert_eq!(long(&inventory), short(&inventory, true, ColorChoice::Never));
+        inventory.tensors[1].code = Some(InventoryCode {
+            tensor: "w".to_owned(),
+            dtype: cdi_prune::tensor::Dtype::BF16,
+            shape: vec![40, 20],
+            bits_per_weight: 12.0,
+            predicted_from: Predicted::Base,
+            factor: Some(0.875),
+        });
+        let long = long(&inventory);
+        assert_eq!(long, short(&inventory, true, ColorChoice::Never));
+        assert!(long.contains("base × 0.875000"), "{long}");
     }
 }

@@ -156,6 +156,35 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// An ordinary checkpoint where a packed one is expected.
+    #[error(
+        "{}: not a packed file but an ordinary checkpoint, so there is nothing to unpack; `cdi-prune pack {} \
+         -o packed.safetensors` packs it",
+        .path.display(), quoted(.path.as_os_str())
+    )]
+    NotPacked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An initial checkpoint where a packed one is expected.
+    #[error(
+        "{}: not a packed file but an initial checkpoint of cdi-prune, which is dense already: use it as it is",
+        .path.display()
+    )]
+    InitialNotPacked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A pruned file where a packed one is expected.
+    #[error(
+        "{}: this is a pruned file of cdi-prune, not a packed one; convert it with `cdi-prune restore {} -o \
+         dense.safetensors`",
+        .path.display(), quoted(.path.as_os_str())
+    )]
+    PrunedNotPacked {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder where a file is to be written.
     #[error(
         "{}: `prune.output` is a folder; give the path of a file, or end it with a slash to write the \

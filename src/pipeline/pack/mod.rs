@@ -1,9 +1,11 @@
 //! The command `pack`: a whole checkpoint, coded without loss, against initial values where they are known.
 
+mod bytes;
 mod code;
+mod equal;
 mod predict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -23,6 +25,7 @@ use crate::sparse::{FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet, Slot};
 use crate::tensor::Shape;
 use code::{Coded, DESCRIBED, code};
+use equal::Digests;
 pub use predict::PredictFrom;
 
 /// What packing did.
@@ -45,14 +48,20 @@ pub struct PackedTensor {
     pub from: u64,
     /// Those it has now, without the header's.
     pub to: u64,
-    /// How it is coded; `None` where it stands as it is.
+    /// How it is coded; `None` where it stands as it is, or is the base's.
     choice: Option<Choice>,
+    /// Whether it is the base's, byte for byte, and not in the file.
+    pub equal: bool,
 }
 
 impl PackedTensor {
+    fn equal(name: &str, tensor: &TensorRef<'_>) -> Self {
+        Self { name: name.to_owned(), from: tensor.bytes().len() as u64, to: 0, choice: None, equal: true }
+    }
+
     /// Whether its values are stored as differences to a prediction; `None` where they are not coded.
     pub fn predicted(&self) -> Option<bool> {
-        self.choice.map(|choice| choice.model == Model::Difference)
+        self.choice.map(|choice| choice.model.is_difference())
     }
 }
 
@@ -80,18 +89,34 @@ pub fn pack(
     let paths = || inputs.iter().map(|(role, path)| (role.as_str(), *path));
     check_distinct(paths(), [("the output", output)])?;
     let mut set = OutputSet::open(output, paths().map(|(_, path)| path))?;
-    let whole = |(name, _): &(&str, _)| checkpoint.tensor(&format!("{name}{CODES}")).is_none();
+    let mut descriptions = equal::equal(start, checkpoint.tensors(), progress)?;
+    let equal: BTreeSet<&str> = descriptions.keys().copied().collect();
+    let whole = |(name, _): &(&str, _)| {
+        !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
+    };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
     let spool = Spool::beside(output)?;
-    let coded = code_all(&tasks, &spool, progress)?;
+    let bytes_tasks = bytes::tasks(start, checkpoint.tensors().filter(whole));
+    let mut coded = code_all(&tasks, &spool, progress)?;
+    bytes::code(&bytes_tasks, &spool, &mut coded, progress)?;
     let coding = Coding { coded, spool };
-    let groups: Vec<Group> = checkpoint.tensors().map(|(name, tensor)| coding.group(name, &tensor)).collect();
-    let descriptions = coding.describe(start, &tasks)?;
+    let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
+        true => Group { name: name.to_owned(), tensors: Vec::new() },
+        false => coding.group(name, &tensor),
+    };
+    let groups: Vec<Group> = checkpoint.tensors().map(group).collect();
+    descriptions.append(&mut coding.describe(start, &tasks)?);
+    for task in &bytes_tasks {
+        let found = coding.coded.get(task.name);
+        descriptions.extend(found.map(|found| (task.name, task.described(&found.choice))));
+    }
     let others = other_metadata(checkpoint);
+    let digests = Digests::new(start.base(), descriptions.values());
     let metadata = |groups: &[Group]| {
         let described = groups.iter().filter_map(|group| descriptions.get(group.name.as_str()).cloned());
-        FileMetadata { tensors: described.collect(), ..FileMetadata::new(Kind::Pruned, start.seed()) }
-            .into_map(&others)
+        let tensors: Vec<PrunedTensor> = described.collect();
+        let base = digests.of_file(&tensors);
+        FileMetadata { tensors, base, ..FileMetadata::new(Kind::Pruned, start.seed()) }.into_map(&others)
     };
     let key = || Ok::<_, Error>(None);
     let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
@@ -99,7 +124,10 @@ pub fn pack(
     progress.begin("write", groups.iter().map(Group::bytes).sum());
     let mut tensors = Vec::with_capacity(groups.len());
     for (name, tensor) in checkpoint.tensors() {
-        tensors.push(coding.write(name, &tensor, &writer, progress)?);
+        tensors.push(match equal.contains(name) {
+            true => PackedTensor::equal(name, &tensor),
+            false => coding.write(name, &tensor, &writer, progress)?,
+        });
     }
     progress.end();
     let bytes = writer.bytes();
@@ -187,7 +215,7 @@ impl Coding<'_> {
                 (found.bytes(), Some(found.choice))
             }
         };
-        Ok(PackedTensor { name: name.to_owned(), from, to, choice })
+        Ok(PackedTensor { name: name.to_owned(), from, to, choice, equal: false })
     }
 
     fn write_code(

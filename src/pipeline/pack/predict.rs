@@ -7,10 +7,10 @@ use crate::codec::{Choice, Model};
 use crate::config::InitSource;
 use crate::init::Initial;
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::{initial_values, stored_values};
+use crate::pipeline::plan::initial_values;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::TensorTask;
-use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, Unknown};
+use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
 use crate::tensor::{FloatDtype, Layout, Shape};
 
 /// What values are predicted from.
@@ -47,13 +47,10 @@ impl<'a> PredictFrom<'a> {
     fn describe(
         &self,
         name: &str,
-        shape: &Shape,
     ) -> Result<(Option<u64>, InitialValues, Layout, Option<FloatDtype>), Error> {
         match *self {
             Self::Nothing(_) => Ok((None, InitialValues::Unknown(Unknown::None), Layout::default(), None)),
-            Self::Base(_, base) => {
-                Ok((None, stored_values(base, base.path(), name, shape, None)?, Layout::default(), None))
-            }
+            Self::Base(..) => Ok((None, InitialValues::InBase(InBase::Base), Layout::default(), None)),
             Self::Config(resolved) => {
                 let tensor = &resolved.trained()?.1[name];
                 let origin = tensor.origin.as_ref().expect("a tensor with initial values has an origin");
@@ -99,7 +96,7 @@ impl<'a> PredictFrom<'a> {
     pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
         let prediction = (choice.model == Model::Difference).then_some(choice.scale);
         let (layer_id, init, layout, initial_dtype) = match prediction {
-            Some(_) => self.describe(task.name, task.shape)?,
+            Some(_) => self.describe(task.name)?,
             None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),
         };
         Ok(PrunedTensor {

@@ -47,7 +47,7 @@ impl<'a> Index<'a> {
             missing: RefCell::default(),
         };
         let mut json = serde_json::Deserializer::from_slice(text);
-        let read = Whole(&looks).deserialize(&mut json).and_then(|index| json.end().map(|()| index));
+        let read = IndexFile(&looks).deserialize(&mut json).and_then(|index| json.end().map(|()| index));
         if let Some(wrong) = looks.wrong.take() {
             return Err(wrong);
         }
@@ -108,9 +108,9 @@ impl Looks<'_> {
 }
 
 /// The whole file; keys other than `weight_map` are other tools' business.
-struct Whole<'l, 'f>(&'l Looks<'f>);
+struct IndexFile<'l, 'f>(&'l Looks<'f>);
 
-impl<'de> DeserializeSeed<'de> for Whole<'_, '_> {
+impl<'de> DeserializeSeed<'de> for IndexFile<'_, '_> {
     type Value = Index<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Index<'de>, D::Error> {
@@ -118,7 +118,7 @@ impl<'de> DeserializeSeed<'de> for Whole<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Whole<'_, '_> {
+impl<'de> Visitor<'de> for IndexFile<'_, '_> {
     type Value = Index<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! One block of a coded tensor, decoded.
 
+use super::bytes;
 use super::error::CodeError;
 use super::head::{Book, Head};
 use super::rawbits::BitReader;
@@ -8,6 +9,27 @@ use crate::blocks::Block;
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::prelude::*;
 use crate::tensor::Matrix;
+
+/// Evaluates an expression in which `$size` is the bytes of an element, a constant. Loops stand in it written
+/// out: the compiler would not carry an instruction set into the functions of iterators.
+macro_rules! sized {
+    ($form:expr, $size:ident => $loop:expr) => {
+        match $form.bits {
+            16 => {
+                const $size: usize = 2;
+                $loop
+            }
+            32 => {
+                const $size: usize = 4;
+                $loop
+            }
+            _ => {
+                const $size: usize = 8;
+                $loop
+            }
+        }
+    };
+}
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
@@ -30,7 +52,7 @@ struct Scratch {
 /// the block; empty where nothing needs them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockValues<'a> {
-    /// Predictions, for the difference model.
+    /// Predictions, for models of differences.
     pub prediction: &'a [u8],
     /// What pruned places become; zero where empty.
     pub pruned: &'a [u8],
@@ -93,15 +115,15 @@ impl Kernel for Decode<'_> {
         let Scratch { levels, contexts, symbols } = scratch;
         book.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
         book.levels.contexts(levels, contexts);
-        symbols.resize(block.len, 0);
+        symbols.resize(contexts.len(), 0);
         let coded = book.decoder.decode(contexts, bytes, bytes.is_empty(), symbols)?;
         let mut rest = BitReader::new(&bytes[coded..]);
-        let block = (head.matrix, block);
-        match head.form.bits {
-            16 => join::<2>(head, book, block, symbols, values, &mut rest, out),
-            32 => join::<4>(head, book, block, symbols, values, &mut rest, out),
-            _ => join::<8>(head, book, block, symbols, values, &mut rest, out),
+        if let Model::Bytes { difference } = head.model {
+            bytes::join(head.form, symbols, difference.then_some(values.prediction), out);
+            return rest.at_end().then_some(());
         }
+        let block = (head.matrix, block);
+        sized!(head.form, SIZE => join::<SIZE>(head, book, block, symbols, values, &mut rest, out));
         rest.at_end().then_some(())
     }
 }
@@ -172,76 +194,30 @@ fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
     values.get(n).map_or(0, widen)
 }
 
-// The loops are written out, as the compiler would not carry an instruction set into the
-// iterators' own functions.
 impl Form {
     /// Calls `f` with the bits of each element, in order.
     #[inline(always)]
     pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(u64)) {
-        macro_rules! all {
-            ($size:literal) => {
-                for value in bytes.as_chunks::<$size>().0 {
-                    f(widen(value));
-                }
-            };
-        }
-        match self.bits {
-            16 => all!(2),
-            32 => all!(4),
-            _ => all!(8),
-        }
+        sized!(self, SIZE => for value in bytes.as_chunks::<SIZE>().0 {
+            f(widen(value));
+        });
     }
 
     /// Calls `f` with the bits of each element of one slice and of the other, in order.
     #[inline(always)]
     pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
-        macro_rules! all {
-            ($size:literal) => {
-                for (a, b) in a.as_chunks::<$size>().0.iter().zip(b.as_chunks::<$size>().0) {
-                    f(widen(a), widen(b));
-                }
-            };
-        }
-        match self.bits {
-            16 => all!(2),
-            32 => all!(4),
-            _ => all!(8),
-        }
+        sized!(self, SIZE => for (a, b) in a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0) {
+            f(widen(a), widen(b));
+        });
     }
 
     /// Puts what `f` makes of the bits of each element into `out`, in place of what is there.
     #[inline(always)]
     pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
         out.resize(8 * bytes.len() / self.bits as usize, T::default());
-        macro_rules! all {
-            ($size:literal) => {
-                for (out, value) in out.iter_mut().zip(bytes.as_chunks::<$size>().0) {
-                    *out = f(widen(value));
-                }
-            };
-        }
-        match self.bits {
-            16 => all!(2),
-            32 => all!(4),
-            _ => all!(8),
-        }
-    }
-
-    /// Lowers each level by the half octaves of its prediction.
-    #[inline(always)]
-    pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
-        macro_rules! all {
-            ($size:literal) => {
-                for (level, prediction) in levels.iter_mut().zip(predictions.as_chunks::<$size>().0) {
-                    *level -= self.half_octaves(widen(prediction));
-                }
-            };
-        }
-        match self.bits {
-            16 => all!(2),
-            32 => all!(4),
-            _ => all!(8),
-        }
+        sized!(self, SIZE => for (out, value) in out.iter_mut().zip(bytes.as_chunks::<SIZE>().0) {
+            *out = f(widen(value));
+        });
     }
 
     /// [`Self::map`] of the bits of each element of one slice and of the other, which is as long.
@@ -254,24 +230,21 @@ impl Form {
         f: impl Fn(u64, u64) -> T,
     ) {
         out.resize(8 * a.len() / self.bits as usize, T::default());
-        macro_rules! all {
-            ($size:literal) => {
-                let pairs = a.as_chunks::<$size>().0.iter().zip(b.as_chunks::<$size>().0);
-                for (out, (a, b)) in out.iter_mut().zip(pairs) {
-                    *out = f(widen(a), widen(b));
-                }
-            };
-        }
-        match self.bits {
-            16 => {
-                all!(2);
+        sized!(self, SIZE => {
+            let pairs = a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0);
+            for (out, (a, b)) in out.iter_mut().zip(pairs) {
+                *out = f(widen(a), widen(b));
             }
-            32 => {
-                all!(4);
+        });
+    }
+
+    /// Lowers each level by the half octaves of its prediction.
+    #[inline(always)]
+    pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
+        sized!(self, SIZE => {
+            for (level, prediction) in levels.iter_mut().zip(predictions.as_chunks::<SIZE>().0) {
+                *level -= self.half_octaves(widen(prediction));
             }
-            _ => {
-                all!(8);
-            }
-        }
+        });
     }
 }

@@ -39,20 +39,50 @@ pub fn choose(
         }
     }
     let cost = |(model, scale, prediction): &(Model, f64, Vec<u8>), lines: Lines| {
-        let bits = cost(dtype, matrix, (*model, lines), (values, prediction, pruned), share);
-        let bits = bits + if *model == Model::Difference { share * described } else { 0.0 };
+        let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share);
+        let bits = bits + if model.is_difference() { share * described } else { 0.0 };
         Choice { model: *model, scale: *scale, lines, bits }
     };
     let least = |a: Choice, b: Choice| if b.bits < a.bits { b } else { a };
     let all = tried.iter().map(|tried| (cost(tried, both), tried));
     let best = all.reduce(|a, b| if b.0.bits < a.0.bits { b } else { a });
     let (first, tried) = best.expect("the value model can always be had");
-    if Lines::possible(matrix) == Lines::default() {
-        return Choice { lines: Lines::default(), ..first };
+    let first = if Lines::possible(matrix) == Lines::default() {
+        Choice { lines: Lines::default(), ..first }
+    } else {
+        let fewer = [(true, false), (false, true), (false, false)];
+        let fewer = fewer.map(|(rows, columns)| cost(tried, Lines { rows, columns }));
+        fewer.into_iter().fold(first, least)
+    };
+    // Floats of which few values occur; bytes cannot be pruned.
+    if pruned.is_empty() {
+        least(first, choose_bytes(dtype.into(), matrix, (values, &[]), (share, 0.0)))
+    } else {
+        first
     }
-    let fewer = [(true, false), (false, true), (false, false)];
-    let fewer = fewer.map(|(rows, columns)| cost(tried, Lines { rows, columns }));
-    fewer.into_iter().fold(first, least)
+}
+
+/// Chooses how the bytes of a tensor of any form are coded, from rows of it as [`choose`] does: `base` has
+/// as many elements of the same type, or is empty.
+pub fn choose_bytes(
+    form: Form,
+    matrix: Matrix,
+    (values, base): (&[u8], &[u8]),
+    (share, described): (f64, f64),
+) -> Choice {
+    let cost = |difference: bool| {
+        let (model, lines) = (Model::Bytes { difference }, Lines::default());
+        let prediction = if difference { base } else { &[] };
+        let bits = cost(form, matrix, (model, lines), (values, prediction, &[]), share);
+        let bits = bits + if difference { share * described } else { 0.0 };
+        Choice { model, scale: 1.0, lines, bits }
+    };
+    let alone = cost(false);
+    if base.is_empty() {
+        return alone;
+    }
+    let over = cost(true);
+    if over.bits < alone.bits { over } else { alone }
 }
 
 /// Initial values times a factor, rounded to the type.
@@ -69,16 +99,16 @@ pub fn scaled(dtype: FloatDtype, initial: &[u8], scale: f64) -> Vec<u8> {
 }
 
 fn cost(
-    dtype: FloatDtype,
+    form: Form,
     matrix: Matrix,
     (model, lines): (Model, Lines),
     (values, prediction, pruned): (&[u8], &[u8], &[u8]),
     share: f64,
 ) -> f64 {
-    let mut encoder = TensorEncoder::new(dtype, matrix, model, lines);
+    let mut encoder = TensorEncoder::new(form, matrix, model, lines);
     let mut scratch = EncoderScratch::default();
     let input = |block: &blocks::Block| {
-        let bytes = block.bytes(dtype.size());
+        let bytes = block.bytes(form.size());
         let part =
             |of: &[u8], range: core::ops::Range<usize>| range.start.min(of.len())..range.end.min(of.len());
         let places = part(pruned, block.start..block.start + block.len);
@@ -140,7 +170,7 @@ fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f
 /// the others that reaching them would leave small ones out of reach.
 fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
     const FAR: u16 = 4 * 8;
-    let form = Form::of(dtype);
+    let form = Form::from(dtype);
     let mut counts: Vec<u32> = Vec::new();
     form.each(values, |bits| {
         let magnitude = usize::from(form.magnitude(bits));

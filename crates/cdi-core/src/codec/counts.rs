@@ -20,7 +20,7 @@ pub struct Counts {
 
 /// Thresholds with their tables.
 #[derive(Debug, Default)]
-pub struct Cut {
+pub struct Tables {
     pub thresholds: Vec<i16>,
     pub tables: Vec<Table>,
 }
@@ -76,9 +76,9 @@ impl Counts {
     }
 
     /// The thresholds and tables that make the fewest bits.
-    pub fn cut(&self) -> Cut {
+    pub fn cut(&self) -> Tables {
         let runs = self.runs();
-        let mut cut = Cut::default();
+        let mut cut = Tables::default();
         let mut add = |level: Option<i32>, histogram: &Histogram| {
             let frequencies = frequency::frequencies(histogram);
             cut.tables.push(Table::new(&frequencies).expect("made to sum to the total"));

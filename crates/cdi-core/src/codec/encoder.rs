@@ -1,6 +1,7 @@
 //! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its
 //! rows and columns are like, one counts symbols, one codes them.
 
+use super::bytes;
 use super::counts::Counts;
 use super::frequency;
 use super::head::VERSION;
@@ -12,7 +13,7 @@ use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::lock::Lock;
 use crate::prelude::*;
-use crate::tensor::{FloatDtype, Matrix};
+use crate::tensor::Matrix;
 
 /// In [`BlockInput::pruned`], a place that is kept.
 pub const KEPT: u8 = u8::MAX;
@@ -22,9 +23,10 @@ pub const KEPT: u8 = u8::MAX;
 pub struct BlockInput<'a> {
     /// Its values, little-endian.
     pub values: &'a [u8],
-    /// As many predictions of the same type; empty with [`Model::Value`].
+    /// As many predictions of the same type; empty where the model has none.
     pub prediction: &'a [u8],
-    /// The symbol of each pruned place, and [`KEPT`]; empty where nothing is pruned.
+    /// The symbol of each pruned place, and [`KEPT`]; empty where nothing is pruned, as it has to be with
+    /// [`Model::Bytes`].
     pub pruned: &'a [u8],
 }
 
@@ -122,9 +124,9 @@ struct Sums {
 
 impl TensorEncoder {
     /// Begins a tensor of this type.
-    pub fn new(dtype: FloatDtype, matrix: Matrix, model: Model, lines: Lines) -> Self {
-        let form = Form::of(dtype);
-        let possible = Lines::possible(matrix);
+    pub fn new(form: impl Into<Form>, matrix: Matrix, model: Model, lines: Lines) -> Self {
+        let form = form.into();
+        let possible = if model.is_bytes() { Lines::default() } else { Lines::possible(matrix) };
         let lines = Lines { rows: lines.rows && possible.rows, columns: lines.columns && possible.columns };
         Self {
             form,
@@ -149,6 +151,10 @@ impl TensorEncoder {
 
     /// The first pass: how large the values of rows and columns are.
     pub fn measure(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        // What is asked of rows and columns is how large their values are; bytes do not say.
+        if self.model.is_bytes() {
+            return;
+        }
         let set = scratch.set;
         set.run(Pass { tensor: self, block, input, scratch, step: Step::Measure });
     }
@@ -160,7 +166,7 @@ impl TensorEncoder {
         let measures = &mut scratch.levels;
         match self.model {
             Model::Value { .. } => form.map(input.values, measures, |bits| form.half_octaves(bits)),
-            Model::Difference => {
+            Model::Difference | Model::Bytes { .. } => {
                 form.map_pairs(input.values, input.prediction, measures, |bits, prediction| {
                     let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
                     2 * length + form.half_octaves(prediction)
@@ -235,7 +241,7 @@ impl TensorEncoder {
             self.levels.zeros = Classes { base: least.into(), above };
         }
         let middle = match self.model {
-            Model::Difference => 64,
+            Model::Difference | Model::Bytes { .. } => 64,
             Model::Value { .. } if self.lines == Lines::default() => 0,
             Model::Value { .. } => mean,
         };
@@ -300,6 +306,9 @@ impl TensorEncoder {
         // Without a code a block has no bytes at all.
         let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
         self.coder.encode(contexts, symbols, leaves, out);
+        if self.model.is_bytes() {
+            return;
+        }
         let known = &self.symbols;
         if self.model == Model::Difference {
             let mut symbols = symbols.iter();
@@ -334,6 +343,7 @@ impl TensorEncoder {
                 out.extend(top.to_le_bytes());
             }
             Model::Difference => out.push(1),
+            Model::Bytes { difference } => out.push(2 + u8::from(difference)),
         }
         let flags = u8::from(self.levels.rows != Classes::default())
             | u8::from(self.levels.columns != Classes::default()) << 1
@@ -362,6 +372,7 @@ impl TensorEncoder {
                     Symbols::of_distance(self.form.distance(bits, prediction))
                 });
             }
+            Model::Bytes { .. } => bytes::split(self.form, input.values, input.prediction, symbols),
         }
         for (symbol, pruned) in symbols.iter_mut().zip(input.pruned) {
             if *pruned != KEPT {

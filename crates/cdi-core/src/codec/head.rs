@@ -11,7 +11,7 @@ use super::rawbits::BitReader;
 use super::symbol::{Form, Model, Symbols};
 use crate::blocks::{self, Block};
 use crate::prelude::*;
-use crate::tensor::{FloatDtype, Matrix};
+use crate::tensor::Matrix;
 
 /// Version of the code.
 pub const VERSION: u8 = 1;
@@ -20,7 +20,6 @@ pub const VERSION: u8 = 1;
 /// again by who decodes.
 #[derive(Clone, Debug)]
 pub struct Head {
-    dtype: FloatDtype,
     pruned: Option<u8>,
     pub(super) form: Form,
     pub(super) model: Model,
@@ -45,45 +44,42 @@ type Parts = (Head, Symbols, Levels, Vec<Table>);
 impl Head {
     /// The book of the code that this is the head of.
     pub(super) fn book(&self, bytes: &[u8]) -> Result<Book, CodeError> {
-        let (_, symbols, levels, tables) = Self::read_all(bytes, self.dtype, self.matrix, self.pruned)?;
+        let (_, symbols, levels, tables) = Self::read_all(bytes, self.form, self.matrix, self.pruned)?;
         Ok(Book { symbols, levels, decoder: rans::Decoder::new(&tables) })
     }
 
-    /// Reads the head of a coded tensor of this type and matrix view, whose code is `bytes`. `pruned` is the
-    /// last symbol of pruned places that its fill allows, `None` where nothing is pruned.
+    /// Reads the head of a coded tensor of this form and matrix view, whose code is `bytes`. `pruned` is the
+    /// last symbol of pruned places that its fill allows, `None` where nothing is pruned; codes of bytes have
+    /// none in any case.
     ///
     /// # Errors
     /// [`CodeError`].
     pub fn read(
         bytes: &[u8],
-        dtype: FloatDtype,
+        form: impl Into<Form>,
         matrix: Matrix,
         pruned: Option<u8>,
     ) -> Result<Self, CodeError> {
-        Self::read_all(bytes, dtype, matrix, pruned).map(|(head, ..)| head)
+        Self::read_all(bytes, form.into(), matrix, pruned).map(|(head, ..)| head)
     }
 
-    fn read_all(
-        bytes: &[u8],
-        dtype: FloatDtype,
-        matrix: Matrix,
-        pruned: Option<u8>,
-    ) -> Result<Parts, CodeError> {
-        let form = Form::of(dtype);
+    fn read_all(bytes: &[u8], form: Form, matrix: Matrix, pruned: Option<u8>) -> Result<Parts, CodeError> {
         let mut input = Cursor::new(bytes);
         let version = input.byte()?;
         if version != VERSION {
             return Err(CodeError::Version(version));
         }
         let model = match input.byte()? {
-            0 => Model::Value { top: u16::from_le_bytes(input.array()?) },
-            1 => Model::Difference,
+            0 if form.is_float() => Model::Value { top: u16::from_le_bytes(input.array()?) },
+            1 if form.is_float() => Model::Difference,
+            2 => Model::Bytes { difference: false },
+            3 => Model::Bytes { difference: true },
             got => return Err(CodeError::Unknown { what: "the model", got: got.into() }),
         };
         let symbols = Symbols::new(form, model);
         let flags = input.byte()?;
         let count = usize::from(input.byte()?);
-        if flags > 7 || (flags & 4 != 0 && model == Model::Difference) {
+        if flags > 7 || (flags & 4 != 0 && !matches!(model, Model::Value { .. })) {
             return Err(CodeError::Unknown { what: "the classes' flag", got: flags.into() });
         }
         if !(1..=MOST_TABLES).contains(&count) {
@@ -95,31 +91,41 @@ impl Head {
             return Err(CodeError::Truncated);
         }
         let levels = Levels::read(&mut input, matrix, flags, count)?;
-        if !levels.zeros.are_within(form.most_zeros()) {
+        if flags & 4 != 0 && !levels.zeros.are_within(form.most_zeros()) {
             return Err(CodeError::Classes("low bits"));
         }
         let mut bits = BitReader::new(input.rest());
         let mut tables = Vec::with_capacity(count);
         for n in 0..count {
             let table = read_table(&mut bits, symbols.last()).ok_or(CodeError::Table(n))?;
-            let unwanted = pruned.map_or(0, |last| usize::from(last) + 1)..2;
-            if table.frequencies()[unwanted].iter().any(|f| *f > 0) {
+            let unwanted = if model.is_bytes() { 2 } else { pruned.map_or(0, |last| usize::from(last) + 1) };
+            if table.frequencies()[unwanted..2].iter().any(|f| *f > 0) {
                 return Err(CodeError::Table(n));
             }
             tables.push(table);
         }
-        let read = bits.bytes_read();
+        let read = bits.bytes_read().ok_or(CodeError::Table(count - 1))?;
         input.take(read)?;
         let lengths = input.take(4 * blocks.unwrap_or_default())?;
         let first = input.at();
         let all = (bytes.len() - first) as u64;
         let ends = ends(lengths, all)?;
-        Ok((Self { dtype, pruned, form, model, matrix, first, ends }, symbols, levels, tables))
+        Ok((Self { pruned, form, model, matrix, first, ends }, symbols, levels, tables))
     }
 
     /// Whether values are differences to a prediction.
     pub fn is_difference(&self) -> bool {
-        self.model == Model::Difference
+        self.model.is_difference()
+    }
+
+    /// Bytes of an element.
+    pub fn size(&self) -> usize {
+        self.form.size()
+    }
+
+    /// Whether elements are coded as bytes, so that none can be pruned.
+    pub fn is_bytes(&self) -> bool {
+        self.model.is_bytes()
     }
 
     /// Where the bytes of a block lie.

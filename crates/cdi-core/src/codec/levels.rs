@@ -2,6 +2,7 @@
 //! class of its row and that of its column added, less, in the difference model, the magnitude of its
 //! prediction (one value of the type is worth more there). Thresholds cut levels into runs, one table each.
 
+use super::bytes;
 use super::cursor::{Cursor, write_number};
 use super::error::CodeError;
 use super::frequency::read as read_table;
@@ -57,7 +58,7 @@ impl Classes {
         }
         let mut bits = BitReader::new(code);
         let table = read_table(&mut bits, 255).ok_or(wrong)?;
-        let code = code.get(bits.bytes_read()..).ok_or(wrong)?;
+        let code = &code[bits.bytes_read().ok_or(wrong)?..];
         // Where all classes are one there is no code.
         if table.frequencies().iter().any(|f| u32::from(*f) == rans::TOTAL) {
             return Err(wrong);
@@ -120,7 +121,7 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Puts the level of each place of a block into `levels`.
+    /// Puts the level of each place of a block, or of each byte of its elements, into `levels`.
     #[inline(always)]
     pub fn of_block(
         &self,
@@ -144,8 +145,10 @@ impl Levels {
                 None => levels.fill(row),
             }
         }
-        if model == Model::Difference {
-            form.lower(prediction, levels);
+        match model {
+            Model::Value { .. } => {}
+            Model::Difference => form.lower(prediction, levels),
+            Model::Bytes { .. } => bytes::spread(form, levels),
         }
     }
 

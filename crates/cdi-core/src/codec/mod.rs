@@ -8,6 +8,7 @@
 //! | `frequency` | histograms to tables of frequencies, and those to bytes |
 //! | `rawbits` | bits that are not coded |
 //! | `symbol` | values to symbols and back |
+//! | `bytes` | elements as bytes, each of which is a symbol |
 //! | `levels` | which table a place takes: classes of rows and columns, and the magnitude of its prediction |
 //! | `head` | what stands before the blocks of a tensor |
 //! | `block` | one block, decoded |
@@ -16,6 +17,7 @@
 //! | `encoder` | a tensor, coded |
 
 mod block;
+mod bytes;
 mod choose;
 mod counts;
 mod cursor;
@@ -26,6 +28,8 @@ mod head;
 mod levels;
 mod rans;
 mod rawbits;
+#[cfg(test)]
+mod refusals;
 mod symbol;
 #[cfg(test)]
 mod tests;
@@ -44,9 +48,8 @@ pub fn part(name: &str, bytes: usize) -> TensorSpec {
 }
 
 pub use block::{BlockDecoder, BlockValues};
-pub use choose::{Choice, choose};
-pub use encoder::{BlockInput, EncoderScratch, TensorEncoder};
+pub use choose::{Choice, choose, choose_bytes};
+pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};
-pub use symbol::Model;
-pub use symbol::{PRUNED, PRUNED_TO_INITIAL};
+pub use symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};

@@ -79,14 +79,15 @@ impl<'a> BitReader<'a> {
         u64::from_le_bytes(word)
     }
 
-    /// Bytes begun.
-    pub fn bytes_read(&self) -> usize {
-        self.at.div_ceil(8)
+    /// Bytes begun; `None` if there are not as many, or the bits that fill the last one are not zeros.
+    pub fn bytes_read(&self) -> Option<usize> {
+        let begun = self.bytes.get(..self.at.div_ceil(8))?;
+        let is_clear = self.at.is_multiple_of(8) || begun[self.at / 8] >> (self.at % 8) == 0;
+        is_clear.then_some(begun.len())
     }
 
     /// Whether just the bits that fill the last byte are left, and are zeros.
     pub fn at_end(&self) -> bool {
-        self.bytes_read() == self.bytes.len()
-            && (self.at.is_multiple_of(8) || self.bytes[self.bytes.len() - 1] >> (self.at % 8) == 0)
+        self.bytes_read() == Some(self.bytes.len())
     }
 }

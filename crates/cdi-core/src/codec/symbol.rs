@@ -2,6 +2,8 @@
 //! prediction, is: its bit length and the two bits behind the leading one. The bits below these are close to
 //! random, and stand as they are.
 
+use safetensors::Dtype;
+
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
@@ -29,20 +31,37 @@ pub enum Model {
     },
     /// By their distance to a prediction, counted in values of the type.
     Difference,
+    /// By their bytes, each of which is a symbol: of any type of whole bytes.
+    Bytes {
+        /// Whether the bytes are those of the difference to a prediction, folded as in [`Self::Difference`];
+        /// here it is one of bits, read as integers.
+        difference: bool,
+    },
 }
 
-/// The bits of a floating-point type.
+impl Model {
+    /// Whether there are predictions.
+    pub fn is_difference(self) -> bool {
+        matches!(self, Self::Difference | Self::Bytes { difference: true })
+    }
+
+    /// Whether bytes are symbols: every symbol is a byte, and none a pruned place.
+    pub fn is_bytes(self) -> bool {
+        matches!(self, Self::Bytes { .. })
+    }
+}
+
+/// The bits of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Of a value.
     pub bits: u32,
-    /// Of its mantissa.
+    /// Of its mantissa; 0 for types that are not one of [`FloatDtype`], which have their bytes alone.
     pub mantissa: u32,
 }
 
-impl Form {
-    /// Of this type.
-    pub fn of(dtype: FloatDtype) -> Self {
+impl From<FloatDtype> for Form {
+    fn from(dtype: FloatDtype) -> Self {
         let (bits, mantissa) = match dtype {
             FloatDtype::F64 => (64, 52),
             FloatDtype::F32 => (32, 23),
@@ -50,6 +69,28 @@ impl Form {
             FloatDtype::Bf16 => (16, 7),
         };
         Self { bits, mantissa }
+    }
+}
+
+impl Form {
+    /// Of this type; `None` if its elements are not 1, 2, 4 or 8 bytes.
+    pub fn of(dtype: Dtype) -> Option<Self> {
+        if let Some(float) = FloatDtype::of(dtype) {
+            return Some(float.into());
+        }
+        let bits = dtype.bitsize();
+        matches!(bits, 8 | 16 | 32 | 64).then_some(Self { bits: bits as u32, mantissa: 0 })
+    }
+
+    /// Bytes of an element.
+    #[inline(always)]
+    pub fn size(self) -> usize {
+        self.bits as usize / 8
+    }
+
+    /// Whether its values have magnitudes, as all models but bytes need.
+    pub fn is_float(self) -> bool {
+        self.mantissa > 0
     }
 
     #[inline(always)]
@@ -65,7 +106,7 @@ impl Form {
     /// How many bits of a mantissa stand as they are in the value model, all of which may be zero.
     #[inline(always)]
     pub fn most_zeros(self) -> u32 {
-        self.mantissa - 2
+        self.mantissa.saturating_sub(2)
     }
 
     /// The magnitude of a value in half octaves, roughly: exponent and first bit of the mantissa.
@@ -94,16 +135,27 @@ impl Form {
     /// The distance of a value from another, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
     #[inline(always)]
     pub fn distance(self, bits: u64, prediction: u64) -> u64 {
-        let d = self.rising(bits).wrapping_sub(self.rising(prediction)) << (64 - self.bits);
+        self.fold(self.rising(bits).wrapping_sub(self.rising(prediction)))
+    }
+
+    /// Folds a difference modulo 2^bits: 0, -1, 1, -2, … become 0, 1, 2, 3, …
+    #[inline(always)]
+    pub fn fold(self, difference: u64) -> u64 {
+        let d = difference << (64 - self.bits);
         // The sign of the difference modulo 2^bits, in every bit.
         let sign = ((d as i64) >> 63) as u64;
         ((d << 1) ^ sign) >> (64 - self.bits) & self.all()
     }
 
+    /// The difference that was folded.
+    #[inline(always)]
+    pub fn unfold(folded: u64) -> u64 {
+        (folded >> 1) ^ (folded & 1).wrapping_neg()
+    }
+
     #[inline(always)]
     fn at_distance(self, folded: u64, prediction: u64) -> u64 {
-        let d = (folded >> 1) ^ (folded & 1).wrapping_neg();
-        self.unrisen(self.rising(prediction).wrapping_add(d) & self.all())
+        self.unrisen(self.rising(prediction).wrapping_add(Self::unfold(folded)) & self.all())
     }
 }
 
@@ -145,6 +197,7 @@ impl Symbols {
                 }
                 FIRST + 4 + 4 * (form.bits as u8 - 3) + 3
             }
+            Model::Bytes { .. } => u8::MAX,
         };
         Self { form, base, count, last }
     }

@@ -21,7 +21,7 @@ pub fn code(
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
 }
 
-/// The same bytes on every instruction set of this processor.
+/// The same with this model.
 fn code_as(
     choice: Choice,
     dtype: FloatDtype,
@@ -30,10 +30,24 @@ fn code_as(
     initial: &[u8],
     pruned: &[u8],
 ) -> Vec<u8> {
-    let on = |set| code_on(set, choice, dtype, matrix, values, initial, pruned);
+    let prediction =
+        if choice.model.is_difference() { scaled(dtype, initial, choice.scale) } else { Vec::new() };
+    code_over(choice, dtype.into(), matrix, values, &prediction, pruned)
+}
+
+/// The same bytes on every instruction set of this processor.
+fn code_over(
+    choice: Choice,
+    form: Form,
+    matrix: Matrix,
+    values: &[u8],
+    prediction: &[u8],
+    pruned: &[u8],
+) -> Vec<u8> {
+    let on = |set| code_on(set, choice, form, matrix, values, prediction, pruned);
     let code = on(InstructionSet::PORTABLE);
     for set in InstructionSet::available() {
-        assert!(on(set) == code, "{set:?} {dtype} {matrix:?} {choice:?}");
+        assert!(on(set) == code, "{set:?} {form:?} {matrix:?} {choice:?}");
     }
     code
 }
@@ -41,21 +55,17 @@ fn code_as(
 fn code_on(
     set: InstructionSet,
     choice: Choice,
-    dtype: FloatDtype,
+    form: Form,
     matrix: Matrix,
     values: &[u8],
-    initial: &[u8],
+    prediction: &[u8],
     pruned: &[u8],
 ) -> Vec<u8> {
-    let prediction = match choice.model {
-        Model::Difference => scaled(dtype, initial, choice.scale),
-        Model::Value { .. } => Vec::new(),
-    };
-    let mut encoder = TensorEncoder::new(dtype, matrix, choice.model, choice.lines);
+    let mut encoder = TensorEncoder::new(form, matrix, choice.model, choice.lines);
     let mut scratch = EncoderScratch::on(set);
     let inputs: Vec<_> = blocks::cut(0, matrix)
         .map(|block| {
-            let bytes = block.bytes(dtype.size());
+            let bytes = block.bytes(form.size());
             let input = BlockInput {
                 values: &values[bytes.clone()],
                 prediction: prediction.get(bytes).unwrap_or_default(),
@@ -85,35 +95,36 @@ fn code_on(
 
 /// Decodes a whole tensor, on every instruction set of this processor.
 fn decode(
-    dtype: FloatDtype,
+    form: impl Into<Form>,
     matrix: Matrix,
     code: &[u8],
     prediction: &[u8],
     fill: &[u8],
     pruned: Option<u8>,
 ) -> Result<Vec<u8>, CodeError> {
-    let on = |set| decode_on(set, dtype, matrix, code, prediction, fill, pruned);
+    let form = form.into();
+    let on = |set| decode_on(set, form, matrix, code, prediction, fill, pruned);
     let decoded = on(InstructionSet::PORTABLE);
     for set in InstructionSet::available() {
-        assert!(on(set) == decoded, "{set:?} {dtype} {matrix:?}");
+        assert!(on(set) == decoded, "{set:?} {form:?} {matrix:?}");
     }
     decoded
 }
 
 fn decode_on(
     set: InstructionSet,
-    dtype: FloatDtype,
+    form: Form,
     matrix: Matrix,
     code: &[u8],
     prediction: &[u8],
     fill: &[u8],
     pruned: Option<u8>,
 ) -> Result<Vec<u8>, CodeError> {
-    let head = Head::read(code, dtype, matrix, pruned)?;
-    let mut out = vec![0xAA; matrix.rows * matrix.cols * dtype.size()];
+    let head = Head::read(code, form, matrix, pruned)?;
+    let mut out = vec![0xAA; matrix.rows * matrix.cols * form.size()];
     let mut decoder = BlockDecoder::on(set);
     for (number, block) in blocks::cut(0, matrix).enumerate() {
-        let bytes = block.bytes(dtype.size());
+        let bytes = block.bytes(form.size());
         let values = BlockValues {
             prediction: if head.is_difference() { &prediction[bytes.clone()] } else { &[] },
             pruned: fill.get(bytes.clone()).unwrap_or_default(),
@@ -133,7 +144,7 @@ impl Random {
         self.0 >> 16 ^ self.0 >> 40
     }
 
-    /// About normal.
+    /// About normal, in steps of 2^-16: times a factor of few bits, its low bits would repeat.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| (self.next() & 0xFFFF) as f64 / 65536.0).sum::<f64>() - 6.0
     }
@@ -241,7 +252,7 @@ fn classes_without_bound_are_refused() {
 fn low_bits_that_are_zero_take_nothing() {
     let matrix = Matrix { rows: 64, cols: 256 };
     let mut random = Random(3);
-    let w: Vec<f64> = (0..64 * 256).map(|_| random.normal() * 0.05).collect();
+    let w: Vec<f64> = (0..64 * 256).map(|_| random.normal() * 0.0531415926).collect();
     let mut values = encoded(FloatDtype::F32, &w);
     let (_, all) = code(FloatDtype::F32, matrix, &values, &[], &[]);
     for (n, bytes) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
@@ -286,5 +297,91 @@ fn differences_of_every_length_come_back() {
                 "{dtype} {model:?}"
             );
         }
+    }
+}
+
+/// Bytes of every size, alone and over a base, in blocks of several rows and of a part of one.
+#[test]
+fn bytes_come_back() {
+    let lines = Lines::default();
+    let choice = |difference| Choice { model: Model::Bytes { difference }, scale: 1.0, lines, bits: 0.0 };
+    for (rows, cols) in [(1, 1), (3, 5), (70, 1000), (2, 66_000)] {
+        let matrix = Matrix { rows, cols };
+        for bits in [8, 16, 32, 64] {
+            let form = Form { bits, mantissa: 0 };
+            let mut random = Random(u64::from(bits) + rows as u64);
+            let (mut values, mut base) = (Vec::new(), Vec::new());
+            for n in 0..rows * cols {
+                let start = random.next() << 32 ^ random.next();
+                // Differences of any sign and length, many of them 0, and across the largest number.
+                let d = (random.normal() * 3.0) as i64 * (n % 3) as i64 * i64::from(n % 50 != 0) << (n % 30);
+                base.extend(&start.to_le_bytes()[..form.size()]);
+                values.extend(&start.wrapping_add(d as u64).to_le_bytes()[..form.size()]);
+            }
+            let alone = code_over(choice(false), form, matrix, &values, &[], &[]);
+            assert!(
+                decode(form, matrix, &alone, &[], &[], None).as_ref() == Ok(&values),
+                "{form:?} {matrix:?}"
+            );
+            let over = code_over(choice(true), form, matrix, &values, &base, &[]);
+            assert!(
+                decode(form, matrix, &over, &base, &[], None).as_ref() == Ok(&values),
+                "{form:?} {matrix:?}"
+            );
+            if rows == 70 {
+                let tried = choose_bytes(form, matrix, (&values, &base), (1.0, 0.0));
+                assert_eq!(tried.model, Model::Bytes { difference: true }, "{form:?}");
+                assert!(over.len() < alone.len(), "{form:?}: {} and {}", over.len(), alone.len());
+            }
+        }
+    }
+}
+
+/// What a byte costs is what its own place in the element needs: 8, 3 and 0 bits here, and no table for
+/// zeros.
+#[test]
+fn each_byte_has_its_own_table() {
+    let matrix = Matrix { rows: 64, cols: 1024 };
+    let mut random = Random(17);
+    let values: Vec<u8> =
+        (0..64 * 1024).flat_map(|_| [random.next() as u8, 7 * (random.next() % 8) as u8, 0, 0]).collect();
+    let form = Form { bits: 32, mantissa: 0 };
+    let choice = choose_bytes(form, matrix, (&values, &[]), (1.0, 0.0));
+    let code = code_over(choice, form, matrix, &values, &[], &[]);
+    let least = 64 * 1024 * 11 / 8;
+    assert!((least..least + 700).contains(&code.len()), "{} of {least}", code.len());
+}
+
+/// Floats of which few values occur are coded as bytes, all others not.
+#[test]
+fn floats_of_few_values() {
+    let matrix = Matrix { rows: 64, cols: 256 };
+    let mut random = Random(5);
+    let few: Vec<f64> = (0..7).map(|_| random.normal() * 0.0531415926).collect();
+    let w: Vec<f64> = (0..64 * 256).map(|_| few[random.next() as usize % 7]).collect();
+    let values = encoded(FloatDtype::F32, &w);
+    let (choice, coded) = code(FloatDtype::F32, matrix, &values, &[], &[]);
+    assert_eq!(choice.model, Model::Bytes { difference: false });
+    assert_eq!(decode(FloatDtype::F32, matrix, &coded, &[], &[], None).as_ref(), Ok(&values));
+    let many: Vec<f64> = (0..64 * 256).map(|_| random.normal() * 0.0531415926).collect();
+    let (choice, _) = code(FloatDtype::F32, matrix, &encoded(FloatDtype::F32, &many), &[], &[]);
+    assert!(matches!(choice.model, Model::Value { .. }), "{choice:?}");
+}
+
+/// Types that are not floating point have no magnitudes; codes of bytes have no low bits that are zero.
+#[test]
+fn models_that_a_type_cannot_have() {
+    let matrix = Matrix { rows: 1, cols: 2 };
+    let read = |code: &[u8], form: Form| Head::read(code, form, matrix, None).map(drop);
+    let integers = Form { bits: 32, mantissa: 0 };
+    let model = |got| Err(CodeError::Unknown { what: "the model", got });
+    assert_eq!(read(&[1, 0, 9, 0, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(0));
+    assert_eq!(read(&[1, 1, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(1));
+    assert_eq!(read(&[1, 4, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(4));
+    for code in [2, 3] {
+        // Symbol 0 alone, which is a byte and no pruned place.
+        assert_eq!(read(&[1, code, 0, 1, 0, 0, 0, 0, 0, 0], integers), Ok(()));
+        let flags = Err(CodeError::Unknown { what: "the classes' flag", got: 4 });
+        assert_eq!(read(&[1, code, 4, 1, 0, 0, 0, 0, 0, 0], integers), flags);
     }
 }

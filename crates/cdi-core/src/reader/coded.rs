@@ -10,10 +10,10 @@ use super::file::PrunedReader;
 use super::stored::{Coded, Stored};
 use super::validate::Wrong;
 use crate::blocks::{Block, Reads};
-use crate::codec::{BlockValues, CODES, CodeError, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
+use crate::codec::{BlockValues, CODES, CodeError, Form, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
 use crate::init::Generator;
 use crate::prelude::*;
-use crate::sparse::{Fill, PrunedTensor};
+use crate::sparse::{Fill, InitialValues, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
 
 impl PrunedReader {
@@ -21,7 +21,6 @@ impl PrunedReader {
     pub(super) fn add_coded(
         &mut self,
         description: PrunedTensor,
-        dtype: FloatDtype,
         shape: Shape,
         parts: &mut BTreeSet<String>,
     ) -> Result<(), Wrong> {
@@ -30,11 +29,12 @@ impl PrunedReader {
         let code = self.part(&name, &codes, Dtype::U8, None)?;
         let pruned = if description.fill == Fill::Nearest { PRUNED_TO_INITIAL } else { PRUNED };
         let wrong = |error| PrunedProblem::Code { tensor: name.clone(), error };
-        let head = Head::read(code.bytes(), dtype, shape.matrix(), Some(pruned)).map_err(wrong)?;
-        if head.is_difference() != description.prediction.is_some() {
-            let problem = "its code and its description disagree on whether values are predicted".to_owned();
-            return Err(PrunedProblem::Description { tensor: name, problem }.into());
-        }
+        let dtype = description.dtype;
+        let described = |problem| PrunedProblem::Description { tensor: name.clone(), problem };
+        let form =
+            Form::of(dtype).ok_or_else(|| described(format!("{dtype} is not a type that can be coded")))?;
+        let head = Head::read(code.bytes(), form, shape.matrix(), Some(pruned)).map_err(wrong)?;
+        contradiction(&description, form, &head).map_or(Ok(()), |problem| Err(described(problem)))?;
         let drawn = self.drawn_within(&description, &shape)?;
         parts.insert(codes.clone());
         let coded = Coded { description: Box::new(description), dtype, shape, codes, head, drawn };
@@ -50,7 +50,7 @@ impl PrunedReader {
         let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
         let base = self.base_part(&coded.description, block);
         let whole = coded.drawn.as_ref().and_then(Generator::whole);
-        let bytes = (block.len * coded.dtype.size()) as u64;
+        let bytes = (block.len * coded.head.size()) as u64;
         Reads { bytes, mapped: [Some(code), base, None, None], whole }
     }
 
@@ -61,7 +61,7 @@ impl PrunedReader {
         block: &Block,
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
-        let (matrix, size) = (coded.shape.matrix(), coded.dtype.size());
+        let (matrix, size) = (coded.shape.matrix(), coded.head.size());
         let Decoder { encoder, filled, code: blocks, out, piece, in_piece, .. } = decoder;
         let code = self.whole(&coded.codes).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
@@ -79,18 +79,22 @@ impl PrunedReader {
                 continue;
             }
             let mut values = BlockValues::default();
-            if let Some(initial) = &initial {
+            if let Some((initial, dtype)) = initial.as_ref().zip(FloatDtype::of(coded.dtype)) {
                 if let Some(scale) = coded.description.prediction {
-                    values.prediction = encoder.encode(initial, whole.start, whole.len, coded.dtype, scale);
+                    values.prediction = encoder.encode(initial, whole.start, whole.len, dtype, scale);
                 }
                 if coded.description.fill != Fill::Zero {
                     let decay = coded.description.decay;
-                    let filled = filled.encode(initial, whole.start, whole.len, coded.dtype, decay);
+                    let filled = filled.encode(initial, whole.start, whole.len, dtype, decay);
                     match coded.description.fill {
                         Fill::Nearest => values.initial = filled,
                         _ => values.pruned = filled,
                     }
                 }
+            } else if coded.head.is_difference()
+                && let Some(base) = self.base_part(&coded.description, &whole)
+            {
+                values.prediction = base.bytes();
             }
             if (start, end) == (whole.start, whole.start + whole.len) {
                 blocks.decode(&coded.head, code, (number, &whole), values, &mut out[to])?;
@@ -105,4 +109,23 @@ impl PrunedReader {
         }
         Ok(out)
     }
+}
+
+/// What a description says that a code of its type cannot be.
+fn contradiction(description: &PrunedTensor, form: Form, head: &Head) -> Option<String> {
+    let (dtype, prediction) = (description.dtype, description.prediction);
+    if head.is_difference() != prediction.is_some() {
+        return Some("its code and its description disagree on whether values are predicted".to_owned());
+    }
+    if head.is_bytes() && description.fill != Fill::Zero {
+        return Some(
+            "its elements are coded as bytes, so that none can be pruned, but it has a `fill`".to_owned(),
+        );
+    }
+    let other =
+        |init: &InitialValues| !matches!(init, InitialValues::Stored { .. } | InitialValues::InBase(_));
+    if !form.is_float() && prediction.is_some_and(|factor| factor != 1.0 || other(&description.init)) {
+        return Some(format!("{dtype} can only be predicted from another checkpoint, with the factor 1"));
+    }
+    None
 }

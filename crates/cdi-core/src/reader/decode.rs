@@ -13,7 +13,7 @@ use crate::prelude::*;
 use crate::sparse::{
     BitmaskParts, CsrParts, EncodingParts, Fill, InitialValues, Parts, PrunedTensor, bitmask, csr, fillmask,
 };
-use crate::tensor::cast;
+use crate::tensor::{FloatDtype, cast};
 
 /// Buffers of a thread.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl PrunedReader {
     /// What a block reads of the base, where a tensor's initial values are stored there.
     pub(super) fn base_part(&self, description: &PrunedTensor, block: &Block) -> Option<Mapped<'_>> {
         let tensor = self.base.as_ref()?.tensor(&description.name)?;
-        Some(tensor.data.part(block.bytes(tensor.float()?.size())))
+        Some(tensor.data.part(block.bytes(tensor.dtype.bitsize() / 8)))
     }
 }
 
@@ -104,7 +104,7 @@ pub trait ReadBlocks {
     /// Whether the tensor is encoded, so that it must be read by blocks.
     fn is_encoded(&self, name: &str) -> bool;
 
-    /// A tensor that stands in the file as it is.
+    /// A tensor that stands in the file, or in its base, as it is.
     ///
     /// # Panics
     /// If there is none of this name.
@@ -147,7 +147,7 @@ impl ReadBlocks for PrunedReader {
 
     fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
         let encoded = match &self.tensors[name] {
-            Stored::Whole => return Reads::of(self.whole(name).data),
+            Stored::Whole | Stored::InBase => return Reads::of(self.whole(name).data),
             Stored::Coded(coded) => return self.coded_reads(coded, block),
             Stored::Encoded(encoded) => encoded,
         };
@@ -167,7 +167,7 @@ impl ReadBlocks for PrunedReader {
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
         let encoded = match &self.tensors[name] {
-            Stored::Whole => return Ok(self.whole(name).bytes()),
+            Stored::Whole | Stored::InBase => return Ok(self.whole(name).bytes()),
             Stored::Coded(coded) => return self.read_coded(coded, block, decoder),
             Stored::Encoded(encoded) => encoded,
         };
@@ -220,11 +220,17 @@ impl PrunedReader {
                 Some(Initial::Generated { generator: drawn?.clone(), stored_as: description.initial_dtype })
             }
             InitialValues::Unknown(_) => None,
-            InitialValues::Stored { initial_dtype, .. } => {
-                let base = self.base.as_ref()?.tensor(&description.name)?;
-                let dtype = base.float()?;
-                Some(Initial::Stored { data: base.data, dtype, stored_as: *initial_dtype })
-            }
+            InitialValues::Stored { initial_dtype, .. } => self.initial_in_base(description, *initial_dtype),
+            InitialValues::InBase(_) => self.initial_in_base(description, None),
         }
+    }
+
+    fn initial_in_base(
+        &self,
+        description: &PrunedTensor,
+        stored_as: Option<FloatDtype>,
+    ) -> Option<Initial<'_>> {
+        let base = self.base.as_ref()?.tensor(&description.name)?;
+        Some(Initial::Stored { data: base.data, dtype: base.float()?, stored_as })
     }
 }

@@ -52,6 +52,14 @@ pub enum BaseProblem {
     /// It is not a floating-point tensor.
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
+    /// It has another type than a tensor that is not floating point.
+    #[error("is {got} there, expected {expected}")]
+    OtherDtype {
+        /// Type of the coded tensor.
+        expected: Dtype,
+        /// Type there.
+        got: Dtype,
+    },
     /// It is not the tensor that the file was pruned against.
     #[error(
         "has SHA-256 {got} there, expected {expected}: this is not the checkpoint that the file was pruned with"
@@ -181,6 +189,19 @@ pub enum PrunedProblem {
     /// Two tensors with the same name would be restored.
     #[error("tensor `{0}` is described twice, or is in the file beside its own parts")]
     Twice(String),
+    /// A base that is not the one that the file was packed with.
+    #[error(
+        "it needs tensors of its base that have the SHA-256 {expected} together, but those of {base} have {got}: \
+         this is not the checkpoint that the file was packed with; give that one with `--base FILE`"
+    )]
+    OtherBase {
+        /// The base that was given.
+        base: FileName,
+        /// The digest in the file.
+        expected: String,
+        /// The digest found.
+        got: String,
+    },
     /// Initial values from a checkpoint that was not given.
     #[error(
         "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): give it \

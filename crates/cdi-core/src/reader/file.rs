@@ -141,9 +141,11 @@ impl PrunedReader {
             kind: None,
         };
         let mut parts = BTreeSet::new();
-        for description in file.read_metadata().map_err(wrong)? {
+        let (descriptions, bases) = file.read_metadata().map_err(wrong)?;
+        for description in descriptions {
             file.add(description, &mut parts, workers).map_err(|e| e.at(&path))?;
         }
+        file.check_bases(&bases).map_err(|e| e.at(&path))?;
         for (name, _) in file.checkpoint.tensors() {
             if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
                 return Err(wrong(PrunedProblem::Twice(name.to_owned())));
@@ -194,17 +196,22 @@ impl PrunedReader {
 
     fn form<'a>(&'a self, name: &str, stored: &'a Stored) -> (Dtype, &'a Shape) {
         match stored {
-            Stored::Whole => {
+            Stored::Whole | Stored::InBase => {
                 let tensor = self.whole(name);
                 (tensor.dtype, tensor.shape)
             }
             Stored::Encoded(encoded) => (encoded.dtype.dtype(), &encoded.shape),
-            Stored::Coded(coded) => (coded.dtype.dtype(), &coded.shape),
+            Stored::Coded(coded) => (coded.dtype, &coded.shape),
         }
     }
 
-    /// A tensor that stands in the file as it is.
+    /// A tensor that stands in the file, or in its base, as it is. No part of a tensor in the file has the
+    /// name of one in the base.
     pub(super) fn whole(&self, name: &str) -> TensorRef<'_> {
-        self.checkpoint.tensor(name).expect("found when the file was opened")
+        let file = match (self.tensors.get(name), &self.base) {
+            (Some(Stored::InBase), Some(base)) => base,
+            _ => &self.checkpoint,
+        };
+        file.tensor(name).expect("found when the file was opened")
     }
 }

@@ -1,5 +1,7 @@
 //! How the tensors of a file are stored, as it was found when the file was opened.
 
+use safetensors::Dtype;
+
 use crate::codec::Head;
 use crate::init::Generator;
 use crate::prelude::*;
@@ -15,6 +17,8 @@ pub(super) enum Stored {
     Encoded(Box<Encoded>),
     /// Entropy-coded.
     Coded(Box<Coded>),
+    /// Not in the file but in its base.
+    InBase,
 }
 
 /// A tensor that other ones stand for.
@@ -35,7 +39,7 @@ pub(super) struct Encoded {
 #[derive(Debug)]
 pub(super) struct Coded {
     pub description: Box<PrunedTensor>,
-    pub dtype: FloatDtype,
+    pub dtype: Dtype,
     pub shape: Shape,
     /// The name of the tensor that holds the code.
     pub codes: String,

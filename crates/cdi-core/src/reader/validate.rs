@@ -14,16 +14,16 @@ use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
 use crate::sparse::{
-    BitmaskParts, CsrParts, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind, Parts,
-    PrunedTensor, SliceValues, VERSION, csr, fillmask, suffixes,
+    Base, BitmaskParts, CsrParts, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind, Parts,
+    PrunedTensor, SliceValues, VERSION, base_digest, csr, fillmask, suffixes,
 };
 use crate::tensor::{FloatDtype, Layout, Shape};
 use crate::workers::Workers;
 
 impl PrunedReader {
-    /// Reads the descriptions of all shards.
-    pub(super) fn read_metadata(&mut self) -> Result<Vec<PrunedTensor>, PrunedProblem> {
-        let mut descriptions = Vec::new();
+    /// Reads the descriptions of all shards, and the base of each with the tensors that it is to have.
+    pub(super) fn read_metadata(&mut self) -> Result<(Vec<PrunedTensor>, Vec<Needed>), PrunedProblem> {
+        let (mut descriptions, mut bases) = (Vec::new(), Vec::new());
         let mut seed = None;
         for metadata in self.checkpoint.metadata() {
             for (key, value) in metadata {
@@ -47,10 +47,36 @@ impl PrunedReader {
             if *seed.get_or_insert(found.seed) != found.seed {
                 return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
             }
+            let needed = found.tensors.iter().filter(|tensor| needs_base(tensor));
+            let names: Vec<String> = needed.map(|tensor| tensor.name.clone()).collect();
+            if let Some(first) = names.first() {
+                let problem = "it is, or begins from, a tensor of the file's base, which is not described";
+                let wrong =
+                    || PrunedProblem::Description { tensor: first.clone(), problem: problem.to_owned() };
+                bases.push((found.base.ok_or_else(wrong)?, names));
+            }
             descriptions.extend(found.tensors);
         }
         self.seed = seed.unwrap_or_default();
-        Ok(descriptions)
+        if let (None, Some((base, names))) = (&self.base, bases.first()) {
+            return Err(PrunedProblem::BaseNeeded { tensor: names[0].clone(), from: base.from.clone() });
+        }
+        Ok((descriptions, bases))
+    }
+
+    /// Whether the base has what the files were written with. That its tensors are there was seen before.
+    pub(super) fn check_bases(&self, bases: &[Needed]) -> Result<(), Wrong> {
+        let Some(base) = &self.base else { return Ok(()) };
+        for (Base { sha256, .. }, names) in bases {
+            let tensors = names.iter().filter_map(|name| base.tensor(name));
+            let digests: Vec<String> = tensors.map(|tensor| digest::of_mapped(tensor.data)).collect();
+            let got = base_digest(digests.iter().map(String::as_str));
+            if got != *sha256 {
+                let (base, expected) = (base.name().clone(), sha256.clone());
+                return Err(PrunedProblem::OtherBase { base, expected, got }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Validates one described tensor.
@@ -63,10 +89,14 @@ impl PrunedReader {
         let name = description.name.clone();
         let shape = Shape::new(description.shape.clone())
             .map_err(|e| PrunedProblem::Description { tensor: name.clone(), problem: e.to_string() })?;
-        let dtype = FloatDtype::of(description.dtype).ok_or_else(|| PrunedProblem::Description {
-            tensor: name.clone(),
-            problem: format!("{} is not a type that can be pruned", description.dtype),
-        })?;
+        if description.format == Format::Base {
+            return self.add_in_base(&description, &shape);
+        }
+        let float = FloatDtype::of(description.dtype);
+        if float.is_none() && description.format != Format::Coded {
+            let problem = format!("{} is not a type that can be pruned", description.dtype);
+            return Err(PrunedProblem::Description { tensor: name, problem }.into());
+        }
         if description.format == Format::Dense {
             // Complete as it stands, whatever its pruned places were filled with.
             return self
@@ -88,8 +118,9 @@ impl PrunedReader {
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
         let suffixes = suffixes(description.format, description.fill == Fill::Nearest);
-        let Some(names) = suffixes.map(|suffixes| suffixes.map(|suffix| format!("{name}{suffix}"))) else {
-            return self.add_coded(description, dtype, shape, parts);
+        let names = suffixes.map(|suffixes| suffixes.map(|suffix| format!("{name}{suffix}")));
+        let Some((names, dtype)) = names.zip(float) else {
+            return self.add_coded(description, shape, parts);
         };
         let before = self.check_parts(&description, &shape, &names, workers)?;
         let drawn = self.drawn_within(&description, &shape)?;
@@ -100,6 +131,23 @@ impl PrunedReader {
             return Err(PrunedProblem::Twice(name).into());
         }
         Ok(())
+    }
+
+    /// Validates a described tensor that is in the base.
+    fn add_in_base(&mut self, description: &PrunedTensor, shape: &Shape) -> Result<(), Wrong> {
+        let (name, dtype) = (&description.name, description.dtype);
+        let base = self.base.as_ref().expect("asked for when the descriptions were read");
+        let tensor = base_tensor_of(base, name, shape, dtype).map_err(Wrong::Other)?;
+        if tensor.dtype != dtype {
+            let problem = BaseProblem::OtherDtype { expected: dtype, got: tensor.dtype };
+            let (path, tensor) = (base.name().clone(), name.clone());
+            return Err(Wrong::Other(OpenError::Base { path, tensor, problem }));
+        }
+        let in_file = self.checkpoint.tensor(name).is_some();
+        match self.tensors.insert(name.clone(), Stored::InBase) {
+            None if !in_file => Ok(()),
+            _ => Err(PrunedProblem::Twice(name.clone()).into()),
+        }
     }
 
     /// Whether the parts of an encoded tensor fit together. Returns the values stored before
@@ -185,11 +233,17 @@ impl PrunedReader {
                 let problem = "initial values are not known, but its pruned weights need them".to_owned();
                 Err(PrunedProblem::Description { tensor, problem }.into())
             }
+            (InitialValues::InBase(_), Fill::Init | Fill::Nearest, base) => {
+                let base = base.as_ref().expect("asked for when the descriptions were read");
+                let found = base_tensor_of(base, &tensor, shape, description.dtype);
+                found.map(|_| None).map_err(Wrong::Other)
+            }
             (InitialValues::Stored { from, .. }, Fill::Init | Fill::Nearest, None) => {
                 Err(PrunedProblem::BaseNeeded { tensor, from: from.clone() }.into())
             }
             (InitialValues::Stored { sha256, .. }, Fill::Init | Fill::Nearest, Some(base)) => {
-                let got = digest::of_mapped(base_tensor(base, &tensor, shape).map_err(Wrong::Other)?.data);
+                let found = base_tensor_of(base, &tensor, shape, description.dtype).map_err(Wrong::Other)?;
+                let got = digest::of_mapped(found.data);
                 if got == *sha256 {
                     return Ok(None);
                 }
@@ -260,15 +314,37 @@ impl PrunedReader {
     }
 }
 
+/// The base of a file, and the names of the tensors that it is to have.
+pub(super) type Needed = (Base, Vec<String>);
+
+/// Whether a tensor is, or begins from, one of the file's base.
+fn needs_base(tensor: &PrunedTensor) -> bool {
+    tensor.format == Format::Base || matches!(tensor.init, InitialValues::InBase(_))
+}
+
 /// The tensor of a base checkpoint that another of this name and shape starts from.
 pub fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, OpenError> {
+    base_tensor_of(base, name, shape, Dtype::F32)
+}
+
+/// The same for one of this type: a floating-point type may differ from its own, any other may not.
+pub fn base_tensor_of<'c>(
+    base: &'c Checkpoint,
+    name: &str,
+    shape: &Shape,
+    dtype: Dtype,
+) -> Result<TensorRef<'c>, OpenError> {
     let wrong = |problem| OpenError::Base { path: base.name().clone(), tensor: name.to_owned(), problem };
     let tensor = base.tensor(name).ok_or_else(|| wrong(BaseProblem::Missing))?;
     if tensor.shape != shape {
         return Err(wrong(BaseProblem::Shape { expected: shape.clone(), got: tensor.shape.clone() }));
     }
-    if tensor.float().is_none() {
-        return Err(wrong(BaseProblem::Dtype(tensor.dtype)));
+    if FloatDtype::of(dtype).is_some() {
+        if tensor.float().is_none() {
+            return Err(wrong(BaseProblem::Dtype(tensor.dtype)));
+        }
+    } else if tensor.dtype != dtype {
+        return Err(wrong(BaseProblem::OtherDtype { expected: dtype, got: tensor.dtype }));
     }
     Ok(tensor)
 }

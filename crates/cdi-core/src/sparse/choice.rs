@@ -26,6 +26,7 @@ pub fn parts(
         Format::Bitmask => EncodingParts::Bitmask(bitmask::parts(name, dtype, shape, stored)),
         Format::Csr => EncodingParts::Csr(csr::parts(name, dtype, shape, stored)),
         Format::Coded => return vec![codec::part(name, stored)],
+        Format::Base => return Vec::new(),
     };
     let fill = nearest.then(|| fillmask::part(name, shape.elements() - stored));
     Parts { encoding, fill }.into_vec()
@@ -36,7 +37,7 @@ pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
     let encoding = match format {
         Format::Bitmask => EncodingParts::Bitmask(bitmask::SUFFIXES),
         Format::Csr => EncodingParts::Csr(csr::SUFFIXES),
-        Format::Dense | Format::Coded => return None,
+        Format::Dense | Format::Coded | Format::Base => return None,
     };
     Some(Parts { encoding, fill: nearest.then_some(fillmask::SUFFIX) })
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
+use crate::digest;
 use crate::init::SchemeParams;
 use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
@@ -25,9 +26,28 @@ pub struct FileMetadata {
     pub kind: Kind,
     /// The seed, reduced to 64 bits.
     pub seed: u64,
+    /// The checkpoint that tensors of this file are, or begin from, with the word [`InBase`] as their initial
+    /// values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// The pruned tensors, in name order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "short")]
     pub tensors: Vec<PrunedTensor>,
+}
+
+/// The base of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The checkpoint, as it was named when the file was written.
+    pub from: String,
+    /// [`base_digest`] of those of its tensors that this file needs.
+    pub sha256: String,
+}
+
+/// SHA-256 of the SHA-256 of tensors' bytes, each in hexadecimal, one after the other in the order in which
+/// the file describes the tensors.
+pub fn base_digest<'a>(digests: impl Iterator<Item = &'a str>) -> String {
+    digest::of_pieces(digests.map(str::as_bytes))
 }
 
 /// What a file is.
@@ -117,7 +137,8 @@ fn is_one(value: &f64) -> bool {
     *value == 1.0
 }
 
-/// Descriptions of coded tensors in short; all others have every key, as they always had.
+/// Descriptions of tensors that are coded or in the base in short; all others have every key, as they always
+/// had.
 fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(untagged)]
@@ -126,9 +147,19 @@ fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok
         Short(Short<'a>),
     }
     serializer.collect_seq(tensors.iter().map(|tensor| match tensor {
-        PrunedTensor { format: Format::Coded, name, dtype, shape, fill, layer_id, init, layout, .. } => {
+        PrunedTensor {
+            format: format @ (Format::Coded | Format::Base),
+            name,
+            dtype,
+            shape,
+            fill,
+            layer_id,
+            init,
+            layout,
+            ..
+        } => {
             let PrunedTensor { initial_dtype, prediction, decay, .. } = *tensor;
-            let (dtype, format, fill, layer_id, layout) = (*dtype, Format::Coded, *fill, *layer_id, *layout);
+            let (dtype, format, fill, layer_id, layout) = (*dtype, *format, *fill, *layer_id, *layout);
             Either::Short(Short {
                 name,
                 dtype,
@@ -169,6 +200,8 @@ pub enum InitialValues {
     },
     /// Not known: the pruned places need none.
     Unknown(Unknown),
+    /// The tensor of the same name in the file's base.
+    InBase(InBase),
     /// A scheme.
     Scheme(Box<SchemeParams>),
 }
@@ -191,6 +224,14 @@ pub enum Unknown {
     None,
 }
 
+/// The word for initial values that the file's base has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InBase {
+    /// [`FileMetadata::base`].
+    Base,
+}
+
 /// Initial values of a slice of a fused tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SliceValues {
@@ -207,7 +248,7 @@ pub struct SliceValues {
 impl FileMetadata {
     /// A description without tensors.
     pub fn new(kind: Kind, seed: u64) -> Self {
-        Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, tensors: Vec::new() }
+        Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, base: None, tensors: Vec::new() }
     }
 
     /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, without which

@@ -9,6 +9,8 @@ mod parts;
 mod settings;
 
 pub use choice::{parts, smallest, suffixes};
-pub use metadata::{FileMetadata, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, VERSION};
+pub use metadata::{
+    Base, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, VERSION, base_digest,
+};
 pub use parts::{BitmaskParts, CsrParts, EncodingParts, Parts};
 pub use settings::{Fill, Format};

@@ -28,6 +28,8 @@ pub enum Format {
     Csr,
     /// Every value entropy-coded.
     Coded,
+    /// Not at all: it is the tensor of the same name in the file's base.
+    Base,
 }
 
 impl Fill {
@@ -49,6 +51,7 @@ impl Format {
             Self::Bitmask => "bitmask",
             Self::Csr => "csr",
             Self::Coded => "coded",
+            Self::Base => "base",
         }
     }
 }

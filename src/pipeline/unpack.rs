@@ -1,0 +1,42 @@
+//! The command `unpack`: what `pack` wrote, as the checkpoint that it was.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::outcome::Written;
+use super::progress::Progress;
+use super::restore::restore;
+use crate::checkpoint::Checkpoint;
+use crate::sparse::{FileMetadata, Fill, Format, Kind};
+
+/// Writes the checkpoint from which [`super::pack`] made a file: what [`restore`] does,
+/// for packed files alone.
+///
+/// # Errors
+/// [`Error::NotPacked`], and those of [`restore`].
+pub fn unpack(
+    input: &Path,
+    output: &Path,
+    base: Option<&Path>,
+    max_shard_size: Option<u64>,
+    max_memory: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    let checkpoint = Checkpoint::open(input)?;
+    // A description that cannot be read is for whoever restores it to complain about.
+    let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
+    let path = || input.to_owned();
+    match described.as_ref().map(|described| described.kind) {
+        None => return Err(Error::NotPacked { path: path() }),
+        Some(Kind::Initial) => return Err(Error::InitialNotPacked { path: path() }),
+        Some(Kind::Pruned) => {}
+    }
+    let packed = |tensor: &crate::sparse::PrunedTensor| {
+        let is_packed = matches!(tensor.format, Format::Coded | Format::Base);
+        is_packed && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()
+    };
+    if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
+        return Err(Error::PrunedNotPacked { path: path() });
+    }
+    restore(input, output, base, max_shard_size, max_memory, progress)
+}
