@@ -23,6 +23,8 @@ pub struct PruneSettings {
     pub dtype: Option<FloatDtype>,
     /// How tensors are stored; default auto.
     pub format: FormatChoice,
+    /// Whether tensors that are kept are coded too, where others may be; default true.
+    pub code_kept: bool,
     /// Most bytes of a shard; `None` writes one file whatever its size.
     pub max_shard_size: Option<u64>,
     /// What decides about tensors whose rule says nothing else.
@@ -55,12 +57,21 @@ impl PruneSettings {
     }
 }
 
+impl FormatChoice {
+    /// Whether tensors may be coded.
+    pub fn codes(self) -> bool {
+        matches!(self, Self::Auto | Self::Fixed(Format::Coded))
+    }
+}
+
 /// How tensors are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FormatChoice {
-    /// Per tensor, the smallest.
+    /// Per tensor, the smallest of all.
     #[default]
     Auto,
+    /// Per tensor, the smallest of those that other programs read: dense, bitmask and csr.
+    Sparse,
     /// All alike.
     Fixed(Format),
 }

@@ -93,8 +93,9 @@ def rising(value, b):
     return value ^ ((1 << b) - 1) if value >> (b - 1) else value | 1 << (b - 1)
 
 
-def decode(data, dtype, shape, prediction):
-    """The bits of a coded tensor's values, of which `prediction` has the bits of their predictions."""
+def decode(data, dtype, shape, prediction, pruned=(None, None)):
+    """The bits of a coded tensor's values, of which `prediction` has the bits of their predictions; `pruned` has, for
+    each of the symbols 0 and 1, the bits of the values that it stands for."""
     b, m = FORMS[dtype]
     rows = shape[0] if len(shape) > 1 else 1
     columns = int(np.prod(shape, dtype=object)) // rows if rows else 0
@@ -138,7 +139,9 @@ def decode(data, dtype, shape, prediction):
         at += length
         bits = Bits(rest)
         for place, symbol in zip(places, symbols):
-            if model == 0:
+            if symbol < 2:
+                value = int(pruned[symbol][place])
+            elif model == 0:
                 if symbol == 2:
                     value = bits.take(b)
                 elif symbol == 3:

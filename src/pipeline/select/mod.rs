@@ -20,6 +20,7 @@ use super::blocks;
 use super::error::{Error, RuleProblem};
 use super::masks::Masks;
 use super::origin::{Action, Tensor};
+use super::plan::Codes;
 use super::progress::Progress;
 use super::remove::check_chains;
 use super::resolve::Resolved;
@@ -90,7 +91,8 @@ fn check_tensor(
     }
 }
 
-/// Finds the masks of all tensors whose places the comparison has not decided about.
+/// Finds the masks of all tensors whose places the comparison has not decided about, whatever they have been.
+/// `codes` and `limit` are as of [`Sizes`].
 ///
 /// # Errors
 /// Scores that are no numbers, a size that cannot be reached, and whatever the temporary file meets.
@@ -98,10 +100,12 @@ pub fn select(
     resolved: &Resolved<'_>,
     tasks: &Tasks<'_>,
     prune: &PruneSettings,
+    (codes, limit): (&dyn Codes, Option<u64>),
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let jobs = selecting(resolved, tasks)?;
+    masks.forget(|n| jobs.iter().any(|job| job.task.n == n));
     // No bar where there is nothing to select.
     let bytes: u64 = jobs.iter().map(reads).sum();
     let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
@@ -116,7 +120,8 @@ pub fn select(
     // A size is that of the whole file, so that all else must be known before. The config
     // allows one ranking for it.
     for jobs in pools(last) {
-        let mut sizes = Sizes::new(resolved, tasks, prune, (&jobs, &copies), masks.stored())?;
+        let sized = (&*jobs, &*copies);
+        let mut sizes = Sizes::new(resolved, tasks, prune, sized, masks.stored(), (codes, limit))?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }

@@ -30,9 +30,10 @@ mod symbol;
 #[cfg(test)]
 mod tests;
 
+use crate::blocks;
 use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
-use crate::tensor::Shape;
+use crate::tensor::{Matrix, Shape};
 
 /// Ends the name of the tensor that holds another one's code.
 pub const CODES: &str = ".codes";
@@ -43,9 +44,15 @@ pub fn part(name: &str, bytes: usize) -> TensorSpec {
     TensorSpec { name: format!("{name}{CODES}"), dtype: safetensors::Dtype::U8, shape }
 }
 
+/// Bytes of the shortest code of a tensor: of one all of whose places are pruned, or are as predicted.
+pub fn least_bytes(matrix: Matrix) -> u64 {
+    // Version, model, flags, number of tables, a table of one symbol; a length for each block.
+    6 + 4 * blocks::cut(0, matrix).count() as u64
+}
+
 pub use block::{BlockDecoder, BlockValues};
 pub use choose::{Choice, choose};
-pub use encoder::{BlockInput, EncoderScratch, TensorEncoder};
+pub use encoder::{BlockInput, EncoderScratch, KEPT, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};
 pub use symbol::Model;
