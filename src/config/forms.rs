@@ -301,7 +301,7 @@ forms! {
 
     /// Storage format of a pruned tensor.
     #[schemars(rename_all = "lowercase")]
-    enum FormatValue { Auto, Dense, Bitmask, Csr }
+    enum FormatValue { Auto, Coded, Sparse, Dense, Bitmask, Csr }
 
     /// Type of the values written.
     #[schemars(rename_all = "lowercase")]

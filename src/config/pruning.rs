@@ -23,6 +23,8 @@ pub struct PruneSettings {
     pub dtype: Option<FloatDtype>,
     /// Storage format; default auto.
     pub format: FormatChoice,
+    /// Whether tensors that are not pruned may be coded too, with a format that codes; default true.
+    pub code_kept: bool,
     /// Maximum bytes per shard; `None` for one file of any size.
     pub max_shard_size: Option<u64>,
     /// Settings for tensors without a rule.
@@ -56,12 +58,21 @@ impl PruneSettings {
     }
 }
 
+impl FormatChoice {
+    /// Whether tensors may be coded.
+    pub fn codes(self) -> bool {
+        matches!(self, Self::Auto | Self::Fixed(Format::Coded))
+    }
+}
+
 /// Storage format of tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FormatChoice {
     /// The smallest format for each tensor.
     #[default]
     Auto,
+    /// The smallest for each tensor of those that other programs read: dense, bitmask and csr.
+    Sparse,
     /// The same format for all.
     Fixed(Format),
 }

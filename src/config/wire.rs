@@ -193,9 +193,12 @@ pub(super) struct Prune {
     /// (default for the criterion nearest).
     #[schemars(with = "Option<forms::FillValue>")]
     pub fill: Option<Node>,
-    /// Storage format: auto (default), the smallest for each tensor; dense; bitmask; csr.
+    /// Storage format: auto (default), the smallest for each tensor; coded, entropy-coded; sparse, the
+    /// smallest of dense, bitmask and csr for each tensor; dense; bitmask; csr.
     #[schemars(with = "Option<forms::FormatValue>")]
     pub format: Option<Node>,
+    /// With format auto or coded: code tensors that are not pruned too; default true.
+    pub code_kept: Option<bool>,
     /// Type of the values written for pruned tensors: keep (default), or f32, bf16, f16, to which they are
     /// rounded.
     #[schemars(with = "Option<forms::OutputDtype>")]

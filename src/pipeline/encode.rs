@@ -3,13 +3,14 @@
 use super::blocks::{self, BLOCK_ELEMENTS, Block};
 use super::error::Error;
 use super::masks::Masks;
+use super::nearer::Nearer;
 use super::outcome::PrunedResult;
 use super::progress::Progress;
 use super::task::{ByTensor, Tasks, TensorTask};
 use crate::bits;
 use crate::checkpoint::CheckpointError;
 use crate::config::PruneSettings;
-use crate::encoder::{Encoder, PIECE};
+use crate::encoder::Encoder;
 use crate::sparse::{CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, fillmask, suffixes};
 use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
@@ -64,7 +65,8 @@ pub(super) fn encode_pruned(
     let Encoding { tasks, prune, masks, writer, progress } = *encoding;
     let mut encoded = Vec::with_capacity(tasks.tensors());
     for (n, result) in results.iter().enumerate() {
-        let task = tasks.get(n).filter(|task| task.decision.is_some() && here(n) && !result.smaller);
+        let apart = result.smaller || result.format == Format::Coded;
+        let task = tasks.get(n).filter(|task| task.decision.is_some() && here(n) && !apart);
         let one = |task| Encoded::new(task, prune, result.format, masks.stored_of(n), writer);
         encoded.push(task.map(one).transpose()?);
     }
@@ -156,34 +158,6 @@ struct Scratch {
     kept: Vec<u8>,
     values: Vec<u8>,
     out: Vec<u8>,
-}
-
-/// Which places of a block take their initial value: one bit an element, without regard to rows.
-#[derive(Default)]
-struct Nearer {
-    trained: Vec<f64>,
-    initial: Vec<f64>,
-    bits: Vec<u8>,
-}
-
-impl Nearer {
-    fn find(&mut self, trained: &[u8], initial: &[u8], dtype: FloatDtype) -> &[u8] {
-        let Self { trained: w, initial: w0, bits } = self;
-        let size = dtype.size();
-        bits.clear();
-        bits.resize((trained.len() / size).div_ceil(8), 0);
-        let pieces = trained.chunks(PIECE * size).zip(initial.chunks(PIECE * size));
-        for ((trained, initial), bits) in pieces.zip(bits.chunks_mut(PIECE / 8)) {
-            w.resize(trained.len() / size, 0.0);
-            w0.resize(trained.len() / size, 0.0);
-            dtype.decode(trained, w);
-            dtype.decode(initial, w0);
-            for (n, (w, w0)) in w.iter().zip(&*w0).enumerate() {
-                bits[n / 8] |= u8::from(fillmask::takes_initial(*w, *w0)) << (n % 8);
-            }
-        }
-        bits
-    }
 }
 
 fn encode_block(

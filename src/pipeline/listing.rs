@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::origin::{Action, Tensor};
 use super::resolve::Resolved;
+use crate::codec;
 use crate::init::Initial;
 use crate::tensor::FloatDtype;
 
@@ -58,7 +59,10 @@ fn row(resolved: &Resolved<'_>, name: &str, tensor: &Tensor) -> PlanRow {
     let smallest_bytes = match (action, FloatDtype::of(tensor.dtype)) {
         (Some(Action::Prune), Some(dtype)) => {
             let parts = crate::sparse::bitmask::parts(name, dtype, &tensor.shape, 0);
-            parts.into_array().iter().map(|p| p.bytes()).sum::<u64>().min(dense_bytes)
+            let bitmask = parts.into_array().iter().map(|p| p.bytes()).sum::<u64>();
+            let codes = resolved.settings.prune.as_ref().is_some_and(|prune| prune.format.codes());
+            let least = if codes { codec::least_bytes(tensor.shape.matrix()) } else { u64::MAX };
+            least.min(bitmask).min(dense_bytes)
         }
         _ => dense_bytes,
     };

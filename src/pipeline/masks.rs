@@ -150,6 +150,12 @@ impl Masks {
         Ok(bits::count(mask) as usize)
     }
 
+    /// Forgets which weights of these tensors stay.
+    pub fn forget(&mut self, is_one: impl Fn(usize) -> bool) {
+        self.blocks.retain(|(block, _)| !is_one(block.tensor));
+        self.tensors.iter_mut().enumerate().filter(|(n, _)| is_one(*n)).for_each(|(_, mask)| mask.stored = 0);
+    }
+
     /// Records how many weights of a tensor's next block stay.
     pub fn note(&mut self, block: Block, stored: usize) {
         let before = &mut self.tensors[block.tensor].stored;

@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::Error;
-use super::origin::{Action, Slice, Tensor};
+use super::origin::{Action, Origin, Slice, Tensor};
 use super::outcome::PrunedResult;
 use super::remove::Removal;
 use super::resolve::Resolved;
 use super::task::Tasks;
 use crate::checkpoint::{Checkpoint, METADATA_KEY, TensorSpec};
+use crate::codec;
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::digest;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, parts, smallest,
 };
 use crate::store::{Group, checkpoint_bytes};
-use crate::tensor::{FloatDtype, Shape};
+use crate::tensor::{FloatDtype, Layout, Shape};
 use cdi_core::internal::base_tensor;
 
 /// What stands in the pruned file, by how many values of each tensor stay.
@@ -27,11 +28,38 @@ pub(super) struct FilePlan<'r> {
     prune: &'r PruneSettings,
     removal: Option<&'r Removal>,
     longest_offset: u64,
+    codes: &'r dyn Codes,
     others: BTreeMap<String, String>,
     /// Descriptions made so far: of a tensor from another checkpoint it takes a digest.
     known: BTreeMap<String, PrunedTensor>,
     /// Those of the last decision.
     described: BTreeMap<String, Format>,
+}
+
+/// What is known of the tensors that may be coded.
+pub(super) trait Codes {
+    /// Bytes of the code of the tensor at place `n`, of this name, with so many values kept, and the factor
+    /// of the initial values that predict it; `None` where it is not coded.
+    fn of(&self, n: usize, name: &str, stored: usize) -> Option<(u64, Option<f64>)>;
+}
+
+/// Nothing is coded.
+pub(super) struct NoCodes;
+
+impl Codes for NoCodes {
+    fn of(&self, _: usize, _: &str, _: usize) -> Option<(u64, Option<f64>)> {
+        None
+    }
+}
+
+/// Bytes that it takes, roughly, to say where a tensor's predictions come from.
+pub(super) const DESCRIBED: u64 = 150;
+/// What a coded tensor takes besides its code, roughly: the header's entry is there in any case.
+pub(super) const DESCRIPTION: u64 = 100;
+
+/// Whether a tensor of so many bytes that is kept becomes smaller by so much code.
+pub(super) fn is_worth_it(code: u64, prediction: Option<f64>, dense: u64) -> bool {
+    code + DESCRIPTION + prediction.map_or(0, |_| DESCRIBED) < dense
 }
 
 impl<'r> FilePlan<'r> {
@@ -40,6 +68,7 @@ impl<'r> FilePlan<'r> {
         tasks: &'r Tasks<'r>,
         prune: &'r PruneSettings,
         removal: Option<&'r Removal>,
+        codes: &'r dyn Codes,
     ) -> Result<Self, Error> {
         let (checkpoint, _) = resolved.trained()?;
         Ok(Self {
@@ -49,6 +78,7 @@ impl<'r> FilePlan<'r> {
             removal,
             longest_offset: if prune.dtype.is_some() { 4 } else { 2 }
                 * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            codes,
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
             described: BTreeMap::new(),
@@ -76,13 +106,12 @@ impl<'r> FilePlan<'r> {
                 groups.push(Group::single(spec));
                 continue;
             }
-            let (result, group) = decide(name, tensor, self.prune, stored[n], self.longest_offset);
+            let code = self.codes.of(n, name, stored[n]);
+            let cost = code.map(|code| self.cost(n, (name, tensor), stored[n], code)).transpose()?;
+            let (result, group) =
+                decide(name, tensor, self.prune, stored[n], (code, cost), self.longest_offset);
             if result.pruned > 0 || result.format != Format::Dense {
-                if !self.known.contains_key(name) {
-                    let decay = self.tasks.get(n).map_or(1.0, |task| task.calibration.decay);
-                    let found = describe(self.resolved, name, tensor, decay, self.prune, result.format)?;
-                    self.known.insert(name.clone(), found);
-                }
+                self.know(n, name, tensor, code)?;
                 self.described.insert(name.clone(), result.format);
             }
             results.push(result);
@@ -91,11 +120,46 @@ impl<'r> FilePlan<'r> {
         Ok((results, groups))
     }
 
+    /// The description of a tensor, which is made once.
+    fn know(
+        &mut self,
+        n: usize,
+        name: &str,
+        tensor: &Tensor,
+        code: Option<(u64, Option<f64>)>,
+    ) -> Result<&PrunedTensor, Error> {
+        if !self.known.contains_key(name) {
+            let decay = self.tasks.get(n).map_or(1.0, |task| task.calibration.decay);
+            let found = describe(self.resolved, name, tensor, decay, self.prune, code)?;
+            self.known.insert(name.to_owned(), found);
+        }
+        Ok(&self.known[name])
+    }
+
+    /// Bytes that a tensor takes as a code, those of its description counted as far as they are
+    /// more than in another format.
+    fn cost(
+        &mut self,
+        n: usize,
+        (name, tensor): (&str, &Tensor),
+        stored: usize,
+        code: (u64, Option<f64>),
+    ) -> Result<u64, Error> {
+        if tensor.action != Action::Prune {
+            return Ok(code.0);
+        }
+        let known = self.know(n, name, tensor, Some(code))?;
+        let coded = in_format(known, Format::Coded).description_bytes() as u64;
+        // Every format has a description where something is pruned.
+        let other = if stored < tensor.shape.elements() { known.description_bytes() as u64 } else { 0 };
+        Ok((code.0 + coded).saturating_sub(other))
+    }
+
     /// The `__metadata__` of the file that holds these tensors.
     pub fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
         let description = |group: &Group| {
             let format = *self.described.get(&group.name)?;
-            self.known.get(&group.name).map(|known| PrunedTensor { format, ..known.clone() })
+            self.known.get(&group.name).map(|known| in_format(known, format))
         };
         let tensors = groups.iter().filter_map(description).collect();
         let seed = self.resolved.settings.seed;
@@ -109,12 +173,14 @@ impl<'r> FilePlan<'r> {
     }
 }
 
-/// How a tensor is stored with so many values kept, and under which names.
+/// How a tensor is stored with so many values kept, and under which names. `code` is what is known of its
+/// code, where it may be coded, and `cost` what that comes to beside other formats.
 fn decide(
     name: &str,
     tensor: &Tensor,
     prune: &PruneSettings,
     stored: usize,
+    (code, cost): (Option<(u64, Option<f64>)>, Option<u64>),
     longest_offset: u64,
 ) -> (PrunedResult, Group) {
     let mut result = PrunedResult {
@@ -124,46 +190,85 @@ fn decide(
         overflowed: 0,
         smaller: false,
     };
+    let coded = |bytes| Group { name: name.to_owned(), tensors: vec![codec::part(name, bytes)] };
     let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
-        return (result, Group::single(whole));
+        return match code {
+            Some((bytes, prediction)) if is_worth_it(bytes, prediction, whole.bytes()) => {
+                result.format = Format::Coded;
+                (result, coded(bytes as usize))
+            }
+            _ => (result, Group::single(whole)),
+        };
     };
     let dtype = prune.dtype.unwrap_or(dtype);
     let nearest = prune.fill == Fill::Nearest;
     result.pruned = (tensor.shape.elements() - stored) as u64;
+    let cost = cost.filter(|_| prune.format == FormatChoice::Auto).map(|cost| cost as usize);
     result.format = match prune.format {
         FormatChoice::Fixed(format) => format,
-        FormatChoice::Auto => smallest(name, dtype, &tensor.shape, stored, nearest, longest_offset),
+        FormatChoice::Sparse | FormatChoice::Auto => {
+            smallest((name, dtype, &tensor.shape), stored, nearest, cost, longest_offset)
+        }
     };
+    if let (Format::Coded, Some((bytes, _))) = (result.format, code) {
+        return (result, coded(bytes as usize));
+    }
     let tensors = parts(result.format, name, dtype, &tensor.shape, stored, nearest);
     (result, Group { name: name.to_owned(), tensors })
 }
 
-/// All that restoring the tensor needs to know.
+/// All that restoring the tensor needs to know, in whichever format.
 fn describe(
     resolved: &Resolved<'_>,
     name: &str,
     tensor: &Tensor,
     decay: f64,
     prune: &PruneSettings,
-    format: Format,
+    code: Option<(u64, Option<f64>)>,
 ) -> Result<PrunedTensor, Error> {
-    let origin = tensor.origin.as_ref().expect("only tensors that a rule matches are pruned");
+    let pruned = tensor.action == Action::Prune;
+    let prediction = code.and_then(|(_, prediction)| prediction);
+    let cast = prune.dtype.filter(|_| pruned);
+    let origin = tensor.origin.as_ref().filter(|_| pruned || prediction.is_some());
+    let init = origin.map(|_| initial_values(resolved, name, tensor)).transpose()?;
+    let drawn = |origin: &&Origin| !matches!(origin.source, InitSource::From(_));
     Ok(PrunedTensor {
         name: name.to_owned(),
-        dtype: prune.dtype.map_or(tensor.dtype, FloatDtype::dtype),
+        dtype: cast.map_or(tensor.dtype, FloatDtype::dtype),
         shape: tensor.shape.dims().to_vec(),
-        format,
-        fill: prune.fill,
-        layer_id: origin.layer,
-        init: initial_values(resolved, name, tensor)?,
-        layout: origin.layout,
-        initial_dtype: origin.stored_as.filter(|_| !matches!(origin.source, InitSource::From(_))),
-        trained_dtype: FloatDtype::of(tensor.dtype)
-            .filter(|dtype| prune.dtype.is_some_and(|to| to != *dtype)),
-        prediction: None,
-        decay,
+        format: Format::Dense,
+        fill: if pruned { prune.fill } else { Fill::Zero },
+        layer_id: origin.and_then(|origin| origin.layer),
+        init: init.unwrap_or(InitialValues::Unknown(Unknown::None)),
+        layout: origin.map(|origin| origin.layout).unwrap_or_default(),
+        initial_dtype: origin.filter(drawn).and_then(|origin| origin.stored_as),
+        trained_dtype: FloatDtype::of(tensor.dtype).filter(|dtype| cast.is_some_and(|to| to != *dtype)),
+        prediction,
+        decay: if pruned { decay } else { 1.0 },
     })
+}
+
+/// A description in this format: of a coded tensor what restoring it asks for, and nothing else.
+fn in_format(known: &PrunedTensor, format: Format) -> PrunedTensor {
+    let known = PrunedTensor { format, ..known.clone() };
+    if format != Format::Coded {
+        return PrunedTensor { prediction: None, ..known };
+    }
+    if known.fill != Fill::Zero {
+        return known;
+    }
+    let known = PrunedTensor { trained_dtype: None, decay: 1.0, ..known };
+    if known.prediction.is_some() {
+        return known;
+    }
+    PrunedTensor {
+        layer_id: None,
+        init: InitialValues::Unknown(Unknown::None),
+        layout: Layout::default(),
+        initial_dtype: None,
+        ..known
+    }
 }
 
 /// Where the initial values of a tensor that a rule matches come from.

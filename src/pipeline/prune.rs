@@ -6,17 +6,18 @@ use std::collections::BTreeSet;
 use super::copy::copy;
 use super::encode::{Encoding, encode_pruned};
 use super::error::{Error, RuleProblem};
+use super::fit::Selected;
 use super::manifest::key;
 use super::masks::Masks;
 use super::origin::{Action, Tensor};
-use super::outcome::{Pruned, Undivided, Written};
+use super::outcome::{Pruned, PrunedResult, Undivided, Written};
 use super::outputs::{RunOutputs, check_writer};
 use super::plan::FilePlan;
 use super::progress::Progress;
-use super::remove::Removal;
 use super::resolve::{Resolved, undivided_lane};
 use super::task::Tasks;
 use crate::checkpoint::Checkpoint;
+use crate::codec::CODES;
 use crate::config::{FormatChoice, InitSource, KeyPath, OutputKind, PruneSettings};
 use crate::prune::Lane;
 use crate::sparse::{Fill, Format, Parts, csr, suffixes};
@@ -26,10 +27,13 @@ use crate::store::{CheckpointWriter, Compressed, Group, compressed, folder_of};
 pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
     let formats = match prune.format {
         FormatChoice::Fixed(format) => vec![format],
-        FormatChoice::Auto => vec![Format::Bitmask, Format::Csr],
+        FormatChoice::Auto | FormatChoice::Sparse => vec![Format::Bitmask, Format::Csr],
     };
     let parts = formats.into_iter().filter_map(|format| suffixes(format, prune.fill == Fill::Nearest));
-    let suffixes: BTreeSet<&str> = parts.flat_map(Parts::into_vec).collect();
+    let mut suffixes: BTreeSet<&str> = parts.flat_map(Parts::into_vec).collect();
+    if prune.format == FormatChoice::Fixed(Format::Coded) {
+        suffixes.insert(CODES);
+    }
     let (checkpoint, tensors) = resolved.trained()?;
     for (name, tensor) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
         if let (FormatChoice::Fixed(Format::Csr), false) =
@@ -91,13 +95,12 @@ pub fn prune(
     resolved: &Resolved<'_>,
     tasks: &Tasks<'_>,
     prune: &PruneSettings,
-    masks: &Masks,
+    (masks, selected): (&Masks, Selected<'_>),
     set: &mut RunOutputs,
     progress: &dyn Progress,
 ) -> Result<Pruned, Error> {
     let (checkpoint, _) = resolved.trained()?;
-    let removal = Removal::find(resolved, prune, masks)?;
-    let mut plan = FilePlan::new(resolved, tasks, prune, Some(&removal))?;
+    let mut plan = FilePlan::new(resolved, tasks, prune, Some(&selected.removal), selected.codes())?;
     let (mut results, groups) = plan.decide(&masks.stored())?;
     // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
     let resumable = prune.dtype.is_none() && prune.chains.is_empty();
@@ -118,15 +121,17 @@ pub fn prune(
         groups.iter().map(|group| writer.file_of(&group.tensors[0].name)).collect();
     for file in 0..writer.files() {
         let here = |n: usize| files[n] == Some(file);
+        let whole = |result: &PrunedResult| result.action != Action::Prune && result.format == Format::Dense;
         let untouched = checkpoint.tensors().zip(&results).enumerate();
-        let untouched = untouched.filter(|(n, (_, result))| result.action != Action::Prune && here(*n));
+        let untouched = untouched.filter(|(n, (_, result))| whole(result) && here(*n));
         let data = untouched.map(|(_, ((name, tensor), _))| (writer.slot(name), tensor.data));
         copy(data, &writer, progress)?;
+        write_coded(checkpoint, &selected, &mut results, here, (&writer, progress))?;
         let encoding = Encoding { tasks, prune, masks, writer: &writer, progress };
         encode_pruned(&encoding, &mut results, here)?;
         writer.finish(file)?;
     }
-    removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
+    selected.removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
     let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
     let files = set.add(OutputKind::Pruned, |set| writer.stage(set))?;
@@ -137,5 +142,24 @@ pub fn prune(
         beside.push(set.add(OutputKind::Pruned, |set| set.add_bytes(&path, &file.bytes))?);
     }
     let written = Written { files, tensors: count, bytes, beside };
-    Ok(Pruned { written, tensors: results, removed: removal.removed, undivided: undivided(resolved, prune)? })
+    let removed = selected.removal.removed;
+    Ok(Pruned { written, tensors: results, removed, undivided: undivided(resolved, prune)? })
+}
+
+/// Writes the coded tensors among those that `here` takes.
+fn write_coded(
+    checkpoint: &Checkpoint,
+    selected: &Selected<'_>,
+    results: &mut [PrunedResult],
+    here: impl Fn(usize) -> bool,
+    (writer, progress): (&CheckpointWriter, &dyn Progress),
+) -> Result<(), Error> {
+    let Some(coded) = &selected.coded else { return Ok(()) };
+    for (n, ((name, _), result)) in checkpoint.tensors().zip(results).enumerate() {
+        if result.format == Format::Coded && here(n) {
+            let written = coded.write(name, writer, progress)?;
+            result.overflowed = written.map_or(0, |coded| coded.overflowed);
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::calibrate::calibrate;
 use super::compare::compare;
 use super::error::Error;
+use super::fit::select_and_code;
 use super::gates::check_gates;
 use super::gone::gone;
 use super::heatmap::heat_maps;
@@ -16,7 +17,7 @@ use super::outputs::{Part, RunOutputs, check_outputs};
 use super::progress::{Progress, Silent};
 use super::prune::{check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
-use super::select::{check_decisions, select};
+use super::select::check_decisions;
 use super::start::Told;
 use super::summarise::{Findings, summarise, trained_bytes};
 use super::tune::tune;
@@ -213,9 +214,9 @@ fn finish(
     outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
     let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut masks) {
-        select(resolved, tasks, pruning, masks, progress)?;
+        let selected = select_and_code(resolved, tasks, pruning, masks, progress)?;
         taken = gone(tasks, masks, progress)?;
-        outcome.pruned = Some(prune(resolved, tasks, pruning, masks, set, progress)?);
+        outcome.pruned = Some(prune(resolved, tasks, pruning, (masks, selected), set, progress)?);
     }
     let found = Findings {
         calibrated: &calibrated,

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::outcome::Written;
 use super::progress::Progress;
 use super::restore::restore;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, OpenOptions};
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
 
 /// Writes the checkpoint from which [`super::pack`] made a file: what [`restore`] does,
@@ -20,9 +20,10 @@ pub fn unpack(
     base: Option<&Path>,
     max_shard_size: Option<u64>,
     max_memory: Option<u64>,
+    options: OpenOptions,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let checkpoint = Checkpoint::open(input)?;
+    let checkpoint = Checkpoint::open_with(input, options)?;
     // A description that cannot be read is for whoever restores it to complain about.
     let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
     let path = || input.to_owned();
@@ -38,5 +39,5 @@ pub fn unpack(
     if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
         return Err(Error::PrunedNotPacked { path: path() });
     }
-    restore(input, output, base, max_shard_size, max_memory, progress)
+    restore(input, output, base, max_shard_size, max_memory, options, progress)
 }

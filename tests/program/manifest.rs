@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cdi_prune::checkpoint::OpenOptions;
 use cdi_prune::manifest::Manifest;
 use cdi_prune::pipeline::{Silent, verify};
 
@@ -244,7 +245,12 @@ fn no_bit_of_a_manifest_is_another_one() {
         // One bit of each sixteenth byte through the whole command.
         if bit % 129 == 0 {
             fs::write(&path, &other).unwrap();
-            assert!(verify(&path, None, &Silent).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+            assert!(
+                verify(&path, None, OpenOptions::default(), &Silent).is_err(),
+                "bit {} of byte {}",
+                bit % 8,
+                bit / 8
+            );
         }
     }
     // A key more than a manifest has, at every depth; a version that is not read.
@@ -257,12 +263,12 @@ fn no_bit_of_a_manifest_is_another_one() {
         ("\"seed\": 42", "\"seed\": 42, \"seed\": 42"),
     ] {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
-        assert!(verify(&path, None, &Silent).is_err(), "{to}");
+        assert!(verify(&path, None, OpenOptions::default(), &Silent).is_err(), "{to}");
     }
     // The same content in other white space is the same manifest; so is one of a release that wrote no
     // digest, which is said.
     fs::write(&path, text.replace('\n', " ")).unwrap();
-    assert_eq!(verify(&path, None, &Silent).unwrap().unchecked, Vec::<String>::new());
+    assert_eq!(verify(&path, None, OpenOptions::default(), &Silent).unwrap().unchecked, Vec::<String>::new());
     let (bare, _) = text.split_once(",\n  \"manifest_sha256\"").unwrap();
     let digest = manifest(&s).manifest_sha256.unwrap();
     fs::write(&path, format!("{bare}\n}}\n")).unwrap();

@@ -158,3 +158,54 @@ def bits_times(data, dtype, factor):
     if dtype != "F64":
         scaled = scaled.astype(np.float32)
     return bits(scaled.astype(DTYPES[dtype]))
+
+
+def times(values, factor, dtype):
+    """Values times a factor in binary64, rounded to a type."""
+    product = values.astype(np.float64) * factor
+    return (product if dtype == "F64" else product.astype(np.float32)).astype(DTYPES[dtype])
+
+
+@pytest.mark.parametrize("dtype, to", [("F32", "F32"), ("F32", "BF16"), ("F64", "F16"), ("BF16", "BF16")])
+@pytest.mark.parametrize("fill", ["zero", "init", "nearest"])
+def test_pruned_elements(tmp_path, dtype, to, fill):
+    rng = np.random.default_rng(5)
+    trained, base = {}, {}
+    for name, shape in {"few": (12, 30), "many": (70, 1000), "long": (2, 66_000)}.items():
+        w0 = rng.normal(size=shape) * 0.05
+        w = w0 * 0.75 + np.where(rng.random(shape) < 0.7, rng.normal(size=shape) * 0.002, 0)
+        base[name], trained[name] = w0.astype(DTYPES[dtype]), w.astype(DTYPES[dtype])
+    save_file(trained, tmp_path / "trained.safetensors")
+    save_file(base, tmp_path / "base.safetensors")
+    config = {
+        "rules": [{"match": "**", "init": {"from": "base.safetensors"}, "decay": 0.75}],
+        "trained": {"path": "trained.safetensors"},
+        "prune": {"output": "p.safetensors", "criterion": "movement", "target": {"sparsity": 0.4}, "fill": fill},
+    }
+    config["prune"] |= {"format": "coded", "any_start": True, "dtype": "keep" if to == dtype else to.lower()}
+    (tmp_path / "x.yaml").write_text(json.dumps(config))
+    cdi_prune("prune", tmp_path / "x.yaml", "--quiet")
+    out = ["-o", tmp_path / "dense.safetensors", "--quiet"]
+    cdi_prune("restore", tmp_path / "p.safetensors", "--base", tmp_path / "base.safetensors", *out)
+    with safe_open(tmp_path / "p.safetensors", "np") as file:
+        described = json.loads(file.metadata()["cdi_prune"])["tensors"]
+        codes = {tensor["name"]: file.get_tensor(tensor["name"] + ".codes").tobytes() for tensor in described}
+    assert codes.keys() == trained.keys()
+    pruned = 0
+    with safe_open(tmp_path / "dense.safetensors", "np") as file:
+        for tensor in described:
+            name, w0 = tensor["name"], base[tensor["name"]]
+            assert (tensor["dtype"], tensor.get("fill", "zero")) == (to, fill)
+            prediction = None
+            if "prediction" in tensor:
+                prediction = bits(times(times(w0, 1.0, to), tensor["prediction"], to))
+            filled = None
+            if fill != "zero":
+                filled = times(w0, tensor.get("decay", 1.0), tensor.get("trained_dtype", to).upper())
+                filled = bits(filled.astype(DTYPES[to]))
+            fills = filled if fill == "init" else None
+            got = decode(codes[name], to, tensor["shape"], prediction, fills, filled)
+            assert np.array_equal(got, bits(file.get_tensor(name))), name
+            pruned += np.count_nonzero(got != bits(trained[name].astype(DTYPES[to])))
+    # 0.4 of each, but for those that take the very value that they had.
+    assert pruned > 0.2 * sum(w.size for w in trained.values())

@@ -311,10 +311,18 @@ fn a_size_counts_copies() {
         &[("a", F32, &[40, 100], f32s(&weights)), ("b", F32, &[40, 100], f32s(&weights))],
     );
     for scope in ["tensor", "global"] {
-        rules(&s, "{match: '*', init: none}", &format!("scope: {scope}, target: {{bytes: 20kB}}"));
+        rules(
+            &s,
+            "{match: '*', init: none}",
+            &format!("scope: {scope}, target: {{bytes: 20kB}}, format: sparse"),
+        );
         assert_eq!(restored(&s, "a"), restored(&s, "b"));
-        let size = std::fs::metadata(s.path("pruned.safetensors")).unwrap().len();
-        assert!((19_000..=20_000).contains(&size), "{scope}: {size}");
+        let size = || std::fs::metadata(s.path("pruned.safetensors")).unwrap().len();
+        assert!((19_000..=20_000).contains(&size()), "{scope}: {}", size());
+        // Coded, all of it would take 12,922 bytes.
+        rules(&s, "{match: '*', init: none}", &format!("scope: {scope}, target: {{bytes: 8kB}}"));
+        assert_eq!(restored(&s, "a"), restored(&s, "b"));
+        assert!((7_800..=8_000).contains(&size()), "{scope}: {}", size());
     }
 }
 

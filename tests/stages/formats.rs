@@ -60,7 +60,7 @@ fn bytes_are_the_same_at_any_number_of_threads_and_restore_to_the_dense_file() {
         for dtype in ["keep", "bf16"] {
             let (fill, dtype) = (&*format!("prune.fill={fill}"), &*format!("prune.dtype={dtype}"));
             let mut restored = Vec::new();
-            for format in ["dense", "bitmask", "csr", "auto"] {
+            for format in ["dense", "bitmask", "csr", "sparse", "coded", "auto"] {
                 let keys = [fill, dtype, &format!("prune.format={format}")];
                 let one = prune(&s, "1", &keys);
                 let first = restore(&s, "1");
@@ -74,7 +74,7 @@ fn bytes_are_the_same_at_any_number_of_threads_and_restore_to_the_dense_file() {
 }
 
 #[test]
-fn auto_is_the_smallest_of_all_and_sizes_are_known_to_the_byte() {
+fn sparse_is_the_smallest_of_three_and_sizes_are_known_to_the_byte() {
     let s = scratch();
     for fill in ["zero", "nearest"] {
         for dtype in ["keep", "f16"] {
@@ -94,8 +94,8 @@ fn auto_is_the_smallest_of_all_and_sizes_are_known_to_the_byte() {
                     prune(&s, "2", &keys.each_ref().map(String::as_str)).len()
                 };
                 let least = ["dense", "bitmask", "csr"].map(size).into_iter().min().unwrap();
-                let auto = size("auto");
-                assert_eq!(auto, least, "{fill} {dtype} {sparsity}");
+                let sparse = size("sparse");
+                assert_eq!(sparse, least, "{fill} {dtype} {sparsity}");
                 // A limit of just this size is kept, by pruning no more; one of a byte less by pruning more.
                 let pruned = || {
                     let report = fs::read(s.path("report.json")).unwrap();
@@ -104,14 +104,14 @@ fn auto_is_the_smallest_of_all_and_sizes_are_known_to_the_byte() {
                 };
                 let count = pruned();
                 let limited = |limit: usize| {
-                    let keys = keys("auto", format!("{{bytes: {limit}}}"));
+                    let keys = keys("sparse", format!("{{bytes: {limit}}}"));
                     (prune(&s, "2", &keys.each_ref().map(String::as_str)).len(), pruned())
                 };
-                let (size, same) = limited(auto);
-                assert!(size <= auto && same <= count, "{size} of {auto}, {same} of {count}");
+                let (size, same) = limited(sparse);
+                assert!(size <= sparse && same <= count, "{size} of {sparse}, {same} of {count}");
                 if sparsity != "1" {
-                    let (size, more) = limited(auto - 1);
-                    assert!(size < auto && more >= same, "{size} of {auto}, {more} after {same}");
+                    let (size, more) = limited(sparse - 1);
+                    assert!(size < sparse && more >= same, "{size} of {sparse}, {more} after {same}");
                 }
             }
         }
@@ -152,7 +152,7 @@ fn small(keys: &[&str]) -> (Scratch, Ran) {
 
 #[test]
 fn values_beyond_the_range_are_counted_and_told() {
-    for format in ["dense", "bitmask", "csr"] {
+    for format in ["dense", "bitmask", "csr", "coded"] {
         let (s, ran) = small(&["prune.dtype=f16", &format!("prune.format={format}")]);
         let text = "Overflow: 2 finite weights became infinite in the type written, in a (2). Use a wider \
                     `prune.dtype`.";
@@ -282,7 +282,9 @@ fn descriptions_that_cannot_be_are_refused() {
 
 #[test]
 fn names_that_parts_would_need_are_refused() {
-    for (part, format) in [("a.crow_indices", "csr"), ("a.values", "auto"), ("a.fillmask", "bitmask")] {
+    for (part, format) in
+        [("a.crow_indices", "csr"), ("a.values", "auto"), ("a.fillmask", "bitmask"), ("a.codes", "coded")]
+    {
         let s = Scratch::new();
         s.write("x.yaml", CONFIG);
         let tensors = [("a", "F32", &[1usize][..], f32s(&[1.0])), (part, "U8", &[1], vec![0])];

@@ -7,6 +7,7 @@ mod block_results;
 mod blocks;
 mod cancel;
 mod checkpoints;
+mod coded;
 mod decay;
 mod decisions;
 mod formats;

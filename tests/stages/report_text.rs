@@ -47,7 +47,7 @@ fn scratch(tensors: Vec<(Tensor<'_>, Tensor<'_>)>) -> Scratch {
          \x20 - {match: '**', init: {from: base.safetensors}}\n\
          trained: {path: trained.safetensors}\n\
          analyze: {threshold: 0, report: {json: r.json, csv: r.csv, markdown: r.md}}\n\
-         prune: {output: pruned.safetensors, fill: zero}\n",
+         prune: {output: pruned.safetensors, fill: zero, format: sparse}\n",
     );
     s
 }

@@ -21,6 +21,8 @@ const FILL: Words<Fill> =
 const FORMAT: Words<FormatChoice> = Words {
     now: &[
         ("auto", FormatChoice::Auto),
+        ("coded", FormatChoice::Fixed(Format::Coded)),
+        ("sparse", FormatChoice::Sparse),
         ("dense", FormatChoice::Fixed(Format::Dense)),
         ("bitmask", FormatChoice::Fixed(Format::Bitmask)),
         ("csr", FormatChoice::Fixed(Format::Csr)),
@@ -69,12 +71,24 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         any_start: wire.any_start,
         dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
         format,
+        code_kept: code_kept(wire.code_kept, format, path)?,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
         tied: wire.tied,
         decision,
         rules,
     })
+}
+
+/// What a config says about coding kept tensors: nothing, where none are coded.
+fn code_kept(wanted: Option<bool>, format: FormatChoice, path: &KeyPath) -> Result<bool, Problem> {
+    match wanted {
+        Some(_) if !format.codes() => {
+            let expected = "no `code_kept` unless `format` is `auto` or `coded`";
+            Err(Problem::bad_value(&path.key("code_kept"), expected, "one".to_owned()))
+        }
+        wanted => Ok(wanted.unwrap_or(true)),
+    }
 }
 
 /// Each name may occur once, and each group needs at least two.

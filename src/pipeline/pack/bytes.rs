@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::code::{Coded, DESCRIBED};
-use super::{DESCRIPTION, PredictFrom};
+use super::PredictFrom;
+use super::code::Coded;
 use crate::checkpoint::{Mapped, TensorRef};
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Lines, TensorEncoder, choose_bytes};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
+use crate::pipeline::plan::{DESCRIBED, is_worth_it};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::spool::Spool;
 use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
@@ -73,7 +74,7 @@ impl<'a> BytesTask<'a> {
         }
         let cols = values.len() / self.form.size();
         let share = cols as f64 / self.shape.elements() as f64;
-        choose_bytes(self.form, Matrix { rows: 1, cols }, (&values, &base), (share, DESCRIBED))
+        choose_bytes(self.form, Matrix { rows: 1, cols }, (&values, &base), (share, 8.0 * DESCRIBED as f64))
     }
 
     /// Codes it into the spool, from `end` on.
@@ -103,12 +104,12 @@ impl<'a> BytesTask<'a> {
                 *end += code.len() as u64;
             }
         }
-        Ok(Coded { choice, head: encoder.head(&lengths), blocks: start..*end })
+        Ok(Coded { choice, head: encoder.head(&lengths), blocks: start..*end, overflowed: 0 })
     }
 
     /// All that restoring it needs to know.
     pub fn described(&self, choice: &Choice) -> PrunedTensor {
-        let prediction = choice.model.is_difference().then_some(1.0);
+        let prediction = choice.prediction();
         let init = match prediction {
             None => InitialValues::Unknown(Unknown::None),
             Some(_) => InitialValues::InBase(InBase::Base),
@@ -141,8 +142,7 @@ pub(super) fn code<'a>(
     progress.begin("pack", 2 * tasks.iter().map(|task| task.data.bytes().len() as u64).sum::<u64>());
     for task in tasks {
         let found = task.code(spool, &mut end, progress)?;
-        let described = if found.choice.model.is_difference() { DESCRIBED as u64 / 8 } else { 0 };
-        if found.bytes() + DESCRIPTION + described < task.data.bytes().len() as u64 {
+        if is_worth_it(found.bytes(), found.prediction(), task.data.bytes().len() as u64) {
             coded.insert(task.name, found);
         } else {
             end = found.blocks.start;

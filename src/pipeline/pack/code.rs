@@ -2,154 +2,323 @@
 
 use std::ops::Range;
 
-use crate::codec::{BlockInput, Choice, EncoderScratch, Model, TensorEncoder, choose};
+use crate::checkpoint::CheckpointError;
+use crate::codec::{
+    BlockInput, Choice, EncoderScratch, KEPT, PRUNED, PRUNED_TO_INITIAL, TensorEncoder, choose,
+};
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
+use crate::pipeline::masks::Masks;
+use crate::pipeline::nearer::Nearer;
+use crate::pipeline::plan::DESCRIBED;
 use crate::pipeline::progress::{Progress, Silent};
 use crate::pipeline::spool::Spool;
 use crate::pipeline::task::TensorTask;
-use crate::tensor::Matrix;
+use crate::sparse::{Fill, bitmask};
+use crate::tensor::{FloatDtype, Matrix, cast};
 
-/// Bits that it takes, roughly, to say where its predictions come from.
-pub(super) const DESCRIBED: f64 = 8.0 * 150.0;
 /// Places of a tensor that are looked at to choose how it is coded.
 const SAMPLE: usize = 1 << 14;
+/// Tensors, and bytes of them, that are worked on together.
+const BATCH: (usize, usize) = (64, 256 << 20);
+
+/// A tensor that is to be coded.
+pub(in crate::pipeline) struct ToCode<'a> {
+    pub task: &'a TensorTask<'a>,
+    /// The type of the values written.
+    pub written: FloatDtype,
+    /// What is pruned of it; `None` of a tensor that is kept.
+    pub pruning: Option<Pruning<'a>>,
+    /// Whether its initial values may predict it.
+    pub predicts: bool,
+}
+
+/// What is pruned of a tensor.
+#[derive(Clone, Copy)]
+pub(in crate::pipeline) struct Pruning<'a> {
+    pub masks: &'a Masks,
+    /// What a pruned place becomes.
+    pub fill: Fill,
+}
 
 /// A tensor that has been coded: its blocks are in the spool.
-pub(super) struct Coded {
+pub(in crate::pipeline) struct Coded {
     pub choice: Choice,
     pub head: Vec<u8>,
     pub blocks: Range<u64>,
+    /// Finite values that are beyond the range of the type they were cast to.
+    pub overflowed: u64,
 }
 
 impl Coded {
     pub fn bytes(&self) -> u64 {
         self.head.len() as u64 + self.blocks.end - self.blocks.start
     }
-}
 
-/// Rows, or parts of them, from all over a tensor, and what their places are of all.
-fn sample(task: &TensorTask<'_>, encoder: &mut Encoder) -> (Matrix, Vec<u8>, Vec<u8>, f64) {
-    let Matrix { rows, cols } = task.matrix;
-    let some = (SAMPLE / cols).clamp(4.min(rows), rows);
-    let cols_of = cols.min(SAMPLE.div_ceil(some));
-    let (mut values, mut initial) = (Vec::new(), Vec::new());
-    for n in 0..some {
-        let row = n * rows / some;
-        let block = Block { tensor: task.n, start: row * cols, len: cols_of };
-        values.extend_from_slice(task.values(&block).bytes());
-        if let Some(from) = &task.initial {
-            initial.extend_from_slice(encoder.encode(from, block.start, block.len, task.dtype, 1.0));
-        }
+    /// The factor of the initial values that its values are stored as differences to.
+    pub fn prediction(&self) -> Option<f64> {
+        self.choice.prediction()
     }
-    let share = (some * cols_of) as f64 / (rows * cols) as f64;
-    (Matrix { rows: some, cols: cols_of }, values, initial, share)
-}
-
-/// How a tensor is coded.
-fn choice(task: &TensorTask<'_>, encoder: &mut Encoder) -> Choice {
-    let (matrix, values, initial, share) = sample(task, encoder);
-    choose(task.dtype, matrix, (&values, &initial, &[]), (1.0, share, DESCRIBED))
 }
 
 /// Buffers of a thread.
 #[derive(Default)]
 struct Scratch {
-    encoder: Encoder,
+    input: InputScratch,
     codec: EncoderScratch,
+    kept: Vec<u8>,
+    values: Vec<u8>,
 }
 
-/// The values of a block and their predictions: what every pass takes.
-fn block_input<'a>(
-    task: &'a TensorTask<'_>,
-    choice: &Choice,
-    block: &Block,
-    encoder: &'a mut Encoder,
-) -> BlockInput<'a> {
-    let prediction: &[u8] = match (&task.initial, choice.model) {
-        (Some(initial), Model::Difference) => {
-            encoder.encode(initial, block.start, block.len, task.dtype, choice.scale)
-        }
-        _ => &[],
-    };
-    let values = task.values(block).bytes();
-    BlockInput { values, prediction, pruned: &[] }
+/// Those that a block's input is made in.
+#[derive(Default)]
+struct InputScratch {
+    encoder: Encoder,
+    filled: Encoder,
+    nearer: Nearer,
+    values: Vec<u8>,
+    mask: Vec<u8>,
+    pruned: Vec<u8>,
 }
+
+impl<'a> ToCode<'a> {
+    /// A whole tensor as it is.
+    pub fn whole(task: &'a TensorTask<'a>) -> Self {
+        Self { task, written: task.dtype, pruning: None, predicts: true }
+    }
+
+    fn reads(&self, block: &Block) -> Reads<'_> {
+        let nearest = self.pruning.is_some_and(|pruning| pruning.fill == Fill::Nearest);
+        self.task.reads_with(block, self.task.initial.is_some() && (self.predicts || nearest))
+    }
+
+    /// The values of a block, and the symbols of its pruned places.
+    fn values<'s>(
+        &'s self,
+        block: &Block,
+        scratch: &'s mut InputScratch,
+    ) -> Result<(&'s [u8], &'s [u8], &'s mut Encoder), CheckpointError> {
+        let TensorTask { dtype, matrix, ref initial, ref calibration, .. } = *self.task;
+        let InputScratch { encoder, filled, nearer, values, mask, pruned } = scratch;
+        let trained = self.task.values(block).bytes();
+        pruned.clear();
+        if let Some(Pruning { masks, fill }) = self.pruning {
+            masks.read(block, matrix, mask)?;
+            symbols(mask, block.columns(matrix), pruned);
+            if let Some(initial) = initial.as_ref().filter(|_| fill == Fill::Nearest) {
+                let initial = filled.encode(initial, block.start, block.len, dtype, calibration.decay);
+                let takes = nearer.find(trained, initial, dtype);
+                for (n, symbol) in pruned.iter_mut().enumerate() {
+                    if *symbol == PRUNED && takes[n / 8] >> (n % 8) & 1 == 1 {
+                        *symbol = PRUNED_TO_INITIAL;
+                    }
+                }
+            }
+        }
+        if self.written == dtype {
+            return Ok((trained, pruned, encoder));
+        }
+        values.clear();
+        cast(trained, dtype, self.written, values);
+        Ok((values, pruned, encoder))
+    }
+
+    /// All that a pass over a block takes.
+    fn input<'s>(
+        &'s self,
+        choice: &Choice,
+        block: &Block,
+        scratch: &'s mut InputScratch,
+    ) -> Result<BlockInput<'s>, CheckpointError> {
+        let (values, pruned, encoder) = self.values(block, scratch)?;
+        let prediction: &[u8] = match (&self.task.initial, choice.prediction()) {
+            (Some(initial), Some(scale)) => {
+                encoder.encode(initial, block.start, block.len, self.written, scale)
+            }
+            _ => &[],
+        };
+        Ok(BlockInput { values, prediction, pruned })
+    }
+
+    /// Finite values of a block that stay and are beyond the range of the type they are cast to.
+    fn overflowed(&self, block: &Block, scratch: &mut Scratch) -> u64 {
+        let TensorTask { dtype, matrix, .. } = *self.task;
+        if self.written == dtype {
+            return 0;
+        }
+        let Scratch { input, kept, values, .. } = scratch;
+        values.clear();
+        let trained = self.task.values(block).bytes();
+        if self.pruning.is_none() {
+            return cast(trained, dtype, self.written, values);
+        }
+        bitmask::gather(trained, block.columns(matrix), &input.mask, dtype, kept);
+        cast(kept, dtype, self.written, values)
+    }
+
+    /// How it is best coded, by rows, or parts of them, from all over it; and the bits of a place of these.
+    fn choose(&self, scratch: &mut InputScratch) -> Result<(Choice, f64), CheckpointError> {
+        let Matrix { rows, cols } = self.task.matrix;
+        let some = (SAMPLE / cols).clamp(4.min(rows), rows);
+        let cols_of = cols.min(SAMPLE.div_ceil(some));
+        let (mut all, mut initial, mut symbols) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..some {
+            let row = n * rows / some;
+            let block = Block { tensor: self.task.n, start: row * cols, len: cols_of };
+            let (values, pruned, encoder) = self.values(&block, scratch)?;
+            all.extend_from_slice(values);
+            symbols.extend_from_slice(pruned);
+            if let Some(from) = self.task.initial.as_ref().filter(|_| self.predicts) {
+                initial.extend_from_slice(encoder.encode(from, block.start, block.len, self.written, 1.0));
+            }
+        }
+        let share = (some * cols_of) as f64 / (rows * cols) as f64;
+        let matrix = Matrix { rows: some, cols: cols_of };
+        let decay = self.task.calibration.decay;
+        let choice =
+            choose(self.written, matrix, (&all, &initial, &symbols), (decay, share, 8.0 * DESCRIBED as f64));
+        Ok((choice, choice.bits / (some * cols_of) as f64))
+    }
+}
+
+/// The symbols of a block's places by its mask: rows of so many columns, each padded to a byte.
+fn symbols(mask: &[u8], columns: usize, out: &mut Vec<u8>) {
+    for row in mask.chunks(columns.div_ceil(8).max(1)) {
+        let end = out.len() + columns;
+        row.iter().for_each(|bits| out.extend_from_slice(&SYMBOLS[usize::from(*bits)]));
+        out.truncate(end);
+    }
+}
+
+/// Those of eight places by their bits.
+const SYMBOLS: [[u8; 8]; 256] = {
+    let mut all = [[PRUNED; 8]; 256];
+    let mut n = 0;
+    while n < 8 * 256 {
+        if n / 8 >> (n % 8) & 1 == 1 {
+            all[n / 8][n % 8] = KEPT;
+        }
+        n += 1;
+    }
+    all
+};
 
 /// A tensor that is being coded.
 struct Coding<'a> {
-    task: &'a TensorTask<'a>,
+    tensor: &'a ToCode<'a>,
     choice: Choice,
     encoder: TensorEncoder,
     /// Where its blocks begin in the spool, and their lengths.
     start: Option<u64>,
     lengths: Vec<u32>,
+    overflowed: u64,
 }
 
 impl<'a> Coding<'a> {
-    fn new(task: &'a TensorTask<'a>, choice: Choice) -> Self {
-        let encoder = TensorEncoder::new(task.dtype, task.matrix, choice.model, choice.lines);
-        Self { task, choice, encoder, start: None, lengths: Vec::new() }
+    fn new(tensor: &'a ToCode<'a>, choice: Choice) -> Self {
+        let encoder = TensorEncoder::new(tensor.written, tensor.task.matrix, choice.model, choice.lines);
+        Self { tensor, choice, encoder, start: None, lengths: Vec::new(), overflowed: 0 }
     }
 
-    fn input<'e>(&'e self, block: &Block, encoder: &'e mut Encoder) -> BlockInput<'e> {
-        block_input(self.task, &self.choice, block, encoder)
+    /// Calls one of the encoder's passes with a block.
+    fn pass(
+        &self,
+        block: &Block,
+        scratch: &mut Scratch,
+        pass: impl FnOnce(&TensorEncoder, BlockInput<'_>, &mut EncoderScratch),
+    ) -> Result<(), Error> {
+        let input = self.tensor.input(&self.choice, block, &mut scratch.input)?;
+        pass(&self.encoder, input, &mut scratch.codec);
+        Ok(())
     }
 
     /// Once all its blocks are in the spool, of which `end` is the end.
     fn finish(&self, end: u64) -> Coded {
         let start = self.start.unwrap_or(end);
         let len: u64 = self.lengths.iter().map(|len| u64::from(*len)).sum();
-        Coded { choice: self.choice, head: self.encoder.head(&self.lengths), blocks: start..start + len }
+        Coded {
+            choice: self.choice,
+            head: self.encoder.head(&self.lengths),
+            blocks: start..start + len,
+            overflowed: self.overflowed,
+        }
     }
 }
 
-/// Codes these tensors, some of all in their order, into the spool, from `end` on.
-pub(super) fn code(
-    tasks: &[TensorTask<'_>],
+/// Codes tensors, some at a time, into the spool, from its beginning on; `progress` is told of three times
+/// their bytes.
+pub(in crate::pipeline) fn code_all(
+    tensors: &[ToCode<'_>],
+    spool: &Spool,
+    progress: &dyn Progress,
+) -> Result<Vec<Coded>, Error> {
+    let bytes = |tensor: &ToCode<'_>| tensor.task.trained.bytes().len();
+    let mut coded = Vec::with_capacity(tensors.len());
+    let mut end = 0;
+    let mut rest = tensors;
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fits = |tensor: &&ToCode<'_>| {
+            sum += bytes(tensor);
+            sum <= BATCH.1
+        };
+        let (now, later) = rest.split_at(rest.iter().take(BATCH.0).take_while(fits).count().max(1));
+        coded.extend(code(now, spool, &mut end, progress)?);
+        rest = later;
+    }
+    Ok(coded)
+}
+
+/// How each tensor is best coded, and the bits of one of its places by a sample.
+pub(in crate::pipeline) fn choices(tensors: &[ToCode<'_>]) -> Result<Vec<(Choice, f64)>, Error> {
+    let numbers: Vec<usize> = (0..tensors.len()).collect();
+    blocks::for_each(
+        &numbers,
+        &Silent,
+        |n| Reads { bytes: 0, ..tensors[*n].reads(&Block { tensor: *n, start: 0, len: 1 }) },
+        InputScratch::default,
+        |scratch, n| tensors[*n].choose(scratch),
+    )
+}
+
+/// Codes these tensors into the spool, from `end` on.
+fn code(
+    tensors: &[ToCode<'_>],
     spool: &Spool,
     end: &mut u64,
     progress: &dyn Progress,
 ) -> Result<Vec<Coded>, Error> {
-    let first = tasks.first().map_or(0, |task| task.n);
-    let at = |block: &Block| block.tensor - first;
-    let numbers: Vec<usize> = (0..tasks.len()).collect();
-    let choices = blocks::for_each(
-        &numbers,
-        &Silent,
-        |n| Reads { bytes: 0, ..tasks[*n].reads(&Block { tensor: first + n, start: 0, len: 1 }) },
-        Encoder::default,
-        |encoder, n| Ok::<_, Error>(choice(&tasks[*n], encoder)),
-    )?;
-    let mut all: Vec<Coding<'_>> =
-        tasks.iter().zip(choices).map(|(task, choice)| Coding::new(task, choice)).collect();
-    let blocks: Vec<Block> = tasks.iter().flat_map(TensorTask::blocks).collect();
-    let reads = |block: &Block| tasks[at(block)].reads(block);
-    blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let coding = &all[at(block)];
-        coding.encoder.measure(block, coding.input(block, &mut scratch.encoder), &mut scratch.codec);
-        Ok::<_, Error>(())
+    let mut all: Vec<Coding<'_>> = tensors
+        .iter()
+        .zip(choices(tensors)?)
+        .map(|(tensor, (choice, _))| Coding::new(tensor, choice))
+        .collect();
+    let blocks_of = |(n, tensor): (usize, &ToCode<'_>)| tensor.task.blocks().map(move |block| (n, block));
+    let blocks: Vec<(usize, Block)> = tensors.iter().enumerate().flat_map(blocks_of).collect();
+    let reads = |(n, block): &(usize, Block)| tensors[*n].reads(block);
+    blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
+        all[*n].pass(block, scratch, |encoder, input, codec| encoder.measure(block, input, codec))
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.classify());
-    blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, block| {
-        let coding = &all[at(block)];
-        coding.encoder.count(block, coding.input(block, &mut scratch.encoder), &mut scratch.codec);
-        Ok::<_, Error>(())
+    blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
+        all[*n].pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec))
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.cut());
     // So many blocks' codes are held before they go to the spool in their order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
-        let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, block| {
-            let (coding, mut code) = (&all[at(block)], Vec::new());
-            let input = coding.input(block, &mut scratch.encoder);
-            coding.encoder.encode(block, input, &mut scratch.codec, &mut code);
-            Ok::<_, Error>(code)
+        let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
+            let (coding, mut code) = (&all[*n], Vec::new());
+            coding.pass(block, scratch, |encoder, input, codec| {
+                encoder.encode(block, input, codec, &mut code);
+            })?;
+            Ok::<_, Error>((code, coding.tensor.overflowed(block, scratch)))
         })?;
-        for (block, code) in blocks.iter().zip(codes) {
-            let coding = &mut all[at(block)];
+        for ((n, _), (code, overflowed)) in blocks.iter().zip(codes) {
+            let coding = &mut all[*n];
             coding.start.get_or_insert(*end);
             coding.lengths.push(code.len() as u32);
+            coding.overflowed += overflowed;
             spool.write(*end, &code)?;
             *end += code.len() as u64;
         }

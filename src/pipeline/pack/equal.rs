@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{DESCRIPTION, PredictFrom};
+use super::PredictFrom;
 use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
 use crate::digest;
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
+use crate::pipeline::plan::DESCRIPTION;
 use crate::pipeline::plan::file_name;
 use crate::pipeline::progress::Progress;
 use crate::sparse::{Base, Fill, Format, InBase, InitialValues, PrunedTensor, Unknown, base_digest};

@@ -2,29 +2,28 @@
 
 mod bytes;
 mod code;
+mod coded;
 mod equal;
 mod predict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use safetensors::Dtype;
-
-use super::copy::{PIECE, copy};
+use super::copy::copy;
 use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
-use super::plan::other_metadata;
+use super::plan::{is_worth_it, other_metadata};
 use super::progress::Progress;
 use super::resolve::refuse_pruned;
 use super::spool::Spool;
 use super::task::TensorTask;
 use crate::checkpoint::{TensorRef, TensorSpec};
-use crate::codec::{CODES, Choice, Model};
+use crate::codec::{CODES, Choice};
 use crate::sparse::{FileMetadata, Kind, PrunedTensor};
-use crate::store::{CheckpointWriter, Group, OutputSet, Slot};
-use crate::tensor::Shape;
-use code::{Coded, DESCRIBED, code};
+use crate::store::{CheckpointWriter, Group, OutputSet};
+pub(super) use code::{Pruning, ToCode, choices, code_all};
+pub(super) use coded::CodedTensors;
 use equal::Digests;
 pub use predict::PredictFrom;
 
@@ -65,12 +64,6 @@ impl PackedTensor {
     }
 }
 
-/// What a coded tensor takes besides its code, roughly: one that does not win as much stays as it is. The
-/// header's entry is there in any case.
-const DESCRIPTION: u64 = 100;
-/// Tensors, and bytes of them, that are worked on together.
-const BATCH: (usize, usize) = (64, 256 << 20);
-
 /// Writes a checkpoint that [`super::restore`] gives back to the bit.
 ///
 /// # Errors
@@ -95,19 +88,16 @@ pub fn pack(
         !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
     };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
-    let spool = Spool::beside(output)?;
     let bytes_tasks = bytes::tasks(start, checkpoint.tensors().filter(whole));
-    let mut coded = code_all(&tasks, &spool, progress)?;
-    bytes::code(&bytes_tasks, &spool, &mut coded, progress)?;
-    let coding = Coding { coded, spool };
+    let coded = code(&tasks, &bytes_tasks, output, progress)?;
     let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
         true => Group { name: name.to_owned(), tensors: Vec::new() },
-        false => coding.group(name, &tensor),
+        false => group(&coded, name, &tensor),
     };
     let groups: Vec<Group> = checkpoint.tensors().map(group).collect();
-    descriptions.append(&mut coding.describe(start, &tasks)?);
+    descriptions.append(&mut describe(&coded, start, &tasks)?);
     for task in &bytes_tasks {
-        let found = coding.coded.get(task.name);
+        let found = coded.get(task.name);
         descriptions.extend(found.map(|found| (task.name, task.described(&found.choice))));
     }
     let others = other_metadata(checkpoint);
@@ -126,7 +116,7 @@ pub fn pack(
     for (name, tensor) in checkpoint.tensors() {
         tensors.push(match equal.contains(name) {
             true => PackedTensor::equal(name, &tensor),
-            false => coding.write(name, &tensor, &writer, progress)?,
+            false => write(&coded, name, &tensor, &writer, progress)?,
         });
     }
     progress.end();
@@ -138,103 +128,57 @@ pub fn pack(
     Ok(Packed { written, read, tensors })
 }
 
-/// Codes tensors into the spool, some at a time; gives those that win by it, by name.
-fn code_all<'a>(
+/// Codes tensors; those that win by it.
+fn code<'a>(
     tasks: &[TensorTask<'a>],
-    spool: &Spool,
+    others: &[bytes::BytesTask<'a>],
+    output: &Path,
     progress: &dyn Progress,
-) -> Result<BTreeMap<&'a str, Coded>, Error> {
-    let mut coded = BTreeMap::new();
-    let mut end = 0;
-    let mut rest = tasks;
+) -> Result<CodedTensors<'a>, Error> {
+    let spool = Spool::beside(output)?;
+    let all: Vec<ToCode<'_>> = tasks.iter().map(ToCode::whole).collect();
     progress.begin("pack", 3 * tasks.iter().map(|task| task.trained.bytes().len() as u64).sum::<u64>());
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |task: &&TensorTask<'_>| {
-            bytes += task.trained.bytes().len();
-            bytes <= BATCH.1
-        };
-        let (now, later) = rest.split_at(rest.iter().take(BATCH.0).take_while(fits).count().max(1));
-        for (task, found) in now.iter().zip(code(now, spool, &mut end, progress)?) {
-            let predicted = if found.choice.model == Model::Difference { DESCRIBED as u64 / 8 } else { 0 };
-            if found.bytes() + DESCRIPTION + predicted < task.trained.bytes().len() as u64 {
-                coded.insert(task.name, found);
-            }
-        }
-        rest = later;
-    }
+    let coded = code_all(&all, &spool, progress)?;
     progress.end();
-    Ok(coded)
+    let coded = tasks.iter().zip(coded).filter(|(task, found)| {
+        is_worth_it(found.bytes(), found.prediction(), task.trained.bytes().len() as u64)
+    });
+    let mut coded = coded.map(|(task, found)| (task.name, found)).collect();
+    bytes::code(others, &spool, &mut coded, progress)?;
+    Ok(CodedTensors::new(coded, spool))
 }
 
-/// A checkpoint of which some tensors have been coded.
-struct Coding<'a> {
-    coded: BTreeMap<&'a str, Coded>,
-    spool: Spool,
+/// What stands in the file for a tensor.
+fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group {
+    let whole = || TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
+    Group { name: name.to_owned(), tensors: vec![coded.spec(name).unwrap_or_else(whole)] }
 }
 
-impl Coding<'_> {
-    /// What stands in the file for a tensor.
-    fn group(&self, name: &str, tensor: &TensorRef<'_>) -> Group {
-        let spec = match self.coded.get(name) {
-            Some(found) => {
-                let shape = Shape::new(vec![found.bytes() as usize]).expect("as many bytes as there are");
-                TensorSpec { name: format!("{name}{CODES}"), dtype: Dtype::U8, shape }
-            }
-            None => TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() },
-        };
-        Group { name: name.to_owned(), tensors: vec![spec] }
-    }
+/// All that restoring needs to know, by tensor.
+fn describe<'t>(
+    coded: &CodedTensors<'_>,
+    start: &PredictFrom<'_>,
+    tasks: &[TensorTask<'t>],
+) -> Result<BTreeMap<&'t str, PrunedTensor>, Error> {
+    let coded = tasks.iter().filter_map(|task| Some((task, coded.get(task.name)?)));
+    coded.map(|(task, found)| Ok((task.name, start.described(task, &found.choice)?))).collect()
+}
 
-    /// All that restoring needs to know, by tensor.
-    fn describe<'t>(
-        &self,
-        start: &PredictFrom<'_>,
-        tasks: &[TensorTask<'t>],
-    ) -> Result<BTreeMap<&'t str, PrunedTensor>, Error> {
-        let coded = tasks.iter().filter_map(|task| Some((task, self.coded.get(task.name)?)));
-        coded.map(|(task, found)| Ok((task.name, start.described(task, &found.choice)?))).collect()
-    }
-
-    /// Writes what stands for a tensor.
-    fn write(
-        &self,
-        name: &str,
-        tensor: &TensorRef<'_>,
-        writer: &CheckpointWriter,
-        progress: &dyn Progress,
-    ) -> Result<PackedTensor, Error> {
-        let from = tensor.bytes().len() as u64;
-        let (to, choice) = match self.coded.get(name) {
-            None => {
-                copy([(writer.slot(name), tensor.data)].into_iter(), writer, progress)?;
-                (from, None)
-            }
-            Some(found) => {
-                self.write_code(found, writer.slot(&format!("{name}{CODES}")), writer, progress)?;
-                (found.bytes(), Some(found.choice))
-            }
-        };
-        Ok(PackedTensor { name: name.to_owned(), from, to, choice, equal: false })
-    }
-
-    fn write_code(
-        &self,
-        found: &Coded,
-        slot: Slot,
-        writer: &CheckpointWriter,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        writer.write_at(slot, 0, &found.head)?;
-        let mut at = found.blocks.start;
-        let mut piece = Vec::new();
-        while at < found.blocks.end {
-            piece.resize((found.blocks.end - at).min(PIECE as u64) as usize, 0);
-            self.spool.read(at, &mut piece)?;
-            writer.write_at(slot, found.head.len() as u64 + at - found.blocks.start, &piece)?;
-            at += piece.len() as u64;
-            progress.advance(piece.len() as u64);
+/// Writes what stands for a tensor.
+fn write(
+    coded: &CodedTensors<'_>,
+    name: &str,
+    tensor: &TensorRef<'_>,
+    writer: &CheckpointWriter,
+    progress: &dyn Progress,
+) -> Result<PackedTensor, Error> {
+    let from = tensor.bytes().len() as u64;
+    let (to, choice) = match coded.write(name, writer, progress)? {
+        None => {
+            copy([(writer.slot(name), tensor.data)].into_iter(), writer, progress)?;
+            (from, None)
         }
-        Ok(())
-    }
+        Some(found) => (found.bytes(), Some(found.choice)),
+    };
+    Ok(PackedTensor { name: name.to_owned(), from, to, choice, equal: false })
 }

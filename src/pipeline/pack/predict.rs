@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, TensorRef};
-use crate::codec::{Choice, Model};
+use crate::codec::Choice;
 use crate::config::InitSource;
 use crate::init::Initial;
 use crate::pipeline::error::Error;
@@ -94,7 +94,7 @@ impl<'a> PredictFrom<'a> {
 
     /// All that restoring a coded tensor needs to know.
     pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
-        let prediction = (choice.model == Model::Difference).then_some(choice.scale);
+        let prediction = choice.prediction();
         let (layer_id, init, layout, initial_dtype) = match prediction {
             Some(_) => self.describe(task.name)?,
             None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),

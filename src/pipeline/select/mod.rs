@@ -19,6 +19,7 @@ use super::blocks;
 use super::error::{Error, RuleProblem};
 use super::masks::Masks;
 use super::origin::{Action, Tensor};
+use super::plan::Codes;
 use super::progress::Progress;
 use super::remove::check_chains;
 use super::resolve::Resolved;
@@ -89,7 +90,8 @@ fn check_tensor(
     }
 }
 
-/// Determines the masks of all tensors that are not decided by the comparison.
+/// Determines the masks of all tensors that are not decided by the comparison, whatever they were before. `codes`
+/// and `limit` are as in [`Sizes`].
 ///
 /// # Errors
 /// Scores that are not finite, a size that cannot be reached, and errors of the temporary file.
@@ -97,10 +99,12 @@ pub fn select(
     resolved: &Resolved<'_>,
     tasks: &Tasks<'_>,
     prune: &PruneSettings,
+    (codes, limit): (&dyn Codes, Option<u64>),
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let jobs = selecting(resolved, tasks)?;
+    masks.forget(|n| jobs.iter().any(|job| job.task.n == n));
     // No progress bar if there is nothing to select.
     let bytes: u64 = jobs.iter().map(reads).sum();
     let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
@@ -115,7 +119,8 @@ pub fn select(
     // A target size applies to the whole file, so everything else must be decided first. The config allows
     // only one ranking with a target size.
     for jobs in pools(last) {
-        let mut sizes = Sizes::new(resolved, tasks, prune, (&jobs, &copies), masks.stored())?;
+        let sized = (&*jobs, &*copies);
+        let mut sizes = Sizes::new(resolved, tasks, prune, sized, masks.stored(), (codes, limit))?;
         decide(&jobs, Some(&mut sizes), masks, progress)?;
         ties::follow(&copies, &tensors(&jobs), masks)?;
     }

@@ -4,7 +4,7 @@ use super::pass::Selecting;
 use super::ties::Copy;
 use crate::config::PruneSettings;
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::FilePlan;
+use crate::pipeline::plan::{Codes, FilePlan};
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::Tasks;
 use crate::prune::Target;
@@ -22,24 +22,26 @@ pub(super) struct Sizes<'s> {
 }
 
 impl<'s> Sizes<'s> {
-    /// `stored` is the number of values that stay in the other tensors.
+    /// `stored` is the number of values that stay in the other tensors; `limit` is the maximum size in bytes, if
+    /// it differs from that of the config.
     pub fn new(
         resolved: &'s Resolved<'_>,
         tasks: &'s Tasks<'s>,
         prune: &'s PruneSettings,
         (jobs, copies): (&[Selecting<'_>], &[Copy]),
         stored: Vec<usize>,
+        (codes, limit): (&'s dyn Codes, Option<u64>),
     ) -> Result<Self, Error> {
-        let limit = match jobs[0].decision.target {
+        let limit = limit.unwrap_or(match jobs[0].decision.target {
             Target::Bytes(limit) => limit,
             _ => u64::MAX,
-        };
+        });
         let all = |job: &Selecting<'_>| {
             let copies = copies.iter().filter(|copy| copy.of == job.task.n).map(|copy| copy.n);
             (std::iter::once(job.task.n).chain(copies).collect(), job.task.shape.elements())
         };
         let tensors = jobs.iter().map(all).collect();
-        Ok(Self { limit, prune, plan: FilePlan::new(resolved, tasks, prune, None)?, stored, tensors })
+        Ok(Self { limit, prune, plan: FilePlan::new(resolved, tasks, prune, None, codes)?, stored, tensors })
     }
 
     /// Bytes of the file with this many weights of each job pruned.

@@ -19,6 +19,13 @@ pub struct Choice {
     pub bits: f64,
 }
 
+impl Choice {
+    /// The factor of the initial values that values are stored as differences to, where they are.
+    pub fn prediction(&self) -> Option<f64> {
+        self.model.is_difference().then_some(self.scale)
+    }
+}
+
 /// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order;
 /// `initial`, their initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a
 /// factor to try beside those that the sample suggests. `share` (0 … 1) of the tensor is in the sample; to

@@ -18,6 +18,9 @@ use crate::tensor::Matrix;
 /// In [`BlockInput::pruned`], a place that is kept.
 pub const KEPT: u8 = u8::MAX;
 
+/// Half octaves by which a pruned place is counted as smaller than its value.
+const PRUNED_LESS: i32 = 8;
+
 /// A block of a tensor that is to be coded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockInput<'a> {
@@ -173,15 +176,21 @@ impl TensorEncoder {
                 })
             }
         }
+        // What is pruned counts as much smaller than it was, so that lines of which more is pruned
+        // get classes of their own.
+        for (measure, pruned) in measures.iter_mut().zip(input.pruned) {
+            *measure -= if *pruned == KEPT { 0 } else { PRUNED_LESS };
+        }
         let columns = &mut scratch.sums;
         columns.clear();
         columns.resize(if self.lines.columns { width } else { 0 }, 0);
         let mut set = Vec::new();
         if self.has_zeros() {
             let size = input.values.len() / measures.len();
+            let mut pruned = input.pruned.iter();
             for row in input.values.chunks(width * size) {
                 let mut any = 0;
-                form.each(row, |bits| any |= bits);
+                form.each(row, |bits| any |= if pruned.next().is_none_or(|p| *p == KEPT) { bits } else { 0 });
                 set.push(any);
             }
         }
@@ -262,6 +271,11 @@ impl TensorEncoder {
         self.levels.thresholds = cut.thresholds;
         self.coder = rans::Encoder::new(&cut.tables);
         self.tables = cut.tables;
+        if self.tables.len() == 1 {
+            // Nothing is chosen by classes.
+            self.levels.rows = Classes::default();
+            self.levels.columns = Classes::default();
+        }
     }
 
     /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was

@@ -34,9 +34,10 @@ mod symbol;
 #[cfg(test)]
 mod tests;
 
+use crate::blocks;
 use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
-use crate::tensor::Shape;
+use crate::tensor::{Matrix, Shape};
 
 /// Ends the name of the tensor that holds another one's code.
 pub const CODES: &str = ".codes";
@@ -45,6 +46,12 @@ pub const CODES: &str = ".codes";
 pub fn part(name: &str, bytes: usize) -> TensorSpec {
     let shape = Shape::new(vec![bytes]).expect("a code lies in memory or in a file");
     TensorSpec { name: format!("{name}{CODES}"), dtype: safetensors::Dtype::U8, shape }
+}
+
+/// Bytes of the shortest code of a tensor: of one all of whose places are pruned, or are as predicted.
+pub fn least_bytes(matrix: Matrix) -> u64 {
+    // Version, model, flags, number of tables, a table of one symbol; a length for each block.
+    6 + 4 * blocks::cut(0, matrix).count() as u64
 }
 
 pub use block::{BlockDecoder, BlockValues};

@@ -14,7 +14,7 @@ use crate::codec::{BlockValues, CODES, CodeError, Form, Head, PRUNED, PRUNED_TO_
 use crate::init::Generator;
 use crate::prelude::*;
 use crate::sparse::{Fill, InitialValues, PrunedTensor};
-use crate::tensor::{FloatDtype, Shape};
+use crate::tensor::{FloatDtype, Shape, cast};
 
 impl PrunedReader {
     /// Validates a described tensor that is coded, but for what only decoding its blocks tells.
@@ -62,7 +62,7 @@ impl PrunedReader {
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
         let (matrix, size) = (coded.shape.matrix(), coded.head.size());
-        let Decoder { encoder, filled, code: blocks, out, piece, in_piece, .. } = decoder;
+        let Decoder { encoder, filled, cast: filled_cast, code: blocks, out, piece, in_piece, .. } = decoder;
         let code = self.whole(&coded.codes).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
         out.resize(block.len * size, 0);
@@ -85,7 +85,13 @@ impl PrunedReader {
                 }
                 if coded.description.fill != Fill::Zero {
                     let decay = coded.description.decay;
-                    let filled = filled.encode(initial, whole.start, whole.len, dtype, decay);
+                    let trained = coded.description.trained_dtype.unwrap_or(dtype);
+                    let mut filled = &*filled.encode(initial, whole.start, whole.len, trained, decay);
+                    if trained != dtype {
+                        filled_cast.clear();
+                        cast(filled, trained, dtype, filled_cast);
+                        filled = filled_cast;
+                    }
                     match coded.description.fill {
                         Fill::Nearest => values.initial = filled,
                         _ => values.pruned = filled,

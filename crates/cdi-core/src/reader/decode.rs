@@ -20,7 +20,7 @@ use crate::tensor::{FloatDtype, cast};
 pub struct Decoder {
     pub(super) encoder: Encoder,
     mask: Vec<u8>,
-    cast: Vec<u8>,
+    pub(super) cast: Vec<u8>,
     /// What pruned places of a coded tensor become.
     pub(super) filled: Encoder,
     pub(super) code: BlockDecoder,

@@ -44,13 +44,12 @@ pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
 
 /// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is
 /// surely smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper
-/// bound for every offset in the file.
+/// bound for every offset in the file. `coded` is how many bytes its code takes, where it may be coded.
 pub fn smallest(
-    name: &str,
-    dtype: FloatDtype,
-    shape: &Shape,
+    (name, dtype, shape): (&str, FloatDtype, &Shape),
     stored: usize,
     nearest: bool,
+    coded: Option<usize>,
     longest_offset: u64,
 ) -> Format {
     // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a
@@ -61,19 +60,24 @@ pub fn smallest(
     let mask = (matrix.mask_bytes() + 8 * matrix.rows + stored * size) as u64;
     let csr = (8 * (matrix.rows + 1) + stored * (size + csr::index_size(matrix))) as u64;
     let most_dense = (shape.elements() * size + 6 * name.len() + 20 * shape.rank() + 100) as u64;
-    if LEAST_ENTRIES + mask.min(csr) >= most_dense {
+    let least = LEAST_ENTRIES + mask.min(csr);
+    if coded.map_or(least, |coded| least.min(LEAST_ENTRIES / 4 + coded as u64)) >= most_dense {
         return Format::Dense;
     }
     let digits = longest_offset.max(1).ilog10() as usize + 1;
     // Offsets are not known yet: the shortest possible for dense, the longest for the others. Encodings are
     // compared at the same number of digits, with the format's name, which stands in the metadata.
     let bytes = |format: Format, digits| {
+        let stored = if format == Format::Coded { coded.unwrap_or_default() } else { stored };
         let parts = parts(format, name, dtype, shape, stored, nearest);
         let tensors: u64 = parts.iter().map(|part| part.bytes() + header_entry_bytes(part, digits)).sum();
         tensors + format.name().len() as u64
     };
-    let possible =
-        [Format::Bitmask, Format::Csr].into_iter().filter(|f| *f != Format::Csr || csr::can_hold(matrix));
+    let possible = [Format::Bitmask, Format::Csr, Format::Coded].into_iter().filter(|format| match format {
+        Format::Csr => csr::can_hold(matrix),
+        Format::Coded => coded.is_some(),
+        _ => true,
+    });
     let (least, format) = possible
         .map(|format| (bytes(format, digits), format))
         .min_by_key(|(bytes, _)| *bytes)
@@ -97,7 +101,21 @@ mod tests {
     use super::*;
 
     fn choose(dims: &[usize], stored: usize) -> Format {
-        smallest("fc1.weight", FloatDtype::F32, &Shape::new(dims.to_vec()).unwrap(), stored, false, 1_000_000)
+        choose_of(dims, stored, None)
+    }
+
+    fn choose_of(dims: &[usize], stored: usize, coded: Option<usize>) -> Format {
+        let shape = Shape::new(dims.to_vec()).unwrap();
+        smallest(("fc1.weight", FloatDtype::F32, &shape), stored, false, coded, 1_000_000)
+    }
+
+    #[test]
+    fn a_code_pays_when_it_is_the_smallest() {
+        // 8 KiB of mask, 512 bytes of row offsets and 200,000 of values, with three entries more.
+        assert_eq!(choose_of(&[64, 1024], 50_000, Some(208_000)), Format::Coded);
+        assert_eq!(choose_of(&[64, 1024], 50_000, Some(210_000)), Format::Bitmask);
+        assert_eq!(choose_of(&[64, 1024], 65_536, Some(262_100)), Format::Coded);
+        assert_eq!(choose_of(&[64, 1024], 65_536, Some(262_140)), Format::Dense);
     }
 
     #[test]

@@ -123,6 +123,8 @@ struct Short<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     initial_dtype: Option<FloatDtype>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trained_dtype: Option<FloatDtype>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     prediction: Option<f64>,
     #[serde(skip_serializing_if = "is_one")]
     decay: f64,
@@ -140,42 +142,43 @@ fn is_one(value: &f64) -> bool {
 /// Descriptions of tensors that are coded or in the base in short; all others have every key, as they always
 /// had.
 fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Either<'a> {
-        Whole(&'a PrunedTensor),
-        Short(Short<'a>),
-    }
-    serializer.collect_seq(tensors.iter().map(|tensor| match tensor {
-        PrunedTensor {
-            format: format @ (Format::Coded | Format::Base),
-            name,
-            dtype,
-            shape,
-            fill,
-            layer_id,
-            init,
-            layout,
-            ..
-        } => {
-            let PrunedTensor { initial_dtype, prediction, decay, .. } = *tensor;
-            let (dtype, format, fill, layer_id, layout) = (*dtype, *format, *fill, *layer_id, *layout);
-            Either::Short(Short {
-                name,
-                dtype,
-                shape,
-                format,
-                fill,
-                layer_id,
-                init,
-                layout,
-                initial_dtype,
-                prediction,
-                decay,
-            })
+    serializer.collect_seq(tensors.iter().map(Description::of))
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Description<'a> {
+    Whole(&'a PrunedTensor),
+    Short(Short<'a>),
+}
+
+impl<'a> Description<'a> {
+    fn of(tensor: &'a PrunedTensor) -> Self {
+        if !matches!(tensor.format, Format::Coded | Format::Base) {
+            return Self::Whole(tensor);
         }
-        _ => Either::Whole(tensor),
-    }))
+        Self::Short(Short {
+            name: &tensor.name,
+            dtype: tensor.dtype,
+            shape: &tensor.shape,
+            format: tensor.format,
+            fill: tensor.fill,
+            layer_id: tensor.layer_id,
+            init: &tensor.init,
+            layout: tensor.layout,
+            initial_dtype: tensor.initial_dtype,
+            trained_dtype: tensor.trained_dtype,
+            prediction: tensor.prediction,
+            decay: tensor.decay,
+        })
+    }
+}
+
+impl PrunedTensor {
+    /// Bytes of its JSON in a file's description.
+    pub fn description_bytes(&self) -> usize {
+        serde_json::to_string(&Description::of(self)).map_or(0, |json| json.len())
+    }
 }
 
 /// Where initial values come from.

@@ -1,0 +1,72 @@
+//! About how many bytes coded tensors will take, before any is coded.
+
+use super::error::Error;
+use super::pack::{Pruning, ToCode, choices};
+use super::plan::Codes;
+use crate::sparse::Fill;
+
+/// What is expected of each tensor that may be coded, by its place in name order.
+pub(super) struct Expected(Vec<Option<Tensor>>);
+
+struct Tensor {
+    elements: f64,
+    /// Bits of a value that is kept, from a sample with nothing pruned.
+    bits: f64,
+    /// Bytes that do not depend on the values.
+    fixed: f64,
+    /// Bits of a pruned place that say which value it takes.
+    fill: f64,
+    prediction: Option<f64>,
+}
+
+impl Expected {
+    /// Of these, among so many tensors.
+    pub fn new(tensors: &[ToCode<'_>], of: usize) -> Result<Self, Error> {
+        // Tables, and the states of 8 lanes of each block beside its length.
+        const HEAD: f64 = 128.0;
+        const BLOCK: f64 = 36.0;
+        let nearest = |pruning: Pruning<'_>| pruning.fill == Fill::Nearest;
+        let whole: Vec<ToCode<'_>> =
+            tensors.iter().map(|tensor| ToCode { pruning: None, ..*tensor }).collect();
+        let mut all: Vec<Option<Tensor>> = (0..of).map(|_| None).collect();
+        for (tensor, (choice, bits)) in tensors.iter().zip(choices(&whole)?) {
+            all[tensor.task.n] = Some(Tensor {
+                elements: tensor.task.elements() as f64,
+                bits,
+                fixed: HEAD + BLOCK * tensor.task.blocks().count() as f64,
+                fill: if tensor.pruning.is_some_and(nearest) { 1.0 } else { 0.0 },
+                prediction: choice.prediction(),
+            });
+        }
+        Ok(Self(all))
+    }
+}
+
+impl Codes for Expected {
+    /// As if it were random which values are kept.
+    fn of(&self, n: usize, _: &str, stored: usize) -> Option<(u64, Option<f64>)> {
+        let Tensor { elements, bits, fixed, fill, prediction } = *self.0.get(n)?.as_ref()?;
+        let kept = stored as f64;
+        let pruned = elements - kept;
+        let surprise = |n: f64| if n > 0.0 { n * (elements / n).log2() } else { 0.0 };
+        let bits = kept * bits + pruned * fill + surprise(kept) + surprise(pruned);
+        Some(((fixed + bits / 8.0) as u64, prediction))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_costs_its_entropy() {
+        let tensor = Tensor { elements: 8000.0, bits: 24.0, fixed: 100.0, fill: 1.0, prediction: Some(0.5) };
+        let expected = Expected(vec![None, Some(tensor)]);
+        // Nothing pruned: 3 bytes a value. Half: one bit of mask and half a bit of fill a
+        // place. All: the fill.
+        let bytes = [8000, 4000, 0].map(|stored| expected.of(1, "", stored).unwrap().0);
+        assert_eq!(bytes, [24_100, 13_600, 1_100]);
+        assert_eq!(expected.of(1, "", 8000).unwrap().1, Some(0.5));
+        assert!(expected.of(0, "", 0).is_none() && expected.of(2, "", 0).is_none());
+    }
+}

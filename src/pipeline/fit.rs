@@ -1,0 +1,299 @@
+//! Selection and coding together: what a coded tensor takes is known only once it is coded, so that a file
+//! that is to have a size is selected and coded again until it has.
+
+use super::error::Error;
+use super::expected::Expected;
+use super::masks::Masks;
+use super::origin::Action;
+use super::pack::{CodedTensors, Pruning, ToCode, code_all};
+use super::plan::{Codes, FilePlan, NoCodes};
+use super::progress::Progress;
+use super::remove::Removal;
+use super::resolve::Resolved;
+use super::select::select;
+use super::spool::Spool;
+use super::task::Tasks;
+use crate::codec::CODES;
+use crate::config::{FormatChoice, InitSource, PruneSettings};
+use crate::prune::{Decision, Target};
+use crate::sparse::{Fill, Format};
+
+/// Rounds of a search for a size.
+const ROUNDS: usize = 8;
+/// A file as large as this share of what it may be is as large as wanted.
+const CLOSE: f64 = 0.998;
+
+/// What goes, in a form that can be written.
+pub(super) struct Selected<'a> {
+    pub removal: Removal,
+    /// The tensors that may be coded; `None` where none may.
+    pub coded: Option<CodedTensors<'a>>,
+}
+
+impl Selected<'_> {
+    /// What is known of its codes.
+    pub fn codes(&self) -> &dyn Codes {
+        self.coded.as_ref().map_or(&NoCodes, |coded| coded as &dyn Codes)
+    }
+}
+
+/// What a selection is made from.
+struct Selection<'a> {
+    resolved: &'a Resolved<'a>,
+    tasks: &'a Tasks<'a>,
+    prune: &'a PruneSettings,
+    progress: &'a dyn Progress,
+}
+
+/// Finds the masks of all tensors to be pruned, and codes what may be coded.
+///
+/// # Errors
+/// Those of selecting, [`Error::TooLarge`] among them, and whatever the temporary file meets.
+pub(super) fn select_and_code<'a>(
+    resolved: &'a Resolved<'_>,
+    tasks: &'a Tasks<'a>,
+    prune: &'a PruneSettings,
+    masks: &mut Masks,
+    progress: &'a dyn Progress,
+) -> Result<Selected<'a>, Error> {
+    let selection = Selection { resolved, tasks, prune, progress };
+    let limit = tasks.iter().filter_map(|task| task.decision).find_map(limit);
+    match limit.filter(|_| prune.format.codes()) {
+        Some(limit) => selection.within(limit, masks),
+        None => {
+            select(resolved, tasks, prune, (&NoCodes, None), masks, progress)?;
+            selection.finish(masks)
+        }
+    }
+}
+
+/// The size that a file is to have, where the decision about a tensor says one.
+fn limit(decision: &Decision) -> Option<u64> {
+    match decision.target {
+        Target::Bytes(limit) if decision.counts_bytes() => Some(limit),
+        _ => None,
+    }
+}
+
+impl<'a> Selection<'a> {
+    /// The tensors that may be coded, as they are with these masks.
+    fn may_be_coded<'m>(
+        &'m self,
+        masks: &'m Masks,
+        removal: Option<&Removal>,
+    ) -> Result<Vec<ToCode<'m>>, Error>
+    where
+        'a: 'm,
+    {
+        let Self { resolved, tasks, prune, .. } = *self;
+        let (_, tensors) = resolved.trained()?;
+        let mut all = Vec::new();
+        for (n, (name, tensor)) in tensors.iter().enumerate() {
+            let pruned = tensor.action == Action::Prune;
+            let Some(task) = tasks.get(n).filter(|task| task.elements() > 0) else { continue };
+            if removal.is_some_and(|removal| removal.of(n).is_some())
+                || !(pruned || prune.code_kept)
+                || tensors.contains_key(&format!("{name}{CODES}"))
+            {
+                continue;
+            }
+            // What needs no base otherwise is not made to need one unless it was asked for.
+            let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
+            let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
+            let asked = prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded);
+            all.push(ToCode {
+                task,
+                written: prune.dtype.filter(|_| pruned).unwrap_or(task.dtype),
+                pruning: pruned.then_some(Pruning { masks, fill: prune.fill }),
+                predicts: !stored || asked,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Codes what may be coded, with the masks as they are.
+    fn finish(&self, masks: &Masks) -> Result<Selected<'a>, Error> {
+        let Self { resolved, tasks, prune, progress } = *self;
+        let removal = Removal::find(resolved, prune, masks)?;
+        if !prune.format.codes() {
+            return Ok(Selected { removal, coded: None });
+        }
+        let tensors = self.may_be_coded(masks, Some(&removal))?;
+        let spool = Spool::beside(&prune.output)?;
+        progress.begin("code", 3 * tensors.iter().map(|t| t.task.trained.bytes().len() as u64).sum::<u64>());
+        let coded = code_all(&tensors, &spool, progress)?;
+        progress.end();
+        let names = tensors.iter().map(|tensor| tasks.get(tensor.task.n).expect("its own").name);
+        let coded = CodedTensors::new(names.zip(coded).collect(), spool);
+        Ok(Selected { removal, coded: Some(coded) })
+    }
+
+    /// Selects and codes so that the file takes at most `limit` bytes, and not much less. Selections are made
+    /// by sizes that are only expected, for a limit that is moved until the real size is as wanted.
+    fn within(&self, limit: u64, masks: &mut Masks) -> Result<Selected<'a>, Error> {
+        let expected = Expected::new(&self.may_be_coded(masks, None)?, self.tasks.tensors())?;
+        let mut search = Search::new(limit);
+        loop {
+            let (selected, bytes) = self.try_limit(&mut search, &expected, masks)?;
+            match search.next(bytes) {
+                Next::Done => return Ok(selected),
+                Next::Try => {}
+                Next::Never => {
+                    return Err(Error::TooLarge { output: self.prune.output.clone(), limit, least: bytes });
+                }
+            }
+        }
+    }
+
+    /// Selects by expected sizes, and codes; the bytes of the file.
+    fn try_limit(
+        &self,
+        search: &mut Search,
+        expected: &Expected,
+        masks: &mut Masks,
+    ) -> Result<(Selected<'a>, u64), Error> {
+        let Self { resolved, tasks, prune, progress } = *self;
+        let mut select = |limit| select(resolved, tasks, prune, (expected, Some(limit)), masks, progress);
+        match select(search.now) {
+            // With everything pruned, which may be less in fact.
+            Err(Error::TooLarge { least, .. }) => {
+                search.least(least);
+                select(least)?;
+            }
+            done => done?,
+        }
+        let selected = self.finish(masks)?;
+        let mut plan = FilePlan::new(resolved, tasks, prune, Some(&selected.removal), selected.codes())?;
+        let bytes = plan.bytes(&masks.stored())?;
+        Ok((selected, bytes))
+    }
+}
+
+/// The search for the limit by which a file is selected whose real size is as wanted.
+struct Search {
+    limit: u64,
+    /// The limit to select by now.
+    now: u64,
+    /// Below this there is nothing left to prune.
+    least: u64,
+    /// The limit, and the real size, of the largest file that fits and of the smallest that does not.
+    fits: Option<(u64, u64)>,
+    exceeds: Option<(u64, u64)>,
+    /// What was tried last.
+    last: Option<(u64, u64)>,
+    rounds: usize,
+}
+
+enum Next {
+    /// The file is as wanted.
+    Done,
+    /// Another limit is to be tried.
+    Try,
+    /// The smallest file is too large.
+    Never,
+}
+
+impl Search {
+    fn new(limit: u64) -> Self {
+        Self { limit, now: limit, least: 0, fits: None, exceeds: None, last: None, rounds: 0 }
+    }
+
+    /// Told that not even this limit is one too small.
+    fn least(&mut self, least: u64) {
+        (self.now, self.least) = (least, least);
+    }
+
+    /// Told how large the file is by the limit of now, gives what is to be done.
+    fn next(&mut self, bytes: u64) -> Next {
+        let (now, fits) = (self.now, bytes <= self.limit);
+        let is_same = |other: &Option<(u64, u64)>| other.is_some_and(|(_, known)| known == bytes);
+        if !fits && now <= self.least {
+            return Next::Never;
+        }
+        self.rounds += 1;
+        // The last round is the best of all again.
+        if fits && (bytes as f64 >= CLOSE * self.limit as f64 || is_same(&self.fits)) {
+            return Next::Done;
+        }
+        let better = |old: Option<(u64, u64)>| match old {
+            Some((_, known)) if (known > bytes) == fits => old,
+            _ => Some((now, bytes)),
+        };
+        if fits {
+            self.fits = better(self.fits)
+        } else {
+            self.exceeds = better(self.exceeds)
+        }
+        let line = self.last.replace((now, bytes)).and_then(|last| self.through(last, (now, bytes)));
+        self.now = match (self.fits, self.exceeds) {
+            (Some((by, _)), Some(_)) if self.rounds >= ROUNDS => by,
+            (Some((low, _)), Some((high, _))) => {
+                let between = line.filter(|by| (low + 1..high).contains(by)).unwrap_or(low.midpoint(high));
+                // As close as limits can be.
+                if between == low || between == high { low } else { between }
+            }
+            _ => {
+                let scaled = (now as f64 * self.limit as f64 / bytes.max(1) as f64) as u64;
+                line.filter(|by| (scaled / 2..=2 * scaled).contains(by)).unwrap_or(scaled).max(self.least)
+            }
+        };
+        Next::Try
+    }
+
+    /// The limit at which a line through two of them, with the sizes that they gave, has the wanted size.
+    fn through(&self, a: (u64, u64), b: (u64, u64)) -> Option<u64> {
+        let [(xa, ya), (xb, yb)] = [a, b].map(|(x, y)| (x as f64, y as f64));
+        let wanted = self.limit as f64 * (1.0 + CLOSE) / 2.0;
+        let x = xb + (wanted - yb) * (xb - xa) / (yb - ya);
+        (x.is_finite() && x > 0.0).then_some(x as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limits that are tried where a file selected by a limit has the size that `real` gives.
+    fn tried(limit: u64, least: u64, real: impl Fn(u64) -> u64) -> (Vec<u64>, Option<u64>) {
+        let mut search = Search::new(limit);
+        let mut tried = Vec::new();
+        loop {
+            if search.now < least {
+                search.least(least);
+            }
+            tried.push(search.now);
+            assert!(tried.len() < 40, "{tried:?}");
+            match search.next(real(search.now)) {
+                Next::Done => return (tried, Some(real(search.now))),
+                Next::Never => return (tried, None),
+                Next::Try => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_is_found_in_few_rounds() {
+        // Real files a tenth smaller than expected, and a fifth larger.
+        let (rounds, bytes) = tried(1_000_000, 0, |limit| limit * 9 / 10);
+        assert_eq!((rounds, bytes), (vec![1_000_000, 1_111_111], Some(999_999)));
+        let (rounds, bytes) = tried(1_000_000, 0, |limit| limit * 6 / 5);
+        assert_eq!((rounds, bytes), (vec![1_000_000, 833_333], Some(999_999)));
+        // A part that nothing makes smaller.
+        let (rounds, bytes) = tried(1_000_000, 0, |limit| 300_000 + limit * 4 / 5);
+        assert!(rounds.len() <= 5 && bytes.is_some_and(|bytes| (998_000..=1_000_000).contains(&bytes)));
+    }
+
+    #[test]
+    fn a_search_ends() {
+        // Everything fits as it is.
+        assert_eq!(tried(1_000, 0, |limit| limit.min(400)).1, Some(400));
+        // All that can be pruned is not enough.
+        assert_eq!(tried(1_000, 5_000, |limit| limit), (vec![5_000], None));
+        // It is, against what was expected.
+        assert_eq!(tried(1_000, 5_000, |limit| limit / 10).1, Some(1_000));
+        // Sizes in steps: the largest that fits.
+        let (rounds, bytes) = tried(1_000_000, 0, |limit| limit / 300_000 * 300_000);
+        assert!(rounds.len() <= ROUNDS + 1);
+        assert_eq!(bytes, Some(900_000));
+    }
+}

@@ -1,0 +1,62 @@
+//! Coded tensors on their way into a file.
+
+use std::collections::BTreeMap;
+
+use super::code::Coded;
+use crate::checkpoint::TensorSpec;
+use crate::codec::{CODES, part};
+use crate::pipeline::copy::PIECE;
+use crate::pipeline::error::Error;
+use crate::pipeline::plan::Codes;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::spool::Spool;
+use crate::store::CheckpointWriter;
+
+/// The tensors of a file that are coded, by name, and the spool that holds their blocks.
+pub(in crate::pipeline) struct CodedTensors<'a> {
+    tensors: BTreeMap<&'a str, Coded>,
+    spool: Spool,
+}
+
+impl<'a> CodedTensors<'a> {
+    pub fn new(tensors: BTreeMap<&'a str, Coded>, spool: Spool) -> Self {
+        Self { tensors, spool }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Coded> {
+        self.tensors.get(name)
+    }
+
+    /// The tensor that stands in the file for this one.
+    pub fn spec(&self, name: &str) -> Option<TensorSpec> {
+        Some(part(name, self.get(name)?.bytes() as usize))
+    }
+
+    /// Writes the code of a tensor, where it has one.
+    pub fn write(
+        &self,
+        name: &str,
+        writer: &CheckpointWriter,
+        progress: &dyn Progress,
+    ) -> Result<Option<&Coded>, Error> {
+        let Some(found) = self.get(name) else { return Ok(None) };
+        let slot = writer.slot(&format!("{name}{CODES}"));
+        writer.write_at(slot, 0, &found.head)?;
+        let mut at = found.blocks.start;
+        let mut piece = Vec::new();
+        while at < found.blocks.end {
+            piece.resize((found.blocks.end - at).min(PIECE as u64) as usize, 0);
+            self.spool.read(at, &mut piece)?;
+            writer.write_at(slot, found.head.len() as u64 + at - found.blocks.start, &piece)?;
+            at += piece.len() as u64;
+            progress.advance(piece.len() as u64);
+        }
+        Ok(Some(found))
+    }
+}
+
+impl Codes for CodedTensors<'_> {
+    fn of(&self, _: usize, name: &str, _: usize) -> Option<(u64, Option<f64>)> {
+        self.get(name).map(|found| (found.bytes(), found.prediction()))
+    }
+}

@@ -1,0 +1,233 @@
+//! Pruned files whose tensors are coded: what comes back, how large they are, and that a wanted size is kept.
+//! Sizes and digests were written by this program; what the bytes mean, the decoder in `tests/python` shows,
+//! which was written from docs/format.md.
+
+use std::fs;
+
+use cdi_prune::reader::PrunedReader;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::common::{Scratch, f32s, root, rows_through_a_handle, shipped_config, succeeds};
+
+/// A shipped network (272,512 bytes) that is pruned as `prune` says.
+fn shipped(prune: &str) -> Scratch {
+    let s = Scratch::new();
+    let mut config = shipped_config(&root().join("examples/data/mlp_pad_sgd"));
+    config["analyze"] = serde_json::json!({"threshold": 0, "report": {"json": "report.json"}});
+    config["prune"] = serde_json::from_str(prune).unwrap();
+    config["prune"]["output"] = "pruned.safetensors".into();
+    s.write("x.yaml", config.to_string());
+    s
+}
+
+fn size(s: &Scratch) -> u64 {
+    fs::metadata(s.path("pruned.safetensors")).unwrap().len()
+}
+
+fn digest(s: &Scratch) -> String {
+    let bytes = fs::read(s.path("pruned.safetensors")).unwrap();
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn restored(s: &Scratch, more: &[&str]) -> Vec<u8> {
+    let args = ["restore", "pruned.safetensors", "-o", "dense.safetensors", "--quiet"];
+    succeeds(s, &[&args[..], more].concat());
+    fs::read(s.path("dense.safetensors")).unwrap()
+}
+
+fn pruned_weights(s: &Scratch) -> u64 {
+    let report: Value = serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
+    report["totals"]["pruned_weights"].as_u64().unwrap()
+}
+
+/// The settings, the bytes of a bitmask file and of a coded one, and the latter's digest.
+const FILES: [(&str, u64, u64, &str); 4] = [
+    (
+        r#"{"fill": "init"}"#,
+        222_862,
+        172_771,
+        "51c4c881014721041517920ada11bfd21a8207698b7e51a6d2a3f6b1df3ae8af",
+    ),
+    (
+        r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "scope": "global"}"#,
+        148_610,
+        95_465,
+        "f30828b89675df4551ccc0e4e2b565ad3a7d0f3ceec3ef9f5ef9a1ddfabf27de",
+    ),
+    (
+        r#"{"criterion": "magnitude", "target": {"sparsity": 0.7}, "fill": "nearest", "dtype": "f16"}"#,
+        59_965,
+        37_597,
+        "c436cbdb3b68e06bf03c9f9ecfc5a1085ee03d6b6068bf8150b177e5f05bdddc",
+    ),
+    (
+        r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "structure": "rows"}"#,
+        148_822,
+        93_026,
+        "4f48d5e8cc222f330e5f27ee089537f7b7ada20bab2e8899f6939dd77cdcc941",
+    ),
+];
+
+#[test]
+fn the_same_bytes_on_every_processor_and_the_same_weights_as_in_a_bitmask() {
+    for (prune, bitmask, coded, sha256) in FILES {
+        let s = shipped(prune);
+        succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.format=bitmask"]);
+        let dense = restored(&s, &[]);
+        assert_eq!(size(&s), bitmask, "{prune}");
+        for (threads, set) in [("1", "portable"), ("2", ""), ("3", "")] {
+            let variables: &[(&str, &str)] = if set.is_empty() { &[] } else { &[("CDI_PRUNE_ISA", set)] };
+            let args = ["run", "x.yaml", "--quiet", "--threads", threads, "--set", "prune.format=coded"];
+            assert_eq!(s.run_with(variables, &args).code, 0);
+            assert_eq!((size(&s), digest(&s).as_str()), (coded, sha256), "{prune} {threads} {set}");
+        }
+        assert!(restored(&s, &[]) == dense, "{prune}");
+        let file = PrunedReader::open(&s.path("pruned.safetensors"), None).unwrap();
+        let names: Vec<String> = file.tensors().map(|(name, ..)| name.to_owned()).collect();
+        for name in names {
+            rows_through_a_handle(&file, &name, &file.read_to_vec(&name).unwrap());
+        }
+        drop(file);
+        // In shards, one a tensor.
+        succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.max_shard_size=10kB"]);
+        let args = ["restore", "pruned.safetensors.index.json", "-o", "dense.safetensors", "--quiet"];
+        succeeds(&s, &args);
+        assert!(fs::read(s.path("dense.safetensors")).unwrap() == dense, "{prune} in shards");
+    }
+}
+
+#[test]
+fn auto_is_never_larger_than_any_other() {
+    for (prune, ..) in FILES {
+        let s = shipped(prune);
+        let sizes = ["auto", "coded", "sparse", "bitmask", "csr", "dense"].map(|format| {
+            succeeds(&s, &["run", "x.yaml", "--quiet", "--set", &format!("prune.format={format}")]);
+            size(&s)
+        });
+        // But for the digits of offsets, which it leaves room for.
+        assert!(sizes.iter().all(|size| sizes[0] <= *size + 32), "{prune}: {sizes:?}");
+        assert!(sizes[1] < sizes[2] * 4 / 5, "{prune}: {sizes:?}");
+    }
+}
+
+#[test]
+fn a_wanted_size_is_kept_and_used() {
+    for scope in ["global", "tensor"] {
+        for limit in [40_000u64, 120_000, 172_000] {
+            let s = shipped(r#"{"criterion": "magnitude"}"#);
+            let target = format!("prune.target={{bytes: {limit}}}");
+            let scope = format!("prune.scope={scope}");
+            succeeds(&s, &["run", "x.yaml", "--quiet", "--set", &target, "--set", &scope]);
+            let bytes = size(&s);
+            assert!(bytes <= limit && bytes > limit * 98 / 100, "{bytes} of {limit}");
+            assert!(pruned_weights(&s) > 0);
+        }
+    }
+    // Where everything fits nothing goes.
+    let s = shipped(r#"{"criterion": "magnitude", "target": {"bytes": 180000}, "scope": "global"}"#);
+    succeeds(&s, &["run", "x.yaml", "--quiet"]);
+    assert_eq!((pruned_weights(&s), size(&s)), (0, 172_098));
+    // Where not even nothing but zeros fits, the size that these have is said.
+    let ran = s.run(&["run", "x.yaml", "--quiet", "--set", "prune.target={bytes: 500}"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.stderr,
+        "error: pruned.safetensors: even with everything pruned that can be pruned, the file would have 1112 bytes, \
+         more than the 500 of `prune.target`; raise the target, or keep fewer tensors\n"
+    );
+}
+
+#[test]
+fn kept_tensors_are_coded_unless_the_config_says_otherwise() {
+    let s = shipped(
+        r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "rules": [{"match": "fc1.*", "keep": true}]}"#,
+    );
+    let formats = |s: &Scratch| {
+        let file = cdi_prune::checkpoint::Checkpoint::open(&s.path("pruned.safetensors")).unwrap();
+        file.tensors().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.format=coded"]);
+    assert_eq!(
+        formats(&s),
+        [
+            "fc1.bias",
+            "fc1.weight.codes",
+            "fc2.bias.codes",
+            "fc2.weight.codes",
+            "fc3.bias.codes",
+            "fc3.weight.codes"
+        ]
+    );
+    let dense = restored(&s, &[]);
+    succeeds(
+        &s,
+        &["run", "x.yaml", "--quiet", "--set", "prune.format=coded", "--set", "prune.code_kept=false"],
+    );
+    assert_eq!(
+        formats(&s),
+        [
+            "fc1.bias",
+            "fc1.weight",
+            "fc2.bias.codes",
+            "fc2.weight.codes",
+            "fc3.bias.codes",
+            "fc3.weight.codes"
+        ]
+    );
+    assert!(restored(&s, &[]) == dense);
+    let ran = s.run(&["run", "x.yaml", "--set", "prune.code_kept=true", "--set", "prune.format=csr"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            2,
+            "error: --set prune.code_kept=true: `prune.code_kept`: expected no `code_kept` unless `format` is \
+             `auto` or `coded`, got one\n"
+        )
+    );
+}
+
+/// A model that was trained from a base, and pruned to zeros: what needs no base to be restored is not made
+/// to need one, unless `coded` was asked for.
+#[test]
+fn a_base_is_needed_only_where_it_was_asked_for() {
+    let s = Scratch::new();
+    let base: Vec<f32> = (0..20_000u64).map(|n| ((n * n * 31 % 1009) as f32 - 504.5) / 4096.0).collect();
+    let trained: Vec<f32> = base.iter().enumerate().map(|(n, w)| w * (1.0 + (n % 7) as f32 * 1e-4)).collect();
+    s.safetensors("base.safetensors", &[("w", "F32", &[100, 200], f32s(&base))]);
+    s.safetensors("trained.safetensors", &[("w", "F32", &[100, 200], f32s(&trained))]);
+    s.write(
+        "x.yaml",
+        "rules: [{match: w, init: {from: base.safetensors}}]\n\
+         trained: {path: trained.safetensors}\n\
+         prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.3}}\n",
+    );
+    succeeds(&s, &["run", "x.yaml", "--quiet"]);
+    let (alone, dense) = (size(&s), restored(&s, &[]));
+    succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.format=coded"]);
+    assert!(size(&s) < alone * 3 / 4, "{} {alone}", size(&s));
+    let ran = s.run(&["restore", "pruned.safetensors", "-o", "dense.safetensors", "--quiet"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            1,
+            "error: pruned.safetensors: tensor `w` needs the values of another checkpoint (`base.safetensors` \
+             when this was written): give it with `--base FILE`\n"
+        )
+    );
+    assert!(restored(&s, &["--base", "base.safetensors"]) == dense);
+    // With initial values in pruned places the base is needed in any case, and used.
+    succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.fill=init"]);
+    assert!(size(&s) < alone * 3 / 4, "{} {alone}", size(&s));
+}
+
+#[test]
+fn a_run_with_coded_tensors_can_be_verified() {
+    let s = shipped(r#"{"criterion": "magnitude", "target": {"bytes": 100000}, "fill": "nearest"}"#);
+    let mut config: Value = serde_json::from_slice(&fs::read(s.path("x.yaml")).unwrap()).unwrap();
+    config["manifest"] = "manifest.json".into();
+    s.write("x.yaml", config.to_string());
+    succeeds(&s, &["run", "x.yaml", "--quiet"]);
+    succeeds(&s, &["verify", "manifest.json", "--quiet"]);
+    succeeds(&s, &["verify", "manifest.json", "--quiet", "--sample", "200"]);
+}
