@@ -1,5 +1,5 @@
-//! One coded tensor: the first bytes say what its description says, the others are its code. Decoded whole, and
-//! by rows.
+//! One coded tensor: the first bytes say what its description says, the others are its code.
+//! Decoded whole, and by rows.
 
 #![no_main]
 
@@ -44,7 +44,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let cols = usize::from(cols) | usize::from(more & 0x7F) << 8 | usize::from(more >> 7) << 16;
     let rows = usize::from(rows).min(MOST / cols.max(1));
     let (shape, bytes) = (format!("[{rows},{cols}]"), rows * cols * size);
-    let base: Vec<u8> = if options & 2 == 0 { Vec::new() } else { (0..bytes).map(|n| (n * n / 7) as u8).collect() };
+    let base_bytes = if options & 2 == 0 { 0 } else { bytes };
+    let base: Vec<u8> = (0..base_bytes).map(|n| (n * n / 7) as u8).collect();
     let init = match options & 3 {
         0 => String::new(),
         1 => r#","layer_id":3,"init":{"mode":"uniform","low":-1.0,"high":1.0}"#.to_owned(),
