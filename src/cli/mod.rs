@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use cdi_core::internal::dispatch::InstructionSet;
 use cdi_prune::config::{self, Settings};
-use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Resolved, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
@@ -100,10 +100,10 @@ fn start(global: &Global) -> Result {
     out::start_log(global);
     signals::watch().context("cannot watch for signals")?;
     if global.follow_links {
-        cdi_prune::checkpoint::follow_links();
+        cdi_core::internal::checkpoint::follow_links();
     }
     if global.no_mmap {
-        cdi_prune::checkpoint::read_into_memory();
+        cdi_core::internal::checkpoint::read_into_memory();
     }
     InstructionSet::choose().map_err(|message| Failure { message: printable(&message), code: 2 })?;
     start_threads(global.threads)

@@ -92,7 +92,7 @@ mod bus {
     extern "C" fn say_so(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         // SAFETY: with SA_SIGINFO the system passes a valid pointer, and SIGBUS carries an address.
         let address = unsafe { (*info).si_addr() }.addr();
-        let file = cdi_prune::checkpoint::file_at(address).unwrap_or(b"a mapped file");
+        let file = cdi_core::internal::checkpoint::file_at(address).unwrap_or(b"a mapped file");
         let json = out::is_json();
         let write = |text: &[u8]| {
             // SAFETY: the pointer and the length are of one slice.

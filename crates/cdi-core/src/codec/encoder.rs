@@ -24,7 +24,7 @@ pub struct BlockInput<'a> {
     pub values: &'a [u8],
     /// As many predictions of the same type; empty with [`Model::Value`].
     pub prediction: &'a [u8],
-    /// The symbol of each pruned place, and [`KEPT`]; empty where nothing is pruned.
+    /// The symbol of each pruned place, and `KEPT`; empty where nothing is pruned.
     pub pruned: &'a [u8],
 }
 
