@@ -3,14 +3,16 @@
 
 use std::hint::black_box;
 
+use cdi_core::internal::dispatch::InstructionSet;
+use cdi_core::internal::init::Fill;
+use cdi_core::internal::noise::block::{Gaussians, Uniforms};
+use cdi_core::internal::sparse::bitmask;
+use cdi_core::internal::tensor::{Decode, Encode};
 use cdi_prune::analysis::{Comparison, Tally, Threshold};
-use cdi_prune::dispatch::InstructionSet;
-use cdi_prune::init::{Fill, Generator, SchemeParams};
-use cdi_prune::noise::block::{Gaussians, Uniforms};
-use cdi_prune::noise::scalar::{gaussian_at, uniform_at};
+use cdi_prune::init::{Generator, SchemeParams};
+use cdi_prune::noise::{gaussian_at, uniform_at};
 use cdi_prune::reader::PrunedReader;
-use cdi_prune::sparse::bitmask;
-use cdi_prune::tensor::{Decode, Encode, FloatDtype, Layout, Shape};
+use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Values that stay in the fastest memory, as in the real program.

@@ -12,7 +12,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use cdi_prune::noise::hash::{draw, row_key};
+use cdi_prune::noise::{draw, row_key};
 
 const SEED: u64 = 42;
 /// Draws of a row: the columns of a large matrix.

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use cdi_prune::checkpoint::{Checkpoint, OpenOptions};
 use cdi_prune::config::Settings;
-use cdi_prune::noise::hash::{draw, row_key};
+use cdi_prune::noise::{draw, row_key};
 use cdi_prune::pipeline::{Outcome, Resolved, Silent, Stages, restore, run};
 use ndarray::{Array2, Axis, Zip};
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};

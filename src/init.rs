@@ -1,6 +1,7 @@
 //! Initial weights: the module with this name in [`cdi_core`], and whole tensors as `ndarray` arrays.
 
 pub use cdi_core::init::*;
+pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};
 use ndarray::{Array2, Array4};
 
 use crate::tensor::{Layout, Shape, ShapeError};

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use cdi_prune::dispatch::InstructionSet;
+use cdi_core::internal::dispatch::InstructionSet;
 use cdi_prune::init::{Generator, SchemeParams};
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use rayon::prelude::*;

@@ -4,7 +4,7 @@
 
 mod peak;
 
-use cdi_prune::checkpoint::Header;
+use cdi_core::internal::checkpoint::Header;
 use cdi_prune::tensor::MAX_RANK;
 
 libfuzzer_sys::fuzz_target!(|file: &[u8]| {

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use cdi_core::internal::dispatch::InstructionSet;
 use cdi_prune::config::{self, Settings};
-use cdi_prune::dispatch::InstructionSet;
 use cdi_prune::pipeline::{self, Resolved, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
@@ -60,8 +60,8 @@ fn command(cli: &Cli) -> Result {
         }
         Command::Unpack { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
-            let (base, bar) = (base.as_deref(), Bar::of(&cli.global));
-            let written = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, &bar)?;
+            let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());
+            let written = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
             say_written("unpacked", &written, begun, &cli.global)
         }
         Command::Restore { file, output, base, max_shard_size, max_memory } => {

@@ -94,7 +94,7 @@ mod bus {
         let address = unsafe { (*info).si_addr() }.addr();
         // As long as the system lets a path be.
         let mut path = [0; 4096];
-        let file = cdi_prune::checkpoint::file_at(address, &mut path).unwrap_or(b"a mapped file");
+        let file = cdi_core::internal::checkpoint::file_at(address, &mut path).unwrap_or(b"a mapped file");
         let json = out::is_json();
         let write = |text: &[u8]| {
             // SAFETY: the pointer and the length are of one slice.

@@ -123,7 +123,7 @@ pub struct Summary {
 
 /// Goes through the matrix and holds each figure against what its scheme says.
 pub fn summarise(subject: &Subject) -> Summary {
-    let exact = subject.scheme().distribution(subject.shape(), subject.layout());
+    let exact = ExactDistribution::of(subject.scheme(), subject.shape(), subject.layout());
     let (statistics, distance) = statistics(subject, exact.as_ref());
     let mut checks = moments(subject, &statistics, exact.as_ref());
     checks.extend(distance.as_ref().map(distance_check));
@@ -294,7 +294,7 @@ mod tests {
 
     /// The figures of one matrix that another's distribution finds off.
     fn off(drawn: &Subject, expected: &Subject) -> Vec<&'static str> {
-        let exact = expected.scheme().distribution(expected.shape(), expected.layout()).unwrap();
+        let exact = ExactDistribution::of(expected.scheme(), expected.shape(), expected.layout()).unwrap();
         let (found, distance) = statistics(drawn, Some(&exact));
         let mut checks = moments(drawn, &found, Some(&exact));
         checks.push(distance_check(&distance.unwrap()));

@@ -1113,7 +1113,7 @@ fn an_instruction_set_that_there_is_not() {
     let s = scratch();
     let ran = s.run_with(&[("CDI_PRUNE_ISA", "avx9000")], &["plan", "x.yaml"]);
     let sets: Vec<&str> =
-        cdi_prune::dispatch::InstructionSet::available().iter().map(|set| set.name()).collect();
+        cdi_core::internal::dispatch::InstructionSet::available().iter().map(|set| set.name()).collect();
     expect(&ran, 2, &format!("CDI_PRUNE_ISA=avx9000: this processor has {}", sets.join(", ")));
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use cdi_prune::dispatch::{InstructionSet, VARIABLE};
+use cdi_core::internal::dispatch::{InstructionSet, VARIABLE};
 use serde_json::{Value, json};
 
 use crate::common::{Ran, Scratch, root};

@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use cdi_prune::checkpoint::{Checkpoint, ErrorKind, OpenOptions, file_at};
+use cdi_core::internal::checkpoint::file_at;
+use cdi_prune::checkpoint::{Checkpoint, ErrorKind, OpenOptions};
 
 use crate::common::{Scratch, Tensor, f32s, succeeds};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cdi_prune::analysis::{Calibration, Evidence, Sampled, Threshold, decide};
 use cdi_prune::checkpoint::Checkpoint;
-use cdi_prune::noise::scalar::{gaussian, uniform};
+use cdi_prune::noise::{gaussian, uniform};
 use cdi_prune::tensor::FloatDtype;
 use serde_json::{Value, json};
 

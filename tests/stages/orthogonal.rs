@@ -1,6 +1,6 @@
 //! Orthogonal tensors, which are regenerated whole, through the whole program.
 
-use cdi_prune::dispatch::{InstructionSet, VARIABLE};
+use cdi_core::internal::dispatch::{InstructionSet, VARIABLE};
 
 use crate::common::Scratch;
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cdi_core::internal::dispatch::{InstructionSet, VARIABLE};
 use cdi_prune::checkpoint::Checkpoint;
-use cdi_prune::dispatch::{InstructionSet, VARIABLE};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

@@ -1,10 +1,10 @@
 //! Every weight is addressable alone, every fast path equals the scalar one bit for bit,
 //! and blocks never show.
 
+use cdi_core::internal::noise::{block, hash, scalar};
 use cdi_prune::init::{
     Distribution, Generator, SchemeParams, gaussian, init_conv_kernel, init_matrix, init_weight,
 };
-use cdi_prune::noise::{block, hash, scalar};
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use proptest::prelude::*;
 

@@ -1,7 +1,8 @@
 //! The exact distributions against SciPy, and the marks that they lead to: rare on healthy
 //! matrices, there on others.
 
-use cdi_prune::init::{ExactDistribution, Scheme, SchemeParams};
+use cdi_core::internal::init::ExactDistribution;
+use cdi_prune::init::{Scheme, SchemeParams};
 use cdi_prune::matrix::{Subject, summarise};
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 
@@ -12,7 +13,7 @@ fn scheme(text: &str) -> Scheme {
 }
 
 fn exact(text: &str, dims: &[usize]) -> Option<ExactDistribution> {
-    scheme(text).distribution(&Shape::new(dims.to_vec()).unwrap(), Layout::OutIn)
+    ExactDistribution::of(&scheme(text), &Shape::new(dims.to_vec()).unwrap(), Layout::OutIn)
 }
 
 #[track_caller]
@@ -166,7 +167,7 @@ fn fixed_weights_have_no_distribution() {
 #[test]
 fn layouts_differ_where_fans_do() {
     let shape = Shape::new(vec![3, 3, 6, 20]).unwrap();
-    let std = |text: &str| scheme(text).distribution(&shape, Layout::InOut).unwrap().std();
+    let std = |text: &str| ExactDistribution::of(&scheme(text), &shape, Layout::InOut).unwrap().std();
     // sqrt(2 / 54), 1 / sqrt(54) for 54 by 20, and sqrt(1 / (9 * 20)).
     close(std("he"), 0.19245008972987526);
     close(std("orthogonal"), 0.13608276348795434);

@@ -1,11 +1,13 @@
 //! Every copy of every kernel that this processor can run gives the same bits: those of one value at a time.
 
+use cdi_core::internal::dispatch::InstructionSet;
+use cdi_core::internal::init::Fill;
+use cdi_core::internal::noise::block::{Gaussians, Uniforms};
+use cdi_core::internal::tensor::{Decode, Encode, Round};
 use cdi_prune::analysis::{Comparison, DeltaStats, Gathering, Moments, Tally, Threshold};
-use cdi_prune::dispatch::InstructionSet;
-use cdi_prune::init::{Fill, Generator, SchemeParams};
-use cdi_prune::noise::block::{Gaussians, Uniforms};
-use cdi_prune::noise::scalar::{gaussian_at, uniform_at};
-use cdi_prune::tensor::{Decode, Encode, FloatDtype, Layout, Round, Shape};
+use cdi_prune::init::{Generator, SchemeParams};
+use cdi_prune::noise::{gaussian_at, uniform_at};
+use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use proptest::prelude::*;
 
 const DTYPES: [FloatDtype; 4] = [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16];

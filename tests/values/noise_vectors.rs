@@ -1,8 +1,8 @@
 //! The noise function and the initialisers against `noise_vectors.json`: bits at single coordinates, and
 //! SHA-256 sums of whole tensors in every type, all made by an independent NumPy program from the noise page.
 
+use cdi_core::internal::noise::{block, hash, math, scalar};
 use cdi_prune::init::{Generator, SchemeParams};
-use cdi_prune::noise::{block, hash, math, scalar};
 use cdi_prune::tensor::{FloatDtype, Layout, Shape};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

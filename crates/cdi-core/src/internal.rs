@@ -16,14 +16,59 @@ pub mod blocks {
     pub use crate::blocks::*;
 }
 
+/// Checkpoints: their headers, and how they are mapped.
+pub mod checkpoint {
+    pub use crate::checkpoint::header::{Header, TensorInfo};
+    #[cfg(feature = "std")]
+    pub use crate::checkpoint::mapped_ranges::file_at;
+    pub use crate::checkpoint::mmap::{MappedFile, release};
+    pub use crate::checkpoint::reader::without_components;
+    pub use crate::checkpoint::spec::TensorSpec;
+}
+
 /// Coded tensors.
 pub mod codec {
     pub use crate::codec::*;
 }
 
+/// Instruction sets and the loops compiled for each.
+pub mod dispatch {
+    pub use crate::dispatch::*;
+}
+
 /// Initial values as bytes.
 pub mod encoder {
     pub use crate::init::encoder::*;
+}
+
+/// Initial values: their exact distribution, their kernel, and those of any source.
+pub mod init {
+    pub use crate::init::exact::ExactDistribution;
+    pub use crate::init::generator::Fill;
+    pub use crate::init::initial::Initial;
+}
+
+/// The parts of the noise function.
+pub mod noise {
+    /// Runs of draws.
+    pub mod block {
+        pub use crate::noise::block::*;
+    }
+
+    /// Keys and raw draws.
+    pub mod hash {
+        pub use crate::noise::hash::*;
+    }
+
+    /// The logarithm, and sine and cosine of turns.
+    pub mod math {
+        pub use crate::noise::math::*;
+    }
+
+    /// Single draws.
+    pub mod scalar {
+        pub use crate::noise::scalar::*;
+    }
 }
 
 /// SHA-256.
@@ -43,7 +88,19 @@ pub mod regular_file {
     pub use crate::regular_file::*;
 }
 
+/// Encodings of pruned tensors, and how files describe them.
+pub mod sparse {
+    pub use crate::sparse::*;
+}
+
 /// Near misses of names.
 pub mod suggest {
     pub use crate::suggest::*;
+}
+
+/// Tensors: their axes, and conversions of their elements.
+pub mod tensor {
+    pub use crate::tensor::axes::Axes;
+    pub use crate::tensor::cast::cast;
+    pub use crate::tensor::dtype::{Decode, Encode, Round};
 }

@@ -1,5 +1,36 @@
 //! Safetensors, on disk (mapped) or in memory.
 //!
+//! ```
+//! use cdi_core::checkpoint::{Checkpoint, ErrorKind, FileName, Foreign, HeaderError, Mapped, METADATA_KEY};
+//! use cdi_core::tensor::FloatDtype;
+//!
+//! let header = r#"{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}"#;
+//! let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+//! bytes.extend(header.bytes());
+//! bytes.extend([0x80, 0x3F, 0x00, 0xC0]);
+//!
+//! // `Checkpoint::open` maps a file, shards with an index, or a folder.
+//! let checkpoint = Checkpoint::from_bytes("w.safetensors", bytes.into())?;
+//! let w = checkpoint.tensor("w").ok_or("there is no w")?;
+//! assert_eq!((w.shape.dims(), w.float()), (&[2][..], Some(FloatDtype::Bf16)));
+//! let mut values = [0.0; 2];
+//! FloatDtype::Bf16.decode(w.bytes(), &mut values);
+//! assert_eq!(values, [1.0, -2.0]);
+//! // A part of its data; on disk, nothing else is read.
+//! let second: Mapped<'_> = w.data.part(2..4);
+//! assert_eq!(second.bytes(), [0x00, 0xC0]);
+//! // Files of this tool describe themselves under this key.
+//! assert!(!checkpoint.metadata()[0].contains_key(METADATA_KEY));
+//!
+//! // Every error names its file. Files of other kinds are recognised.
+//! let error = Checkpoint::from_bytes("model.gguf", b"GGUF\x03\0\0\0\0\0"[..].into()).unwrap_err();
+//! assert_eq!(error.path, FileName::from("model.gguf"));
+//! assert!(matches!(error.kind, ErrorKind::Foreign(Foreign::Gguf)));
+//! let error = Checkpoint::from_bytes("w.safetensors", b"1234"[..].into()).unwrap_err();
+//! assert!(matches!(error.kind, ErrorKind::Header(HeaderError::TooShort(4))));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | `content` | the bytes of a file; the one place that maps files |
@@ -23,37 +54,36 @@ mod file_name;
 #[cfg(feature = "std")]
 mod find;
 mod foreign;
-mod header;
+pub(crate) mod header;
 #[cfg(feature = "std")]
 mod index;
 #[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
-mod mapped_ranges;
-mod mmap;
+pub(crate) mod mapped_ranges;
+pub(crate) mod mmap;
 #[cfg(feature = "std")]
 pub(crate) mod open;
 #[cfg(feature = "std")]
 mod options;
-mod reader;
+pub(crate) mod reader;
 mod source;
-mod spec;
+pub(crate) mod spec;
 
 pub use content::Content;
 pub use error::{CheckpointError, ErrorKind};
 pub use file_name::FileName;
 pub use foreign::Foreign;
-pub use header::{Header, HeaderError, TensorInfo};
+pub use header::HeaderError;
 #[cfg(feature = "std")]
 pub use local::{LocalFile, identity};
-#[cfg(feature = "std")]
-pub use mapped_ranges::file_at;
-pub use mmap::{Mapped, MappedFile, release};
+pub use mmap::Mapped;
+pub(crate) use mmap::release;
 #[cfg(feature = "std")]
 pub use options::OpenOptions;
-pub use reader::{Checkpoint, TensorRef, without_components};
+pub use reader::{Checkpoint, TensorRef};
 pub use source::{Identity, MemoryFile, Source};
-pub use spec::TensorSpec;
+pub(crate) use spec::TensorSpec;
 
 /// Key of `__metadata__` under which this tool writes what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

@@ -28,8 +28,8 @@ pub struct BlockInput<'a> {
     pub values: &'a [u8],
     /// As many predictions of the same type; empty where the model has none.
     pub prediction: &'a [u8],
-    /// The symbol of each pruned place, and [`KEPT`]; empty where nothing is pruned, as it has to be with
-    /// [`Model::Bytes`].
+    /// The symbol of each pruned place, and `KEPT`; empty where nothing is pruned, as it has to be with
+    /// `Model::Bytes`.
     pub pruned: &'a [u8],
 }
 

@@ -1,12 +1,7 @@
-//! The classic functions of the method, for one weight.
+//! One weight alone.
 
 use super::{Generator, Scheme};
 use crate::tensor::{FloatDtype, Layout, Shape, ShapeError};
-
-/// The standard normal draw at `(seed, layer, i, j)`, before any scale: [`crate::noise::scalar::gaussian`].
-pub fn gaussian(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
-    crate::noise::scalar::gaussian(seed, layer, i, j)
-}
 
 /// One weight of a tensor of this shape (PyTorch's layout) as it is stored in F32, without making any other.
 ///

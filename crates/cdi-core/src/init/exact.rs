@@ -7,13 +7,13 @@ use super::special::{normal_above, normal_between, sphere_above, tails_of_larges
 use crate::float::Float;
 use crate::tensor::{Axes, Layout, Shape};
 
-/// What one weight is before it is rounded into a stored type: 0 for a fixed share of the weights,
+/// Distribution of one weight before it is rounded to a stored type: 0 for a fixed share of the weights, and
 /// drawn for the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExactDistribution {
-    /// Share of the weights that are 0 by the scheme.
+    /// Share of weights that the scheme sets to 0.
     zeros: f64,
-    /// Independent draws per weight: fewer than one where weights are tied to each other.
+    /// Independent draws per weight; less than one if weights depend on each other.
     freedom: f64,
     drawn: Drawn,
 }
@@ -35,7 +35,7 @@ enum Drawn {
         low: f64,
         high: f64,
     },
-    /// A coordinate of a point on the sphere of `n` dimensions, 2 or more: an entry of a uniformly
+    /// A coordinate of a point on the sphere in `n` dimensions, 2 or more: an element of a uniformly
     /// distributed matrix whose columns have `n` elements and this length.
     Sphere {
         n: usize,
@@ -43,32 +43,32 @@ enum Drawn {
     },
 }
 
-impl Scheme {
-    /// The distribution of the weights of a tensor of this shape; `None` where they are fixed, or where no
-    /// formula is known (uniform kernels less their mean).
-    pub fn distribution(&self, shape: &Shape, layout: Layout) -> Option<ExactDistribution> {
+impl ExactDistribution {
+    /// The distribution of a scheme's weights in a tensor of this shape; `None` if they are constant, or if
+    /// no formula is known (uniform kernels with their mean subtracted).
+    pub fn of(scheme: &Scheme, shape: &Shape, layout: Layout) -> Option<Self> {
         if let Some((one, layout)) = layout.of_one(shape) {
-            return self.distribution(&one, layout);
+            return Self::of(scheme, &one, layout);
         }
         let (matrix, axes) = (shape.matrix(), Axes::new(shape, layout));
         if shape.elements() == 0 {
             return None;
         }
         let (mut zeros, mut freedom) = (0.0, 1.0);
-        let drawn = match *self {
-            Self::Sparse { sparsity, std } => {
+        let drawn = match *scheme {
+            Scheme::Sparse { sparsity, std } => {
                 zeros = (sparsity * matrix.rows as f64).ceil() / matrix.rows as f64;
                 Drawn::Normal { mean: 0.0, std }
             }
-            Self::Orthogonal { gain } => {
+            Scheme::Orthogonal { gain } => {
                 Drawn::Sphere { n: axes.outputs.max(axes.inputs * axes.kernel), radius: gain.abs() }
             }
-            Self::DeltaOrthogonal { gain } => {
-                // Of a kernel's elements one is drawn; there are no more inputs than outputs.
+            Scheme::DeltaOrthogonal { gain } => {
+                // One element of each kernel is drawn. There are no more inputs than outputs.
                 zeros = 1.0 - 1.0 / axes.kernel as f64;
                 Drawn::Sphere { n: axes.outputs.max(axes.inputs), radius: gain.abs() }
             }
-            _ => match self.draw(0, shape, layout) {
+            _ => match scheme.draw(0, shape, layout) {
                 Draw::Gaussian { mean, std } => Drawn::Normal { mean, std: std.abs() },
                 Draw::Uniform { low, span } => {
                     Drawn::Uniform { low: low.min(low + span), high: low.max(low + span) }
@@ -84,12 +84,12 @@ impl Scheme {
         };
         let kernel = if axes.are_kernels_together() { axes.kernel } else { 1 };
         let drawn = match drawn {
-            // A kernel's mean has 1/k of the variance, and each element is tied to the others by it.
-            Drawn::Normal { mean, std } if self.zero_mean() && kernel > 1 => {
+            // A kernel's mean has 1/k of the variance, and subtracting it makes the elements dependent.
+            Drawn::Normal { mean, std } if scheme.zero_mean() && kernel > 1 => {
                 freedom = 1.0 - 1.0 / kernel as f64;
                 Drawn::Normal { mean, std: std * freedom.sqrt() }
             }
-            Drawn::Uniform { .. } if self.zero_mean() && kernel > 1 => return None,
+            Drawn::Uniform { .. } if scheme.zero_mean() && kernel > 1 => return None,
             drawn => drawn,
         };
         let wide = match drawn {
@@ -98,11 +98,9 @@ impl Scheme {
             Drawn::Truncated { .. } => true,
             Drawn::Sphere { n, radius } => n > 1 && radius > 0.0,
         };
-        (wide && zeros < 1.0).then_some(ExactDistribution { zeros, freedom, drawn })
+        (wide && zeros < 1.0).then_some(Self { zeros, freedom, drawn })
     }
-}
 
-impl ExactDistribution {
     /// The mean.
     pub fn mean(&self) -> f64 {
         (1.0 - self.zeros) * self.drawn.moments().0
@@ -110,34 +108,34 @@ impl ExactDistribution {
 
     /// The standard deviation.
     pub fn std(&self) -> f64 {
-        // Where weights are 0 by the scheme, the others have the mean 0.
+        // If the scheme sets weights to 0, the others have mean 0.
         (1.0 - self.zeros).sqrt() * self.drawn.moments().1
     }
 
-    /// Standard deviation of the mean of `n` weights.
+    /// Standard error of the mean of `n` weights.
     pub fn error_of_mean(&self, n: f64) -> f64 {
         self.std() / n.sqrt()
     }
 
-    /// Standard deviation, to first order, of the standard deviation of `n` weights.
+    /// Standard error, to first order, of the standard deviation of `n` weights.
     pub fn error_of_std(&self, n: f64) -> f64 {
         let (.., kurtosis) = self.drawn.moments();
         let draws = n * self.freedom * (1.0 - self.zeros);
         self.std() * ((kurtosis - 1.0) / draws).sqrt() / 2.0
     }
 
-    /// The share of weights that are `0` by the scheme.
+    /// The share of weights that the scheme sets to 0.
     pub fn zeros(&self) -> f64 {
         self.zeros
     }
 
-    /// The probability of a weight in `[low, high]`, `low <= high`, ends included.
+    /// The probability that a weight is in `[low, high]`, `low <= high`.
     pub fn probability(&self, low: f64, high: f64) -> f64 {
         let zeros = if low <= 0.0 && 0.0 <= high { self.zeros } else { 0.0 };
         zeros + (1.0 - self.zeros) * self.drawn.between(low, high)
     }
 
-    /// The probabilities of a weight `< x`, and `<= x`.
+    /// The probabilities that a weight is `< x`, and that it is `<= x`.
     pub fn below(&self, x: f64) -> (f64, f64) {
         let drawn = (1.0 - self.zeros) * (1.0 - self.drawn.above(x));
         let with = |zero: bool| if zero { self.zeros + drawn } else { drawn };
@@ -150,8 +148,9 @@ impl ExactDistribution {
         if self.zeros > 0.0 { (low.min(0.0), high.max(0.0)) } else { (low, high) }
     }
 
-    /// Two intervals: of the smallest and of the largest of `n` weights. Each end is passed with probability
-    /// `p`. `None` where weights are tied to each other, so that the largest has no simple distribution.
+    /// Two intervals, for the smallest and for the largest of `n` weights. Each is beyond either end of its
+    /// interval with probability `p`. `None` if weights depend on each other, because the largest then has no
+    /// simple distribution.
     pub fn extremes(&self, n: f64, p: f64) -> Option<[(f64, f64); 2]> {
         if self.freedom < 1.0 || matches!(self.drawn, Drawn::Sphere { .. }) {
             return None;
@@ -159,7 +158,7 @@ impl ExactDistribution {
         let (far, near) = tails_of_largest((n * (1.0 - self.zeros)).max(1.0), p);
         let [min_far, min_near] = [far, near].map(|tail| self.drawn.first(|x| self.drawn.up_to(x) >= tail));
         let [max_near, max_far] = [near, far].map(|tail| self.drawn.first(|x| self.drawn.above(x) <= tail));
-        // A matrix with zeros has them among its weights.
+        // Zeros are weights too.
         let zero = if self.zeros > 0.0 { 0.0 } else { f64::INFINITY };
         Some([(min_far, min_near.min(zero)), (max_near.max(-zero), max_far)])
     }
@@ -198,7 +197,7 @@ impl Drawn {
         }
     }
 
-    /// `P(X <= x)`, as `P(-X >= -x)`, so that the lower tail has as many digits as the upper one.
+    /// `P(X <= x)`, computed as `P(-X >= -x)`, so that the lower tail is as precise as the upper one.
     fn up_to(&self, x: f64) -> f64 {
         let mirrored = match *self {
             Self::Normal { mean, std } => Self::Normal { mean: -mean, std },
@@ -226,10 +225,10 @@ impl Drawn {
         }
     }
 
-    /// The smallest value at which what stays true after it is true, by bisection.
+    /// The smallest value for which a monotone condition holds, by bisection.
     fn first(&self, is_true: impl Fn(f64) -> bool) -> f64 {
         let (mut low, mut high) = match *self {
-            // Beyond these a binary64 has no probability left.
+            // Beyond these, probabilities are 0 in binary64.
             Self::Normal { mean, std } => (mean - 40.0 * std, mean + 40.0 * std),
             _ => self.support(),
         };
