@@ -314,7 +314,8 @@ fn bytes_come_back() {
             for n in 0..rows * cols {
                 let start = random.next() << 32 ^ random.next();
                 // Differences of any sign and length, many of them 0, and across the largest number.
-                let d = (random.normal() * 3.0) as i64 * (n % 3) as i64 * i64::from(n % 50 != 0) << (n % 30);
+                let few = (random.normal() * 3.0) as i64 * (n % 3) as i64 * i64::from(n % 50 != 0);
+                let d = few << (n % 30);
                 base.extend(&start.to_le_bytes()[..form.size()]);
                 values.extend(&start.wrapping_add(d as u64).to_le_bytes()[..form.size()]);
             }
