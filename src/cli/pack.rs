@@ -23,7 +23,8 @@ pub fn pack(
 ) -> Result {
     let begun = Instant::now();
     let bar = Bar::of(global);
-    let open = |path| Checkpoint::open_with(path, global.open_options()).map_err(Error::from);
+    let options = global.open_options();
+    let open = |path| Checkpoint::open_with(path, options).map_err(|e| Failure::from(Error::from(e)));
     let run =
         |start: &PredictFrom<'_>| pipeline::pack(start, output, max_shard_size, &bar).map_err(Failure::from);
     let packed = match (base, config) {
@@ -32,7 +33,7 @@ pub fn pack(
             let path = std::path::absolute(file)?;
             overrides.push(format!("trained.path={}", serde_json::to_string(&path.to_string_lossy())?));
             let settings = Settings::load(config, &overrides)?;
-            run(&PredictFrom::Config(&Resolved::with(&settings, global.open_options())?))?
+            run(&PredictFrom::Config(&Resolved::with(&settings, options)?))?
         }
         (Some(base), None) => {
             let (file, base) = (open(file)?, open(base)?);
