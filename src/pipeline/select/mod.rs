@@ -90,8 +90,8 @@ fn check_tensor(
     }
 }
 
-/// Determines the masks of all tensors that are not decided by the comparison, whatever they were before. `codes`
-/// and `limit` are as in [`Sizes`].
+/// Determines the masks of all tensors that are not decided by the comparison, whatever they were before.
+/// `codes` and `limit` are as in [`Sizes`].
 ///
 /// # Errors
 /// Scores that are not finite, a size that cannot be reached, and errors of the temporary file.

@@ -22,8 +22,8 @@ pub(super) struct Sizes<'s> {
 }
 
 impl<'s> Sizes<'s> {
-    /// `stored` is the number of values that stay in the other tensors; `limit` is the maximum size in bytes, if
-    /// it differs from that of the config.
+    /// `stored` is the number of values that stay in the other tensors; `limit` is the maximum size in bytes,
+    /// if it differs from that of the config.
     pub fn new(
         resolved: &'s Resolved<'_>,
         tasks: &'s Tasks<'s>,

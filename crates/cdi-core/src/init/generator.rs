@@ -106,8 +106,9 @@ impl Generator {
         }
     }
 
-    /// Whether long runs cost less per element than short ones. This is so for orthogonal schemes, and if the
-    /// mean of each kernel is subtracted, because kernels that the ends of a run cut are generated as a whole.
+    /// Whether long runs cost less per element than short ones. This is so for orthogonal schemes, and
+    /// if the mean of each kernel is subtracted, because kernels that the ends of a run cut are
+    /// generated as a whole.
     pub fn prefers_long_runs(&self) -> bool {
         match &self.sliced {
             Some(sliced) => sliced.prefers_long_runs(),

@@ -8,7 +8,8 @@ use super::FloatDtype;
 use super::narrow::{bf16_from_f32, bf16_to_f32, f16_from_f32, f16_to_f32};
 use crate::dispatch::{self, Kernel};
 
-/// The Rust type of a tensor's elements: `f64`, `f32`, [`struct@f16`] or [`bf16`]. No other type implements it.
+/// The Rust type of a tensor's elements: `f64`, `f32`, [`struct@f16`] or [`bf16`]. No
+/// other type implements it.
 ///
 /// ```
 /// use cdi_core::tensor::{Element, FloatDtype, bf16, f16};
