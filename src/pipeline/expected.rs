@@ -48,7 +48,7 @@ impl Codes for Expected {
         let Tensor { elements, bits, fixed, fill, prediction } = *self.0.get(n)?.as_ref()?;
         let kept = stored as f64;
         let pruned = elements - kept;
-        let surprise = |n: f64| if n > 0.0 { n * (elements / n).log2() } else { 0.0 };
+        let surprise = |n: f64| if n > 0.0 { n * libm::log2(elements / n) } else { 0.0 };
         let bits = kept * bits + pruned * fill + surprise(kept) + surprise(pruned);
         Some(((fixed + bits / 8.0) as u64, prediction))
     }

@@ -33,7 +33,7 @@ impl<'a> Decided<'a> {
 
     /// The key of outputs that depend on these inputs, in this order, and on decisions that were made on the
     /// way: a digest of them, empty where there are none. The headers of files are not in it
-    /// ([`with_headers`]).
+    /// (`with_headers`).
     pub fn key(&self, inputs: impl IntoIterator<Item = Input<'a>>, decisions: &str) -> String {
         let Self { tool_version, noise_version, config_sha256, seed } = self;
         let mut text = format!("{tool_version} {noise_version} {config_sha256} {seed} {decisions}");

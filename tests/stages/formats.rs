@@ -264,7 +264,7 @@ fn descriptions_that_cannot_be_are_refused() {
     assert_eq!(
         describe("\"csr\"", "\"coo\""),
         "error: pruned.safetensors: its `cdi_prune` metadata cannot be read: unknown variant `coo`, expected one of \
-         `dense`, `bitmask`, `csr`, `coded` at line 1 column 121\n"
+         `dense`, `bitmask`, `csr`, `coded`, `base` at line 1 column 121\n"
     );
     assert_eq!(
         describe("\"csr\"", "\"bitmask\""),

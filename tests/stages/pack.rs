@@ -213,7 +213,8 @@ fn other_types() {
     let all = |step: i64| -> Vec<Tensor<'static>> {
         // Of every 10th element the next value, or the one before.
         let moved = move |values: Vec<i64>| {
-            let step = move |n: usize| if n % 10 == 0 { step * (1 - 2 * (n as i64 / 10 % 2)) } else { 0 };
+            let step =
+                move |n: usize| if n.is_multiple_of(10) { step * (1 - 2 * (n as i64 / 10 % 2)) } else { 0 };
             values.into_iter().enumerate().map(move |(n, value)| value + step(n))
         };
         vec![

@@ -196,7 +196,7 @@ const SYMBOLS: [[u8; 8]; 256] = {
     let mut all = [[PRUNED; 8]; 256];
     let mut n = 0;
     while n < 8 * 256 {
-        if n / 8 >> (n % 8) & 1 == 1 {
+        if (n / 8) >> (n % 8) & 1 == 1 {
             all[n / 8][n % 8] = KEPT;
         }
         n += 1;
