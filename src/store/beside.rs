@@ -1,5 +1,6 @@
-//! The small files beside a checkpoint that make a model of it: its configuration, its tokenizer, its own
-//! code. They go where the weights go, so that a program which loads a whole folder finds them.
+//! The small files beside a checkpoint that turn it into a model: its configuration, its tokenizer and
+//! its own code. They are copied to where the weights are written, so that a program that loads a
+//! whole folder finds them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,34 +16,34 @@ use crate::regular_file;
 /// A small file beside a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmallFile {
-    /// Its name.
+    /// Its file name.
     pub name: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is to have where it goes. Of a README that this tool wrote, the model's own part.
+    /// Its contents at the destination. For a README that this tool wrote, only the model's own part.
     pub bytes: Vec<u8>,
 }
 
-/// The most bytes of all of them together.
+/// Maximum size of all of them together, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// What tells that a folder holds a model, rather than whatever lies about beside a file.
+/// Files whose presence shows that a folder holds a model, not unrelated files.
 const MODEL: [&str; 2] = ["config.json", ADAPTER];
 const ADAPTER: &str = "adapter_config.json";
 
-/// Endings of configurations, tokenizers, templates, code and what is to be read about them.
+/// Endings of configurations, tokenizers, templates, code and documentation.
 const ENDINGS: [&str; 12] =
     ["json", "txt", "model", "tiktoken", "jinja", "py", "md", "spm", "bpe", "vocab", "codes", "jsonl"];
 
-/// The name of the page that a folder is presented by.
+/// Name of the page that model hubs show for a folder.
 pub const README: &str = "README.md";
 
-/// Begins a README that this tool wrote.
+/// First line of a README that this tool wrote.
 const OURS: &str = "<!-- cdi-prune: a pruned checkpoint -->\n";
-/// Ends its part, where the model has a README of its own.
+/// Last line of this tool's part, if the model has a README of its own.
 const THEIRS: &str = "<!-- cdi-prune: the model's own README follows -->\n";
 
-/// Whether a file of this name is one of them. An index of weights is not, as it would lead to
+/// Whether a file of this name is a small file of a model. An index of weights is not: it would refer to
 /// weights that are not there.
 fn is_small(name: &str) -> bool {
     let index = name.ends_with(".index.json") || name.contains(".safetensors.index.");
@@ -51,9 +52,9 @@ fn is_small(name: &str) -> bool {
     !name.starts_with('.') && !index && (ending || terms)
 }
 
-/// The small files in the folder of the checkpoint that was opened by this path, in name order; none
-/// where the path is no folder and no model's configuration lies beside it. `except` are what is not to
-/// be taken for one of them. They may be links out of the folder where its shards may.
+/// The small files in the folder of the checkpoint opened at `path`, in name order. Empty if the path is not
+/// a folder and no model configuration lies beside it. Files in `except` are left out. Links may lead out of
+/// the folder if those of its shards may.
 ///
 /// # Errors
 /// [`ErrorKind::SmallLink`], [`ErrorKind::SmallTooLarge`], [`ErrorKind::Io`].
@@ -97,8 +98,8 @@ pub fn beside(
     Ok(files)
 }
 
-/// The name that a program which loads such a folder looks for: that of transformers, or of diffusers or PEFT
-/// where the configuration is theirs.
+/// The file name that a program loading such a folder looks for: the one of transformers, or of diffusers or
+/// PEFT if the configuration is theirs.
 pub fn weights_name(files: &[SmallFile]) -> &'static str {
     let find = |name: &str| files.iter().find(|file| file.name == name);
     match find("config.json") {
@@ -112,8 +113,8 @@ pub fn weights_name(files: &[SmallFile]) -> &'static str {
     }
 }
 
-/// Puts a README in front of the others that says what the weights in this file are, and that they must be
-/// restored. `base` is the checkpoint that restoring them needs.
+/// Adds a README before the other files. It says what the weights in this file are and that they must be
+/// restored. `base` is the checkpoint that is needed to restore them.
 pub fn with_readme(
     mut files: Vec<SmallFile>,
     folder: &Path,
@@ -149,7 +150,7 @@ pub fn with_readme(
     files
 }
 
-/// Whether a path names a folder by ending in a slash.
+/// Whether a path denotes a folder because it ends in a slash.
 pub fn names_folder(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().last().is_some_and(|last| std::path::is_separator(char::from(*last)))
 }

@@ -1,4 +1,4 @@
-//! The right to write an output, which one run at a time has, and what the run before it has left there.
+//! The exclusive right of one run to write an output, and what an earlier run left there.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use super::names::{TEMPORARY, folder_of, helper, is_temporary_of, journal_of};
 use super::paths::create_parent;
 use crate::checkpoint::CheckpointError;
 
-/// An output's journal, locked. Dropped, it is gone, and the temporary files with it; but what a killed run
-/// has left to go on from stays until another begins.
+/// The locked journal of an output. Dropping it removes the journal and the temporary files. Files of a
+/// killed run that can be resumed stay until another run begins.
 #[derive(Debug)]
 pub(super) struct Claim {
     at: PathBuf,
@@ -29,18 +29,18 @@ struct State {
     file: File,
     run: String,
     begun: bool,
-    /// Whether it must outlive this run: what it says could not be done.
+    /// Whether the journal must outlive this run, because what it describes could not be completed.
     keep: bool,
-    /// What the run before has noted.
+    /// The notes of the run before.
     before: Notes,
 }
 
 impl Claim {
-    /// Claims the output that this file belongs to. Whatever a killed run was about to finish there is
-    /// finished first, in all its folders.
+    /// Claims the output that this file belongs to. If a killed run was about to commit there, its commit is
+    /// completed first, in all its folders.
     ///
     /// # Errors
-    /// [`super::ErrorKind::InUse`] where another run has it, [`super::ErrorKind::BadHelper`] where the
+    /// [`super::ErrorKind::InUse`] if another run has claimed it, [`super::ErrorKind::BadHelper`] if the
     /// journal is something else, [`super::ErrorKind::Io`].
     pub fn take(path: &Path, inputs: &Inputs) -> Result<Self, CheckpointError> {
         create_parent(path)?;
@@ -69,7 +69,7 @@ impl Claim {
         Ok(Self { at, state: Mutex::new(state) })
     }
 
-    /// Whether there is something to be finished or forgotten.
+    /// Whether an earlier run left something to complete or discard.
     pub fn left_behind(path: &Path) -> bool {
         journal_of(path).symlink_metadata().is_ok()
     }
@@ -78,18 +78,17 @@ impl Claim {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where its journal is.
+    /// Path of the journal.
     pub fn at(&self) -> &Path {
         &self.at
     }
 
-    /// The run's id, once it has begun.
+    /// The run's id; set once it has begun.
     pub fn run(&self) -> String {
         self.state().run.clone()
     }
 
-    /// Begins the run's own notes. With a key, shards that were finished under the same
-    /// one can be taken over.
+    /// Starts this run's notes. With a key, finished shards of a run with the same key can be reused.
     pub fn begin(&self, key: Option<&str>) -> Result<(), CheckpointError> {
         let mut state = self.state();
         let io = |error| CheckpointError::io(&self.at, "write")(error);
@@ -116,29 +115,29 @@ impl Claim {
         }
     }
 
-    /// What was noted about a shard by a killed run of the same key.
+    /// What a killed run with the same key noted about a shard.
     pub fn finished(&self, name: &str) -> Option<Shard> {
         self.state().before.shards.get(name).cloned()
     }
 
-    /// Notes something.
+    /// Appends a line to the journal.
     pub fn note(&self, line: &Line) -> io::Result<()> {
         append(&self.state().file, line)
     }
 
-    /// Waits until the notes are safe.
+    /// Waits until the notes are on disk.
     pub fn sync(&self) -> io::Result<()> {
         self.state().file.sync_all()
     }
 
-    /// Nothing of what is noted is to be done any more.
+    /// Empties the journal: nothing in it remains to be done.
     pub fn forget(&self) {
         let _ = self.state().file.set_len(0);
     }
 }
 
 impl State {
-    /// The temporary files of finished shards, beside `path`.
+    /// The temporary files of finished shards beside `path`.
     fn resumable(&self, path: &Path) -> BTreeSet<PathBuf> {
         let Notes { run, shards, .. } = &self.before;
         shards.keys().map(|name| helper(&path.with_file_name(name), run, TEMPORARY)).collect()
@@ -166,16 +165,16 @@ impl Drop for Claim {
     }
 }
 
-/// Claims by their journals, for outputs that are several files.
+/// Claims by the path of their journal, for runs with several outputs.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     taken: BTreeMap<PathBuf, Arc<Claim>>,
-    /// What no unfinished run may have replaced.
+    /// Files that must not be replaced when an unfinished run is completed.
     pub inputs: Inputs,
 }
 
 impl Claims {
-    /// The claim of the output that a file belongs to.
+    /// The claim of the output that a file belongs to. Claims it if necessary.
     pub fn of(&mut self, path: &Path) -> Result<Arc<Claim>, CheckpointError> {
         if let Some(claim) = self.taken.get(&journal_of(path)) {
             return Ok(claim.clone());
@@ -185,19 +184,19 @@ impl Claims {
         Ok(claim)
     }
 
-    /// Has this one too.
+    /// Adds a claim.
     pub fn add(&mut self, claim: &Arc<Claim>) {
         self.taken.entry(claim.at().to_owned()).or_insert_with(|| claim.clone());
     }
 
-    /// Those of outputs that are being written.
+    /// The claims of outputs that are being written.
     pub fn begun(&self) -> impl Iterator<Item = &Arc<Claim>> {
         self.taken.values().filter(|claim| claim.state().begun)
     }
 }
 
-/// Removes temporary files of dead runs, of the output that has this journal, but those that are to be kept.
-/// Whoever calls this has the claim, so no run lives that has any.
+/// Removes the temporary files of dead runs for the output of this journal, except those in `keep`. The
+/// caller holds the claim, so every run that owns such files is dead.
 fn sweep(journal: &Path, keep: &BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder_of(journal)).into_iter().flatten().flatten() {
         let at = journal.with_file_name(entry.file_name());
@@ -207,7 +206,7 @@ fn sweep(journal: &Path, keep: &BTreeSet<PathBuf>) {
     }
 }
 
-/// A random id: the system's random numbers are the key of each hash.
+/// A random id. The system's random numbers come from the keys of the standard library's hasher.
 fn new_run() -> String {
     let half = || {
         let mut hasher = RandomState::new().build_hasher();

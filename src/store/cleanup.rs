@@ -1,4 +1,4 @@
-//! Temporary files of this process: a signal that ends it has them removed first.
+//! Temporary files of this process, which are removed if a signal ends it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,12 @@ use super::names::JOURNAL;
 
 static PATHS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// The temporary files. While this is held, no signal ends the process through [`abandon`].
+/// Locks the set of temporary files. While the lock is held, [`abandon`] cannot end the process.
 pub(super) fn hold() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     PATHS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file or folder that is to be removed if the process ends before this is dropped.
+/// A file or folder that is removed if the process ends before this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Unfinished(PathBuf);
 
@@ -32,12 +32,12 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes every temporary file of this process, for a process that ends at once: from now on no output
-/// gets its name, and whoever would begin or finish one waits for ever. Outputs that are just getting their
-/// names get them all first.
+/// Removes every temporary file of this process, just before it ends. From then on no output gets
+/// its final name, and threads that would begin or commit an output block for ever. A commit in
+/// progress is completed first.
 pub fn abandon() {
     let paths = hold();
-    // Journals last: by them the next run would find what could not be removed.
+    // Journals last: with them, the next run finds what could not be removed.
     let (journals, others): (Vec<_>, Vec<_>) =
         paths.iter().partition(|path| path.as_os_str().as_encoded_bytes().ends_with(JOURNAL.as_bytes()));
     for path in others.into_iter().chain(journals) {

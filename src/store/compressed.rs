@@ -1,10 +1,10 @@
-//! Weights that stand in a checkpoint in another form, told by the names and types of their parts: a scale or
-//! an absolute maximum is a floating-point tensor like any other, and is no weight.
+//! Detects weights that a checkpoint stores in a compressed form, by the names and types of their parts. A
+//! scale or an absolute maximum is a floating-point tensor like any other, but it is not a weight.
 //!
 //! The names are those that the formats' own loaders ask for: `qweight`, `qzeros`, `scales` and `g_idx` of
 //! GPTQ and AWQ (the latter without `g_idx`), `absmax` and `quant_state.bitsandbytes__nf4` of bitsandbytes,
-//! `weight_packed` and `weight_scale` of compressed-tensors, and so on. One name alone says nothing; each
-//! form asks for several, with types.
+//! `weight_packed` and `weight_scale` of compressed-tensors, and so on. One name alone proves nothing; each
+//! form requires several, with types.
 
 use std::collections::BTreeSet;
 
@@ -12,18 +12,18 @@ use safetensors::Dtype;
 
 use crate::checkpoint::Checkpoint;
 
-/// A form in which other programs, or this one, store weights.
+/// A form in which this or another program stores weights.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
-    /// What it is called.
+    /// The name of the form.
     pub name: &'static str,
-    /// How to get weights.
+    /// How to obtain ordinary weights.
     pub way_out: &'static str,
-    /// Ends the name of the part that is looked for first, with the types that it may have.
+    /// Ending of the name of the part to look for first, and the types it may have.
     first: (&'static str, &'static [Dtype]),
-    /// For each of these, one of the endings must be there, with one of the types.
+    /// For each entry, a part with one of the endings and one of the types must exist.
     with: &'static [(&'static [&'static str], &'static [Dtype])],
-    /// What else may be a part.
+    /// Endings of optional parts.
     more: &'static [&'static str],
 }
 
@@ -33,7 +33,7 @@ const FLOATS: &[Dtype] = &[F64, F32, F16, BF16];
 const SCALES: &[Dtype] = &[F32, F16, BF16, F8_E4M3, U8];
 const DEQUANTIZE: &str = "use the checkpoint from before quantisation, or dequantise this one first";
 
-/// The part behind this in a name of bitsandbytes is the kind of its 4-bit numbers.
+/// In bitsandbytes' names, this is followed by the kind of the 4-bit numbers.
 const BITSANDBYTES: &str = ".quant_state.bitsandbytes__";
 
 const FORMS: [Form; 12] = [
@@ -136,18 +136,18 @@ const FORMS: [Form; 12] = [
     },
 ];
 
-/// A weight that stands in a checkpoint in parts.
+/// A weight that a checkpoint stores in several parts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Compressed {
-    /// What their names begin with.
+    /// The common beginning of the parts' names.
     pub stem: String,
-    /// The parts there are, in name order.
+    /// The names of the parts found, in order.
     pub parts: BTreeSet<String>,
     /// Their form.
     pub form: &'static Form,
 }
 
-/// The weights that stand there in parts, in name order.
+/// The weights that are stored in parts, in name order.
 pub fn compressed(checkpoint: &Checkpoint) -> Vec<Compressed> {
     checkpoint
         .tensors()
@@ -158,7 +158,7 @@ pub fn compressed(checkpoint: &Checkpoint) -> Vec<Compressed> {
 }
 
 impl Form {
-    /// The parts, if this is the name and type of the first one and the others are there.
+    /// The parts, if this is the name and type of a first part and the required others exist.
     fn find(&'static self, checkpoint: &Checkpoint, name: &str, dtype: Dtype) -> Option<Compressed> {
         let stem = match self.first.0 {
             BITSANDBYTES => name.split_once(BITSANDBYTES)?.0,

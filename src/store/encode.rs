@@ -1,4 +1,4 @@
-//! The header of a file to be written, always the same bytes for the same tensors.
+//! Writes the header of a file. The same tensors always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::tensor::Shape;
 
-/// One entry of a header to be written; offsets count from the end of the header.
+/// One entry of a header. Offsets count from the end of the header.
 pub(super) struct OutEntry<'a> {
     pub name: &'a str,
     pub dtype: Dtype,
@@ -16,8 +16,8 @@ pub(super) struct OutEntry<'a> {
     pub offsets: Range<u64>,
 }
 
-/// The bytes from the beginning of a file to its data: length, JSON with sorted keys, spaces
-/// up to a multiple of 8.
+/// The bytes of a file before its data: the length, JSON with sorted keys, and spaces up to a
+/// multiple of 8 bytes.
 pub(super) fn encode_entries<'a>(
     metadata: &BTreeMap<String, String>,
     entries: impl Iterator<Item = OutEntry<'a>>,
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(header.metadata, metadata);
         assert_eq!(header.tensors["b"].bytes, bytes.len()..bytes.len() + 24);
         assert_eq!(encode(&header.metadata), bytes);
-        // The format's own library agrees.
+        // The reference implementation reads the same.
         assert_eq!(safetensors::SafeTensors::deserialize(&whole).unwrap().len(), 2);
     }
 }

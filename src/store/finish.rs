@@ -1,4 +1,4 @@
-//! Completes what a killed run had begun, in the next run that has any of its outputs.
+//! Completes the commit of a killed run, in the next run that has any of its outputs.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use super::names::{self, TEMPORARY, folder_of, index_path, is_helper, journal_of
 use super::paths::sync_folder;
 use crate::checkpoint::{CheckpointError, ErrorKind, Identity, identity};
 
-/// Files that must not be replaced, as the run that is beginning reads them.
+/// Files that the current run reads, which must not be replaced.
 pub(super) type Inputs = BTreeSet<Identity>;
 
-/// Finishes what the notes of a dead run say, where they are of its last step. `claim` does the
-/// same at another journal.
+/// Completes the commit that the notes of a dead run describe, if it had come that far. `claim` does the same
+/// for another journal.
 pub(super) fn finish(
     at: &Path,
     file: &File,
@@ -31,14 +31,14 @@ pub(super) fn finish(
     let Some(other) = naming.journal.from(folder_of(at)).filter(|other| is_helper(other)) else {
         return Ok(());
     };
-    // Gone, or another run's by now: that one was finished.
+    // If the journal is gone, or now another run's, that commit was completed.
     let alive = helper::open_journal(&other).is_ok_and(|opened| {
         opened.is_ok_and(|file| Notes::read(&file).is_ok_and(|n| n.run == naming.run && n.files.is_some()))
     });
     if alive { claim(&other) } else { Ok(()) }
 }
 
-/// A journal with a line `files`.
+/// A journal that has a `files` line.
 struct Journal<'a> {
     at: &'a Path,
     file: &'a File,
@@ -89,7 +89,7 @@ impl Journal<'_> {
         for folder in folders {
             sync_folder(folder).map_err(CheckpointError::io(folder, "finish"))?;
         }
-        // Done once is done: the notes of the other outputs lead to nothing from now on.
+        // The commit is complete: from now on, the journals of the other outputs lead to an empty one.
         self.file.set_len(0).map_err(CheckpointError::io(self.at, "finish"))?;
         let others: BTreeSet<PathBuf> = entries.iter().map(|(path, _)| journal_of(path)).collect();
         for other in
@@ -100,8 +100,9 @@ impl Journal<'_> {
         Ok(())
     }
 
-    /// Whether the journal of an output itself says that this one speaks for it: else anyone's file would be
-    /// replaced by what a journal says, or that of the folder that this one is a copy of.
+    /// Whether the output's own journal confirms that this journal speaks for it. Without this check, a
+    /// journal could have any user's file replaced, and a journal copied with its folder could replace files
+    /// of the original folder.
     fn vouched(&self, path: &Path, run: &str) -> bool {
         let own = journal_of(path);
         if is_helper(path) {
@@ -119,7 +120,7 @@ impl Journal<'_> {
         leads_here && notes.run == run
     }
 
-    /// Whether it is another form of an output that this journal speaks for.
+    /// Whether this path is another form of an output that the journal speaks for.
     fn of_an_output(&self, path: &Path, entries: &[(PathBuf, &Entry)]) -> bool {
         let journals = [journal_of(path), journal_of(&index_path(path))];
         !is_helper(path)
@@ -128,7 +129,7 @@ impl Journal<'_> {
     }
 }
 
-/// Gives a file its name, if it has it not yet.
+/// Renames a file to its final name, if that has not been done yet.
 fn give_name(path: &Path, entry: &Entry) -> Result<(), CheckpointError> {
     let io = |error| CheckpointError::io(path, "finish")(error);
     let temporary = names::helper(path, &entry.run, TEMPORARY);
@@ -137,7 +138,7 @@ fn give_name(path: &Path, entry: &Entry) -> Result<(), CheckpointError> {
             replaceable(path).map_err(io)?;
             fs::rename(&temporary, path).map_err(io)?;
         }
-        // It has its name already.
+        // It has its final name already.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Ok(Ok(_)) => {
             return Err(CheckpointError::new(&temporary, ErrorKind::BadHelper("cut short".to_owned())));
@@ -148,7 +149,7 @@ fn give_name(path: &Path, entry: &Entry) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// Whether a file of this name may be replaced or removed.
+/// Checks that the file at this path may be replaced or removed.
 fn replaceable(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(metadata) if !metadata.is_file() => {

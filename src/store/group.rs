@@ -5,7 +5,7 @@ use crate::checkpoint::TensorSpec;
 /// Tensors that must share a file: the parts of one encoded tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Name of the tensor that they stand for.
+    /// Name of the tensor that the parts encode.
     pub name: String,
     /// The parts.
     pub tensors: Vec<TensorSpec>,
@@ -17,13 +17,13 @@ impl Group {
         Self { name: tensor.name.clone(), tensors: vec![tensor] }
     }
 
-    /// Bytes of all its parts.
+    /// Total size of the parts in bytes.
     pub fn bytes(&self) -> u64 {
         total(self.tensors.iter().map(TensorSpec::bytes))
     }
 }
 
-/// A sum of sizes that stays at the largest number where it would be larger: no disk has room for that.
+/// A sum of sizes in bytes, which saturates at `u64::MAX`; no disk has room for that.
 pub fn total(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }

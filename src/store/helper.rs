@@ -1,4 +1,4 @@
-//! Opens helper files with care: anyone who can write to an output's folder could have put something else
+//! Opens helper files defensively: anyone who can write to an output's folder could have put something else
 //! under an expected name.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -7,19 +7,19 @@ use std::path::Path;
 
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
-/// The most bytes of a journal.
+/// Maximum size of a journal in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Makes a file that is not there yet, whatever it might lead to.
+/// Creates a file that does not exist yet. Links are not followed.
 pub(super) fn create(at: &Path) -> io::Result<File> {
     options().create_new(true).open(at)
 }
 
-/// Opens a file that a run has left: a regular file of this user that has no other name. `Err` in `Ok`
-/// says what it is instead.
+/// Opens a file that an earlier run left. It must be a regular file of this user without other names. The
+/// inner `Err` says what it is instead.
 pub(super) fn open(at: &Path, most: u64) -> io::Result<Result<File, String>> {
-    // Asked before it is opened, as opening a device may have an effect; and after, as it may
-    // be another one then.
+    // Checked before opening, because opening a device may have an effect, and again afterwards, because it
+    // may be another file by then.
     if let Err(why) = check(&fs::symlink_metadata(at)?, most) {
         return Ok(Err(why));
     }
@@ -27,7 +27,7 @@ pub(super) fn open(at: &Path, most: u64) -> io::Result<Result<File, String>> {
     Ok(check(&file.metadata()?, most).map(|()| file))
 }
 
-/// As [`open`], for a journal.
+/// Like [`open`], for a journal.
 pub(super) fn open_journal(at: &Path) -> io::Result<Result<File, String>> {
     open(at, LONGEST)
 }
@@ -45,7 +45,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// What a helper file must be.
+/// Checks what a helper file must be.
 fn check(metadata: &Metadata, most: u64) -> Result<(), String> {
     if let Some(kind) = irregular(metadata) {
         return Err(kind.to_owned());
@@ -66,7 +66,7 @@ fn check(metadata: &Metadata, most: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What something is that is no regular file.
+/// What something is, if it is not a regular file.
 pub(super) fn irregular(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     if kind.is_file() {
@@ -94,8 +94,8 @@ pub(super) fn irregular(metadata: &Metadata) -> Option<&'static str> {
     })
 }
 
-/// Opens and locks a journal, made where it is missing, and says whether it was. `path` is the
-/// output that it is about.
+/// Opens and locks a journal. Creates it if it does not exist; the flag says whether it did. `path` is the
+/// output that it belongs to.
 pub(super) fn lock(at: &Path, path: &Path) -> Result<(File, bool), CheckpointError> {
     loop {
         let (file, made) = match create(at) {
@@ -113,18 +113,18 @@ pub(super) fn lock(at: &Path, path: &Path) -> Result<(File, bool), CheckpointErr
             Err(TryLockError::WouldBlock) => {
                 return Err(CheckpointError::new(path, ErrorKind::InUse(holder(&file))));
             }
-            // The name alone has to do.
+            // Without locks, only the file's name protects the output.
             Err(TryLockError::Error(error)) if no_locks(&error) => {}
             Err(TryLockError::Error(error)) => return Err(CheckpointError::io(path, "lock")(error)),
         }
-        // Another run may have removed it between opening and locking.
+        // Another run may have removed the file between opening and locking.
         if same_file(&file, at) {
             return Ok((file, made));
         }
     }
 }
 
-/// Whether this is how a file system without locks says so: an NFS without its lock daemon, a Lustre
+/// Whether this is the error of a file system without locks, such as NFS without its lock daemon or Lustre
 /// mounted without `flock`.
 fn no_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
@@ -152,13 +152,13 @@ pub(super) fn same_file(_: &File, path: &Path) -> bool {
     path.exists()
 }
 
-/// The process that holds the lock, where the system tells.
+/// The id of the process that holds the lock, if the system reports it.
 fn holder(file: &File) -> Option<u32> {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::MetadataExt;
         let inode = format!(":{}", file.metadata().ok()?.ino());
-        // `1: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF`
+        // Example: `1: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF`
         let locks = fs::read_to_string("/proc/locks").ok()?;
         let line = locks.lines().find(|line| line.split_whitespace().any(|word| word.ends_with(&inode)))?;
         line.split_whitespace().nth(4)?.parse().ok()

@@ -1,16 +1,15 @@
-//! The journal of an output, in lines of JSON: enough for the next run to continue or finish what this one
-//! has begun.
+//! The journal of an output, one JSON object per line. It tells the next run how to resume or complete
+//! what this run has begun.
 //!
 //! | line | says |
 //! | --- | --- |
 //! | `begin` | the run's id |
-//! | `key` | shards are written, and what decides about their bytes has this digest |
-//! | `shard` | one of them is complete and synced |
-//! | `naming` | outputs are getting their names, by the journal at this place |
-//! | `files` | which outputs: from this line on the new ones are the valid ones |
+//! | `key` | shards are being written; the digest of everything that determines their bytes |
+//! | `shard` | one shard is complete and synced |
+//! | `naming` | a commit is in progress; the path of the journal that lists its files |
+//! | `files` | the files of the commit: from this line on, the new files are the valid ones |
 //!
-//! Places are relative to the folder of the journal, so that a folder can be moved or
-//! copied with what is in it.
+//! Paths are relative to the folder of the journal, so a folder can be moved or copied with its contents.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::names::is_run;
 
-/// Version of this form. Version 1 was one object, and is not read any more.
+/// Version of this format. Version 1 was a single object and is no longer read.
 const VERSION: u32 = 2;
 
-/// A line.
+/// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Line {
@@ -44,7 +43,7 @@ pub(super) struct Shard {
     pub sha256: String,
 }
 
-/// Which journal tells of the names that are given.
+/// The journal that lists the files of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Naming {
@@ -63,7 +62,7 @@ pub(super) struct Entry {
     pub size: u64,
 }
 
-/// A path, which need not be UTF-8.
+/// A path, which need not be valid UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Place {
@@ -79,7 +78,7 @@ impl Place {
         )
     }
 
-    /// As seen from `folder`; `None` for an absolute one, which no run writes.
+    /// The path seen from `folder`; `None` if it is absolute, which no run writes.
     pub fn from(&self, folder: &Path) -> Option<PathBuf> {
         let path = match self {
             Self::Text(text) => PathBuf::from(text),
@@ -94,7 +93,7 @@ impl Place {
     }
 }
 
-/// What a journal says. Empty for anything that is none.
+/// The contents of a journal; empty if the file is not a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
     pub run: String,
@@ -105,7 +104,7 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// What the lines say; the first one that is cut off, or not of this form, ends them.
+    /// Reads the notes. Stops at the first line that is incomplete or has another format.
     pub fn read(mut file: &File) -> io::Result<Self> {
         file.rewind()?;
         let mut reader = BufReader::new(file);
@@ -134,14 +133,14 @@ impl Notes {
     }
 }
 
-/// Adds a line.
+/// Appends a line.
 pub(super) fn append(mut file: &File, line: &Line) -> io::Result<()> {
     let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
     text.push(b'\n');
     file.write_all(&text)
 }
 
-/// Begins anew.
+/// Truncates the journal and writes its first line.
 pub(super) fn begin(mut file: &File, run: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

@@ -1,15 +1,15 @@
-//! The key of outputs: one digest of everything that decides about their bytes.
+//! The key of outputs: one digest of everything that determines their bytes.
 //!
-//! Whatever asks whether bytes would be the same again asks this: the journal of a killed run, whose finished
-//! shards are taken over under the same key, and the manifest, which proves that a run need not be done
-//! again. The measurements of `tune` have another one, the digest of the very bytes that were measured: that
-//! is what the evaluation command sees, whatever it came from.
+//! Every check for whether a run would write the same bytes again uses this key. The journal of a killed run
+//! has it: its finished shards are reused if the key is the same. The manifest has it: it shows that an
+//! up-to-date run can be skipped. The measurements of `tune` have another key, the digest of the measured
+//! file itself, because that file is all that the evaluation command sees.
 
 use crate::digest;
 use crate::noise::NOISE_VERSION;
 
-/// What a run goes by, apart from its inputs. Another version of the tool may write other bytes from the same
-/// config.
+/// What determines the outputs of a run besides its inputs. Another version of the tool may write other bytes
+/// from the same config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decided<'a> {
     /// Version of the tool.
@@ -22,18 +22,17 @@ pub struct Decided<'a> {
     pub seed: u64,
 }
 
-/// An input: what it is for, its length in bytes, and its SHA-256.
+/// An input: its role, its length in bytes, and its SHA-256.
 pub type Input<'a> = (&'a str, u64, &'a str);
 
 impl<'a> Decided<'a> {
-    /// By this version of the tool.
+    /// For a run by this version of the tool.
     pub fn now(config_sha256: &'a str, seed: u64) -> Self {
         Self { tool_version: env!("CARGO_PKG_VERSION"), noise_version: NOISE_VERSION, config_sha256, seed }
     }
 
-    /// The key of outputs that depend on these inputs, in this order, and on decisions that were made on the
-    /// way: a digest of them, empty where there are none. The headers of files are not in it
-    /// (`with_headers`).
+    /// The key of outputs that depend on these inputs, in this order, and on decisions made during the run,
+    /// given as a digest (empty if there are none). The headers of the files are added by `with_headers`.
     pub fn key(&self, inputs: impl IntoIterator<Item = Input<'a>>, decisions: &str) -> String {
         let Self { tool_version, noise_version, config_sha256, seed } = self;
         let mut text = format!("{tool_version} {noise_version} {config_sha256} {seed} {decisions}");
@@ -44,7 +43,7 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// The key of files with these headers and lengths.
+/// The key of files with these headers and lengths in bytes.
 pub(super) fn with_headers(key: &str, files: &[(&[u8], u64)]) -> String {
     let length =
         |(header, length): &(&[u8], u64)| (u128::from(*length) << 64 | header.len() as u128).to_le_bytes();
@@ -60,7 +59,7 @@ mod tests {
     const DECIDED: Decided<'_> =
         Decided { tool_version: "0.1.0", noise_version: 1, config_sha256: "c0", seed: 7 };
 
-    /// Journals that were written with other keys would not be found again.
+    /// With other keys, the journals of earlier runs would no longer be recognised.
     #[test]
     fn keys_stay_as_they_are() {
         // printf '0.1.0 1 c0 7 d1\nbase 12 ab\ntrained.path 34 cd' | sha256sum

@@ -1,9 +1,10 @@
-//! Files on a disk, which become visible together or not at all.
+//! Files on a disk, which become visible all together or not at all.
 //!
-//! Every file is written and synced under its temporary name. Then the journal of the first output lists them
-//! all, those of the others lead to it, every file gets its name, the folders are synced, and the journals
-//! go. An error on the way puts everything back; a process that is killed on the way leaves the journals, and
-//! the next run that has any of the outputs goes on from them.
+//! Every file is written and synced under its temporary name. Then the journal of the first output gets a
+//! list of all files, and the journals of the others refer to it. Every file is renamed to its final
+//! name, the folders are synced, and the journals are removed. If an error occurs, the old files are put
+//! back. If the process is killed, the journals remain, and the next run that has any of the outputs
+//! completes the commit.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -22,8 +23,8 @@ use super::sink::{Draft, Sink};
 use super::staged::{Earlier, Staged, put_aside};
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
-/// Outputs in local folders. On a disk that loses nothing that was synced, a power cut is like any other end
-/// of the process.
+/// Outputs in local folders. On a disk that keeps everything that was synced, a power failure is no worse
+/// than a killed process.
 #[derive(Debug, Default)]
 pub struct LocalSink {
     claims: Claims,
@@ -53,7 +54,7 @@ impl Sink for LocalSink {
         anchor.map_or(Ok(()), |anchor| self.claimed(anchor).map(drop))
     }
 
-    /// A link is written through.
+    /// Symbolic links are followed.
     fn begin(&mut self, output: &Path, key: Option<&str>) -> Result<PathBuf, CheckpointError> {
         check_output(output)?;
         let output = through_link(output);
@@ -94,7 +95,7 @@ impl Sink for LocalSink {
         let staged = |draft: Box<dyn Draft>| {
             *(draft as Box<dyn Any>).downcast::<Staged>().expect("drafts of this kind of sink")
         };
-        // Fields are dropped in their order: the journals go last.
+        // Fields are dropped in their order: the journals must go last.
         let set = Set {
             files: drafts.into_iter().map(staged).collect(),
             stale,
@@ -104,10 +105,10 @@ impl Sink for LocalSink {
     }
 }
 
-/// Files that get their names.
+/// Files to be renamed to their final names.
 struct Set {
     files: Vec<Staged>,
-    /// To be removed.
+    /// Files to be removed.
     stale: Vec<PathBuf>,
     claims: Claims,
 }
@@ -121,19 +122,20 @@ impl Set {
         for file in &self.files {
             file.sync()?;
         }
-        // One rename is all or nothing by itself.
+        // A single rename is atomic by itself.
         let written = if self.files.len() + self.stale.len() > 1 {
             self.write_journals(&anchor).map_err(CheckpointError::io(&path, "finish"))
         } else {
             Ok(())
         };
         let result = written.and_then(|()| self.rename_all(&anchor.run()));
-        // While the journal stands, a killed process is made up for; the others only lead to it.
+        // While this journal exists, the next run completes the commit of a killed process. The other
+        // journals only refer to it.
         anchor.forget();
         result
     }
 
-    /// The journal at `anchor`, and what leads to it; each safe before the next is needed.
+    /// Writes the journal at `anchor` and the references to it, each on disk before the next step needs it.
     fn write_journals(&self, anchor: &Arc<Claim>) -> io::Result<()> {
         let folder = folder_of(anchor.at());
         let mut folders = BTreeSet::new();
@@ -158,7 +160,7 @@ impl Set {
         sync_folder(folder)
     }
 
-    /// Gives all files their names; after an error all have their old ones, where that can be.
+    /// Renames all files to their final names. After an error, the old files are put back if possible.
     fn rename_all(&mut self, run: &str) -> Result<(), CheckpointError> {
         let unfinished = &mut hold();
         self.files.iter_mut().for_each(Staged::put_aside);
@@ -209,7 +211,7 @@ impl Set {
         Ok(())
     }
 
-    /// Says which new files stay.
+    /// Puts the old files back, and reports which new files stay.
     fn put_back(
         &mut self,
         stale: &[(PathBuf, PathBuf, Earlier)],

@@ -1,4 +1,4 @@
-//! Outputs in memory: for tests, and for programs that do not want files.
+//! Outputs in memory, for tests and for programs that do not write files.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,26 +10,26 @@ use super::names::{folder_of, index_path, is_form, journal_of};
 use super::sink::{Draft, Sink, hash};
 use crate::checkpoint::{CheckpointError, ErrorKind, Identity};
 
-/// Files in memory, by their paths. Clones are the same files.
+/// Files in memory, by path. Clones share the same files.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Files>>);
 
 #[derive(Debug, Default)]
 struct Files {
     visible: BTreeMap<PathBuf, Vec<u8>>,
-    /// The outputs that a sink has. All forms of one have one name here.
+    /// The outputs that sinks have claimed. All forms of an output share one name here.
     claimed: BTreeSet<PathBuf>,
-    /// Drafts that were finished, each with its key, its digest and its bytes.
+    /// Finished drafts, each with its key, its digest and its bytes.
     finished: BTreeMap<PathBuf, (String, String, Vec<u8>)>,
 }
 
 impl Memory {
-    /// A sink that writes here.
+    /// A sink that writes to these files.
     pub fn sink(&self) -> MemorySink {
         MemorySink { memory: self.clone(), keys: BTreeMap::new() }
     }
 
-    /// What is visible.
+    /// The visible files.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         self.lock().visible.clone()
     }
@@ -39,17 +39,17 @@ impl Memory {
     }
 }
 
-/// Outputs in memory. What was finished and not committed stays for a run of the same key. Nothing outlives
-/// the process.
+/// A sink that writes to memory. Drafts that were finished but not committed can be resumed by a run with the
+/// same key, within this process.
 #[derive(Debug)]
 pub struct MemorySink {
     memory: Memory,
-    /// The keys of the outputs that are claimed; empty where there is none.
+    /// The keys of the claimed outputs; an empty string stands for no key.
     keys: BTreeMap<PathBuf, String>,
 }
 
 impl MemorySink {
-    /// Claims the output that a file belongs to, and gives its key.
+    /// Claims the output that a file belongs to, and returns its key.
     fn take(&mut self, path: &Path) -> Result<&mut String, CheckpointError> {
         let output = journal_of(path);
         if !self.keys.contains_key(&output) && !self.memory.lock().claimed.insert(output.clone()) {
@@ -60,7 +60,7 @@ impl MemorySink {
 }
 
 impl Sink for MemorySink {
-    /// No input is a file in memory.
+    /// No input is in memory, so `inputs` is ignored.
     fn claim(
         &mut self,
         anchor: Option<&Path>,
@@ -210,7 +210,8 @@ mod tests {
     use crate::checkpoint::TensorSpec;
     use crate::tensor::Shape;
 
-    /// What a kind of sink makes of a test: `sink` gives a new one, `files` what is visible below a folder.
+    /// A test for every kind of sink: the first function makes a new sink, the second lists the visible
+    /// files below a folder.
     type Test = fn(&Path, &dyn Fn() -> Box<dyn Sink>, &dyn Fn() -> BTreeMap<PathBuf, Vec<u8>>);
 
     fn on_each_kind(test: Test) {
@@ -227,7 +228,7 @@ mod tests {
         test(&folder, &|| Box::new(LocalSink::default()), &files);
     }
 
-    /// Two tensors of 8 bytes, and one of these numbers into each.
+    /// Writes two tensors of 8 bytes, each filled with one of these numbers.
     fn write(set: &mut OutputSet, output: &Path, most: Option<u64>, numbers: [u8; 2]) -> Vec<PathBuf> {
         let spec = |name: &str| {
             let shape = Shape::new(vec![8]).unwrap();
@@ -257,7 +258,7 @@ mod tests {
             assert_eq!(files(), BTreeMap::new());
             assert_eq!(set.commit().unwrap(), [a.clone(), b.clone()]);
             assert_eq!(files(), [(a.clone(), b"one".to_vec()), (b.clone(), b"012".to_vec())].into());
-            // One that is not committed is gone, and what was there stays.
+            // A set that is not committed disappears, and the old file stays.
             let mut set = OutputSet::on(sink());
             set.add_text(&a, "two").unwrap();
             drop(set);
@@ -276,7 +277,7 @@ mod tests {
                 matches!(result.unwrap_err().kind, ErrorKind::InUse(_))
             };
             assert!(refused(second.sink().begin(&output, None)));
-            // By the name of any of its files.
+            // The output is claimed under the name of any of its files.
             assert!(refused(second.add_bytes(&folder.join("m-00001-of-00002.safetensors"), b"x")));
             second.add_bytes(&folder.join("m2.safetensors"), b"x").unwrap();
             drop(first);
@@ -327,7 +328,7 @@ mod tests {
         finish("1");
         assert!(resumed(Some("1"), 4, b"ab") && resumed(Some("1"), 4, b""));
         assert!(!resumed(Some("1"), 5, b"ab") && !resumed(Some("1"), 4, b"b"));
-        // Under another key, or none, it is gone for good.
+        // With another key, or none, the finished draft is gone for good.
         assert!(!resumed(Some("2"), 4, b"ab") && !resumed(Some("1"), 4, b"ab"));
         finish("1");
         assert!(!resumed(None, 4, b"ab") && !resumed(Some("1"), 4, b"ab"));

@@ -1,27 +1,27 @@
 //! Outputs: checkpoints and other files, which are streamed and become visible all together or not at all.
-//! They go through a [`Sink`]: to local files, or to another place.
+//! They are written through a [`Sink`], to local files or to another destination.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `beside` | the small files of a model beside its weights |
-//! | `claim` | the right to write an output, and what the run before it has left |
-//! | `compressed` | weights that stand there in the parts of another format |
-//! | `encode` | the header: canonical writing |
-//! | `finish` | what a killed run was about to do |
+//! | `claim` | the exclusive right to write an output, and what an earlier run left |
+//! | `compressed` | weights stored in the parts of another format |
+//! | `encode` | writes headers in canonical form |
+//! | `finish` | completes the commit of a killed run |
 //! | `group` | tensors that are written together |
-//! | `helper` | helper files, opened with care |
+//! | `helper` | opens helper files defensively |
 //! | `journal` | what a run notes about an output |
-//! | `key` | a digest of everything that decides about the bytes of outputs |
+//! | `key` | a digest of everything that determines the bytes of outputs |
 //! | `local` | the sink of local files |
 //! | `memory` | the sink of files in memory |
 //! | `names` | names of a checkpoint's files and of helper files |
-//! | `paths` | what can be an output |
+//! | `paths` | checks of output paths |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
-//! | `sink` | what a place to write to has to do |
+//! | `sink` | the interface of a destination |
 //! | `staged` | one local output under its temporary name |
-//! | `cleanup` | temporary files, for a process that ends on a signal |
+//! | `cleanup` | temporary files, removed if a signal ends the process |
 //! | `writer` | a checkpoint being written, at any position by any thread |
 
 mod beside;

@@ -1,8 +1,8 @@
-//! Names: of a checkpoint's files, and of the helper files that stand beside an output while it is written.
+//! Names of a checkpoint's files, and of the helper files beside an output while it is written.
 //!
-//! All forms of one checkpoint, the single file, its shards and their index, are one family, and have one
+//! All forms of one checkpoint (the single file, its shards and their index) are one family and share one
 //! journal. Helper files are called `.NAME.cdi-prune-journal`, `.NAME.RUN.cdi-prune-tmp` and
-//! `.NAME.RUN.cdi-prune-old`, where RUN is a run's random id.
+//! `.NAME.RUN.cdi-prune-old`; RUN is a run's random id.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,34 +10,34 @@ use std::path::{Path, PathBuf};
 
 use crate::digest;
 
-/// Of what is said about an output while a run is at it.
+/// Ending of an output's journal.
 pub(super) const JOURNAL: &str = ".cdi-prune-journal";
-/// Of a file that is being written.
+/// Ending of a file that is being written.
 pub(super) const TEMPORARY: &str = ".cdi-prune-tmp";
-/// Of what stood in its place, while it is being replaced.
+/// Ending of the second name of an old file while it is being replaced.
 pub(super) const OLD: &str = ".cdi-prune-old";
-/// Of the lists of finished shards of earlier versions.
+/// Ending of the lists of finished shards that earlier versions wrote.
 const RESUME: &str = ".cdi-prune-resume";
 
 const SINGLE: &str = ".safetensors";
 const INDEX: &str = ".safetensors.index.json";
 
-/// The length of a run's id.
+/// Number of characters in a run's id.
 pub(super) const RUN_LENGTH: usize = 32;
 
-/// The folder that `path` lies in; `.` where it names none.
+/// The folder that contains `path`; `.` if the path names none.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether a file of this name is one that this tool makes for itself.
+/// Whether this tool gives files of this name a helper role.
 pub fn is_helper(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let endings = [JOURNAL, TEMPORARY, OLD, RESUME];
     name.starts_with(b".") && endings.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }
 
-/// Whether this is the form of a run's id.
+/// Whether the text has the format of a run's id.
 pub(super) fn is_run(text: &[u8]) -> bool {
     text.len() == RUN_LENGTH && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -48,28 +48,28 @@ fn stem(output: &Path) -> OsString {
     name.as_encoded_bytes().strip_suffix(SINGLE.as_bytes()).map_or_else(|| name.to_owned(), text)
 }
 
-/// Where shard `n`, from 0, of a checkpoint of this name lies.
+/// Path of shard `n`, counted from 0, of a checkpoint with this name.
 pub(super) fn shard_path(output: &Path, n: usize, of: usize) -> PathBuf {
     let mut name = stem(output);
     name.push(format!("-{:05}-of-{of:05}{SINGLE}", n + 1));
     output.with_file_name(name)
 }
 
-/// Where the index of a sharded checkpoint of this name lies: `model.safetensors.index.json`.
+/// Path of the index of a sharded checkpoint with this name: `model.safetensors.index.json`.
 pub fn index_path(output: &Path) -> PathBuf {
     let mut name = stem(output);
     name.push(INDEX);
     output.with_file_name(name)
 }
 
-/// What a checkpoint that was written to `output` is opened by: in shards it has an index.
+/// The path to open for a checkpoint written to `output`: the index if it has shards.
 pub fn entry_path(output: &Path) -> PathBuf {
     let index = index_path(output);
     if index.exists() { index } else { output.to_owned() }
 }
 
-/// All files that are there of a checkpoint of this name, in whatever form: the single file, an index,
-/// shards of any number.
+/// All existing files of a checkpoint with this name, in any form: the single file, an index,
+/// any number of shards.
 pub fn forms(output: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder_of(output))
         .into_iter()
@@ -83,7 +83,7 @@ pub fn forms(output: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether the file of this name is a form of that checkpoint, if both are in one folder.
+/// Whether the file of this name is a form of that checkpoint, assuming that both are in one folder.
 pub(super) fn is_form(path: &Path, output: &Path) -> bool {
     let (stem, suffix) = split(path.file_name().unwrap_or_default());
     let index = index_path(output);
@@ -91,8 +91,8 @@ pub(super) fn is_form(path: &Path, output: &Path) -> bool {
         || stem == split(index.file_name().unwrap_or_default()).0 && !suffix.is_empty()
 }
 
-/// What else there is of the checkpoints that these files belong to: an index or shards that an earlier form
-/// of the same output has left, and that are read in place of it.
+/// The other existing files of the checkpoints that these files belong to: an index or shards left by an
+/// earlier form of the same output, which would be read in its place.
 pub fn stale_beside(written: &[PathBuf]) -> Vec<PathBuf> {
     let mut stale = Vec::new();
     for path in written {
@@ -109,15 +109,15 @@ pub fn stale_beside(written: &[PathBuf]) -> Vec<PathBuf> {
     stale
 }
 
-/// A file's name without and with what makes it one of a checkpoint's forms; nothing of the
-/// kind in other names.
+/// Splits a file's name into its stem and the ending that makes it one of a checkpoint's forms. The ending is
+/// empty for other names.
 fn split(name: &OsStr) -> (&[u8], &[u8]) {
     let name = name.as_encoded_bytes();
     if name.ends_with(INDEX.as_bytes()) {
         return name.split_at(name.len() - INDEX.len());
     }
     let Some(stem) = name.strip_suffix(SINGLE.as_bytes()) else { return (name, &[]) };
-    // `-00001-of-00002`, from its end.
+    // `-00001-of-00002`, parsed from its end.
     let number = |text: &[u8]| text.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let of = stem.len() - number(stem);
     let shard = stem[..of].strip_suffix(b"-of-").filter(|_| stem.len() - of >= 5).and_then(|before| {
@@ -127,7 +127,7 @@ fn split(name: &OsStr) -> (&[u8], &[u8]) {
     name.split_at(shard.map_or(stem.len(), <[u8]>::len))
 }
 
-/// Where the journal lies of the output that a file belongs to.
+/// Path of the journal of the output that a file belongs to.
 pub(super) fn journal_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(family(path.file_name().unwrap_or_default()));
@@ -135,7 +135,7 @@ pub(super) fn journal_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A name that all forms of one output have in common, short enough for more to be added to it.
+/// The name that all forms of one output share, short enough for endings to be added.
 fn family(name: &OsStr) -> OsString {
     let (stem, suffix) = split(name);
     let mut family = short(stem);
@@ -145,7 +145,7 @@ fn family(name: &OsStr) -> OsString {
     family
 }
 
-/// `.NAME.RUN` with this ending, beside `path`.
+/// The path `.NAME.RUN` plus this ending, beside `path`.
 pub(super) fn helper(path: &Path, run: &str, ending: &str) -> PathBuf {
     let (stem, suffix) = split(path.file_name().unwrap_or_default());
     let mut name = OsString::from(".");
@@ -157,13 +157,13 @@ pub(super) fn helper(path: &Path, run: &str, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Whether a file of this name is a temporary one, or a second name of an old one, of the output
-/// that has this journal.
+/// Whether a file of this name is a temporary file, or a second name of an old file, of the
+/// output with this journal.
 pub(super) fn is_temporary_of(name: &OsStr, journal: &Path) -> bool {
     let Some(rest) = name.as_encoded_bytes().strip_prefix(b".") else { return false };
     let ending = [TEMPORARY, OLD, RESUME].into_iter().find_map(|e| rest.strip_suffix(e.as_bytes()));
     let Some(rest) = ending else { return false };
-    // Earlier versions had no run in it.
+    // In earlier versions, the name had no run id.
     let base = match rest.len().checked_sub(RUN_LENGTH + 1).map(|at| rest.split_at(at)) {
         Some((base, run)) if run[0] == b'.' && is_run(&run[1..]) => base,
         _ => rest,
@@ -179,7 +179,7 @@ pub(super) fn is_temporary_of(name: &OsStr, journal: &Path) -> bool {
     Some(wanted.as_os_str()) == journal.file_name()
 }
 
-/// A stem as helper files have it: a system's names end at 255 bytes.
+/// A stem shortened for use in helper names: file systems limit names to 255 bytes.
 fn short(stem: &[u8]) -> OsString {
     const MOST: usize = 140;
     if stem.len() <= MOST {
@@ -220,11 +220,11 @@ mod tests {
             assert_eq!(journal(name), ".p.safetensors.cdi-prune-journal");
         }
         assert_eq!(journal("a/p-100000-of-200000.safetensors"), "a/.p.safetensors.cdi-prune-journal");
-        // Names that only look like it.
+        // Names that only look like shards.
         assert_eq!(journal("p-0001-of-00002.safetensors"), ".p-0001-of-00002.safetensors.cdi-prune-journal");
         assert_eq!(journal("p00001-of-00002.safetensors"), ".p00001-of-00002.safetensors.cdi-prune-journal");
         assert_eq!(journal("p"), ".p.cdi-prune-journal");
-        // A checkpoint without the usual ending has shards and an index with it.
+        // Without the usual ending, the whole name is the stem of shards and index.
         assert_eq!(index_path(Path::new("p.bin")), Path::new("p.bin.safetensors.index.json"));
         assert_eq!(shard_path(Path::new("p.bin"), 1, 3), Path::new("p.bin-00002-of-00003.safetensors"));
         assert_eq!(journal("p.bin-00002-of-00003.safetensors"), journal("p.bin.safetensors.index.json"));
@@ -239,7 +239,7 @@ mod tests {
             let temporary = helper(Path::new(name), run, TEMPORARY);
             assert_eq!(temporary, Path::new(&format!(".{name}.{run}.cdi-prune-tmp")));
             assert!(is_helper(&temporary) && belongs(&temporary.display().to_string(), "p.safetensors"));
-            // Of earlier versions.
+            // From earlier versions.
             assert!(belongs(&format!(".{name}.cdi-prune-old"), "p.safetensors"));
             for other in ["p-2.safetensors", "p.safetensors.safetensors", "p", "p.json"] {
                 assert!(!belongs(&temporary.display().to_string(), other), "{other}");

@@ -1,4 +1,4 @@
-//! What can be an output, and folders for outputs.
+//! Checks of output paths, and folders for outputs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use super::helper::irregular;
 use super::names::{folder_of, is_helper};
 use crate::checkpoint::{CheckpointError, ErrorKind};
 
-/// Makes the folder that `path` is to lie in.
+/// Creates the parent folder of `path`.
 pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
     match path.parent() {
         Some(parent) if parent.as_os_str() != OsStr::new("") => {
@@ -19,14 +19,14 @@ pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// Refuses to begin what will not fit where `path` is to lie.
+/// Refuses to begin if `needed` bytes do not fit on the file system of `path`.
 ///
 /// # Errors
 /// [`super::ErrorKind::NoSpace`].
 pub fn check_space(path: &Path, needed: u64) -> Result<(), CheckpointError> {
     #[cfg(unix)]
     {
-        // A file system that does not tell is none that is full.
+        // A file system that does not report its free space is not treated as full.
         if let Ok(found) = rustix::fs::statvfs(folder_of(path)) {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
             if found.f_blocks > 0 && free < needed {
@@ -38,28 +38,28 @@ pub fn check_space(path: &Path, needed: u64) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// Waits until the names in a folder are safe.
+/// Waits until changes of names in a folder are on disk.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
     match fs::File::open(folder)?.sync_all() {
-        // Some file systems have nothing to sync here.
+        // Some file systems cannot sync a folder.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }
 }
 
-/// A link is written through, not replaced, even one that leads to nothing yet. Any other path stays
-/// as its user wrote it.
+/// Follows symbolic links, even one whose target does not exist yet, so that the target is written and not
+/// the link replaced. Any other path stays as the user wrote it.
 pub fn through_link(path: &Path) -> PathBuf {
     steps(path).pop().unwrap_or_else(|| path.to_owned())
 }
 
-/// A path, and where its links lead one after the other; the path alone where they never end.
+/// The path, then each target of its links in turn; only the path itself if the links never end.
 fn steps(path: &Path) -> Vec<PathBuf> {
     let mut steps = vec![path.to_owned()];
-    // As many links as Linux follows.
+    // Linux follows at most 40 links.
     for _ in 0..40 {
         let at = &steps[steps.len() - 1];
         match fs::read_link(at) {
@@ -73,8 +73,9 @@ fn steps(path: &Path) -> Vec<PathBuf> {
     vec![path.to_owned()]
 }
 
-/// Refuses what no output can be: it is written beside its place and gets its name when it is complete, which
-/// would put a file where a device or a pipe was. That a folder is in the way is said when it is written.
+/// Refuses paths that cannot be an output. An output is written beside its destination and renamed when it is
+/// complete, which would replace a device or a pipe by a file. A folder at this path is reported later, when
+/// the output is written.
 ///
 /// # Errors
 /// [`ErrorKind::NoFile`], [`ErrorKind::HelperName`].
@@ -95,7 +96,7 @@ pub fn check_output(path: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// Refuses a name that this tool gives its helper files, which come and go.
+/// Refuses a name reserved for this tool's helper files, which are created and removed at will.
 ///
 /// # Errors
 /// [`ErrorKind::HelperName`].
@@ -103,8 +104,8 @@ pub fn check_name(path: &Path) -> Result<(), CheckpointError> {
     if is_helper(path) { Err(CheckpointError::new(path, ErrorKind::HelperName)) } else { Ok(()) }
 }
 
-/// `/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`: what is open there may be a regular file, and
-/// is not to be replaced.
+/// Whether this is a path such as `/dev/stdout`, `/dev/fd/1` or `/proc/self/fd/1`. What is open there may be
+/// a regular file, which must not be replaced.
 fn is_stream(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
@@ -112,7 +113,7 @@ fn is_stream(path: &Path) -> bool {
         || matches!(parts[..], ["/", "proc", ref rest @ ..] if rest.contains(&"fd"))
 }
 
-/// `path` as seen from `folder`, links resolved in both.
+/// `path` relative to `folder`, with links resolved in both.
 pub(super) fn relative(path: &Path, folder: &Path) -> io::Result<PathBuf> {
     let (parent, folder) = (fs::canonicalize(folder_of(path))?, fs::canonicalize(folder)?);
     let (parts, base): (Vec<_>, Vec<_>) = (parent.components().collect(), folder.components().collect());

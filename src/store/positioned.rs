@@ -1,4 +1,4 @@
-//! Reading and writing files at a position, without a shared cursor, so that threads need not take turns.
+//! Reads and writes files at a given position. There is no shared cursor, so threads need not take turns.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! The outputs of one run, which become visible together or not at all.
+//! The outputs of one run, which become visible all together or not at all.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -12,9 +12,9 @@ use crate::checkpoint::{CheckpointError, Identity, identity};
 #[derive(Debug)]
 pub struct OutputSet {
     drafts: Vec<Box<dyn Draft>>,
-    /// What other forms of the same outputs left, to be removed.
+    /// Files of other forms of the same outputs, to be removed.
     stale: Vec<PathBuf>,
-    /// Dropped after the drafts: the outputs are given up last.
+    /// Dropped after the drafts, so that the claims are released last.
     sink: Box<dyn Sink>,
 }
 
@@ -26,17 +26,18 @@ impl Default for OutputSet {
 }
 
 impl OutputSet {
-    /// An empty set of outputs in this place.
+    /// An empty set of outputs that are written through this sink.
     pub fn on(sink: Box<dyn Sink>) -> Self {
         Self { drafts: Vec::new(), stale: Vec::new(), sink }
     }
 
-    /// An empty set for the outputs of a run of which `anchor` is one and which reads `inputs`, after
-    /// whatever an earlier run has left half done is finished or forgotten. No other run with this anchor can
-    /// begin until it is dropped. All are local files.
+    /// An empty set of local files for a run with the output `anchor` and these `inputs`. Whatever an
+    /// earlier run left unfinished is completed or discarded first. No other run with this anchor can begin
+    /// until the set is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] where another one lives; [`ErrorKind::BadHelper`]; [`ErrorKind::Io`].
+    /// [`ErrorKind::InUse`] if another run has claimed the output;
+    /// [`ErrorKind::BadHelper`]; [`ErrorKind::Io`].
     ///
     /// [`ErrorKind::InUse`]: crate::checkpoint::ErrorKind::InUse
     /// [`ErrorKind::BadHelper`]: crate::checkpoint::ErrorKind::BadHelper
@@ -50,12 +51,12 @@ impl OutputSet {
         Ok(set)
     }
 
-    /// Finishes, or forgets, what a killed run has begun of these outputs and of the others that it had, so
-    /// that they are the old ones or the new ones. A run that reads `inputs` has none of them replaced. All
-    /// are local files.
+    /// Completes or discards what a killed run has begun of these outputs, and of the other outputs it
+    /// had, so that either all old files or all new files are visible. None of `inputs` is replaced. All
+    /// outputs are local files.
     ///
     /// # Errors
-    /// As [`Self::open`];
+    /// Those of [`Self::open`], and
     /// [`ErrorKind::UnfinishedInput`](crate::checkpoint::ErrorKind::UnfinishedInput).
     pub fn recover<'p, 'o>(
         outputs: impl IntoIterator<Item = &'o Path>,
@@ -65,7 +66,7 @@ impl OutputSet {
         Self::default().claim(None, &outputs, inputs.into_iter().map(identity).collect())
     }
 
-    /// As [`Sink::claim`].
+    /// Calls [`Sink::claim`].
     ///
     /// # Errors
     /// Those of [`Sink::claim`].
@@ -78,37 +79,37 @@ impl OutputSet {
         self.sink.claim(anchor, outputs, inputs)
     }
 
-    /// Where the outputs go.
+    /// The sink that the outputs are written through.
     pub(super) fn sink(&mut self) -> &mut dyn Sink {
         &mut *self.sink
     }
 
-    /// Adds a draft. It is renamed after those that are there already.
+    /// Adds a draft. Drafts are renamed in the order in which they were added.
     pub(super) fn add(&mut self, draft: Box<dyn Draft>) {
         self.drafts.push(draft);
     }
 
-    /// Adds a small text.
+    /// Adds a small text file.
     ///
     /// # Errors
-    /// Those of beginning a file and of writing.
+    /// Those of creating and writing a file.
     pub fn add_text(&mut self, path: &Path, text: &str) -> Result<(), CheckpointError> {
         self.add_bytes(path, text.as_bytes()).map(drop)
     }
 
-    /// Adds a small file of these bytes. Returns its path, links followed.
+    /// Adds a small file with this content. Returns its path with links resolved.
     ///
     /// # Errors
-    /// Those of beginning a file and of writing.
+    /// Those of creating and writing a file.
     pub fn add_bytes(&mut self, path: &Path, bytes: &[u8]) -> Result<PathBuf, CheckpointError> {
         self.add_with(path, |file| file.write_all(bytes))
     }
 
-    /// Adds a file that `write` writes piece by piece, so that it need not be in memory as a whole. Returns
-    /// its path, links followed.
+    /// Adds a file that `write` writes piece by piece, so that it is never in memory as a whole. Returns its
+    /// path with links resolved.
     ///
     /// # Errors
-    /// Those of beginning a file and of writing.
+    /// Those of creating and writing a file.
     pub fn add_with(
         &mut self,
         path: &Path,
@@ -123,12 +124,12 @@ impl OutputSet {
         Ok(path)
     }
 
-    /// Has this file removed when the others get their names, if it is there.
+    /// Marks a file to be removed on commit, if it exists.
     pub(super) fn remove(&mut self, path: PathBuf) {
         self.stale.push(path);
     }
 
-    /// The files so far.
+    /// The files added so far.
     pub fn files(&self) -> impl ExactSizeIterator<Item = &dyn Draft> {
         self.drafts.iter().map(|draft| &**draft)
     }
@@ -136,8 +137,8 @@ impl OutputSet {
     /// Makes everything visible. Returns the paths of the files.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::checkpoint::ErrorKind::Io), and everything is as it was before then;
-    /// [`ErrorKind::Mixed`](crate::checkpoint::ErrorKind::Mixed) where it cannot be.
+    /// [`ErrorKind::Io`](crate::checkpoint::ErrorKind::Io): everything is as it was before.
+    /// [`ErrorKind::Mixed`](crate::checkpoint::ErrorKind::Mixed): that could not be restored.
     pub fn commit(mut self) -> Result<Vec<PathBuf>, CheckpointError> {
         let paths: Vec<PathBuf> = self.files().map(|file| file.path().to_owned()).collect();
         if !paths.is_empty() {

@@ -1,4 +1,4 @@
-//! Which tensor goes into which file, and where in it.
+//! Which tensor goes into which file, and at which position.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use super::encode::{OutEntry, encode_entries};
 use super::group::Group;
 use crate::checkpoint::TensorSpec;
 
-/// Divides groups, in their order, into files of at most `max` bytes of data; a group larger
-/// than that has one alone.
+/// Divides the groups, in their order, into files of at most `max` bytes of data. A group larger than that
+/// gets a file of its own.
 pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
     let mut files = Vec::new();
     let mut start = 0;
@@ -24,15 +24,15 @@ pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
     files
 }
 
-/// A file's header bytes and, per tensor, where its data begins in the file and how long it is.
+/// The header bytes of a file and, per tensor, the position of its data in the file and its length in bytes.
 pub(super) struct FileLayout<'a> {
     pub header: Vec<u8>,
     pub places: Vec<(&'a str, u64, u64)>,
     pub length: u64,
 }
 
-/// Lays out one file: types with larger elements first and names in order within them, so that every tensor
-/// is aligned to its own element type although the format allows no gaps.
+/// Lays out one file: types with larger elements first, and tensors of one type in name order. So every
+/// tensor is aligned to its element type, although the format allows no gaps.
 pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, String>) -> FileLayout<'a> {
     let mut tensors: Vec<&TensorSpec> = groups.iter().flat_map(|g| &g.tensors).collect();
     tensors.sort_by(|a, b| b.dtype.bitsize().cmp(&a.dtype.bitsize()).then_with(|| a.name.cmp(&b.name)));

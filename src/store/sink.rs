@@ -1,4 +1,4 @@
-//! What a place to write to has to do.
+//! The interface of a destination for outputs.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{CheckpointError, Identity};
 use crate::digest;
 
-/// A place for the outputs of a run, which become visible there together or not at all. Its paths are those
-/// that the config names. Files on a disk are one ([`LocalSink`](super::LocalSink)), memory is another
+/// A destination for the outputs of a run, which become visible there all together or not at all. Paths are
+/// those in the config. Implementations: files on a disk ([`LocalSink`](super::LocalSink)) and memory
 /// ([`MemorySink`](super::MemorySink)).
 ///
-/// The order of calls: [`Self::claim`]; for each output its drafts, of a checkpoint behind [`Self::begin`];
-/// at the end [`Self::commit`], once. A sink that is dropped gives up the outputs that it has claimed, and a
-/// draft that is dropped leaves nothing behind.
+/// The order of calls: [`Self::claim`]; then, for each output, its drafts, and for a checkpoint
+/// [`Self::begin`] before them; at the end [`Self::commit`], once. Dropping a sink releases the outputs that
+/// it has claimed. Dropping a draft leaves nothing behind.
 ///
-/// Errors name the path that they are about, and leave whatever is visible as it was.
+/// Errors name the path that they are about. They leave the visible files as they were.
 pub trait Sink: fmt::Debug + Send + Sync {
-    /// Has what a run that was killed has left of any of `outputs` completed or removed, whichever that run
-    /// had come to; then takes the right to write `anchor`, one of them, which one sink at a time has. No
-    /// file of `inputs` is replaced, neither now nor later on behalf of a killed run.
+    /// Completes or removes what a killed run has left of any of `outputs`, depending on how far that run had
+    /// come. Then takes the exclusive right to write `anchor`, one of the outputs. No file in `inputs` is
+    /// replaced, neither now nor later when another killed run is completed.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse) where another run writes an output;
+    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse) if another run writes an output;
     /// [`ErrorKind::UnfinishedInput`](crate::checkpoint::ErrorKind::UnfinishedInput).
     fn claim(
         &mut self,
@@ -33,28 +33,29 @@ pub trait Sink: fmt::Debug + Send + Sync {
         inputs: BTreeSet<Identity>,
     ) -> Result<(), CheckpointError>;
 
-    /// Begins a checkpoint of one file or several: takes the right to write `output`, under whatever names
-    /// its files will have. Returns where it really lies, links followed. With a key, which stands for all
-    /// that decides about the bytes, [`Self::resume`] finds what a killed run has finished under the same
-    /// one; without, or under another, that is gone.
+    /// Begins a checkpoint of one or more files: takes the right to write `output`, whatever names its files
+    /// will have. Returns its real path, with links resolved. The key stands for everything that determines
+    /// the bytes. With a key, [`Self::resume`] finds what a killed run has finished under the same key.
+    /// Without a key, or under another one, that is discarded.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse); what no output can be.
+    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse); errors for a path that cannot be an output.
     fn begin(&mut self, output: &Path, key: Option<&str>) -> Result<PathBuf, CheckpointError>;
 
-    /// A new draft of `length` bytes, all 0, which grows where more is written. Of `room` bytes in all it is
-    /// sure that they fit, as far as the place can tell.
+    /// Creates a draft of `length` zero bytes, which grows if more is written. As far as the destination can
+    /// tell, there is space for `room` bytes in total.
     ///
     /// # Errors
     /// [`ErrorKind::NoSpace`](crate::checkpoint::ErrorKind::NoSpace);
-    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse); what no output can be.
+    /// [`ErrorKind::InUse`](crate::checkpoint::ErrorKind::InUse); errors for a path that cannot be an output.
     fn create(&mut self, path: &Path, length: u64, room: u64) -> Result<Box<dyn Draft>, CheckpointError>;
 
-    /// The draft of this path that a killed run has finished ([`Draft::finish`]) under the key that
-    /// [`Self::begin`] was given, if it is as long as that, begins with `header` and has not changed since.
+    /// The draft at this path that a killed run finished ([`Draft::finish`]) under the key given to
+    /// [`Self::begin`], if it has this length, begins with `header` and has not changed since.
+    /// `None` if there is none.
     ///
     /// # Errors
-    /// What refused to read it. That there is none is no error.
+    /// Errors of reading it.
     fn resume(
         &mut self,
         path: &Path,
@@ -62,67 +63,68 @@ pub trait Sink: fmt::Debug + Send + Sync {
         header: &[u8],
     ) -> Result<Option<Box<dyn Draft>>, CheckpointError>;
 
-    /// Every file that is visible of the checkpoint `output`, in whatever form: a single file, an index, any
-    /// number of shards.
+    /// Every visible file of the checkpoint `output`, in any form: a single file, an index,
+    /// any number of shards.
     fn forms(&self, output: &Path) -> Vec<PathBuf>;
 
-    /// Makes drafts visible, in this order, each in place of what is there, and removes the files `stale`.
+    /// Makes drafts visible in this order, each replacing what is there, and removes the files in `stale`.
     ///
-    /// All of it or nothing, whoever reads and whenever the process is killed: an error leaves everything as
-    /// it was, and what a killed process has not done to the end is done by the next [`Self::claim`] of any
-    /// of the outputs. When it returns, everything is as safe from a power cut as the place can make it.
+    /// The commit is atomic, even for concurrent readers and if the process is killed. An error
+    /// leaves everything as it was. The commit of a killed process is completed by the next
+    /// [`Self::claim`] of any of the outputs. On return, the files are as safe from a power failure
+    /// as the destination can make them.
     ///
     /// # Errors
-    /// [`ErrorKind::Mixed`](crate::checkpoint::ErrorKind::Mixed) where a place that lacks something could not
-    /// put everything back; it names what stays.
+    /// [`ErrorKind::Mixed`](crate::checkpoint::ErrorKind::Mixed) if the destination could not put everything
+    /// back; it names the files that stay.
     ///
     /// # Panics
-    /// If a draft is of another kind of sink.
+    /// If a draft belongs to another kind of sink.
     fn commit(&mut self, drafts: Vec<Box<dyn Draft>>, stale: Vec<PathBuf>) -> Result<(), CheckpointError>;
 }
 
-/// An output that is being written, and that nobody sees until its sink commits it. Dropped before, it leaves
-/// nothing behind.
+/// An output that is being written. It is not visible until its sink commits it. Dropping it before that
+/// leaves nothing behind.
 pub trait Draft: Any + fmt::Debug + Send + Sync {
-    /// Where it will be, links followed.
+    /// Its final path, with links resolved.
     fn path(&self) -> &Path;
 
     /// Its length in bytes.
     ///
     /// # Errors
-    /// What the system says.
+    /// Errors of the system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Fills `bytes` with those from `offset` on: those written last.
+    /// Fills `bytes` with the data from `offset` on, as last written.
     ///
     /// # Errors
-    /// What the system says; [`io::ErrorKind::UnexpectedEof`] beyond the end.
+    /// Errors of the system; [`io::ErrorKind::UnexpectedEof`] beyond the end.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at this offset. Any order, any thread; what is written twice at once is one or
-    /// the other.
+    /// Writes all of `bytes` at this offset, in any order and from any thread. If two threads write the same
+    /// bytes at the same time, one of them wins.
     ///
     /// # Errors
-    /// What the system says, such as that the disk is full.
+    /// Errors of the system, such as a full disk.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Says that it is complete. It is safe from now on, and where its output was begun with a key, a run
-    /// after a killed one can take it over.
+    /// Marks the draft as complete and makes it safe on disk. If its output was begun with a key, a later run
+    /// can resume it if this one is killed.
     ///
     /// # Errors
-    /// What the system says.
+    /// Errors of the system.
     fn finish(&self) -> Result<(), CheckpointError>;
 
-    /// To write it from its beginning to its end.
+    /// A writer from beginning to end.
     fn stream(&self) -> Box<dyn Write + '_>;
 }
 
-/// SHA-256 and length of a draft.
+/// SHA-256 and length in bytes of a draft.
 pub(crate) fn hash(draft: &dyn Draft) -> io::Result<(String, u64)> {
     digest::of_reader(Reading { draft, at: 0, size: draft.size()? })
 }
 
-/// A draft, read from its beginning to its end.
+/// A reader of a draft from beginning to end.
 struct Reading<'a> {
     draft: &'a dyn Draft,
     at: u64,

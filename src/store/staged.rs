@@ -1,5 +1,4 @@
-//! One output on its way: written under a temporary name beside its destination, which nobody sees
-//! until it is renamed.
+//! A local output under its temporary name beside its destination. It is not visible until it is renamed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,7 +16,7 @@ use super::positioned::{read_exact_at, write_all_at};
 use super::sink::{Draft, hash};
 use crate::checkpoint::CheckpointError;
 
-/// An output that is being written. Dropped before it got its name, it leaves nothing behind.
+/// An output that is being written. Dropping it before it is renamed leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Staged {
     path: PathBuf,
@@ -28,20 +27,20 @@ pub(super) struct Staged {
     claim: Arc<Claim>,
 }
 
-/// What has become of the file that stood in an output's place.
+/// What happened to the old file at an output's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Earlier {
-    /// There was none.
+    /// There was no old file.
     None,
-    /// It has a second name.
+    /// It has been given a second name.
     Aside,
-    /// It could have none.
+    /// It could not be given a second name.
     Replaced,
 }
 
 impl Staged {
-    /// Begins an empty file that is to be called `path`, and belongs to an output that is claimed and begun.
-    /// A symbolic link is written through.
+    /// Creates an empty file that will be called `path`. Its output must be claimed and begun.
+    /// Symbolic links are followed.
     pub(super) fn create(claim: Arc<Claim>, path: &Path) -> Result<Self, CheckpointError> {
         check_output(path)?;
         let path = through_link(path);
@@ -58,8 +57,8 @@ impl Staged {
         Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
-    /// Goes on with what a killed run has finished, if it is what that run noted, has this size and begins
-    /// with this header. It is noted again.
+    /// Takes over a file that a killed run has finished, if it matches that run's note, has this size in
+    /// bytes and begins with this header. The note is written again.
     pub(super) fn adopt(
         claim: Arc<Claim>,
         path: &Path,
@@ -80,7 +79,7 @@ impl Staged {
         Ok(Some(staged))
     }
 
-    /// What a killed run has left under the temporary name, if it has this size.
+    /// What a killed run left under the temporary name, if it has this size in bytes.
     fn left(claim: Arc<Claim>, path: &Path, size: u64) -> Option<Self> {
         let path = path.to_owned();
         let temporary = names::helper(&path, &claim.run(), TEMPORARY);
@@ -94,17 +93,17 @@ impl Staged {
         Some(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
     }
 
-    /// Makes it as long as it will be.
+    /// Sets the final length in bytes.
     pub(super) fn set_length(&self, length: u64) -> Result<(), CheckpointError> {
         self.file.set_len(length).map_err(CheckpointError::io(&self.path, "create"))
     }
 
-    /// The right to write it.
+    /// The claim of its output.
     pub(super) fn claim(&self) -> &Arc<Claim> {
         &self.claim
     }
 
-    /// Waits until its bytes are safe.
+    /// Waits until its bytes are on disk.
     pub(super) fn sync(&self) -> Result<(), CheckpointError> {
         self.file.sync_all().map_err(CheckpointError::io(&self.path, "finish"))
     }
@@ -113,14 +112,14 @@ impl Staged {
         names::helper(&self.path, &self.claim.run(), OLD)
     }
 
-    /// Gives what stands in its place a second name, so that the output is never missing.
+    /// Gives the old file a second name, so that the output is never missing.
     pub(super) fn put_aside(&mut self) {
         self.earlier = put_aside(&self.path, &self.old());
     }
 
-    /// Gives it its name, in place of what was there.
+    /// Renames it to its final name, replacing what was there.
     pub(super) fn rename(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> io::Result<()> {
-        // It may have been put there while this one was written.
+        // Something else may have been put there while this file was written.
         check_output(&self.path).map_err(io::Error::other)?;
         fs::rename(&self.temporary, &self.path)?;
         unfinished.remove(&self.temporary);
@@ -128,9 +127,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Takes its name away again, and puts back what was there; says whether it could. The new file has
-    /// its temporary name before it loses the other, so that a process killed in between leaves all
-    /// that its journal lists.
+    /// Undoes [`Self::rename`]: takes the final name away and puts the old file back. Returns whether that
+    /// was possible. The new file gets its temporary name back before it loses its final name, so that all
+    /// files in the journal exist if the process is killed in between.
     pub(super) fn put_back(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> bool {
         let done = match (self.named, self.earlier) {
             (false, _) => {
@@ -151,7 +150,7 @@ impl Staged {
         done
     }
 
-    /// What was put aside is of no use any more.
+    /// Removes the second name of the old file, which is no longer needed.
     pub(super) fn forget_old(&self) {
         if self.earlier == Earlier::Aside {
             let _ = fs::remove_file(self.old());
@@ -201,7 +200,7 @@ impl Draft for Staged {
     }
 }
 
-/// What the journal calls a shard.
+/// The name of a shard in the journal.
 fn name(shard: &Path) -> String {
     shard.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

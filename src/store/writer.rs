@@ -1,6 +1,6 @@
-//! Checkpoints as they are written: into temporary files beside their destination, at any position, by any
-//! thread, then synced and renamed. Until [`CheckpointWriter::commit`] nothing of them is visible, and
-//! nothing that was there is harmed.
+//! Writes checkpoints into temporary files beside their destination, at any position and from any thread,
+//! then syncs and renames them. Before [`CheckpointWriter::commit`], nothing of them is visible, and existing
+//! files are not touched.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -21,20 +21,20 @@ use crate::checkpoint::{CheckpointError, ErrorKind};
 pub struct CheckpointWriter {
     output: PathBuf,
     files: Vec<Box<dyn Draft>>,
-    /// Which files need no writing: a killed run has finished them.
+    /// Which files need not be written, because a killed run has finished them.
     done: Vec<bool>,
-    /// What was there of the same output when this one was begun.
+    /// Existing files of the same output when this one was begun.
     earlier: Vec<PathBuf>,
-    /// Where its files are committed, if it has no run's set for that.
+    /// The set in which its files are committed, unless it belongs to the set of a run.
     set: Option<OutputSet>,
-    /// Whether finished files are noted, for a run after a killed one.
+    /// Whether finished files are noted in the journal, so that a later run can resume.
     noted: bool,
     slots: HashMap<String, Slot>,
     index: Option<String>,
     bytes: u64,
 }
 
-/// Where a tensor's bytes go.
+/// The position of a tensor's data in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     file: usize,
@@ -43,14 +43,14 @@ pub struct Slot {
 }
 
 impl CheckpointWriter {
-    /// Opens the files for these tensors, with their headers and full lengths. One file at `output`; or,
-    /// where `max_shard_size` bytes of data are exceeded, shards `NAME-00001-of-0000N.safetensors`
-    /// beside an index `NAME.safetensors.index.json`. `metadata` gives the `__metadata__` of the file
-    /// that holds these groups.
+    /// Creates the files for these tensors, with their headers and full lengths. If there are more than
+    /// `max_shard_size` bytes of data, they are shards `NAME-00001-of-0000N.safetensors` beside an index
+    /// `NAME.safetensors.index.json`; otherwise one file at `output`. `metadata` returns the `__metadata__`
+    /// of the file with the given groups.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`], [`ErrorKind::NoSpace`], [`ErrorKind::Io`], and [`ErrorKind::DuplicateOutput`]
-    /// for two tensors of one name.
+    /// [`ErrorKind::InUse`], [`ErrorKind::NoSpace`], [`ErrorKind::Io`]; [`ErrorKind::DuplicateOutput`] if two
+    /// tensors have the same name.
     pub fn create(
         output: &Path,
         groups: &[Group],
@@ -63,13 +63,12 @@ impl CheckpointWriter {
         Ok(Self { set: Some(set), ..writer })
     }
 
-    /// As [`Self::create`], for a run that has this set; but shards that a killed run has finished are taken
-    /// over where that run had the same key, and they have the digests that it noted and the headers that
-    /// they would be given now. `key` gives a digest of whatever decides about the bytes besides the headers.
-    /// Without a key none are taken over.
+    /// Like [`Self::create`], for a run with this set. Shards that a killed run has finished are reused if
+    /// that run had the same key and their digests and headers still match. `key` returns a digest of
+    /// whatever determines the bytes besides the headers. Without a key, no shards are reused.
     ///
     /// # Errors
-    /// Those of [`Self::create`] and of `key`, which is asked where there are shards.
+    /// Those of [`Self::create`] and of `key`, which is called only if there are shards.
     pub fn resume<E: From<CheckpointError>>(
         set: &mut OutputSet,
         output: &Path,
@@ -125,7 +124,7 @@ impl CheckpointWriter {
         Ok(writer)
     }
 
-    /// Notes where a tensor's bytes go.
+    /// Records the position of a tensor's data.
     fn give_place(&mut self, name: &str, slot: Slot) -> Result<(), CheckpointError> {
         let kind = if name == "__metadata__" {
             ErrorKind::ReservedName
@@ -137,13 +136,13 @@ impl CheckpointWriter {
         Err(CheckpointError::new(&self.output, kind))
     }
 
-    /// How many files there are.
+    /// Number of files.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// The file that a tensor goes into, counted from 0; `None` where it stands there
-    /// already, from a killed run.
+    /// The index, from 0, of the file that a tensor is written to; `None` if a killed run
+    /// has already written it.
     ///
     /// # Panics
     /// If no tensor of this name was announced.
@@ -152,7 +151,8 @@ impl CheckpointWriter {
         (!self.done[file]).then_some(file)
     }
 
-    /// Says that file number `file` is complete, so that a run after a killed one need not write it again.
+    /// Marks file number `file` as complete, so that a later run need not write it again
+    /// if this one is killed.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
@@ -169,23 +169,23 @@ impl CheckpointWriter {
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].
     ///
     /// # Panics
-    /// If no tensor of this name was.
+    /// If no tensor of this name was announced.
     pub fn slot(&self, name: &str) -> Slot {
         self.slots[name]
     }
 
-    /// Writes a part of a tensor at this offset in its data. Any order, any thread.
+    /// Writes a part of a tensor at this byte offset in its data, in any order and from any thread.
     ///
     /// # Panics
-    /// If the part would leave the tensor.
+    /// If the part extends beyond the tensor.
     pub fn write_at(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
         assert!(offset + bytes.len() as u64 <= slot.length, "a write beyond its tensor");
         let draft = &self.files[slot.file];
         draft.write_at(slot.start + offset, bytes).map_err(CheckpointError::io(draft.path(), "write"))
     }
 
-    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and what an
-    /// earlier run has left of the same output in another form.
+    /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and files
+    /// that an earlier run left of the same output in another form.
     pub fn touches(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         let mut others = vec![self.output.clone(), index_path(&self.output)];
@@ -198,12 +198,12 @@ impl CheckpointWriter {
         paths
     }
 
-    /// Bytes of all files together, headers included, an index not.
+    /// Total size of all files in bytes, including headers but not an index.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes the files visible, the index last. Returns them.
+    /// Makes the files visible, the index last. Returns their paths.
     ///
     /// # Errors
     /// Those of [`OutputSet::commit`].
@@ -213,10 +213,10 @@ impl CheckpointWriter {
         set.commit()
     }
 
-    /// Adds the files to the set that this was begun with, the index last. Returns them.
+    /// Adds the files to the set that this was begun with, the index last. Returns their paths.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] and [`ErrorKind::InUse`] of the index.
+    /// [`ErrorKind::Io`] and [`ErrorKind::InUse`] for the index.
     pub fn stage(self, set: &mut OutputSet) -> Result<Vec<PathBuf>, CheckpointError> {
         let mut written: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).collect();
         for file in self.files {
@@ -227,14 +227,14 @@ impl CheckpointWriter {
             set.add_text(&path, &json)?;
             written.push(path);
         }
-        // Another form of the same output, left from an earlier run, would be read in place of this one.
+        // A file of another form, left by an earlier run, would be read in place of this output.
         let forms = set.sink().forms(&self.output);
         forms.into_iter().filter(|path| !written.contains(path)).for_each(|path| set.remove(path));
         Ok(written)
     }
 }
 
-/// A new file with its header, at full length. For the first one there must be `room` for all.
+/// Creates a file with its header, at full length. Before the first one, checks that there is `room` for all.
 fn begin(
     set: &mut OutputSet,
     path: &Path,
@@ -246,8 +246,8 @@ fn begin(
     Ok(draft)
 }
 
-/// Bytes of the files, headers included and an index not, that [`CheckpointWriter::create`]
-/// would make of these.
+/// Total size in bytes of the files that [`CheckpointWriter::create`] would create from these groups,
+/// including headers but not an index.
 pub fn checkpoint_bytes(
     groups: &[Group],
     max_shard_size: Option<u64>,
@@ -256,12 +256,12 @@ pub fn checkpoint_bytes(
     total(divide(groups, max_shard_size).iter().map(|groups| lay_out(groups, &metadata(groups)).length))
 }
 
-/// Writes a small text file atomically, its folder made where it is missing.
+/// Writes a small text file atomically. Creates its folder if necessary.
 pub fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
     write_stream(path, |file| file.write_all(text.as_bytes()))
 }
 
-/// Writes a file atomically with what `write` puts into it, its folder made where it is missing.
+/// Writes a file atomically with what `write` puts into it. Creates its folder if necessary.
 pub fn write_stream(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
