@@ -1,28 +1,29 @@
-//! Comparison of measured values with limits.
+//! Compares measured values with the limits of gates.
 
 use super::{Figure, Gate, GateResult, Gates};
 
-/// What there is to measure. What a command did not find out is `None`, and its gates are left out.
+/// The measured values. A value that a command does not measure is `None`, and its gates are skipped.
 #[derive(Clone, Debug, Default)]
 pub struct Measured<'a> {
     /// Floating-point tensors of the trained checkpoint, in name order.
     pub tensors: Vec<MeasuredTensor<'a>>,
-    /// Bytes of the pruned checkpoint.
+    /// Size of the pruned checkpoint in bytes.
     pub output_bytes: Option<u64>,
-    /// What tells where the trained checkpoint started.
+    /// Whether the trained checkpoint started from the initial values.
     pub start: Option<MeasuredStart<'a>>,
-    /// How much worse the pruned checkpoint is than the original; below 0 where it is better.
+    /// How much worse the pruned checkpoint is than the original, in the metric's units;
+    /// negative if it is better.
     pub metric_drop: Option<f64>,
 }
 
-/// What tells where the trained checkpoint started.
+/// Evidence that the trained checkpoint started from the initial values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeasuredStart<'a> {
-    /// The cosine of weights and initial values, below 0 as above it; 0 where nothing tells.
+    /// Cosine of weights and initial values, -1 … 1; either sign is evidence, and 0 means that there is none.
     pub cosine: f64,
-    /// The least that is no chance.
+    /// The smallest cosine that is not chance.
     pub significant: f64,
-    /// The tensor that it is of, where it is of one.
+    /// The tensor with this cosine, if it is of a single tensor.
     pub tensor: Option<&'a str>,
 }
 
@@ -33,13 +34,13 @@ pub struct MeasuredTensor<'a> {
     pub name: &'a str,
     /// Number of weights.
     pub weights: u64,
-    /// Places pruned, `None` without pruning.
+    /// Number of pruned weights; `None` without pruning.
     pub pruned: Option<u64>,
     /// Weights that are NaN or infinite.
     pub not_finite: u64,
 }
 
-/// Every gate that can be measured, in the order of the config's documentation.
+/// Evaluates every gate that can be measured, in the order of the config's documentation.
 pub fn check(gates: &Gates, measured: &Measured<'_>) -> Vec<GateResult> {
     let tensors = &measured.tensors;
     let pruned = tensors.iter().all(|t| t.pruned.is_some());
@@ -95,7 +96,7 @@ fn result(gate: Gate, limit: Figure, measured: Figure, passed: bool) -> GateResu
     GateResult { gate, patterns: None, tensor: None, limit, measured, passed }
 }
 
-/// The first of the tensors in which the figure is largest, if it is above 0.
+/// The first of the tensors for which the figure is largest, if it is above 0.
 fn first_largest<'t, 'a>(
     tensors: &'t [MeasuredTensor<'a>],
     of: impl Fn(&MeasuredTensor<'a>) -> f64,
@@ -109,7 +110,7 @@ fn first_largest<'t, 'a>(
     largest
 }
 
-/// `n / of`, 0 of nothing.
+/// `n / of`; 0 if `of` is 0.
 fn share(n: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }
 }
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(found, [Gate::Finite]);
     }
 
-    /// Of no tensor at all, nothing is pruned.
+    /// Without tensors, the share of pruned weights is 0.
     #[test]
     fn nothing_is_no_sparsity() {
         let gates = Gates {

@@ -31,7 +31,7 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// As the config spells it.
+    /// The name in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::MinSparsity => "min_sparsity",
@@ -43,12 +43,12 @@ impl Gate {
         }
     }
 
-    /// Whether it counts bytes or weights; else it is a share or a metric.
+    /// Whether the gate counts bytes or weights; otherwise it is a share or a metric.
     pub fn counts(self) -> bool {
         matches!(self, Self::MaxOutputBytes | Self::Finite)
     }
 
-    /// Whether the limit is the least that passes; else it is the most.
+    /// Whether the limit is the smallest value that passes; otherwise it is the largest.
     pub fn is_least(self) -> bool {
         matches!(self, Self::MinSparsity | Self::StartedHere)
     }
@@ -65,7 +65,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// The nearest real.
+    /// The nearest binary64.
     pub fn as_f64(self) -> f64 {
         match self {
             Self::Count(n) => n as f64,

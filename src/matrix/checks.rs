@@ -1,5 +1,5 @@
-//! What was drawn against what should have been: each figure with what is expected of it and how far
-//! chance may carry it.
+//! Compares a generated matrix with its scheme: each statistic with its expected value and the
+//! deviation that chance allows.
 
 use serde::{Serialize, Serializer};
 
@@ -9,41 +9,41 @@ use super::{MOST_ELEMENTS, Subject};
 use crate::init::{ExactDistribution, Scheme};
 use crate::tensor::{Axes, FloatDtype, Layout};
 
-/// Standard deviations that a figure may be off. Of healthy matrices one in 16,000 is.
+/// Allowed deviation in standard errors. One in 16,000 figures of correct matrices is farther off.
 pub const ALLOWED_ERRORS: f64 = 4.0;
 
-/// The 99.99 % point of Kolmogorov's distribution: the distance may be this by the root of
-/// the number of weights.
+/// The 99.99 % quantile of Kolmogorov's distribution. Divided by the square root of the number of weights, it
+/// is the largest allowed distance.
 pub const ALLOWED_DISTANCE: f64 = 2.23;
 
-/// With this probability chance carries the smallest or largest weight beyond an end of its interval.
+/// The probability that chance puts the smallest or largest weight beyond the allowed end of its interval.
 pub const EXTREME_PROBABILITY: f64 = 5e-5;
 
-/// What a figure of a matrix is.
+/// A statistic of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// The mean of the weights.
     Mean,
-    /// Their standard deviation.
+    /// The standard deviation of the weights.
     Std,
-    /// The smallest.
+    /// The smallest weight.
     Min,
-    /// The largest.
+    /// The largest weight.
     Max,
-    /// How many are 0.
+    /// Number of weights that are 0.
     Zeros,
-    /// How many are NaN or infinite.
+    /// Number of weights that are NaN or infinite.
     NotFinite,
     /// The Kolmogorov-Smirnov distance from the exact distribution.
     Distance,
     /// The condition number of the matrix.
     Condition,
-    /// How far rows or columns are from being orthogonal, of the same norm.
+    /// How far rows or columns are from being orthogonal and of equal norm.
     OffOrthogonal,
 }
 
 impl Statistic {
-    /// What it is called.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mean => "mean",
@@ -65,22 +65,22 @@ impl Serialize for Statistic {
     }
 }
 
-/// A figure, and what is expected of it.
+/// A statistic and its expected value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// What the figure is.
+    /// Which statistic.
     pub statistic: Statistic,
-    /// What it is here; `None` where it was not computed or there is none.
+    /// The measured value; `None` if it was not computed or does not exist.
     pub found: Option<f64>,
-    /// What it should be.
+    /// The expected value.
     pub expected: Option<f64>,
-    /// The least that it may be.
+    /// The smallest allowed value.
     pub at_least: Option<f64>,
-    /// The most that it may be.
+    /// The largest allowed value.
     pub at_most: Option<f64>,
-    /// Whether it is as it should be; `None` where nothing is expected of it.
+    /// Whether the value is allowed; `None` if nothing is expected.
     pub ok: Option<bool>,
-    /// Why there is no figure.
+    /// Why there is no measured value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -108,20 +108,20 @@ impl Check {
     }
 }
 
-/// Every figure of a matrix.
+/// All statistics of a matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// The exact distribution, where there is one.
+    /// The exact distribution, if there is one.
     pub exact: Option<ExactDistribution>,
-    /// The figures as they are.
+    /// The measured statistics.
     pub statistics: Statistics,
     /// The distance from the exact distribution.
     pub distance: Option<Distance>,
-    /// The figures with what is expected of them.
+    /// The statistics with their expected values.
     pub checks: Vec<Check>,
 }
 
-/// Goes through the matrix and holds each figure against what its scheme says.
+/// Computes the statistics of the matrix and compares each with what its scheme predicts.
 pub fn summarise(subject: &Subject) -> Summary {
     let exact = ExactDistribution::of(subject.scheme(), subject.shape(), subject.layout());
     let (statistics, distance) = statistics(subject, exact.as_ref());
@@ -148,13 +148,13 @@ fn moments(subject: &Subject, found: &Statistics, exact: Option<&ExactDistributi
         Some(exact) => {
             let intervals = exact.extremes(n, EXTREME_PROBABILITY);
             let extreme = |check: Check, which: usize| match intervals {
-                // Rounding keeps order, so a rounded weight lies between the rounded ends.
+                // Rounding is monotonic, so a rounded weight lies between the rounded ends.
                 Some(ends) => {
                     check.within(subject.dtype().round(ends[which].0), subject.dtype().round(ends[which].1))
                 }
                 None => check,
             };
-            // Weights that are nearer to 0 than to any other number of the stored type.
+            // Weights that round to 0 in the stored type.
             let half = smallest(subject.dtype()) / 2.0;
             let by_rounding = n * (exact.probability(-half, half) - exact.zeros());
             let allowed =
@@ -179,7 +179,7 @@ fn distance_check(found: &Distance) -> Check {
     Check::plain(Statistic::Distance, Some(found.distance)).at_most(allowed)
 }
 
-/// Condition number, and for orthogonal schemes how orthogonal the weights are.
+/// The condition number and, for orthogonal schemes, the deviation from orthogonality.
 fn spectrum(subject: &Subject) -> Vec<Check> {
     let condition = Check::plain(Statistic::Condition, None);
     let departure = Check::plain(Statistic::OffOrthogonal, None);
@@ -196,14 +196,15 @@ fn spectrum(subject: &Subject) -> Vec<Check> {
         return vec![condition_check(&weights, (matrix.rows, matrix.cols))];
     };
     let (weights, (rows, cols)) = part;
-    // Each weight is off by at most the unit roundoff of its stored type times itself, or half its smallest
-    // number; and the reflections that made it by some units in the last place of a binary64.
+    // Rounding to the stored type changes each weight by at most the unit roundoff times its magnitude,
+    // or half the smallest subnormal. The reflections that generated it add some units in the last
+    // place of a binary64.
     let roundoff = roundoff(subject.dtype());
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
     let absolute = smallest(subject.dtype()) / 2.0;
     let of_line = gain.abs() * (roundoff + 1e-14) + absolute * long.sqrt();
     let allowed = of_line * (2.0 * gain.abs() + of_line);
-    // The matrix of all the errors is no larger than the root of the sum of their squares.
+    // The spectral norm of the error matrix is at most its Frobenius norm.
     let relative = of_line * short.sqrt() / gain.abs();
     let mut condition = condition_check(&weights, (rows, cols));
     if relative < 1.0 && condition.found.is_some() {
@@ -227,10 +228,10 @@ fn condition_check(weights: &[f64], size: (usize, usize)) -> Check {
 
 type Part = (Vec<f64>, (usize, usize));
 
-/// The matrix that an orthogonal scheme makes orthonormal, and its gain.
+/// The submatrix that an orthogonal scheme makes orthonormal up to its gain, and the gain.
 fn orthonormal_part(subject: &Subject, weights: &[f64]) -> Option<(Part, f64)> {
     let axes = Axes::new(subject.shape(), subject.layout());
-    // Several matrices, or one whose rows are apart, have no figures of their own.
+    // Several matrices, or one whose rows are not contiguous, are not checked.
     let (rows, cols) = match subject.layout() {
         Layout::OutIn => (axes.outputs, axes.inputs),
         Layout::InOut => (axes.inputs, axes.outputs),
@@ -241,7 +242,7 @@ fn orthonormal_part(subject: &Subject, weights: &[f64]) -> Option<(Part, f64)> {
             let cols = if subject.layout() == Layout::OutIn { cols * axes.kernel } else { cols };
             Some(((weights.to_vec(), (weights.len() / cols, cols)), gain))
         }
-        // The middle of each kernel: the only weights that are not 0.
+        // The centre of each kernel, which holds the only nonzero weights.
         Scheme::DeltaOrthogonal { gain } if gain != 0.0 => {
             let middle = axes.middle[0];
             let part = match subject.layout() {
@@ -254,7 +255,7 @@ fn orthonormal_part(subject: &Subject, weights: &[f64]) -> Option<(Part, f64)> {
     }
 }
 
-/// The largest relative error of rounding into a type, F32 on the way where that is the way.
+/// The largest relative error of rounding to a type, including rounding to F32 first where that is done.
 fn roundoff(dtype: FloatDtype) -> f64 {
     let bits = |n: u32| 1.0 / (1u64 << n) as f64;
     match dtype {
@@ -265,7 +266,7 @@ fn roundoff(dtype: FloatDtype) -> f64 {
     }
 }
 
-/// The smallest number above 0 of a type.
+/// The smallest positive number of a type.
 fn smallest(dtype: FloatDtype) -> f64 {
     match dtype {
         FloatDtype::F64 => f64::from_bits(1),
@@ -292,7 +293,7 @@ mod tests {
         subject(SchemeParams { mean: Some(mean), std: Some(std), ..SchemeParams::named("normal") })
     }
 
-    /// The figures of one matrix that another's distribution finds off.
+    /// The statistics of `drawn` that are not allowed for the distribution of `expected`.
     fn off(drawn: &Subject, expected: &Subject) -> Vec<&'static str> {
         let exact = ExactDistribution::of(expected.scheme(), expected.shape(), expected.layout()).unwrap();
         let (found, distance) = statistics(drawn, Some(&exact));
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(off(&normal(0.1, 1.0), &standard), ["mean", "KS distance"]);
         assert_eq!(off(&normal(0.0, 1.1), &standard), ["std"]);
         assert_eq!(off(&normal(0.0, 1.2), &standard), ["std", "KS distance"]);
-        // The same mean and standard deviation, but ends at ±sqrt(3).
+        // This has the same mean and standard deviation, but ends at ±sqrt(3).
         let uniform = subject(SchemeParams {
             low: Some(-3f64.sqrt()),
             high: Some(3f64.sqrt()),

@@ -1,32 +1,32 @@
-//! Histogram of the weights, with the exact shares.
+//! Histogram of the weights, with the shares that the exact distribution predicts.
 
 use serde::Serialize;
 
 use super::{Subject, Summary};
 
-/// Bins between the ends of a histogram: an odd number, so that the middle one has its centre in the middle.
+/// Number of bins between the ends of a histogram. It is odd, so that the middle bin is centred.
 const BINS: usize = 21;
 
-/// Standard deviations from the mean to the ends, unless the weights have ends before that.
+/// Distance from the mean to the ends in standard deviations, unless the weights have a smaller range.
 const REACH: f64 = 3.5;
 
 /// The weights between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// The lower end, included; `None` for the weights below all other bins.
+    /// The lower end, inclusive; `None` for the bin of all weights below the others.
     pub low: Option<f64>,
-    /// The upper end, not included but in the last bin; `None` for the weights above all others.
+    /// The upper end, exclusive except in the last bin; `None` for the bin of all weights above the others.
     pub high: Option<f64>,
-    /// How many weights.
+    /// Number of weights.
     pub weights: u64,
     /// Their share of all weights, 0 … 1.
     pub share: f64,
-    /// The exact distribution's probability, where there is one.
+    /// The probability by the exact distribution, if there is one.
     pub exact: Option<f64>,
 }
 
-/// The histogram of the weights before they are rounded into the stored type, which may be as coarse as a
-/// bin. Infinite and NaN weights, which come of no scheme but in the rounding, do not occur.
+/// The histogram of the weights before they are rounded to the stored type, whose steps may be as wide as a
+/// bin. There are no infinite or NaN weights: they only arise in the rounding.
 pub fn histogram(subject: &Subject, summary: &Summary) -> Vec<Bin> {
     let exact = summary.exact;
     let (low, high) = match exact {
@@ -38,13 +38,13 @@ pub fn histogram(subject: &Subject, summary: &Summary) -> Vec<Bin> {
         None => (summary.statistics.min, summary.statistics.max),
     };
     let width = (high - low) / BINS as f64;
-    // Weights that are fixed have two values at the most, and an overflow of the stored type
-    // leaves no ends at all.
+    // Schemes without randomness give at most two values. If weights overflow the stored type,
+    // there are no finite ends.
     if !subject.scheme().is_random() || width <= 0.0 || !width.is_finite() {
         return values(subject, low, high);
     }
     let edge = |n: usize| if n == BINS { high } else { low + width * n as f64 };
-    // Below all bins, the bins, above them.
+    // Index 0 is below all bins, then come the bins, and the last is above them.
     let place = |x: f64| match x {
         x if x < low => 0,
         x if x > high => BINS + 1,
@@ -76,7 +76,7 @@ pub fn histogram(subject: &Subject, summary: &Summary) -> Vec<Bin> {
     (0..BINS + 2).map(bin).filter(|bin| (bin.low.is_some() && bin.high.is_some()) || outer(bin)).collect()
 }
 
-/// A bin for each of two values, or for the one that there is.
+/// One bin for each of the two values, or one if they are equal.
 fn values(subject: &Subject, low: f64, high: f64) -> Vec<Bin> {
     let middle = low + (high - low) / 2.0;
     let counts =

@@ -20,14 +20,14 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `subject` | the matrix, and its weights in blocks |
+//! | `subject` | the matrix to inspect, and its weights in blocks |
 //! | `stats` | moments, extremes, zeros, distance from the exact distribution |
-//! | `singular` | condition number, departure from orthonormal |
-//! | `checks` | each figure with what is expected of it |
-//! | `histogram` | how the weights are spread |
-//! | `trace` | the draws of one weight |
-//! | `repro` | the weights made in several ways |
-//! | `save` | files |
+//! | `singular` | condition number, deviation from orthonormality |
+//! | `checks` | each statistic with its expected value |
+//! | `histogram` | the distribution of the weights |
+//! | `trace` | the random draws of one weight |
+//! | `repro` | the weights generated in several ways and compared |
+//! | `save` | writes the matrix to a file |
 
 mod checks;
 mod histogram;

@@ -9,33 +9,33 @@ use crate::dispatch::InstructionSet;
 use crate::init::{Fill, Generator};
 use crate::workers::Threads;
 
-/// Weights that are compared at once.
+/// Number of weights that are compared at once.
 const WINDOW: usize = 1 << 20;
-/// Weights that a thread makes at once.
+/// Number of weights that a thread generates at once.
 const BLOCK: usize = 1 << 14;
 
-/// The weights made in several ways against those made in blocks on one thread.
+/// Compares the weights generated in several ways with those generated in blocks on one thread.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reproduction {
-    /// SHA-256 of the stored weights' little-endian bytes in storage order, to compare machines by.
+    /// SHA-256 of the stored weights' little-endian bytes in storage order, for comparing machines.
     pub sha256: String,
-    /// The ways.
+    /// The results, one per way.
     pub ways: Vec<Way>,
 }
 
-/// One way of making the weights.
+/// One way of generating the weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Way {
-    /// In words.
+    /// Description of the way.
     pub way: String,
-    /// How many weights, before they are rounded, differ in any bit.
+    /// Number of weights that differ in any bit before rounding.
     pub differing: u64,
-    /// The largest difference; `NaN` where a weight that is no number is among the differing.
+    /// The largest difference; NaN if a NaN is among the differing weights.
     pub largest: f64,
 }
 
 impl Reproduction {
-    /// Whether nothing differs.
+    /// Whether no weight differs.
     pub fn holds(&self) -> bool {
         self.ways.iter().all(|way| way.differing == 0)
     }
@@ -72,8 +72,8 @@ impl How {
     }
 }
 
-/// Makes the weights twice on one thread, on all threads of the current pool, weight by weight on one and on
-/// all, and on every instruction set of the processor.
+/// Generates the weights in several ways: again on one thread, on all threads of the current pool, element by
+/// element on one thread and on all, and with every instruction set of the processor.
 pub fn reproduce(subject: &Subject) -> Reproduction {
     let threads = format!("all threads ({})", rayon::current_num_threads());
     let mut ways = vec![
@@ -82,14 +82,14 @@ pub fn reproduce(subject: &Subject) -> Reproduction {
         ("element by element, one thread".to_owned(), How::Elements, false),
         (format!("element by element, {threads}"), How::Elements, true),
     ];
-    // What is made whole is made on the current instruction set, and only copied here.
+    // A matrix that is generated as a whole uses the current instruction set; here it is only copied.
     if subject.fresh_generator().whole().is_none() {
         let sets = InstructionSet::available().into_iter().filter(|set| *set != InstructionSet::current());
         ways.extend(
             sets.map(|set| (format!("in blocks, instruction set {}", set.name()), How::Set(set), true)),
         );
     }
-    // One after the other: of matrices that are made whole no more than two are there at once.
+    // One way at a time, so that at most two whole matrices are in memory.
     let reference = subject.fresh_generator();
     let compared = |(way, how, all_threads): (String, How, bool)| {
         let generator = subject.fresh_generator();
@@ -108,7 +108,7 @@ fn compare(subject: &Subject, reference: &Generator, way: String, fill: impl Fn(
         let len = WINDOW.min(subject.weights() - start);
         for buffer in [&mut expected, &mut got] {
             buffer.clear();
-            // A weight that is not filled in stays no number, and so differs.
+            // A weight that is not filled in stays NaN, and so differs.
             buffer.resize(len, f64::NAN);
         }
         reference.fill(start, &mut expected);
@@ -167,7 +167,7 @@ mod tests {
         };
         let last = reference.weight_at(29, 19);
         assert_eq!(with(&step), way(2, (last - 0.5).abs()));
-        // One bit of difference that is no difference of numbers.
+        // These differ in one bit, but not in value.
         let zeros = SchemeParams::named("zeros").scheme().unwrap();
         let zeros = Generator::new(1, 1, &zeros, subject.shape(), Layout::OutIn);
         let negative = compare(&subject, &zeros, "changed".to_owned(), |_, out| out.fill(-0.0));

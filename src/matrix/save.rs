@@ -1,4 +1,4 @@
-//! The matrix as a file, streamed: no more of it is in memory than a window.
+//! Saves the matrix to a file. The matrix is streamed: only a window of it is in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,40 +10,41 @@ use crate::sparse::{FileMetadata, Kind};
 use crate::store::{CheckpointWriter, Group, write_stream};
 use crate::tensor::FloatDtype;
 
-/// Weights that are encoded at once.
+/// Number of weights that are encoded at once.
 const WINDOW: usize = 1 << 20;
 
 /// The tensor's name in a safetensors file.
 pub const TENSOR_NAME: &str = "weight";
 
-/// What a file is, by its ending.
+/// File format, selected by the file name's ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// NumPy's array file, format version
-    /// 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+    /// NumPy's array file format, version 1.0:
+    /// <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
     Npy,
-    /// One tensor called `weight`.
+    /// A safetensors file with one tensor called `weight`.
     Safetensors,
-    /// A line per row of the matrix, the shortest decimals that read back as the stored weights.
+    /// CSV with one line per row of the matrix. Each number has the fewest decimals that read back
+    /// as the stored weight.
     Csv,
 }
 
-/// A file that can't be what it is called.
+/// A file name for which no format is possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// An ending that says nothing.
+    /// An unknown ending.
     #[error("{}: the file name must end in .npy, .safetensors or .csv", .0.display())]
     Ending(PathBuf),
-    /// A type that NumPy has not.
+    /// A type that NumPy does not have.
     #[error("{}: NumPy's format has no bf16; save the matrix as .safetensors, or use another --dtype", .0.display())]
     Bf16(PathBuf),
 }
 
 impl FileFormat {
-    /// The format of a file with this name for weights of this type.
+    /// The format for a file of this name with weights of this type.
     ///
     /// # Errors
-    /// [`FormatError`].
+    /// [`FormatError`] for an unknown ending, or a type that the format does not have.
     pub fn of(path: &Path, dtype: FloatDtype) -> Result<Self, FormatError> {
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
         match ending.as_ref().and_then(|ending| ending.to_str()) {
@@ -56,10 +57,10 @@ impl FileFormat {
     }
 }
 
-/// Writes the weights as stored, atomically.
+/// Writes the weights as stored. The write is atomic.
 ///
 /// # Errors
-/// [`CheckpointError`] of the file.
+/// [`CheckpointError`] if the file cannot be written.
 pub fn save(subject: &Subject, path: &Path, format: FileFormat) -> Result<(), CheckpointError> {
     match format {
         FileFormat::Npy => write_stream(path, |file| {
@@ -92,7 +93,7 @@ pub fn save(subject: &Subject, path: &Path, format: FileFormat) -> Result<(), Ch
     }
 }
 
-/// That of an initial checkpoint, and how this tensor was made.
+/// The metadata of an initial checkpoint, with a description of how this tensor was generated.
 fn metadata(subject: &Subject) -> BTreeMap<String, String> {
     let params = serde_json::to_string(&subject.scheme().params());
     let made_by = [
@@ -104,8 +105,8 @@ fn metadata(subject: &Subject) -> BTreeMap<String, String> {
     FileMetadata::new(Kind::Initial, subject.seed()).into_map(&made_by)
 }
 
-/// Gives every window of the weights in storage order: its first weight, the weights as stored, their
-/// little-endian bytes.
+/// Calls a function with every window of the weights in storage order: the index of its first weight, the
+/// weights as stored, and their little-endian bytes.
 fn for_windows<E>(
     subject: &Subject,
     mut each: impl FnMut(usize, &[f64], &[u8]) -> Result<(), E>,
@@ -124,11 +125,12 @@ fn for_windows<E>(
 
 fn npy_header(subject: &Subject) -> Vec<u8> {
     let dims: Vec<String> = subject.shape().dims().iter().map(usize::to_string).collect();
-    // A tuple, of which one with a single element ends in a comma.
+    // A Python tuple: one with a single element needs a trailing comma.
     let shape = if dims.len() == 1 { format!("({},)", dims[0]) } else { format!("({})", dims.join(", ")) };
     let mut text =
         format!("{{'descr': '<f{}', 'fortran_order': False, 'shape': {shape}, }}", subject.dtype().size());
-    // Magic, version and the header's length are ten bytes; the data begins at a multiple of 64.
+    // The magic string, the version and the header length take ten bytes; the data begins at a
+    // multiple of 64 bytes.
     while !(10 + text.len() + 1).is_multiple_of(64) {
         text.push(' ');
     }
@@ -139,13 +141,13 @@ fn npy_header(subject: &Subject) -> Vec<u8> {
     header
 }
 
-/// A stored weight in the fewest digits that read back as it: those of a binary32 for the types
-/// that a binary32 holds.
+/// Formats a stored weight with the fewest digits that read back as the same value: as a binary32 if that
+/// type can represent all values of the stored type.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {
     /// The weight.
     pub x: f64,
-    /// The type that it is stored in.
+    /// The type that the weight is stored in.
     pub dtype: FloatDtype,
 }
 

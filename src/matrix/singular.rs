@@ -1,36 +1,39 @@
-//! The largest and the smallest singular value, and how far a matrix is from orthonormal: plain binary64 with
-//! nothing but `+ - * /` and `sqrt`, each sum in one order, so that every machine finds the same bits.
+//! The largest and smallest singular value of a matrix, and its deviation from orthonormality. The
+//! code uses binary64 with only `+ - * /` and `sqrt`, and a fixed order of every sum, so every
+//! machine gets the same bits.
 
 use rayon::prelude::*;
 
-/// The most elements of a matrix whose singular values are computed: some seconds.
+/// The largest number of elements of a matrix for which singular values are computed. This takes some
+/// seconds.
 pub const MOST_ELEMENTS: usize = 1 << 20;
 
-/// The ends of a matrix's singular values.
+/// The extreme singular values of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SingularValues {
     /// The largest.
     pub largest: f64,
-    /// The smallest of those that there are: as many as rows or columns, whichever are the fewer.
+    /// The smallest of the `min(rows, columns)` singular values.
     pub smallest: f64,
-    /// Below this the smallest can't be told from 0: rounding alone makes as much.
+    /// Below this, the smallest cannot be distinguished from 0, because of rounding errors.
     noise: f64,
 }
 
 impl SingularValues {
-    /// Largest by smallest; `None` where the smallest can't be told from 0.
+    /// The ratio of largest to smallest; `None` if the smallest cannot be distinguished from 0.
     pub fn condition_number(&self) -> Option<f64> {
         (self.smallest > self.noise).then(|| self.largest / self.smallest)
     }
 }
 
-/// The singular values' ends, `None` where an element is not finite or there is no element.
+/// The extreme singular values; `None` if an element is not finite or there are no elements.
 ///
 /// Golub and Kahan, "Calculating the singular values and pseudo-inverse of a matrix", SIAM Journal on
-/// Numerical Analysis 2 (1965): reflections from both sides make the matrix bidiagonal, and with it zeros the
-/// two halves of a symmetric tridiagonal matrix whose eigenvalues are the singular values and their
-/// negatives. Bisection finds those by Sturm counts: Demmel, Kahan, "Accurate singular values of bidiagonal
-/// matrices", SIAM Journal on Scientific and Statistical Computing 11 (1990), section 4.
+/// Numerical Analysis 2 (1965): reflections from both sides make the matrix bidiagonal. Its elements are
+/// then the off-diagonal of a symmetric tridiagonal matrix with a zero diagonal, whose eigenvalues are
+/// the singular values and their negatives. Bisection with Sturm counts finds them: Demmel, Kahan,
+/// "Accurate singular values of bidiagonal matrices", SIAM Journal on Scientific and Statistical
+/// Computing 11 (1990), section 4.
 pub(super) fn singular_values(matrix: &[f64], (rows, cols): (usize, usize)) -> Option<SingularValues> {
     let scale = matrix.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     if matrix.is_empty() || !matrix.iter().all(|x| x.is_finite()) {
@@ -39,14 +42,15 @@ pub(super) fn singular_values(matrix: &[f64], (rows, cols): (usize, usize)) -> O
     if scale == 0.0 {
         return Some(SingularValues { largest: 0.0, smallest: 0.0, noise: 0.0 });
     }
-    // The long side first, so that squares of tiny or huge elements neither vanish nor overflow.
+    // Columns run along the longer side. Elements are divided by the largest magnitude, so that their squares
+    // neither underflow nor overflow.
     let (long, short) = (rows.max(cols), rows.min(cols));
     let columns = (0..short).map(|c| {
         let at = |r: usize| matrix[if rows >= cols { r * cols + c } else { c * cols + r }] / scale;
         (0..long).map(at).collect()
     });
     let beside = bidiagonal(columns.collect());
-    // No eigenvalue is larger than the largest sum of a row's elements.
+    // By Gershgorin's theorem, no eigenvalue is larger than the largest row sum.
     let bound = (0..=beside.len())
         .map(|n| {
             let before = if n > 0 { beside[n - 1].abs() } else { 0.0 };
@@ -62,8 +66,8 @@ pub(super) fn singular_values(matrix: &[f64], (rows, cols): (usize, usize)) -> O
     })
 }
 
-/// The bidiagonal form of a matrix of columns at least as long as there are of them: diagonal and
-/// superdiagonal by turns.
+/// Reduces a matrix to bidiagonal form. The matrix is given by its columns, and has at least as many rows as
+/// columns. Returns the diagonal and superdiagonal elements alternately.
 fn bidiagonal(mut columns: Vec<Vec<f64>>) -> Vec<f64> {
     let (short, long) = (columns.len(), columns[0].len());
     let mut beside = Vec::with_capacity(2 * short - 1);
@@ -100,14 +104,14 @@ fn bidiagonal(mut columns: Vec<Vec<f64>>) -> Vec<f64> {
     beside
 }
 
-/// Makes of a vector that of the reflection which turns it onto the first axis. Returns the element left
-/// there, and the factor `2 / v²`.
+/// Replaces a vector by that of the reflection which maps it to the first axis. Returns the first element of
+/// the result, and the factor `2 / v²`.
 fn reflect(x: &mut [f64]) -> (f64, f64) {
     let length = x.iter().fold(0.0, |sum, x| sum + x * x).sqrt();
     if length == 0.0 {
         return (0.0, 0.0);
     }
-    // Away from the first element, so that nothing cancels.
+    // The sign opposite to the first element avoids cancellation.
     let left = if x[0] > 0.0 { -length } else { length };
     let factor = 1.0 / (length * (length + x[0].abs()));
     x[0] -= left;
@@ -120,7 +124,7 @@ fn subtract(from: &mut [f64], what: &[f64], times: f64) {
     }
 }
 
-/// The `n`-th smallest singular value, from 1, of the bidiagonal matrix.
+/// The `n`-th smallest singular value, counted from 1, of the bidiagonal matrix.
 fn bisect(beside: &[f64], bound: f64, n: usize) -> f64 {
     // Half of the tridiagonal matrix's eigenvalues are negative.
     let n = n + beside.len().div_ceil(2);
@@ -139,12 +143,12 @@ fn bisect(beside: &[f64], bound: f64, n: usize) -> f64 {
     high
 }
 
-/// How many eigenvalues of the symmetric tridiagonal matrix with a diagonal of zeros lie below `x`.
+/// Number of eigenvalues below `x` of the symmetric tridiagonal matrix with a zero diagonal.
 fn below(beside: &[f64], x: f64) -> usize {
     let mut pivot = -x;
     let mut count = usize::from(pivot < 0.0);
     for b in beside {
-        // A pivot of 0 stands for a tiny one: an eigenvalue moves by less than its own rounding.
+        // A pivot of 0 is replaced by a tiny one, which moves an eigenvalue by less than its rounding error.
         let divisor = if pivot.abs() < f64::MIN_POSITIVE { -f64::MIN_POSITIVE } else { pivot };
         pivot = -x - b * b / divisor;
         count += usize::from(pivot < 0.0);
@@ -152,8 +156,8 @@ fn below(beside: &[f64], x: f64) -> usize {
     count
 }
 
-/// The largest distance of an inner product of two rows, or two columns, whichever are the fewer, from
-/// `square` for one with itself and 0 for others.
+/// The largest deviation of the inner products of rows, or of columns if there are fewer: from `square` for a
+/// vector with itself, and from 0 for two vectors.
 pub(super) fn departure_from_orthonormal(matrix: &[f64], (rows, cols): (usize, usize), square: f64) -> f64 {
     let (lines, len) = (rows.min(cols), rows.max(cols));
     let at = |line: usize, n: usize| matrix[if rows <= cols { line * cols + n } else { n * cols + line }];
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn values_equal_those_of_mpmath() {
-        // mpmath 1.4 at 40 digits, `svd_r`.
+        // From mpmath 1.4 with 40 digits, `svd_r`.
         for (rows, cols, largest, smallest) in [
             (1, 1, 2.0, 2.0),
             (1, 5, 3.0413812651491097, 3.0413812651491097),
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn singular_matrices_have_no_condition_number() {
-        // By mpmath the smallest values of these are 0, but for the last, where it is 1.07e-16 of 1.8.
+        // According to mpmath, the smallest singular values of these are 0, except for the last, where it is
+        // 1.07e-16 and the largest is 1.8.
         for (rows, cols, largest) in
             [(3, 3, 3.062281464950811), (6, 4, 4.189958837842402), (12, 12, 6.664382081254978)]
         {
@@ -243,11 +248,11 @@ mod tests {
 
     #[test]
     fn departures_are_of_the_shorter_side() {
-        // Rows (3, 4, 0) and (0, 0, 5), whose square is 25; the second row's is one off by 0.5.
+        // The squared norms of the rows (3, 4, 0) and (0, 0, 5.05) are 25 and 25.5025.
         let wide = [3.0, 4.0, 0.0, 0.0, 0.0, 5.05];
         close(departure_from_orthonormal(&wide, (2, 3), 25.0), 0.5025, 1e-12);
         let tall = [3.0, 0.0, 4.0, 0.25, 0.0, 5.0];
-        // Columns (3, 4, 0) and (0, 0.25, 5): their product is 1.
+        // The columns are (3, 4, 0) and (0, 0.25, 5); their inner product is 1.
         close(departure_from_orthonormal(&tall, (3, 2), 25.0), 1.0, 1e-12);
     }
 }

@@ -1,42 +1,44 @@
-//! What was drawn: moments, extremes, zeros, and the distance from the exact distribution.
+//! Statistics of the weights: moments, extremes, zeros, and the distance from the exact distribution.
 
 use rayon::prelude::*;
 
 use super::Subject;
 use crate::init::ExactDistribution;
 
-/// The most weights that are sorted for the Kolmogorov-Smirnov distance, taken evenly from the whole matrix.
+/// Maximum number of weights that are sorted for the Kolmogorov-Smirnov distance. The sample is evenly
+/// spaced over the matrix.
 pub const MOST_SORTED: usize = 1 << 20;
 
-/// Of the weights as stored.
+/// Statistics of the stored weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
-    /// How many.
+    /// Number of weights.
     pub weights: u64,
-    /// How many of them overflow the stored type. All that follows is of the others.
+    /// Number of weights that are infinite or NaN in the stored type. The statistics below are
+    /// of the other weights.
     pub not_finite: u64,
-    /// How many are 0.
+    /// Number of weights that are 0.
     pub zeros: u64,
     /// Their mean.
     pub mean: f64,
-    /// Root of the mean square distance from their mean.
+    /// Population standard deviation: the root of the mean squared distance from the mean.
     pub std: f64,
-    /// The smallest; infinite where there is none.
+    /// The smallest weight; infinity if there are none.
     pub min: f64,
-    /// The largest; minus infinity where there is none.
+    /// The largest weight; minus infinity if there are none.
     pub max: f64,
 }
 
 /// The Kolmogorov-Smirnov distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distance {
-    /// The largest difference of the shares of weights up to any value, observed and exact.
+    /// The largest difference between the observed and the exact cumulative distribution, 0 … 1.
     pub distance: f64,
-    /// How many weights it was taken of.
+    /// Number of weights in the sample.
     pub weights: u64,
 }
 
-/// Sums of a part of the weights.
+/// Sums over a part of the weights.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     stats: Statistics,
@@ -105,14 +107,14 @@ impl Part {
 }
 
 impl Statistics {
-    /// How many weights are finite.
+    /// Number of finite weights.
     fn finite(&self) -> f64 {
         (self.weights - self.not_finite) as f64
     }
 }
 
-/// The statistics of the weights, and their distance from the exact distribution where there is one: that of
-/// the weights before they are rounded, because only those have it.
+/// The statistics of the weights and, if there is an exact distribution, their distance from it. The distance
+/// is that of the unrounded weights, because only they follow the distribution.
 pub(super) fn statistics(
     subject: &Subject,
     exact: Option<&ExactDistribution>,
@@ -134,8 +136,8 @@ pub(super) fn statistics(
 fn distance(exact: &ExactDistribution, mut sample: Vec<f64>) -> Distance {
     sample.par_sort_unstable_by(f64::total_cmp);
     let n = sample.len() as f64;
-    // Where the distribution or the sample jumps, the share below counts as well as the
-    // share up to the value.
+    // If the distribution or the sample has a jump, both one-sided limits of its
+    // cumulative distribution count.
     let gap = |(k, x): (usize, &f64)| {
         let (below, up_to) = exact.below(*x);
         ((k + 1) as f64 / n - up_to).max(below - k as f64 / n)

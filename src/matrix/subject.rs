@@ -1,4 +1,4 @@
-//! The matrix that is looked at, and its weights in blocks.
+//! The matrix to inspect, and its weights in blocks.
 
 use std::ops::Range;
 
@@ -8,16 +8,18 @@ use crate::init::{FanIn, Generator, Scheme, ShapeMismatch, Whole};
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape};
 use crate::workers::Threads;
 
-/// The most weights that are looked at: they are regenerated several times, in a minute or so.
+/// Maximum number of weights of a matrix to inspect. They are regenerated several times, which
+/// takes about a minute.
 pub const MOST_WEIGHTS: usize = 1 << 31;
 
-/// The most bytes of a matrix that can only be made whole, the orthogonal ones, and then is held in memory.
+/// Maximum size in bytes of a matrix that can only be generated as a whole (an orthogonal one),
+/// which is kept in memory.
 pub const MOST_WHOLE_BYTES: usize = 1 << 29;
 
-/// Weights of a block.
+/// Number of weights of a block.
 const BLOCK: usize = 1 << 16;
 
-/// One tensor, read as a matrix: everything that its weights follow from.
+/// A tensor viewed as a matrix, with everything that determines its weights.
 #[derive(Clone, Debug)]
 pub struct Subject {
     seed: u64,
@@ -29,42 +31,42 @@ pub struct Subject {
     generator: Generator,
 }
 
-/// A matrix that cannot be looked at.
+/// Why a matrix cannot be inspected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
-    /// No weight at all.
+    /// It has no weights.
     #[error("shape {0} has no weights")]
     Empty(Shape),
-    /// Too many of them.
+    /// It has too many weights.
     #[error("shape {shape} has {weights} weights, more than the limit of {MOST_WEIGHTS} (2^31)")]
     TooLarge {
         /// The shape.
         shape: Shape,
-        /// How many.
+        /// Number of weights.
         weights: usize,
     },
-    /// Too many of a scheme that makes them all at once.
+    /// It is too large for a scheme that generates all weights at once.
     #[error(
         "the weights of `{mode}` are generated all at once, and for shape {shape} would take {bytes} bytes \
          of memory, more than the limit of {MOST_WHOLE_BYTES} (512 MiB)"
     )]
     TooLargeWhole {
-        /// Canonical mode.
+        /// The canonical mode of the scheme.
         mode: String,
         /// The shape.
         shape: Shape,
-        /// Bytes.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// A scheme for other shapes.
+    /// The scheme does not support this shape.
     #[error(transparent)]
     Shape(#[from] ShapeMismatch),
-    /// A fan-in that only a checkpoint would tell.
+    /// The fan-in is that of another tensor, which only exists in a checkpoint.
     #[error("`fan_in_of` refers to `{0}`, but there is no other tensor here: set `fan_in` instead")]
     FanInOf(String),
 }
 
-/// A place outside the matrix.
+/// A row or column outside the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no weight at ({row}, {column}): the matrix is {rows} x {cols}, its rows are 0 to {}, its columns 0 to {}",
@@ -72,13 +74,13 @@ pub enum SubjectError {
     cols - 1
 )]
 pub struct Outside {
-    /// Row asked for.
+    /// The requested row.
     pub row: usize,
-    /// Column asked for.
+    /// The requested column.
     pub column: usize,
-    /// Rows there are.
+    /// Number of rows.
     pub rows: usize,
-    /// Columns there are.
+    /// Number of columns.
     pub cols: usize,
 }
 
@@ -86,7 +88,7 @@ impl Subject {
     /// The tensor of this shape with the noise of a layer, stored in this type.
     ///
     /// # Errors
-    /// [`SubjectError`], before a weight is made.
+    /// [`SubjectError`]; it is returned before any weight is generated.
     pub fn new(
         (seed, layer): (u64, u64),
         scheme: Scheme,
@@ -121,7 +123,7 @@ impl Subject {
         self.layer
     }
 
-    /// What makes the weights.
+    /// The scheme of the weights.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
@@ -131,7 +133,7 @@ impl Subject {
         &self.shape
     }
 
-    /// Which dimensions the fans are taken from.
+    /// The layout, which says which dimensions the fans are computed from.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -151,15 +153,15 @@ impl Subject {
         self.shape.elements()
     }
 
-    /// A generator that shares nothing with the one in use here.
+    /// A generator that shares no state with the one used here.
     pub(super) fn fresh_generator(&self) -> Generator {
         Generator::new(self.seed, self.layer, &self.scheme, &self.shape, self.layout)
     }
 
-    /// Whether there is a weight at this place.
+    /// Checks that the matrix has this row and column.
     ///
     /// # Errors
-    /// [`Outside`] the matrix.
+    /// [`Outside`] if it does not.
     pub fn check(&self, row: usize, column: usize) -> Result<(), Outside> {
         let Matrix { rows, cols } = self.matrix();
         if row < rows && column < cols { Ok(()) } else { Err(Outside { row, column, rows, cols }) }
@@ -168,7 +170,7 @@ impl Subject {
     /// One weight, in binary64 before rounding.
     ///
     /// # Errors
-    /// [`Outside`] the matrix.
+    /// [`Outside`] if the matrix does not have this row and column.
     pub fn weight_at(&self, row: usize, column: usize) -> Result<f64, Outside> {
         self.check(row, column)?;
         self.prepare();
@@ -199,9 +201,9 @@ impl Subject {
         blocks.for_each(|(n, block)| self.generator.fill(start + n * BLOCK, block));
     }
 
-    /// What `work` makes of each block of weights, before rounding, in the blocks' order. The blocks follow
-    /// from the number of weights alone, so that whoever merges results in their order gets the same bits on
-    /// any number of threads.
+    /// Calls `work` with each block of weights, before rounding, and returns the results in block order. The
+    /// division into blocks depends only on the number of weights. So results that are merged in order have
+    /// the same bits for any number of threads.
     pub(super) fn blocks<R: Send>(&self, work: impl Fn(&mut [f64]) -> R + Sync + Send) -> Vec<R> {
         self.prepare();
         let starts: Vec<usize> = (0..self.weights()).step_by(BLOCK).collect();

@@ -1,4 +1,4 @@
-//! Where one weight comes from: its row key, its draws, their uniforms.
+//! How one weight was generated: the key of its row, its random draws, and their uniforms.
 
 use serde::Serialize;
 
@@ -7,36 +7,36 @@ use super::subject::Outside;
 use crate::init::{Distribution, Scheme};
 use crate::noise::{hash, scalar};
 
-/// One weight and what it was made from. Bits are in hexadecimal, `0x…`.
+/// A weight and what it was generated from. Bits are hexadecimal, `0x…`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trace {
-    /// Row.
+    /// Row, from 0.
     pub row: usize,
-    /// Column.
+    /// Column, from 0.
     pub column: usize,
     /// Key of the row's draws.
     pub row_key: String,
-    /// What the draws make.
+    /// How the draws are used.
     pub noise: Noise,
     /// The raw draws with their uniforms.
     pub draws: Vec<RawDraw>,
-    /// What the draws give before it is scaled: the uniform itself, or the gaussian.
+    /// The random value before it is scaled: the uniform itself, or the gaussian.
     pub drawn: Option<f64>,
-    /// The weight in binary64.
+    /// The weight in binary64, before rounding.
     pub weight: f64,
-    /// Its bits.
+    /// The bits of that binary64.
     pub weight_bits: String,
     /// The weight as stored.
     pub stored: f64,
-    /// Its bits in the stored type.
+    /// The bits in the stored type.
     pub stored_bits: String,
 }
 
-/// What makes a weight.
+/// How the random part of a weight is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Noise {
-    /// Nothing is drawn.
+    /// There are no draws.
     Fixed,
     /// One uniform draw.
     Uniform,
@@ -44,26 +44,26 @@ pub enum Noise {
     Cosine,
     /// `sqrt(-2 ln u1) sin(2 pi u2)`, at odd columns.
     Sine,
-    /// All draws of the layer together: the weight has none of its own.
+    /// The weight depends on all draws of the layer, and has none of its own.
     Whole,
 }
 
-/// A draw of the row.
+/// A random draw of the row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RawDraw {
-    /// Its number in the row, from 0.
+    /// Its index in the row, from 0.
     pub index: u64,
     /// Its 64 bits.
     pub bits: String,
-    /// The uniform that enters the weight, in `[0, 1)`: the upper 52 bits, of a gaussian's
-    /// first at least 1e-12.
+    /// The uniform that is used for the weight, in `[0, 1)`. It is made from the upper 52 bits; the first
+    /// uniform of a gaussian is at least 1e-12.
     pub uniform: f64,
 }
 
-/// The weight at a place, and its draws.
+/// The weight at this row and column, and its draws.
 ///
 /// # Errors
-/// [`Outside`] the matrix.
+/// [`Outside`] if the matrix does not have this row and column.
 pub fn trace(subject: &Subject, row: usize, column: usize) -> Result<Trace, Outside> {
     let weight = subject.weight_at(row, column)?;
     let stored = subject.dtype().round(weight);

@@ -101,8 +101,8 @@ pub trait Draft: Any + fmt::Debug + Send + Sync {
     /// Errors of the system; [`io::ErrorKind::UnexpectedEof`] beyond the end.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at this offset, in any order and from any thread. If two threads write the same
-    /// bytes at the same time, one of them wins.
+    /// Writes all of `bytes` at this offset, in any order and from any thread. If two threads write to the
+    /// same position at the same time, the result is what one of them wrote.
     ///
     /// # Errors
     /// Errors of the system, such as a full disk.

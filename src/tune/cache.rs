@@ -1,4 +1,4 @@
-//! Cache of earlier measurements, by the file and command measured.
+//! Cache of earlier measurements, indexed by the file and the command.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,15 +11,15 @@ use crate::checkpoint::CheckpointError;
 use crate::regular_file;
 use crate::store::write_text;
 
-/// The metrics of files that a command has evaluated, kept in a file. Each is known by the SHA-256 of the
-/// checkpoint's bytes, and all of them belong to one command.
+/// The metrics of files that commands have evaluated, kept in a file. A checkpoint is identified by the
+/// SHA-256 of its bytes; metrics of different commands are kept separately.
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
     form: Form,
 }
 
-/// A file that should hold metrics and does not.
+/// Why a file of metrics cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// It cannot be read.
@@ -27,10 +27,10 @@ pub enum CacheError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// It is something else.
+    /// It is not a file of metrics.
     #[error(
         "{}: not a cache file of `tune` (line {line}: {message}); delete it to evaluate every file again",
         .path.display()
@@ -38,9 +38,9 @@ pub enum CacheError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// In the parser's words.
+        /// The parser's message.
         message: String,
     },
 }
@@ -49,19 +49,20 @@ pub enum CacheError {
 #[serde(deny_unknown_fields)]
 struct Form {
     version: u32,
-    /// By the SHA-256 of the command's arguments, each preceded by its length as eight bytes.
+    /// The metrics of each command, by the SHA-256 of its arguments, each preceded by its
+    /// length as eight bytes.
     commands: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 const VERSION: u32 = 1;
-/// The most bytes of the file.
+/// Maximum size of the file in bytes.
 const LONGEST: u64 = 256 << 20;
 
 impl Cache {
-    /// The metrics in this file; none where there is no such file.
+    /// Reads the metrics in this file. The cache is empty if the file does not exist.
     ///
     /// # Errors
-    /// [`CacheError`].
+    /// [`CacheError`] if the file cannot be read, or is not a file of metrics.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let path = path.to_owned();
         let syntax = |line, message| Err(CacheError::Syntax { path: path.clone(), line, message });
@@ -81,15 +82,15 @@ impl Cache {
         Ok(Self { path, form })
     }
 
-    /// The metric that the command gave a file of this SHA-256.
+    /// The metric that the command gave for the file with this SHA-256.
     pub fn get(&self, command: &[String], sha256: &str) -> Option<f64> {
         self.form.commands.get(&key(command))?.get(sha256).copied()
     }
 
-    /// Keeps a metric, which must be finite, at once.
+    /// Adds a metric, which must be finite, and writes the file immediately.
     ///
     /// # Errors
-    /// Those of writing the file.
+    /// Errors of writing the file.
     pub fn put(&mut self, command: &[String], sha256: &str, metric: f64) -> Result<(), CheckpointError> {
         self.form.commands.entry(key(command)).or_default().insert(sha256.to_owned(), metric);
         let mut text = serde_json::to_string_pretty(&self.form).expect("finite numbers");

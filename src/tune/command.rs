@@ -13,45 +13,45 @@ use std::time::{Duration, Instant};
 use super::metric::{Metric, last_number};
 use crate::text::printable;
 
-/// What stands for the checkpoint's path in an argument.
+/// Placeholder for the checkpoint's path in an argument.
 pub const PLACE: &str = "{checkpoint}";
-/// So much of the end of an output is read for the metric.
+/// The metric is searched in this many bytes at the end of the output.
 const READ: u64 = 1 << 20;
-/// Lines of the end of an output that an error shows.
+/// Maximum number of lines of output that an error shows, from its end.
 const SHOWN: usize = 12;
 
-/// A command that gave no metric.
+/// Why an evaluation command gave no metric.
 #[derive(Debug)]
 pub struct EvaluationError {
-    /// The command as a shell would take it.
+    /// The command in shell syntax.
     pub command: String,
-    /// The folder that it ran in.
+    /// The working directory of the command.
     pub folder: String,
-    /// Why there is no metric.
+    /// What went wrong.
     pub problem: EvaluationProblem,
     /// The last lines of its standard output and its standard error.
     pub tail: [Vec<String>; 2],
 }
 
-/// Why there is no metric.
+/// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluationProblem {
     /// It could not be started.
     #[error("cannot be started: {0}")]
     Start(io::Error),
-    /// It failed.
+    /// It exited with an error.
     #[error("ended with {}", .0)]
     Status(ExitStatus),
-    /// It took too long and was killed, with all processes of its group.
+    /// It exceeded the time limit and was killed, with all processes of its group.
     #[error("was killed after {} s, the limit of `tune.timeout`", .0.as_secs_f64())]
     Timeout(Duration),
     /// It printed no number.
     #[error("printed no number on standard output, where the last number is the metric")]
     NoNumber,
-    /// What it printed last is no finite number.
+    /// The last number it printed is not finite.
     #[error("printed `{0}` as its last number on standard output, expected a finite number")]
     NotFinite(String),
-    /// Its output could not be kept or read, or it could not be waited for.
+    /// Its output could not be stored or read, or waiting for it failed.
     #[error("cannot be run: {0}")]
     Io(io::Error),
 }
@@ -61,7 +61,7 @@ impl std::error::Error for EvaluationError {}
 impl fmt::Display for EvaluationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { problem, tail, .. } = self;
-        // Each line break here is one of this text, none of what it quotes.
+        // All line breaks belong to this message, none to the quoted text.
         let (command, folder) = (printable(&self.command), printable(&self.folder));
         let problem = printable(&problem.to_string());
         write!(f, "the evaluation command {problem}\n  {command}\n  in the folder {folder}")?;
@@ -81,9 +81,9 @@ impl fmt::Display for EvaluationError {
     }
 }
 
-/// Runs the command, `{checkpoint}` in its arguments replaced by the path, in the folder, without a shell and
-/// without input. Its metric is the last number on its standard output ([`last_number`]). When it ends, or
-/// when the time is over, every process of its process group that is left is killed.
+/// Runs the command in the folder, without a shell and without input. `{checkpoint}` in its arguments is
+/// replaced by the path. The metric is the last number on its standard output ([`last_number`]). When the
+/// command ends or the time limit is reached, all remaining processes of its process group are killed.
 ///
 /// # Errors
 /// [`EvaluationError`].
@@ -101,7 +101,7 @@ pub fn evaluate(
         tail,
     };
     let io = |error| fail(EvaluationProblem::Io(error), Default::default());
-    // Files, not pipes: whatever process keeps them open, nobody has to wait for it.
+    // Files instead of pipes: a surviving process may keep them open without blocking this one.
     let mut outputs = [tempfile::tempfile().map_err(io)?, tempfile::tempfile().map_err(io)?];
     let [out, err] = [outputs[0].try_clone().map_err(io)?, outputs[1].try_clone().map_err(io)?];
     let mut process = Command::new(program(&arguments, folder));
@@ -109,7 +109,7 @@ pub fn evaluate(
     process.stdin(Stdio::null()).stdout(out).stderr(err);
     group::own(&mut process);
     let mut child = {
-        // Held until the group is known: whoever stops it meanwhile waits that long.
+        // Locked until the process group is known, so that [`stop_running`] waits for it.
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let child = process.spawn().map_err(|e| fail(EvaluationProblem::Start(e), Default::default()))?;
         *running = Some(child.id());
@@ -131,18 +131,19 @@ pub fn evaluate(
     Err(fail(problem, tail(&end(complained).map_err(io)?)))
 }
 
-/// The process, and process group, of the command that is running.
+/// The process id of the running command, which is also that of its process group.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
 
-/// Kills the command that is running, if there is one, with every process of its group. The group is its own,
-/// so that the interrupt of a terminal does not reach it: a program that ends on a signal calls this first.
+/// Kills the running command, if any, with every process of its group. It has a process group of its own, so
+/// Ctrl-C in a terminal does not reach it. A program that ends on a signal must call this first.
 pub fn stop_running() {
     if let Some(id) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
         group::kill(id);
     }
 }
 
-/// `None` where the time was over. Nothing of the group lives when this returns.
+/// Waits for the command; `None` if the time limit was reached. All processes of the group have
+/// ended when this returns.
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -150,9 +151,9 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
         let ended = group::has_ended(child)?;
         let left = timeout.saturating_sub(begun.elapsed());
         if ended || left.is_zero() {
-            // Before the process is reaped, while its id is still its own.
+            // Before the process is reaped, so that its id cannot have been reused.
             stop_running();
-            // Where there are no groups; else it is dead already.
+            // For systems without process groups; elsewhere it is dead already.
             let _ = child.kill();
             let status = child.wait()?;
             return Ok(ended.then_some(status));
@@ -162,7 +163,7 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
     }
 }
 
-/// Process groups, so that the children of a killed command do not outlive it.
+/// Process groups, so that child processes of a killed command do not survive it.
 #[cfg(unix)]
 mod group {
     use std::io;
@@ -175,7 +176,8 @@ mod group {
         command.process_group(0);
     }
 
-    /// Whether the process has ended. It is not reaped, so that its id, and its group's, stay its own.
+    /// Whether the process has ended. The process is not reaped, so its id and its group's
+    /// id cannot be reused.
     pub fn has_ended(child: &mut Child) -> io::Result<bool> {
         let Some(pid) = pid(child.id()) else { return Ok(true) };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
@@ -186,10 +188,10 @@ mod group {
         }
     }
 
-    /// Kills what is left of the group.
+    /// Kills the remaining processes of the group.
     pub fn kill(id: u32) {
         if let Some(pid) = pid(id) {
-            // A group without living processes is what is wanted.
+            // An error means that no process of the group is left, which is fine.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
@@ -213,7 +215,7 @@ mod group {
     pub fn kill(_: u32) {}
 }
 
-/// A program with a path of several parts is found from the folder, as the arguments' paths are.
+/// A program path with several components is relative to the folder, like the paths in the arguments.
 fn program(arguments: &[OsString], folder: &Path) -> OsString {
     let Some(program) = arguments.first() else { return OsString::new() };
     let path = Path::new(program);
@@ -231,7 +233,7 @@ fn with_path(argument: &str, checkpoint: &Path) -> OsString {
     out
 }
 
-/// The end of what was written into a file.
+/// The last part of a file.
 fn end(file: &mut File) -> io::Result<String> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
@@ -240,7 +242,7 @@ fn end(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What an error shows: nothing that a terminal would obey, no endless lines.
+/// The last lines of an output for an error message, without control characters and with long lines cut.
 fn last_lines(text: &str) -> Vec<String> {
     const LONGEST: usize = 200;
     let lines: Vec<&str> = text.trim_end().lines().collect();
@@ -256,7 +258,7 @@ fn last_lines(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// As a shell would take it.
+/// Quotes an argument as a shell requires it.
 pub(crate) fn quoted(argument: &OsStr) -> String {
     let text = argument.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);

@@ -1,20 +1,20 @@
-//! The metric in what a command printed.
+//! Finds the metric in the output of a command.
 
-/// What the last thing is that looks like a number.
+/// The last word of a text that looks like a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric<'t> {
     /// A finite number.
     Finite(f64),
-    /// `nan`, `inf`, or a number that no binary64 holds, as printed.
+    /// `nan`, `inf`, or a number beyond the range of binary64, as printed.
     NotFinite(&'t str),
-    /// There is none.
+    /// There is no number.
     Missing,
 }
 
-/// The last number of a text. Words end at white space, `=` and `:`; of a word, quotes, brackets, commas and
-/// the like are taken off both ends, and a `%` from its end, which does not change the number:
-/// `accuracy: 87.6%` is 87.6. What is then a decimal number with or without sign, point and exponent counts,
-/// and so do `nan`, `inf` and `infinity`; a path or a word with digits in it does not, nor does `1,234`.
+/// The last number of a text. Words are separated by white space, `=` and `:`. Quotes, brackets, commas and
+/// the like are removed from both ends of a word, and a `%` from its end; the `%` does not change the number:
+/// `accuracy: 87.6%` is 87.6. Decimal numbers with or without sign, point and exponent count, and so do
+/// `nan`, `inf` and `infinity`. A path or a word that contains digits does not count, nor does `1,234`.
 pub fn last_number(text: &str) -> Metric<'_> {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, '=' | ':');
     for word in text.rsplit(ends_word) {

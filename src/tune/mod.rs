@@ -30,7 +30,7 @@ pub enum Better {
 }
 
 impl Better {
-    /// As the config spells it.
+    /// The name in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -38,16 +38,16 @@ impl Better {
         }
     }
 
-    /// How much worse `metric` is than `original`, in their units; below 0 where it is better. Rounded to the
-    /// twelfth significant decimal digit of the larger of the two, so that 0.876 - 0.874 is 0.002, as it is
-    /// to whoever reads them.
+    /// How much worse `metric` is than `original`, in their units; negative if it is better. The result is
+    /// rounded to the twelfth significant decimal digit of the larger of the two, so that 0.876 - 0.874 is
+    /// 0.002, as a reader expects.
     pub fn drop(self, original: f64, metric: f64) -> f64 {
         let difference = match self {
             Self::Higher => original - metric,
             Self::Lower => metric - original,
         };
         let largest = original.abs().max(metric.abs());
-        // The decimal exponent, from the digits themselves: a logarithm may differ from machine to machine.
+        // The decimal exponent is read from the digits, because logarithms may differ between machines.
         let text = format!("{largest:e}");
         let exponent: i32 = text.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
         let decimals = (11 - exponent).clamp(0, 330) as usize;
@@ -104,7 +104,7 @@ pub struct TunePoint {
 }
 
 impl TunePoint {
-    /// What it has in common with the other points of its line: `magnitude, global, unstructured, fill zero`.
+    /// What all points of one line have in common: `magnitude, global, unstructured, fill zero`.
     pub fn recipe(&self) -> String {
         format!("{}, {}, {}, fill {}", self.criterion, self.scope, self.structure, self.fill)
     }
@@ -116,7 +116,8 @@ impl TunePoint {
     }
 }
 
-/// The smallest of the points within the drop; of several the one that drops least, then the first.
+/// The index of the smallest point within the allowed drop. Ties go to the point with the smaller
+/// drop, then to the first.
 pub fn winner(points: &[TunePoint]) -> Option<usize> {
     let within = points.iter().enumerate().filter(|(_, point)| point.within);
     within

@@ -1,24 +1,25 @@
-//! The search: places on several lines, evenly spaced at first, then ever nearer to where each
-//! line leaves the budget.
+//! The search: sparsities on several lines, first evenly spaced, then bisecting where each line
+//! exceeds the allowed drop.
 
-/// What is to be searched.
+/// The lines to search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// Whether each line is a range of sparsities; otherwise it has one point.
+    /// Whether each line is a range of sparsities; otherwise it has a single point.
     pub ranged: Vec<bool>,
-    /// Least sparsity, 0 … 1.
+    /// Smallest sparsity, 0 … 1.
     pub low: f64,
-    /// Largest sparsity, no less.
+    /// Largest sparsity, not below `low`.
     pub high: f64,
-    /// Even steps from the least to the largest, 1 or more: their ends are tried on every line.
+    /// Number of equal steps from the smallest to the largest sparsity, 1 or more. The end points of the
+    /// steps are tried on every line.
     pub steps: u32,
-    /// A line is done when the largest sparsity within the budget and the next tried one are no
-    /// farther apart, above 0.
+    /// A line is done when its largest sparsity within the allowed drop and the next larger one tried are at
+    /// most this far apart. Above 0.
     pub tolerance: f64,
 }
 
 impl Lines {
-    /// The sparsities that are tried on every ranged line, increasing.
+    /// The sparsities that are tried on every ranged line, in increasing order.
     pub fn grid(&self) -> Vec<f64> {
         let Self { low, high, steps, .. } = self;
         if low == high {
@@ -28,7 +29,7 @@ impl Lines {
         (0..*steps).map(at).chain([*high]).collect()
     }
 
-    /// Most points that are tried on all lines together.
+    /// Maximum number of points tried on all lines together.
     pub fn most_points(&self) -> u64 {
         let mut width = (self.high - self.low) / f64::from(self.steps);
         let mut halvings = 0;
@@ -41,20 +42,22 @@ impl Lines {
     }
 }
 
-/// Tries places on the lines: all of the grid, line by line for each sparsity, then by turns on every line
-/// the middle between its largest sparsity within the budget and the next larger one that was tried. A line
-/// none of whose places is within, or whose largest is, is done with the grid.
+/// Tries points on the lines. First come the sparsities of the grid, each on all lines. Then the lines
+/// take turns: each tries the midpoint between its largest sparsity within the allowed drop and the next
+/// larger one tried. A line needs no midpoints if none of its points is within the allowed drop, or if its
+/// largest sparsity is.
 ///
-/// `attempt` is given the number of a line and a sparsity (`None` on a line with one point), and says whether
-/// the place is within the budget; `None` ends the search. Returns whether it came to its own end.
+/// `attempt` gets the index of a line and a sparsity (`None` for a line with a single point). It
+/// returns whether the point is within the allowed drop, or `None` to end the search. Returns whether
+/// the search was completed.
 ///
 /// # Errors
-/// The first one of `attempt`.
+/// The first error of `attempt`.
 pub fn search<E>(
     lines: &Lines,
     mut attempt: impl FnMut(usize, Option<f64>) -> Result<Option<bool>, E>,
 ) -> Result<bool, E> {
-    // Largest sparsity within, and the smallest tried one above it.
+    // Per line, the largest sparsity within the allowed drop and the smallest tried one above it.
     let mut brackets: Vec<(Option<f64>, f64)> = vec![(None, lines.high); lines.ranged.len()];
     for (n, sparsity) in lines.grid().into_iter().enumerate() {
         for (line, ranged) in lines.ranged.iter().enumerate() {
@@ -104,8 +107,8 @@ mod tests {
         Lines { ranged: ranged.to_vec(), low: 0.0, high: 1.0, steps, tolerance: 0.125 }
     }
 
-    /// What was tried, and whether to the end; within is what `within` says, and no more
-    /// than `most` are tried.
+    /// Returns the points tried and whether the search was completed. `within` decides which points are
+    /// within the allowed drop; at most `most` points are tried.
     fn tried(lines: &Lines, most: usize, within: impl Fn(usize, f64) -> bool) -> (Vec<(usize, f64)>, bool) {
         let mut tried = Vec::new();
         let done = search(lines, |line, sparsity| {
@@ -158,7 +161,8 @@ mod tests {
         }
     }
 
-    /// Worse in the middle: the largest place within counts, wherever the line was before.
+    /// The metric is worse in the middle: the largest sparsity within the allowed drop counts,
+    /// whatever happens below it.
     #[test]
     fn a_line_that_comes_back_is_followed_from_its_last_place_within() {
         let (points, _) = tried(&lines(&[true], 4), 100, |_, s| !(0.2..0.6).contains(&s) && s < 0.9);
