@@ -1,4 +1,5 @@
-//! Pruned tensors into their parts: kept values gathered and cast, pruned places filled, block by block.
+//! Writes pruned tensors in their encodings, block by block: kept values are gathered and cast,
+//! pruned weights filled.
 
 use super::blocks::{self, BLOCK_ELEMENTS, Block};
 use super::error::Error;
@@ -15,38 +16,38 @@ use crate::sparse::{CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, 
 use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
-/// A tensor that is written in its encoding.
+/// A tensor to be written in its encoding.
 struct Encoded<'a> {
     task: &'a TensorTask<'a>,
     /// The type of the values written.
     written: FloatDtype,
-    /// Whether pruned places take initial values here, or may take them at restore.
+    /// Whether pruned weights get initial values, now or possibly when restoring.
     takes: bool,
     nearest: bool,
     target: Target,
 }
 
-/// Where it goes.
+/// The destination of the tensor.
 enum Target {
     Dense(Slot),
     Parts(Parts<Slot>),
 }
 
-/// A byte that two blocks share: each gives its own bits.
+/// A byte that is shared by two blocks; each contributes its own bits.
 struct Edge {
     slot: Slot,
     at: u64,
     bits: u8,
 }
 
-/// What a block leaves to be put together in order.
+/// Results of a block that must be combined in order.
 #[derive(Default)]
 struct Left {
     overflowed: u64,
     edges: Vec<Edge>,
 }
 
-/// What pruned tensors are written from, and where to.
+/// The inputs and the destination of pruned tensors.
 pub(super) struct Encoding<'a> {
     pub tasks: &'a Tasks<'a>,
     pub prune: &'a PruneSettings,
@@ -55,8 +56,8 @@ pub(super) struct Encoding<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// Writes the pruned tensors whose places `here` takes, and notes in `results` how many values were cast
-/// beyond their type's range.
+/// Writes the pruned tensors for which `here` is true. Records in `results` how many values were beyond the
+/// range of the type that they were cast to.
 pub(super) fn encode_pruned(
     encoding: &Encoding<'_>,
     results: &mut [PrunedResult],
@@ -119,7 +120,7 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// The places of a tensor's parts, of which those that no block writes are written here.
+/// The destinations of a tensor's parts. Parts that no block writes are written here.
 fn target(
     task: &TensorTask<'_>,
     format: Format,
@@ -139,7 +140,7 @@ fn target(
         writer.write_at(*row_offsets, 8 * matrix.rows as u64, &(stored as u64).to_le_bytes())?;
     }
     if matrix.cols == 0 {
-        // Rows without columns have no block to write their offsets.
+        // Rows without columns have no blocks, so their offsets are written here.
         let zeros = vec![0; 8 * matrix.rows.min(BLOCK_ELEMENTS)];
         for row in (0..matrix.rows).step_by(BLOCK_ELEMENTS) {
             let rows = BLOCK_ELEMENTS.min(matrix.rows - row);
@@ -154,7 +155,7 @@ struct Scratch {
     mask: Vec<u8>,
     encoder: Encoder,
     nearer: Nearer,
-    /// Kept values in the trained type, and in the type written.
+    /// Kept values in the trained type; `values` holds them in the written type.
     kept: Vec<u8>,
     values: Vec<u8>,
     out: Vec<u8>,
@@ -215,7 +216,7 @@ fn encode_block(
     Ok(left)
 }
 
-/// Where the stored values of the block belong: its bits, or their columns.
+/// Writes the positions of the block's kept values: their mask bits, or their column indices.
 fn write_places(
     encoding: &EncodingParts<Slot>,
     matrix: Matrix,
@@ -236,7 +237,7 @@ fn write_places(
     }
 }
 
-/// The stored values before each row that begins in the block.
+/// Writes the number of kept values before each row that begins in the block.
 fn write_offsets(
     matrix: Matrix,
     block: &Block,
@@ -259,8 +260,8 @@ fn write_offsets(
     writer.write_at(slot, 8 * block.row(matrix) as u64, out)
 }
 
-/// Writes the bits of a block's pruned places, which begin at bit `first`: whole bytes at once, while those
-/// at either end, which another block may share, are left.
+/// Writes the fill bits of a block's pruned weights, which begin at bit `first`. Whole bytes are written at
+/// once. The first and last byte may be shared with other blocks, so they are left for later.
 fn write_fill(
     slot: Slot,
     first: usize,

@@ -1,28 +1,28 @@
-//! About how many bytes coded tensors will take, before any is coded.
+//! Estimates the sizes of coded tensors before any is coded.
 
 use super::error::Error;
 use super::pack::{Pruning, ToCode, choices};
 use super::plan::Codes;
 use crate::sparse::Fill;
 
-/// What is expected of each tensor that may be coded, by its place in name order.
+/// The estimate for each tensor that may be coded, by its index in name order.
 pub(super) struct Expected(Vec<Option<Tensor>>);
 
 struct Tensor {
     elements: f64,
-    /// Bits of a value that is kept, from a sample with nothing pruned.
+    /// Bits per kept value, from a sample without pruning.
     bits: f64,
     /// Bytes that do not depend on the values.
     fixed: f64,
-    /// Bits of a pruned place that say which value it takes.
+    /// Bits per pruned element that select its fill value.
     fill: f64,
     prediction: Option<f64>,
 }
 
 impl Expected {
-    /// Of these, among so many tensors.
+    /// Estimates for these tensors out of `of` tensors.
     pub fn new(tensors: &[ToCode<'_>], of: usize) -> Result<Self, Error> {
-        // Tables, and the states of 8 lanes of each block beside its length.
+        // Tables; then, per block, the states of 8 lanes and the length.
         const HEAD: f64 = 128.0;
         const BLOCK: f64 = 36.0;
         let nearest = |pruning: Pruning<'_>| pruning.fill == Fill::Nearest;
@@ -43,7 +43,7 @@ impl Expected {
 }
 
 impl Codes for Expected {
-    /// As if it were random which values are kept.
+    /// Assumes that the kept values are at random positions.
     fn of(&self, n: usize, _: &str, stored: usize) -> Option<(u64, Option<f64>)> {
         let Tensor { elements, bits, fixed, fill, prediction } = *self.0.get(n)?.as_ref()?;
         let kept = stored as f64;
@@ -62,8 +62,8 @@ mod tests {
     fn a_mask_costs_its_entropy() {
         let tensor = Tensor { elements: 8000.0, bits: 24.0, fixed: 100.0, fill: 1.0, prediction: Some(0.5) };
         let expected = Expected(vec![None, Some(tensor)]);
-        // Nothing pruned: 3 bytes a value. Half: one bit of mask and half a bit of fill a
-        // place. All: the fill.
+        // Nothing pruned: 3 bytes per value. Half pruned: one bit of mask and half a bit of fill per element.
+        // Everything pruned: only the fill.
         let bytes = [8000, 4000, 0].map(|stored| expected.of(1, "", stored).unwrap().0);
         assert_eq!(bytes, [24_100, 13_600, 1_100]);
         assert_eq!(expected.of(1, "", 8000).unwrap().1, Some(0.5));

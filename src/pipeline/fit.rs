@@ -1,5 +1,5 @@
-//! Selection and coding together: what a coded tensor takes is known only once it is coded, so that a file
-//! that is to have a size is selected and coded again until it has.
+//! Selection and coding together. The size of a coded tensor is known only after coding, so for a target file
+//! size, selection and coding are repeated until the size fits.
 
 use super::error::Error;
 use super::expected::Expected;
@@ -18,26 +18,26 @@ use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::prune::{Decision, Target};
 use crate::sparse::{Fill, Format};
 
-/// Rounds of a search for a size.
+/// Number of rounds of the search, after which the best file so far is selected again.
 const ROUNDS: usize = 8;
-/// A file as large as this share of what it may be is as large as wanted.
+/// The search ends if the file has at least this share of the allowed size.
 const CLOSE: f64 = 0.998;
 
-/// What goes, in a form that can be written.
+/// The result of selection and coding, ready to be written.
 pub(super) struct Selected<'a> {
     pub removal: Removal,
-    /// The tensors that may be coded; `None` where none may.
+    /// The coded tensors; `None` if coding is not allowed.
     pub coded: Option<CodedTensors<'a>>,
 }
 
 impl Selected<'_> {
-    /// What is known of its codes.
+    /// The sizes of the coded tensors.
     pub fn codes(&self) -> &dyn Codes {
         self.coded.as_ref().map_or(&NoCodes, |coded| coded as &dyn Codes)
     }
 }
 
-/// What a selection is made from.
+/// The inputs of a selection.
 struct Selection<'a> {
     resolved: &'a Resolved<'a>,
     tasks: &'a Tasks<'a>,
@@ -48,7 +48,7 @@ struct Selection<'a> {
 /// Finds the masks of all tensors to be pruned, and codes what may be coded.
 ///
 /// # Errors
-/// Those of selecting, [`Error::TooLarge`] among them, and whatever the temporary file meets.
+/// Errors of the selection, such as [`Error::TooLarge`], and errors of the temporary file.
 pub(super) fn select_and_code<'a>(
     resolved: &'a Resolved<'_>,
     tasks: &'a Tasks<'a>,
@@ -67,7 +67,7 @@ pub(super) fn select_and_code<'a>(
     }
 }
 
-/// The size that a file is to have, where the decision about a tensor says one.
+/// The target size of the file in bytes, if the decision about a tensor sets one.
 fn limit(decision: &Decision) -> Option<u64> {
     match decision.target {
         Target::Bytes(limit) if decision.counts_bytes() => Some(limit),
@@ -76,7 +76,7 @@ fn limit(decision: &Decision) -> Option<u64> {
 }
 
 impl<'a> Selection<'a> {
-    /// The tensors that may be coded, as they are with these masks.
+    /// The tensors that may be coded, with these masks.
     fn may_be_coded<'m>(
         &'m self,
         masks: &'m Masks,
@@ -97,7 +97,8 @@ impl<'a> Selection<'a> {
             {
                 continue;
             }
-            // What needs no base otherwise is not made to need one unless it was asked for.
+            // A tensor that does not need the base otherwise must not start to need it, unless the
+            // config asks for that.
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
             let asked = prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded);
@@ -111,7 +112,7 @@ impl<'a> Selection<'a> {
         Ok(all)
     }
 
-    /// Codes what may be coded, with the masks as they are.
+    /// Codes the tensors that may be coded, with the current masks.
     fn finish(&self, masks: &Masks) -> Result<Selected<'a>, Error> {
         let Self { resolved, tasks, prune, progress } = *self;
         let removal = Removal::find(resolved, prune, masks)?;
@@ -128,8 +129,8 @@ impl<'a> Selection<'a> {
         Ok(Selected { removal, coded: Some(coded) })
     }
 
-    /// Selects and codes so that the file takes at most `limit` bytes, and not much less. Selections are made
-    /// by sizes that are only expected, for a limit that is moved until the real size is as wanted.
+    /// Selects and codes so that the file has at most `limit` bytes, and not much less. Each selection uses
+    /// expected sizes; its limit is adjusted until the actual size fits.
     fn within(&self, limit: u64, masks: &mut Masks) -> Result<Selected<'a>, Error> {
         let expected = Expected::new(&self.may_be_coded(masks, None)?, self.tasks.tensors())?;
         let mut search = Search::new(limit);
@@ -145,7 +146,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Selects by expected sizes, and codes; the bytes of the file.
+    /// Selects by expected sizes and codes. Returns the size of the file in bytes.
     fn try_limit(
         &self,
         search: &mut Search,
@@ -155,7 +156,7 @@ impl<'a> Selection<'a> {
         let Self { resolved, tasks, prune, progress } = *self;
         let mut select = |limit| select(resolved, tasks, prune, (expected, Some(limit)), masks, progress);
         match select(search.now) {
-            // With everything pruned, which may be less in fact.
+            // Everything is pruned; the actual size may be smaller than expected.
             Err(Error::TooLarge { least, .. }) => {
                 search.least(least);
                 select(least)?;
@@ -169,27 +170,27 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// The search for the limit by which a file is selected whose real size is as wanted.
+/// Searches for the limit of the selection that gives a file of the wanted actual size.
 struct Search {
     limit: u64,
-    /// The limit to select by now.
+    /// The limit of the current selection.
     now: u64,
-    /// Below this there is nothing left to prune.
+    /// Below this limit, there is nothing left to prune.
     least: u64,
-    /// The limit, and the real size, of the largest file that fits and of the smallest that does not.
+    /// The limit and actual size of the largest file that fits and of the smallest file that does not.
     fits: Option<(u64, u64)>,
     exceeds: Option<(u64, u64)>,
-    /// What was tried last.
+    /// The limit and actual size of the last round.
     last: Option<(u64, u64)>,
     rounds: usize,
 }
 
 enum Next {
-    /// The file is as wanted.
+    /// The size of the file fits.
     Done,
-    /// Another limit is to be tried.
+    /// Another limit must be tried.
     Try,
-    /// The smallest file is too large.
+    /// Even the smallest file is too large.
     Never,
 }
 
@@ -198,12 +199,12 @@ impl Search {
         Self { limit, now: limit, least: 0, fits: None, exceeds: None, last: None, rounds: 0 }
     }
 
-    /// Told that not even this limit is one too small.
+    /// Raises the limit to `least`, because smaller limits are impossible.
     fn least(&mut self, least: u64) {
         (self.now, self.least) = (least, least);
     }
 
-    /// Told how large the file is by the limit of now, gives what is to be done.
+    /// Takes the actual size at the current limit, and returns what to do next.
     fn next(&mut self, bytes: u64) -> Next {
         let (now, fits) = (self.now, bytes <= self.limit);
         let is_same = |other: &Option<(u64, u64)>| other.is_some_and(|(_, known)| known == bytes);
@@ -211,7 +212,7 @@ impl Search {
             return Next::Never;
         }
         self.rounds += 1;
-        // The last round is the best of all again.
+        // The size is close enough, or the best file so far was selected again.
         if fits && (bytes as f64 >= CLOSE * self.limit as f64 || is_same(&self.fits)) {
             return Next::Done;
         }
@@ -229,7 +230,7 @@ impl Search {
             (Some((by, _)), Some(_)) if self.rounds >= ROUNDS => by,
             (Some((low, _)), Some((high, _))) => {
                 let between = line.filter(|by| (low + 1..high).contains(by)).unwrap_or(low.midpoint(high));
-                // As close as limits can be.
+                // Limits cannot be closer.
                 if between == low || between == high { low } else { between }
             }
             _ => {
@@ -240,7 +241,7 @@ impl Search {
         Next::Try
     }
 
-    /// The limit at which a line through two of them, with the sizes that they gave, has the wanted size.
+    /// The limit with the wanted size, by linear interpolation through two limits with their sizes.
     fn through(&self, a: (u64, u64), b: (u64, u64)) -> Option<u64> {
         let [(xa, ya), (xb, yb)] = [a, b].map(|(x, y)| (x as f64, y as f64));
         let wanted = self.limit as f64 * (1.0 + CLOSE) / 2.0;
@@ -253,7 +254,8 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// The limits that are tried where a file selected by a limit has the size that `real` gives.
+    /// The limits that are tried, and the final size, if a file selected with a limit has
+    /// the size `real(limit)`.
     fn tried(limit: u64, least: u64, real: impl Fn(u64) -> u64) -> (Vec<u64>, Option<u64>) {
         let mut search = Search::new(limit);
         let mut tried = Vec::new();
@@ -273,23 +275,23 @@ mod tests {
 
     #[test]
     fn a_size_is_found_in_few_rounds() {
-        // Real files a tenth smaller than expected, and a fifth larger.
+        // Actual files a tenth smaller than expected, and a fifth larger.
         let (rounds, bytes) = tried(1_000_000, 0, |limit| limit * 9 / 10);
         assert_eq!((rounds, bytes), (vec![1_000_000, 1_111_111], Some(999_999)));
         let (rounds, bytes) = tried(1_000_000, 0, |limit| limit * 6 / 5);
         assert_eq!((rounds, bytes), (vec![1_000_000, 833_333], Some(999_999)));
-        // A part that nothing makes smaller.
+        // A part of the file cannot be made smaller.
         let (rounds, bytes) = tried(1_000_000, 0, |limit| 300_000 + limit * 4 / 5);
         assert!(rounds.len() <= 5 && bytes.is_some_and(|bytes| (998_000..=1_000_000).contains(&bytes)));
     }
 
     #[test]
     fn a_search_ends() {
-        // Everything fits as it is.
+        // Everything fits without pruning.
         assert_eq!(tried(1_000, 0, |limit| limit.min(400)).1, Some(400));
-        // All that can be pruned is not enough.
+        // Pruning everything is not enough.
         assert_eq!(tried(1_000, 5_000, |limit| limit), (vec![5_000], None));
-        // It is, against what was expected.
+        // Pruning everything is enough, although it was not expected to be.
         assert_eq!(tried(1_000, 5_000, |limit| limit / 10).1, Some(1_000));
         // Sizes in steps: the largest that fits.
         let (rounds, bytes) = tried(1_000_000, 0, |limit| limit / 300_000 * 300_000);

@@ -35,37 +35,37 @@ pub struct InventoryTensor {
     pub shape: Vec<usize>,
     /// Bytes of its data.
     pub bytes: u64,
-    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor, a type
-    /// of less than a byte, or a code.
+    /// Share of elements that are zero (of either sign), 0 … 1; `None` for an empty tensor, a type smaller
+    /// than a byte, or a coded tensor.
     pub zeros: Option<f64>,
-    /// What it is the code of; `None` where it is none.
+    /// Of a coded tensor, what it encodes; `None` for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<InventoryCode>,
 }
 
-/// The tensor that a coded one stands for.
+/// The tensor that a coded one encodes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InventoryCode {
     /// Its name.
     pub tensor: String,
-    /// Its type, in safetensors' spelling.
+    /// Its type, as safetensors spells it.
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Bits of its code for each of its elements, 0 if it has none.
+    /// Size of its code in bits per element; 0 if it has no code.
     pub bits_per_weight: f64,
-    /// What its values are stored as differences to.
+    /// What its values are predicted from.
     pub predicted_from: Predicted,
-    /// The factor of what they are predicted from; `None` where that is nothing.
+    /// The factor of the prediction; `None` if there is no prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
 }
 
-/// What the values of a coded tensor are stored as differences to.
+/// What the values of a coded tensor are predicted from. The differences are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Predicted {
-    /// Nothing: they are stored themselves.
+    /// Nothing: the values themselves are stored.
     Nothing,
     /// Their initial values, drawn from the seed.
     InitialValues,
@@ -74,7 +74,7 @@ pub enum Predicted {
 }
 
 impl InventoryCode {
-    /// Of a coded tensor and the bytes of its code.
+    /// From the description of a coded tensor and the size of its code in bytes.
     fn new(described: &PrunedTensor, bytes: u64) -> Self {
         let elements = described.shape.iter().map(|size| *size as f64).product::<f64>();
         let predicted_from = match (&described.init, described.prediction) {
@@ -119,8 +119,8 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
     Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
 }
 
-/// Adds what a description says of a code, or of a tensor that is in the base; the first so many of these are
-/// those of the file, in name order.
+/// Adds what a description says about a coded tensor, or about a tensor that is only in the base. The first
+/// `in_file` tensors are those of the file, in name order.
 fn add_code(described: &PrunedTensor, tensors: &mut Vec<InventoryTensor>, in_file: usize) {
     match described.format {
         Format::Coded => {
@@ -143,7 +143,8 @@ fn add_code(described: &PrunedTensor, tensors: &mut Vec<InventoryTensor>, in_fil
     }
 }
 
-/// Tensors that are processed together: a checkpoint may have millions.
+/// Number of tensors that are processed together. The number is limited because a
+/// checkpoint may have millions.
 const AT_ONCE: usize = 1 << 14;
 
 fn list(
@@ -191,16 +192,16 @@ fn zeros(dtype: Dtype, piece: &[u8]) -> u64 {
         Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E5M2 | Dtype::F8_E4M3 => {
             count(is_float_zero, size)
         }
-        // Zero if both parts are.
+        // A complex number is zero if both parts are.
         Dtype::C64 => count(|pair| pair.chunks(4).all(is_float_zero), size),
-        // Only powers of two.
+        // E8M0 has only powers of two, so no zero.
         Dtype::F8_E8M0 => 0,
         // Integers and booleans, and the 8-bit floats in which the bits of a negative zero mean NaN.
         _ => count(|element| element.iter().all(|byte| *byte == 0), size),
     }
 }
 
-/// All bits except the sign, which is in the last byte of little-endian floats.
+/// Whether all bits except the sign are zero. The sign is in the last byte of little-endian floats.
 fn is_float_zero(element: &[u8]) -> bool {
     element.split_last().is_some_and(|(last, rest)| last & 0x7F == 0 && rest.iter().all(|byte| *byte == 0))
 }
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn zeros_are_those_of_the_type() {
-        // By the types' definitions (OCP 8-bit formats; FNUZ: 0x80 is NaN; E8M0: 2^(byte - 127)).
+        // From the definitions of the types (OCP 8-bit formats; FNUZ: 0x80 is NaN; E8M0: 2^(byte - 127)).
         for (dtype, zeros_of_four) in [
             (Dtype::F8_E4M3, 2),
             (Dtype::F8_E5M2, 2),

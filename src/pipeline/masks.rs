@@ -32,8 +32,8 @@ struct TensorMask {
     length: u64,
     /// Number of values kept.
     stored: usize,
-    /// Position of the bits of its changed weights in the spool. Present if it is not simply the sleeping
-    /// weights that are pruned, and its initial values are known.
+    /// Position in the spool of the bits of its changed weights. Present if its initial values are known and
+    /// the pruned weights are not simply the sleeping ones.
     changed: Option<u64>,
 }
 
@@ -150,7 +150,7 @@ impl Masks {
         Ok(bits::count(mask) as usize)
     }
 
-    /// Forgets which weights of these tensors stay.
+    /// Forgets the masks of these tensors.
     pub fn forget(&mut self, is_one: impl Fn(usize) -> bool) {
         self.blocks.retain(|(block, _)| !is_one(block.tensor));
         self.tensors.iter_mut().enumerate().filter(|(n, _)| is_one(*n)).for_each(|(_, mask)| mask.stored = 0);

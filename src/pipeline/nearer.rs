@@ -1,10 +1,10 @@
-//! Which of two values a pruned place takes where it takes the nearer one.
+//! Finds which of two values a pruned weight takes with `fill: nearest`.
 
 use crate::encoder::PIECE;
 use crate::sparse::fillmask;
 use crate::tensor::FloatDtype;
 
-/// Which places of a block take their initial value: one bit an element, without regard to rows.
+/// Which elements of a block take their initial value: one bit per element, without padding of rows.
 #[derive(Default)]
 pub(super) struct Nearer {
     trained: Vec<f64>,
@@ -13,7 +13,7 @@ pub(super) struct Nearer {
 }
 
 impl Nearer {
-    /// Of a block's weights and their initial values, times the decay factor, both of this type.
+    /// For a block's weights and their initial values (times the decay factor), both of type `dtype`.
     pub fn find(&mut self, trained: &[u8], initial: &[u8], dtype: FloatDtype) -> &[u8] {
         let Self { trained: w, initial: w0, bits } = self;
         let size = dtype.size();

@@ -1,5 +1,5 @@
-//! What stands in a pruned file: how each tensor is stored, under which names, and what
-//! restoring needs to know.
+//! Plans the contents of a pruned file: how each tensor is stored, the names of its parts, and the
+//! metadata for restoring.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::store::{Group, checkpoint_bytes};
 use crate::tensor::{FloatDtype, Layout, Shape};
 use cdi_core::internal::base_tensor;
 
-/// What stands in the pruned file, by how many values of each tensor stay.
+/// The contents of the pruned file, given the number of values kept of each tensor.
 pub(super) struct FilePlan<'r> {
     resolved: &'r Resolved<'r>,
     tasks: &'r Tasks<'r>,
@@ -30,20 +30,21 @@ pub(super) struct FilePlan<'r> {
     longest_offset: u64,
     codes: &'r dyn Codes,
     others: BTreeMap<String, String>,
-    /// Descriptions made so far: of a tensor from another checkpoint it takes a digest.
+    /// Descriptions made so far. They are kept because one may need the digest of a tensor
+    /// from another checkpoint.
     known: BTreeMap<String, PrunedTensor>,
-    /// Those of the last decision.
+    /// The formats of the last decision.
     described: BTreeMap<String, Format>,
 }
 
-/// What is known of the tensors that may be coded.
+/// Actual or expected sizes of the tensors that may be coded.
 pub(super) trait Codes {
-    /// Bytes of the code of the tensor at place `n`, of this name, with so many values kept, and the factor
-    /// of the initial values that predict it; `None` where it is not coded.
+    /// The size in bytes of the code of the tensor with index `n` and this name, with `stored` values kept,
+    /// and the factor of the initial values that predict it. `None` if it is not coded.
     fn of(&self, n: usize, name: &str, stored: usize) -> Option<(u64, Option<f64>)>;
 }
 
-/// Nothing is coded.
+/// No tensor is coded.
 pub(super) struct NoCodes;
 
 impl Codes for NoCodes {
@@ -52,12 +53,13 @@ impl Codes for NoCodes {
     }
 }
 
-/// Bytes that it takes, roughly, to say where a tensor's predictions come from.
+/// Approximate size in bytes of the description of where a tensor's predictions come from.
 pub(super) const DESCRIBED: u64 = 150;
-/// What a coded tensor takes besides its code, roughly: the header's entry is there in any case.
+/// Approximate size in bytes of a coded tensor's description. The header entry is not counted:
+/// every tensor has one.
 pub(super) const DESCRIPTION: u64 = 100;
 
-/// Whether a tensor of so many bytes that is kept becomes smaller by so much code.
+/// Whether coding makes a kept tensor of `dense` bytes smaller.
 pub(super) fn is_worth_it(code: u64, prediction: Option<f64>, dense: u64) -> bool {
     code + DESCRIPTION + prediction.map_or(0, |_| DESCRIBED) < dense
 }
@@ -85,7 +87,7 @@ impl<'r> FilePlan<'r> {
         })
     }
 
-    /// How each tensor is stored.
+    /// Decides how each tensor is stored.
     pub fn decide(&mut self, stored: &[usize]) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
         let (_, tensors) = self.resolved.trained()?;
         let mut results = Vec::with_capacity(tensors.len());
@@ -120,7 +122,7 @@ impl<'r> FilePlan<'r> {
         Ok((results, groups))
     }
 
-    /// The description of a tensor, which is made once.
+    /// The description of a tensor. It is made once and kept.
     fn know(
         &mut self,
         n: usize,
@@ -136,8 +138,8 @@ impl<'r> FilePlan<'r> {
         Ok(&self.known[name])
     }
 
-    /// Bytes that a tensor takes as a code, those of its description counted as far as they are
-    /// more than in another format.
+    /// The size in bytes of a coded tensor, including what its description takes in excess of
+    /// that for another format.
     fn cost(
         &mut self,
         n: usize,
@@ -150,12 +152,12 @@ impl<'r> FilePlan<'r> {
         }
         let known = self.know(n, name, tensor, Some(code))?;
         let coded = in_format(known, Format::Coded).description_bytes() as u64;
-        // Every format has a description where something is pruned.
+        // In other formats, a tensor has a description only if something is pruned.
         let other = if stored < tensor.shape.elements() { known.description_bytes() as u64 } else { 0 };
         Ok((code.0 + coded).saturating_sub(other))
     }
 
-    /// The `__metadata__` of the file that holds these tensors.
+    /// The `__metadata__` of the file that contains these tensors.
     pub fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
         let description = |group: &Group| {
             let format = *self.described.get(&group.name)?;
@@ -166,15 +168,15 @@ impl<'r> FilePlan<'r> {
         FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&self.others)
     }
 
-    /// Bytes of the files with so many values of each tensor, an index not counted.
+    /// The size in bytes of the files with these numbers of values kept, without an index.
     pub fn bytes(&mut self, stored: &[usize]) -> Result<u64, Error> {
         let (_, groups) = self.decide(stored)?;
         Ok(checkpoint_bytes(&groups, self.prune.max_shard_size, |groups| self.metadata(groups)))
     }
 }
 
-/// How a tensor is stored with so many values kept, and under which names. `code` is what is known of its
-/// code, where it may be coded, and `cost` what that comes to beside other formats.
+/// How a tensor is stored with `stored` values kept, and the names of its parts. `code` is its code size, if
+/// it may be coded; `cost` is the size to compare with other formats.
 fn decide(
     name: &str,
     tensor: &Tensor,
@@ -218,7 +220,7 @@ fn decide(
     (result, Group { name: name.to_owned(), tensors })
 }
 
-/// All that restoring the tensor needs to know, in whichever format.
+/// The description that is needed to restore the tensor, for any format.
 fn describe(
     resolved: &Resolved<'_>,
     name: &str,
@@ -249,7 +251,7 @@ fn describe(
     })
 }
 
-/// A description in this format: of a coded tensor what restoring it asks for, and nothing else.
+/// The description for this format. For a coded tensor, it has only what is needed for restoring.
 fn in_format(known: &PrunedTensor, format: Format) -> PrunedTensor {
     let known = PrunedTensor { format, ..known.clone() };
     if format != Format::Coded {
@@ -271,7 +273,7 @@ fn in_format(known: &PrunedTensor, format: Format) -> PrunedTensor {
     }
 }
 
-/// Where the initial values of a tensor that a rule matches come from.
+/// The source of the initial values of a tensor that a rule matches.
 pub(super) fn initial_values(
     resolved: &Resolved<'_>,
     name: &str,
@@ -297,7 +299,7 @@ pub(super) fn initial_values(
     })
 }
 
-/// Initial values that a tensor of a base has.
+/// Initial values that are a tensor of a base checkpoint.
 fn stored_values(
     base: &Checkpoint,
     path: &Path,
@@ -309,12 +311,12 @@ fn stored_values(
     Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype })
 }
 
-/// The last part of a path, by which descriptions name a base.
+/// The last component of a path. Descriptions name a base by it.
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// The trained files' own metadata; of keys that several shards have the first one's value.
+/// The metadata of the trained files themselves. If shards have the same key, the first value is used.
 pub(super) fn other_metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     let mut others = BTreeMap::new();
     for (key, value) in checkpoint.metadata().iter().flatten() {

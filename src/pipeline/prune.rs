@@ -1,5 +1,5 @@
-//! The stage `prune`: from masks to a pruned checkpoint. Nothing is compared or regenerated again, save where
-//! a dense tensor takes initial values.
+//! The stage `prune`: writes a pruned checkpoint from the masks. Weights are not compared again, and initial
+//! values are generated again only for dense tensors that are filled with them.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::prune::Lane;
 use crate::sparse::{Fill, Format, Parts, csr, suffixes};
 use crate::store::{CheckpointWriter, Compressed, Group, compressed, folder_of};
 
-/// Refuses a checkpoint whose tensors' names an encoding would need, before anything is written.
+/// Refuses a checkpoint that has tensors with the names of an encoding's parts, before anything is written.
 pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
     let formats = match prune.format {
         FormatChoice::Fixed(format) => vec![format],
@@ -52,8 +52,8 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
     Ok(())
 }
 
-/// Refuses to prune what is no weight but a part of one, in a checkpoint that others, or this
-/// tool, have compressed.
+/// Refuses to prune tensors that are parts of compressed weights, in a checkpoint compressed by
+/// this or another program.
 pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
     let (checkpoint, tensors) = resolved.trained()?;
     let pruned = |part: &String| tensors.get(part).is_some_and(|tensor| tensor.action == Action::Prune);
@@ -62,7 +62,7 @@ pub fn check_compressed(resolved: &Resolved<'_>) -> Result<(), Error> {
     in_parts(checkpoint, found, true)
 }
 
-/// The error about these, if there are any.
+/// The error for these compressed weights, if there are any.
 pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning: bool) -> Result<(), Error> {
     let more = found.len().saturating_sub(1);
     let Some(Compressed { stem, parts, form }) = found.into_iter().next() else { return Ok(()) };
@@ -70,7 +70,7 @@ pub(super) fn in_parts(checkpoint: &Checkpoint, found: Vec<Compressed>, pruning:
     Err(Error::InParts { path, stem, parts, form, more, pruning })
 }
 
-/// The tensors that are kept because the groups of `where_divisible: true` do not divide them.
+/// The tensors that are kept because the groups of `where_divisible: true` do not divide their dimensions.
 fn undivided(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<Vec<Undivided>, Error> {
     let (_, tensors) = resolved.trained()?;
     let of = |(name, tensor): (&String, &Tensor)| {
@@ -90,7 +90,7 @@ fn undivided(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<Vec<Undiv
 /// Adds the pruned checkpoint to the outputs.
 ///
 /// # Errors
-/// Whatever reading the masks or writing meets.
+/// Errors of reading the masks and of writing.
 pub fn prune(
     resolved: &Resolved<'_>,
     tasks: &Tasks<'_>,
@@ -102,9 +102,10 @@ pub fn prune(
     let (checkpoint, _) = resolved.trained()?;
     let mut plan = FilePlan::new(resolved, tasks, prune, Some(&selected.removal), selected.codes())?;
     let (mut results, groups) = plan.decide(&masks.stored())?;
-    // A cast counts what overflows, and removal writes tensors apart: those need every tensor looked at.
+    // The results of a cast (values that overflow) and of removal (tensors written separately) need all
+    // tensors, so a killed run cannot be resumed.
     let resumable = prune.dtype.is_none() && prune.chains.is_empty();
-    // Which weights go is in the masks, and all else in the headers and the inputs.
+    // The masks determine which weights are pruned; everything else follows from the headers and the inputs.
     let decisions = || match resumable {
         true => key(resolved, |_| true, &masks.digest()?).map(Some),
         false => Ok::<_, Error>(None),
@@ -116,7 +117,7 @@ pub fn prune(
     check_writer(resolved.inputs(), &writer, "`prune.output`")?;
     let total: u64 = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum();
     progress.begin("prune", total);
-    // File by file, so that a run after a killed one finds some of them finished.
+    // One file after the other, so that the next run finds some files finished if this one is killed.
     let files: Vec<Option<usize>> =
         groups.iter().map(|group| writer.file_of(&group.tensors[0].name)).collect();
     for file in 0..writer.files() {
@@ -146,7 +147,7 @@ pub fn prune(
     Ok(Pruned { written, tensors: results, removed, undivided: undivided(resolved, prune)? })
 }
 
-/// Writes the coded tensors among those that `here` takes.
+/// Writes the coded tensors for which `here` is true.
 fn write_coded(
     checkpoint: &Checkpoint,
     selected: &Selected<'_>,

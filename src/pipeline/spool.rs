@@ -1,4 +1,5 @@
-//! Temporary storage for the bitmasks of a whole checkpoint, between comparison and encoding.
+//! Temporary storage between passes, for the bitmasks of a whole checkpoint or for the
+//! blocks of coded tensors.
 //!
 //! One bit per weight is a thirty-second of an F32 checkpoint. For a large one, this is too much for
 //! memory, so the masks are kept in an unnamed temporary file next to the output. The system keeps it in
@@ -12,7 +13,7 @@ use crate::checkpoint::CheckpointError;
 use crate::digest;
 use crate::store::{create_parent, folder_of};
 
-/// A temporary file of bits, which any thread can write and read at any position. It is deleted when dropped.
+/// A temporary file. Any thread can read and write it at any position. It is deleted when dropped.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
@@ -29,13 +30,13 @@ impl Spool {
         Ok(Self { file, folder })
     }
 
-    /// Writes bits at this byte position.
+    /// Writes bytes at this position.
     pub fn write(&self, at: u64, mask: &[u8]) -> Result<(), CheckpointError> {
         crate::store::write_all_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "write a temporary file here"))
     }
 
-    /// Reads bits from this byte position.
+    /// Reads bytes from this position.
     pub fn read(&self, at: u64, mask: &mut [u8]) -> Result<(), CheckpointError> {
         crate::store::read_exact_at(&self.file, mask, at)
             .map_err(CheckpointError::io(&self.folder, "read a temporary file here"))

@@ -1,4 +1,4 @@
-//! The command `unpack`: what `pack` wrote, as the checkpoint that it was.
+//! The command `unpack`: restores the checkpoint that `pack` packed.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use super::restore::restore;
 use crate::checkpoint::{Checkpoint, OpenOptions};
 use crate::sparse::{FileMetadata, Fill, Format, Kind};
 
-/// Writes the checkpoint from which [`super::pack`] made a file: what [`restore`] does,
-/// for packed files alone.
+/// Restores the checkpoint from which [`super::pack`] made a file, like [`restore`], but
+/// accepts only packed files.
 ///
 /// # Errors
-/// [`Error::NotPacked`], and those of [`restore`].
+/// [`Error::NotPacked`], and the errors of [`restore`].
 pub fn unpack(
     input: &Path,
     output: &Path,
@@ -24,7 +24,7 @@ pub fn unpack(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let checkpoint = Checkpoint::open_with(input, options)?;
-    // A description that cannot be read is for whoever restores it to complain about.
+    // An unreadable description is not reported here; [`restore`] does that.
     let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
     let path = || input.to_owned();
     match described.as_ref().map(|described| described.kind) {

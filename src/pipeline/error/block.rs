@@ -1,38 +1,38 @@
-//! What can be wrong with the results of blocks.
+//! Errors about the results of blocks.
 
-/// Why results cannot be merged.
+/// Why block results cannot be merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockProblem {
-    /// Not in block order, or one is missing.
+    /// Results are not in block order, or one is missing.
     #[error(
         "the result of block {got} where that of block {expected} is next: merge them all, in the order of their numbers"
     )]
     Order {
-        /// The block whose result is next.
+        /// Index of the block whose result should be next.
         expected: usize,
-        /// That of this one.
+        /// Index of the block that this result is of.
         got: usize,
     },
-    /// Fewer results than blocks.
+    /// There are fewer results than blocks.
     #[error("{got} block results for {expected} blocks")]
     Missing {
-        /// Blocks.
+        /// Number of blocks.
         expected: usize,
-        /// Results.
+        /// Number of results.
         got: usize,
     },
-    /// Of another config, or another checkpoint.
+    /// The result is of another config or another checkpoint.
     #[error("the result of block {number}, of tensor `{tensor}`, is not of this config and checkpoint")]
     Other {
-        /// Its number.
+        /// Index of the block.
         number: usize,
-        /// The tensor that it says it is of.
+        /// The tensor in the result.
         tensor: String,
     },
-    /// Keys where a comparison is to be merged.
+    /// The result holds keys of scores, but a comparison is needed.
     #[error("the result of block {number} is of another question: it compares nothing")]
     NoComparison {
-        /// Its number.
+        /// Index of the block.
         number: usize,
     },
 }

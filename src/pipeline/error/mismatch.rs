@@ -1,26 +1,27 @@
-//! A trained checkpoint that is not the model's.
+//! The error for a trained checkpoint that does not fit the model.
 
 use std::path::PathBuf;
 
 use super::words::list;
 
-/// How the trained checkpoint differs from the model and the rules: everything at once.
+/// All differences between the trained checkpoint and the model and rules, reported together.
 #[derive(Debug, Default)]
 pub struct Mismatch {
     /// The trained checkpoint.
     pub path: PathBuf,
-    /// Floating-point tensors of it that no rule matches.
+    /// Floating-point tensors in it that no rule matches.
     pub unmatched: Vec<String>,
-    /// Tensors of the model that it lacks.
+    /// Tensors of the model that are missing in it.
     pub missing: Vec<String>,
-    /// `name: has …, expected …`: tensors of another shape or kind than the model's.
+    /// `name: has …, expected …`: tensors whose shape or type differs from the model's.
     pub different: Vec<String>,
-    /// Names of wrappers in its tensors' names, without which some would be those that the config knows.
+    /// Names that wrappers inserted into its tensor names. Without them, the config would know more of the
+    /// tensors.
     pub wrappers: Vec<&'static str>,
 }
 
 impl Mismatch {
-    /// Whether there is nothing to complain of.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.unmatched.is_empty() && self.missing.is_empty() && self.different.is_empty()
     }

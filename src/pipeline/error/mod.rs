@@ -1,4 +1,4 @@
-//! All errors that can stop a command, and their exit codes.
+//! The errors that can stop a command, and their exit codes.
 
 mod block;
 mod mismatch;
@@ -27,69 +27,69 @@ use words::{gates_failed, in_parts, nothing_within, trained_missing};
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The config.
+    /// The config is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Whoever watches the progress wanted no more of it.
+    /// The caller cancelled the command through its progress callbacks.
     #[error("cancelled; the outputs are as they were")]
     Cancelled,
-    /// A stage asked for by name that the config says nothing about.
+    /// The requested stage has no section in the config.
     #[error("{}: `{command}` needs the key `{key}`, which the config does not have", .file.display())]
     NoSection {
-        /// The config.
+        /// Path of the config.
         file: PathBuf,
-        /// What was asked for.
+        /// The requested command.
         command: &'static str,
         /// The missing key.
         key: &'static str,
     },
-    /// An output that is an input, or another output.
+    /// An output is also an input, or another output.
     #[error(
         "{first} and {second} are the same file ({}): an output must not replace an input or another output; give \
          one of them another path",
         .path.display()
     )]
     SameFile {
-        /// One of them.
+        /// One of the two paths, in words.
         first: String,
-        /// The other.
+        /// The other path, in words.
         second: String,
-        /// The file.
+        /// Their common path.
         path: PathBuf,
     },
-    /// A checkpoint that cannot be read or written.
+    /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file that is no report.
+    /// A file is not a valid report.
     #[error(transparent)]
     Report(#[from] ReadError),
-    /// Gates that the result does not pass; everything was written.
+    /// The result fails some gates. All outputs were written.
     #[error("{}", gates_failed(.failed, *.of))]
     Gates {
-        /// Those that failed.
+        /// The gates that failed.
         failed: Vec<GateResult>,
-        /// How many were measured.
+        /// Number of gates that were measured.
         of: usize,
     },
     /// The evaluation command of `tune` gave no metric.
     #[error(transparent)]
     Evaluation(#[from] Box<EvaluationError>),
-    /// What `tune` keeps between runs cannot be read.
+    /// The measurements that `tune` keeps between runs cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Every file that `tune` tried drops too far.
+    /// The metric drops too far for every file that `tune` tried.
     #[error("{}: {}", .file.display(), nothing_within(*.max_drop, *.original, .nearest.as_deref()))]
     NothingWithin {
-        /// The config.
+        /// Path of the config.
         file: PathBuf,
-        /// Most that the metric may be worse.
+        /// The allowed drop of the metric.
         max_drop: f64,
-        /// The original's metric.
+        /// The metric of the original.
         original: f64,
-        /// The point that drops least.
+        /// The point with the smallest drop.
         nearest: Option<Box<TunePoint>>,
     },
-    /// Initial values as a fill that the trained checkpoint did not start from.
+    /// Pruned weights would get initial values, but the trained checkpoint did not start from those.
     #[error(
         "{}: {words}; `prune.fill: init` would restore values that the weights never had, so nothing was \
          pruned; set `prune.any_start: true` to prune anyway",
@@ -98,10 +98,10 @@ pub enum Error {
     OtherStart {
         /// The trained checkpoint.
         path: PathBuf,
-        /// What tells it.
+        /// The evidence, in words.
         words: String,
     },
-    /// Training has not happened yet.
+    /// There is no trained checkpoint yet.
     #[error("{}", trained_missing(.path, .initial))]
     TrainedMissing {
         /// Where the trained checkpoint should be.
@@ -109,10 +109,10 @@ pub enum Error {
         /// The initial checkpoint, if the config names one.
         initial: Option<PathBuf>,
     },
-    /// The trained checkpoint is not the model's.
+    /// The trained checkpoint does not fit the model.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// A tensor of a base checkpoint that cannot serve as initial value.
+    /// A tensor of a base checkpoint cannot provide initial values.
     #[error("{}: tensor `{tensor}`, which provides initial values, {problem}", .path.display())]
     Base {
         /// The base checkpoint.
@@ -122,7 +122,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: BaseProblem,
     },
-    /// A tensor of a file of scores that cannot serve.
+    /// A tensor of a file of scores cannot provide scores.
     #[error("{}: tensor `{tensor}`, which provides scores, {problem}", .path.display())]
     Scores {
         /// The file of scores.
@@ -132,21 +132,21 @@ pub enum Error {
         /// What is wrong with its scores.
         problem: Box<ScoresProblem>,
     },
-    /// A size that no pruning reaches.
+    /// No pruning makes the file small enough.
     #[error(
         "{}: even with everything pruned that can be pruned, the file would have {least} bytes, more than \
          the {limit} of `prune.target`; raise the target, or keep fewer tensors",
         .output.display()
     )]
     TooLarge {
-        /// The pruned file.
+        /// Path of the pruned file.
         output: PathBuf,
-        /// Most bytes that it may have.
+        /// The allowed size in bytes.
         limit: u64,
-        /// Least bytes that it can have.
+        /// The smallest possible size in bytes.
         least: u64,
     },
-    /// A pruned file where a trained one is expected.
+    /// A trained checkpoint is expected, but the file is pruned.
     #[error(
         "{}: this is a pruned file of cdi-prune, not a trained checkpoint; convert it with `cdi-prune \
          restore {} -o dense.safetensors`",
@@ -156,7 +156,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// An ordinary checkpoint where a packed one is expected.
+    /// A packed file is expected, but this is an ordinary checkpoint.
     #[error(
         "{}: not a packed file but an ordinary checkpoint, so there is nothing to unpack; `cdi-prune pack {} \
          -o packed.safetensors` packs it",
@@ -166,7 +166,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// An initial checkpoint where a packed one is expected.
+    /// A packed file is expected, but this is an initial checkpoint.
     #[error(
         "{}: not a packed file but an initial checkpoint of cdi-prune, which is dense already: use it as it is",
         .path.display()
@@ -175,7 +175,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A pruned file where a packed one is expected.
+    /// A packed file is expected, but this is a pruned file.
     #[error(
         "{}: this is a pruned file of cdi-prune, not a packed one; convert it with `cdi-prune restore {} -o \
          dense.safetensors`",
@@ -185,7 +185,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A folder where a file is to be written.
+    /// A file must be written, but the path is a folder.
     #[error(
         "{}: `prune.output` is a folder; give the path of a file, or end it with a slash to write the \
          checkpoint and the small files of its model into the folder",
@@ -195,23 +195,23 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// Parts of compressed weights that would be taken for weights.
+    /// The checkpoint stores compressed weights in parts, which would be mistaken for weights.
     #[error("{}: {}", .path.display(), in_parts(.stem, .parts, .form, *.more, *.pruning))]
     InParts {
         /// The checkpoint.
         path: PathBuf,
-        /// What the names of the first one's parts begin with.
+        /// The common beginning of the names of the first weight's parts.
         stem: String,
-        /// Its parts.
+        /// The names of its parts.
         parts: Vec<String>,
-        /// Their form.
+        /// The compressed form.
         form: &'static Form,
-        /// How many other weights stand there in parts.
+        /// Number of other weights that are stored in parts.
         more: usize,
-        /// Whether they would be pruned, rather than have a config inferred from them.
+        /// Whether the command is pruning; otherwise it is inferring a config.
         pruning: bool,
     },
-    /// A checkpoint to infer a config from that has no weights.
+    /// A config cannot be inferred, because the checkpoint has no weights.
     #[error(
         "{}: none of its {tensors} tensors is F64, F32, F16 or BF16, so there is nothing to initialise, compare or prune",
         .path.display()
@@ -219,10 +219,10 @@ pub enum Error {
     NoWeights {
         /// The checkpoint.
         path: PathBuf,
-        /// How many tensors it has.
+        /// Number of its tensors.
         tensors: usize,
     },
-    /// A base that has nothing to do with the checkpoint.
+    /// The base has nothing in common with the checkpoint.
     #[error(
         "{}: none of its tensors has the name and shape of a tensor in {}: this is the base of another \
          model, or the names differ",
@@ -235,13 +235,13 @@ pub enum Error {
         /// The base.
         base: PathBuf,
     },
-    /// A path that no config can name.
+    /// The path cannot be written in a config.
     #[error("{}: this path is not UTF-8, so a config cannot contain it; rename the file", .path.display())]
     PathNotUtf8 {
         /// The path.
         path: PathBuf,
     },
-    /// A tensor of the name that an encoding would give to another.
+    /// The checkpoint has a tensor with the name that an encoding needs for a part of another tensor.
     #[error(
         "{}: tensor `{part}` has the name that a part of the encoded tensor `{tensor}` would have; set `format: dense` \
          or a prune rule with `keep: true` for `{tensor}`",
@@ -252,21 +252,21 @@ pub enum Error {
         path: PathBuf,
         /// The tensor to be encoded.
         tensor: String,
-        /// The tensor in the way.
+        /// The tensor that already has that name.
         part: String,
     },
-    /// Something that is not as a manifest says.
+    /// Something differs from the manifest.
     #[error("{}: {problem}", .path.display())]
     Verify {
-        /// The manifest, or the file that was looked into.
+        /// The manifest, or the file that was checked.
         path: PathBuf,
-        /// What it is.
+        /// What differs.
         problem: Box<VerifyProblem>,
     },
-    /// Results of blocks that cannot be merged.
+    /// Block results cannot be merged.
     #[error(transparent)]
     Block(#[from] BlockProblem),
-    /// A file to restore that is not a sound pruned file.
+    /// The file to restore is not a valid pruned file.
     #[error("{}: {problem}", .path.display())]
     Pruned {
         /// The file.
@@ -287,8 +287,8 @@ impl From<OpenError> for Error {
 }
 
 impl Error {
-    /// The process's exit code: 1 a stage failed, 2 bad config or usage, 3 no trained checkpoint
-    /// yet, 4 a gate failed.
+    /// The exit code of the process: 1 if a stage failed, 2 for a bad config or bad usage, 3 if there is no
+    /// trained checkpoint yet, 4 if a gate failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NoSection { .. } | Self::SameFile { .. } | Self::OutputFolder { .. } => 2,

@@ -1,4 +1,4 @@
-//! What the rules of a config get wrong about the tensors at hand.
+//! Errors in applying the rules of a config to the tensors of real files.
 
 use safetensors::Dtype;
 
@@ -8,48 +8,48 @@ use crate::config::{ConfigErrorKind, KeyPath, LayerError, Settings};
 use crate::init::{ShapeMismatch, SliceError};
 use crate::tensor::{Layout, LayoutMismatch, Shape};
 
-/// What the rules get wrong about the tensors at hand; reported at the rule's place in the config.
+/// Why a rule does not fit the tensors. Reported with the position of the rule in the config.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleProblem {
-    /// Tensors of the model that no rule is about.
+    /// No rule matches some tensors of the model.
     #[error("no rule matches {} of the model (add a rule; use `init: none` if there is no initial value)", list(.tensors))]
     Unmatched {
-        /// Their names.
+        /// The names of the tensors.
         tensors: Vec<String>,
     },
-    /// A layer id that cannot be computed from a name.
+    /// The layer id cannot be computed from the name.
     #[error("tensor `{tensor}`: {error}")]
     Layer {
         /// The tensor.
         tensor: String,
-        /// Why not.
+        /// The cause.
         error: LayerError,
     },
-    /// A scheme that cannot make a tensor of this shape.
+    /// The scheme does not support this shape.
     #[error("tensor `{tensor}`: {error}")]
     Shape {
         /// The tensor.
         tensor: String,
-        /// Why not.
+        /// The cause.
         error: ShapeMismatch,
     },
-    /// Slices that are not those of the tensor.
+    /// The slices do not fit the tensor.
     #[error("tensor `{tensor}`: {error}")]
     Slices {
         /// The tensor.
         tensor: String,
-        /// Why not.
+        /// The cause.
         error: SliceError,
     },
-    /// `fan_in_of` leads nowhere.
+    /// The tensor in `fan_in_of` does not exist.
     #[error("tensor `{tensor}`: `fan_in_of` refers to `{weight}`, but there is no such tensor")]
     NoWeight {
-        /// The tensor to initialise.
+        /// The tensor to be initialised.
         tensor: String,
-        /// The one that is missing.
+        /// The missing tensor.
         weight: String,
     },
-    /// Neighbours that groups of m do not fill.
+    /// Groups of m do not divide the size of the dimension.
     #[error(
         "tensor `{tensor}` has {size} {what}, which is not a multiple of {m}; add `where_divisible: true` to \
          leave such tensors unchanged, or give it another structure or `keep: true` in `prune.rules`"
@@ -57,14 +57,14 @@ pub enum RuleProblem {
     Neighbours {
         /// The tensor.
         tensor: String,
-        /// How many neighbours it has.
+        /// Number of neighbours: the size of that dimension.
         size: usize,
-        /// What they are.
+        /// What the neighbours are, such as inputs.
         what: &'static str,
-        /// Neighbours of a group.
+        /// Group size.
         m: usize,
     },
-    /// Inputs and kernel places that are not side by side.
+    /// Inputs and kernel positions are not adjacent dimensions.
     #[error(
         "tensor `{tensor}` has its outputs between inputs and kernel, in its layout {layout}, but `along: \
          inputs` needs those side by side; use `along: input_channels`"
@@ -75,25 +75,25 @@ pub enum RuleProblem {
         /// Its layout.
         layout: Layout,
     },
-    /// Tensors that are named as tied and are not.
+    /// Tensors that are listed as tied are not.
     #[error("`{first}` and `{second}` are listed as tied, but {why}; remove them from `prune.tied`")]
     Tied {
-        /// The first of the names.
+        /// The first of the tensors.
         first: String,
-        /// Another one.
+        /// Another one of the tensors.
         second: String,
-        /// Why they are not.
+        /// Why they are not tied.
         why: &'static str,
     },
-    /// Roles that are not those of a tensor's dimensions.
+    /// The roles in the layout do not fit the tensor's dimensions.
     #[error("tensor `{tensor}`: {error}; give it a separate rule with another `layout`")]
     Roles {
         /// The tensor.
         tensor: String,
-        /// How they differ.
+        /// The difference.
         error: LayoutMismatch,
     },
-    /// A tensor without filters and channels.
+    /// The tensor has no filters and channels.
     #[error(
         "tensor `{tensor}` of shape {shape} has no filters or channels, which need two dimensions; give it \
          another structure or `keep: true` in `prune.rules`"
@@ -104,7 +104,7 @@ pub enum RuleProblem {
         /// Its shape.
         shape: Shape,
     },
-    /// More columns than the encoding can number.
+    /// The tensor has more columns than the encoding can index.
     #[error(
         "tensor `{tensor}` has {columns} columns, but `format: csr` supports at most 2147483648; use another \
          format, or `keep: true` in `prune.rules`"
@@ -112,18 +112,18 @@ pub enum RuleProblem {
     TooWide {
         /// The tensor.
         tensor: String,
-        /// Its columns.
+        /// Number of columns.
         columns: usize,
     },
-    /// Layers that form no chain.
+    /// Layers do not form a chain.
     #[error("layer `{layer}` of the chain {problem}")]
     Chain {
         /// The layer.
         layer: String,
-        /// Why it has no place there.
+        /// What is wrong with the layer.
         problem: ChainProblem,
     },
-    /// Pruned places that would take values nobody knows.
+    /// Pruned weights would need initial values, but those are unknown.
     #[error(
         "tensor `{tensor}` has `init: none`, so there is no initial value to fill in; use `fill: zero`, or \
          `keep: true` in `prune.rules`"
@@ -132,63 +132,63 @@ pub enum RuleProblem {
         /// The tensor.
         tensor: String,
     },
-    /// Two tensors that would start with the same noise.
+    /// Two tensors would start with the same noise.
     #[error(
         "tensors `{first}` and `{second}` both have layer id {layer}, so they would start with the same \
          noise; give them different ids, or set `shared: true` on their rules if this is intended"
     )]
     SameLayer {
-        /// One tensor.
+        /// One of the tensors.
         first: String,
-        /// The other.
+        /// The other tensor.
         second: String,
-        /// Their id.
+        /// Their common layer id.
         layer: u64,
     },
 }
 
 impl RuleProblem {
-    /// The error about this key of the config.
+    /// This problem as an error at this key of the config.
     pub(in crate::pipeline) fn at(self, settings: &Settings, key: &KeyPath) -> Error {
         settings.source.error(key, ConfigErrorKind::Stage(Box::new(self))).into()
     }
 }
 
-/// Why a layer has no place in a chain.
+/// Why a layer cannot be part of a chain.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainProblem {
-    /// It is not in the checkpoint.
+    /// The checkpoint does not have it.
     #[error("has no tensor `{0}` in the trained checkpoint")]
     NoWeight(String),
-    /// Its weight is no floating-point tensor.
+    /// Its weight is not a floating-point tensor.
     #[error("has a weight of type {0}, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
-    /// A vector that is no batch norm of the layer before it.
+    /// Its weight is a vector, but it is not a batch norm of the previous layer.
     #[error(
         "has a weight of shape {0}, expected a weight of outputs by inputs, or a batch norm after such a \
          layer, with weight, bias, running_mean and running_var for each of its units"
     )]
     NoNorm(Shape),
-    /// A weight whose rows are no outputs.
+    /// The rows of its weight are not outputs.
     #[error("has a weight of shape {0} and layout {1}, expected out_in, where rows are outputs")]
     Layout(Shape, Layout),
-    /// Columns that are not those of the units before.
+    /// Its columns do not fit the units of the previous layer.
     #[error("has {columns} columns, expected a multiple of the {units} units of the previous layer")]
     Units {
-        /// Columns of its weight.
+        /// Number of columns of its weight.
         columns: usize,
-        /// Units of the layer before.
+        /// Number of units of the previous layer.
         units: usize,
     },
-    /// A bias that is not one number a unit.
+    /// Its bias does not have one number per unit.
     #[error("has a bias of shape {got}, expected {units} floating-point numbers")]
     Bias {
-        /// Units of the layer.
+        /// Number of units of the layer.
         units: usize,
         /// Shape of the bias.
         got: Shape,
     },
-    /// Nothing that it could pass units to.
+    /// It is the only layer of the chain that is not a batch norm.
     #[error("is alone: a chain needs at least two layers that are not batch norms")]
     Alone,
 }

@@ -1,42 +1,42 @@
-//! Why scores to prune by cannot serve.
+//! Errors in the scores for pruning.
 
 use safetensors::Dtype;
 
 use crate::tensor::Shape;
 
-/// Why the scores of a tensor cannot serve.
+/// Why the scores of a tensor cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoresProblem {
-    /// There are none.
+    /// There are no scores for it.
     #[error("is missing there")]
     Missing,
-    /// They are no floating-point numbers.
+    /// The scores are not floating-point numbers.
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
-    /// As many as neither weights nor input channels.
+    /// There is neither one score per weight nor one norm per input channel.
     #[error("has shape {got} there, expected {expected}{}", for_channels(.channels, *.experts))]
     Shape {
-        /// Shape of the tensor.
+        /// Shape of the tensor to be pruned.
         expected: Shape,
-        /// Its input channels, where it has some.
+        /// Number of its input channels, if it has any.
         channels: Option<usize>,
-        /// Its experts.
+        /// Number of its experts.
         experts: usize,
-        /// Shape there.
+        /// Shape of the scores.
         got: Shape,
     },
-    /// A score that cannot be ranked.
+    /// A score cannot be ranked, because it is not finite.
     #[error("has the score {score} at position {place}, expected a finite number")]
     NotFinite {
-        /// The place, in storage order.
+        /// Index of the score in storage order.
         place: usize,
         /// The score.
         score: f64,
     },
-    /// A number that no norm can be.
+    /// A number cannot be a norm, because it is negative or not finite.
     #[error("has the norm {norm} for input channel {place}, expected a finite number of at least 0")]
     NotANorm {
-        /// The channel.
+        /// Index of the input channel.
         place: usize,
         /// The number.
         norm: f64,

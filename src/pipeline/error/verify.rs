@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use crate::manifest::{ManifestProblem, TensorEntry};
 use crate::reader::RowsError;
 
-/// The first thing that is not as a manifest says, or as the inputs make it.
+/// The first difference of the files from their manifest, or from what the inputs give.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyProblem {
-    /// A manifest that cannot be read.
+    /// The manifest cannot be read.
     #[error(transparent)]
     Manifest(ManifestProblem),
-    /// A file that is not as it was.
+    /// A file has changed.
     #[error("the {what} {} {problem}", .path.display())]
     File {
         /// `input` or `output`.
@@ -22,127 +22,127 @@ pub enum VerifyProblem {
         /// How it differs.
         problem: Box<VerifyProblem>,
     },
-    /// An index or a shard beside an output that is none of the run's.
+    /// There is an index or a shard beside an output that the run did not write.
     #[error(
         "{} is beside the outputs, but not one of them: it belongs to another form of an output and would be \
          read instead of it; remove it, or run the config again",
         .0.display()
     )]
     Stale(PathBuf),
-    /// It is gone.
+    /// The file does not exist.
     #[error("is missing")]
     Missing,
-    /// It has another length.
+    /// The file has another length.
     #[error("has {got} bytes, expected {expected}")]
     Size {
-        /// Bytes by the manifest.
+        /// Bytes according to the manifest.
         expected: u64,
         /// Bytes of the file.
         got: u64,
     },
-    /// It has other bytes.
+    /// The file has another SHA-256.
     #[error("has SHA-256 {got}, expected {expected}")]
     Digest {
-        /// By the manifest.
+        /// SHA-256 according to the manifest.
         expected: String,
-        /// Of the file.
+        /// SHA-256 of the file.
         got: String,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
-    /// The config and its overrides are others than those of the run.
+    /// The config and its overrides differ from those of the run.
     #[error("config and overrides have SHA-256 {got}, expected {expected}")]
     Config {
-        /// By the manifest.
+        /// SHA-256 according to the manifest.
         expected: String,
-        /// Of those at hand.
+        /// SHA-256 of the current config and overrides.
         got: String,
     },
-    /// The config reads files that the manifest does not list, or others than it lists.
+    /// The config reads other files than those in the manifest.
     #[error("the config reads different inputs from those in the manifest")]
     Inputs,
-    /// A manifest whose own digest is another, or that says more than a manifest does.
+    /// The manifest does not match its own SHA-256, or has additional content.
     #[error("the manifest was changed after it was written: it does not match its own SHA-256")]
     Altered,
-    /// A number that the config does not give.
+    /// A number in the manifest differs from the config's.
     #[error("the manifest has {key} {got}, the config gives {expected}")]
     Number {
-        /// Its key.
+        /// Key of the number in the manifest.
         key: &'static str,
-        /// By the config.
+        /// Value according to the config.
         expected: u64,
-        /// By the manifest.
+        /// Value in the manifest.
         got: u64,
     },
-    /// Gates that the inputs do not give.
+    /// The gates in the manifest differ from those that the inputs give.
     #[error("the inputs give the gates: {expected}; the manifest has: {got}")]
     Gates {
-        /// From the inputs, in words.
+        /// Computed from the inputs, in words.
         expected: String,
-        /// By the manifest.
+        /// According to the manifest, in words.
         got: String,
     },
-    /// An output that the run writes and the manifest does not list.
+    /// The run writes an output that the manifest does not list.
     #[error("the manifest does not list {path}, which the run writes as {role}")]
     Unlisted {
-        /// What it is for.
+        /// Role of the output.
         role: String,
-        /// Its path from the manifest's folder.
+        /// Its path relative to the manifest's folder.
         path: String,
     },
-    /// An output that is listed and that the run does not write.
+    /// The manifest lists an output that the run does not write.
     #[error("the manifest lists {path} as {role}, which the run does not write, or not twice")]
     NotMade {
-        /// What it is listed for.
+        /// Role of the output in the manifest.
         role: String,
-        /// Its path from the manifest's folder.
+        /// Its path relative to the manifest's folder.
         path: String,
     },
-    /// An output that is listed in another place or as something else.
+    /// The manifest lists an output with another path or role.
     #[error("the manifest lists {got} where the run writes {expected}")]
     Listed {
-        /// Role and path by the run.
+        /// Role and path in the run.
         expected: String,
-        /// By the manifest.
+        /// Role and path in the manifest.
         got: String,
     },
-    /// An output with other bytes than the inputs give.
+    /// The bytes of an output differ from those that the inputs give.
     #[error("the inputs give different bytes for {}", .0.display())]
     Output(PathBuf),
-    /// Counts that the inputs do not give.
+    /// The counts of a tensor differ from those that the inputs give.
     #[error(
         "tensor `{}`: the inputs give {}, the manifest has {} (awake, asleep, pruned, total)",
         .expected.name, counts(.expected), counts(.got)
     )]
     Counts {
-        /// From the inputs.
+        /// Computed from the inputs.
         expected: TensorEntry,
-        /// By the manifest.
+        /// According to the manifest.
         got: TensorEntry,
     },
-    /// More or fewer tensors than there are.
+    /// The manifest has more or fewer tensors than the inputs.
     #[error("the manifest counts {got} tensors, the inputs have {expected}")]
     Tensors {
-        /// From the inputs.
+        /// Number of tensors in the inputs.
         expected: usize,
-        /// By the manifest.
+        /// Number of tensors in the manifest.
         got: usize,
     },
-    /// A tensor that the pruned checkpoint does not have.
+    /// The pruned checkpoint lacks a tensor.
     #[error("the pruned checkpoint has no tensor `{0}`, which the inputs give it")]
     TensorMissing(String),
-    /// A tensor of another type or shape.
+    /// A tensor has another type or shape.
     #[error("tensor `{tensor}` of the pruned checkpoint is {got}, expected {expected}")]
     Form {
         /// The tensor.
         tensor: String,
-        /// Type and shape from the inputs.
+        /// Type and shape according to the inputs.
         expected: String,
         /// Type and shape in the file.
         got: String,
     },
-    /// A weight that the inputs do not give.
+    /// A weight differs from the one that the inputs give.
     #[error(
         "tensor `{tensor}` of the pruned checkpoint, row {row}, column {column}: {got:e}, expected {expected:e}"
     )]
@@ -151,14 +151,14 @@ pub enum VerifyProblem {
         tensor: String,
         /// Row of its matrix view, from 0.
         row: usize,
-        /// Column, from 0.
+        /// Column of its matrix view, from 0.
         column: usize,
-        /// From the inputs.
+        /// Value computed from the inputs.
         expected: f64,
-        /// In the restored file.
+        /// Value in the restored file.
         got: f64,
     },
-    /// Other bytes in a tensor of another type.
+    /// The bytes of a tensor that is not floating-point differ.
     #[error("tensor `{tensor}` of the pruned checkpoint differs in row {row}")]
     Row {
         /// The tensor.
@@ -166,10 +166,10 @@ pub enum VerifyProblem {
         /// Row of its matrix view, from 0.
         row: usize,
     },
-    /// A row that cannot be restored.
+    /// A row cannot be restored.
     #[error(transparent)]
     Rows(RowsError),
-    /// The same weights in other bytes.
+    /// The weights are the same, but the bytes of the file differ.
     #[error("{} restores to the correct weights, but is not the file that the inputs give", .0.display())]
     Bytes(PathBuf),
 }

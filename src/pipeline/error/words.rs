@@ -9,7 +9,7 @@ use crate::store::Form;
 use crate::text::significant;
 use crate::tune::TunePoint;
 
-/// Names in backticks, the first hundred of them.
+/// Names in backticks, at most the first hundred.
 pub(super) fn list(names: &[String]) -> String {
     const SHOWN: usize = 100;
     let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
@@ -19,7 +19,7 @@ pub(super) fn list(names: &[String]) -> String {
     text
 }
 
-/// Weights that stand in parts.
+/// Message for weights that are stored in parts.
 pub(super) fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, pruning: bool) -> String {
     let more = if more > 0 { format!(" (and {more} more like it)") } else { String::new() };
     let keep = if pruning {
@@ -36,7 +36,7 @@ pub(super) fn in_parts(stem: &str, parts: &[String], form: &Form, more: usize, p
     )
 }
 
-/// That there is nothing to compare yet.
+/// Message for a missing trained checkpoint.
 pub(super) fn trained_missing(path: &Path, initial: &Option<PathBuf>) -> String {
     let path = path.display();
     match initial {
@@ -52,7 +52,7 @@ pub(super) fn trained_missing(path: &Path, initial: &Option<PathBuf>) -> String 
     }
 }
 
-/// What is said of those that failed.
+/// Message for failed gates.
 pub(super) fn gates_failed(failed: &[GateResult], of: usize) -> String {
     let word = if of == 1 { "gate" } else { "gates" };
     let mut text = format!("{} of {of} {word} failed; all outputs were written:", failed.len());
@@ -62,7 +62,7 @@ pub(super) fn gates_failed(failed: &[GateResult], of: usize) -> String {
     text
 }
 
-/// What is said where every file drops too far.
+/// Message for a search in which the metric drops too far for every file.
 pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&TunePoint>) -> String {
     let number = |x: f64| significant(x, 6);
     let mut text = format!(

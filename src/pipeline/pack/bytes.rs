@@ -1,4 +1,4 @@
-//! Tensors that are not floating point: their bytes into code, alone or as differences to a base's.
+//! Codes tensors that are not floating-point: their bytes, either alone or as differences from a base.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use crate::pipeline::spool::Spool;
 use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
 use crate::tensor::{Dtype, Layout, Matrix, Shape};
 
-/// Elements of a tensor that are looked at to choose how it is coded.
+/// Number of elements of a tensor that are sampled to choose a coding.
 const SAMPLE: usize = 1 << 16;
 
-/// A tensor whose bytes are coded.
+/// A tensor whose bytes are to be coded.
 #[derive(Debug)]
 pub(super) struct BytesTask<'a> {
     pub name: &'a str,
@@ -25,11 +25,11 @@ pub(super) struct BytesTask<'a> {
     form: Form,
     shape: &'a Shape,
     data: Mapped<'a>,
-    /// The tensor of the same name, type and shape that it may be predicted from.
+    /// A tensor of the same name, type and shape that it can be predicted from.
     base: Option<Mapped<'a>>,
 }
 
-/// The tasks of those of these tensors that are not floating point, but of whole bytes.
+/// The tasks for those of the tensors that are not floating-point and have elements of whole bytes.
 pub(super) fn tasks<'a>(
     start: &PredictFrom<'a>,
     tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
@@ -60,7 +60,7 @@ impl<'a> BytesTask<'a> {
         BlockInput { values: self.part(self.data, block).bytes(), prediction, pruned: &[] }
     }
 
-    /// The best way to code it, by some of its blocks' beginnings.
+    /// Chooses the best coding from samples at the beginning of some blocks.
     fn choose(&self) -> Choice {
         let matrix = self.shape.matrix();
         let every = self.shape.elements().div_ceil(BLOCK_ELEMENTS).min(16);
@@ -77,7 +77,7 @@ impl<'a> BytesTask<'a> {
         choose_bytes(self.form, Matrix { rows: 1, cols }, (&values, &base), (share, 8.0 * DESCRIBED as f64))
     }
 
-    /// Codes it into the spool, from `end` on.
+    /// Codes the tensor into the spool, starting at position `end`.
     fn code(&self, spool: &Spool, end: &mut u64, progress: &dyn Progress) -> Result<Coded, Error> {
         let choice = self.choose();
         let mut encoder = TensorEncoder::new(self.form, self.shape.matrix(), choice.model, Lines::default());
@@ -90,7 +90,7 @@ impl<'a> BytesTask<'a> {
         })?;
         encoder.cut();
         let (start, mut lengths) = (*end, Vec::with_capacity(all.len()));
-        // So many blocks' codes are held before they go to the spool in their order.
+        // The number of blocks whose codes are held in memory before they are written in order.
         for some in all.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
             let codes =
                 blocks::for_each(some, progress, reads, EncoderScratch::default, |scratch, block| {
@@ -107,7 +107,7 @@ impl<'a> BytesTask<'a> {
         Ok(Coded { choice, head: encoder.head(&lengths), blocks: start..*end, overflowed: 0 })
     }
 
-    /// All that restoring it needs to know.
+    /// The description that is needed to restore the tensor.
     pub fn described(&self, choice: &Choice) -> PrunedTensor {
         let prediction = choice.prediction();
         let init = match prediction {
@@ -131,7 +131,7 @@ impl<'a> BytesTask<'a> {
     }
 }
 
-/// Codes tensors into the spool, behind those that are coded already; adds the ones that win by it.
+/// Codes tensors into the spool, after those already coded. Keeps only the tensors that become smaller.
 pub(super) fn code<'a>(
     tasks: &[BytesTask<'a>],
     spool: &Spool,

@@ -1,4 +1,4 @@
-//! Tensors into code.
+//! Codes tensors without loss.
 
 use std::ops::Range;
 
@@ -18,36 +18,36 @@ use crate::pipeline::task::TensorTask;
 use crate::sparse::{Fill, bitmask};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
-/// Places of a tensor that are looked at to choose how it is coded.
+/// Number of elements of a tensor that are sampled to choose a coding.
 const SAMPLE: usize = 1 << 14;
-/// Tensors, and bytes of them, that are worked on together.
+/// Maximum number of tensors, and of their bytes, that are processed together.
 const BATCH: (usize, usize) = (64, 256 << 20);
 
-/// A tensor that is to be coded.
+/// A tensor to be coded.
 pub(in crate::pipeline) struct ToCode<'a> {
     pub task: &'a TensorTask<'a>,
     /// The type of the values written.
     pub written: FloatDtype,
-    /// What is pruned of it; `None` of a tensor that is kept.
+    /// How it is pruned; `None` if it is kept.
     pub pruning: Option<Pruning<'a>>,
-    /// Whether its initial values may predict it.
+    /// Whether it may be predicted from its initial values.
     pub predicts: bool,
 }
 
-/// What is pruned of a tensor.
+/// How a tensor is pruned.
 #[derive(Clone, Copy)]
 pub(in crate::pipeline) struct Pruning<'a> {
     pub masks: &'a Masks,
-    /// What a pruned place becomes.
+    /// The value of pruned weights.
     pub fill: Fill,
 }
 
-/// A tensor that has been coded: its blocks are in the spool.
+/// A coded tensor. Its blocks are in the spool.
 pub(in crate::pipeline) struct Coded {
     pub choice: Choice,
     pub head: Vec<u8>,
     pub blocks: Range<u64>,
-    /// Finite values that are beyond the range of the type they were cast to.
+    /// Number of finite values beyond the range of the type that they were cast to.
     pub overflowed: u64,
 }
 
@@ -56,7 +56,7 @@ impl Coded {
         self.head.len() as u64 + self.blocks.end - self.blocks.start
     }
 
-    /// The factor of the initial values that its values are stored as differences to.
+    /// The factor of the initial values from which its values are predicted; `None` if they are not.
     pub fn prediction(&self) -> Option<f64> {
         self.choice.prediction()
     }
@@ -71,7 +71,7 @@ struct Scratch {
     values: Vec<u8>,
 }
 
-/// Those that a block's input is made in.
+/// Buffers for the input of a block.
 #[derive(Default)]
 struct InputScratch {
     encoder: Encoder,
@@ -83,7 +83,7 @@ struct InputScratch {
 }
 
 impl<'a> ToCode<'a> {
-    /// A whole tensor as it is.
+    /// A whole tensor, without pruning.
     pub fn whole(task: &'a TensorTask<'a>) -> Self {
         Self { task, written: task.dtype, pruning: None, predicts: true }
     }
@@ -93,7 +93,7 @@ impl<'a> ToCode<'a> {
         self.task.reads_with(block, self.task.initial.is_some() && (self.predicts || nearest))
     }
 
-    /// The values of a block, and the symbols of its pruned places.
+    /// The values of a block, and the symbols that mark its kept and pruned elements.
     fn values<'s>(
         &'s self,
         block: &Block,
@@ -124,7 +124,7 @@ impl<'a> ToCode<'a> {
         Ok((values, pruned, encoder))
     }
 
-    /// All that a pass over a block takes.
+    /// The input of a block for a pass of the encoder.
     fn input<'s>(
         &'s self,
         choice: &Choice,
@@ -141,7 +141,7 @@ impl<'a> ToCode<'a> {
         Ok(BlockInput { values, prediction, pruned })
     }
 
-    /// Finite values of a block that stay and are beyond the range of the type they are cast to.
+    /// Number of finite values kept in a block that are beyond the range of the type that they are cast to.
     fn overflowed(&self, block: &Block, scratch: &mut Scratch) -> u64 {
         let TensorTask { dtype, matrix, .. } = *self.task;
         if self.written == dtype {
@@ -157,7 +157,8 @@ impl<'a> ToCode<'a> {
         cast(kept, dtype, self.written, values)
     }
 
-    /// How it is best coded, by rows, or parts of them, from all over it; and the bits of a place of these.
+    /// Chooses the best coding from a sample of rows, or parts of rows, spread over the tensor. Also returns
+    /// the bits per element of the sample.
     fn choose(&self, scratch: &mut InputScratch) -> Result<(Choice, f64), CheckpointError> {
         let Matrix { rows, cols } = self.task.matrix;
         let some = (SAMPLE / cols).clamp(4.min(rows), rows);
@@ -182,7 +183,8 @@ impl<'a> ToCode<'a> {
     }
 }
 
-/// The symbols of a block's places by its mask: rows of so many columns, each padded to a byte.
+/// Converts the mask of a block to one symbol per element. The mask has rows of `columns` bits,
+/// each padded to a byte.
 fn symbols(mask: &[u8], columns: usize, out: &mut Vec<u8>) {
     for row in mask.chunks(columns.div_ceil(8).max(1)) {
         let end = out.len() + columns;
@@ -191,7 +193,7 @@ fn symbols(mask: &[u8], columns: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Those of eight places by their bits.
+/// The symbols of eight elements, by the byte of their mask bits.
 const SYMBOLS: [[u8; 8]; 256] = {
     let mut all = [[PRUNED; 8]; 256];
     let mut n = 0;
@@ -209,7 +211,7 @@ struct Coding<'a> {
     tensor: &'a ToCode<'a>,
     choice: Choice,
     encoder: TensorEncoder,
-    /// Where its blocks begin in the spool, and their lengths.
+    /// Position of its first block in the spool, and the lengths of its blocks in bytes.
     start: Option<u64>,
     lengths: Vec<u32>,
     overflowed: u64,
@@ -221,7 +223,7 @@ impl<'a> Coding<'a> {
         Self { tensor, choice, encoder, start: None, lengths: Vec::new(), overflowed: 0 }
     }
 
-    /// Calls one of the encoder's passes with a block.
+    /// Calls a pass of the encoder with a block.
     fn pass(
         &self,
         block: &Block,
@@ -233,7 +235,7 @@ impl<'a> Coding<'a> {
         Ok(())
     }
 
-    /// Once all its blocks are in the spool, of which `end` is the end.
+    /// Completes the tensor when all its blocks are in the spool; `end` is the end of the spool.
     fn finish(&self, end: u64) -> Coded {
         let start = self.start.unwrap_or(end);
         let len: u64 = self.lengths.iter().map(|len| u64::from(*len)).sum();
@@ -246,8 +248,8 @@ impl<'a> Coding<'a> {
     }
 }
 
-/// Codes tensors, some at a time, into the spool, from its beginning on; `progress` is told of three times
-/// their bytes.
+/// Codes tensors into the spool, from its beginning, a batch at a time. Progress counts
+/// three times their bytes.
 pub(in crate::pipeline) fn code_all(
     tensors: &[ToCode<'_>],
     spool: &Spool,
@@ -270,7 +272,7 @@ pub(in crate::pipeline) fn code_all(
     Ok(coded)
 }
 
-/// How each tensor is best coded, and the bits of one of its places by a sample.
+/// The best coding of each tensor, and the bits per element in a sample of it.
 pub(in crate::pipeline) fn choices(tensors: &[ToCode<'_>]) -> Result<Vec<(Choice, f64)>, Error> {
     let numbers: Vec<usize> = (0..tensors.len()).collect();
     blocks::for_each(
@@ -282,7 +284,7 @@ pub(in crate::pipeline) fn choices(tensors: &[ToCode<'_>]) -> Result<Vec<(Choice
     )
 }
 
-/// Codes these tensors into the spool, from `end` on.
+/// Codes these tensors into the spool, starting at position `end`.
 fn code(
     tensors: &[ToCode<'_>],
     spool: &Spool,
@@ -305,7 +307,7 @@ fn code(
         all[*n].pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec))
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.cut());
-    // So many blocks' codes are held before they go to the spool in their order.
+    // The number of blocks whose codes are held in memory before they are written in order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
             let (coding, mut code) = (&all[*n], Vec::new());

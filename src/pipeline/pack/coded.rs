@@ -1,4 +1,4 @@
-//! Coded tensors on their way into a file.
+//! Coded tensors that are ready to be written to a file.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::spool::Spool;
 use crate::store::CheckpointWriter;
 
-/// The tensors of a file that are coded, by name, and the spool that holds their blocks.
+/// The coded tensors of a file, by name, and the spool with their blocks.
 pub(in crate::pipeline) struct CodedTensors<'a> {
     tensors: BTreeMap<&'a str, Coded>,
     spool: Spool,
@@ -27,12 +27,12 @@ impl<'a> CodedTensors<'a> {
         self.tensors.get(name)
     }
 
-    /// The tensor that stands in the file for this one.
+    /// The tensor that replaces this one in the file; `None` if it is not coded.
     pub fn spec(&self, name: &str) -> Option<TensorSpec> {
         Some(part(name, self.get(name)?.bytes() as usize))
     }
 
-    /// Writes the code of a tensor, where it has one.
+    /// Writes the code of a tensor, if it is coded.
     pub fn write(
         &self,
         name: &str,

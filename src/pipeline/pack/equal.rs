@@ -1,4 +1,4 @@
-//! Tensors that are the base's, byte for byte; and what tells the base.
+//! Tensors that are identical to the base's, and the digests that identify the base.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use crate::pipeline::progress::Progress;
 use crate::sparse::{Base, Fill, Format, InBase, InitialValues, PrunedTensor, Unknown, base_digest};
 use crate::tensor::Layout;
 
-/// Of these tensors, the descriptions of those that are equal to the base's of the same name, type and shape.
+/// The descriptions of those of the tensors that are identical to the base's tensor of the same
+/// name, type and shape.
 pub(super) fn equal<'a>(
     start: &PredictFrom<'a>,
     tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
@@ -64,7 +65,7 @@ fn described(name: &str, tensor: &TensorRef<'_>) -> PrunedTensor {
     }
 }
 
-/// The digests of the base's tensors that descriptions need.
+/// The digests of the base's tensors that descriptions refer to.
 pub(super) struct Digests<'a> {
     base: Option<&'a Checkpoint>,
     of: BTreeMap<String, String>,
@@ -79,7 +80,7 @@ impl<'a> Digests<'a> {
         Self { base, of: all.filter(|tensor| needs_base(tensor)).filter_map(digest).collect() }
     }
 
-    /// The base of a file with these tensors; `None` where it needs none.
+    /// The base of a file with these tensors; `None` if they do not refer to it.
     pub fn of_file(&self, tensors: &[PrunedTensor]) -> Option<Base> {
         let mut digests = tensors.iter().filter_map(|tensor| self.of.get(&tensor.name)).peekable();
         digests.peek()?;

@@ -1,4 +1,5 @@
-//! The command `pack`: a whole checkpoint, coded without loss, against initial values where they are known.
+//! The command `pack`: codes a whole checkpoint without loss, predicted from initial
+//! values if those are known.
 
 mod bytes;
 mod code;
@@ -27,29 +28,29 @@ pub(super) use coded::CodedTensors;
 use equal::Digests;
 pub use predict::PredictFrom;
 
-/// What packing did.
+/// The result of packing.
 #[derive(Debug)]
 pub struct Packed {
-    /// The files.
+    /// The files written.
     pub written: Written,
-    /// Bytes of the files that were read.
+    /// Total size of the input files in bytes.
     pub read: u64,
-    /// Per tensor, in name order.
+    /// The tensors in name order.
     pub tensors: Vec<PackedTensor>,
 }
 
-/// What became of a tensor.
+/// The result for one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedTensor {
     /// Its name.
     pub name: String,
-    /// Its bytes.
+    /// Its size in bytes before.
     pub from: u64,
-    /// Those it has now, without the header's.
+    /// Its size in bytes after, without the header.
     pub to: u64,
-    /// How it is coded; `None` where it stands as it is, or is the base's.
+    /// How it is coded; `None` if it is not coded.
     choice: Option<Choice>,
-    /// Whether it is the base's, byte for byte, and not in the file.
+    /// Whether it is identical to the base's tensor and therefore not in the file.
     pub equal: bool,
 }
 
@@ -58,17 +59,17 @@ impl PackedTensor {
         Self { name: name.to_owned(), from: tensor.bytes().len() as u64, to: 0, choice: None, equal: true }
     }
 
-    /// Whether its values are stored as differences to a prediction; `None` where they are not coded.
+    /// Whether its values are stored as differences from a prediction; `None` if they are not coded.
     pub fn predicted(&self) -> Option<bool> {
         self.choice.map(|choice| choice.model.is_difference())
     }
 }
 
-/// Writes a checkpoint that [`super::restore`] gives back to the bit.
+/// Writes a packed checkpoint, which [`super::restore`] restores bit for bit.
 ///
 /// # Errors
-/// [`Error::AlreadyPruned`]; [`Error::SameFile`] where an output is an input; whatever
-/// reading and writing meet.
+/// [`Error::AlreadyPruned`] if the checkpoint or base is already pruned or packed; [`Error::SameFile`] if an
+/// output is an input; errors of reading and writing.
 pub fn pack(
     start: &PredictFrom<'_>,
     output: &Path,
@@ -128,7 +129,7 @@ pub fn pack(
     Ok(Packed { written, read, tensors })
 }
 
-/// Codes tensors; those that win by it.
+/// Codes tensors. Returns those that become smaller.
 fn code<'a>(
     tasks: &[TensorTask<'a>],
     others: &[bytes::BytesTask<'a>],
@@ -148,13 +149,13 @@ fn code<'a>(
     Ok(CodedTensors::new(coded, spool))
 }
 
-/// What stands in the file for a tensor.
+/// What is written to the file for a tensor.
 fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group {
     let whole = || TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
     Group { name: name.to_owned(), tensors: vec![coded.spec(name).unwrap_or_else(whole)] }
 }
 
-/// All that restoring needs to know, by tensor.
+/// The descriptions of the coded tensors, by name.
 fn describe<'t>(
     coded: &CodedTensors<'_>,
     start: &PredictFrom<'_>,
@@ -164,7 +165,7 @@ fn describe<'t>(
     coded.map(|(task, found)| Ok((task.name, start.described(task, &found.choice)?))).collect()
 }
 
-/// Writes what stands for a tensor.
+/// Writes a tensor: its code, or its data if it is not coded.
 fn write(
     coded: &CodedTensors<'_>,
     name: &str,

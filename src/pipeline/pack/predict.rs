@@ -1,4 +1,4 @@
-//! What the values of a checkpoint are predicted from.
+//! The source from which the values of a checkpoint are predicted.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::pipeline::task::TensorTask;
 use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
 use crate::tensor::{FloatDtype, Layout, Shape};
 
-/// What values are predicted from.
+/// The checkpoint to pack, and the source from which its values are predicted.
 #[derive(Clone, Copy, Debug)]
 pub enum PredictFrom<'a> {
-    /// Nothing: each value stands for itself.
+    /// Nothing: each value is coded alone.
     Nothing(&'a Checkpoint),
-    /// The tensors of the same name and shape in a base checkpoint.
+    /// The tensors of the same name and shape in a base checkpoint, which comes second.
     Base(&'a Checkpoint, &'a Checkpoint),
-    /// The initial values that a config describes, of its trained checkpoint.
+    /// The initial values of the trained checkpoint that a config describes.
     Config(&'a Resolved<'a>),
 }
 
@@ -43,7 +43,7 @@ impl<'a> PredictFrom<'a> {
         }
     }
 
-    /// What the file says about the initial values of a tensor.
+    /// The description of a tensor's initial values for the file: layer id, source, layout, type.
     fn describe(
         &self,
         name: &str,
@@ -61,17 +61,17 @@ impl<'a> PredictFrom<'a> {
         }
     }
 
-    /// The base, where there is one by itself.
+    /// The base checkpoint, if there is one without a config.
     pub(super) fn base(&self) -> Option<&'a Checkpoint> {
         if let Self::Base(_, base) = *self { Some(base) } else { None }
     }
 
-    /// The seed of what is drawn.
+    /// The seed of drawn initial values; 0 without a config.
     pub(super) fn seed(&self) -> u64 {
         if let Self::Config(resolved) = self { resolved.settings.seed } else { 0 }
     }
 
-    /// Every file that is read, with what it is for.
+    /// Every input file with its role.
     pub(super) fn inputs(&self) -> Result<Vec<(String, &'a Path)>, Error> {
         if let Self::Config(resolved) = *self {
             return Ok(resolved.inputs().into_iter().map(|(kind, path)| (kind.to_string(), path)).collect());
@@ -80,7 +80,7 @@ impl<'a> PredictFrom<'a> {
         Ok(files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect())
     }
 
-    /// The tasks of those of these tensors that may be coded.
+    /// The tasks for those of the tensors that can be coded.
     pub(super) fn tasks(
         &self,
         tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
@@ -92,7 +92,7 @@ impl<'a> PredictFrom<'a> {
         floats.enumerate().filter_map(task).collect()
     }
 
-    /// All that restoring a coded tensor needs to know.
+    /// The description that is needed to restore a coded tensor.
     pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
         let prediction = choice.prediction();
         let (layer_id, init, layout, initial_dtype) = match prediction {

@@ -1,4 +1,4 @@
-//! The small files of a model, next to the trained checkpoint and next to the pruned one.
+//! The small files of a model, beside the trained checkpoint and beside the pruned one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,12 +7,12 @@ use crate::config::{FormatChoice, Settings};
 use crate::sparse::{Fill, Format};
 use crate::store::{README, SmallFile, folder_of, with_readme};
 
-/// Their names next to the pruned checkpoint.
+/// The names of the small files beside the pruned checkpoint.
 pub(super) fn names_out<'f>(settings: &Settings, files: &'f [SmallFile]) -> BTreeSet<&'f str> {
     files.iter().map(|file| file.name.as_str()).chain(has_readme(settings).then_some(README)).collect()
 }
 
-/// Their contents there.
+/// The small files beside the pruned checkpoint, with their contents.
 pub(super) fn files_out(settings: &Settings, files: &[SmallFile]) -> Vec<SmallFile> {
     let files = files.to_vec();
     let Some(prune) = settings.prune.as_ref().filter(|_| has_readme(settings)) else { return files };

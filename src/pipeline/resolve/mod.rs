@@ -51,7 +51,8 @@ impl<'s> Resolved<'s> {
         Self::with(settings, OpenOptions::default())
     }
 
-    /// The same, with the checkpoints opened as the options say: those that are opened later too.
+    /// Like [`Self::new`], but opens the checkpoints with these options, including those
+    /// that are opened later.
     ///
     /// # Errors
     /// As for [`Self::new`].
@@ -63,7 +64,7 @@ impl<'s> Resolved<'s> {
     /// used counts as missing.
     ///
     /// # Errors
-    /// As for [`Self::new`], but for what is wrong with the trained checkpoint.
+    /// As for [`Self::new`], except errors about the trained checkpoint.
     pub fn for_init(settings: &'s Settings, options: OpenOptions) -> Result<Self, Error> {
         Self::open(settings, options, true)
     }
@@ -88,13 +89,13 @@ impl<'s> Resolved<'s> {
             trained_file = None;
         }
         if let (None, true, Some(wanted), false) = (&trained, model.is_empty(), &settings.trained, for_init) {
-            // Without any names, rules cannot be checked.
+            // Without any tensor names, rules cannot be checked.
             return Err(Error::TrainedMissing { path: wanted.path.clone(), initial: None });
         }
         let (bases, scores, small_files) = (BTreeMap::new(), OnceLock::new(), Vec::new());
         let mut resolved =
             Self { settings, model, trained, options, like, trained_file, bases, scores, small_files };
-        // Of a trained checkpoint that cannot be read it is not known what rules match there.
+        // If the trained checkpoint cannot be read, it is unknown which rules match its tensors.
         if !unusable {
             patterns_match(settings, &resolved.names())?;
         }
@@ -112,7 +113,7 @@ impl<'s> Resolved<'s> {
         Ok(small_files_beside(trained.path(), &except, self.options)?)
     }
 
-    /// How its checkpoints are opened.
+    /// The options for opening checkpoints.
     pub(super) fn options(&self) -> OpenOptions {
         self.options
     }
@@ -122,12 +123,12 @@ impl<'s> Resolved<'s> {
         &self.small_files
     }
 
-    /// Replaces them.
+    /// Replaces the small files.
     pub(super) fn with_small_files(self, small_files: Vec<SmallFile>) -> Self {
         Self { small_files, ..self }
     }
 
-    /// Their contents next to the pruned checkpoint.
+    /// Contents of the small files next to the pruned checkpoint.
     pub(super) fn small_files_out(&self) -> Vec<SmallFile> {
         beside::files_out(self.settings, &self.small_files)
     }
@@ -249,21 +250,20 @@ impl<'s> Resolved<'s> {
         like.chain(trained).chain(bases).chain(scores.map(|c| (InputKind::Scores, c)))
     }
 
-    /// What tells every file that is read from others: those that were opened, and those that their paths
-    /// lead to now.
+    /// The identities of all files that are read: of the opened files, and of the files at their paths now.
     pub(super) fn identities(&self) -> BTreeSet<Identity> {
         let opened = self.checkpoints().flat_map(|(_, checkpoint)| checkpoint.identities().cloned());
         opened.chain(self.inputs().into_iter().map(|(_, path)| identity(path))).collect()
     }
 
-    /// Every file that is read, with what it is for.
+    /// Every input file with its role.
     pub(super) fn inputs(&self) -> Vec<(InputKind, &Path)> {
         let mut inputs = vec![(InputKind::Config, self.settings.source.file())];
         for (kind, checkpoint) in self.checkpoints() {
             inputs.extend(checkpoint.files().map(|file| (kind, file)));
         }
         inputs.extend(self.small_files.iter().map(|file| (InputKind::Beside, file.path.as_path())));
-        // No output may be written to the path of a trained checkpoint that does not exist yet.
+        // No output may be written to the path of a trained checkpoint, even if that does not exist yet.
         inputs.extend(self.settings.trained.iter().map(|t| (InputKind::Trained, t.path.as_path())));
         inputs
     }

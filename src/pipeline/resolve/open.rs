@@ -22,7 +22,7 @@ pub(super) fn open_trained(settings: &Settings, options: OpenOptions) -> Result<
     Ok(Some(checkpoint))
 }
 
-/// Refuses a checkpoint that is a pruned or packed file: its tensors are parts of others.
+/// Refuses a pruned or packed file: its tensors are parts of other tensors.
 pub(in crate::pipeline) fn refuse_pruned(checkpoint: &Checkpoint) -> Result<(), Error> {
     let pruned =
         |metadata| matches!(FileMetadata::find(metadata), Some(Ok(FileMetadata { kind: Kind::Pruned, .. })));
@@ -32,7 +32,7 @@ pub(in crate::pipeline) fn refuse_pruned(checkpoint: &Checkpoint) -> Result<(), 
     Ok(())
 }
 
-/// Whether it is the path itself that does not exist, rather than a shard that an index names.
+/// Whether the path itself does not exist, rather than a shard that an index lists.
 fn is_absent(error: &CheckpointError, path: &Path) -> bool {
     let ErrorKind::Io { error: io_error, .. } = &error.kind else { return false };
     io_error.kind() == io::ErrorKind::NotFound && *error.path == *path
