@@ -130,7 +130,7 @@ impl Claim {
         self.state().file.sync_all()
     }
 
-    /// Empties the journal: nothing in it remains to be done.
+    /// Empties the journal, so that no later run acts on it.
     pub fn forget(&self) {
         let _ = self.state().file.set_len(0);
     }

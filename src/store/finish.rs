@@ -149,7 +149,7 @@ fn give_name(path: &Path, entry: &Entry) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// Checks that the file at this path may be replaced or removed.
+/// Checks that a regular file or nothing is at this path, so that it may be replaced or removed.
 fn replaceable(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(metadata) if !metadata.is_file() => {

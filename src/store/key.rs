@@ -1,6 +1,6 @@
 //! The key of outputs: one digest of everything that determines their bytes.
 //!
-//! Every check for whether a run would write the same bytes again uses this key. The journal of a killed run
+//! Every check of whether a run would write the same bytes again uses this key. The journal of a killed run
 //! has it: its finished shards are reused if the key is the same. The manifest has it: it shows that an
 //! up-to-date run can be skipped. The measurements of `tune` have another key, the digest of the measured
 //! file itself, because that file is all that the evaluation command sees.

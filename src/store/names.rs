@@ -30,7 +30,7 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether this tool gives files of this name a helper role.
+/// Whether this is the name of a helper file of this tool.
 pub fn is_helper(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let endings = [JOURNAL, TEMPORARY, OLD, RESUME];

@@ -127,7 +127,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Undoes [`Self::rename`]: takes the final name away and puts the old file back. Returns whether that
+    /// Undoes the rename: takes the final name away and puts the old file back. Returns whether that
     /// was possible. The new file gets its temporary name back before it loses its final name, so that all
     /// files in the journal exist if the process is killed in between.
     pub(super) fn put_back(&mut self, unfinished: &mut BTreeSet<PathBuf>) -> bool {
