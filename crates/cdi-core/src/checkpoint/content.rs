@@ -1,8 +1,8 @@
 //! The bytes of a file: mapped, or in memory.
 //!
-//! Touched pages of a mapped file count as the program's memory until they are released. Code that reads a
-//! large file releases the parts that it has finished ([`super::release`]), so memory use does not depend on
-//! the size of the file.
+//! Pages of a mapped file that were touched count as the program's memory until they are released. Code that
+//! reads a large file releases the parts that it has finished ([`super::release`]), so memory use does not
+//! depend on the size of the file.
 
 use alloc::borrow::Cow;
 use core::ops::Range;
@@ -40,15 +40,15 @@ impl From<Vec<u8>> for Content {
 }
 
 impl Content {
-    /// Maps a file that is not empty.
+    /// Maps a file, which must not be empty.
     #[cfg(feature = "std")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
         // SAFETY: a mapping is sound as long as nobody shortens or rewrites the file while it lives. This
-        // tool never writes into a file that it has mapped (outputs are new files, renamed when finished, and
-        // an output that is also an input is refused). Other programs could: no library can rule that out on
-        // a shared file system, and every reader of safetensors that maps files relies on the same. The
-        // program ends with a message where a file becomes shorter (SIGBUS), and has `--no-mmap` for files
-        // that others write to.
+        // tool never writes to a file that it has mapped: outputs are new files, renamed when finished, and
+        // an output that is also an input is refused. Other programs could write to it. No library can
+        // prevent that on a shared file system, and every safetensors reader that maps files relies on the
+        // same. If a file becomes shorter (SIGBUS), the program ends with a message. It has `--no-mmap` for
+        // files to which others write.
         unsafe { Mmap::map(file) }.map(|map| Self(Inner::Mapped(map)))
     }
 
@@ -61,18 +61,18 @@ impl Content {
         }
     }
 
-    /// Whether they are mapped.
+    /// Whether the bytes are mapped.
     #[cfg(feature = "std")]
     pub(super) fn is_mapped(&self) -> bool {
         matches!(self.0, Inner::Mapped(_))
     }
 
-    /// Gives the memory of a part back.
+    /// Releases the memory of a range of bytes.
     #[cfg(all(unix, feature = "std"))]
     pub(super) fn release(&self, range: Range<usize>) {
         let Inner::Mapped(map) = &self.0 else { return };
-        // SAFETY: the mapping is of a file and read-only, so that a page given back holds the same bytes when
-        // it is touched again. A refusal is no harm: the advice is about memory, not about content.
+        // SAFETY: the mapping is read-only and backed by a file, so a released page has the same bytes when
+        // it is touched again. A failure is harmless: the advice concerns memory, not content.
         let _ = unsafe {
             map.unchecked_advise_range(
                 memmap2::UncheckedAdvice::DontNeed,

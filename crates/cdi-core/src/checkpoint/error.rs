@@ -1,4 +1,4 @@
-//! Errors in checkpoints, always with the path of the file concerned.
+//! Errors in checkpoints. Each has the path of the file.
 
 use core::fmt;
 #[cfg(feature = "std")]
@@ -11,7 +11,7 @@ use super::foreign::Foreign;
 use super::header::HeaderError;
 use crate::prelude::*;
 
-/// An error of one file or folder.
+/// An error in a file or folder.
 #[derive(Debug)]
 pub struct CheckpointError {
     /// The file or folder.
@@ -23,34 +23,34 @@ pub struct CheckpointError {
 /// What is wrong with a file or folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// The operating system refused.
+    /// The operating system refused an action.
     #[cfg(feature = "std")]
     #[error("cannot {action}: {error}")]
     Io {
-        /// What was being done: `open`, `map`, `write`, …
+        /// The action: `open`, `map`, `write`, …
         action: &'static str,
-        /// Why not.
+        /// The reason.
         error: io::Error,
     },
-    /// Another run is at it.
+    /// Another run is writing the file.
     #[error("another run{} is writing this file; wait until it is done", .0.map_or_else(String::new, |pid| format!(" (process {pid})")))]
     InUse(Option<u32>),
-    /// An output in the place of something that is no file.
+    /// The path of an output is not that of a regular file.
     #[error(
         "this is {0}, which cannot be an output, because outputs are written under a temporary name and then \
          renamed; give the path of a regular file, or of a file that does not exist yet"
     )]
     NoFile(&'static str),
-    /// The name of a file that the tool makes for itself.
+    /// The name is reserved for the tool's own helper files.
     #[error("names of this form are reserved for the helper files of cdi-prune; give the file another name")]
     HelperName,
-    /// Something else in the place of a helper file.
+    /// Something other than a helper file has the name of one.
     #[error(
         "this name is reserved for a helper file of cdi-prune, but here it is {0}, which no run creates; \
          remove it and run again"
     )]
     BadHelper(String),
-    /// A killed run was about to replace what this run reads.
+    /// A killed run was renaming outputs, including a file that this run reads.
     #[cfg(feature = "std")]
     #[error(
         "according to this journal, a killed run was renaming its outputs, including {}, which this run \
@@ -58,7 +58,7 @@ pub enum ErrorKind {
         .0.display()
     )]
     UnfinishedInput(PathBuf),
-    /// Outputs that have their new names, when not all could get them.
+    /// Not all outputs could be renamed, and some renames could not be undone.
     #[cfg(feature = "std")]
     #[error(
         "cannot {action}: {error}; the earlier version of {} could not be kept, because this file system has \
@@ -66,87 +66,88 @@ pub enum ErrorKind {
         .stay.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     Mixed {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The reason.
         error: io::Error,
-        /// The new files.
+        /// The outputs whose new version stays.
         stay: Vec<PathBuf>,
     },
-    /// Too little room.
+    /// There is not enough free space.
     #[error(
         "{needed} bytes are needed here, but only {free} are free: free some space, or choose another \
              place"
     )]
     NoSpace {
-        /// Bytes to be written.
+        /// Bytes needed.
         needed: u64,
-        /// Bytes free.
+        /// Bytes that are free.
         free: u64,
     },
-    /// No valid safetensors header.
+    /// The safetensors header is not valid.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// Something else that people keep weights in.
+    /// The file has another format that is common for weights.
     #[error("{0}")]
     Foreign(Foreign),
-    /// A folder without a checkpoint, and a file of it that holds weights in another form.
+    /// The folder contains no checkpoint. The field is a file in it that holds weights in another
+    /// format, if there is one.
     #[error("the folder contains no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
     EmptyFolder(Option<(String, Foreign)>),
-    /// A set of shards without an index that is not complete.
+    /// A set of shards without an index is incomplete.
     #[error(
         "the folder has no index and only {found} of the {total} shards of a checkpoint; missing: {}{}",
         .missing.join(", "),
         if *.more > 0 { format!(" and {more} more") } else { String::new() }
     )]
     ShardsMissing {
-        /// Shards there.
+        /// Number of shards found.
         found: usize,
-        /// Shards that there should be.
+        /// Number of shards expected.
         total: usize,
-        /// Names of the first ones missing.
+        /// Names of the first missing shards.
         missing: Vec<String>,
-        /// How many are missing besides.
+        /// Number of other missing shards.
         more: usize,
     },
-    /// Two shards with a tensor of one name.
+    /// Two shards have a tensor with the same name.
     #[error(
         "tensor `{tensor}` is in two shards, `{first}` and `{second}`, and there is no index to choose one"
     )]
     InTwoShards {
         /// The tensor.
         tensor: String,
-        /// One shard.
+        /// The first shard.
         first: String,
-        /// The other.
+        /// The second shard.
         second: String,
     },
-    /// A folder with several candidates.
+    /// The folder contains several checkpoints.
     #[error("the folder contains several checkpoints ({}): give the path of one of them", .0.join(", "))]
     AmbiguousFolder(Vec<String>),
-    /// An index that is not of the expected form.
+    /// The index does not have the expected form.
     #[error("not a shard index: {0}")]
     BadIndex(String),
-    /// A shard outside the index's folder.
+    /// A shard is not in the folder of the index.
     #[error(
         "the index places tensor `{tensor}` in `{shard}`, which is not a plain file name in the index's folder"
     )]
     ShardOutside {
         /// The tensor.
         tensor: String,
-        /// The name given.
+        /// The shard's name in the index.
         shard: String,
     },
-    /// A shard that is a link to somewhere else.
+    /// A shard is a link out of its folder.
     #[cfg(feature = "std")]
     #[error("the shard `{shard}` is a link out of its folder, to {}; use `--follow-links` to allow this", .to.display())]
     ShardLink {
         /// The shard.
         shard: String,
-        /// Where it leads.
+        /// The target of the link.
         to: PathBuf,
     },
-    /// Shards that are not beside their index.
+    /// Several shards in the index are missing.
     #[error(
         "shards in the index are missing ({}{}): `{}`{}; put them into the folder of the index",
         if *.many { "at least " } else { "" },
@@ -155,14 +156,14 @@ pub enum ErrorKind {
         if *.more > 0 { format!(" and {} more", .more) } else { String::new() }
     )]
     ShardsAbsent {
-        /// The first of them.
+        /// Names of the first missing shards.
         first: Vec<String>,
-        /// How many more were found missing.
+        /// Number of other shards found missing.
         more: usize,
-        /// Whether there may be others: so many are missing that the rest was not looked at.
+        /// Whether there may be more: so many are missing that the rest was not checked.
         many: bool,
     },
-    /// A small file of a model that is a link to somewhere else.
+    /// A small file that belongs to the model is a link out of its folder.
     #[cfg(feature = "std")]
     #[error(
         "`{name}`, which would be copied with the weights, is a link out of the folder, to {}; use \
@@ -172,21 +173,21 @@ pub enum ErrorKind {
     SmallLink {
         /// The file.
         name: String,
-        /// Where it leads.
+        /// The target of the link.
         to: PathBuf,
     },
-    /// Files that are not small.
+    /// The files to copy with the weights are too large.
     #[error(
         "the files to copy with the weights, including `{name}`, have more than {limit} bytes in total; move \
          those that the model does not need out of the folder, or write a file instead of a folder"
     )]
     SmallTooLarge {
-        /// The file that is too much.
+        /// The file that exceeds the limit.
         name: String,
-        /// Most bytes of them.
+        /// Maximum number of bytes in total.
         limit: u64,
     },
-    /// The index and a shard's header disagree.
+    /// The index lists a tensor that its shard does not have.
     #[error("the index places tensor `{tensor}` in `{shard}`, but its header does not list this tensor")]
     NotInShard {
         /// The tensor.
@@ -194,7 +195,7 @@ pub enum ErrorKind {
         /// The shard.
         shard: String,
     },
-    /// A shard has more than the index says.
+    /// A shard has a tensor that the index does not list for it.
     #[error("shard `{shard}` has a tensor `{tensor}` that the index does not place there")]
     NotInIndex {
         /// The tensor.
@@ -202,22 +203,22 @@ pub enum ErrorKind {
         /// The shard.
         shard: String,
     },
-    /// Two names become one when their prefixes are taken off.
+    /// Two tensors have the same name once parts of their names are removed.
     #[error("tensors `{first}` and `{second}` are both called `{name}` once `{key}` is applied")]
     SameNameStripped {
-        /// One name.
+        /// The first name.
         first: String,
-        /// The other.
+        /// The second name.
         second: String,
-        /// What both become.
+        /// The resulting name of both.
         name: String,
-        /// The key that says what is taken off.
+        /// The config key that specifies what is removed.
         key: &'static str,
     },
-    /// A tensor that would be taken for the free-form metadata.
+    /// A tensor has the name of the free-form metadata.
     #[error("no tensor can be named `__metadata__`, because the format reserves this name")]
     ReservedName,
-    /// A tensor to be written twice.
+    /// Two tensors to be written have the same name.
     #[error("two tensors would be written under the name `{0}`")]
     DuplicateOutput(String),
 }
@@ -227,12 +228,12 @@ fn other_form(found: &Option<(String, Foreign)>) -> String {
 }
 
 impl CheckpointError {
-    /// An error of this file or folder.
+    /// An error in this file or folder.
     pub fn new(path: impl Into<FileName>, kind: impl Into<ErrorKind>) -> Self {
         Self { path: path.into(), kind: kind.into() }
     }
 
-    /// What the operating system refused: `action` as in [`ErrorKind::Io`].
+    /// An error of the operating system; `action` is as in [`ErrorKind::Io`].
     #[cfg(feature = "std")]
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = FileName::from(path);
@@ -241,7 +242,7 @@ impl CheckpointError {
 }
 
 impl CheckpointError {
-    /// Whether it is about what was asked for, not about what came of it.
+    /// Whether the request itself was wrong, rather than its execution.
     pub fn is_usage(&self) -> bool {
         matches!(self.kind, ErrorKind::NoFile(_) | ErrorKind::HelperName)
     }

@@ -9,7 +9,7 @@ type Inner = PathBuf;
 #[cfg(not(feature = "std"))]
 type Inner = alloc::string::String;
 
-/// What messages call a file: its path or, for bytes in memory, any name. With the feature `std` it
+/// The name of a file in messages: its path or, for bytes in memory, any name. With the feature `std`, it
 /// dereferences to a [`Path`](std::path::Path).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Inner);

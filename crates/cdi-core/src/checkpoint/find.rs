@@ -9,24 +9,24 @@ use super::foreign::Foreign;
 
 use crate::prelude::*;
 
-/// A checkpoint in a folder.
+/// A checkpoint found in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// One file, an index or a `.safetensors` file.
+    /// One file: an index or a `.safetensors` file.
     File(PathBuf),
-    /// All shards of a set that no index is about, in their order.
+    /// All shards of a set that has no index, in order.
     Shards(Vec<String>),
 }
 
-/// The shards `STEM-nnnnn-of-nnnnn.safetensors` of one stem and total.
+/// The shards `STEM-nnnnn-of-nnnnn.safetensors` with the same stem and total.
 #[derive(Debug, Default)]
 struct Set {
     width: usize,
     numbers: BTreeMap<usize, String>,
 }
 
-/// The stem of `model.safetensors.index.json` and, as transformers and diffusers call variants,
-/// `model.safetensors.index.fp16.json`.
+/// The stem of `model.safetensors.index.json`, or of `model.safetensors.index.fp16.json`, as transformers and
+/// diffusers name variants.
 fn index_stem(name: &str) -> Option<String> {
     let stem = name.strip_suffix(".json")?;
     if let Some(stem) = stem.strip_suffix(".safetensors.index") {
@@ -36,7 +36,7 @@ fn index_stem(name: &str) -> Option<String> {
     (!variant.is_empty() && !variant.contains('.')).then(|| format!("{stem}.{variant}"))
 }
 
-/// Stem, number, total and digits of `model-00001-of-00003`.
+/// Stem, number, total and number of digits of `model-00001-of-00003`.
 fn shard(stem: &str) -> Option<(&str, usize, usize, usize)> {
     let (rest, total) = stem.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
@@ -47,19 +47,19 @@ fn shard(stem: &str) -> Option<(&str, usize, usize, usize)> {
     Some((stem, number.parse().ok()?, total.parse().ok()?, number.len()))
 }
 
-/// The part before the variant: `model` of `model.fp16`.
+/// The part of a stem before the variant: `model` of `model.fp16`.
 fn family(stem: &str) -> &str {
     stem.split_once('.').map_or(stem, |(family, _)| family)
 }
 
-/// The one checkpoint of a folder. An index wins over single files, but for those that are
+/// Finds the only checkpoint of a folder. An index takes precedence over single files, unless they are
 /// another variant of it.
 pub(super) fn in_folder(folder: &Path) -> Result<Found, CheckpointError> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
         let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // macOS keeps attributes of `NAME` in `._NAME` where the disk has no place for them.
+        // macOS stores attributes of `NAME` in `._NAME` on file systems that have no place for them.
         if !name.starts_with("._") {
             names.insert(name);
         }
@@ -108,7 +108,7 @@ pub(super) fn in_folder(folder: &Path) -> Result<Found, CheckpointError> {
     }
 }
 
-/// The set, where none of its shards is missing.
+/// The set, if none of its shards is missing.
 fn whole(folder: &Path, stem: &str, total: usize, set: Set) -> Result<Found, CheckpointError> {
     let missing: Vec<usize> = (1..=total).filter(|n| !set.numbers.contains_key(n)).collect();
     let beyond = set.numbers.keys().any(|n| *n == 0 || *n > total);
@@ -126,10 +126,10 @@ fn whole(folder: &Path, stem: &str, total: usize, set: Set) -> Result<Found, Che
     Err(CheckpointError::new(folder, kind))
 }
 
-/// How many names of missing shards an error has.
+/// Maximum number of missing shards that an error names.
 const SHOWN: usize = 10;
 
-/// A file of an empty folder that holds weights in another form.
+/// In a folder without a checkpoint, a file that holds weights in another format.
 fn nearest_to_one(names: &BTreeSet<String>) -> Option<(String, Foreign)> {
     if let Some(name) = names.iter().find(|name| name.ends_with(".distcp")) {
         return Some((name.clone(), Foreign::Distributed));

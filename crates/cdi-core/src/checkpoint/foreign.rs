@@ -3,44 +3,44 @@
 
 use core::fmt;
 
-/// A file that a user may well take for a checkpoint.
+/// A format of files that users may take for a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// What Git stores in place of a large file.
+    /// The pointer that Git LFS stores in place of a large file.
     LfsPointer,
-    /// A zip that `torch.save` made.
+    /// A zip file of `torch.save`.
     Torch,
-    /// A pickle: an older `torch.save`, or any Python object.
+    /// A pickle: from an older `torch.save`, or any Python object.
     Pickle,
-    /// A web page or another XML text, as a download that failed leaves it.
+    /// A web page or other XML text, usually from a failed download.
     Markup,
-    /// A model of llama.cpp.
+    /// A llama.cpp model.
     Gguf,
     /// An ONNX model.
     Onnx,
-    /// HDF5, as Keras and `h5py` write it.
+    /// HDF5, as written by Keras and `h5py`.
     Hdf5,
-    /// A zip that Keras made.
+    /// A zip file of Keras.
     Keras,
-    /// One NumPy array.
+    /// A single NumPy array.
     Npy,
-    /// A zip of NumPy arrays.
+    /// A zip file of NumPy arrays.
     Npz,
-    /// A zip of something else.
+    /// Another zip file.
     Zip,
-    /// A compressed file, and the program that unpacks it.
+    /// A compressed file, with the program that decompresses it.
     Packed(&'static str),
-    /// An archive of `tar`.
+    /// A `tar` archive.
     Tar,
-    /// What macOS keeps beside a file on foreign disks.
+    /// The file in which macOS keeps attributes of another file on foreign file systems.
     AppleDouble,
-    /// JSON without the length before it.
+    /// JSON without the header length before it.
     Json,
-    /// A part of a checkpoint of `torch.distributed.checkpoint`.
+    /// A part of a checkpoint from `torch.distributed.checkpoint`.
     Distributed,
 }
 
-/// The program for the first bytes of its files.
+/// The first bytes of compressed files, with the program that decompresses them.
 const PACKED: [(&[u8], &str); 4] = [
     (b"\x1f\x8b\x08", "gunzip"),
     (b"\x28\xb5\x2f\xfd", "unzstd"),
@@ -49,10 +49,10 @@ const PACKED: [(&[u8], &str); 4] = [
 ];
 
 impl Foreign {
-    /// What these bytes begin, where they are surely no safetensors file.
+    /// The format of a file, from its first bytes; `None` if it may be a safetensors file.
     pub fn of(file: &[u8]) -> Option<Self> {
-        // A length below 2^32 and a brace: safetensors, if a broken one. Such a length may look
-        // like a pickle's opcodes.
+        // A length below 2^32 and a brace: a safetensors file, even if damaged. Such a length may look like
+        // the opcodes of a pickle.
         if file.get(4..9).is_some_and(|bytes| bytes == b"\0\0\0\0{") {
             return None;
         }
@@ -80,19 +80,19 @@ impl Foreign {
             return Some(Self::Tar);
         }
         match file {
-            // The opcode PROTO with the protocols there are, and an opcode behind it that
-            // begins a Python object.
+            // The opcode PROTO with an existing protocol version, then an opcode that can
+            // begin a Python object.
             [0x80, 2..=5, b'}' | b']' | b'(' | b'c' | b'q' | b'X' | 0x8a | 0x8c | 0x95, ..] => {
                 Some(Self::Pickle)
             }
-            // Field 1, the version of the form, then field 2 to 8 of the model: names, the
+            // Field 1, the version of the format, then one of the fields 2 to 8 of the model: names, the
             // graph, operator sets.
             [0x08, 1..=32, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..] => Some(Self::Onnx),
             _ => Self::of_text(file),
         }
     }
 
-    /// By the name of the first member.
+    /// Determines the kind of a zip file from the name of its first member.
     fn of_zip(file: &[u8]) -> Self {
         let length = file.get(26..28).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
         let name = file.get(30..30 + length).unwrap_or_default();
@@ -119,12 +119,12 @@ impl Foreign {
         if [&b"<!doctype"[..], b"<html", b"<?xml", b"<error", b"<head"].into_iter().any(begins) {
             return Some(Self::Markup);
         }
-        // The brace of an object, and the quote of its first key or its end.
+        // The brace of an object, then the quote of its first key or its closing brace.
         let rest = file.strip_prefix(b"{")?.trim_ascii_start();
         matches!(rest.first(), Some(b'"' | b'}')).then_some(Self::Json)
     }
 
-    /// What a file is by the ending of its name, where that is not safetensors.
+    /// The format that a file's extension indicates, if it is one of these.
     pub fn by_name(name: &str) -> Option<Self> {
         let (_, ending) = name.rsplit_once('.')?;
         Some(match ending.to_ascii_lowercase().as_str() {
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_broken_safetensors_file_is_not_taken_for_another_kind() {
-        // Header lengths that begin as a pickle (0x0280 = 640), an ONNX model or a bzip2 file would.
+        // Header lengths whose bytes are the beginning of a pickle (0x0280 = 640), an ONNX
+        // model or a bzip2 file.
         for start in [&b"\x80\x02\0\0\0\0\0\0{\"a\""[..], b"\x08\x07\x12\0\0\0\0\0{}", b"BZh\0\0\0\0\0{"] {
             assert_eq!(Foreign::of(start), None, "{start:?}");
         }

@@ -1,9 +1,9 @@
 //! The header of a safetensors file: 8 bytes of length, a JSON object, then the tensors' bytes.
 //!
-//! Parsing is a chain of checks, none of which trusts a number in the file. The reader of the crate
-//! `safetensors` accepts duplicate names and does not report which tensor is wrong. Writing is canonical:
-//! sorted keys, one spelling, padded with spaces to a multiple of 8 bytes, so that equal contents give equal
-//! bytes.
+//! Parsing is a chain of checks that trusts no number in the file. The reader of the crate `safetensors` is
+//! not used, because it accepts duplicate names and does not report which tensor is wrong. Writing is
+//! canonical: sorted keys, one spelling, padded with spaces to a multiple of 8 bytes, so that equal
+//! contents give equal bytes.
 //!
 //! Source of the format: <https://github.com/huggingface/safetensors#format>.
 
@@ -21,23 +21,23 @@ use crate::tensor::{Dims, Shape};
 /// The largest header that readers of the format accept, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The most keys of `__metadata__`. A key takes ten times its bytes in the file, and no program
-/// writes more than a few.
+/// Maximum number of keys in `__metadata__`. A key takes ten times as much memory as in the file, and no
+/// program writes more than a few.
 const MAX_METADATA: usize = 1 << 16;
 
-/// One tensor of a file.
+/// A tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Element type.
     pub dtype: Dtype,
     /// Shape.
     pub shape: Shape,
-    /// Where its bytes are, counted from the beginning of the file.
+    /// The range of its bytes, from the beginning of the file.
     pub bytes: Range<usize>,
 }
 
-/// A checked header: every range lies in the file, they follow each other without gap or overlap, and each
-/// has the length that its type and shape ask for.
+/// A checked header: all ranges lie in the file, they follow each other without gap or overlap, and each has
+/// the length that the tensor's type and shape require.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The free-form `__metadata__`.
@@ -46,13 +46,13 @@ pub struct Header {
     pub tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// Why bytes are not a safetensors file.
+/// Why bytes are not a valid safetensors file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// Not even a length.
+    /// The file is too short even for the length of a header.
     #[error("not a safetensors file: {0} bytes, shorter than the 8 bytes of a header length")]
     TooShort(usize),
-    /// A length that no reader accepts.
+    /// The header is longer than readers accept.
     #[error("not a safetensors file: its header would have {0} bytes, more than the {MAX_HEADER} allowed")]
     TooLong(u64),
     /// The file ends inside the header.
@@ -61,15 +61,15 @@ pub enum HeaderError {
              header length"
     )]
     HeaderTruncated {
-        /// Bytes announced.
+        /// Length of the header in bytes, as stated in the file.
         expected: u64,
-        /// Bytes there.
+        /// Bytes of the header that the file has.
         got: usize,
     },
-    /// Not the JSON that a header is.
+    /// The header is not valid JSON, or not of the form of a header.
     #[error("not a safetensors header: {0}")]
     Json(String),
-    /// A shape too large for this machine.
+    /// A shape is too large for this machine.
     #[error("tensor `{name}`: {error}")]
     Shape {
         /// The tensor.
@@ -77,7 +77,7 @@ pub enum HeaderError {
         /// What is wrong with its shape.
         error: crate::tensor::ShapeError,
     },
-    /// Offsets that run backwards, overlap or leave a gap.
+    /// Offsets overlap, leave a gap or are out of order.
     #[error(
         "tensor `{name}`: its data begins at offset {got}, expected {expected}, the end of the previous \
          tensor"
@@ -85,12 +85,12 @@ pub enum HeaderError {
     Offset {
         /// The tensor.
         name: String,
-        /// Where it should begin.
+        /// The offset at which it should begin.
         expected: usize,
-        /// Where it says it begins.
+        /// The offset in the header.
         got: usize,
     },
-    /// A length that type and shape contradict.
+    /// A length does not match type and shape.
     #[error("tensor `{name}`: {got} bytes of data, expected {expected} for {dtype} {shape}")]
     Length {
         /// The tensor.
@@ -99,12 +99,12 @@ pub enum HeaderError {
         dtype: Dtype,
         /// Its shape.
         shape: Shape,
-        /// Bytes for them.
+        /// Length in bytes according to type and shape.
         expected: usize,
-        /// Bytes it says it has.
+        /// Length in bytes according to the header.
         got: usize,
     },
-    /// A shape that does not fill whole bytes of a sub-byte type.
+    /// A tensor of a type smaller than a byte does not fill whole bytes.
     #[error("tensor `{name}`: {dtype} {shape} does not fill whole bytes")]
     PartByte {
         /// The tensor.
@@ -117,9 +117,9 @@ pub enum HeaderError {
     /// The file is shorter or longer than its header says.
     #[error("{}: the header describes a file of {expected} bytes, but it has {got}", if got < expected { "truncated" } else { "trailing bytes" })]
     FileLength {
-        /// Length by the header.
+        /// Length in bytes according to the header.
         expected: usize,
-        /// Length there.
+        /// Actual length in bytes.
         got: usize,
     },
 }
@@ -132,8 +132,7 @@ struct RawTensor {
     data_offsets: (usize, usize),
 }
 
-/// The header's JSON. Tensors are in the order of the file: a list takes less memory than
-/// what could be searched.
+/// The header's JSON. Tensors are in the order of the file, in a list: it takes less memory than a map.
 #[derive(Default)]
 struct RawHeader {
     metadata: BTreeMap<String, String>,
@@ -176,7 +175,7 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// An object of strings in which no key occurs twice, in whatever spelling.
+/// An object of strings in which no key occurs twice, however it is escaped.
 struct UniqueStrings(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for UniqueStrings {
@@ -214,7 +213,7 @@ impl Header {
         if length > MAX_HEADER {
             return Err(HeaderError::TooLong(length));
         }
-        // At most MAX_HEADER, so it fits and the sum below cannot overflow.
+        // At most MAX_HEADER, so it fits, and the sum below cannot overflow.
         let Some(json) = rest.get(..length as usize) else {
             return Err(HeaderError::HeaderTruncated { expected: length, got: rest.len() });
         };
@@ -225,8 +224,8 @@ impl Header {
     }
 }
 
-/// Checks that no name occurs twice and that the tensors fill the file from `data_start` to its end, and
-/// turns offsets into positions in it.
+/// Checks that no name occurs twice and that the tensors fill the file from `data_start` to its end. Converts
+/// offsets to positions in the file.
 fn place(
     mut raw: Vec<(String, RawTensor)>,
     data_start: usize,
@@ -246,7 +245,7 @@ fn place(
     let mut tensors: Vec<(String, TensorInfo)> = checked.collect::<Result<_, _>>()?;
     let offsets = |n: &usize| (tensors[*n].1.bytes.start, tensors[*n].1.bytes.end);
     let mut in_order: Vec<usize> = (0..tensors.len()).collect();
-    // Of tensors that begin together, an empty one comes first.
+    // If tensors begin at the same offset, empty ones come first.
     in_order.sort_by_key(offsets);
     let mut end = 0usize;
     for n in in_order {
@@ -269,14 +268,14 @@ fn place(
             });
         }
         end = to;
-        // Ranges that leave the file are refused below, before anyone sees them.
+        // Ranges beyond the end of the file are refused below, before they are used.
         *bytes = data_start.saturating_add(from)..data_start.saturating_add(to);
     }
     let expected = data_start.saturating_add(end);
     if expected != file_len {
         return Err(HeaderError::FileLength { expected, got: file_len });
     }
-    // In the order of names already.
+    // They are already in name order.
     Ok(tensors.into_iter().collect())
 }
 

@@ -1,7 +1,7 @@
 //! The `*.safetensors.index.json` of a sharded checkpoint, which maps tensors to files.
 //!
-//! Every shard is opened where the index first names it, so an index with only missing shards is not read to
-//! its end. Names are not copied out of the index's text.
+//! Every shard is looked up when the index first names it, so that reading can stop early if all shards are
+//! missing. Names are not copied from the index's text.
 
 use alloc::borrow::Cow;
 use core::cell::RefCell;
@@ -17,26 +17,27 @@ use super::error::ErrorKind;
 
 use crate::prelude::*;
 
-/// Shards that are not there, behind which an index is read no further.
+/// Reading an index stops after this many missing shards.
 const MANY: usize = 100;
-/// How many of them are named.
+/// Maximum number of missing shards that an error names.
 const NAMED: usize = 3;
 
-/// An index whose shards lie beside it.
+/// An index whose shards are in the same folder.
 #[derive(Debug, Default)]
 pub(super) struct Index<'a> {
-    /// The shards, in the order in which they are named first.
+    /// The shards, in the order in which they are first named.
     pub shards: Vec<Cow<'a, str>>,
     /// Each tensor's shard.
     pub tensors: HashMap<Cow<'a, str>, u32>,
 }
 
 impl<'a> Index<'a> {
-    /// Reads the text of an index in this folder. Shards may be links out of it only if `follow_links`.
+    /// Reads the text of an index in this folder. Shards may be links out of the folder
+    /// only if `follow_links`.
     ///
     /// # Errors
     /// [`ErrorKind::BadIndex`], [`ErrorKind::ShardOutside`], [`ErrorKind::ShardLink`],
-    /// [`ErrorKind::ShardsAbsent`]. A single shard that is missing is left to whoever opens it.
+    /// [`ErrorKind::ShardsAbsent`]. A single missing shard is not an error here, but opening it is.
     pub fn parse(text: &'a [u8], folder: &Path, follow_links: bool) -> Result<Self, ErrorKind> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let looks = Looks {
@@ -62,19 +63,19 @@ impl<'a> Index<'a> {
     }
 }
 
-/// What is looked at beside the index.
+/// Checks the shards in the folder of the index.
 struct Looks<'f> {
     folder: &'f Path,
-    /// The folder without links; of no interest where they may be followed.
+    /// The folder with links resolved; not needed if links may be followed.
     real: Option<PathBuf>,
     follow_links: bool,
-    /// Why reading stopped.
+    /// The error that stopped reading.
     wrong: RefCell<Option<ErrorKind>>,
     missing: RefCell<Vec<String>>,
 }
 
 impl Looks<'_> {
-    /// Looks at a shard that is named for the first time. Errors stop the reading.
+    /// Checks a shard that is named for the first time. An error stops the reading.
     fn at(&self, tensor: &str, shard: &str) -> Result<(), ()> {
         let stop = |kind| {
             *self.wrong.borrow_mut() = Some(kind);
@@ -94,12 +95,12 @@ impl Looks<'_> {
                 missing.push(shard.to_owned());
                 if missing.len() < MANY { Ok(()) } else { Err(()) }
             }
-            // Another error is told by opening it.
+            // Opening the shard reports other errors.
             Err(_) => Ok(()),
         }
     }
 
-    /// Where a shard leads that is a link out of the folder.
+    /// The target of a shard that is a link out of the folder.
     fn leads_out(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let real = fs::canonicalize(path)?;
         let inside = real.parent().is_some() && real.parent() == self.real.as_deref();
@@ -107,7 +108,7 @@ impl Looks<'_> {
     }
 }
 
-/// The whole file; keys other than `weight_map` are other tools' business.
+/// The whole file. Keys other than `weight_map` are ignored.
 struct IndexFile<'l, 'f>(&'l Looks<'f>);
 
 impl<'de> DeserializeSeed<'de> for IndexFile<'_, '_> {
@@ -165,7 +166,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
                 Some(number) => *number,
                 None => {
                     self.0.at(&tensor, &shard).map_err(|()| de::Error::custom("stopped"))?;
-                    // An index of less than a gigabyte names fewer.
+                    // An index of less than a gigabyte cannot name 2^32 shards.
                     let number = index.shards.len() as u32;
                     numbers.insert(shard.clone(), number);
                     index.shards.push(shard);
@@ -185,7 +186,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
     }
 }
 
-/// A string as it stands in the text, copied only where it has escapes.
+/// A string that is borrowed from the text, and copied only if it has escapes.
 #[derive(PartialEq, Eq, Hash)]
 struct Name<'a>(Cow<'a, str>);
 

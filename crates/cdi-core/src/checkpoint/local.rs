@@ -1,4 +1,4 @@
-//! Files on a disk.
+//! Files on disk.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,8 +12,8 @@ use crate::positioned::read_exact_at;
 use crate::prelude::*;
 use crate::regular_file;
 
-/// A regular file. It is expected to stay as it is: what another program writes into it may or may not be
-/// seen, and one that becomes shorter while it is mapped ends the process with a SIGBUS.
+/// A regular file. It must not change: data that another program writes to it may or may not be seen, and if
+/// it becomes shorter while it is mapped, the process ends with a SIGBUS.
 #[derive(Debug)]
 pub struct LocalFile {
     name: FileName,
@@ -25,7 +25,8 @@ impl LocalFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// [`super::ErrorKind::Io`]; for anything but a regular file too, as a pipe or a device has no end.
+    /// [`super::ErrorKind::Io`], also for anything that is not a regular file, because pipes and
+    /// devices have no end.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = regular_file::open(path).map_err(CheckpointError::io(path, "open"))?;
         let size = file.limit();
@@ -55,7 +56,7 @@ impl Source for LocalFile {
         Some(identity(&self.name))
     }
 
-    /// An empty file, which cannot be mapped, is an empty slice.
+    /// An empty file cannot be mapped. It gives an empty slice.
     fn into_content(self: Box<Self>, mmap: bool) -> Result<Content, CheckpointError> {
         if mmap && self.size > 0 {
             return Content::map(&self.file).map_err(CheckpointError::io(&self.name, "map"));
@@ -67,7 +68,7 @@ impl Source for LocalFile {
     }
 }
 
-/// The identity of the file at `path`, existing or not.
+/// The identity of the file at `path`, which need not exist.
 pub fn identity(path: &Path) -> Identity {
     #[cfg(unix)]
     if let Ok(metadata) = fs::metadata(path) {
@@ -77,7 +78,7 @@ pub fn identity(path: &Path) -> Identity {
     Identity::Path(resolve(path))
 }
 
-/// Links resolved in the part of the path that exists, the rest appended.
+/// The path with links resolved in the part that exists, and the rest appended.
 fn resolve(path: &Path) -> PathBuf {
     if let Ok(real) = fs::canonicalize(path) {
         return real;
@@ -112,7 +113,7 @@ mod tests {
         }
     }
 
-    /// One that can do no more than it must.
+    /// A source that implements only the required methods.
     #[derive(Debug)]
     struct Distant(LocalFile);
 
@@ -142,7 +143,7 @@ mod tests {
         fs::write(&path, &content).unwrap();
         let source = Box::new(Distant(LocalFile::open(&path).unwrap()));
         assert!(source.into_content(true).unwrap().bytes() == content);
-        // What has become shorter is an error.
+        // A file that has become shorter is an error.
         let source = Box::new(Distant(LocalFile::open(&path).unwrap()));
         fs::write(&path, &content[1..]).unwrap();
         let error = source.into_content(true).unwrap_err().to_string();
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!((opened(&a), identity(&a)), (opened(&link), identity(&link)));
         assert!(opened(&a) == identity(&link) && opened(&a) != opened(&b));
         assert_eq!(identity(&none), Identity::Path(dir.path().canonicalize().unwrap().join("none")));
-        // One that was opened stays what it was.
+        // An open file keeps its identity.
         let before = opened(&a);
         fs::rename(&b, &a).unwrap();
         assert_ne!(before, identity(&a));

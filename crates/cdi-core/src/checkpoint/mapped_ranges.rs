@@ -1,9 +1,8 @@
-//! The address ranges of mapped files, in a form that a signal handler may read: without locks and without
-//! allocation.
+//! The address ranges of mapped files, in a form that a signal handler can read: without locks or allocation.
 //!
 //! Each mapped file has a slot, which holds a pointer to its range and path. Unmapping the file empties the
-//! slot and frees what it pointed to, once nobody reads the table: whoever reads it is counted, and a reader
-//! that comes later finds the slot empty.
+//! slot, waits until nobody reads the table, and then frees what the slot pointed to. Readers are counted for
+//! this; later readers find the slot empty.
 
 use core::ops::Range;
 use core::ptr;
@@ -12,12 +11,12 @@ use std::path::Path;
 
 use crate::prelude::*;
 
-/// Files beyond these are mapped all the same, and not found by [`file_at`].
+/// Maximum number of files in the table. More can be mapped, but [`file_at`] does not find them.
 const FILES: usize = 1024;
 
 static MAPPED: Table = Table::new();
 
-/// Where a file is mapped.
+/// The address range and the path of a mapped file.
 struct Mapping {
     addresses: Range<usize>,
     path: Box<[u8]>,
@@ -26,22 +25,22 @@ struct Mapping {
 /// The mapped files.
 struct Table {
     slots: [AtomicPtr<Mapping>; FILES],
-    /// How many threads, or signal handlers, are reading it.
+    /// Number of threads and signal handlers that are reading the table.
     readers: AtomicUsize,
 }
 
-/// Notes that these addresses are of this file. Gives the number under which that is noted.
+/// Adds a file with its addresses to the table. Returns its slot, or `None` if the table is full.
 pub(super) fn note(path: &Path, bytes: &[u8]) -> Option<usize> {
     MAPPED.note(path, bytes)
 }
 
-/// Forgets a note.
+/// Empties a slot.
 pub(super) fn forget(at: usize) {
     MAPPED.forget(at);
 }
 
-/// The path of the file that is mapped at this address, if it is one of them: written into `path`, cut off
-/// where that is too short for it. For signal handlers too.
+/// The path of the file that is mapped at this address, if it is in the table. It is written to `path`, and
+/// cut off if that is too short. Signal handlers may call this.
 pub fn file_at(address: usize, path: &mut [u8]) -> Option<&[u8]> {
     MAPPED.find(address, path)
 }
@@ -60,7 +59,7 @@ impl Table {
         };
         let at = self.slots.iter().position(take);
         if at.is_none() {
-            // SAFETY: of `Box::into_raw` above, and in no slot.
+            // SAFETY: it comes from `Box::into_raw` above and is in no slot.
             drop(unsafe { Box::from_raw(mapping) });
         }
         at
@@ -68,13 +67,14 @@ impl Table {
 
     fn forget(&self, at: usize) {
         let mapping = self.slots[at].swap(ptr::null_mut(), Ordering::SeqCst);
-        // Readers that are counted from here on find the slot empty: all of this is in one order (SeqCst).
+        // Readers that are counted from here on find the slot empty, because all these operations have
+        // one order (SeqCst).
         while self.readers.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
         if !mapping.is_null() {
-            // SAFETY: of `Box::into_raw` in `note`; the swap took it out of its only slot, and nobody who
-            // could have read it from there is left.
+            // SAFETY: it comes from `Box::into_raw` in `note`. The swap removed it from its only slot, and
+            // all readers that could have seen it there have finished.
             drop(unsafe { Box::from_raw(mapping) });
         }
     }
@@ -82,13 +82,13 @@ impl Table {
     fn find<'p>(&self, address: usize, path: &'p mut [u8]) -> Option<&'p [u8]> {
         self.readers.fetch_add(1, Ordering::SeqCst);
         let holds = |mapping: &&Mapping| {
-            // To the end of the last page, however large pages are.
+            // The mapping extends to the end of its last page, whatever the page size.
             let end = mapping.addresses.end.next_multiple_of(1 << 16);
             (mapping.addresses.start..end).contains(&address)
         };
-        // SAFETY: null, or of `Box::into_raw` in `note` and not freed while a reader is counted.
+        // SAFETY: null, or from `Box::into_raw` in `note` and not freed while a reader is counted.
         let mappings = self.slots.iter().filter_map(|slot| unsafe { slot.load(Ordering::SeqCst).as_ref() });
-        // With smaller pages, the next file may begin before that end.
+        // If pages are smaller, another file may begin before that end.
         let found = mappings.filter(holds).max_by_key(|mapping| mapping.addresses.start);
         let length = found.map(|mapping| {
             let length = mapping.path.len().min(path.len());
@@ -116,7 +116,7 @@ mod tests {
         let bytes = vec![0; 3 << 16];
         let start = bytes.as_ptr().addr();
         assert_eq!(table.used(), 0);
-        // More files than slots, some at a time.
+        // More files than there are slots, but not all at once.
         for turn in 0..40 {
             let notes: Vec<usize> = (0..100)
                 .map(|n| table.note(Path::new(&format!("{turn}/{n}")), &bytes[n << 8..][..1 << 8]).unwrap())

@@ -1,4 +1,4 @@
-//! Files that are read, and parts of them.
+//! Files that are read, and ranges of them.
 
 use core::ops::Range;
 #[cfg(feature = "std")]
@@ -18,16 +18,16 @@ pub struct MappedFile {
     name: FileName,
     identity: Option<Identity>,
     content: Content,
-    /// Where it is noted for a signal handler.
+    /// Its slot in the table for signal handlers.
     #[cfg(feature = "std")]
     noted: Option<usize>,
 }
 
 impl MappedFile {
-    /// The whole file: mapped where that can be and `mmap` allows it, or in memory.
+    /// Opens a whole file: mapped if that is possible and `mmap` allows it, otherwise read into memory.
     ///
     /// # Errors
-    /// Those of the source.
+    /// The errors of the source.
     pub fn open(source: Box<dyn Source>, mmap: bool) -> Result<Self, CheckpointError> {
         let (name, identity) = (source.name().clone(), source.identity());
         let content = source.into_content(mmap)?;
@@ -47,17 +47,17 @@ impl MappedFile {
         self.content.bytes()
     }
 
-    /// What messages call it.
+    /// The name of the file in messages.
     pub fn name(&self) -> &FileName {
         &self.name
     }
 
-    /// What tells it from other files; `None` where no path leads to it.
+    /// The identity of the file; `None` if it has no path.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Where the file is.
+    /// The path of the file.
     #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         &self.name
@@ -71,7 +71,7 @@ impl Drop for MappedFile {
     }
 }
 
-/// A part of a mapped file.
+/// A range of a mapped file.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapped<'a> {
     file: &'a MappedFile,
@@ -80,7 +80,7 @@ pub struct Mapped<'a> {
 }
 
 impl<'a> Mapped<'a> {
-    /// These bytes of the file.
+    /// This range of the file.
     ///
     /// # Panics
     /// If the file is shorter.
@@ -89,30 +89,31 @@ impl<'a> Mapped<'a> {
         Self { file, start: range.start, end: range.end }
     }
 
-    /// The bytes: touching them is what reads them from the file.
+    /// The bytes. They are read from the file when they are touched.
     pub fn bytes(self) -> &'a [u8] {
         &self.file.bytes()[self.start..self.end]
     }
 
-    /// A part of the part.
+    /// A part of this range. `range` is relative to its beginning.
     ///
     /// # Panics
-    /// If the part is shorter.
+    /// If this range is shorter.
     pub fn part(self, range: Range<usize>) -> Self {
         assert!(range.end <= self.end - self.start, "a part beyond its whole");
         Self::new(self.file, self.start + range.start..self.start + range.end)
     }
 
-    /// Cut into parts of this many bytes, the last one perhaps shorter.
+    /// Divides the range into parts of this many bytes. The last one may be shorter.
     pub fn chunks(self, bytes: usize) -> impl Iterator<Item = Self> {
         let len = self.end - self.start;
         (0..len).step_by(bytes).map(move |at| self.part(at..len.min(at + bytes)))
     }
 }
 
-/// Gives the memory of these parts back. They stay readable: touching them reads the file again.
+/// Releases the memory of these parts. They can still be read: touching them reads the file again.
 pub fn release<'a>(parts: impl IntoIterator<Item = Mapped<'a>>) {
-    /// A multiple of every page size. Neighbours share pages, so parts this close are given back together.
+    /// A multiple of every page size. Neighbouring parts share pages, so parts this close together
+    /// are released together.
     const PAGES: usize = 1 << 16;
     let mut ranges: Vec<(&MappedFile, Range<usize>)> = parts
         .into_iter()

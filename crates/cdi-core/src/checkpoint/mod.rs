@@ -1,4 +1,4 @@
-//! Safetensors, on disk (mapped) or in memory.
+//! Safetensors files, on disk (mapped) or in memory.
 //!
 //! ```
 //! use cdi_core::checkpoint::{Checkpoint, ErrorKind, FileName, Foreign, HeaderError, Mapped, METADATA_KEY};
@@ -33,20 +33,20 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `content` | the bytes of a file; the one place that maps files |
-//! | `file_name` | what messages call a file |
-//! | `find` | what a folder holds that could be its checkpoint |
-//! | `foreign` | what a file is that is no safetensors file |
+//! | `content` | the bytes of a file; the only module that maps files |
+//! | `file_name` | names of files in messages |
+//! | `find` | the checkpoint of a folder |
+//! | `foreign` | the formats of files that are not safetensors |
 //! | `header` | the header: strict parsing |
-//! | `index` | which tensor lies in which shard |
-//! | `local` | files on a disk |
-//! | `mmap` | files that are read, and parts of them |
-//! | `mapped_ranges` | where they are mapped, for a signal handler |
-//! | `open` | one file, an index with shards, or a folder, opened |
+//! | `index` | which tensor is in which shard |
+//! | `local` | files on disk |
+//! | `mmap` | files that are read, and ranges of them |
+//! | `mapped_ranges` | the addresses of mapped files, for signal handlers |
+//! | `open` | opening one file, an index with shards, or a folder |
 //! | `options` | how a checkpoint is opened |
 //! | `reader` | the tensors of a checkpoint, as one set |
 //! | `source` | where files come from |
-//! | `spec` | what is to be written |
+//! | `spec` | tensors to be written |
 
 mod content;
 mod error;
@@ -85,5 +85,5 @@ pub use reader::{Checkpoint, TensorRef};
 pub use source::{Identity, MemoryFile, Source};
 pub(crate) use spec::TensorSpec;
 
-/// Key of `__metadata__` under which this tool writes what it needs to read its own files.
+/// Key of `__metadata__` under which this tool stores what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

@@ -13,16 +13,16 @@ use super::reader::{Checkpoint, Place};
 use crate::prelude::*;
 use crate::regular_file;
 
-/// Where a shard leads that is a link out of the folder.
+/// The target of a shard that is a link out of the folder.
 pub fn leads_out(folder: &Path, shard: &str) -> Option<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    // What is not there at all is another error.
+    // A missing shard is not an error here, but opening it is.
     let real = fs::canonicalize(folder.join(shard)).ok()?;
     let inside = fs::canonicalize(folder).is_ok_and(|folder| real.parent() == Some(&folder));
     (!inside).then_some(real)
 }
 
-/// Refuses shards that are links out of their folder; `path` is what names them.
+/// Refuses shards that are links out of their folder. The error has `path`, which names the shards.
 fn check_links<'s>(
     path: &Path,
     folder: &Path,
@@ -37,17 +37,17 @@ fn check_links<'s>(
 }
 
 impl Checkpoint {
-    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder that
-    /// holds either, or all shards without an index (an index wins over files that are no variant of
-    /// it). Reads headers only.
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, or a folder with one of
+    /// these or with all shards of a set without an index. An index takes precedence over other files, unless
+    /// they are another variant of it. Only headers are read.
     ///
     /// # Errors
-    /// Whatever [`ErrorKind`] lists; a path that does not exist is `ErrorKind::Io` with `NotFound`.
+    /// Any [`ErrorKind`]. If the path does not exist, `ErrorKind::Io` with `NotFound`.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         Self::open_with(path, OpenOptions::default())
     }
 
-    /// The same with options other than the default.
+    /// Like [`Self::open`], with these options.
     ///
     /// # Errors
     /// As for [`Self::open`].
@@ -108,7 +108,7 @@ impl Checkpoint {
         Ok(whole)
     }
 
-    /// All of a folder's shards, which no index is about.
+    /// Opens all shards of a folder that has no index.
     fn open_shards(folder: &Path, shards: &[String], options: OpenOptions) -> Result<Self, CheckpointError> {
         if !options.follow_links {
             check_links(folder, folder, shards.iter())?;

@@ -1,6 +1,6 @@
 //! How a checkpoint is opened.
 
-/// How a checkpoint is opened. It belongs to one call, so that a program can read one checkpoint in one way
+/// How a checkpoint is opened. Options belong to one call, so a program can open one checkpoint in one way
 /// and the next one in another.
 ///
 /// ```
@@ -11,13 +11,13 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Whether shards may be links out of their index's folder, as in caches of downloaded models. Default:
-    /// no.
+    /// Whether shards may be links out of the folder of their index, as in caches of downloaded
+    /// models. Default: no.
     pub follow_links: bool,
-    /// Whether files are mapped. Where they are not, each is read into memory as a whole when it is opened:
-    /// what happens to it later does no harm then, and memory grows with it. Default: yes.
+    /// Whether files are mapped. If not, each file is read into memory as a whole when it is opened. Later
+    /// changes to the file then do no harm, but memory use grows with its size. Default: yes.
     pub mmap: bool,
-    /// Maximum length of an index, in bytes. Default: 512 MiB, enough for some four million tensors.
+    /// Maximum length of an index, in bytes. Default: 512 MiB, enough for about four million tensors.
     pub index_bytes: u64,
 }
 
@@ -28,19 +28,19 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// With links out of the folder allowed, or not.
+    /// Sets whether shards may be links out of the folder.
     #[must_use]
     pub fn follow_links(self, follow_links: bool) -> Self {
         Self { follow_links, ..self }
     }
 
-    /// With files mapped, or read into memory.
+    /// Sets whether files are mapped.
     #[must_use]
     pub fn mmap(self, mmap: bool) -> Self {
         Self { mmap, ..self }
     }
 
-    /// With another limit on the length of an index, in bytes.
+    /// Sets the maximum length of an index, in bytes.
     #[must_use]
     pub fn index_bytes(self, index_bytes: u64) -> Self {
         Self { index_bytes, ..self }

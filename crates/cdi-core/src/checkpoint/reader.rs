@@ -1,5 +1,5 @@
-//! A checkpoint as one set of tensors: a file, an index with shards, a folder with either, or bytes in
-//! memory.
+//! A checkpoint as one set of tensors: from a file, an index with shards, a folder with either,
+//! or bytes in memory.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub struct TensorRef<'a> {
     pub dtype: Dtype,
     /// Shape.
     pub shape: &'a Shape,
-    /// Where its bytes are: little-endian, row-major.
+    /// Its bytes in the file: little-endian, row-major.
     pub data: Mapped<'a>,
 }
 
@@ -51,13 +51,13 @@ impl<'a> TensorRef<'a> {
         self.data.bytes()
     }
 
-    /// The element type where it is one that weights are compared in.
+    /// The element type, if it is a floating-point type that weights can have.
     pub fn float(&self) -> Option<FloatDtype> {
         FloatDtype::of(self.dtype)
     }
 }
 
-/// A name without the components that are wrapped around others: all but the last may go.
+/// A name without the dot-separated components for which `goes` is true. The last component always stays.
 pub fn without_components(name: &str, goes: impl Fn(&str) -> bool) -> String {
     let Some((modules, own)) = name.rsplit_once('.') else { return name.to_owned() };
     let kept = modules.split('.').filter(|part| !goes(part));
@@ -65,7 +65,7 @@ pub fn without_components(name: &str, goes: impl Fn(&str) -> bool) -> String {
 }
 
 impl Checkpoint {
-    /// One `.safetensors` file whose bytes are in memory, called `name` in messages.
+    /// Opens one `.safetensors` file from bytes in memory. Messages call it `name`.
     ///
     /// # Errors
     /// [`ErrorKind::Header`].
@@ -74,15 +74,15 @@ impl Checkpoint {
         Self::of_source(name.clone(), Box::new(MemoryFile::new(name, bytes)), false)
     }
 
-    /// One `.safetensors` file, wherever it is, mapped where that can be and `mmap` allows it.
+    /// Opens one `.safetensors` file from any source: mapped if that is possible and `mmap` allows it.
     ///
     /// # Errors
-    /// Those of the source; [`ErrorKind::Header`], [`ErrorKind::Foreign`].
+    /// The errors of the source; [`ErrorKind::Header`], [`ErrorKind::Foreign`].
     pub fn from_source(source: impl Source + 'static, mmap: bool) -> Result<Self, CheckpointError> {
         Self::of_source(source.name().clone(), Box::new(source), mmap)
     }
 
-    /// Without any tensor yet.
+    /// A checkpoint without tensors.
     pub(super) fn empty(path: FileName) -> Self {
         Self {
             path,
@@ -94,7 +94,7 @@ impl Checkpoint {
         }
     }
 
-    /// A checkpoint of this path or name, which is one file.
+    /// A checkpoint with this path or name that consists of one file.
     pub(super) fn of_source(
         path: FileName,
         source: Box<dyn Source>,
@@ -105,7 +105,7 @@ impl Checkpoint {
             let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
             CheckpointError::new(file.name().clone(), kind)
         })?;
-        // The header is not needed again, and may be a large part of what memory holds.
+        // The header is not needed again, and may be a large part of the memory in use.
         let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
         release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
         let tensors =
@@ -113,11 +113,11 @@ impl Checkpoint {
         Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
 
-    /// Takes the prefixes off the tensors' names, as often as one of them fits (wrappers nest). Names are
-    /// from then on the stripped ones.
+    /// Removes these prefixes from the tensors' names, repeatedly while one of them matches (wrappers nest).
+    /// Afterwards, tensors have the shorter names.
     ///
     /// # Errors
-    /// [`ErrorKind::SameNameStripped`] if two names become one.
+    /// [`ErrorKind::SameNameStripped`] if two names become equal.
     pub fn strip_prefixes(&mut self, prefixes: &[String]) -> Result<(), CheckpointError> {
         self.rename("strip_prefix", |name| {
             let mut short = name;
@@ -130,11 +130,11 @@ impl Checkpoint {
         })
     }
 
-    /// Takes these components, what stands between two dots, out of the tensors' names, wherever they stand
-    /// in them but at the end, where a tensor has its own name. Names are from then on those without.
+    /// Removes these dot-separated components from the tensors' names. The last component, the tensor's own
+    /// name, always stays. Afterwards, tensors have the shorter names.
     ///
     /// # Errors
-    /// [`ErrorKind::SameNameStripped`] if two names become one.
+    /// [`ErrorKind::SameNameStripped`] if two names become equal.
     pub fn strip_components(&mut self, components: &[String]) -> Result<(), CheckpointError> {
         self.rename("strip", |name| without_components(name, |part| components.iter().any(|c| c == part)))
     }
@@ -154,24 +154,24 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The path that it was opened by, or the name of the bytes that it is.
+    /// The path with which it was opened, or the name given to its bytes in memory.
     pub fn name(&self) -> &FileName {
         &self.path
     }
 
-    /// The path that it was opened by.
+    /// The path with which it was opened.
     #[cfg(feature = "std")]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Every file that it consists of, its index last.
+    /// All files of the checkpoint, the index last.
     #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(MappedFile::path).chain(self.index.as_deref())
     }
 
-    /// What tells the files with tensors from others, for those that a path leads to.
+    /// The identities of the files with tensors, except those that have no path.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.files.iter().filter_map(MappedFile::identity)
     }
@@ -182,7 +182,7 @@ impl Checkpoint {
         self.files.iter().map(MappedFile::path)
     }
 
-    /// The index of a sharded one.
+    /// The index, if the checkpoint has one.
     #[cfg(feature = "std")]
     pub fn index(&self) -> Option<&Path> {
         self.index.as_deref()
@@ -217,14 +217,14 @@ impl Checkpoint {
         self.tensors.len()
     }
 
-    /// Whether there is no tensor at all.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 
     fn at<'a>(&'a self, place: &'a Place) -> TensorRef<'a> {
         let TensorInfo { dtype, shape, bytes } = &place.info;
-        // The header was checked against the length of this very mapping.
+        // The range fits: the header was checked against the length of this mapping.
         TensorRef { dtype: *dtype, shape, data: Mapped::new(&self.files[place.file], bytes.clone()) }
     }
 }

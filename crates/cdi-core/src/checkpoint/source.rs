@@ -1,8 +1,8 @@
 //! Where the files of a checkpoint come from.
 //!
-//! Headers are parsed, and tensors are read, from what a [`Source`] gives. A file on a disk is one
-//! ([`LocalFile`](super::LocalFile)), bytes in memory are another ([`MemoryFile`]); an object in a
-//! store could be a third.
+//! Headers and tensors are read from a [`Source`]. A file on disk is a source
+//! ([`LocalFile`](super::LocalFile)), and so are bytes in memory ([`MemoryFile`]). Other sources are
+//! possible, such as an object in a store.
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -14,33 +14,33 @@ use super::error::CheckpointError;
 use super::file_name::FileName;
 use crate::prelude::*;
 
-/// A file to read, as long as it was when the source was made.
+/// A file to read, with the length that it had when the source was created.
 ///
-/// What it guarantees: the same bytes at the same offset, however often they are read. Where others may
-/// change the file meanwhile, an implementation either notices and gives an error, or says in its own
-/// documentation what happens.
+/// A source guarantees the same bytes at the same offset, however often they are read. If others may
+/// change the file in the meantime, an implementation either detects this and returns an error, or
+/// documents what happens.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// What messages call it.
+    /// The name of the file in messages.
     fn name(&self) -> &FileName;
 
     /// Its length in bytes.
     fn size(&self) -> u64;
 
-    /// Fills `bytes` with those from `offset` on, all of them. They end at [`Self::size`] at the latest.
+    /// Fills `bytes` with the file's bytes from `offset` on. They must not extend beyond [`Self::size`].
     ///
     /// # Errors
-    /// [`CheckpointError`] of what refused.
+    /// [`CheckpointError`] if reading fails.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), CheckpointError>;
 
-    /// What this file has in common with any other way to it, and with no other file. `None` for what no path
-    /// leads to: nothing that is written can take its place.
+    /// A value that is the same however the file is reached, and differs from that of every other file.
+    /// `None` if the file has no path, so that no output can replace it.
     fn identity(&self) -> Option<Identity>;
 
-    /// The whole of it: mapped where that can be and `mmap` allows it, or in memory. Read piece by piece
-    /// ([`Self::read_at`]) where an implementation has no better way.
+    /// The whole content: mapped if that is possible and `mmap` allows it, otherwise read into memory. By
+    /// default, it is read piece by piece with [`Self::read_at`].
     ///
     /// # Errors
-    /// [`CheckpointError`] of what refused.
+    /// [`CheckpointError`] if mapping or reading fails.
     fn into_content(self: Box<Self>, mmap: bool) -> Result<Content, CheckpointError> {
         let _ = mmap;
         let mut bytes = vec![0; self.size() as usize];
@@ -51,17 +51,17 @@ pub trait Source: fmt::Debug + Send + Sync {
     }
 }
 
-/// Bytes that are read at once.
+/// Number of bytes that are read at once.
 const PIECE: usize = 8 << 20;
 
-/// What tells a file from others, by whatever name it is reached.
+/// Identifies a file, however it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Identity {
-    /// An existing local file's device and inode: the same through hard links and symbolic links.
+    /// Device and inode of an existing local file: the same through hard links and symbolic links.
     #[cfg(feature = "std")]
     Inode(u64, u64),
-    /// The absolute local path, links resolved as far as it exists.
+    /// The absolute local path, with links resolved in the part that exists.
     #[cfg(feature = "std")]
     Path(PathBuf),
 }
@@ -74,7 +74,7 @@ pub struct MemoryFile {
 }
 
 impl MemoryFile {
-    /// The file that these bytes are, called `name` in messages.
+    /// A file with these bytes. Messages call it `name`.
     pub fn new(name: impl Into<FileName>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { name: name.into(), bytes: bytes.into() }
     }

@@ -17,9 +17,10 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Bytes of its data; the last one may be of a part of a byte.
+    /// Bytes of its data, rounded down to whole bytes.
     pub fn bytes(&self) -> u64 {
-        // Times 8 bytes the elements do not overflow, times 64 bits they may.
+        // Elements times 8 bytes do not overflow, but elements times bits might: whole groups of 8
+        // elements are counted first.
         let (elements, bits) = (self.shape.elements() as u64, self.dtype.bitsize() as u64);
         elements / 8 * bits + elements % 8 * bits / 8
     }

@@ -1,4 +1,4 @@
-//! One block of a coded tensor, decoded.
+//! Decodes the blocks of a coded tensor.
 
 use super::bytes;
 use super::error::CodeError;
@@ -10,8 +10,8 @@ use crate::dispatch::{InstructionSet, Kernel};
 use crate::prelude::*;
 use crate::tensor::Matrix;
 
-/// Evaluates an expression in which `$size` is the bytes of an element, a constant. Loops stand in it written
-/// out: the compiler would not carry an instruction set into the functions of iterators.
+/// Evaluates an expression with `$size` as a constant: the number of bytes of an element. Use plain loops in
+/// the expression: the compiler does not extend an instruction set to iterator functions that take closures.
 macro_rules! sized {
     ($form:expr, $size:ident => $loop:expr) => {
         match $form.bits {
@@ -31,13 +31,13 @@ macro_rules! sized {
     };
 }
 
-/// Buffers of a thread.
+/// Decodes blocks, with the buffers of one thread.
 #[derive(Debug, Default)]
 pub struct BlockDecoder {
-    /// Of the code at this place in memory, which the last block was of.
+    /// The book of the last decoded code, with the code's address and length in memory.
     book: Option<((usize, usize), Book)>,
     scratch: Scratch,
-    /// The instruction set that it runs on.
+    /// The instruction set that decoding uses.
     set: InstructionSet,
 }
 
@@ -48,27 +48,27 @@ struct Scratch {
     symbols: Vec<u8>,
 }
 
-/// What the values of a block are made from, each in the tensor's type, little-endian, one for each place of
-/// the block; empty where nothing needs them.
+/// Values from which a block is restored: one per element of the block, in the tensor's type, little-endian.
+/// A slice may be empty if the block does not need it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockValues<'a> {
-    /// Predictions, for models of differences.
+    /// Predictions, for difference models.
     pub prediction: &'a [u8],
-    /// What pruned places become; zero where empty.
+    /// Values of pruned elements; zeros if empty.
     pub pruned: &'a [u8],
-    /// What those that take their initial value become.
+    /// Values of the pruned elements that take their initial value; zeros if empty.
     pub initial: &'a [u8],
 }
 
 impl BlockDecoder {
-    /// One that runs on this instruction set.
+    /// A decoder that uses this instruction set.
     #[cfg(test)]
     pub fn on(set: InstructionSet) -> Self {
         Self { set, ..Self::default() }
     }
 
-    /// Decodes a block of a coded tensor, whose whole code is `code` (and stays where it is in memory while
-    /// this lives), into `out`: as many elements as the block has.
+    /// Decodes a block of a coded tensor into `out`, which has the size of the block's elements. `code` is
+    /// the whole code of the tensor; it must stay at its address in memory while this decoder lives.
     ///
     /// # Errors
     /// [`CodeError::Block`].
@@ -95,7 +95,7 @@ impl BlockDecoder {
     }
 }
 
-/// A block to be decoded; `None` where it is none.
+/// A block to decode. The output is `None` if its bytes are invalid.
 struct Decode<'a> {
     head: &'a Head,
     book: &'a Book,
@@ -128,7 +128,7 @@ impl Kernel for Decode<'_> {
     }
 }
 
-/// Puts symbols and what they left together.
+/// Joins symbols with their remaining bits.
 #[inline(always)]
 fn join<const SIZE: usize>(
     head: &Head,
@@ -145,7 +145,7 @@ fn join<const SIZE: usize>(
     if let Model::Value { .. } = head.model {
         let (first, width) = (block.row(matrix), block.columns(matrix));
         for (row, (symbols, out)) in symbols.chunks(width).zip(out.chunks_mut(width)).enumerate() {
-            // Checked to be no more than there are.
+            // Checked when the head was read: at most `Form::most_zeros`.
             let zeros = levels.zeros.at(first + row) as u32;
             for (n, (&symbol, out)) in (row * width..).zip(symbols.iter().zip(out)) {
                 let bits = match symbol {
@@ -175,7 +175,7 @@ fn join<const SIZE: usize>(
     }
 }
 
-/// The next bits, as many as an element of so many bytes can leave.
+/// Takes the next `count` bits, at most as many as the remaining bits of an element of `SIZE` bytes.
 #[inline(always)]
 fn take<const SIZE: usize>(rest: &mut BitReader<'_>, count: u32) -> u64 {
     if SIZE == 8 { rest.take(count) } else { rest.take_few(count) }
@@ -188,7 +188,7 @@ fn widen<const SIZE: usize>(value: &[u8; SIZE]) -> u64 {
     u64::from_le_bytes(bits)
 }
 
-/// The element at `n`; zero where there is none.
+/// The element at index `n`; zero if there is none.
 #[inline(always)]
 fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
     values.get(n).map_or(0, widen)
@@ -203,7 +203,7 @@ impl Form {
         });
     }
 
-    /// Calls `f` with the bits of each element of one slice and of the other, in order.
+    /// Calls `f` with the bits of each pair of elements from the two slices, in order.
     #[inline(always)]
     pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
         sized!(self, SIZE => for (a, b) in a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0) {
@@ -211,7 +211,7 @@ impl Form {
         });
     }
 
-    /// Puts what `f` makes of the bits of each element into `out`, in place of what is there.
+    /// Replaces the content of `out` with the results of `f` for the bits of each element.
     #[inline(always)]
     pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
         out.resize(8 * bytes.len() / self.bits as usize, T::default());
@@ -220,7 +220,7 @@ impl Form {
         });
     }
 
-    /// [`Self::map`] of the bits of each element of one slice and of the other, which is as long.
+    /// Like [`Self::map`], for pairs of elements from two slices of the same length.
     #[inline(always)]
     pub(super) fn map_pairs<T: Copy + Default>(
         self,
@@ -238,7 +238,7 @@ impl Form {
         });
     }
 
-    /// Lowers each level by the half octaves of its prediction.
+    /// Subtracts from each level the magnitude of its prediction, in half octaves.
     #[inline(always)]
     pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
         sized!(self, SIZE => {

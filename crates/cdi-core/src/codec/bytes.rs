@@ -1,14 +1,14 @@
-//! Elements as bytes, each of which is a symbol: for types that are not floating point, and for floats
-//! of which few values occur. A block's symbols are the lowest bytes of all its elements, then the
-//! next ones, and so on.
+//! Elements coded byte by byte, with each byte as a symbol: for types that are not floating point, and for
+//! floats with few distinct values. The symbols of a block are the lowest bytes of all its elements, then the
+//! second-lowest bytes, and so on.
 
 use super::symbol::Form;
 use crate::prelude::*;
 
-/// Levels from one byte of an element to the next.
+/// Difference in level between one byte of an element and the next.
 const APART: i32 = 16;
 
-/// Runs one of the two functions below for the size of an element.
+/// Calls one of the two functions below with the element size as a constant.
 macro_rules! by_size {
     ($form:expr, $function:ident($($argument:expr),*)) => {
         match $form.bits {
@@ -20,8 +20,8 @@ macro_rules! by_size {
     };
 }
 
-/// Puts the symbols of elements, or of their folded differences to predictions where there are some, into
-/// `symbols`.
+/// Writes the bytes of the elements to `symbols`. If there are predictions, writes the bytes of the folded
+/// differences from them instead.
 #[inline(always)]
 pub fn split(form: Form, values: &[u8], prediction: &[u8], symbols: &mut Vec<u8>) {
     symbols.resize(values.len(), 0);
@@ -45,7 +45,7 @@ fn split_sized<const SIZE: usize>(form: Form, values: &[u8], prediction: &[u8], 
     }
 }
 
-/// Puts elements together from their symbols and, where these are of differences, predictions.
+/// Restores elements from their symbols and, if these are of differences, from the predictions.
 #[inline(always)]
 pub fn join(form: Form, symbols: &[u8], prediction: Option<&[u8]>, out: &mut [u8]) {
     by_size!(form, join_sized(symbols, prediction, out));
@@ -74,7 +74,7 @@ fn widen<const SIZE: usize>(value: &[u8; SIZE]) -> u64 {
     u64::from_le_bytes(bits)
 }
 
-/// From the levels of elements to those of their bytes.
+/// Extends the levels of elements to the levels of all their bytes.
 #[inline(always)]
 pub fn spread(form: Form, levels: &mut Vec<i32>) {
     let len = levels.len();

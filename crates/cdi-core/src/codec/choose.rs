@@ -1,4 +1,4 @@
-//! The model that makes the fewest bytes of a tensor, by trying each on a sample of its rows.
+//! Chooses the model that codes a tensor in the fewest bytes, by trying each on a sample of its rows.
 
 use super::encoder::{BlockInput, EncoderScratch, Lines, TensorEncoder};
 use super::symbol::{Form, Model};
@@ -11,25 +11,26 @@ use crate::tensor::{FloatDtype, Matrix};
 pub struct Choice {
     /// How values become symbols.
     pub model: Model,
-    /// The factor of the initial values in predictions.
+    /// The factor by which initial values are multiplied to give predictions.
     pub scale: f64,
-    /// Which lines get classes.
+    /// Which lines have classes.
     pub lines: Lines,
-    /// Roughly the bits that the sample takes.
+    /// Estimated size of the coded sample, in bits.
     pub bits: f64,
 }
 
 impl Choice {
-    /// The factor of the initial values that values are stored as differences to, where they are.
+    /// The factor of the initial values in predictions; `None` if values are not stored as differences.
     pub fn prediction(&self) -> Option<f64> {
         self.model.is_difference().then_some(self.scale)
     }
 }
 
-/// Chooses from rows of a tensor: `values`, a matrix of whole rows (or parts of long ones) in storage order;
-/// `initial`, their initial values in the same type, or nothing; `pruned` as in [`BlockInput`]. `scale` is a
-/// factor to try beside those that the sample suggests. `share` (0 … 1) of the tensor is in the sample; to
-/// describe where predictions come from takes `described` bits.
+/// Chooses from a sample of a tensor's rows. `values` is a matrix of whole rows (or parts of long rows) in
+/// storage order. `initial` holds their initial values in the same type, or is empty. `pruned` is as in
+/// [`BlockInput`]. `scale` is a factor to try in addition to those that the sample suggests. `share` (0 … 1)
+/// is the sample's share of the tensor. `described` is the number of bits that it takes to describe where
+/// predictions come from.
 pub fn choose(
     dtype: FloatDtype,
     matrix: Matrix,
@@ -61,7 +62,7 @@ pub fn choose(
         let fewer = fewer.map(|(rows, columns)| cost(tried, Lines { rows, columns }));
         fewer.into_iter().fold(first, least)
     };
-    // Floats of which few values occur; bytes cannot be pruned.
+    // Bytes can be smaller for floats with few distinct values, but no byte can be pruned.
     if pruned.is_empty() {
         least(first, choose_bytes(dtype.into(), matrix, (values, &[]), (share, 0.0)))
     } else {
@@ -69,8 +70,8 @@ pub fn choose(
     }
 }
 
-/// Chooses how the bytes of a tensor of any form are coded, from rows of it as [`choose`] does: `base` has
-/// as many elements of the same type, or is empty.
+/// Chooses how the bytes of a tensor of any form are coded, from a sample of its rows as in [`choose`].
+/// `base` has as many elements of the same type, or is empty.
 pub fn choose_bytes(
     form: Form,
     matrix: Matrix,
@@ -135,9 +136,9 @@ fn cost(
     encoder.estimate(share)
 }
 
-/// Factors worth trying: 1, the one given, the one of least squares, and those about which the ratios of
-/// values to initial values lie closest together, a sixteenth and a quarter of them: untouched weights under
-/// weight decay share one.
+/// Factors worth trying: 1, the given factor, the least-squares factor, and the medians of the narrowest
+/// intervals that hold a sixteenth and a quarter of the ratios of values to initial values. Under weight
+/// decay, all weights that training did not otherwise change have the same ratio.
 fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f64> {
     const MOST: usize = 1 << 13;
     let decoded = |bytes: &[u8]| {
@@ -165,7 +166,7 @@ fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f
     let found = [Some(1.0), Some(given), Some(products / squares), densest(16), densest(4)];
     let mut scales: Vec<f64> = Vec::new();
     for scale in found.into_iter().flatten().filter(|scale| scale.is_finite() && *scale > 0.0) {
-        // Closer together than this they are one.
+        // Factors closer together than this count as one.
         if scales.iter().all(|other| (scale / other - 1.0).abs() > 1e-7) {
             scales.push(scale);
         }
@@ -173,8 +174,8 @@ fn scales(dtype: FloatDtype, values: &[u8], initial: &[u8], given: f64) -> Vec<f
     scales
 }
 
-/// The largest magnitude of values, in the units of [`Model::Value`], but for those so few and so far above
-/// the others that reaching them would leave small ones out of reach.
+/// The largest magnitude of the values, in the units of [`Model::Value`]. Ignores a few values far above the
+/// others if covering them would put small values out of reach.
 fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
     const FAR: u16 = 4 * 8;
     let form = Form::from(dtype);

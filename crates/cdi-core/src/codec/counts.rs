@@ -1,4 +1,4 @@
-//! Symbols counted by level, and the thresholds and tables that make the fewest bits of them.
+//! Counts symbols by level, and finds the thresholds and tables that code them in the fewest bits.
 
 use super::frequency::{self, Histogram};
 use super::levels::MOST_TABLES;
@@ -7,13 +7,14 @@ use super::symbol::Symbols;
 
 use crate::prelude::*;
 
-/// Levels that are told apart.
+/// Number of distinct levels.
 const LEVELS: usize = 192;
 
 /// How often each symbol occurs at each level.
 #[derive(Clone, Debug)]
 pub struct Counts {
-    /// The lowest level; what is below it, or above the highest, is counted there.
+    /// The lowest level. Symbols at lower levels are counted here, those above the highest
+    /// level at the highest.
     first: i32,
     counts: Vec<Histogram>,
 }
@@ -26,12 +27,12 @@ pub struct Tables {
 }
 
 impl Counts {
-    /// None yet, of levels about `middle`.
+    /// Empty counts, for levels around `middle`.
     pub fn new(middle: i32) -> Self {
         Self { first: middle - LEVELS as i32 / 2, counts: vec![[0; 256]; LEVELS] }
     }
 
-    /// Counts symbols.
+    /// Counts each symbol at its level.
     pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
         for (level, symbol) in levels.iter().zip(symbols) {
             let level = (level - self.first).clamp(0, LEVELS as i32 - 1);
@@ -39,7 +40,7 @@ impl Counts {
         }
     }
 
-    /// Bits that all symbols leave.
+    /// Total number of remaining bits of all symbols.
     pub fn rest(&self, symbols: &Symbols) -> u64 {
         let of = |symbol: usize| u64::from(symbols.count(symbol as u8));
         let rest = |histogram: &Histogram| {
@@ -48,7 +49,7 @@ impl Counts {
         self.counts.iter().map(rest).sum()
     }
 
-    /// Joins neighbouring levels as long as that makes fewer bits, or there are too many.
+    /// Joins neighbouring levels while this does not add bits, or while there are too many runs.
     fn runs(&self) -> Vec<Run> {
         let levels = (self.first..).zip(&self.counts);
         let mut runs: Vec<Run> = levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect();
@@ -68,14 +69,14 @@ impl Counts {
         runs
     }
 
-    /// Roughly the bits of the symbols, and of the tables.
+    /// Estimated bits of the symbols, and of the tables.
     pub fn estimate(&self) -> (f64, f64) {
         self.runs()
             .iter()
             .fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.symbols, tables + run.table))
     }
 
-    /// The thresholds and tables that make the fewest bits.
+    /// The thresholds and tables that give the fewest bits.
     pub fn cut(&self) -> Tables {
         let runs = self.runs();
         let mut cut = Tables::default();
@@ -94,22 +95,22 @@ impl Counts {
     }
 }
 
-/// Levels with one table.
+/// A run of levels that share a table.
 #[derive(Clone, Debug)]
 struct Run {
-    /// The first of them.
+    /// The first of these levels.
     level: i32,
     histogram: Histogram,
-    /// The symbols that occur.
+    /// The first and the last symbol that occur.
     first: usize,
     last: usize,
-    /// Bits of the symbols by their own entropy, and of a table for them.
+    /// Estimated bits: of the symbols, by their own entropy, and of the table for them.
     symbols: f64,
     table: f64,
 }
 
 impl Run {
-    /// `None` where nothing occurs.
+    /// `None` if no symbol occurs.
     fn new(level: i32, histogram: &Histogram) -> Option<Self> {
         let first = histogram.iter().position(|n| *n > 0)?;
         let last = histogram.iter().rposition(|n| *n > 0)?;
@@ -118,7 +119,7 @@ impl Run {
         Some(run)
     }
 
-    /// With the next one, and how many bits more that takes.
+    /// The change in bits if this run is joined with the next one, and the joined run.
     fn join(&self, next: &Self) -> (f64, Self) {
         let mut run = self.clone();
         (run.first, run.last) = (self.first.min(next.first), self.last.max(next.last));
@@ -134,7 +135,7 @@ impl Run {
         let sum: u64 = counts.iter().map(|n| u64::from(*n)).sum();
         self.symbols = frequency::entropy(counts);
         let share = |n: &u32| (u64::from(*n) * u64::from(TOTAL)).div_ceil(sum) as u16;
-        // A threshold beside the table.
+        // The constant covers the threshold that is stored with the table.
         self.table = frequency::golomb_bits(counts[..counts.len() - 1].iter().map(share)) as f64 + 24.0;
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers in bytes.
+//! Reads and writes numbers as bytes.
 
 use super::error::CodeError;
 use crate::prelude::*;
@@ -30,7 +30,7 @@ impl<'a> Cursor<'a> {
         Ok(self.array::<1>()?[0])
     }
 
-    /// Bytes read.
+    /// Number of bytes read.
     pub fn at(&self) -> usize {
         self.at
     }
@@ -39,7 +39,8 @@ impl<'a> Cursor<'a> {
         &self.bytes[self.at..]
     }
 
-    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit set.
+    /// A number stored in seven bits per byte, lowest first. All bytes but the last have
+    /// their highest bit set.
     pub fn number(&mut self) -> Result<u64, CodeError> {
         let mut number = 0;
         for shift in (0..63).step_by(7) {
@@ -53,7 +54,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Appends what [`Cursor::number`] reads.
+/// Appends a number in the form that [`Cursor::number`] reads.
 pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

@@ -1,5 +1,5 @@
-//! A tensor, coded in three passes over its blocks, in any order and on any threads: one adds up what its
-//! rows and columns are like, one counts symbols, one codes them.
+//! Codes a tensor in three passes over its blocks, which may run in any order and on any threads: the first
+//! measures rows and columns, the second counts symbols, and the third codes the blocks.
 
 use super::bytes;
 use super::counts::Counts;
@@ -15,25 +15,25 @@ use crate::lock::Lock;
 use crate::prelude::*;
 use crate::tensor::Matrix;
 
-/// In [`BlockInput::pruned`], a place that is kept.
+/// In [`BlockInput::pruned`], marks an element that is kept.
 pub const KEPT: u8 = u8::MAX;
 
-/// Half octaves by which a pruned place is counted as smaller than its value.
+/// By how many half octaves a pruned element counts as smaller than its value.
 const PRUNED_LESS: i32 = 8;
 
-/// A block of a tensor that is to be coded.
+/// A block of a tensor to code.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockInput<'a> {
     /// Its values, little-endian.
     pub values: &'a [u8],
-    /// As many predictions of the same type; empty where the model has none.
+    /// As many predictions of the same type; empty if the model has none.
     pub prediction: &'a [u8],
-    /// The symbol of each pruned place, and `KEPT`; empty where nothing is pruned, as it has to be with
-    /// `Model::Bytes`.
+    /// For each element, its symbol if it is pruned, `KEPT` otherwise. Empty if nothing is pruned; must be
+    /// empty with `Model::Bytes`.
     pub pruned: &'a [u8],
 }
 
-/// Buffers of a thread.
+/// Buffers of one thread.
 #[derive(Debug, Default)]
 pub struct EncoderScratch {
     /// The instruction set that the passes run on.
@@ -46,24 +46,25 @@ pub struct EncoderScratch {
 }
 
 impl EncoderScratch {
-    /// For passes on this instruction set.
+    /// Buffers for passes that use this instruction set.
     #[cfg(test)]
     pub fn on(set: InstructionSet) -> Self {
         Self { set, ..Self::default() }
     }
 }
 
-/// Which of a tensor's lines get classes of their own.
+/// Which lines (rows and columns) of a tensor have classes of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// Its rows.
+    /// Whether rows have classes.
     pub rows: bool,
-    /// Its columns.
+    /// Whether columns have classes.
     pub columns: bool,
 }
 
 impl Lines {
-    /// Those of which there are enough, with enough places each, and which blocks hold whole.
+    /// The lines that can have classes. There must be enough rows and columns, and blocks
+    /// must hold whole rows.
     pub fn possible(matrix: Matrix) -> Self {
         const FEW: usize = 8;
         let enough =
@@ -121,12 +122,12 @@ struct Sums {
     rows: Vec<i64>,
     columns: Vec<i64>,
     all: i64,
-    /// Bits that are set anywhere in each row.
+    /// For each row, the bits that are set in any of its kept values.
     set: Vec<u64>,
 }
 
 impl TensorEncoder {
-    /// Begins a tensor of this type.
+    /// Starts coding a tensor of this type.
     pub fn new(form: impl Into<Form>, matrix: Matrix, model: Model, lines: Lines) -> Self {
         let form = form.into();
         let possible = if model.is_bytes() { Lines::default() } else { Lines::possible(matrix) };
@@ -145,16 +146,17 @@ impl TensorEncoder {
         }
     }
 
-    /// Whether rows are asked for low bits that are zero: where blocks hold them whole.
+    /// Whether rows are checked for low bits that are zero in all their values. Blocks must hold
+    /// whole rows for this.
     fn has_zeros(&self) -> bool {
         matches!(self.model, Model::Value { .. })
             && self.matrix.cols <= BLOCK_ELEMENTS
             && self.matrix.rows <= MOST_CLASSES
     }
 
-    /// The first pass: how large the values of rows and columns are.
+    /// The first pass: measures how large the values of rows and columns are.
     pub fn measure(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
-        // What is asked of rows and columns is how large their values are; bytes do not say.
+        // Rows and columns are classified by the magnitude of their values, which bytes do not have.
         if self.model.is_bytes() {
             return;
         }
@@ -165,7 +167,7 @@ impl TensorEncoder {
     #[inline(always)]
     fn measure_block(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let (form, width) = (self.form, block.columns(self.matrix));
-        // Half octaves of each value, or of its difference to the prediction.
+        // Half octaves of each value, or of its difference from the prediction.
         let measures = &mut scratch.levels;
         match self.model {
             Model::Value { .. } => form.map(input.values, measures, |bits| form.half_octaves(bits)),
@@ -176,8 +178,8 @@ impl TensorEncoder {
                 })
             }
         }
-        // What is pruned counts as much smaller than it was, so that lines of which more is pruned
-        // get classes of their own.
+        // A pruned element counts as much smaller than its value, so that lines with more pruned elements get
+        // classes of their own.
         for (measure, pruned) in measures.iter_mut().zip(input.pruned) {
             *measure -= if *pruned == KEPT { 0 } else { PRUNED_LESS };
         }
@@ -220,7 +222,7 @@ impl TensorEncoder {
         }
     }
 
-    /// What the first pass comes to.
+    /// Ends the first pass: assigns classes to rows and columns.
     pub fn classify(&mut self) {
         let Sums { rows, columns, all, set } = core::mem::take(self.sums.get_mut());
         let Matrix { rows: height, cols: width } = self.matrix;
@@ -231,7 +233,7 @@ impl TensorEncoder {
             let above = means.iter().map(|mean| (mean - base).min(255) as u8).collect();
             Classes { base: base as i16, above }
         };
-        // Values without classes are all of one level; differences never are.
+        // Without classes, all values are at one level. Differences are not: their predictions differ.
         let flat = Classes {
             base: if self.model == Model::Difference || self.lines.columns { mean as i16 } else { 0 },
             above: Vec::new(),
@@ -240,7 +242,7 @@ impl TensorEncoder {
         self.levels.columns =
             if self.lines.columns { classes(&columns, height, mean) } else { Classes::default() };
         let most = self.form.most_zeros();
-        // A row of nothing but +0.0 leaves no bits in any case.
+        // A row of only +0.0 has no remaining bits in any case.
         let of = |bits: &u64| if *bits == 0 { 0 } else { bits.trailing_zeros().min(most) as u8 };
         let zeros: Vec<u8> = set.iter().map(of).collect();
         if let Some(least) = zeros.iter().copied().min()
@@ -257,7 +259,7 @@ impl TensorEncoder {
         *self.counts.get_mut() = Counts::new(middle);
     }
 
-    /// The second pass: which symbols occur at which level.
+    /// The second pass: counts which symbols occur at which level.
     pub fn count(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let set = scratch.set;
         set.run(Pass { tensor: self, block, input, scratch, step: Step::Place });
@@ -265,26 +267,27 @@ impl TensorEncoder {
         self.counts.hold().add(levels, symbols);
     }
 
-    /// What the second pass comes to.
+    /// Ends the second pass: chooses thresholds and tables.
     pub fn cut(&mut self) {
         let cut = self.counts.get_mut().cut();
         self.levels.thresholds = cut.thresholds;
         self.coder = rans::Encoder::new(&cut.tables);
         self.tables = cut.tables;
         if self.tables.len() == 1 {
-            // Nothing is chosen by classes.
+            // With a single table, classes select nothing.
             self.levels.rows = Classes::default();
             self.levels.columns = Classes::default();
         }
     }
 
-    /// Instead: roughly the bits that a tensor will have of which `share` (0 … 1) was
-    /// counted, divided as well.
+    /// Ends the second pass with an estimate instead. If only a sample was counted, `share` (0 … 1) of the
+    /// tensor, the result is that share of the tensor's size in bits.
     pub fn estimate(&mut self, share: f64) -> f64 {
         let counts = self.counts.get_mut();
         let (symbols, tables) = counts.estimate();
         let rest = counts.rest(&self.symbols) as f64;
-        // Bits known to be zero are not left, but by the few that are out of reach or zero.
+        // Bits that are known to be zero are not stored. The estimate ignores the few values that are
+        // out of reach or zero.
         let known: i64 = (0..self.matrix.rows).map(|row| i64::from(self.levels.zeros.at(row))).sum();
         let rest = (rest - (known * self.matrix.cols as i64) as f64).max(0.0);
         symbols
@@ -294,7 +297,7 @@ impl TensorEncoder {
             + share * (self.levels.columns.bits() + tables)
     }
 
-    /// The third pass: the bytes of a block.
+    /// The third pass: appends the bytes of a block.
     pub fn encode(
         &self,
         block: &Block,
@@ -317,7 +320,7 @@ impl TensorEncoder {
         self.place(block, input, scratch);
         let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
         self.levels.contexts(levels, contexts);
-        // Without a code a block has no bytes at all.
+        // Without a code, a block has no bytes at all. So there must be one if bits remain.
         let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
         self.coder.encode(contexts, symbols, leaves, out);
         if self.model.is_bytes() {
@@ -348,7 +351,7 @@ impl TensorEncoder {
         rest.finish(out);
     }
 
-    /// What stands before the blocks, whose lengths are these.
+    /// The bytes that precede the blocks. `lengths` are the lengths of the blocks in bytes.
     pub fn head(&self, lengths: &[u32]) -> Vec<u8> {
         let mut out = vec![VERSION];
         match self.model {
@@ -373,7 +376,7 @@ impl TensorEncoder {
         out
     }
 
-    /// Symbols and levels of a block.
+    /// Computes the symbols and levels of a block.
     #[inline(always)]
     fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let EncoderScratch { symbols, levels, .. } = scratch;
@@ -397,7 +400,7 @@ impl TensorEncoder {
     }
 }
 
-/// To nearest, halves up.
+/// The mean rounded to nearest, halves up.
 fn rounded_mean(sum: i64, count: usize) -> i32 {
     let count = count.max(1) as i64;
     (2 * sum + count).div_euclid(2 * count) as i32

@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-/// Why bytes are no coded tensor of the type and shape that they are said to be.
+/// Why bytes are not a valid code for a tensor of this type and shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CodeError {
-    /// The head goes on behind the last byte.
+    /// The code ends before its head does.
     #[error("the head is cut off")]
     Truncated,
-    /// Written by a later version.
+    /// The code was written by a later version.
     #[error("unknown code version {0}; a later version of cdi-prune wrote it")]
     Version(u8),
-    /// A number that stands for nothing.
+    /// A number that has no meaning.
     #[error("{what} is {got}, which is invalid")]
     Unknown {
         /// Which number.
@@ -19,21 +19,21 @@ pub enum CodeError {
         /// Its value.
         got: u64,
     },
-    /// Frequencies that do not sum to 2048, or of symbols that this tensor cannot have.
+    /// A table whose frequencies do not sum to 2048, or with symbols that this tensor cannot have.
     #[error("table {0} is not a valid frequency table for this tensor")]
     Table(usize),
-    /// Classes of rows or columns that are not coded as they should be.
+    /// Classes of rows or columns with an invalid code.
     #[error("the classes of {0} are damaged")]
     Classes(&'static str),
-    /// Blocks that together are longer or shorter than what follows the head.
+    /// Blocks whose lengths do not sum to the number of bytes after the head.
     #[error("its block lengths add up to {got} bytes, but there are {bytes}")]
     Lengths {
-        /// Their sum.
+        /// Sum of the lengths, in bytes.
         got: u64,
-        /// What there is.
+        /// Number of bytes after the head.
         bytes: u64,
     },
-    /// A block whose coder does not come back to where it began, or that has bytes left over or too few.
+    /// A block whose coder does not return to its initial state, or that has too many or too few bytes.
     #[error("block {0} is damaged")]
     Block(usize),
 }

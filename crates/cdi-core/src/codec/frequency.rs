@@ -1,4 +1,4 @@
-//! Tables of frequencies: made from histograms, written and read.
+//! Tables of frequencies: built from histograms, written and read.
 
 use super::rans::TOTAL;
 use super::rans::Table;
@@ -8,9 +8,9 @@ use super::rawbits::BitWriter;
 /// How often each symbol occurs.
 pub type Histogram = [u32; 256];
 
-/// `-log2(f / 2048)` in 2^-16 bits, of a frequency of 1 to 2048.
+/// `-log2(f / 2048)` in units of 2^-16 bits, for frequencies `f` from 1 to 2048.
 fn price(frequency: u16) -> u64 {
-    // Logarithms with the same bits on every machine, since they decide about what is written.
+    // The logarithms must have the same bits on every machine, because the output depends on them.
     fn price(frequency: u16) -> u64 {
         libm::round((11.0 - libm::log2(f64::from(frequency.max(1)))) * 65536.0) as u64
     }
@@ -26,8 +26,8 @@ fn price(frequency: u16) -> u64 {
     price(frequency)
 }
 
-/// Frequencies that sum to [`TOTAL`], as nearly in proportion to a histogram as they can be, at least 1 where
-/// it is not 0. One without any symbol gives symbol 0 all of them.
+/// Frequencies that sum to [`TOTAL`], as nearly proportional to a histogram as possible, and at least 1 for
+/// every symbol that occurs. If none occurs, symbol 0 has the whole total.
 pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
     let mut frequencies = [0; 256];
     let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
@@ -39,7 +39,8 @@ pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
         let share = (u64::from(n) * u64::from(TOTAL) + sum / 2) / sum;
         *frequency = if n == 0 { 0 } else { share.max(1) as u16 };
     }
-    // Whichever symbol pays least for it, the first of equals, gives or takes one at a time.
+    // Frequencies change by one at a time, for the symbol where this costs the fewest bits; the
+    // first one if equal.
     loop {
         let got: u32 = frequencies.iter().map(|f| u32::from(*f)).sum();
         if got == TOTAL {
@@ -58,20 +59,20 @@ pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
             let n = n.min_by_key(|n| cost(*n, frequencies[*n] + 1));
             n.map(|n| (n, frequencies[n] + 1))
         };
-        // There are 2048 to give and at most 256 symbols: one can always be found.
+        // The total is 2048 and there are at most 256 symbols, so one can always be found.
         let Some((n, to)) = chosen else { return frequencies };
         frequencies[n] = to;
     }
 }
 
-/// Bits of a histogram's symbols by their own frequencies.
+/// Bits of a histogram's symbols, coded with their own frequencies.
 pub fn entropy(histogram: &[u32]) -> f64 {
     let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
     let used = histogram.iter().filter(|n| **n > 0);
     sum as f64 * log2(sum) - used.map(|n| f64::from(*n) * log2(u64::from(*n))).sum::<f64>()
 }
 
-/// The same bits on every machine; those of small numbers are kept.
+/// Has the same bits on every machine. The logarithms of small numbers are cached.
 fn log2(n: u64) -> f64 {
     #[cfg(feature = "std")]
     {
@@ -87,13 +88,14 @@ fn log2(n: u64) -> f64 {
     libm::log2(n.max(1) as f64)
 }
 
-/// Which order of exponential Golomb code the next frequency takes, by the one before it.
+/// The order of the exponential Golomb code for the next frequency, which depends on the previous one.
 fn order(previous: u16) -> u32 {
     (u16::BITS - previous.leading_zeros()).saturating_sub(2)
 }
 
-/// Writes frequencies: the first symbol and the last one, 8 bits each, then the frequency of each in between
-/// but the last in an exponential Golomb code, whose order follows from the one before.
+/// Writes frequencies: the first and the last symbol that occur, 8 bits each, then the frequencies from the
+/// first symbol to the one before the last. Each is in an exponential Golomb code, whose order depends on the
+/// previous frequency.
 pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
     let first = frequencies.iter().position(|f| *f > 0).unwrap_or_default();
     let last = frequencies.iter().rposition(|f| *f > 0).unwrap_or_default();
@@ -104,14 +106,14 @@ pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
         let k = order(previous);
         let number = u64::from(frequency) + (1 << k);
         let length = 64 - number.leading_zeros();
-        // As many zeros as the number is longer than its shortest, and the leading one.
+        // A zero for each bit beyond the code's shortest number, then the leading one.
         out.put(1 << (length - 1 - k), length - k);
         out.put(number & ((1 << (length - 1)) - 1), length - 1);
         previous = frequency;
     }
 }
 
-/// Bits of frequencies, one after the other.
+/// Bits of frequencies that are coded one after the other.
 pub fn golomb_bits(frequencies: impl Iterator<Item = u16>) -> u64 {
     let mut previous = 0;
     let bits = frequencies.map(|frequency| {
@@ -123,7 +125,7 @@ pub fn golomb_bits(frequencies: impl Iterator<Item = u16>) -> u64 {
     bits.sum()
 }
 
-/// Reads what [`write`] wrote: a table of symbols from 0 to `last_symbol`. `None` where it is none.
+/// Reads what [`write`] wrote: a table of symbols from 0 to `last_symbol`. `None` if it is invalid.
 pub fn read(bits: &mut BitReader<'_>, last_symbol: u8) -> Option<Table> {
     let (first, last) = (bits.take(8) as usize, bits.take(8) as usize);
     if last < first || last > usize::from(last_symbol) {

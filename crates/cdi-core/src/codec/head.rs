@@ -13,24 +13,24 @@ use crate::blocks::{self, Block};
 use crate::prelude::*;
 use crate::tensor::Matrix;
 
-/// Version of the code.
+/// Version of the code format.
 pub const VERSION: u8 = 1;
 
-/// What is kept of the head of a coded tensor: no more than its code has bytes. The rest is read
-/// again by who decodes.
+/// The part of a coded tensor's head that stays in memory: no larger than the code itself. Decoders
+/// read the rest again.
 #[derive(Clone, Debug)]
 pub struct Head {
     pruned: Option<u8>,
     pub(super) form: Form,
     pub(super) model: Model,
     pub(super) matrix: Matrix,
-    /// Where the blocks' bytes begin.
+    /// Where the blocks begin, in bytes from the start of the code.
     first: usize,
-    /// Where each block ends, from `first`.
+    /// Where each block ends, in bytes from `first`.
     ends: Vec<u64>,
 }
 
-/// What decoding takes besides: a few bytes may stand for many of these.
+/// The rest of what decoding needs. It can be much larger than the code.
 #[derive(Clone, Debug)]
 pub(super) struct Book {
     pub symbols: Symbols,
@@ -38,19 +38,19 @@ pub(super) struct Book {
     pub decoder: rans::Decoder,
 }
 
-/// All of a head.
+/// All parts of a head.
 type Parts = (Head, Symbols, Levels, Vec<Table>);
 
 impl Head {
-    /// The book of the code that this is the head of.
+    /// The book of the code to which this head belongs.
     pub(super) fn book(&self, bytes: &[u8]) -> Result<Book, CodeError> {
         let (_, symbols, levels, tables) = Self::read_all(bytes, self.form, self.matrix, self.pruned)?;
         Ok(Book { symbols, levels, decoder: rans::Decoder::new(&tables) })
     }
 
-    /// Reads the head of a coded tensor of this form and matrix view, whose code is `bytes`. `pruned` is the
-    /// last symbol of pruned places that its fill allows, `None` where nothing is pruned; codes of bytes have
-    /// none in any case.
+    /// Reads the head of a coded tensor with this form and matrix view. `bytes` is the tensor's whole code.
+    /// `pruned` is the last symbol for pruned elements that the tensor's fill allows, or `None` if nothing is
+    /// pruned. Codes of bytes never have such symbols.
     ///
     /// # Errors
     /// [`CodeError`].
@@ -85,7 +85,7 @@ impl Head {
         if !(1..=MOST_TABLES).contains(&count) {
             return Err(CodeError::Unknown { what: "the number of tables", got: count as u64 });
         }
-        // The length of each block stands in the code.
+        // The code contains the length of each block.
         let blocks = block_count(matrix);
         if blocks.is_none_or(|blocks| blocks > bytes.len() / 4) {
             return Err(CodeError::Truncated);
@@ -113,7 +113,7 @@ impl Head {
         Ok((Self { pruned, form, model, matrix, first, ends }, symbols, levels, tables))
     }
 
-    /// Whether values are differences to a prediction.
+    /// Whether values are differences from a prediction.
     pub fn is_difference(&self) -> bool {
         self.model.is_difference()
     }
@@ -123,12 +123,12 @@ impl Head {
         self.form.size()
     }
 
-    /// Whether elements are coded as bytes, so that none can be pruned.
+    /// Whether elements are coded as bytes. If so, none can be pruned.
     pub fn is_bytes(&self) -> bool {
         self.model.is_bytes()
     }
 
-    /// Where the bytes of a block lie.
+    /// The range of a block's bytes in the code.
     ///
     /// # Panics
     /// If there is no such block.
@@ -138,7 +138,7 @@ impl Head {
     }
 }
 
-/// Where each block's code ends, of lengths that must make up `all`.
+/// The end of each block's code. The lengths must sum to `all`.
 fn ends(lengths: &[u8], all: u64) -> Result<Vec<u64>, CodeError> {
     let mut ends = Vec::with_capacity(lengths.len() / 4);
     let mut got = 0;
@@ -149,7 +149,7 @@ fn ends(lengths: &[u8], all: u64) -> Result<Vec<u64>, CodeError> {
     if got == all { Ok(ends) } else { Err(CodeError::Lengths { got, bytes: all }) }
 }
 
-/// How many blocks a matrix is cut into; `None` if they cannot be counted.
+/// The number of blocks into which a matrix is cut; `None` if it overflows.
 fn block_count(matrix: Matrix) -> Option<usize> {
     let Matrix { rows, cols } = matrix;
     if rows == 0 || cols == 0 {
@@ -161,7 +161,7 @@ fn block_count(matrix: Matrix) -> Option<usize> {
     }
 }
 
-/// The block that a place belongs to, and its number.
+/// The number of the block that contains the element at index `place`, and the block.
 pub fn block_of(matrix: Matrix, place: usize) -> (usize, Block) {
     let (row, column) = (place / matrix.cols, place % matrix.cols);
     match blocks::BLOCK_ELEMENTS / matrix.cols {

@@ -1,6 +1,7 @@
-//! Which table a place takes. Its level says in half octaves how large its symbol is to be expected: the
-//! class of its row and that of its column added, less, in the difference model, the magnitude of its
-//! prediction (one value of the type is worth more there). Thresholds cut levels into runs, one table each.
+//! Selects the table for each element. The level of an element tells how large its symbol is expected to be,
+//! in half octaves: the sum of the classes of its row and column, minus, in the difference model, the
+//! magnitude of its prediction (the larger that is, the further apart are neighbouring values of the type).
+//! Thresholds divide levels into runs, with one table each.
 
 use super::bytes;
 use super::cursor::{Cursor, write_number};
@@ -15,18 +16,18 @@ use crate::blocks::Block;
 use crate::prelude::*;
 use crate::tensor::Matrix;
 
-/// Tables of a tensor at the most.
+/// Maximum number of tables of a tensor.
 pub const MOST_TABLES: usize = 16;
 
-/// Rows, or columns, of a tensor with classes at the most.
+/// Maximum number of rows, or of columns, that can have classes.
 pub const MOST_CLASSES: usize = 1 << 20;
 
 /// Classes of the rows or of the columns of a tensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
-    /// What is added to each.
+    /// Added to each class.
     pub base: i16,
-    /// Above `base`; empty where all are `base`.
+    /// Each class minus `base`; empty if all are equal to `base`.
     pub above: Vec<u8>,
 }
 
@@ -36,14 +37,14 @@ impl Classes {
         i32::from(self.base) + self.above.get(n).map_or(0, |above| i32::from(*above))
     }
 
-    /// Whether each is from 0 to `most`.
+    /// Whether all classes are from 0 to `most`.
     pub fn are_within(&self, most: u32) -> bool {
         let base = i32::from(self.base);
         let last = base + i32::from(self.above.iter().copied().max().unwrap_or_default());
         base >= 0 && last <= most as i32
     }
 
-    /// Reads as many classes as there are rows or columns.
+    /// Reads `count` classes, one for each row or column.
     pub fn read(input: &mut Cursor<'_>, what: &'static str, count: usize) -> Result<Self, CodeError> {
         let base = i16::from_le_bytes(input.array()?);
         let wrong = CodeError::Classes(what);
@@ -52,14 +53,14 @@ impl Classes {
         if code.is_empty() {
             return Ok(Self { base, above: Vec::new() });
         }
-        // A few bytes can stand for any number of classes.
+        // A few bytes can describe any number of classes, so their number is limited.
         if count > MOST_CLASSES {
             return Err(wrong);
         }
         let mut bits = BitReader::new(code);
         let table = read_table(&mut bits, 255).ok_or(wrong)?;
         let code = &code[bits.bytes_read().ok_or(wrong)?..];
-        // Where all classes are one there is no code.
+        // There must be no code if all classes are equal.
         if table.frequencies().iter().any(|f| u32::from(*f) == rans::TOTAL) {
             return Err(wrong);
         }
@@ -71,7 +72,7 @@ impl Classes {
         Ok(Self { base, above })
     }
 
-    /// Appends what [`Self::read`] reads.
+    /// Appends classes in the form that [`Self::read`] reads.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.base.to_le_bytes());
         let mut code = Vec::new();
@@ -86,7 +87,7 @@ impl Classes {
         out.extend(code);
     }
 
-    /// Of the classes, where there is more than one.
+    /// Frequencies of the classes; `None` if all classes are equal.
     fn frequencies(&self) -> Option<[u16; 256]> {
         let first = self.above.first()?;
         self.above.iter().any(|class| class != first).then(|| {
@@ -96,7 +97,7 @@ impl Classes {
         })
     }
 
-    /// Roughly the bits that they take.
+    /// Estimated size of the classes, in bits.
     pub fn bits(&self) -> f64 {
         if *self == Self::default() {
             return 0.0;
@@ -107,21 +108,21 @@ impl Classes {
     }
 }
 
-/// From a place to the number of its table.
+/// Maps an element to the number of its table.
 #[derive(Clone, Debug, Default)]
 pub struct Levels {
-    /// Of rows, where they have classes.
+    /// Classes of rows, if they have any.
     pub rows: Classes,
-    /// Of columns.
+    /// Classes of columns, if they have any.
     pub columns: Classes,
-    /// Of rows, how many low bits of all their values are zero: only in the value model.
+    /// For each row, the number of low bits that are zero in all its values; only in the value model.
     pub zeros: Classes,
-    /// Levels from which the next table is taken, rising: one fewer than there are tables.
+    /// The first level of each table but the first, ascending.
     pub thresholds: Vec<i16>,
 }
 
 impl Levels {
-    /// Puts the level of each place of a block, or of each byte of its elements, into `levels`.
+    /// Writes the level of each element of a block, or of each byte of its elements, to `levels`.
     #[inline(always)]
     pub fn of_block(
         &self,
@@ -152,7 +153,7 @@ impl Levels {
         }
     }
 
-    /// The table of each level.
+    /// The number of the table for each level.
     #[inline(always)]
     pub fn contexts(&self, levels: &[i32], contexts: &mut Vec<u8>) {
         contexts.clear();
@@ -160,7 +161,7 @@ impl Levels {
             contexts.resize(levels.len(), 0);
             return;
         };
-        // Thresholds lie within 255 of each other.
+        // The last threshold is at most 255 above the first.
         let (first, span) = (i32::from(first), (i32::from(last) - i32::from(first)) as usize);
         let mut map = [0; 257];
         for (n, context) in map.iter_mut().enumerate().take(span + 2).skip(1) {
@@ -206,7 +207,7 @@ impl Levels {
         Ok(Self { rows, columns, zeros, thresholds })
     }
 
-    /// Appends what [`Self::read`] reads.
+    /// Appends classes and thresholds in the form that [`Self::read`] reads.
     pub fn write(&self, flags: u8, out: &mut Vec<u8>) {
         if flags & 1 != 0 {
             self.rows.write(out);

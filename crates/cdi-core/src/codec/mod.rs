@@ -1,20 +1,20 @@
-//! Coded tensors: every value is an entropy-coded symbol and the remaining bits, which are stored unchanged.
-//! Decoding uses only integers, so the bytes mean the same on every machine. `docs/format.md` specifies every
-//! byte.
+//! Coded tensors. A value is stored as an entropy-coded symbol and its remaining bits, which are stored
+//! unchanged. Decoding uses only integers, so the bytes mean the same on every machine. `docs/format.md`
+//! specifies every byte.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `rans` | the entropy coder |
-//! | `frequency` | histograms to tables of frequencies, and those to bytes |
+//! | `frequency` | tables of frequencies, built from histograms, and their bytes |
 //! | `rawbits` | bits that are not coded |
 //! | `symbol` | values to symbols and back |
-//! | `bytes` | elements as bytes, each of which is a symbol |
-//! | `levels` | which table a place takes: classes of rows and columns, and the magnitude of its prediction |
-//! | `head` | what stands before the blocks of a tensor |
-//! | `block` | one block, decoded |
-//! | `counts` | symbols counted by level, and the tables that follow |
-//! | `choose` | the model that makes the fewest bytes, from a sample |
-//! | `encoder` | a tensor, coded |
+//! | `bytes` | elements coded byte by byte |
+//! | `levels` | the table for each element, by classes of rows and columns and the magnitude of its prediction |
+//! | `head` | the bytes that precede the blocks of a tensor |
+//! | `block` | the decoder of blocks |
+//! | `counts` | symbols counted by level, and the tables built from the counts |
+//! | `choose` | the model that gives the fewest bytes, chosen from a sample |
+//! | `encoder` | the encoder of a tensor |
 
 mod block;
 mod bytes;
@@ -39,18 +39,18 @@ use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
 use crate::tensor::{Matrix, Shape};
 
-/// Ends the name of the tensor that holds another one's code.
+/// Suffix of the name of the tensor that holds another tensor's code.
 pub const CODES: &str = ".codes";
 
-/// The tensor that holds a code of so many bytes.
+/// The tensor that holds a code of this many bytes.
 pub fn part(name: &str, bytes: usize) -> TensorSpec {
     let shape = Shape::new(vec![bytes]).expect("a code lies in memory or in a file");
     TensorSpec { name: format!("{name}{CODES}"), dtype: safetensors::Dtype::U8, shape }
 }
 
-/// Bytes of the shortest code of a tensor: of one all of whose places are pruned, or are as predicted.
+/// Bytes of the shortest code of a tensor: one whose elements are all pruned, or all as predicted.
 pub fn least_bytes(matrix: Matrix) -> u64 {
-    // Version, model, flags, number of tables, a table of one symbol; a length for each block.
+    // Version, model, flags, number of tables and a table of one symbol; a length for each block.
     6 + 4 * blocks::cut(0, matrix).count() as u64
 }
 

@@ -1,24 +1,24 @@
 //! Range coding with fixed tables (rANS: Duda, "Asymmetric numeral systems: entropy coding combining
-//! speed of Huffman coding with compression rate of arithmetic coding", 2013), one table per context,
-//! in interleaved lanes.
+//! speed of Huffman coding with compression rate of arithmetic coding", 2013), with one table per context
+//! and interleaved lanes.
 //!
-//! Place `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 places have one lane). A lane's
-//! state is between 2^16 and 2^32; all lanes share one stream of 16-bit words, from which a lane takes the
-//! next one when its state falls below 2^16.
+//! Symbol `i` of a block belongs to lane `i % 8` (blocks of fewer than 4096 symbols have one lane). The state
+//! of a lane is between 2^16 and 2^32. All lanes share one stream of 16-bit words: a lane takes the next word
+//! when its state falls below 2^16.
 
 use core::hint::select_unpredictable;
 
 use crate::prelude::*;
 
-/// Frequencies of a table sum to `1 << TABLE_BITS`.
+/// The frequencies of a table sum to `1 << TABLE_BITS`.
 pub const TABLE_BITS: u32 = 11;
-/// What they sum to.
+/// Sum of the frequencies of a table.
 pub const TOTAL: u32 = 1 << TABLE_BITS;
-/// Lanes of a block of [`FEW`] places or more; smaller ones have one.
+/// Lanes of a block of at least [`FEW`] symbols. Smaller blocks have one.
 pub const LANES: usize = 8;
-/// Fewer places than these are not worth eight states.
+/// Eight states are not worth their bytes in blocks of fewer symbols.
 const FEW: usize = 4096;
-/// Where every state begins to be encoded, and ends when decoded: its smallest value.
+/// The state of each lane before encoding and after decoding: the smallest valid one.
 const REST: u32 = 1 << 16;
 
 /// Frequencies of 256 symbols.
@@ -28,19 +28,20 @@ pub struct Table {
 }
 
 impl Table {
-    /// `None` where the frequencies do not sum to [`TOTAL`].
+    /// `None` if the frequencies do not sum to [`TOTAL`].
     pub fn new(frequencies: &[u16; 256]) -> Option<Self> {
         let sum: u32 = frequencies.iter().map(|f| u32::from(*f)).sum();
         (sum == TOTAL).then(|| Self { frequencies: Box::new(*frequencies) })
     }
 
-    /// Of each symbol.
+    /// The frequency of each symbol.
     pub fn frequencies(&self) -> &[u16; 256] {
         &self.frequencies
     }
 }
 
-/// What encoding by several tables takes: for each its symbols, ready to be divided by their frequency.
+/// Encodes with several tables. Each holds the slots of its symbols, prepared for division
+/// by their frequencies.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     tables: Vec<[Slots; 256]>,
@@ -56,7 +57,7 @@ struct Slots {
 }
 
 impl Encoder {
-    /// Of these tables.
+    /// An encoder with these tables.
     pub fn new<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Self {
         let of = |table: &Table| {
             let mut slots = [Slots::default(); 256];
@@ -72,8 +73,8 @@ impl Encoder {
         Self { tables: tables.into_iter().map(of).collect() }
     }
 
-    /// Appends the code of `symbols`, each coded by the table whose number stands beside it. Unless it is to
-    /// be there `always`, it has no bytes where all symbols are certain (of frequency [`TOTAL`]).
+    /// Appends the code of `symbols`. Each symbol is coded with the table that the context at the same index
+    /// names. Without `always`, the code is empty if all symbols are certain (of frequency [`TOTAL`]).
     ///
     /// # Panics
     /// If there is no such table, or in debug builds if a symbol's frequency in it is 0.
@@ -95,8 +96,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) {
         let mut states = [REST; LANES];
-        // A symbol makes one word at the most. The last one made is the first to be read: they are
-        // put there from the end.
+        // A symbol gives at most one word. Words are read in reverse order, so they are written from the end.
         let begin = out.len() + 4 * LANES;
         out.resize(begin + 2 * symbols.len(), 0);
         let words = out[begin..].as_chunks_mut::<2>().0;
@@ -108,8 +108,8 @@ impl Encoder {
             let full = u64::from(*x) >= u64::from(frequency) << (32 - TABLE_BITS);
             *word = (*x as u16).to_le_bytes();
             *x = select_unpredictable(full, *x >> 16, *x);
-            // x / frequency: x is less than 2^21 frequency, so that the product has no more than 64 bits, and
-            // is too large by less than 2^43 / frequency.
+            // x / frequency: x is less than 2^21 * frequency, so the product fits in 64 bits and is too large
+            // by less than 2^43 / frequency.
             let quotient = ((u64::from(*x) * reciprocal) >> 43) as u32;
             *x = *x + quotient * (TOTAL - frequency) + start;
             usize::from(full)
@@ -123,7 +123,7 @@ impl Encoder {
             let free = words[..at].last_chunk_mut::<LANES>().expect("a word for each symbol to come");
             let mut taken = 0;
             for lane in (0..LANES).rev() {
-                // At most LANES - 1 are taken: the remainder says so to the compiler.
+                // At most LANES - 1 words have been taken; the remainder tells the compiler so.
                 let word = &mut free[LANES - 1 - taken % LANES];
                 taken += step(&mut states[lane], contexts[lane], symbols[lane], word);
             }
@@ -141,15 +141,15 @@ impl Encoder {
     }
 }
 
-/// What decoding by several tables takes: for each slot of each, `symbol | (slot - first slot of the symbol)
-/// << 8 | frequency << 20`.
+/// Decodes with several tables. For each slot of each table, it holds
+/// `symbol | (slot - first slot of the symbol) << 8 | frequency << 20`.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     tables: Vec<[u32; TOTAL as usize]>,
 }
 
 impl Decoder {
-    /// Of these tables.
+    /// A decoder with these tables.
     pub fn new<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Self {
         let of = |table: &Table| {
             let mut slots = [0; TOTAL as usize];
@@ -165,9 +165,9 @@ impl Decoder {
         Self { tables: tables.into_iter().map(of).collect() }
     }
 
-    /// Decodes as many symbols as there are contexts. Returns how many bytes the code has (`None` where it is
-    /// none: a state out of range, too few words, or states that do not come to rest). `empty` says that it
-    /// has no bytes at all.
+    /// Decodes one symbol for each context. Returns the length of the code in bytes, or `None` if the code is
+    /// invalid: a state is out of range, words are missing, or the states do not end at their smallest value.
+    /// `empty` means that the code has no bytes.
     ///
     /// # Panics
     /// If there is no such table.
@@ -200,7 +200,7 @@ impl Decoder {
         if states.iter().any(|x| *x < REST) {
             return None;
         }
-        // Gives the symbol, and how many words are taken.
+        // Returns the symbol and the number of words taken.
         let step = |x: &mut u32, context: u8, word: [u8; 2]| {
             let slot = self.tables[usize::from(context)][(*x & (TOTAL - 1)) as usize];
             let next = (slot >> 20) * (*x >> TABLE_BITS) + ((slot >> 8) & 0xFFF);
@@ -214,14 +214,14 @@ impl Decoder {
         let mut last = [[0; 2]; LANES];
         for (symbols, contexts) in whole.iter_mut().zip(whole_contexts) {
             let next = words.first_chunk::<LANES>().unwrap_or_else(|| {
-                // Behind the end there are zeros.
+                // Words past the end are read as zeros.
                 last.fill([0; 2]);
                 last[..words.len()].copy_from_slice(words);
                 &last
             });
             let mut taken = 0;
             for lane in 0..LANES {
-                // At most LANES - 1 are taken before: the remainder says so to the compiler.
+                // At most LANES - 1 words have been taken; the remainder tells the compiler so.
                 let (symbol, words) = step(&mut states[lane], contexts[lane], next[taken % LANES]);
                 symbols[lane] = symbol;
                 taken += words;

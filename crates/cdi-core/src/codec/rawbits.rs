@@ -1,4 +1,4 @@
-//! Bits one after the other, the first one in the lowest bit of the first byte.
+//! Bits stored one after the other. The first bit is the lowest bit of the first byte.
 
 use crate::prelude::*;
 
@@ -6,13 +6,13 @@ use crate::prelude::*;
 #[derive(Debug, Default)]
 pub struct BitWriter {
     bytes: Vec<u8>,
-    /// Bits that do not fill eight bytes yet, and how many.
+    /// Bits that do not fill eight bytes yet, and their number.
     pending: u64,
     len: u32,
 }
 
 impl BitWriter {
-    /// Appends the lowest `count` bits of `value`, which has no others.
+    /// Appends the lowest `count` bits of `value`. The other bits must be 0.
     #[inline(always)]
     pub fn put(&mut self, value: u64, count: u32) {
         debug_assert!(count == 64 || value >> count == 0);
@@ -20,13 +20,13 @@ impl BitWriter {
         let len = self.len + count;
         if len >= 64 {
             self.bytes.extend_from_slice(&self.pending.to_le_bytes());
-            // What had no room; nothing of 64 bits that had.
+            // The bits that did not fit. Two shifts, because a shift by 64 would overflow.
             self.pending = value >> 1 >> (63 - self.len);
         }
         self.len = len % 64;
     }
 
-    /// Fills the last byte with zeros and appends all of them to `out`; begins anew.
+    /// Pads the last byte with zeros, appends all bytes to `out` and starts anew.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.bytes);
         out.extend(&self.pending.to_le_bytes()[..self.len.div_ceil(8) as usize]);
@@ -34,21 +34,21 @@ impl BitWriter {
     }
 }
 
-/// Reads bits; behind the end there are zeros.
+/// Reads bits. Past the end, they are zeros.
 #[derive(Debug)]
 pub struct BitReader<'a> {
     bytes: &'a [u8],
-    /// Bits read.
+    /// Number of bits read.
     at: usize,
 }
 
 impl<'a> BitReader<'a> {
-    /// From the first bit on.
+    /// A reader that starts at the first bit.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    /// The next `count` bits, 64 at the most.
+    /// The next `count` bits, at most 64.
     #[inline(always)]
     pub fn take(&mut self, count: u32) -> u64 {
         if count > 56 {
@@ -58,7 +58,7 @@ impl<'a> BitReader<'a> {
         self.take_few(count)
     }
 
-    /// The next `count` bits, 56 at the most.
+    /// The next `count` bits, at most 56.
     #[inline(always)]
     pub fn take_few(&mut self, count: u32) -> u64 {
         let word = match self.bytes.get(self.at / 8..).and_then(<[u8]>::first_chunk::<8>) {
@@ -70,7 +70,7 @@ impl<'a> BitReader<'a> {
         value
     }
 
-    /// The bytes from here on, where they are fewer than eight.
+    /// The bytes from here on, if there are fewer than eight.
     #[cold]
     fn last(&self) -> u64 {
         let mut word = [0; 8];
@@ -79,14 +79,15 @@ impl<'a> BitReader<'a> {
         u64::from_le_bytes(word)
     }
 
-    /// Bytes begun; `None` if there are not as many, or the bits that fill the last one are not zeros.
+    /// Number of bytes read, including a partial last one. `None` if there are fewer, or if the last one is
+    /// not padded with zeros.
     pub fn bytes_read(&self) -> Option<usize> {
         let begun = self.bytes.get(..self.at.div_ceil(8))?;
         let is_clear = self.at.is_multiple_of(8) || begun[self.at / 8] >> (self.at % 8) == 0;
         is_clear.then_some(begun.len())
     }
 
-    /// Whether just the bits that fill the last byte are left, and are zeros.
+    /// Whether only the padding of the last byte is left, and is all zeros.
     pub fn at_end(&self) -> bool {
         self.bytes_read() == Some(self.bytes.len())
     }

@@ -1,5 +1,5 @@
-//! What a decoder refuses, by codes made by hand: one for each reason that docs/format.md lists, and the
-//! message that it gives.
+//! Tests what a decoder refuses, with codes made by hand: one for each reason listed in
+//! docs/format.md, with its message.
 
 use super::frequency;
 use super::levels::Classes;
@@ -12,7 +12,7 @@ use crate::tensor::{FloatDtype, Matrix};
 const F32: Form = Form { bits: 32, mantissa: 23 };
 const I32: Form = Form { bits: 32, mantissa: 0 };
 
-/// A code of one block for elements in one row.
+/// A code of one block, for elements in one row.
 struct Code {
     model: Vec<u8>,
     flags: u8,
@@ -24,7 +24,7 @@ struct Code {
     block: Vec<u8>,
 }
 
-/// Differences that are all 0: a table with symbol 2 alone, and a block without bytes.
+/// Differences that are all 0: a table of symbol 2 alone, and a block without bytes.
 fn sound() -> Code {
     Code {
         model: vec![1],
@@ -38,7 +38,7 @@ fn sound() -> Code {
     }
 }
 
-/// The same with a block of this length.
+/// The same code with these tables and this block.
 fn block(tables: Vec<u8>, block: Vec<u8>) -> Code {
     Code { lengths: vec![block.len() as u32], tables, block, ..sound() }
 }
@@ -60,7 +60,7 @@ impl Code {
     }
 }
 
-/// A table in which these symbols have these frequencies.
+/// A table with these frequencies of these symbols.
 fn table(frequencies: &[(usize, u16)]) -> Vec<u8> {
     let mut all = [0; 256];
     frequencies.iter().for_each(|(symbol, frequency)| all[*symbol] = *frequency);
@@ -70,7 +70,7 @@ fn table(frequencies: &[(usize, u16)]) -> Vec<u8> {
     out
 }
 
-/// Decodes a row of so many elements, predicted to be 0; `Err` with the message.
+/// Decodes a row of `cols` elements whose predictions are 0. The error is the message.
 fn decode(bytes: &[u8], form: Form, cols: usize) -> Result<Vec<u8>, String> {
     let matrix = Matrix { rows: 1, cols };
     let head = Head::read(bytes, form, matrix, None).map_err(|error| error.to_string())?;
@@ -101,7 +101,7 @@ fn heads() {
     read(&sound(), 3);
     let whole = sound().bytes();
     for length in 0..whole.len() {
-        // Bits behind the end are read as zeros, which are no table.
+        // Bits past the end are read as zeros, which are not a valid table.
         let table = "table 0 is not a valid frequency table for this tensor";
         let message = if [4, 5].contains(&length) { table } else { "the head is cut off" };
         assert_eq!(decode(&whole[..length], F32, 3), Err(message.to_owned()), "{length}");
@@ -118,7 +118,7 @@ fn heads() {
     }
     refused(&Code { flags: 8, ..sound() }, 3, "the classes' flag is 8, which is invalid");
     for model in [1, 2, 3] {
-        // Which has its base, no code, and would be read.
+        // The classes have a base and no code, so they would be valid in the value model.
         let code = Code { model: vec![model], flags: 4, classes: vec![0, 0, 0], ..sound() };
         refused(&code, 3, "the classes' flag is 4, which is invalid");
     }
@@ -151,7 +151,7 @@ fn classes_and_thresholds() {
     Classes { base: 5, above: vec![0, 3, 0, 0, 1, 0, 0, 0] }.write(&mut good);
     read(&columns(good.clone()), 8);
     let damaged = "the classes of columns are damaged";
-    // Other numbers of columns, a byte too many, and one that should not be there at all.
+    // A different number of columns, an extra byte, and codes that should not be there at all.
     refused(&columns(good.clone()), 9, damaged);
     let mut longer = good.clone();
     longer[2] += 1;
@@ -175,21 +175,21 @@ fn classes_and_thresholds() {
 fn tables() {
     let with = |tables: Vec<u8>| Code { tables, ..sound() };
     let wrong = "table 0 is not a valid frequency table for this tensor";
-    // The last symbol of 32 bits is that of differences of 32 bits: 6 + 4 (32 - 3) + 3.
+    // The last symbol of a 32-bit type is that of 32-bit differences: 6 + 4 (32 - 3) + 3.
     read(&with(vec![2, 2]), 3);
     refused(&with(vec![126, 126]), 3, wrong);
     refused(&with(vec![3, 2]), 3, wrong);
-    // Symbol 0 and 1 are of pruned elements.
+    // Symbols 0 and 1 stand for pruned elements.
     refused(&with(vec![0, 0]), 3, wrong);
     refused(&with(vec![1, 1]), 3, wrong);
-    // A frequency of 2049, as `m + 1` = 2050 in 12 bits behind 11 zeros, is beyond what there is.
+    // A frequency of 2049, coded as `m + 1` = 2050 in 12 bits after 11 zeros, exceeds the total.
     let (mut bits, mut out) = (BitWriter::default(), Vec::new());
     for (value, count) in [(2, 8), (3, 8), (1 << 11, 12), (2050 - 2048, 11)] {
         bits.put(value, count);
     }
     bits.finish(&mut out);
     refused(&with(out.clone()), 3, wrong);
-    // Padding behind the tables: the last bits of their last byte.
+    // Padding after the tables: the last bits of their last byte.
     let mut padded = table(&[(2, 1024), (3, 1024)]);
     let last = padded.len() - 1;
     padded[last] |= 0x80;
@@ -206,18 +206,18 @@ fn blocks_of_bytes_that_do_not_come_out() {
     let damaged = "block 0 is damaged";
     let certain = |bytes: &[u8]| block(vec![2, 2], bytes.to_vec());
     read(&certain(&[0, 0, 1, 0]), 3);
-    // A state that is too small, and would come to rest by a word of 0.
+    // An initial state that is too small, although a word of 0 would bring it to its final value.
     refused(&certain(&[1, 0, 0, 0, 0, 0]), 3, damaged);
-    // One that does not come to rest.
+    // A state that does not end at its smallest value.
     refused(&certain(&[1, 0, 1, 0]), 3, damaged);
     refused(&certain(&[0, 0, 1]), 3, damaged);
-    // A word too many.
+    // An extra word.
     refused(&certain(&[0, 0, 1, 0, 0, 0]), 3, damaged);
-    // Symbol 2 has slot 0 alone: twice that makes a word of 0. Without it, there must not be one.
+    // Symbol 2 has only slot 0. Coding it twice gives a word of 0, which must not be missing.
     let rare = |bytes: &[u8]| block(table(&[(2, 1), (3, 2047)]), bytes.to_vec());
     read(&rare(&[0, 0, 0x40, 0, 0, 0]), 2);
     refused(&rare(&[0, 0, 0x40, 0]), 2, damaged);
-    // Symbol 10 leaves a bit: here 0, then zeros that fill the byte.
+    // Symbol 10 has one remaining bit: here 0, then zeros that pad the byte.
     let bit = |bytes: &[u8]| block(vec![10, 10], bytes.to_vec());
     read(&bit(&[0, 0, 1, 0, 0]), 1);
     refused(&bit(&[0, 0, 1, 0]), 1, damaged);
@@ -225,7 +225,7 @@ fn blocks_of_bytes_that_do_not_come_out() {
     refused(&bit(&[0, 0, 1, 0, 2]), 1, damaged);
 }
 
-/// The same in lanes: words are missing in the middle, too.
+/// The same with several lanes: words are also missing in the middle.
 #[test]
 fn lanes_that_do_not_come_out() {
     let values: Vec<u8> = (0..5000u32).flat_map(|n| (n * n % 7).to_le_bytes()).collect();

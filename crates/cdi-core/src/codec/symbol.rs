@@ -1,40 +1,40 @@
-//! Values as symbols and what symbols leave. A symbol says how large a value, or its difference to a
-//! prediction, is: its bit length and the two bits behind the leading one. The bits below these are close to
-//! random, and stand as they are.
+//! Values as symbols and remaining bits. A symbol tells how large a value is, or its difference from a
+//! prediction: its bit length and the two bits after the leading one. The bits below these are close to
+//! random and are stored unchanged.
 
 use safetensors::Dtype;
 
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
-/// The symbol of a place that is pruned and takes what the tensor's `fill` says (`nearest`: zero).
+/// The symbol of a pruned element that takes the value of the tensor's `fill` (`nearest`: zero).
 pub const PRUNED: u8 = 0;
-/// The symbol of one that takes its initial value where `fill` is `nearest`.
+/// The symbol of a pruned element that takes its initial value if `fill` is `nearest`.
 pub const PRUNED_TO_INITIAL: u8 = 1;
-/// The first symbol of stored values: in the difference model one that is as predicted, in the value
-/// model anything at all.
+/// The first symbol of stored values. In the difference model it stands for a value equal to its prediction,
+/// in the value model for any value.
 const FIRST: u8 = 2;
-/// In the value model, `+0.0`.
+/// In the value model, the symbol of `+0.0`.
 const ZERO: u8 = 3;
-/// In the value model, the largest magnitude.
+/// In the value model, the symbol of the largest magnitude.
 const LARGEST: u8 = 4;
 
 /// How values become symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
-    /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`; the sign stands
-    /// as it is. `+0.0` has a symbol of its own, and whatever is out of reach another, behind which
-    /// all of its bits stand.
+    /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`. The sign is stored
+    /// unchanged. `+0.0` has a symbol of its own. Another symbol stands for values that are out of reach, and
+    /// all of their bits follow it.
     Value {
-        /// The largest in reach.
+        /// The largest magnitude in reach.
         top: u16,
     },
-    /// By their distance to a prediction, counted in values of the type.
+    /// By their distance from a prediction, counted in values of the type.
     Difference,
-    /// By their bytes, each of which is a symbol: of any type of whole bytes.
+    /// By their bytes, each of which is a symbol. For any type of whole bytes.
     Bytes {
-        /// Whether the bytes are those of the difference to a prediction, folded as in [`Self::Difference`];
-        /// here it is one of bits, read as integers.
+        /// Whether the bytes are those of the difference from a prediction, folded as in
+        /// [`Self::Difference`]. Here it is the difference of the bits, read as integers.
         difference: bool,
     },
 }
@@ -45,18 +45,18 @@ impl Model {
         matches!(self, Self::Difference | Self::Bytes { difference: true })
     }
 
-    /// Whether bytes are symbols: every symbol is a byte, and none a pruned place.
+    /// Whether symbols are bytes. If so, no symbol stands for a pruned element.
     pub fn is_bytes(self) -> bool {
         matches!(self, Self::Bytes { .. })
     }
 }
 
-/// The bits of a type.
+/// The bits of a type's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// Of a value.
+    /// Bits of a value.
     pub bits: u32,
-    /// Of its mantissa; 0 for types that are not one of [`FloatDtype`], which have their bytes alone.
+    /// Bits of the mantissa; 0 for types other than [`FloatDtype`], which can only be coded as bytes.
     pub mantissa: u32,
 }
 
@@ -73,7 +73,7 @@ impl From<FloatDtype> for Form {
 }
 
 impl Form {
-    /// Of this type; `None` if its elements are not 1, 2, 4 or 8 bytes.
+    /// The form of this type; `None` if its elements do not have 1, 2, 4 or 8 bytes.
     pub fn of(dtype: Dtype) -> Option<Self> {
         if let Some(float) = FloatDtype::of(dtype) {
             return Some(float.into());
@@ -88,7 +88,7 @@ impl Form {
         self.bits as usize / 8
     }
 
-    /// Whether its values have magnitudes, as all models but bytes need.
+    /// Whether values have magnitudes, which all models except bytes need.
     pub fn is_float(self) -> bool {
         self.mantissa > 0
     }
@@ -103,25 +103,25 @@ impl Form {
         u64::MAX >> (64 - self.bits)
     }
 
-    /// How many bits of a mantissa stand as they are in the value model, all of which may be zero.
+    /// How many bits of a mantissa are stored unchanged in the value model; all of them may be zero.
     #[inline(always)]
     pub fn most_zeros(self) -> u32 {
         self.mantissa.saturating_sub(2)
     }
 
-    /// The magnitude of a value in half octaves, roughly: exponent and first bit of the mantissa.
+    /// The approximate magnitude of a value in half octaves: its exponent and the first bit of its mantissa.
     #[inline(always)]
     pub fn half_octaves(self, bits: u64) -> i32 {
         ((bits & (self.sign() - 1)) >> (self.mantissa - 1)) as i32
     }
 
-    /// The magnitude that the value model counts.
+    /// The magnitude of a value in the units of the value model.
     #[inline(always)]
     pub fn magnitude(self, bits: u64) -> u16 {
         ((bits & (self.sign() - 1)) >> (self.mantissa - 2)) as u16
     }
 
-    /// Maps the bits of values to numbers that rise as the values do.
+    /// Maps the bits of values to numbers in the same order as the values.
     #[inline(always)]
     fn rising(self, bits: u64) -> u64 {
         if bits & self.sign() != 0 { !bits & self.all() } else { bits | self.sign() }
@@ -132,7 +132,7 @@ impl Form {
         if number & self.sign() != 0 { number ^ self.sign() } else { !number & self.all() }
     }
 
-    /// The distance of a value from another, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
+    /// The distance of a value from a prediction, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
     #[inline(always)]
     pub fn distance(self, bits: u64, prediction: u64) -> u64 {
         self.fold(self.rising(bits).wrapping_sub(self.rising(prediction)))
@@ -147,7 +147,7 @@ impl Form {
         ((d << 1) ^ sign) >> (64 - self.bits) & self.all()
     }
 
-    /// The difference that was folded.
+    /// The difference before it was folded.
     #[inline(always)]
     pub fn unfold(folded: u64) -> u64 {
         (folded >> 1) ^ (folded & 1).wrapping_neg()
@@ -159,13 +159,13 @@ impl Form {
     }
 }
 
-/// For each symbol, the bits that it stands for and how many follow it.
+/// For each symbol, the bits that it stands for and the number of remaining bits.
 #[derive(Clone, Debug)]
 pub struct Symbols {
     form: Form,
     base: Box<[u64; 256]>,
     count: Box<[u8; 256]>,
-    /// The last symbol that there can be.
+    /// The last valid symbol.
     last: u8,
 }
 
@@ -175,7 +175,7 @@ impl Symbols {
         let (mut base, mut count) = (Box::new([0; 256]), Box::new([0; 256]));
         let last = match model {
             Model::Value { top } => {
-                // Anything at all.
+                // Any value: all its bits follow.
                 count[usize::from(FIRST)] = form.bits as u8;
                 let values = u32::from(top).min(255 - u32::from(LARGEST));
                 for n in 0..=values {
@@ -202,12 +202,12 @@ impl Symbols {
         Self { form, base, count, last }
     }
 
-    /// The last symbol that there can be.
+    /// The last valid symbol.
     pub fn last(&self) -> u8 {
         self.last
     }
 
-    /// The symbol of a value that stands for itself; `top` as in the model.
+    /// The symbol of a value in the value model; `top` as in the model.
     #[inline(always)]
     pub fn of_value(&self, top: u16, bits: u64) -> u8 {
         let below = top.wrapping_sub(self.form.magnitude(bits));
@@ -223,25 +223,25 @@ impl Symbols {
         if unused > 61 {
             return FIRST + folded as u8;
         }
-        // The two bits behind the leading one, from the upper end: LLVM 22 gets `folded >> (61 - unused) & 3`
-        // wrong in AVX-512 vectors.
+        // The two bits after the leading one, taken from the upper end: LLVM 22 compiles
+        // `folded >> (61 - unused) & 3` incorrectly for AVX-512 vectors.
         FIRST + 4 + 4 * (61 - unused) as u8 + (folded << unused >> 61 & 3) as u8
     }
 
-    /// How many bits a symbol leaves.
+    /// The number of remaining bits of a symbol.
     #[inline(always)]
     pub fn count(&self, symbol: u8) -> u32 {
         self.count[usize::from(symbol)].into()
     }
 
-    /// How many bits a symbol of a value leaves, where the lowest `zeros` bits of its magnitude
-    /// are known to be zero.
+    /// The number of remaining bits of a symbol in the value model, if the lowest `zeros` bits of the
+    /// magnitude are known to be zero.
     #[inline(always)]
     pub fn count_of_value(&self, symbol: u8, zeros: u32) -> u32 {
         self.count(symbol) - if symbol >= LARGEST { zeros } else { 0 }
     }
 
-    /// The bits, `count` of them, that the symbol of a value leaves.
+    /// The `count` remaining bits of a value in the value model.
     #[inline(always)]
     pub fn rest_of_value(&self, symbol: u8, bits: u64, zeros: u32, count: u32) -> u64 {
         match symbol {
@@ -253,7 +253,7 @@ impl Symbols {
         }
     }
 
-    /// The value of a symbol and the bits that it left.
+    /// The value of a symbol and its remaining bits.
     #[inline(always)]
     pub fn value(&self, symbol: u8, rest: u64, zeros: u32) -> u64 {
         if symbol == FIRST {
@@ -263,14 +263,14 @@ impl Symbols {
         self.base[usize::from(symbol)] | low(rest, kept) << zeros | (rest >> kept) << (self.form.bits - 1)
     }
 
-    /// The value at the distance of a symbol and the bits that it left.
+    /// The value at the distance from `prediction` that a symbol and its remaining bits give.
     #[inline(always)]
     pub fn value_at(&self, symbol: u8, rest: u64, prediction: u64) -> u64 {
         self.form.at_distance(self.base[usize::from(symbol)] | rest, prediction)
     }
 }
 
-/// The lowest `count` bits, fewer than 64.
+/// The lowest `count` bits; `count` must be below 64.
 #[inline(always)]
 pub fn low(bits: u64, count: u32) -> u64 {
     bits & ((1 << count) - 1)

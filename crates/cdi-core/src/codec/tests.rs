@@ -1,4 +1,4 @@
-//! Tensors coded and decoded, and damaged codes refused.
+//! Codes and decodes tensors, and checks that damaged codes are refused.
 
 use super::choose::{choose, scaled};
 use super::encoder::{KEPT, Lines};
@@ -9,7 +9,7 @@ use crate::dispatch::InstructionSet;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
-/// Codes a tensor as its best model says, block by block.
+/// Codes a tensor block by block, with the model that suits it best.
 pub fn code(
     dtype: FloatDtype,
     matrix: Matrix,
@@ -21,7 +21,7 @@ pub fn code(
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
 }
 
-/// The same with this model.
+/// Codes a tensor with this model.
 fn code_as(
     choice: Choice,
     dtype: FloatDtype,
@@ -35,7 +35,7 @@ fn code_as(
     code_over(choice, dtype.into(), matrix, values, &prediction, pruned)
 }
 
-/// The same bytes on every instruction set of this processor.
+/// Checks that every instruction set of this processor gives the same bytes.
 fn code_over(
     choice: Choice,
     form: Form,
@@ -135,7 +135,7 @@ fn decode_on(
     Ok(out)
 }
 
-/// Numbers that repeat on every machine.
+/// Pseudorandom numbers that are the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -144,7 +144,8 @@ impl Random {
         self.0 >> 16 ^ self.0 >> 40
     }
 
-    /// About normal, in steps of 2^-16: times a factor of few bits, its low bits would repeat.
+    /// Approximately normal, in steps of 2^-16: multiplied by a factor of few bits, its
+    /// low bits would repeat.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| (self.next() & 0xFFFF) as f64 / 65536.0).sum::<f64>() - 6.0
     }
@@ -198,8 +199,7 @@ fn every_value_comes_back_in_every_model() {
     }
 }
 
-/// Pruned places become what they are filled with, those that take their initial value that, and
-/// all others come back.
+/// Pruned elements take their fill or their initial value, and all others are restored exactly.
 #[test]
 fn pruned_places_take_what_fills_them() {
     let matrix = Matrix { rows: 40, cols: 100 };
@@ -221,7 +221,7 @@ fn pruned_places_take_what_fills_them() {
             let of = [&values, &fill, &values, &prediction][n % 4];
             assert_eq!(got, &of[4 * n..4 * n + 4], "{n}");
         }
-        // A tensor that can have no such places.
+        // A tensor that cannot have such elements.
         for allowed in [None, Some(PRUNED)] {
             let refused = Head::read(&code, FloatDtype::F32, matrix, allowed).map(drop);
             assert!(matches!(refused, Err(CodeError::Table(_))), "{refused:?}");
@@ -229,15 +229,15 @@ fn pruned_places_take_what_fills_them() {
     }
 }
 
-/// A few bytes must not stand for memory: classes are told for so many lines and no more.
+/// A few bytes must not cause large allocations: the number of lines with classes is limited.
 #[test]
 fn classes_without_bound_are_refused() {
     for (rows, refused) in [(1usize << 20, false), ((1 << 20) + 1, true)] {
         let classes = Classes { base: 3, above: (0..rows).map(|row| u8::from(row % 9 == 0)).collect() };
-        // Version, the difference model, rows have classes, one table.
+        // Version, the difference model, classes of rows, one table.
         let mut code = vec![1, 1, 1, 1];
         classes.write(&mut code);
-        // Symbol 2 alone, and blocks without bytes.
+        // Only symbol 2, and blocks without bytes.
         code.extend([2, 2]);
         code.resize(code.len() + 4 * rows.div_ceil(1024), 0);
         let head = Head::read(&code, FloatDtype::F32, Matrix { rows, cols: 64 }, None).map(drop);
@@ -247,7 +247,7 @@ fn classes_without_bound_are_refused() {
     assert_eq!(none.map(drop), Err(CodeError::Truncated));
 }
 
-/// Rows that were stored in fewer bits once: their low bits are zero, and take nothing.
+/// The values of some rows were once stored in fewer bits: their low bits are zero and take no space.
 #[test]
 fn low_bits_that_are_zero_take_nothing() {
     let matrix = Matrix { rows: 64, cols: 256 };
@@ -256,7 +256,7 @@ fn low_bits_that_are_zero_take_nothing() {
     let mut values = encoded(FloatDtype::F32, &w);
     let (_, all) = code(FloatDtype::F32, matrix, &values, &[], &[]);
     for (n, bytes) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        // Every second row as bf16, one row as zeros but for one value.
+        // Every second row has bf16 values; one row is zero except for one value.
         match n / 256 {
             5 => *bytes = if n % 256 == 9 { 1f32.to_le_bytes() } else { [0; 4] },
             row if row % 2 == 0 => bytes[..2].fill(0),
@@ -265,11 +265,12 @@ fn low_bits_that_are_zero_take_nothing() {
     }
     let (choice, some) = code(FloatDtype::F32, matrix, &values, &[], &[]);
     assert_eq!(decode(FloatDtype::F32, matrix, &some, &[], &[], None).as_ref(), Ok(&values), "{choice:?}");
-    // Two bytes of each value of 32 rows, all but half a byte more of a row; the classes take some back.
+    // Saves two bytes for each value of 32 rows, and all but half a byte for each value of one more row. The
+    // classes take some of this back.
     assert!(some.len() + 2 * 32 * 256 + 3 * 256 < all.len() + 256, "{} of {}", some.len(), all.len());
 }
 
-/// Distances of every length, of both signs: what vector instructions could get wrong.
+/// Distances of every length and both signs, which vector instructions could get wrong.
 #[test]
 fn differences_of_every_length_come_back() {
     let matrix = Matrix { rows: 64, cols: 1000 };
@@ -300,7 +301,7 @@ fn differences_of_every_length_come_back() {
     }
 }
 
-/// Bytes of every size, alone and over a base, in blocks of several rows and of a part of one.
+/// Bytes of all element sizes, with and without a base, in blocks of several rows and of a part of a row.
 #[test]
 fn bytes_come_back() {
     let lines = Lines::default();
@@ -313,7 +314,7 @@ fn bytes_come_back() {
             let (mut values, mut base) = (Vec::new(), Vec::new());
             for n in 0..rows * cols {
                 let start = random.next() << 32 ^ random.next();
-                // Differences of any sign and length, many of them 0, and across the largest number.
+                // Differences of every length and sign, many of them 0, some across the largest number.
                 let few = (random.normal() * 3.0) as i64 * (n % 3) as i64 * i64::from(n % 50 != 0);
                 let d = few << (n % 30);
                 base.extend(&start.to_le_bytes()[..form.size()]);
@@ -338,8 +339,8 @@ fn bytes_come_back() {
     }
 }
 
-/// What a byte costs is what its own place in the element needs: 8, 3 and 0 bits here, and no table for
-/// zeros.
+/// Each byte costs the bits that it needs at its position in the element: 8, 3 and 0 bits here, with
+/// no table for zeros.
 #[test]
 fn each_byte_has_its_own_table() {
     let matrix = Matrix { rows: 64, cols: 1024 };
@@ -353,7 +354,7 @@ fn each_byte_has_its_own_table() {
     assert!((least..least + 700).contains(&code.len()), "{} of {least}", code.len());
 }
 
-/// Floats of which few values occur are coded as bytes, all others not.
+/// Only floats with few distinct values are coded as bytes.
 #[test]
 fn floats_of_few_values() {
     let matrix = Matrix { rows: 64, cols: 256 };
@@ -369,7 +370,8 @@ fn floats_of_few_values() {
     assert!(matches!(choice.model, Model::Value { .. }), "{choice:?}");
 }
 
-/// Types that are not floating point have no magnitudes; codes of bytes have no low bits that are zero.
+/// Types that are not floating point have no magnitudes, and codes of bytes do not skip low
+/// bits that are zero.
 #[test]
 fn models_that_a_type_cannot_have() {
     let matrix = Matrix { rows: 1, cols: 2 };
@@ -380,7 +382,7 @@ fn models_that_a_type_cannot_have() {
     assert_eq!(read(&[1, 1, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(1));
     assert_eq!(read(&[1, 4, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(4));
     for code in [2, 3] {
-        // Symbol 0 alone, which is a byte and no pruned place.
+        // Only symbol 0, which is a byte and does not stand for a pruned element.
         assert_eq!(read(&[1, code, 0, 1, 0, 0, 0, 0, 0, 0], integers), Ok(()));
         let flags = Err(CodeError::Unknown { what: "the classes' flag", got: 4 });
         assert_eq!(read(&[1, code, 4, 1, 0, 0, 0, 0, 0, 0], integers), flags);

@@ -1,4 +1,4 @@
-//! Coded tensors: opened, and read by blocks.
+//! Opens coded tensors and reads them by blocks.
 
 use alloc::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::sparse::{Fill, InitialValues, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape, cast};
 
 impl PrunedReader {
-    /// Validates a described tensor that is coded, but for what only decoding its blocks tells.
+    /// Validates the description and head of a coded tensor. Its blocks are validated when they are decoded.
     pub(super) fn add_coded(
         &mut self,
         description: PrunedTensor,
@@ -44,7 +44,7 @@ impl PrunedReader {
         }
     }
 
-    /// What of the files a block of a coded tensor, one of [`crate::blocks::cut`], is read from.
+    /// What is read from the files for a block of a coded tensor, one of [`crate::blocks::cut`].
     pub(super) fn coded_reads<'a>(&'a self, coded: &'a Coded, block: &Block) -> Reads<'a> {
         let (number, _) = block_of(coded.shape.matrix(), block.start);
         let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
@@ -54,7 +54,7 @@ impl PrunedReader {
         Reads { bytes, mapped: [Some(code), base, None, None], whole }
     }
 
-    /// The bytes of a block of a coded tensor: one of [`crate::blocks::cut`], or any run of places.
+    /// The bytes of a block of a coded tensor: one of [`crate::blocks::cut`], or any run of elements.
     pub(super) fn read_coded<'a>(
         &self,
         coded: &Coded,
@@ -117,7 +117,7 @@ impl PrunedReader {
     }
 }
 
-/// What a description says that a code of its type cannot be.
+/// A contradiction between a tensor's description and its code.
 fn contradiction(description: &PrunedTensor, form: Form, head: &Head) -> Option<String> {
     let (dtype, prediction) = (description.dtype, description.prediction);
     if head.is_difference() != prediction.is_some() {

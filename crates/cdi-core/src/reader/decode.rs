@@ -1,4 +1,4 @@
-//! Blocks of encoded tensors, decoded.
+//! Decodes blocks of encoded tensors.
 
 use core::ops::Range;
 
@@ -15,43 +15,42 @@ use crate::sparse::{
 };
 use crate::tensor::{FloatDtype, cast};
 
-/// Buffers of a thread.
+/// Buffers of one thread.
 #[derive(Debug, Default)]
 pub struct Decoder {
     pub(super) encoder: Encoder,
     mask: Vec<u8>,
     pub(super) cast: Vec<u8>,
-    /// What pruned places of a coded tensor become.
+    /// Values of the pruned elements of a coded tensor.
     pub(super) filled: Encoder,
     pub(super) code: BlockDecoder,
-    /// Places of a coded tensor that were asked for, and a block that they are a part of.
+    /// The requested elements of a coded tensor, and a whole block that contains some of them.
     pub(super) out: Vec<u8>,
     pub(super) piece: Vec<u8>,
-    /// Which block `piece` is: where in memory its tensor's code is, and its number.
+    /// Which block `piece` is: the address of its tensor's code in memory, and its number.
     pub(super) in_piece: Option<(usize, usize)>,
 }
 
-/// What a block of an encoded tensor is made from.
+/// The data from which a block of an encoded tensor is restored.
 struct BlockParts<'a> {
-    /// Which stored values it takes.
+    /// The range of the block's stored values.
     run: Range<usize>,
-    /// Their places: the block's part of the bitmask, or their columns.
+    /// Their positions: the block's part of the bitmask, or their columns.
     places: Mapped<'a>,
     values: Mapped<'a>,
-    /// Which of its pruned places take their initial value: the bytes that have their bits.
+    /// The bytes of the fill mask that contain the bits of the block's pruned elements.
     fill: Option<Mapped<'a>>,
 }
 
 impl PrunedReader {
-    /// Which stored values of an encoded tensor a block takes, one of
-    /// [`crate::blocks::cut`] or any whole rows.
+    /// The range of the stored values of a block, which is one of [`crate::blocks::cut`] or any whole rows.
     fn run(&self, encoded: &Encoded, block: &Block) -> Range<usize> {
         let Encoded { parts, before, .. } = encoded;
         let matrix = encoded.shape.matrix();
         let row = block.row(matrix);
         let offsets = self.whole(parts.encoding.row_offsets()).bytes();
         if block.whole_rows(matrix) {
-            // A bitmask's row offsets have no last one.
+            // The row offsets of a bitmask do not include the total.
             let last = before.last().copied().unwrap_or_default();
             let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
             return offset(row)..offset(row + block.len / matrix.cols);
@@ -92,34 +91,34 @@ impl PrunedReader {
         BlockParts { run, places, values, fill }
     }
 
-    /// What a block reads of the base, where a tensor's initial values are stored there.
+    /// The block's part of the tensor in the base, if the initial values are stored there.
     pub(super) fn base_part(&self, description: &PrunedTensor, block: &Block) -> Option<Mapped<'_>> {
         let tensor = self.base.as_ref()?.tensor(&description.name)?;
         Some(tensor.data.part(block.bytes(tensor.dtype.bitsize() / 8)))
     }
 }
 
-/// Tensors by blocks.
+/// Reads tensors by blocks.
 pub trait ReadBlocks {
     /// Whether the tensor is encoded, so that it must be read by blocks.
     fn is_encoded(&self, name: &str) -> bool;
 
-    /// A tensor that stands in the file, or in its base, as it is.
+    /// A tensor that is stored unencoded, in the file or in its base.
     ///
     /// # Panics
-    /// If there is none of this name.
+    /// If there is no such tensor.
     fn stored(&self, name: &str) -> TensorRef<'_>;
 
-    /// What draws an encoded tensor's initial values, where only all at once can be drawn.
+    /// The generator of an encoded tensor's initial values, if these can only be drawn all at once.
     fn drawn_whole(&self, name: &str) -> Option<&Whole>;
 
-    /// What of the files a block of a tensor is read from.
+    /// What is read from the files for a block of a tensor.
     fn reads(&self, name: &str, block: &Block) -> Reads<'_>;
 
     /// The bytes of a block of an encoded tensor.
     ///
     /// # Errors
-    /// [`CodeError`], of coded tensors alone: whatever else can be wrong was found when the file was opened.
+    /// [`CodeError`], for coded tensors only: all other errors are found when the file is opened.
     fn read_block<'a>(
         &'a self,
         name: &str,

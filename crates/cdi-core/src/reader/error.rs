@@ -38,7 +38,7 @@ pub enum OpenError {
 /// Reasons why a tensor of a base checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseProblem {
-    /// It is not there.
+    /// It is missing.
     #[error("is missing there")]
     Missing,
     /// It has another shape.
@@ -46,18 +46,18 @@ pub enum BaseProblem {
     Shape {
         /// Shape of the tensor to initialise.
         expected: Shape,
-        /// Shape there.
+        /// Its shape in the base.
         got: Shape,
     },
     /// It is not a floating-point tensor.
     #[error("is {0} there, expected F64, F32, F16 or BF16")]
     Dtype(Dtype),
-    /// It has another type than a tensor that is not floating point.
+    /// Its type differs from that of the described tensor.
     #[error("is {got} there, expected {expected}")]
     OtherDtype {
-        /// Type of the coded tensor.
+        /// Type of the described tensor.
         expected: Dtype,
-        /// Type there.
+        /// Its type in the base.
         got: Dtype,
     },
     /// It is not the tensor that the file was pruned against.
@@ -72,32 +72,32 @@ pub enum BaseProblem {
     },
 }
 
-/// Problems of a file to restore.
+/// Problems of a file that is to be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum PrunedProblem {
-    /// No description.
+    /// The file has no description.
     #[error("not a pruned file of cdi-prune: its `__metadata__` has no `cdi_prune`")]
     NotPruned,
-    /// An initial checkpoint of this tool, which is already dense.
+    /// The file is an initial checkpoint of this tool, which is already dense.
     #[error("not a pruned file of cdi-prune: its `__metadata__` says it is an initial checkpoint")]
     Initial,
-    /// A description that cannot be read.
+    /// The description cannot be read.
     #[error("its `cdi_prune` metadata cannot be read: {0}")]
     Unreadable(serde_json::Error),
-    /// Written by a later version.
+    /// The file was written by a later version.
     #[error("its `cdi_prune` metadata has {what} {got}; this version reads {expected}")]
     Version {
         /// Which version.
         what: &'static str,
         /// The one in the file.
         got: u32,
-        /// The one understood.
+        /// The supported version.
         expected: u32,
     },
-    /// Files of one checkpoint that contradict each other.
+    /// Files of one checkpoint contradict each other.
     #[error("its shards were made with different seeds, {0} and {1}")]
     Seeds(u64, u64),
-    /// A described tensor without its parts.
+    /// A part of a described tensor is missing.
     #[error("tensor `{tensor}`: its part `{part}` is missing")]
     PartMissing {
         /// The tensor.
@@ -105,53 +105,53 @@ pub enum PrunedProblem {
         /// Name of the part.
         part: String,
     },
-    /// A part with a type or shape that differs from the description.
+    /// The type or shape of a part differs from the description.
     #[error("tensor `{tensor}`: its part `{part}` is {got}, expected {expected}")]
     PartForm {
         /// The tensor.
         tensor: String,
         /// Name of the part.
         part: String,
-        /// Type and shape by the description.
+        /// Type and shape according to the description.
         expected: String,
         /// Type and shape in the file.
         got: String,
     },
-    /// Parts that contradict each other.
+    /// The parts of a bitmask contradict each other.
     #[error("tensor `{tensor}`: {error}")]
     Bitmask {
         /// The tensor.
         tensor: String,
-        /// How.
+        /// The contradiction.
         error: BitmaskError,
     },
-    /// Rows or columns that contradict each other.
+    /// The rows or columns of a CSR tensor contradict each other.
     #[error("tensor `{tensor}`: {error}")]
     Csr {
         /// The tensor.
         tensor: String,
-        /// How.
+        /// The contradiction.
         error: CsrError,
     },
-    /// Bits after the last pruned position.
+    /// Bits are set after the last pruned element.
     #[error("tensor `{tensor}`: its `{tensor}.fillmask` has a bit set beyond its {pruned} pruned weights")]
     FillPadding {
         /// The tensor.
         tensor: String,
-        /// Places pruned.
+        /// Number of pruned elements.
         pruned: usize,
     },
-    /// A stored shape other than the described one.
+    /// The stored shape differs from the described one.
     #[error("tensor `{tensor}`: `{tensor}.shape` holds {got:?}, expected {expected:?}")]
     StoredShape {
         /// The tensor.
         tensor: String,
-        /// Shape by the description.
+        /// Shape according to the description.
         expected: Vec<usize>,
         /// Shape in the file.
         got: Vec<i64>,
     },
-    /// An impossible description of a tensor.
+    /// The description of a tensor is impossible.
     #[error("tensor `{tensor}`: its `cdi_prune` metadata is wrong: {problem}")]
     Description {
         /// The tensor.
@@ -159,7 +159,7 @@ pub enum PrunedProblem {
         /// What is wrong.
         problem: String,
     },
-    /// A tensor beyond the reader's limits.
+    /// A tensor exceeds the reader's limits.
     #[error(
         "tensor `{tensor}`: {what} {got} {unit}, more than the limit of {limit}; even a small file can \
          describe a tensor of this size: raise the limit only for a file that you trust ({way_out})"
@@ -167,18 +167,18 @@ pub enum PrunedProblem {
     Limit {
         /// The tensor.
         tensor: String,
-        /// What of it: `has`, or `drawing its initial values takes`.
+        /// What exceeds the limit, as a verb: `has`, or `drawing its initial values takes`.
         what: &'static str,
-        /// How much.
+        /// The amount.
         got: u64,
-        /// Of what.
+        /// Its unit.
         unit: &'static str,
-        /// The most.
+        /// The maximum.
         limit: u64,
-        /// How to raise it.
+        /// How to raise the maximum.
         way_out: &'static str,
     },
-    /// An invalid code.
+    /// The code of a tensor is invalid.
     #[error("the code of tensor `{tensor}`: {error}")]
     Code {
         /// The tensor.
@@ -189,7 +189,7 @@ pub enum PrunedProblem {
     /// Two tensors with the same name would be restored.
     #[error("tensor `{0}` is described twice, or is in the file beside its own parts")]
     Twice(String),
-    /// A base that is not the one that the file was packed with.
+    /// The base is not the one with which the file was packed.
     #[error(
         "it needs tensors of its base that have the SHA-256 {expected} together, but those of {base} have {got}: \
          this is not the checkpoint that the file was packed with; give that one with `--base FILE`"
@@ -202,7 +202,7 @@ pub enum PrunedProblem {
         /// The digest found.
         got: String,
     },
-    /// Initial values from a checkpoint that was not given.
+    /// Initial values come from a checkpoint that was not given.
     #[error(
         "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): give it \
          with `--base FILE`"
@@ -218,42 +218,42 @@ pub enum PrunedProblem {
 /// Errors when rows are read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowsError {
-    /// No such tensor.
+    /// There is no such tensor.
     #[error("there is no tensor `{0}`")]
     Unknown(String),
-    /// Rows that do not exist.
+    /// The rows do not exist.
     #[error("tensor `{tensor}` has {rows} rows, but {from}..{to} were requested")]
     Beyond {
         /// The tensor.
         tensor: String,
-        /// Rows of its matrix view.
+        /// Number of rows of its matrix view.
         rows: usize,
         /// First requested row.
         from: usize,
-        /// Row after the last.
+        /// The row after the last requested row.
         to: usize,
     },
-    /// A slice with the wrong length.
+    /// The slice has the wrong length.
     #[error("the requested rows of tensor `{tensor}` have {expected} bytes, but the slice has {got}")]
     Length {
         /// The tensor.
         tensor: String,
-        /// Bytes of the rows.
+        /// Length of the rows, in bytes.
         expected: usize,
-        /// Bytes of the slice.
+        /// Length of the slice, in bytes.
         got: usize,
     },
-    /// A slice with the wrong number of elements.
+    /// The slice has the wrong number of elements.
     #[error("the requested rows of tensor `{tensor}` have {expected} elements, but the slice has {got}")]
     Elements {
         /// The tensor.
         tensor: String,
-        /// Elements of the rows.
+        /// Number of elements in the rows.
         expected: usize,
-        /// Elements of the slice.
+        /// Number of elements in the slice.
         got: usize,
     },
-    /// An element type that cannot hold every value of the tensor.
+    /// The element type cannot hold every value of the tensor.
     #[error(
         "tensor `{tensor}` is {dtype}, whose values do not all fit into elements of type {requested}; request a \
          type that holds them, or read its bytes"
@@ -266,7 +266,7 @@ pub enum RowsError {
         /// Type of the elements.
         requested: FloatDtype,
     },
-    /// A tensor that exceeds the reader's limit on allocations.
+    /// The tensor exceeds the reader's limit on allocations.
     #[error(
         "tensor `{tensor}` has {bytes} bytes, more than the limit of {limit} (`Limits::bytes`); read it by \
          rows, or into your own memory"
@@ -274,12 +274,12 @@ pub enum RowsError {
     TooLarge {
         /// The tensor.
         tensor: String,
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: u64,
-        /// The most.
+        /// The maximum in bytes.
         limit: u64,
     },
-    /// A coded tensor with a block that cannot be decoded.
+    /// A block of a coded tensor cannot be decoded.
     #[error("tensor `{tensor}`: {error}; the file was damaged after it was written")]
     Code {
         /// The tensor.
@@ -287,15 +287,15 @@ pub enum RowsError {
         /// What is wrong.
         error: CodeError,
     },
-    /// Not enough memory for a whole tensor.
+    /// There is not enough memory for the whole tensor.
     #[error("not enough memory for the {bytes} bytes of tensor `{tensor}`; read it by rows")]
     NoMemory {
         /// The tensor.
         tensor: String,
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: u64,
     },
-    /// Rows of elements smaller than a byte that begin or end within a byte.
+    /// The rows begin or end within a byte, because their elements are smaller than a byte.
     #[error(
         "rows {from}..{to} of tensor `{tensor}`, which is {dtype}, begin or end within a byte; read the whole tensor"
     )]
@@ -306,7 +306,7 @@ pub enum RowsError {
         dtype: Dtype,
         /// First requested row.
         from: usize,
-        /// Row after the last.
+        /// The row after the last requested row.
         to: usize,
     },
 }

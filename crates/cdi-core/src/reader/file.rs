@@ -1,4 +1,4 @@
-//! Pruned files, which are validated completely when they are opened.
+//! Pruned files. They are validated completely when they are opened, except for entropy-coded blocks.
 
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::sparse::Kind;
 use crate::tensor::Shape;
 use crate::workers::{Alone, Workers};
 
-/// A checkpoint, pruned or not, whose tensors are read as ordinary dense ones.
+/// A checkpoint, pruned or not, whose tensors are read like ordinary dense ones.
 #[derive(Debug)]
 pub struct PrunedReader {
     pub(super) checkpoint: Checkpoint,
@@ -30,7 +30,7 @@ pub struct PrunedReader {
 }
 
 /// Limits of a reader. A file of a few hundred bytes can describe a tensor of any size if all of its weights
-/// are pruned, so the caller sets what restoring it may take.
+/// are pruned, so the caller sets how much memory restoring it may take.
 ///
 /// ```
 /// use cdi_core::reader::Limits;
@@ -40,11 +40,11 @@ pub struct PrunedReader {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum number of elements of an encoded tensor; a larger tensor is an error when the file is opened.
+    /// Maximum number of elements of an encoded tensor. Opening a file with a larger one is an error.
     pub elements: u64,
-    /// Maximum number of bytes allocated for one tensor: by [`PrunedReader::read_to_vec`] for all of its
-    /// values, and for initial values that can only be drawn all at once (orthogonal schemes), 8 bytes each.
-    /// The latter are refused when the file is opened.
+    /// Maximum number of bytes allocated for one tensor. This applies to all of its values in
+    /// [`PrunedReader::read_to_vec`], and to initial values that can only be drawn all at once (orthogonal
+    /// schemes), 8 bytes each. If the latter exceed it, opening the file is an error.
     pub bytes: u64,
 }
 
@@ -61,8 +61,8 @@ impl Default for Limits {
 }
 
 impl PrunedReader {
-    /// Opens and validates a pruned file or a set of shards; also opens ordinary checkpoints. `base` is the
-    /// checkpoint that provides initial values, if a tensor needs one.
+    /// Opens and validates a pruned file or a set of shards. Ordinary checkpoints can be opened too. `base`
+    /// is the checkpoint that provides initial values, if a tensor needs one.
     ///
     /// # Errors
     /// [`OpenError`]: the file cannot be read, is invalid, or needs another base.
@@ -71,7 +71,7 @@ impl PrunedReader {
         Self::open_within(path, base, Limits::default())
     }
 
-    /// The same with limits other than [`Limits::default`].
+    /// Like [`Self::open`], with other limits than [`Limits::default`].
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -80,7 +80,7 @@ impl PrunedReader {
         Self::open_on(&Alone, path, base, limits, OpenOptions::default())
     }
 
-    /// The same, with the checks divided among workers, and the files opened as the options say.
+    /// Like [`Self::open`], but divides the checks among workers and opens the files with these options.
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -97,8 +97,8 @@ impl PrunedReader {
         Self::new(checkpoint, base, limits, workers)
     }
 
-    /// The same for a single file in memory: a `Vec<u8>`, or a `&'static [u8]`, which is not copied. Errors
-    /// call the file `in memory` and its base `base in memory`.
+    /// Like [`Self::open`], for a single file in memory: a `Vec<u8>`, or a `&'static [u8]`, which is not
+    /// copied. Errors call the file `in memory` and its base `base in memory`.
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -109,7 +109,7 @@ impl PrunedReader {
         Self::from_bytes_within(file, base, Limits::default())
     }
 
-    /// The same with limits other than [`Limits::default`].
+    /// Like `from_bytes`, with other limits than [`Limits::default`].
     ///
     /// # Errors
     /// [`OpenError`], as for [`Self::open`].
@@ -154,12 +154,12 @@ impl PrunedReader {
         Ok(file)
     }
 
-    /// Whether the file's metadata describe it as pruned.
+    /// Whether the file's metadata describes it as pruned.
     pub fn is_pruned(&self) -> bool {
         self.kind == Some(Kind::Pruned)
     }
 
-    /// Whether the file's metadata describe it as an initial checkpoint.
+    /// Whether the file's metadata describes it as an initial checkpoint.
     pub fn is_initial(&self) -> bool {
         self.kind == Some(Kind::Initial)
     }
@@ -170,7 +170,7 @@ impl PrunedReader {
         self.checkpoint.path()
     }
 
-    /// All files that are read.
+    /// All files that are read: those of the checkpoint and those of its base.
     #[cfg(feature = "std")]
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.checkpoint.files().chain(self.base.iter().flat_map(Checkpoint::files))
@@ -205,8 +205,8 @@ impl PrunedReader {
         }
     }
 
-    /// A tensor that stands in the file, or in its base, as it is. No part of a tensor in the file has the
-    /// name of one in the base.
+    /// A tensor that is stored unencoded, in the file or in its base. The names cannot clash: no part of a
+    /// tensor in the file has the name of one in the base.
     pub(super) fn whole(&self, name: &str) -> TensorRef<'_> {
         let file = match (self.tensors.get(name), &self.base) {
             (Some(Stored::InBase), Some(base)) => base,

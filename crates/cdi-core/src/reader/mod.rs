@@ -1,5 +1,5 @@
-//! Pruned files: opens and checks the whole file, then restores any tensor, or any of its rows, into
-//! memory of the caller.
+//! Reads pruned files: opens and checks the whole file, then restores any tensor, or any of its rows, into
+//! memory that the caller provides.
 //!
 //! ```
 //! # // A pruned file: of "fc.weight", F32 [2, 4], one weight is stored, the others are initial values.
@@ -42,8 +42,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Opening finds everything that can be wrong with a file, except the code of entropy-coded tensors. Every
-//! error names the file and the tensor:
+//! Opening a file finds everything that can be wrong with it, except in the blocks of entropy-coded tensors.
+//! Every error names the file and the tensor:
 //!
 //! ```
 //! use cdi_core::checkpoint::{CheckpointError, ErrorKind};
@@ -90,12 +90,12 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `file` | the opened file |
-//! | `validate` | its description against its tensors |
-//! | `parts` | the parts of an encoded tensor against each other |
-//! | `decode` | blocks of encoded tensors |
+//! | `validate` | checks of the description against the tensors |
+//! | `parts` | checks of the parts of an encoded tensor against each other |
+//! | `decode` | the decoder of encoded tensors, by blocks |
 //! | `coded` | tensors whose values are entropy-coded |
 //! | `stored` | how each tensor is stored |
-//! | `rows` | tensors and rows into the caller's memory |
+//! | `rows` | reading tensors and rows into the caller's memory |
 
 mod coded;
 pub(crate) mod decode;

@@ -1,4 +1,4 @@
-//! Checks that the parts of an encoded tensor fit together, on all workers.
+//! Checks that the parts of an encoded tensor are consistent, on all workers.
 
 use crate::blocks::{self, Block, Reads};
 use crate::checkpoint::Mapped;
@@ -8,8 +8,8 @@ use crate::sparse::csr::{self, CsrError};
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
-/// Checks a bitmask against its row offsets and the number of values. Returns the values stored before each
-/// block, and behind the last.
+/// Checks a bitmask against its row offsets and the number of values. Returns the number of values stored
+/// before each block, and then their total.
 pub(super) fn check_bitmask(
     workers: &impl Workers,
     matrix: Matrix,
@@ -51,8 +51,8 @@ pub(super) fn check_bitmask(
     Ok(before)
 }
 
-/// Checks the rows and columns of a CSR tensor against each other and the number of values. Nothing is kept
-/// for its blocks: there may be more of them than the file has bytes.
+/// Checks the rows and columns of a CSR tensor against each other and against the number of values. Nothing
+/// is kept for its blocks, because there may be more blocks than the file has bytes.
 pub(super) fn check_csr(
     workers: &impl Workers,
     matrix: Matrix,
@@ -75,6 +75,6 @@ pub(super) fn check_csr(
             Ok::<_, CsrError>(csr::check_columns(crow.bytes(), indices.bytes(), matrix, *from, *to))
         },
     )?;
-    // The first in order, whichever worker found one first.
+    // Reports the first error in order, whichever worker was first to find one.
     found.into_iter().collect()
 }

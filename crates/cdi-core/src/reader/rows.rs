@@ -1,5 +1,5 @@
-//! Tensors of a pruned file, or rows of one, into memory that the caller owns: at once, or through a handle
-//! on one tensor for many reads.
+//! Reads tensors of a pruned file, or rows of them, into memory that the caller owns: directly, or through a
+//! handle for many reads of one tensor.
 
 use core::ops::Range;
 
@@ -14,20 +14,20 @@ use crate::prelude::*;
 use crate::tensor::{Element, FloatDtype, Shape, bytes_of, load};
 
 impl PrunedReader {
-    /// Restores these rows of a tensor's matrix view (the first dimension by the rest; a vector is one row)
-    /// into `out`, in the tensor's type, little-endian, row-major. The memory allocated does not grow with
-    /// the tensor or the number of rows, except if its initial values can only be drawn all at once
-    /// (orthogonal schemes).
+    /// Restores rows of a tensor's matrix view into `out`: in the tensor's type, little-endian, row-major.
+    /// The matrix view is the first dimension by all others; a vector is one row. The memory allocated does
+    /// not grow with the tensor or the number of rows, unless its initial values can only be drawn all at
+    /// once (orthogonal schemes).
     ///
     /// # Errors
-    /// [`RowsError`]: no such tensor or rows, rows that do not begin and end at bytes (4-bit types), or a
-    /// slice with the wrong length; `out` is then untouched. For a coded tensor, also a block that cannot be
-    /// decoded.
+    /// [`RowsError`]: there is no such tensor, the rows do not exist or do not begin and end at whole bytes
+    /// (4-bit types), or the slice has the wrong length. `out` is then unchanged. For a coded tensor, also if
+    /// a block cannot be decoded.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
         self.tensor_reader(name)?.read_rows(rows, out)
     }
 
-    /// Restores these rows of a floating-point tensor as elements of a Rust type: the tensor's own, or one
+    /// Restores rows of a floating-point tensor as elements of a Rust type: the tensor's own type, or one
     /// that can hold all of its values. Otherwise like [`Self::read_rows`].
     ///
     /// # Errors
@@ -42,10 +42,10 @@ impl PrunedReader {
         self.tensor_reader(name)?.read_elements(rows, out)
     }
 
-    /// A handle on a tensor, for many reads of its rows: what one read leaves for the next is kept. That is
-    /// the matrix of an orthogonal scheme, which can only be drawn whole (as large as
-    /// [`Limits::bytes`](super::Limits) allowed when the file was opened), and the last decoded block of a
-    /// coded tensor (65,536 elements). It goes with the handle.
+    /// A handle for many reads of one tensor's rows. It keeps data that later reads need again: the matrix of
+    /// an orthogonal scheme, which can only be drawn as a whole (its size is within
+    /// [`Limits::bytes`](super::Limits), checked when the file was opened), and the last decoded block of a
+    /// coded tensor (65,536 elements). Dropping the handle frees both.
     ///
     /// # Errors
     /// [`RowsError::Unknown`].
@@ -57,10 +57,10 @@ impl PrunedReader {
         Ok(TensorReader { file: self, name, dtype, shape, whole, decoder: Decoder::default() })
     }
 
-    /// Restores a whole tensor into `out`, as [`Self::read_rows`] does.
+    /// Restores a whole tensor into `out`, like [`Self::read_rows`].
     ///
     /// # Errors
-    /// [`RowsError`]: no such tensor, or a slice with the wrong length. `out` is then untouched.
+    /// [`RowsError`]: there is no such tensor, or the slice has the wrong length. `out` is then unchanged.
     pub fn read(&self, name: &str, out: &mut [u8]) -> Result<(), RowsError> {
         let (_, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
         self.read_rows(name, 0..shape.matrix().rows, out)
@@ -69,8 +69,8 @@ impl PrunedReader {
     /// Restores a whole tensor into a new vector.
     ///
     /// # Errors
-    /// [`RowsError::Unknown`], [`RowsError::TooLarge`] beyond the reader's [limit](super::Limits),
-    /// [`RowsError::NoMemory`].
+    /// [`RowsError::Unknown`], [`RowsError::TooLarge`] if the tensor exceeds the reader's
+    /// [limit](super::Limits), [`RowsError::NoMemory`].
     pub fn read_to_vec(&self, name: &str) -> Result<Vec<u8>, RowsError> {
         let (dtype, shape) = self.tensor(name).ok_or_else(|| RowsError::Unknown(name.to_owned()))?;
         let len = shape.bytes(dtype.bitsize()).unwrap_or_default();
@@ -137,10 +137,10 @@ impl TensorReader<'_> {
         bytes_of(self.shape.matrix().cols, self.dtype.bitsize()).unwrap_or_default()
     }
 
-    /// [`PrunedReader::read_rows`] of this tensor.
+    /// Like [`PrunedReader::read_rows`], for this tensor.
     ///
     /// # Errors
-    /// As there.
+    /// As for that method.
     pub fn read_rows(&mut self, rows: Range<usize>, out: &mut [u8]) -> Result<(), RowsError> {
         let Self { name, dtype, .. } = *self;
         let Range { start: from, end: to } = rows;
@@ -157,10 +157,10 @@ impl TensorReader<'_> {
         self.each_run(elements, first..end, |at, bytes| out[at..at + bytes.len()].copy_from_slice(bytes))
     }
 
-    /// [`PrunedReader::read_elements`] of this tensor.
+    /// Like [`PrunedReader::read_elements`], for this tensor.
     ///
     /// # Errors
-    /// As there.
+    /// As for that method.
     pub fn read_elements<E: Element>(&mut self, rows: Range<usize>, out: &mut [E]) -> Result<(), RowsError> {
         let Self { name, dtype, .. } = *self;
         let tensor = || name.to_owned();
@@ -178,7 +178,7 @@ impl TensorReader<'_> {
         })
     }
 
-    /// The elements of rows, which must be there.
+    /// The elements of these rows. Rows that do not exist are an error.
     fn elements(&self, rows: &Range<usize>) -> Result<Range<usize>, RowsError> {
         let (matrix, Range { start: from, end: to }) = (self.shape.matrix(), rows.clone());
         if from > to || to > matrix.rows {
@@ -187,8 +187,8 @@ impl TensorReader<'_> {
         Ok(from * matrix.cols..to * matrix.cols)
     }
 
-    /// Calls `take` with the bytes of whole rows, a run at a time, and with how many bytes
-    /// come before the run.
+    /// Calls `take` for one run of the rows at a time, with the number of bytes before the run
+    /// and the run's bytes.
     fn each_run(
         &mut self,
         elements: Range<usize>,

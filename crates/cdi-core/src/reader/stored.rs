@@ -1,4 +1,4 @@
-//! How the tensors of a file are stored, as it was found when the file was opened.
+//! How the tensors of a file are stored, as determined when the file was opened.
 
 use safetensors::Dtype;
 
@@ -11,9 +11,9 @@ use crate::tensor::{FloatDtype, Shape};
 /// How a tensor is stored.
 #[derive(Debug)]
 pub(super) enum Stored {
-    /// As it is in the file.
+    /// Unencoded, in the file.
     Whole,
-    /// In parts.
+    /// Encoded, in several parts.
     Encoded(Box<Encoded>),
     /// Entropy-coded.
     Coded(Box<Coded>),
@@ -21,7 +21,7 @@ pub(super) enum Stored {
     InBase,
 }
 
-/// A tensor that other ones stand for.
+/// A tensor that is encoded in several parts.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub description: PrunedTensor,
@@ -29,9 +29,10 @@ pub(super) struct Encoded {
     pub shape: Shape,
     /// The names of its parts.
     pub parts: Parts<String>,
-    /// Stored values before each block of a bitmask; those of rows and columns are sought in them.
+    /// The number of values stored before each block of a bitmask; empty for CSR, where these
+    /// numbers are searched for.
     pub before: Vec<usize>,
-    /// Draws the values of pruned places, where they are drawn.
+    /// The generator of the initial values that pruned elements take, if these are drawn.
     pub drawn: Option<Generator>,
 }
 
@@ -44,6 +45,6 @@ pub(super) struct Coded {
     /// The name of the tensor that holds the code.
     pub codes: String,
     pub head: Head,
-    /// Draws initial values, where they are drawn.
+    /// The generator of initial values, if these are drawn.
     pub drawn: Option<Generator>,
 }

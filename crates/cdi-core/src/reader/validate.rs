@@ -1,4 +1,4 @@
-//! Checks a pruned file's description against its tensors: every count, offset and padding bit.
+//! Checks the description of a pruned file against its tensors: every count, offset and padding bit.
 
 use alloc::collections::BTreeSet;
 
@@ -21,7 +21,8 @@ use crate::tensor::{FloatDtype, Layout, Shape};
 use crate::workers::Workers;
 
 impl PrunedReader {
-    /// Reads the descriptions of all shards, and the base of each with the tensors that it is to have.
+    /// Reads the descriptions of all shards, and the bases that they need, each with the names of the
+    /// tensors that it must have.
     pub(super) fn read_metadata(&mut self) -> Result<(Vec<PrunedTensor>, Vec<Needed>), PrunedProblem> {
         let (mut descriptions, mut bases) = (Vec::new(), Vec::new());
         let mut seed = None;
@@ -64,7 +65,8 @@ impl PrunedReader {
         Ok((descriptions, bases))
     }
 
-    /// Whether the base has what the files were written with. That its tensors are there was seen before.
+    /// Checks that the base has the same tensors as when the files were written. That they exist
+    /// was checked before.
     pub(super) fn check_bases(&self, bases: &[Needed]) -> Result<(), Wrong> {
         let Some(base) = &self.base else { return Ok(()) };
         for (Base { sha256, .. }, names) in bases {
@@ -98,7 +100,7 @@ impl PrunedReader {
             return Err(PrunedProblem::Description { tensor: name, problem }.into());
         }
         if description.format == Format::Dense {
-            // Complete as it stands, whatever its pruned places were filled with.
+            // Complete as it is, whatever its pruned elements were filled with.
             return self
                 .part(&name, &name, description.dtype, Some(shape.dims()))
                 .map(drop)
@@ -133,7 +135,7 @@ impl PrunedReader {
         Ok(())
     }
 
-    /// Validates a described tensor that is in the base.
+    /// Validates a described tensor that is stored in the base.
     fn add_in_base(&mut self, description: &PrunedTensor, shape: &Shape) -> Result<(), Wrong> {
         let (name, dtype) = (&description.name, description.dtype);
         let base = self.base.as_ref().expect("asked for when the descriptions were read");
@@ -150,7 +152,7 @@ impl PrunedReader {
         }
     }
 
-    /// Whether the parts of an encoded tensor fit together. Returns the values stored before
+    /// Checks that the parts of an encoded tensor are consistent. Returns the number of values stored before
     /// each block of a bitmask.
     fn check_parts(
         &self,
@@ -185,7 +187,7 @@ impl PrunedReader {
             }
         };
         if let Some(fill) = fill {
-            // The checks above leave no room for more values than elements.
+            // The checks above ensure that there are no more values than elements.
             let pruned = shape.elements() - count;
             let fill = self.part(name, fill, Dtype::U8, Some(&[pruned.div_ceil(8)]))?;
             if !fillmask::padding_is_clear(fill.bytes(), pruned) {
@@ -195,7 +197,7 @@ impl PrunedReader {
         Ok(before)
     }
 
-    /// [`Self::check_initial`], within the limits.
+    /// Like [`Self::check_initial`], and checks the limits.
     pub(super) fn drawn_within(
         &self,
         description: &PrunedTensor,
@@ -214,10 +216,11 @@ impl PrunedReader {
         Ok(drawn)
     }
 
-    /// Whether the pruned places' values can be had, and what draws them, where they are drawn.
+    /// Checks that the values of pruned elements are available. Returns the generator of initial values,
+    /// if these are drawn.
     fn check_initial(&self, description: &PrunedTensor, shape: &Shape) -> Result<Option<Generator>, Wrong> {
         let tensor = description.name.clone();
-        // Predictions are made of initial values too.
+        // Predictions need initial values too.
         let fill = if description.prediction.is_some() { Fill::Init } else { description.fill };
         match (&description.init, fill, &self.base) {
             (_, Fill::Zero, _) => Ok(None),
@@ -253,7 +256,7 @@ impl PrunedReader {
         }
     }
 
-    /// What draws a tensor's initial values; otherwise why nothing can.
+    /// The generator of a tensor's initial values. The error says why there is none.
     fn generator(
         &self,
         params: &SchemeParams,
@@ -270,7 +273,7 @@ impl PrunedReader {
         Ok(Generator::new(self.seed, layer, &scheme, shape, layout))
     }
 
-    /// The same of a tensor in slices.
+    /// The same for a tensor in slices.
     fn sliced_generator(
         &self,
         slices: &[SliceValues],
@@ -314,20 +317,22 @@ impl PrunedReader {
     }
 }
 
-/// The base of a file, and the names of the tensors that it is to have.
+/// The base of a file, and the names of the tensors that it must have.
 pub(super) type Needed = (Base, Vec<String>);
 
-/// Whether a tensor is, or begins from, one of the file's base.
+/// Whether a tensor is stored in the file's base, or has its initial values there.
 fn needs_base(tensor: &PrunedTensor) -> bool {
     tensor.format == Format::Base || matches!(tensor.init, InitialValues::InBase(_))
 }
 
-/// The tensor of a base checkpoint that another of this name and shape starts from.
+/// The tensor of a base checkpoint that provides the initial values for a floating-point tensor of
+/// this name and shape.
 pub fn base_tensor<'c>(base: &'c Checkpoint, name: &str, shape: &Shape) -> Result<TensorRef<'c>, OpenError> {
     base_tensor_of(base, name, shape, Dtype::F32)
 }
 
-/// The same for one of this type: a floating-point type may differ from its own, any other may not.
+/// The same for a tensor of type `dtype`. The base tensor may have another floating-point type; any other
+/// type must be the same.
 pub fn base_tensor_of<'c>(
     base: &'c Checkpoint,
     name: &str,
@@ -349,7 +354,7 @@ pub fn base_tensor_of<'c>(
     Ok(tensor)
 }
 
-/// An error on the way to getting its path.
+/// An error that may not have the path of its file yet.
 pub(super) enum Wrong {
     Pruned(PrunedProblem),
     Other(OpenError),

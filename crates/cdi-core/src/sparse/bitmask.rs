@@ -1,15 +1,16 @@
-//! The `bitmask` encoding: one bit per place, set where a value is stored, and the stored values in order.
+//! The `bitmask` encoding: one bit per element, set if its value is stored, and the stored values in order.
 //!
-//! For a tensor `NAME` of the matrix view `rows x cols`:
+//! For a tensor `NAME` with the matrix view `rows x cols`:
 //!
 //! | tensor | type, shape | holds |
 //! | --- | --- | --- |
 //! | `NAME.shape` | I64 `[rank]` | the shape |
 //! | `NAME.bitmask` | U8 `[rows, ceil(cols / 8)]` | bit `j % 8` (least significant first) of byte `j / 8` is column `j` |
 //! | `NAME.compressed` | the tensor's type, `[count]` | the stored values, row-major |
-//! | `NAME.row_offsets` | I64 `[rows]` | stored values before each row |
+//! | `NAME.row_offsets` | I64 `[rows]` | the number of stored values before each row |
 //!
-//! This is what compressed-tensors 0.3 to 0.8 calls `sparse-bitmask`. Padding bits at the end of a row are 0.
+//! compressed-tensors 0.3 to 0.8 calls this encoding `sparse-bitmask`. Padding bits at the
+//! end of a row are 0.
 
 use safetensors::Dtype;
 
@@ -19,11 +20,11 @@ use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
-/// Suffixes of the tensors that stand for one.
+/// Suffixes of the tensors that encode one tensor.
 pub const SUFFIXES: BitmaskParts<&str> =
     BitmaskParts { shape: ".shape", mask: ".bitmask", values: ".compressed", row_offsets: ".row_offsets" };
 
-/// The tensors that stand for `name` with `stored` values kept.
+/// The tensors that encode `name` with `stored` values kept.
 pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> BitmaskParts<TensorSpec> {
     let matrix = shape.matrix();
     let part = |suffix: &str, dtype, dims: Vec<usize>| TensorSpec {
@@ -39,11 +40,11 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Bit
     }
 }
 
-/// Fills `stored` with the elements of `dense` (rows of `cols` elements, or a part of one
-/// row) whose bit is set.
+/// Fills `stored` with the elements of `dense` whose bit is set. `dense` has rows of `cols` elements, or
+/// is a part of one row.
 pub fn gather(dense: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, stored: &mut Vec<u8>) {
     let count = bits::count(mask) as usize;
-    // Room for eight more, so that eight can always be written, of which some do not count.
+    // Room for eight more values: eight are always written, even if only some of them count.
     stored.resize((count + 8) * dtype.size(), 0);
     let mut next = 0;
     for (row, mask) in rows(dense, cols, mask, dtype.size()) {
@@ -56,11 +57,11 @@ pub fn gather(dense: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, stored:
     stored.truncate(count * dtype.size());
 }
 
-/// Overwrites the elements of `dense` whose bit is set with the stored values, and returns
-/// how many bytes it took.
+/// Overwrites the elements of `dense` whose bit is set with the stored values. Returns the number of bytes
+/// taken from `stored`.
 ///
 /// # Panics
-/// If `stored` has fewer values than bits are set.
+/// If `stored` has fewer values than there are bits set.
 pub fn scatter(stored: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, dense: &mut [u8]) -> usize {
     let size = dtype.size();
     let mut taken = 0;
@@ -74,7 +75,7 @@ pub fn scatter(stored: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, dense
     taken
 }
 
-/// Overwrites the elements of `dense` whose bit is set with those of `from` at the same places.
+/// Overwrites the elements of `dense` whose bit is set with the elements of `from` at the same positions.
 pub fn overlay(from: &[u8], cols: usize, mask: &[u8], dtype: FloatDtype, dense: &mut [u8]) {
     let size = dtype.size();
     let lines = from.chunks((cols * size).max(1)).zip(dense.chunks_mut((cols * size).max(1)));
@@ -113,7 +114,7 @@ fn gather_row<const N: usize>(row: &[u8], mask: &[u8], stored: &mut [u8], next: 
             *to = *eight;
             *next += 8;
         } else if *byte != 0 {
-            // Every element is written, and the next one over it unless its bit is set: no branch to guess.
+            // Writes every element, and the next one over it unless its bit is set. This avoids branches.
             let mut n = 0;
             for (bit, element) in eight.iter().enumerate() {
                 to[n % 8] = *element;
@@ -154,7 +155,7 @@ fn scatter_row<const N: usize>(stored: &[u8], mask: &[u8], row: &mut [u8]) -> us
     next * N
 }
 
-/// Up to eight elements, with no more values left than bits are set.
+/// Scatters up to eight elements. `values` may have fewer than eight values, but needs one for each bit set.
 fn scatter_last<const N: usize>(values: &[[u8; N]], byte: u8, elements: &mut [[u8; N]]) -> usize {
     let mut next = 0;
     for (bit, element) in elements.iter_mut().enumerate() {
@@ -166,18 +167,18 @@ fn scatter_last<const N: usize>(values: &[[u8; N]], byte: u8, elements: &mut [[u
     next
 }
 
-/// Why the parts of an encoded tensor do not fit together.
+/// Contradictions between the parts of an encoded tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BitmaskError {
-    /// A bit set in the padding of a row.
+    /// A bit is set in the padding of a row.
     #[error("the bitmask of row {row} has a bit set beyond its {cols} columns")]
     Padding {
         /// The row.
         row: usize,
-        /// Columns.
+        /// Number of columns.
         cols: usize,
     },
-    /// A row that does not begin where the rows before it end.
+    /// The offset of a row differs from the number of bits set before it.
     #[error(
         "row {row} begins at stored value {got} according to its row offset, but at {expected} according \
              to the bitmask"
@@ -185,37 +186,38 @@ pub enum BitmaskError {
     RowOffset {
         /// The row.
         row: usize,
-        /// Offset by the bits.
+        /// The offset according to the bits.
         expected: usize,
-        /// Offset in the file.
+        /// The offset in the file.
         got: i64,
     },
-    /// More or fewer values than bits.
+    /// The number of values differs from the number of bits set.
     #[error("{got} stored values, expected {expected} for the bits set in the bitmask")]
     Count {
-        /// Bits set.
+        /// Number of bits set.
         expected: usize,
-        /// Values there.
+        /// Number of stored values.
         got: usize,
     },
 }
 
-/// What is known of a run of an encoded tensor, whole rows or a part of one, from its own bits and offsets
-/// alone: so that runs can be checked in any order, and then joined in theirs.
+/// The result of checking a run of an encoded tensor (whole rows, or a part of one) by its own bits and
+/// offsets alone. So runs can be checked in any order and then joined in theirs.
 #[derive(Clone, Debug)]
 pub struct CheckedRun {
-    /// Row of its first element.
+    /// The row of its first element.
     row: usize,
-    /// Its first row's offset, where the row begins in it.
+    /// The offset of its first row, if that row begins in this run.
     first_offset: Option<i64>,
-    /// Bits set.
+    /// Number of bits set.
     count: usize,
     error: Option<BitmaskError>,
 }
 
 impl CheckedRun {
-    /// Looks at a run that begins in row `row` and has `cols` columns of each of its rows, those up to the
-    /// row's end if `ends_rows`. `row_offsets` are those of the rows that begin in it, as stored.
+    /// Checks a run that begins in row `row` and has `cols` columns of each of its rows. These reach
+    /// the end of the row if `ends_rows`. `row_offsets` holds the offsets of the rows that begin in
+    /// the run, as stored.
     pub fn new(
         matrix: Matrix,
         row: usize,
@@ -229,7 +231,7 @@ impl CheckedRun {
         let mut run = Self { row, first_offset, count: 0, error: None };
         let mut offsets = offsets;
         for (n, bits) in mask.chunks(cols.div_ceil(8).max(1)).enumerate() {
-            // Until the rows before are known, all is as seen from the first offset.
+            // The values before the run are not known yet, so offsets are compared with the first offset.
             let expected = first_offset.unwrap_or(0).checked_add_unsigned(run.count as u64);
             if let Some(got) = offsets.next()
                 && expected != Some(got)
@@ -249,8 +251,8 @@ impl CheckedRun {
         run
     }
 
-    /// Joins the runs of a tensor in their order, and checks them against each other and the number of
-    /// `stored` values. Returns the values stored before each run.
+    /// Joins the runs of a tensor in order, and checks them against each other and against the number of
+    /// `stored` values. Returns the number of values stored before each run.
     pub fn join(runs: &[Self], stored: usize) -> Result<Vec<usize>, BitmaskError> {
         let mut before = 0;
         let mut starts = Vec::with_capacity(runs.len());
@@ -312,7 +314,7 @@ mod tests {
         let matrix = Matrix { rows: 2, cols: 3 };
         let offsets = |a: i64, b: i64| [a.to_le_bytes(), b.to_le_bytes()].concat();
         let check = |mask: &[u8], offsets: &[u8], stored| {
-            // In one run of both rows, and in a run for each.
+            // As one run of both rows, and as one run for each row.
             let whole = CheckedRun::new(matrix, 0, 3, true, mask, offsets);
             let alone = [0, 1].map(|row| {
                 CheckedRun::new(matrix, row, 3, true, &mask[row..=row], &offsets[8 * row..8 * row + 8])

@@ -8,9 +8,9 @@ use crate::codec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Shape};
 
-/// The tensors that stand for `name` with `stored` values kept of type `dtype`, in the order in which they
-/// stand in a file: the last is the fill mask, where pruned places take the `nearest` value. Of
-/// [`Format::Coded`], `stored` is the bytes of its code.
+/// The tensors that encode `name` with `stored` values of type `dtype` kept, in their order in the file. If
+/// pruned elements take the `nearest` value, the last one is the fill mask. For [`Format::Coded`], `stored`
+/// is the size of the code in bytes.
 pub fn parts(
     format: Format,
     name: &str,
@@ -32,7 +32,7 @@ pub fn parts(
     Parts { encoding, fill }.into_vec()
 }
 
-/// The suffixes of an encoding's parts; `None` of the formats in which one tensor stands for another.
+/// The suffixes of an encoding's parts; `None` for formats that have no parts.
 pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
     let encoding = match format {
         Format::Bitmask => EncodingParts::Bitmask(bitmask::SUFFIXES),
@@ -42,9 +42,10 @@ pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
     Some(Parts { encoding, fill: nearest.then_some(fillmask::SUFFIX) })
 }
 
-/// The encoding whose data and header entries are smallest with `stored` values kept; dense where none is
-/// surely smaller, so that choosing never makes a file larger than all dense. `longest_offset` is an upper
-/// bound for every offset in the file. `coded` is how many bytes its code takes, where it may be coded.
+/// The encoding with the smallest data and header entries if `stored` values are kept. Dense unless another
+/// one is certain to be smaller, so that choosing never makes a file larger than an all-dense one.
+/// `longest_offset` is an upper bound of all offsets in the file. `coded` is the size of the code in bytes,
+/// or `None` if the tensor cannot be coded.
 pub fn smallest(
     (name, dtype, shape): (&str, FloatDtype, &Shape),
     stored: usize,
@@ -52,8 +53,8 @@ pub fn smallest(
     coded: Option<usize>,
     longest_offset: u64,
 ) -> Format {
-    // Four entries of a header take more than this, whatever the names. It spares the many small tensors of a
-    // checkpoint the exact sums.
+    // Four header entries take more bytes than this, whatever the names. This bound saves the exact sums for
+    // the many small tensors of a checkpoint.
     const LEAST_ENTRIES: u64 = 4 * 48;
     let matrix = shape.matrix();
     let size = dtype.size();
@@ -65,8 +66,9 @@ pub fn smallest(
         return Format::Dense;
     }
     let digits = longest_offset.max(1).ilog10() as usize + 1;
-    // Offsets are not known yet: the shortest possible for dense, the longest for the others. Encodings are
-    // compared at the same number of digits, with the format's name, which stands in the metadata.
+    // Offsets are not known yet: the shortest possible ones are assumed for dense, the longest for the
+    // others. Encodings are compared with equally long offsets. The format's name counts too, because it is
+    // part of the metadata.
     let bytes = |format: Format, digits| {
         let stored = if format == Format::Coded { coded.unwrap_or_default() } else { stored };
         let parts = parts(format, name, dtype, shape, stored, nearest);
@@ -86,7 +88,7 @@ pub fn smallest(
     if least + 8 < bytes(Format::Dense, 1) { format } else { Format::Dense }
 }
 
-/// Bytes of a tensor's entry in the header's JSON, its offsets having this many digits.
+/// Bytes of a tensor's entry in the header's JSON if its offsets have this many digits.
 fn header_entry_bytes(tensor: &TensorSpec, digits: usize) -> u64 {
     let name = serde_json::to_string(&tensor.name).expect("strings always serialise").len();
     let dtype = tensor.dtype.to_string().len();
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_code_pays_when_it_is_the_smallest() {
-        // 8 KiB of mask, 512 bytes of row offsets and 200,000 of values, with three entries more.
+        // 8 KiB of mask, 512 bytes of row offsets and 200,000 bytes of values, with three more entries.
         assert_eq!(choose_of(&[64, 1024], 50_000, Some(208_000)), Format::Coded);
         assert_eq!(choose_of(&[64, 1024], 50_000, Some(210_000)), Format::Bitmask);
         assert_eq!(choose_of(&[64, 1024], 65_536, Some(262_100)), Format::Coded);
@@ -122,11 +124,11 @@ mod tests {
     fn bitmask_pays_when_enough_is_pruned() {
         assert_eq!(choose(&[64, 1024], 50_000), Format::Bitmask);
         assert_eq!(choose(&[64, 1024], 65_536), Format::Dense);
-        // 8 KiB of mask and 512 bytes of row offsets weigh as much as 2176 values; the
-        // header's entries as 70 more.
+        // 8 KiB of mask and 512 bytes of row offsets are as large as 2176 values; the header entries are
+        // as large as 70 more.
         assert_eq!(choose(&[64, 1024], 65_536 - 2_230), Format::Dense);
         assert_eq!(choose(&[64, 1024], 65_536 - 2_270), Format::Bitmask);
-        // A tiny tensor is not worth its entries, even if nothing of it is stored.
+        // The entries of a tiny tensor cost more than they save, even if none of its values are stored.
         assert_eq!(choose(&[10], 0), Format::Dense);
     }
 }

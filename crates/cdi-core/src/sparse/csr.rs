@@ -1,13 +1,13 @@
-//! The `csr` encoding: compressed sparse rows, as SciPy and PyTorch hold them.
+//! The `csr` encoding: compressed sparse rows, as in SciPy and PyTorch.
 //!
-//! For a tensor `NAME` of the matrix view `rows x cols`:
+//! For a tensor `NAME` with the matrix view `rows x cols`:
 //!
 //! | tensor | type, shape | holds |
 //! | --- | --- | --- |
 //! | `NAME.shape` | I64 `[rank]` | the shape |
-//! | `NAME.crow_indices` | I64 `[rows + 1]` | stored values before each row, and their number |
-//! | `NAME.col_indices` | U16 `[count]` where `cols <= 65536`, else I32 | the column of each stored value |
-//! | `NAME.values` | the type of the values, `[count]` | the stored values, row-major |
+//! | `NAME.crow_indices` | I64 `[rows + 1]` | the number of stored values before each row, and their total |
+//! | `NAME.col_indices` | U16 `[count]` if `cols <= 65536`, else I32 | the column of each stored value |
+//! | `NAME.values` | the tensor's type, `[count]` | the stored values, row-major |
 
 use safetensors::Dtype;
 
@@ -16,12 +16,12 @@ use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix, Shape};
 
-/// Suffixes of the tensors that stand for one.
+/// Suffixes of the tensors that encode one tensor.
 pub const SUFFIXES: CsrParts<&str> =
     CsrParts { shape: ".shape", row_offsets: ".crow_indices", columns: ".col_indices", values: ".values" };
 
-/// Whether the encoding can hold so many columns, the last of which I32 must reach, and rows, of which
-/// it numbers one more.
+/// Whether the encoding can hold a matrix of this size. The number of the last column must fit in an I32, and
+/// there is one row offset more than there are rows.
 pub fn can_hold(matrix: Matrix) -> bool {
     matrix.cols <= 1 << 31 && matrix.rows < usize::MAX / 8
 }
@@ -36,7 +36,7 @@ pub fn index_size(matrix: Matrix) -> usize {
     if matrix.cols <= 1 << 16 { 2 } else { 4 }
 }
 
-/// The tensors that stand for `name` with `stored` values kept.
+/// The tensors that encode `name` with `stored` values kept.
 pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> CsrParts<TensorSpec> {
     let matrix = shape.matrix();
     let part = |suffix: &str, dtype, len: usize| TensorSpec {
@@ -52,8 +52,8 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Csr
     }
 }
 
-/// Appends the column numbers of the set bits of a run, whole rows of `cols` columns or a part of one row
-/// from column `first` on.
+/// Appends the column numbers of the set bits of a run: whole rows of `cols` columns, or a part of one row
+/// that begins at column `first`.
 pub fn columns(mask: &[u8], matrix: Matrix, cols: usize, first: usize, out: &mut Vec<u8>) {
     let narrow = index_size(matrix) == 2;
     for row in mask.chunks(cols.div_ceil(8).max(1)) {
@@ -72,12 +72,12 @@ pub fn columns(mask: &[u8], matrix: Matrix, cols: usize, first: usize, out: &mut
     }
 }
 
-/// Sets the bits of a run, rows padded to a byte as in a bitmask: `counts` gives the stored values of
-/// each of its rows (of one, for a part of a row), `indices` their column numbers, `first` the column at
-/// which the run begins.
+/// Sets the bits of a run, with rows padded to a byte as in a bitmask. `counts` gives the number of stored
+/// values in each row of the run (one number for a part of a row), `indices` their column numbers, and
+/// `first` the column at which the run begins.
 ///
 /// # Panics
-/// If a column lies outside of the run.
+/// If a column lies outside the run.
 pub fn mask(
     indices: &[u8],
     counts: impl Iterator<Item = usize>,
@@ -99,7 +99,7 @@ pub fn mask(
     }
 }
 
-/// One column number.
+/// Decodes one column number.
 fn index_at(bytes: &[u8]) -> i64 {
     match *bytes {
         [a, b] => i64::from(u16::from_le_bytes([a, b])),
@@ -108,7 +108,7 @@ fn index_at(bytes: &[u8]) -> i64 {
     }
 }
 
-/// The number at this place of an array of I64.
+/// The number at index `at` of an array of I64.
 ///
 /// # Panics
 /// If there is none.
@@ -117,7 +117,7 @@ pub fn offset(crow: &[u8], at: usize) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Of the stored values `from..to` of one row, the first whose column is `column` or a later one.
+/// Of the stored values `from..to` of one row, the first whose column is at least `column`.
 pub fn seek(indices: &[u8], matrix: Matrix, from: usize, to: usize, column: usize) -> usize {
     let size = index_size(matrix);
     let (mut low, mut high) = (from, to);
@@ -132,10 +132,10 @@ pub fn seek(indices: &[u8], matrix: Matrix, from: usize, to: usize, column: usiz
     low
 }
 
-/// Why the parts of an encoded tensor do not fit together.
+/// Contradictions between the parts of an encoded tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsrError {
-    /// Rows that do not begin at the first value.
+    /// The first row does not begin at the first value.
     #[error("its `crow_indices` begin at {0}, expected 0")]
     Begin(i64),
     /// A row that ends before it begins.
@@ -151,25 +151,25 @@ pub enum CsrError {
         /// Where it ends.
         got: i64,
     },
-    /// More or fewer values than the rows hold.
+    /// The last entry differs from the number of values.
     #[error("its `crow_indices` end at {got}, expected {expected}, the number of its stored values")]
     End {
-        /// Values there.
+        /// Number of stored values.
         expected: usize,
         /// The last entry.
         got: i64,
     },
-    /// A column that is not there.
+    /// A column that does not exist.
     #[error("row {row} has a stored value in column {got}, beyond its {cols} columns")]
     Column {
         /// The row.
         row: usize,
         /// The column number in the file.
         got: i64,
-        /// Columns.
+        /// Number of columns.
         cols: usize,
     },
-    /// Columns that do not rise.
+    /// Columns of a row that do not increase.
     #[error("row {row} has column {got} after column {before}; the columns of a row must increase")]
     Order {
         /// The row.
@@ -181,7 +181,7 @@ pub enum CsrError {
     },
 }
 
-/// Checks the beginnings of rows, `[rows + 1]`, against the number of `stored` values.
+/// Checks row offsets, `[rows + 1]`, against the number of `stored` values.
 ///
 /// # Errors
 /// The first contradiction.
@@ -204,7 +204,8 @@ pub fn check_rows(crow: &[u8], stored: usize) -> Result<(), CsrError> {
     Ok(())
 }
 
-/// Checks the column numbers of the stored values `from..to`, of rows that [`check_rows`] has passed.
+/// Checks the column numbers of the stored values `from..to`. The row offsets must have
+/// passed [`check_rows`].
 ///
 /// # Errors
 /// The first contradiction.
@@ -218,7 +219,7 @@ pub fn check_columns(
     let size = index_size(matrix);
     let column = |n: usize| index_at(&indices[n * size..][..size]);
     let rows = crow.as_chunks::<8>().0;
-    // The row that value `from` lies in: the last that begins at or before it.
+    // The row that contains value `from`: the last that begins at or before it.
     let mut row = rows.partition_point(|n| i64::from_le_bytes(*n) <= from as i64).saturating_sub(1);
     for n in from..to {
         while offset(crow, row + 1) <= n {
@@ -241,8 +242,8 @@ pub fn before(crow: &[u8], indices: &[u8], matrix: Matrix, row: usize, column: u
     if column == 0 { from } else { seek(indices, matrix, from, offset(crow, row + 1), column) }
 }
 
-/// The bits of a run, as [`mask()`] sets them: it begins in `row` at `column`, has `rows` rows (or is a part
-/// of one) of `cols` columns; `indices` are its stored values' columns.
+/// The bits of a run, as [`mask()`] sets them. The run begins in `row` at `column` and has `rows` rows (or a
+/// part of one) of `cols` columns. `indices` holds the columns of its stored values.
 pub fn run_mask(
     crow: &[u8],
     indices: &[u8],
@@ -316,7 +317,7 @@ mod tests {
             let crow = i64s(&[0, 2, indices.len() as i64]);
             let bytes: Vec<u8> = indices.iter().flat_map(|i| i.to_le_bytes()).collect();
             let whole = check_columns(&crow, &bytes, matrix, 0, indices.len());
-            // Value by value the same is found.
+            // Checking one value at a time finds the same errors.
             let alone = (0..indices.len()).try_for_each(|n| check_columns(&crow, &bytes, matrix, n, n + 1));
             assert_eq!(whole, alone);
             whole.map_err(|error| error.to_string())

@@ -1,6 +1,6 @@
-//! Which pruned places take their initial value and which take zero, where each takes the nearer one:
-//! `NAME.fillmask`, U8 `[ceil(pruned / 8)]`, one bit per pruned place in row-major order, least significant
-//! first, set for the initial value.
+//! Which pruned elements take their initial value and which take zero, if each takes the nearer of the two.
+//! `NAME.fillmask`, U8 `[ceil(pruned / 8)]`, has one bit per pruned element in row-major order, least
+//! significant first. The bit is set if the element takes its initial value.
 
 use safetensors::Dtype;
 
@@ -11,7 +11,7 @@ use crate::tensor::Shape;
 /// Suffix of the tensor that holds the bits.
 pub const SUFFIX: &str = ".fillmask";
 
-/// The tensor that joins an encoding of `name` with so many places pruned.
+/// The fill mask of `name` with this many elements pruned, a part of its encoding.
 pub fn part(name: &str, pruned: usize) -> TensorSpec {
     TensorSpec {
         name: format!("{name}{SUFFIX}"),
@@ -20,8 +20,8 @@ pub fn part(name: &str, pruned: usize) -> TensorSpec {
     }
 }
 
-/// Calls `each` with the number of every place of a run, rows of `cols` columns padded to a byte,
-/// whose bit is not set.
+/// Calls `each` with the index of every element of a run whose bit is not set. The bits are in rows of `cols`
+/// columns, padded to a byte.
 pub fn pruned_places(mask: &[u8], cols: usize, mut each: impl FnMut(usize)) {
     for (row, bits) in mask.chunks(cols.div_ceil(8).max(1)).enumerate() {
         for (n, byte) in bits.iter().enumerate() {
@@ -35,15 +35,15 @@ pub fn pruned_places(mask: &[u8], cols: usize, mut each: impl FnMut(usize)) {
     }
 }
 
-/// Whether a pruned weight `w` takes `initial`: where that is nearer than zero. Of two as near zero is taken,
-/// unless the other is the weight itself, bit for bit (a negative zero).
+/// Whether a pruned weight `w` takes `initial`, because that is nearer than zero. If both are equally near,
+/// it takes zero, unless `initial` equals the weight bit for bit (negative zero).
 #[inline(always)]
 pub fn takes_initial(w: f64, initial: f64) -> bool {
     (w - initial).abs() < w.abs() || w.to_bits() == initial.to_bits()
 }
 
-/// The bits of a run's pruned places, as they stand in the tensor: the first is bit `first % 8` of the first
-/// byte. `takes` says for every place of the run, without padding, whether it takes its initial value.
+/// The bits of a run's pruned elements, as they are stored: the first is bit `first % 8` of the first byte.
+/// `takes` has one bit for every element of the run, without padding: whether it takes its initial value.
 pub fn gather(takes: &[u8], mask: &[u8], cols: usize, first: usize, out: &mut Vec<u8>) {
     out.clear();
     let mut at = first % 8;
@@ -56,8 +56,8 @@ pub fn gather(takes: &[u8], mask: &[u8], cols: usize, first: usize, out: &mut Ve
     });
 }
 
-/// Writes `+0.0` over the pruned places of a run that do not take the initial values `dense` holds. `bits`
-/// are the tensor's, of which the run's begin at bit `first`.
+/// Writes `+0.0` over the pruned elements of a run that do not take their initial values, which `dense`
+/// holds. `bits` is from the stored mask; the run's bits begin at bit `first`.
 pub fn clear(bits: &[u8], first: usize, mask: &[u8], cols: usize, size: usize, dense: &mut [u8]) {
     let mut at = first;
     pruned_places(mask, cols, |place| {
@@ -68,7 +68,7 @@ pub fn clear(bits: &[u8], first: usize, mask: &[u8], cols: usize, size: usize, d
     });
 }
 
-/// Writes `+0.0` over the elements of `dense` whose bit in `takes`, without padding, is not set.
+/// Writes `+0.0` over the elements of `dense` whose bit in `takes` (without padding) is not set.
 pub fn clear_unless(takes: &[u8], size: usize, dense: &mut [u8]) {
     for (n, element) in dense.chunks_exact_mut(size).enumerate() {
         if takes[n / 8] >> (n % 8) & 1 == 0 {
@@ -77,7 +77,7 @@ pub fn clear_unless(takes: &[u8], size: usize, dense: &mut [u8]) {
     }
 }
 
-/// Whether the bits behind the last pruned place are clear.
+/// Whether the bits after the last pruned element are clear.
 pub fn padding_is_clear(bits: &[u8], pruned: usize) -> bool {
     match (pruned % 8, bits.last()) {
         (used @ 1.., Some(last)) => last >> used == 0,
@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn bits_are_those_of_pruned_places_alone() {
-        // Rows of 9 columns: the first stores columns 0 and 8, the second column 1.
+        // Rows of 9 columns: the first row stores columns 0 and 8, the second column 1.
         let mask = [0b1, 0b1, 0b10, 0];
         let mut places = Vec::new();
         pruned_places(&mask, 9, |place| places.push(place));
         assert_eq!(places, [1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15, 16, 17]);
-        // Places 1, 9 and 17 take their initial value: pruned places number 0, 7 and 14.
+        // Elements 1, 9 and 17 take their initial value. Among the pruned elements, these are 0, 7 and 14.
         let takes = [0b10, 0b10, 0b10];
         let mut bits = Vec::new();
         gather(&takes, &mask, 9, 0, &mut bits);

@@ -1,4 +1,4 @@
-//! The description in a file's `__metadata__`: everything that restoring the file needs.
+//! The description in a file's `__metadata__`: everything that is needed to restore the file.
 
 use alloc::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub struct FileMetadata {
     pub kind: Kind,
     /// The seed, reduced to 64 bits.
     pub seed: u64,
-    /// The checkpoint that tensors of this file are, or begin from, with the word [`InBase`] as their initial
-    /// values.
+    /// The checkpoint that this file refers to: some of its tensors are stored only there, or have [`InBase`]
+    /// as their initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
     /// The pruned tensors, in name order.
@@ -38,13 +38,13 @@ pub struct FileMetadata {
 /// The base of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// The checkpoint, as it was named when the file was written.
+    /// The checkpoint's name when the file was written.
     pub from: String,
-    /// [`base_digest`] of those of its tensors that this file needs.
+    /// [`base_digest`] of the tensors that this file needs from it.
     pub sha256: String,
 }
 
-/// SHA-256 of the SHA-256 of tensors' bytes, each in hexadecimal, one after the other in the order in which
+/// SHA-256 of the concatenated SHA-256 digests of tensors' bytes, each in hexadecimal, in the order in which
 /// the file describes the tensors.
 pub fn base_digest<'a>(digests: impl Iterator<Item = &'a str>) -> String {
     digest::of_pieces(digests.map(str::as_bytes))
@@ -72,30 +72,31 @@ pub struct PrunedTensor {
     pub shape: Vec<usize>,
     /// How it is stored.
     pub format: Format,
-    /// What its pruned places are.
+    /// What its pruned elements become.
     #[serde(default)]
     pub fill: Fill,
-    /// The layer id of its noise; `None` where its initial values are not drawn.
+    /// The layer id of its noise; `None` if its initial values are not drawn.
     pub layer_id: Option<u64>,
     /// Its initial values.
     #[serde(default = "InitialValues::unknown")]
     pub init: InitialValues,
-    /// Which dimensions the fans are taken from.
+    /// The dimensions from which the fans are computed.
     #[serde(default)]
     pub layout: Layout,
-    /// The type in which the initial checkpoint stored it, where that does not hold all values of its own:
-    /// drawn values are rounded to it first.
+    /// The type of the tensor in the initial checkpoint, if that type cannot hold all values of the tensor's
+    /// own type. Drawn values are rounded to it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_dtype: Option<FloatDtype>,
-    /// The type of the trained tensor, where the values were cast to another: initial values are rounded to
-    /// it, and times the decay factor rounded to it again, before they are cast like all others.
+    /// The type of the trained tensor, if its values were cast to another type. Initial values are
+    /// rounded to it, multiplied by the decay factor and rounded to it again, before they are cast
+    /// like all other values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_dtype: Option<FloatDtype>,
-    /// The factor of the initial values that stored values are differences to, where they are:
-    /// only of coded tensors.
+    /// If stored values are differences from initial values, the factor of the initial values.
+    /// Only for coded tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<f64>,
-    /// The factor by which training shrank untouched weights.
+    /// The factor by which training shrank weights that it did not change otherwise.
     #[serde(default = "one")]
     pub decay: f64,
 }
@@ -104,8 +105,8 @@ fn one() -> f64 {
     1.0
 }
 
-/// What a coded tensor says where it differs from what is read in its absence: a description is a good
-/// part of a small tensor.
+/// A description without the keys that have their default value. This saves space: the description is a large
+/// part of a small coded tensor.
 #[derive(Serialize)]
 struct Short<'a> {
     name: &'a str,
@@ -139,8 +140,8 @@ fn is_one(value: &f64) -> bool {
     *value == 1.0
 }
 
-/// Descriptions of tensors that are coded or in the base in short; all others have every key, as they always
-/// had.
+/// Serialises tensors that are coded or in the base in the short form. All others keep every key, as
+/// in earlier releases.
 fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(tensors.iter().map(Description::of))
 }
@@ -175,7 +176,7 @@ impl<'a> Description<'a> {
 }
 
 impl PrunedTensor {
-    /// Bytes of its JSON in a file's description.
+    /// Bytes of the tensor's JSON in a file's description.
     pub fn description_bytes(&self) -> usize {
         serde_json::to_string(&Description::of(self)).map_or(0, |json| json.len())
     }
@@ -187,21 +188,21 @@ impl PrunedTensor {
 pub enum InitialValues {
     /// The tensor of the same name in another checkpoint.
     Stored {
-        /// That checkpoint, as the config named it.
+        /// That checkpoint, as named in the config.
         from: String,
         /// SHA-256 of the tensor's bytes there, in hexadecimal.
         sha256: String,
-        /// As [`PrunedTensor::initial_dtype`] of drawn values. Here, because earlier releases wrote that one
-        /// beside stored values too, and did not round by it.
+        /// Like [`PrunedTensor::initial_dtype`] for drawn values. It has a separate field because earlier
+        /// releases wrote that one for stored values too, but did not round to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         initial_dtype: Option<FloatDtype>,
     },
-    /// Slices along the output dimension, in their order.
+    /// Slices along the output dimension, in order.
     Slices {
-        /// Each a tensor of its own.
+        /// The slices, each initialised like a separate tensor.
         slices: Vec<SliceValues>,
     },
-    /// Not known: the pruned places need none.
+    /// Unknown. The pruned elements do not need them.
     Unknown(Unknown),
     /// The tensor of the same name in the file's base.
     InBase(InBase),
@@ -219,19 +220,19 @@ impl InitialValues {
     }
 }
 
-/// The word for initial values that are not known.
+/// The keyword for unknown initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unknown {
-    /// As in the config.
+    /// The same word as in the config.
     None,
 }
 
-/// The word for initial values that the file's base has.
+/// The keyword for initial values from the file's base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InBase {
-    /// [`FileMetadata::base`].
+    /// The checkpoint in [`FileMetadata::base`].
     Base,
 }
 
@@ -240,7 +241,7 @@ pub enum InBase {
 pub struct SliceValues {
     /// Its name in the config.
     pub name: String,
-    /// Outputs.
+    /// Number of outputs.
     pub size: usize,
     /// The layer id of its noise.
     pub layer_id: u64,
@@ -254,8 +255,8 @@ impl FileMetadata {
         Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, base: None, tensors: Vec::new() }
     }
 
-    /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, without which
-    /// some loaders refuse a file.
+    /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, because some
+    /// loaders refuse files without it.
     pub fn into_map(self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut map = others.clone();
         map.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
@@ -264,8 +265,7 @@ impl FileMetadata {
         map
     }
 
-    /// The description in a file's `__metadata__`: `None` where there is none, the JSON's error
-    /// where it is not one.
+    /// The description in a file's `__metadata__`; `None` if there is none. The error is that of the JSON.
     pub fn find(map: &BTreeMap<String, String>) -> Option<Result<Self, serde_json::Error>> {
         map.get(METADATA_KEY).map(|json| serde_json::from_str(json))
     }

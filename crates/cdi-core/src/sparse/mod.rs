@@ -1,4 +1,4 @@
-//! Storage of pruned tensors: encodings, their sizes, and the description that restoring needs.
+//! Storage of pruned tensors: encodings, their sizes, and the description from which files are restored.
 
 pub mod bitmask;
 mod choice;

@@ -1,27 +1,27 @@
-//! The tensors that stand for an encoded one, by what they are: names, suffixes, places in a file, or
-//! whatever else each of them has.
+//! The parts of an encoded tensor, that is, the tensors that encode it. `T` is what is known of each part:
+//! its name, its suffix, its range in a file, and so on.
 
 use crate::prelude::*;
 
-/// Of a bitmask.
+/// The parts of a bitmask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BitmaskParts<T> {
     /// The tensor's shape.
     pub shape: T,
-    /// A bit for each place: whether its value is stored.
+    /// One bit per element: whether its value is stored.
     pub mask: T,
     /// The stored values.
     pub values: T,
-    /// How many values are stored before each row.
+    /// The number of values stored before each row.
     pub row_offsets: T,
 }
 
-/// Of compressed sparse rows.
+/// The parts of compressed sparse rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CsrParts<T> {
     /// The tensor's shape.
     pub shape: T,
-    /// How many values are stored before each row, and in all.
+    /// The number of values stored before each row, and in total.
     pub row_offsets: T,
     /// The column of each stored value.
     pub columns: T,
@@ -29,52 +29,52 @@ pub struct CsrParts<T> {
     pub values: T,
 }
 
-/// Of either, with the mask of pruned places that take their initial value, where there is one.
+/// The parts of either encoding, and the fill mask if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<T> {
-    /// What stands for the stored values and their places.
+    /// The stored values and their positions.
     pub encoding: EncodingParts<T>,
-    /// Which pruned places take their initial value.
+    /// Which pruned elements take their initial value.
     pub fill: Option<T>,
 }
 
-/// The encodings that have parts.
+/// The parts of one of the encodings that have parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodingParts<T> {
-    /// A bit for each place.
+    /// One bit per element.
     Bitmask(BitmaskParts<T>),
-    /// Rows of columns.
+    /// Compressed sparse rows.
     Csr(CsrParts<T>),
 }
 
 impl<T> BitmaskParts<T> {
-    /// Something else of each.
+    /// Applies a function to each part.
     pub fn map<U>(self, mut of: impl FnMut(T) -> U) -> BitmaskParts<U> {
         let Self { shape, mask, values, row_offsets } = self;
         BitmaskParts { shape: of(shape), mask: of(mask), values: of(values), row_offsets: of(row_offsets) }
     }
 
-    /// In the order in which they stand in a file.
+    /// The parts in their order in a file.
     pub fn into_array(self) -> [T; 4] {
         [self.shape, self.mask, self.values, self.row_offsets]
     }
 }
 
 impl<T> CsrParts<T> {
-    /// Something else of each.
+    /// Applies a function to each part.
     pub fn map<U>(self, mut of: impl FnMut(T) -> U) -> CsrParts<U> {
         let Self { shape, row_offsets, columns, values } = self;
         CsrParts { shape: of(shape), row_offsets: of(row_offsets), columns: of(columns), values: of(values) }
     }
 
-    /// In the order in which they stand in a file.
+    /// The parts in their order in a file.
     pub fn into_array(self) -> [T; 4] {
         [self.shape, self.row_offsets, self.columns, self.values]
     }
 }
 
 impl<T> EncodingParts<T> {
-    /// Something else of each part.
+    /// Applies a function to each part.
     pub fn map<U>(self, of: impl FnMut(T) -> U) -> EncodingParts<U> {
         match self {
             Self::Bitmask(parts) => EncodingParts::Bitmask(parts.map(of)),
@@ -82,7 +82,7 @@ impl<T> EncodingParts<T> {
         }
     }
 
-    /// In the order in which they stand in a file.
+    /// The parts in their order in a file.
     pub fn into_array(self) -> [T; 4] {
         match self {
             Self::Bitmask(parts) => parts.into_array(),
@@ -106,7 +106,7 @@ impl<T> EncodingParts<T> {
         }
     }
 
-    /// How many values are stored before each row.
+    /// The number of values stored before each row.
     pub fn row_offsets(&self) -> &T {
         match self {
             Self::Bitmask(parts) => &parts.row_offsets,
@@ -116,12 +116,12 @@ impl<T> EncodingParts<T> {
 }
 
 impl<T> Parts<T> {
-    /// Something else of each part.
+    /// Applies a function to each part.
     pub fn map<U>(self, mut of: impl FnMut(T) -> U) -> Parts<U> {
         Parts { encoding: self.encoding.map(&mut of), fill: self.fill.map(of) }
     }
 
-    /// In the order in which they stand in a file.
+    /// The parts in their order in a file.
     pub fn into_vec(self) -> Vec<T> {
         self.encoding.into_array().into_iter().chain(self.fill).collect()
     }

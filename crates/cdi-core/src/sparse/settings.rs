@@ -1,4 +1,4 @@
-//! The settings of a config for stored pruned tensors.
+//! Config settings for the storage of pruned tensors.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +22,13 @@ pub enum Fill {
 pub enum Format {
     /// The whole tensor under its own name.
     Dense,
-    /// One bit per place and the stored values: compressed-tensors' `sparse-bitmask`.
+    /// One bit per element and the stored values: `sparse-bitmask` of compressed-tensors.
     Bitmask,
     /// Compressed sparse rows.
     Csr,
     /// Every value entropy-coded.
     Coded,
-    /// Not at all: it is the tensor of the same name in the file's base.
+    /// Not stored in the file: the tensor of the same name in its base.
     Base,
 }
 
