@@ -25,7 +25,7 @@ rules: [{match: "*.weight", init: he}, {match: "*.bias", init: zeros}]
 init: {output: out/init.safetensors, max_shard_size: 4kB}
 trained: {path: trained.safetensors}
 analyze: {report: {json: reports/report.json, csv: reports/report.csv}}
-prune: {output: out/pruned.safetensors, max_shard_size: 4kB}
+prune: {output: out/pruned.safetensors, max_shard_size: 4kB, format: sparse}
 """
 
 strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (.ci/run installs it)")
