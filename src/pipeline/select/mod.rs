@@ -104,7 +104,8 @@ pub fn select(
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let jobs = selecting(resolved, tasks)?;
-    masks.forget(|n| jobs.iter().any(|job| job.task.n == n));
+    // Jobs are in the order of their tensors, of which there may be very many.
+    masks.forget(|n| jobs.binary_search_by_key(&n, |job| job.task.n).is_ok());
     // No progress bar if there is nothing to select.
     let bytes: u64 = jobs.iter().map(reads).sum();
     let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
