@@ -11,14 +11,14 @@ use crate::sparse::SHARED_CODES;
 use crate::tensor::Shape;
 
 /// Divides the groups, in their order, into files of at most `max` bytes of data. A group larger than that
-/// gets a file of its own.
+/// gets a file of its own. No file is without data: an index, which lists tensors, would not name it.
 pub(super) fn divide(groups: &[Group], max: Option<u64>) -> Vec<&[Group]> {
     let mut files = Vec::new();
     let mut start = 0;
     let mut size = 0u64;
     for (n, group) in groups.iter().enumerate() {
         let bytes = group.bytes();
-        if n > start && max.is_some_and(|max| size.saturating_add(bytes) > max) {
+        if size > 0 && bytes > 0 && max.is_some_and(|max| size.saturating_add(bytes) > max) {
             files.push(&groups[start..n]);
             (start, size) = (n, 0);
         }
@@ -122,6 +122,13 @@ mod tests {
         assert_eq!(names(None), [["a", "b", "c", "d"]]);
         assert_eq!(names(Some(10)), [vec!["a", "b"], vec!["c"], vec!["d"]]);
         assert_eq!(divide(&[], Some(10)), [&[] as &[Group]]);
+        // Tensors that are only in a base.
+        let mut groups = groups;
+        groups[0].tensors.clear();
+        groups[2].tensors.clear();
+        groups[3].tensors.clear();
+        let sizes: Vec<usize> = divide(&groups, Some(3)).iter().map(|file| file.len()).collect();
+        assert_eq!(sizes, [4]);
     }
 
     #[test]
