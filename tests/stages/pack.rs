@@ -494,8 +494,8 @@ fn descriptions_that_contradict_their_code() {
     refused("values", r#""name":"f64","#, r#""name":"f64","prediction":1,"#, &disagree);
     refused(
         "differences",
-        r#""init":"base","prediction":0.9},{"name":"f32""#,
-        r#""init":"base"},{"name":"f32""#,
+        r#""init":"base","prediction":0.9,"code":834}"#,
+        r#""init":"base","code":834}"#,
         &disagree,
     );
     let model = "coded.safetensors: the code of tensor `f32`: the model is 0, which is invalid";
@@ -505,8 +505,8 @@ fn descriptions_that_contradict_their_code() {
     let factor = "BOOL can only be predicted from another checkpoint, with the factor 1";
     refused(
         "bytes",
-        r#""prediction":1.0},{"name":"f8""#,
-        r#""prediction":0.5},{"name":"f8""#,
+        r#""prediction":1.0,"code":10},{"name":"f8""#,
+        r#""prediction":0.5,"code":10},{"name":"f8""#,
         &of("bool_over", factor),
     );
     let small = of("bool", "F4 is not a type that can be coded");
