@@ -5,6 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent / "../tests/python"))
+from coded_header import codes_of, description
+
 # As in targets/coded.rs.
 TYPES = ["F32", "BF16", "F16", "F64", "U8", "F8_E4M3", "I16", "U32", "I64", "C64"]
 FILLS = ["zero", "init", "nearest"]
@@ -13,7 +16,10 @@ for path in sorted((Path(__file__).parent / "../tests/vectors").glob("*.safetens
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
-    for tensor in json.loads(header.get("__metadata__", {}).get("cdi_prune", '{"tensors": []}'))["tensors"]:
+    described = description(header.get("__metadata__", {}).get("cdi_prune", '{"tensors": []}'))
+    parts = {name: data[end + t["data_offsets"][0] : end + t["data_offsets"][1]] for name, t in header.items() if "dtype" in t}
+    codes = codes_of(described, parts)
+    for tensor in described["tensors"]:
         rows, cols = tensor["shape"][0] if len(tensor["shape"]) > 1 else 1, 1
         for size in tensor["shape"][len(tensor["shape"]) > 1 :]:
             cols *= size
@@ -21,6 +27,5 @@ for path in sorted((Path(__file__).parent / "../tests/vectors").glob("*.safetens
             continue
         prediction = {None: 0, 0.9: 1}.get(tensor.get("prediction"), 2)
         options = ("init" in tensor) * 2 | prediction << 2 | FILLS.index(tensor.get("fill", "zero")) << 4
-        first, last = header[tensor["name"] + ".codes"]["data_offsets"]
         begin = [TYPES.index(tensor["dtype"]), rows, cols & 255, cols >> 8 & 127 | cols >> 16 << 7, options]
-        (Path(sys.argv[1]) / f"{path.stem}-{tensor['name']}").write_bytes(bytes(begin) + data[end + first : end + last])
+        (Path(sys.argv[1]) / f"{path.stem}-{tensor['name']}").write_bytes(bytes(begin) + codes[tensor["name"]])

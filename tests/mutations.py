@@ -27,6 +27,7 @@ HEADER, READER, OPEN, INDEX, REGULAR, SHAPE = (
 PRUNED, CSR, BITMASK, FILL = (
     f"{CORE}/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
 )
+DEFLATED = f"{CORE}/sparse/deflated.rs"
 HEAD, LEVELS, TABLES, RANS, RAW, CODED, FILE = (
     f"{CORE}/{name}.rs"
     for name in (
@@ -36,7 +37,7 @@ HEAD, LEVELS, TABLES, RANS, RAW, CODED, FILE = (
 # Arguments of `cargo test`, one run after the other: the library's own tests, and of the others those that the checks are for.
 TESTS = [
     ["--lib"],
-    ["--test", "stages", "--test", "program", "--", "formats::", "hostile::", "errors::", "manifest::", "pack::"],
+    ["--test", "stages", "--test", "program", "--", "formats::", "headers::", "hostile::", "errors::", "manifest::", "pack::"],
 ]
 
 # What is checked, where, and the check without its effect.
@@ -116,6 +117,14 @@ CHECKS = [
     ("a base's tensor of another type is not taken", PRUNED, "} else if tensor.dtype != dtype {", "} else if false {"),
     ("a tensor in the base has its type", PRUNED, "        if tensor.dtype != dtype {\n            let problem", "        if false {\n            let problem"),
     ("a tensor is in the base or in the file", PRUNED, "None if !in_file => Ok(()),", "None => Ok(()),"),
+    ("a compressed description ends with its data", DEFLATED, "TINFLStatus::Done if read < deflated.len() => {",
+     "TINFLStatus::Done if false => {"),
+    ("a description does not inflate without end", DEFLATED, "const MAX_JSON: usize = 1 << 24;", "const MAX_JSON: usize = 1 << 30;"),
+    ("shared codes fill their tensor", CODED, "if described != got as u64 {", "if described > got as u64 {"),
+    ("only coded tensors have a shared code", CODED, "shared().find(|(tensor, _)| tensor.format != Format::Coded)",
+     "shared().find(|_| false)"),
+    ("shards have no shared codes", CODED, "if self.checkpoint.metadata().len() > 1 {", "if false {"),
+    ("a code is shared or a tensor", CODED, "if self.checkpoint.tensor(&own).is_some() {", "if false {"),
     ("columns rise", CSR, "if n > offset(crow, row) && column(n - 1) >= got {", "if false {"),
 ]
 

@@ -6,7 +6,7 @@ use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
 use super::pack::{CodedTensors, Pruning, ToCode, code_all};
-use super::plan::{Codes, FilePlan, NoCodes};
+use super::plan::{Codes, Coding, FilePlan, NoCodes};
 use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::Resolved;
@@ -107,6 +107,7 @@ impl<'a> Selection<'a> {
                 written: prune.dtype.filter(|_| pruned).unwrap_or(task.dtype),
                 pruning: pruned.then_some(Pruning { masks, fill: prune.fill }),
                 predicts: !stored || asked,
+                described: Coding::ELSEWHERE,
             });
         }
         Ok(all)

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::progress::Progress;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
 use crate::codec::CODES;
-use crate::sparse::{FileMetadata, Format, InitialValues, Kind, PrunedTensor};
+use crate::sparse::{FileMetadata, Format, InitialValues, Kind, PrunedTensor, SHARED_CODES};
 
 /// The tensors of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -111,12 +111,38 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
     let described: Vec<FileMetadata> =
         checkpoint.metadata().iter().filter_map(|m| FileMetadata::find(m)?.ok()).collect();
     let kind = described.first().map(|described| described.kind);
+    let all = || described.iter().flat_map(|file| &file.tensors);
+    part_shared(&mut tensors, all());
     let in_file = tensors.len();
-    for described in described.iter().flat_map(|file| &file.tensors) {
+    for described in all() {
         add_code(described, &mut tensors, in_file);
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
+}
+
+/// Lists each code that shares a tensor with others as if it had one of its own. Where the lengths in the
+/// descriptions do not fit the tensor, it is listed as it is.
+fn part_shared<'d>(tensors: &mut Vec<InventoryTensor>, described: impl Iterator<Item = &'d PrunedTensor>) {
+    let part = |tensor: &PrunedTensor| {
+        let bytes = tensor.code?;
+        Some(InventoryTensor {
+            name: format!("{}{CODES}", tensor.name),
+            dtype: Dtype::U8,
+            shape: vec![bytes as usize],
+            bytes,
+            zeros: None,
+            code: None,
+        })
+    };
+    let parts: Vec<InventoryTensor> = described.filter_map(part).collect();
+    let shared = tensors.iter().position(|tensor| tensor.name == SHARED_CODES);
+    let sum = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.bytes));
+    if let Some(n) = shared.filter(|n| !parts.is_empty() && tensors[*n].bytes == sum) {
+        tensors.remove(n);
+        tensors.extend(parts);
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    }
 }
 
 /// Adds what a description says about a coded tensor, or about a tensor that is only in the base. The first

@@ -15,9 +15,10 @@ use crate::codec;
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::digest;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, parts, smallest,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SHARED_LIMIT, SliceValues, Unknown, parts,
+    smallest,
 };
-use crate::store::{Group, checkpoint_bytes};
+use crate::store::{Group, checkpoint_bytes, share_codes};
 use crate::tensor::{FloatDtype, Layout, Shape};
 use cdi_core::internal::base_tensor;
 
@@ -29,6 +30,7 @@ pub(super) struct FilePlan<'r> {
     removal: Option<&'r Removal>,
     longest_offset: u64,
     codes: &'r dyn Codes,
+    coding: Coding,
     others: BTreeMap<String, String>,
     /// Descriptions made so far. They are kept because one may need the digest of a tensor
     /// from another checkpoint.
@@ -53,15 +55,45 @@ impl Codes for NoCodes {
     }
 }
 
-/// Approximate size in bytes of the description of where a tensor's predictions come from.
-pub(super) const DESCRIBED: u64 = 150;
-/// Approximate size in bytes of a coded tensor's description. The header entry is not counted:
-/// every tensor has one.
-pub(super) const DESCRIPTION: u64 = 100;
+/// What a header needs for a coded tensor, to decide whether coding is worth it. Descriptions are compressed
+/// together, so these are averages, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coding {
+    /// What describing the source of predictions takes.
+    pub described: u64,
+    /// Whether small codes share a header entry.
+    shares: bool,
+}
 
-/// Whether coding makes a kept tensor of `dense` bytes smaller.
-pub(super) fn is_worth_it(code: u64, prediction: Option<f64>, dense: u64) -> bool {
-    code + DESCRIPTION + prediction.map_or(0, |_| DESCRIBED) < dense
+impl Coding {
+    /// The description of a coded tensor.
+    const DESCRIPTION: u64 = 25;
+    /// The entry of a tensor in the header, without its name.
+    const ENTRY: u64 = 55;
+    /// Predictions from the file's base.
+    pub const IN_BASE: u64 = 12;
+    /// Predictions from values that are drawn, or whose digest is in the description.
+    pub const ELSEWHERE: u64 = 60;
+
+    /// For a checkpoint of `total` bytes before coding, in files of at most `max` bytes.
+    pub fn new(described: u64, total: u64, max: Option<u64>) -> Self {
+        Self { described, shares: max.is_none_or(|max| total <= max) }
+    }
+
+    /// The same where no codes share a header entry.
+    pub fn alone(self) -> Self {
+        Self { shares: false, ..self }
+    }
+
+    /// Whether coding a kept tensor of `dense` bytes makes the file smaller.
+    pub fn is_worth_it(self, code: u64, prediction: Option<f64>, dense: u64) -> bool {
+        let entry = if self.shares && code < SHARED_LIMIT { Self::ENTRY } else { 0 };
+        code + self.describing(prediction) < dense + entry
+    }
+
+    fn describing(self, prediction: Option<f64>) -> u64 {
+        Self::DESCRIPTION + prediction.map_or(0, |_| self.described)
+    }
 }
 
 impl<'r> FilePlan<'r> {
@@ -73,14 +105,15 @@ impl<'r> FilePlan<'r> {
         codes: &'r dyn Codes,
     ) -> Result<Self, Error> {
         let (checkpoint, _) = resolved.trained()?;
+        let total = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>();
         Ok(Self {
             resolved,
             tasks,
             prune,
             removal,
-            longest_offset: if prune.dtype.is_some() { 4 } else { 2 }
-                * checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>(),
+            longest_offset: if prune.dtype.is_some() { 4 } else { 2 } * total,
             codes,
+            coding: Coding::new(Coding::ELSEWHERE, total, prune.max_shard_size),
             others: other_metadata(checkpoint),
             known: BTreeMap::new(),
             described: BTreeMap::new(),
@@ -89,6 +122,21 @@ impl<'r> FilePlan<'r> {
 
     /// Decides how each tensor is stored.
     pub fn decide(&mut self, stored: &[usize]) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
+        let (mut results, mut groups) = self.decide_with(self.coding, stored)?;
+        if groups.iter().filter(|group| group.is_small_code()).count() == 1 {
+            // It has nothing to share an entry with.
+            (results, groups) = self.decide_with(self.coding.alone(), stored)?;
+        }
+        share_codes(&mut groups, self.prune.max_shard_size);
+        Ok((results, groups))
+    }
+
+    /// The same with these sizes of what a header needs.
+    fn decide_with(
+        &mut self,
+        coding: Coding,
+        stored: &[usize],
+    ) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
         let (_, tensors) = self.resolved.trained()?;
         let mut results = Vec::with_capacity(tensors.len());
         let mut groups = Vec::with_capacity(tensors.len());
@@ -109,9 +157,7 @@ impl<'r> FilePlan<'r> {
                 continue;
             }
             let code = self.codes.of(n, name, stored[n]);
-            let cost = code.map(|code| self.cost(n, (name, tensor), stored[n], code)).transpose()?;
-            let (result, group) =
-                decide(name, tensor, self.prune, stored[n], (code, cost), self.longest_offset);
+            let (result, group) = self.decide_one(coding, (name, tensor), stored[n], code);
             if result.pruned > 0 || result.format != Format::Dense {
                 self.know(n, name, tensor, code)?;
                 self.described.insert(name.clone(), result.format);
@@ -120,6 +166,55 @@ impl<'r> FilePlan<'r> {
             groups.push(group);
         }
         Ok((results, groups))
+    }
+
+    /// How a tensor is stored with `stored` values kept, and the names of its parts. `code` is its code size,
+    /// if it may be coded, and its prediction.
+    fn decide_one(
+        &self,
+        coding: Coding,
+        (name, tensor): (&str, &Tensor),
+        stored: usize,
+        code: Option<(u64, Option<f64>)>,
+    ) -> (PrunedResult, Group) {
+        let Self { prune, longest_offset, .. } = *self;
+        let mut result = PrunedResult {
+            action: tensor.action,
+            pruned: 0,
+            format: Format::Dense,
+            overflowed: 0,
+            smaller: false,
+        };
+        let coded = |bytes: u64| Group::new(name, vec![codec::part(name, bytes as usize)]);
+        let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
+        let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
+            return match code {
+                Some((bytes, prediction)) if coding.is_worth_it(bytes, prediction, whole.bytes()) => {
+                    result.format = Format::Coded;
+                    (result, coded(bytes))
+                }
+                _ => (result, Group::single(whole)),
+            };
+        };
+        let dtype = prune.dtype.unwrap_or(dtype);
+        let nearest = prune.fill == Fill::Nearest;
+        result.pruned = (tensor.shape.elements() - stored) as u64;
+        // In other formats, a tensor has a description only if something is pruned.
+        let describing = |prediction| if result.pruned > 0 { 0 } else { coding.describing(prediction) };
+        let cost = code.filter(|_| prune.format == FormatChoice::Auto);
+        let cost = cost.map(|(bytes, prediction)| (bytes + describing(prediction)) as usize);
+        result.format = match prune.format {
+            FormatChoice::Fixed(format) => format,
+            FormatChoice::Sparse | FormatChoice::Auto => {
+                let tensor = (name, dtype, &tensor.shape);
+                smallest(tensor, stored, nearest, (cost, coding.shares), longest_offset)
+            }
+        };
+        if let (Format::Coded, Some((bytes, _))) = (result.format, code) {
+            return (result, coded(bytes));
+        }
+        let tensors = parts(result.format, name, dtype, &tensor.shape, stored, nearest);
+        (result, Group::new(name, tensors))
     }
 
     /// The description of a tensor. It is made once and kept.
@@ -138,30 +233,12 @@ impl<'r> FilePlan<'r> {
         Ok(&self.known[name])
     }
 
-    /// The size in bytes of a coded tensor, including what its description takes in excess of
-    /// that for another format.
-    fn cost(
-        &mut self,
-        n: usize,
-        (name, tensor): (&str, &Tensor),
-        stored: usize,
-        code: (u64, Option<f64>),
-    ) -> Result<u64, Error> {
-        if tensor.action != Action::Prune {
-            return Ok(code.0);
-        }
-        let known = self.know(n, name, tensor, Some(code))?;
-        let coded = in_format(known, Format::Coded).description_bytes() as u64;
-        // In other formats, a tensor has a description only if something is pruned.
-        let other = if stored < tensor.shape.elements() { known.description_bytes() as u64 } else { 0 };
-        Ok((code.0 + coded).saturating_sub(other))
-    }
-
     /// The `__metadata__` of the file that contains these tensors.
     pub fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
         let description = |group: &Group| {
             let format = *self.described.get(&group.name)?;
-            self.known.get(&group.name).map(|known| in_format(known, format))
+            let code = group.shared.then(|| group.bytes());
+            self.known.get(&group.name).map(|known| PrunedTensor { code, ..in_format(known, format) })
         };
         let tensors = groups.iter().filter_map(description).collect();
         let seed = self.resolved.settings.seed;
@@ -173,51 +250,6 @@ impl<'r> FilePlan<'r> {
         let (_, groups) = self.decide(stored)?;
         Ok(checkpoint_bytes(&groups, self.prune.max_shard_size, |groups| self.metadata(groups)))
     }
-}
-
-/// How a tensor is stored with `stored` values kept, and the names of its parts. `code` is its code size, if
-/// it may be coded; `cost` is the size to compare with other formats.
-fn decide(
-    name: &str,
-    tensor: &Tensor,
-    prune: &PruneSettings,
-    stored: usize,
-    (code, cost): (Option<(u64, Option<f64>)>, Option<u64>),
-    longest_offset: u64,
-) -> (PrunedResult, Group) {
-    let mut result = PrunedResult {
-        action: tensor.action,
-        pruned: 0,
-        format: Format::Dense,
-        overflowed: 0,
-        smaller: false,
-    };
-    let coded = |bytes| Group { name: name.to_owned(), tensors: vec![codec::part(name, bytes)] };
-    let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
-    let (Action::Prune, Some(dtype)) = (tensor.action, FloatDtype::of(tensor.dtype)) else {
-        return match code {
-            Some((bytes, prediction)) if is_worth_it(bytes, prediction, whole.bytes()) => {
-                result.format = Format::Coded;
-                (result, coded(bytes as usize))
-            }
-            _ => (result, Group::single(whole)),
-        };
-    };
-    let dtype = prune.dtype.unwrap_or(dtype);
-    let nearest = prune.fill == Fill::Nearest;
-    result.pruned = (tensor.shape.elements() - stored) as u64;
-    let cost = cost.filter(|_| prune.format == FormatChoice::Auto).map(|cost| cost as usize);
-    result.format = match prune.format {
-        FormatChoice::Fixed(format) => format,
-        FormatChoice::Sparse | FormatChoice::Auto => {
-            smallest((name, dtype, &tensor.shape), stored, nearest, cost, longest_offset)
-        }
-    };
-    if let (Format::Coded, Some((bytes, _))) = (result.format, code) {
-        return (result, coded(bytes as usize));
-    }
-    let tensors = parts(result.format, name, dtype, &tensor.shape, stored, nearest);
-    (result, Group { name: name.to_owned(), tensors })
 }
 
 /// The description that is needed to restore the tensor, for any format.
@@ -248,6 +280,7 @@ fn describe(
         trained_dtype: FloatDtype::of(tensor.dtype).filter(|dtype| cast.is_some_and(|to| to != *dtype)),
         prediction,
         decay: if pruned { decay } else { 1.0 },
+        code: None,
     })
 }
 

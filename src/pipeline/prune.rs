@@ -134,7 +134,7 @@ pub fn prune(
     }
     selected.removal.write(resolved, masks, prune.dtype, &mut results, &writer, progress)?;
     progress.end();
-    let (count, bytes) = (groups.iter().map(|g| g.tensors.len()).sum(), writer.bytes());
+    let (count, bytes) = (tensors_in_file(&groups), writer.bytes());
     let files = set.add(OutputKind::Pruned, |set| writer.stage(set))?;
     let folder = folder_of(&prune.output);
     let mut beside = Vec::new();
@@ -145,6 +145,12 @@ pub fn prune(
     let written = Written { files, tensors: count, bytes, beside };
     let removed = selected.removal.removed;
     Ok(Pruned { written, tensors: results, removed, undivided: undivided(resolved, prune)? })
+}
+
+/// Number of tensors in the files with these groups.
+fn tensors_in_file(groups: &[Group]) -> usize {
+    let (shared, own): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.shared);
+    own.iter().map(|group| group.tensors.len()).sum::<usize>() + usize::from(!shared.is_empty())
 }
 
 /// Writes the coded tensors for which `here` is true.

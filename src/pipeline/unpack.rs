@@ -7,7 +7,7 @@ use super::outcome::Written;
 use super::progress::Progress;
 use super::restore::restore;
 use crate::checkpoint::{Checkpoint, OpenOptions};
-use crate::sparse::{FileMetadata, Fill, Format, Kind};
+use crate::sparse::{FileMetadata, Fill, Kind};
 
 /// Restores the checkpoint from which [`super::pack`] made a file, like [`restore`], but
 /// accepts only packed files.
@@ -33,8 +33,7 @@ pub fn unpack(
         Some(Kind::Pruned) => {}
     }
     let packed = |tensor: &crate::sparse::PrunedTensor| {
-        let is_packed = matches!(tensor.format, Format::Coded | Format::Base);
-        is_packed && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()
+        tensor.format.is_packed() && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()
     };
     if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
         return Err(Error::PrunedNotPacked { path: path() });

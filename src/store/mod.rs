@@ -59,6 +59,7 @@ pub(crate) use paths::through_link;
 pub use paths::{check_name, check_output, create_parent};
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use set::OutputSet;
+pub(crate) use shards::share_codes;
 pub(crate) use sink::hash;
 pub use sink::{Draft, Sink};
 pub use writer::{CheckpointWriter, Slot, checkpoint_bytes, write_stream, write_text};

@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cdi_core::internal::sparse::FileMetadata;
+use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
+use cdi_prune::sparse::Format;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -174,4 +177,25 @@ pub fn rows_through_a_handle(file: &PrunedReader, name: &str, bytes: &[u8]) {
     let error = handle.read_rows(0..rows + 1, &mut []).unwrap_err();
     let expected = format!("tensor `{name}` has {rows} rows, but 0..{} were requested", rows + 1);
     assert_eq!(error.to_string(), expected);
+}
+
+/// The JSON of a file's description, in whichever form the file has it.
+pub fn description(header: &Value) -> String {
+    let metadata: BTreeMap<String, String> = serde_json::from_value(header["__metadata__"].clone()).unwrap();
+    serde_json::to_string(&FileMetadata::find(&metadata).unwrap().unwrap()).unwrap()
+}
+
+/// The code of each coded tensor of a file, by the tensor's name and in the order of the descriptions.
+pub fn codes(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let file = Checkpoint::open(path).unwrap();
+    let described = FileMetadata::find(&file.metadata()[0]).unwrap().unwrap();
+    let bytes = |name: &str| file.tensor(name).unwrap().bytes();
+    let mut at = 0;
+    let code = |(name, length): (String, Option<u64>)| {
+        let Some(length) = length else { return (name.clone(), bytes(&format!("{name}.codes")).to_vec()) };
+        at += length as usize;
+        (name, bytes("cdi_prune.codes")[at - length as usize..at].to_vec())
+    };
+    let coded = described.tensors.into_iter().filter(|tensor| tensor.format == Format::Coded);
+    coded.map(|tensor| (tensor.name, tensor.code)).map(code).collect()
 }

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cdi_prune::reader::{Limits, PrunedReader};
+use miniz_oxide::deflate::compress_to_vec;
 
 /// What the program answered, and what it took.
 struct Answer {
@@ -197,6 +200,32 @@ fn headers_that_are_long() {
     write(&dir.join("a.safetensors"), header, 32);
     let message = "its `cdi_prune` metadata cannot be read: a shape of more dimensions than the limit of 64";
     refused(&dir, &["restore", "a.safetensors", "-o", "b.safetensors"], 64, message);
+}
+
+/// A file with a compressed description and nothing else.
+fn described(dir: &Path, json: &str) {
+    let deflated = STANDARD.encode(compress_to_vec(json.as_bytes(), 6));
+    let header = format!(r#"{{"__metadata__":{{"cdi_prune":"deflate:{deflated}"}}}}"#);
+    assert!(header.len() < 1 << 18);
+    write(&dir.join("a.safetensors"), &header, 0);
+}
+
+#[test]
+fn descriptions_that_inflate() {
+    let (_keep, dir) = scratch();
+    let restore = ["restore", "a.safetensors", "-o", "b.safetensors"];
+    // 100 MiB in 136 kB.
+    described(&dir, &" ".repeat(100 << 20));
+    let message = "a.safetensors: its `cdi_prune` metadata cannot be read: it inflates to more than the 16777216 \
+                   bytes allowed";
+    refused(&dir, &restore, 64, message);
+    // As many tensors as can be.
+    let tensor = r#"{"name":"","dtype":"U8","shape":[],"format":"base"}"#;
+    let all = vec![tensor; (1 << 24) / (tensor.len() + 1) - 2].join(",");
+    let json = format!(r#"{{"version":1,"noise_version":1,"kind":"pruned","seed":1,"tensors":[{all}]}}"#);
+    described(&dir, &json);
+    let message = "it is, or begins from, a tensor of the file's base, which is not described";
+    refused(&dir, &restore, 160, message);
 }
 
 #[test]

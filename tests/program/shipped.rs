@@ -78,7 +78,7 @@ fn the_quickstart_prints_its_table() {
 │ total                 68,010    15,442  22.7  █▉······        0     240                    6.76e-1           15,442 │
 └─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
 15,442 of 68,010 weights (22.7 %) are sleeping: they still have exactly their initial value.
-Pruned file: DIR/pruned.safetensors, 172,213 bytes, 63.2 % of the trained file's 272,512.
+Pruned file: DIR/pruned.safetensors, 171,747 bytes, 63.0 % of the trained file's 272,512.
 "
     );
 }
@@ -105,8 +105,8 @@ fn tuning_finds_the_smallest_file() {
         "Tuned: sleeping, global, unstructured, fill init, sparsity 0.694687: metric 87.1, 0.5 worse than \
          the original's 87.6 (at most 0.5 worse). The smallest of 64 tried that is within the limit."
     );
-    assert!(last[2].contains(", 75,761 bytes, 27.8 % of the trained file's 272,512."), "{}", last[2]);
-    assert_eq!(last[1], "Gate passed: max_output_bytes: 75,761 bytes, limit at most 150,000.");
+    assert!(last[2].contains(", 75,327 bytes, 27.6 % of the trained file's 272,512."), "{}", last[2]);
+    assert_eq!(last[1], "Gate passed: max_output_bytes: 75,327 bytes, limit at most 150,000.");
     assert_eq!(last[0], "Gate passed: max_metric_drop: 0.5, limit at most 0.5.");
 }
 
@@ -143,7 +143,7 @@ fn example_quickstart() {
         "initial weights of fc1: 65536 of them, the first is -0.031230096\n\
          the last one, made alone: 0.03246522, the same as in the matrix: true\n\
          after training 15442 weights of fc1 are sleeping, 50094 changed; 240 of its 1024 inputs are dead\n\
-         pruned file: 172213 bytes of 272512\n\
+         pruned file: 171747 bytes of 272512\n\
          restored fc1.weight equals the trained one: true\n"
     );
 }
@@ -184,14 +184,14 @@ fn example_showcase() {
             "trained file: 272488 bytes\n",
             "                             sleeping -> 0    sleeping -> initial value\n",
             "threshold   pruned        bytes   accuracy        bytes   accuracy   restored\n",
-            "0           24.5 %       163475     77.0 %       163571     77.0 %   as trained, bit for bit\n",
-            "1e-5        25.5 %       162178     77.0 %       162274     77.0 %   near\n",
-            "1e-4        28.0 %       158486     76.5 %       158582     77.0 %   near\n",
-            "1e-3        36.6 %       143837     76.5 %       143933     77.0 %   near\n",
-            "3e-3        46.8 %       124310     75.5 %       124406     76.5 %   near\n",
-            "1e-2        64.9 %        85061     75.5 %        85237     76.0 %   near\n",
-            "2e-2        78.0 %        55255     68.5 %        55431     77.5 %   near\n",
-            "5e-2        93.7 %        17437     62.5 %        17613     72.5 %   near\n",
+            "0           24.5 %       163085     77.0 %       163109     77.0 %   as trained, bit for bit\n",
+            "1e-5        25.5 %       161788     77.0 %       161812     77.0 %   near\n",
+            "1e-4        28.0 %       158096     76.5 %       158120     77.0 %   near\n",
+            "1e-3        36.6 %       143447     76.5 %       143471     77.0 %   near\n",
+            "3e-3        46.8 %       123920     75.5 %       123936     76.5 %   near\n",
+            "1e-2        64.9 %        84727     75.5 %        84759     76.0 %   near\n",
+            "2e-2        78.0 %        54873     68.5 %        54929     77.5 %   near\n",
+            "5e-2        93.7 %        17055     62.5 %        17111     72.5 %   near\n",
         )
     );
 }

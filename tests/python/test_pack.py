@@ -7,6 +7,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from coded_header import codes_of, description
 from conftest import cdi_prune
 from decode_coded import FORMS, decode
 from safetensors import safe_open
@@ -38,9 +39,7 @@ def test_a_decoder_written_from_the_page(tmp_path, dtype, against):
     save_file(base, tmp_path / "base.safetensors")
     more = ["--base", tmp_path / "base.safetensors"] if against == "base" else []
     cdi_prune("pack", tmp_path / "trained.safetensors", *more, "-o", tmp_path / "packed.safetensors", "--quiet")
-    with safe_open(tmp_path / "packed.safetensors", "np") as file:
-        described = json.loads(file.metadata()["cdi_prune"])["tensors"]
-        codes = {tensor["name"]: file.get_tensor(tensor["name"] + ".codes").tobytes() for tensor in described}
+    described, codes = coded(tmp_path / "packed.safetensors")
     # The two others are small: where a code wins little, they stay as they are.
     assert {"long", "many"} <= codes.keys()
     predicted = 0
@@ -80,10 +79,7 @@ def test_types_that_are_not_floating_point(tmp_path, against):
     save_file(base, tmp_path / "base.safetensors")
     more = ["--base", tmp_path / "base.safetensors"] if against == "base" else []
     cdi_prune("pack", tmp_path / "trained.safetensors", *more, "-o", tmp_path / "packed.safetensors", "--quiet")
-    with safe_open(tmp_path / "packed.safetensors", "np") as file:
-        described = json.loads(file.metadata()["cdi_prune"])["tensors"]
-        names = [tensor["name"] for tensor in described if tensor["format"] == "coded"]
-        codes = {name: file.get_tensor(name + ".codes").tobytes() for name in names}
+    described, codes = coded(tmp_path / "packed.safetensors")
     # This one is the base's itself.
     in_base = {"bool"} if against == "base" else set()
     assert {tensor["name"] for tensor in described if tensor["format"] == "base"} == in_base
@@ -102,12 +98,19 @@ def test_types_that_are_not_floating_point(tmp_path, against):
     assert predicted == (5 if against == "base" else 0)
 
 
+def coded(path):
+    """What a file says about its tensors, and the codes of those that are coded."""
+    tensors, metadata = raw(path)
+    described = description(metadata["cdi_prune"])
+    return described["tensors"], codes_of(described, tensors)
+
+
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 
 
-@pytest.mark.parametrize("name", ["values", "differences", "pruned", "bytes", "rows"])
+@pytest.mark.parametrize("name", ["values", "differences", "pruned", "bytes", "rows", "plain"])
 def test_vectors(name):
-    codes, metadata = raw(VECTORS / f"{name}.safetensors")
+    tensors, metadata = raw(VECTORS / f"{name}.safetensors")
     base = raw(VECTORS / f"{name}.base.safetensors")[0] if (VECTORS / f"{name}.base.safetensors").exists() else {}
     decoded, digests = {}, {}
     if name == "rows":
@@ -115,7 +118,11 @@ def test_vectors(name):
         digests = dict(line.split("  ")[::-1] for line in lines if line)
     else:
         decoded = raw(VECTORS / f"{name}.decoded.safetensors")[0]
-    metadata = json.loads(metadata["cdi_prune"])
+    # The form of earlier releases: JSON, and a tensor for each code.
+    is_plain = metadata["cdi_prune"].startswith("{")
+    assert is_plain == (name == "plain") == ("cdi_prune.codes" not in tensors)
+    metadata = description(metadata["cdi_prune"])
+    codes = codes_of(metadata, tensors)
     described = metadata["tensors"]
     in_base = [tensor["name"] for tensor in described if tensor["format"] == "base"]
     assert len(described) == len(codes) + len(in_base) == len(decoded or digests)
@@ -132,7 +139,7 @@ def test_vectors(name):
         prediction = factor and bits_times(base[of], dtype, factor)
         initial = None if fill == "zero" else bits_times(base[of], dtype, tensor["decay"])
         fills = initial if fill == "init" else None
-        got = decode(codes[of + ".codes"], dtype, tensor["shape"], prediction, fills, initial).tobytes()
+        got = decode(codes[of], dtype, tensor["shape"], prediction, fills, initial).tobytes()
         if digests:
             assert hashlib.sha256(got).hexdigest() == digests[of]
         else:
@@ -187,9 +194,7 @@ def test_pruned_elements(tmp_path, dtype, to, fill):
     cdi_prune("prune", tmp_path / "x.yaml", "--quiet")
     out = ["-o", tmp_path / "dense.safetensors", "--quiet"]
     cdi_prune("restore", tmp_path / "p.safetensors", "--base", tmp_path / "base.safetensors", *out)
-    with safe_open(tmp_path / "p.safetensors", "np") as file:
-        described = json.loads(file.metadata()["cdi_prune"])["tensors"]
-        codes = {tensor["name"]: file.get_tensor(tensor["name"] + ".codes").tobytes() for tensor in described}
+    described, codes = coded(tmp_path / "p.safetensors")
     assert codes.keys() == trained.keys()
     pruned = 0
     with safe_open(tmp_path / "dense.safetensors", "np") as file:

@@ -11,6 +11,7 @@ mod coded;
 mod decay;
 mod decisions;
 mod formats;
+mod headers;
 mod orthogonal;
 mod pack;
 mod pipeline;

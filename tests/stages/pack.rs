@@ -8,7 +8,7 @@ use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{bf16, f16};
 use sha2::{Digest, Sha256};
 
-use crate::common::{Ran, Scratch, Tensor, f32s, root, rows_through_a_handle};
+use crate::common::{Ran, Scratch, Tensor, codes, description, f32s, root, rows_through_a_handle};
 
 fn ok(s: &Scratch, args: &[&str]) -> Ran {
     let ran = s.run(args);
@@ -51,7 +51,7 @@ fn weights(n: usize, seed: u64) -> Vec<f32> {
 }
 
 /// A base and what was trained from it: `w` of several blocks, most of it a little off; `long`, rows longer
-/// than a block, as it was; `b`, too small to be worth a code.
+/// than a block, `b` and `ids`, as they were.
 fn trained(s: &Scratch) {
     let (w, long) = (weights(300 * 500, 1), weights(2 * 70_000, 2));
     let moved: Vec<f32> = w
@@ -85,11 +85,11 @@ fn the_shipped_network() {
         said.split(" (").map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
     assert_eq!(
         said.trim_end(),
-        "Packed 272,512 bytes in 6 tensors into over.safetensors: 172,098 bytes, 63.2 %."
+        "Packed 272,512 bytes in 6 tensors into over.safetensors: 171,704 bytes, 63.0 %."
     );
     ok(&s, &["pack", &trained, "-o", "alone.safetensors"]);
     let size = |name: &str| fs::metadata(s.path(name)).unwrap().len();
-    assert_eq!((size("over.safetensors"), size("alone.safetensors")), (172_098, 226_608));
+    assert_eq!((size("over.safetensors"), size("alone.safetensors")), (171_704, 226_278));
     for name in ["over.safetensors", "alone.safetensors"] {
         ok(&s, &["restore", name, "-o", "back.safetensors"]);
         assert_eq!(contents(&s.path("back.safetensors")), contents(Path::new(&trained)), "{name}");
@@ -97,8 +97,8 @@ fn the_shipped_network() {
     assert_eq!(
         [digest(&s.path("over.safetensors")), digest(&s.path("alone.safetensors"))],
         [
-            "c8a00f391f956ca371c8254ea5105fd0fc22c657af3c259a013f92c85023dbd0",
-            "e153d7b8572c639a2f81d573fbac2e2e53ed446461b090f6b21218426927d4a7"
+            "6d00e95deb1216bdff7740cb804d84e593250f3a9b0694c2e7b73eb4911bec9f",
+            "ef571cb30cda3a2cbda374232c58f10b70529a81a38140d87fca58f23c24a7a9"
         ],
         "the bytes of packed files are a contract"
     );
@@ -132,8 +132,8 @@ fn against_a_base_in_shards_and_by_rows() {
     ok(&s, &[&pack[..], &["p.safetensors"]].concat());
     let packed = contents(&s.path("p.safetensors"));
     let names: Vec<&str> = packed.iter().map(|(name, ..)| name.as_str()).collect();
-    // `long` is the base's.
-    assert_eq!(names, ["b", "ids", "w.codes"]);
+    // The others are the base's.
+    assert_eq!(names, ["w.codes"]);
     ok(&s, &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
 
@@ -184,14 +184,12 @@ fn all_types_and_shapes() {
     ok(&s, &["pack", "m.safetensors", "-o", "p.safetensors"]);
     ok(&s, &["restore", "p.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("m.safetensors")));
-    let sizes: Vec<(String, usize)> = contents(&s.path("p.safetensors"))
-        .into_iter()
-        .filter(|(name, ..)| name.ends_with(".codes"))
-        .map(|(name, .., bytes)| (name, bytes.len()))
-        .collect();
+    let mut sizes: Vec<(String, usize)> =
+        codes(&s.path("p.safetensors")).into_iter().map(|(name, code)| (name, code.len())).collect();
     let names: Vec<&str> = sizes.iter().map(|(name, _)| name.as_str()).collect();
-    let coded = ["bf16", "bytes", "f16", "f32", "f64", "vector", "zeros"].map(|name| format!("{name}.codes"));
-    assert_eq!(names, coded);
+    assert_eq!(names, ["bf16", "bytes", "f16", "f32", "f64", "one", "vector", "zeros"]);
+    // A single value takes more bytes as a code, but no header entry.
+    sizes.remove(5);
     // Version, model and its `top`, flags, number of tables, a table of one symbol, and the
     // length of one block.
     assert_eq!(sizes[6].1, 1 + 3 + 1 + 1 + 2 + 4);
@@ -230,8 +228,7 @@ fn other_types() {
     s.safetensors("base.safetensors", &all(0));
     s.safetensors("m.safetensors", &all(1));
     let described = |name: &str| -> Vec<(String, u8, usize)> {
-        let coded = contents(&s.path(name)).into_iter().filter(|(name, ..)| name.ends_with(".codes"));
-        coded.map(|(name, .., code)| (name.replace(".codes", ""), code[1], code.len())).collect()
+        codes(&s.path(name)).into_iter().map(|(name, code)| (name, code[1], code.len())).collect()
     };
     ok(&s, &["pack", "m.safetensors", "-o", "alone.safetensors"]);
     ok(&s, &["unpack", "alone.safetensors", "-o", "back.safetensors"]);
@@ -336,17 +333,16 @@ fn inspected() {
 ┌───────────────────────────────────────────────────────────────────────┐
 │ tensor   type  shape    predicted from    bytes  bits/weight  zeros % │
 ╞═══════════════════════════════════════════════════════════════════════╡
-│ b        F32   2        -                     8            -    50.00 │
-│ ids      I64   2        -                    16            -     0.00 │
+│ b        F32   2        base                  0         0.00        - │
+│ ids      I64   2        base                  0         0.00        - │
 │ long     F32   2x70000  base                  0         0.00        - │
 │ w.codes  U8    275968   base            275,968        14.72        - │
 └───────────────────────────────────────────────────────────────────────┘
-4 tensors in 1 file, 275,992 bytes of data.
+4 tensors in 1 file, 275,968 bytes of data.
 "
     );
     let json = ok(&s, &["inspect", "p.safetensors", "--format", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["tensors"][0]["code"], serde_json::Value::Null);
     assert_eq!(
         json["tensors"][2],
         serde_json::json!({
@@ -373,14 +369,14 @@ fn inspected() {
 ┌───────────────────────────────────────────────────────────────────────────────┐
 │ tensor            type  shape   predicted from    bytes  bits/weight  zeros % │
 ╞═══════════════════════════════════════════════════════════════════════════════╡
-│ fc1.bias          F32   64      -                   256            -     0.00 │
+│ fc1.bias.codes    U8    263     nothing             263        32.88        - │
 │ fc1.weight.codes  U8    163087  initial values  163,087        19.91        - │
-│ fc2.bias          F32   32      -                   128            -     0.00 │
+│ fc2.bias.codes    U8    143     nothing             143        35.75        - │
 │ fc2.weight.codes  U8    6542    initial values    6,542        25.55        - │
-│ fc3.bias          F32   10      -                    40            -     0.00 │
+│ fc3.bias.codes    U8    64      nothing              64        51.20        - │
 │ fc3.weight.codes  U8    1101    nothing           1,101        27.52        - │
 └───────────────────────────────────────────────────────────────────────────────┘
-6 tensors in 1 file, 171,154 bytes of data.
+6 tensors in 1 file, 171,200 bytes of data.
 "
     );
 }
@@ -395,7 +391,7 @@ fn what_is_refused() {
         &s,
         &["restore", "p.safetensors", "-o", "back.safetensors"],
         1,
-        "p.safetensors: tensor `long` needs the values of another checkpoint (`base.safetensors` when this \
+        "p.safetensors: tensor `b` needs the values of another checkpoint (`base.safetensors` when this \
          was written): give it with `--base FILE`",
     );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
@@ -404,8 +400,8 @@ fn what_is_refused() {
         &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"],
         1,
         "p.safetensors: it needs tensors of its base that have the SHA-256 \
-         5489a2993b5f7d88efffafe48a832f43543e6139207d2dce26d34510cfd23895 together, but those of base.safetensors \
-         have 764ad888849ebf75d1314c51f8b53a9413e724e472ae9e6463dfd2e82afcc54c: this is not the checkpoint that \
+         cd761130c783f071b55725007fbb47eb5a5679548b8f7b0ac2f4b2142f6bea28 together, but those of base.safetensors \
+         have 209cb1f8195ed9b75740b981846a84b5d1c2dd360d4aef31eb6c6382805c80b4: this is not the checkpoint that \
          the file was packed with; give that one with `--base FILE`",
     );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
@@ -498,8 +494,8 @@ fn descriptions_that_contradict_their_code() {
     refused("values", r#""name":"f64","#, r#""name":"f64","prediction":1,"#, &disagree);
     refused(
         "differences",
-        r#""init":"base","prediction":0.9},{"name":"f32""#,
-        r#""init":"base"},{"name":"f32""#,
+        r#""init":"base","prediction":0.9,"code":834}"#,
+        r#""init":"base","code":834}"#,
         &disagree,
     );
     let model = "coded.safetensors: the code of tensor `f32`: the model is 0, which is invalid";
@@ -509,8 +505,8 @@ fn descriptions_that_contradict_their_code() {
     let factor = "BOOL can only be predicted from another checkpoint, with the factor 1";
     refused(
         "bytes",
-        r#""prediction":1.0},{"name":"f8""#,
-        r#""prediction":0.5},{"name":"f8""#,
+        r#""prediction":1.0,"code":10},{"name":"f8""#,
+        r#""prediction":0.5,"code":10},{"name":"f8""#,
         &of("bool_over", factor),
     );
     let small = of("bool", "F4 is not a type that can be coded");
@@ -541,16 +537,16 @@ fn descriptions_that_contradict_their_code() {
     );
     // A tensor that is in the base and in the file.
     let s = vectors("differences");
-    redescribe(&s, "differences", r#""name":"in_base""#, r#""name":"f64.codes""#);
+    redescribe(&s, "differences", r#""name":"in_base""#, r#""name":"cdi_prune.codes""#);
     s.tamper("differences.base.safetensors", |header, _| {
         let tensor = header.as_object_mut().unwrap().remove("in_base").unwrap();
-        header["f64.codes"] = tensor;
+        header["cdi_prune.codes"] = tensor;
     });
     fails(
         &s,
         &["restore", "coded.safetensors", "--base", "differences.base.safetensors", "-o", "back.safetensors"],
         1,
-        "coded.safetensors: tensor `f64.codes` is described twice, or is in the file beside its own parts",
+        "coded.safetensors: tensor `cdi_prune.codes` is described twice, or is in the file beside its own parts",
     );
 }
 
@@ -569,7 +565,7 @@ fn vectors(name: &str) -> Scratch {
 /// Changes what the file says about its tensors.
 fn redescribe(s: &Scratch, name: &str, from: &str, to: &str) {
     s.tamper("coded.safetensors", |header, _| {
-        let text = header["__metadata__"]["cdi_prune"].as_str().unwrap();
+        let text = description(header);
         assert_eq!(text.matches(from).count(), 1, "{name}: {text}");
         header["__metadata__"]["cdi_prune"] = text.replace(from, to).into();
     });

@@ -118,7 +118,7 @@ fn any_number_of_threads_writes_the_same_file() {
 #[test]
 fn what_is_not_exact_stays_as_zeros() {
     // The activation is not named: no constant is known, and only what is 0 before it would be 0 behind it.
-    let s = scratch(&network(), &CHAIN.replace(", activation: relu", ""));
+    let s = scratch(&network(), &(CHAIN.replace(", activation: relu", "") + "\ncode_kept: false"));
     run(&s, "2");
     let file = s.path("pruned.safetensors");
     assert_eq!(tensor(&file, "b.bias"), (vec![3], vec![0.25, -0.5, -1.0]));

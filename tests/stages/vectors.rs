@@ -1,6 +1,7 @@
 //! The vectors of coded tensors in tests/vectors, of which its README tells: made here, and read from there.
 //! `CDI_PRUNE_WRITE_VECTORS=1 cargo test --test stages vectors` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use cdi_core::internal::blocks;
 use cdi_core::internal::codec::{
     BlockInput, EncoderScratch, Form, KEPT, Lines, Model, PRUNED, PRUNED_TO_INITIAL, TensorEncoder,
 };
+use cdi_core::internal::sparse::FileMetadata;
 use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{Dtype, FloatDtype, Matrix};
 use serde_json::{Value, json};
@@ -290,14 +292,16 @@ fn file(metadata: Value, tensors: Vec<(String, String, Vec<usize>, Vec<u8>)>) ->
     encode(&header.into(), &data)
 }
 
-/// The names of the vector files, each with its tensors.
-fn all() -> [(&'static str, Vec<Vector>); 5] {
+/// The names of the vector files, each with its tensors. `plain` is in the form of earlier releases: its
+/// description is not compressed, and each code is a tensor.
+fn all() -> [(&'static str, Vec<Vector>); 6] {
     [
         ("values", values()),
         ("differences", differences()),
         ("pruned", pruned()),
         ("bytes", bytes()),
         ("rows", rows()),
+        ("plain", pruned().into_iter().take(2).collect()),
     ]
 }
 
@@ -314,15 +318,26 @@ fn files(name: &str, vectors: &[Vector]) -> Vec<(String, Vec<u8>)> {
         let digests: String = vectors.iter().map(|vector| digest(&vector.base)).collect();
         described["base"] = json!({"from": base_name, "sha256": digest(digests.as_bytes())});
     }
-    let metadata = json!({"cdi_prune": described.to_string()});
+    let codes: Vec<(&str, Vec<u8>)> =
+        vectors.iter().filter(|vector| !vector.in_base).map(|vector| (vector.name, vector.code())).collect();
     let dense = |vector: &Vector, bytes| {
         (vector.name.to_owned(), vector.dtype.to_string(), vector.shape.clone(), bytes)
     };
-    let codes = vectors.iter().filter(|vector| !vector.in_base).map(|vector| {
-        let code = vector.code();
-        (format!("{}.codes", vector.name), "U8".to_owned(), vec![code.len()], code)
-    });
-    let mut files = vec![(format!("{name}.safetensors"), file(metadata, codes.collect()))];
+    let part = |name: String, code: Vec<u8>| (name, "U8".to_owned(), vec![code.len()], code);
+    let coded = if name == "plain" {
+        let parts = codes.into_iter().map(|(name, code)| part(format!("{name}.codes"), code));
+        file(json!({"cdi_prune": described.to_string()}), parts.collect())
+    } else {
+        let mut described: FileMetadata = serde_json::from_value(described).unwrap();
+        for tensor in &mut described.tensors {
+            let code = codes.iter().find(|(name, _)| *name == tensor.name);
+            tensor.code = code.map(|(_, code)| code.len() as u64);
+        }
+        let shared = codes.into_iter().flat_map(|(_, code)| code).collect();
+        let metadata = described.into_map(&BTreeMap::new());
+        file(json!(metadata), vec![part("cdi_prune.codes".to_owned(), shared)])
+    };
+    let mut files = vec![(format!("{name}.safetensors"), coded)];
     let base: Vec<_> = vectors.iter().filter(|vector| !vector.base.is_empty()).collect();
     if !base.is_empty() {
         let tensors = base.iter().map(|vector| dense(vector, vector.base.clone())).collect();

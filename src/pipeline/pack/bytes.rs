@@ -8,7 +8,7 @@ use crate::checkpoint::{Mapped, TensorRef};
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Lines, TensorEncoder, choose_bytes};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::{DESCRIBED, is_worth_it};
+use crate::pipeline::plan::Coding;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::spool::Spool;
 use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
@@ -74,7 +74,12 @@ impl<'a> BytesTask<'a> {
         }
         let cols = values.len() / self.form.size();
         let share = cols as f64 / self.shape.elements() as f64;
-        choose_bytes(self.form, Matrix { rows: 1, cols }, (&values, &base), (share, 8.0 * DESCRIBED as f64))
+        choose_bytes(
+            self.form,
+            Matrix { rows: 1, cols },
+            (&values, &base),
+            (share, 8.0 * Coding::IN_BASE as f64),
+        )
     }
 
     /// Codes the tensor into the spool, starting at position `end`.
@@ -127,6 +132,7 @@ impl<'a> BytesTask<'a> {
             trained_dtype: None,
             prediction,
             decay: 1.0,
+            code: None,
         }
     }
 }
@@ -134,6 +140,7 @@ impl<'a> BytesTask<'a> {
 /// Codes tensors into the spool, after those already coded. Keeps only the tensors that become smaller.
 pub(super) fn code<'a>(
     tasks: &[BytesTask<'a>],
+    coding: Coding,
     spool: &Spool,
     coded: &mut BTreeMap<&'a str, Coded>,
     progress: &dyn Progress,
@@ -142,7 +149,7 @@ pub(super) fn code<'a>(
     progress.begin("pack", 2 * tasks.iter().map(|task| task.data.bytes().len() as u64).sum::<u64>());
     for task in tasks {
         let found = task.code(spool, &mut end, progress)?;
-        if is_worth_it(found.bytes(), found.prediction(), task.data.bytes().len() as u64) {
+        if coding.is_worth_it(found.bytes(), found.prediction(), task.data.bytes().len() as u64) {
             coded.insert(task.name, found);
         } else {
             end = found.blocks.start;

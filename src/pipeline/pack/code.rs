@@ -11,7 +11,6 @@ use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::nearer::Nearer;
-use crate::pipeline::plan::DESCRIBED;
 use crate::pipeline::progress::{Progress, Silent};
 use crate::pipeline::spool::Spool;
 use crate::pipeline::task::TensorTask;
@@ -32,6 +31,8 @@ pub(in crate::pipeline) struct ToCode<'a> {
     pub pruning: Option<Pruning<'a>>,
     /// Whether it may be predicted from its initial values.
     pub predicts: bool,
+    /// What describing the source of its predictions takes, in bytes.
+    pub described: u64,
 }
 
 /// How a tensor is pruned.
@@ -84,8 +85,8 @@ struct InputScratch {
 
 impl<'a> ToCode<'a> {
     /// A whole tensor, without pruning.
-    pub fn whole(task: &'a TensorTask<'a>) -> Self {
-        Self { task, written: task.dtype, pruning: None, predicts: true }
+    pub fn whole(task: &'a TensorTask<'a>, described: u64) -> Self {
+        Self { task, written: task.dtype, pruning: None, predicts: true, described }
     }
 
     fn reads(&self, block: &Block) -> Reads<'_> {
@@ -177,8 +178,8 @@ impl<'a> ToCode<'a> {
         let share = (some * cols_of) as f64 / (rows * cols) as f64;
         let matrix = Matrix { rows: some, cols: cols_of };
         let decay = self.task.calibration.decay;
-        let choice =
-            choose(self.written, matrix, (&all, &initial, &symbols), (decay, share, 8.0 * DESCRIBED as f64));
+        let described = 8.0 * self.described as f64;
+        let choice = choose(self.written, matrix, (&all, &initial, &symbols), (decay, share, described));
         Ok((choice, choice.bits / (some * cols_of) as f64))
     }
 }

@@ -8,7 +8,6 @@ use crate::digest;
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::DESCRIPTION;
 use crate::pipeline::plan::file_name;
 use crate::pipeline::progress::Progress;
 use crate::sparse::{Base, Fill, Format, InBase, InitialValues, PrunedTensor, Unknown, base_digest};
@@ -24,8 +23,9 @@ pub(super) fn equal<'a>(
     let Some(base) = start.base() else { return Ok(BTreeMap::new()) };
     let alike = |(name, tensor): (&'a str, TensorRef<'a>)| {
         let of = base.tensor(name)?;
-        let large = tensor.bytes().len() as u64 > DESCRIPTION;
-        (large && of.dtype == tensor.dtype && of.shape == tensor.shape).then_some((name, tensor, of.data))
+        // A description is smaller than any tensor with its header entry.
+        (tensor.shape.elements() > 0 && of.dtype == tensor.dtype && of.shape == tensor.shape)
+            .then_some((name, tensor, of.data))
     };
     let alike: Vec<(&str, TensorRef<'_>, Mapped<'_>)> = tensors.filter_map(alike).collect();
     let pieces = |(n, (_, tensor, base)): (usize, &(&str, TensorRef<'a>, Mapped<'a>))| {
@@ -62,6 +62,7 @@ fn described(name: &str, tensor: &TensorRef<'_>) -> PrunedTensor {
         trained_dtype: None,
         prediction: None,
         decay: 1.0,
+        code: None,
     }
 }
 

@@ -14,15 +14,16 @@ use super::copy::copy;
 use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
-use super::plan::{is_worth_it, other_metadata};
+use super::plan::{Coding, other_metadata};
 use super::progress::Progress;
 use super::resolve::refuse_pruned;
 use super::spool::Spool;
 use super::task::TensorTask;
-use crate::checkpoint::{TensorRef, TensorSpec};
+use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice};
-use crate::sparse::{FileMetadata, Kind, PrunedTensor};
-use crate::store::{CheckpointWriter, Group, OutputSet};
+use crate::sparse::{FileMetadata, Kind, PrunedTensor, SHARED_LIMIT};
+use crate::store::{CheckpointWriter, Group, OutputSet, share_codes};
+use code::Coded;
 pub(super) use code::{Pruning, ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
@@ -90,12 +91,15 @@ pub fn pack(
     };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
     let bytes_tasks = bytes::tasks(start, checkpoint.tensors().filter(whole));
-    let coded = code(&tasks, &bytes_tasks, output, progress)?;
+    let total = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let coding = Coding::new(start.described_bytes(), total, max_shard_size);
+    let coded = code(&tasks, &bytes_tasks, (checkpoint, coding), output, progress)?;
     let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
-        true => Group { name: name.to_owned(), tensors: Vec::new() },
+        true => Group::new(name, Vec::new()),
         false => group(&coded, name, &tensor),
     };
-    let groups: Vec<Group> = checkpoint.tensors().map(group).collect();
+    let mut groups: Vec<Group> = checkpoint.tensors().map(group).collect();
+    share_codes(&mut groups, max_shard_size);
     descriptions.append(&mut describe(&coded, start, &tasks)?);
     for task in &bytes_tasks {
         let found = coded.get(task.name);
@@ -104,8 +108,11 @@ pub fn pack(
     let others = other_metadata(checkpoint);
     let digests = Digests::new(start.base(), descriptions.values());
     let metadata = |groups: &[Group]| {
-        let described = groups.iter().filter_map(|group| descriptions.get(group.name.as_str()).cloned());
-        let tensors: Vec<PrunedTensor> = described.collect();
+        let described = |group: &Group| {
+            let code = group.shared.then(|| group.bytes());
+            Some(PrunedTensor { code, ..descriptions.get(group.name.as_str())?.clone() })
+        };
+        let tensors: Vec<PrunedTensor> = groups.iter().filter_map(described).collect();
         let base = digests.of_file(&tensors);
         FileMetadata { tensors, base, ..FileMetadata::new(Kind::Pruned, start.seed()) }.into_map(&others)
     };
@@ -133,26 +140,33 @@ pub fn pack(
 fn code<'a>(
     tasks: &[TensorTask<'a>],
     others: &[bytes::BytesTask<'a>],
+    (checkpoint, coding): (&Checkpoint, Coding),
     output: &Path,
     progress: &dyn Progress,
 ) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
-    let all: Vec<ToCode<'_>> = tasks.iter().map(ToCode::whole).collect();
+    let all: Vec<ToCode<'_>> = tasks.iter().map(|task| ToCode::whole(task, coding.described)).collect();
     progress.begin("pack", 3 * tasks.iter().map(|task| task.trained.bytes().len() as u64).sum::<u64>());
     let coded = code_all(&all, &spool, progress)?;
     progress.end();
-    let coded = tasks.iter().zip(coded).filter(|(task, found)| {
-        is_worth_it(found.bytes(), found.prediction(), task.trained.bytes().len() as u64)
-    });
-    let mut coded = coded.map(|(task, found)| (task.name, found)).collect();
-    bytes::code(others, &spool, &mut coded, progress)?;
+    let mut coded = tasks.iter().map(|task| task.name).zip(coded).collect();
+    bytes::code(others, coding, &spool, &mut coded, progress)?;
+    let is_worth_it = |coding: Coding, name: &str, found: &Coded| {
+        let dense = checkpoint.tensor(name).map_or(0, |tensor| tensor.bytes().len() as u64);
+        coding.is_worth_it(found.bytes(), found.prediction(), dense)
+    };
+    coded.retain(|name, found| is_worth_it(coding, name, found));
+    if coded.values().filter(|found| found.bytes() < SHARED_LIMIT).count() == 1 {
+        // It has nothing to share a header entry with.
+        coded.retain(|name, found| is_worth_it(coding.alone(), name, found));
+    }
     Ok(CodedTensors::new(coded, spool))
 }
 
 /// What is written to the file for a tensor.
 fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group {
     let whole = || TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
-    Group { name: name.to_owned(), tensors: vec![coded.spec(name).unwrap_or_else(whole)] }
+    Group::new(name, vec![coded.spec(name).unwrap_or_else(whole)])
 }
 
 /// The descriptions of the coded tensors, by name.

@@ -7,7 +7,7 @@ use crate::codec::Choice;
 use crate::config::InitSource;
 use crate::init::Initial;
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::initial_values;
+use crate::pipeline::plan::{Coding, initial_values};
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::TensorTask;
 use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
@@ -66,6 +66,11 @@ impl<'a> PredictFrom<'a> {
         if let Self::Base(_, base) = *self { Some(base) } else { None }
     }
 
+    /// What describing the source of a tensor's predictions takes, in bytes.
+    pub(super) fn described_bytes(&self) -> u64 {
+        if self.base().is_some() { Coding::IN_BASE } else { Coding::ELSEWHERE }
+    }
+
     /// The seed of drawn initial values; 0 without a config.
     pub(super) fn seed(&self) -> u64 {
         if let Self::Config(resolved) = self { resolved.settings.seed } else { 0 }
@@ -112,6 +117,7 @@ impl<'a> PredictFrom<'a> {
             trained_dtype: None,
             prediction,
             decay: 1.0,
+            code: None,
         })
     }
 }

@@ -1,19 +1,20 @@
 //! Opens coded tensors and reads them by blocks.
 
-use alloc::collections::BTreeSet;
+use core::ops::Range;
 
 use safetensors::Dtype;
 
 use super::decode::Decoder;
 use super::error::PrunedProblem;
 use super::file::PrunedReader;
-use super::stored::{Coded, Stored};
+use super::stored::{Coded, PartsSeen, Stored};
 use super::validate::Wrong;
 use crate::blocks::{Block, Reads};
+use crate::checkpoint::Mapped;
 use crate::codec::{BlockValues, CODES, CodeError, Form, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
 use crate::init::Generator;
 use crate::prelude::*;
-use crate::sparse::{Fill, InitialValues, PrunedTensor};
+use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, SHARED_CODES};
 use crate::tensor::{FloatDtype, Shape, cast};
 
 impl PrunedReader {
@@ -22,32 +23,80 @@ impl PrunedReader {
         &mut self,
         description: PrunedTensor,
         shape: Shape,
-        parts: &mut BTreeSet<String>,
+        parts: &mut PartsSeen,
     ) -> Result<(), Wrong> {
         let name = description.name.clone();
-        let codes = format!("{name}{CODES}");
-        let code = self.part(&name, &codes, Dtype::U8, None)?;
+        let (codes, place) = self.place_of_code(&description, parts)?;
+        let code = &self.whole(&codes).bytes()[place.clone()];
         let pruned = if description.fill == Fill::Nearest { PRUNED_TO_INITIAL } else { PRUNED };
         let wrong = |error| PrunedProblem::Code { tensor: name.clone(), error };
         let dtype = description.dtype;
         let described = |problem| PrunedProblem::Description { tensor: name.clone(), problem };
         let form =
             Form::of(dtype).ok_or_else(|| described(format!("{dtype} is not a type that can be coded")))?;
-        let head = Head::read(code.bytes(), form, shape.matrix(), Some(pruned)).map_err(wrong)?;
+        let head = Head::read(code, form, shape.matrix(), Some(pruned)).map_err(wrong)?;
         contradiction(&description, form, &head).map_or(Ok(()), |problem| Err(described(problem)))?;
         let drawn = self.drawn_within(&description, &shape)?;
-        parts.insert(codes.clone());
-        let coded = Coded { description: Box::new(description), dtype, shape, codes, head, drawn };
+        parts.names.insert(codes.clone());
+        let coded = Coded { description: Box::new(description), dtype, shape, codes, place, head, drawn };
         match self.tensors.insert(name.clone(), Stored::Coded(Box::new(coded))) {
             Some(_) => Err(PrunedProblem::Twice(name).into()),
             None => Ok(()),
         }
     }
 
+    /// The name of the tensor that holds a tensor's code, and where in it the code is.
+    fn place_of_code(
+        &self,
+        description: &PrunedTensor,
+        parts: &mut PartsSeen,
+    ) -> Result<(String, Range<usize>), PrunedProblem> {
+        let name = &description.name;
+        let own = format!("{name}{CODES}");
+        let Some(length) = description.code else {
+            let len = self.part(name, &own, Dtype::U8, None)?.bytes().len();
+            return Ok((own, 0..len));
+        };
+        if self.checkpoint.tensor(&own).is_some() {
+            let problem = format!("its code is in `{SHARED_CODES}`, but there is also a tensor `{own}`");
+            return Err(PrunedProblem::Description { tensor: name.clone(), problem });
+        }
+        // The sum of all lengths was checked before.
+        let start = parts.shared;
+        parts.shared += length as usize;
+        Ok((SHARED_CODES.to_owned(), start..parts.shared))
+    }
+
+    /// Checks that the described codes that share a tensor fill it.
+    pub(super) fn check_shared(&self, descriptions: &[PrunedTensor]) -> Result<(), PrunedProblem> {
+        let shared = || descriptions.iter().filter_map(|tensor| tensor.code.map(|length| (tensor, length)));
+        let wrong = |tensor: &PrunedTensor, problem: String| {
+            Err(PrunedProblem::Description { tensor: tensor.name.clone(), problem })
+        };
+        if let Some((tensor, _)) = shared().find(|(tensor, _)| tensor.format != Format::Coded) {
+            return wrong(tensor, format!("it has a `code`, but its format is `{}`", tensor.format.name()));
+        }
+        let Some((first, _)) = shared().next() else { return Ok(()) };
+        if self.checkpoint.metadata().len() > 1 {
+            return wrong(first, format!("a file that is one of several shards has no `{SHARED_CODES}`"));
+        }
+        let got = self.part(&first.name, SHARED_CODES, Dtype::U8, None)?.bytes().len();
+        let described = shared().fold(0u64, |sum, (_, length)| sum.saturating_add(length));
+        if described != got as u64 {
+            return Err(PrunedProblem::SharedCodes { described, got });
+        }
+        Ok(())
+    }
+
+    /// The code of a coded tensor.
+    fn code_of<'a>(&'a self, coded: &Coded) -> Mapped<'a> {
+        self.whole(&coded.codes).data.part(coded.place.clone())
+    }
+
     /// What is read from the files for a block of a coded tensor, one of [`crate::blocks::cut`].
     pub(super) fn coded_reads<'a>(&'a self, coded: &'a Coded, block: &Block) -> Reads<'a> {
         let (number, _) = block_of(coded.shape.matrix(), block.start);
-        let code = self.whole(&coded.codes).data.part(coded.head.block_bytes(number));
+        let code = self.code_of(coded).part(coded.head.block_bytes(number));
         let base = self.base_part(&coded.description, block);
         let whole = coded.drawn.as_ref().and_then(Generator::whole);
         let bytes = (block.len * coded.head.size()) as u64;
@@ -63,7 +112,7 @@ impl PrunedReader {
     ) -> Result<&'a [u8], CodeError> {
         let (matrix, size) = (coded.shape.matrix(), coded.head.size());
         let Decoder { encoder, filled, cast: filled_cast, code: blocks, out, piece, in_piece, .. } = decoder;
-        let code = self.whole(&coded.codes).bytes();
+        let code = self.code_of(coded).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
         out.resize(block.len * size, 0);
         let mut start = block.start;

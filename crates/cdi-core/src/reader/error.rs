@@ -7,6 +7,7 @@ use crate::codec::CodeError;
 use crate::prelude::*;
 use crate::sparse::bitmask::BitmaskError;
 use crate::sparse::csr::CsrError;
+use crate::sparse::{DescriptionError, SHARED_CODES};
 use crate::tensor::{FloatDtype, Shape};
 
 /// Errors when a pruned file is opened.
@@ -83,7 +84,7 @@ pub enum PrunedProblem {
     Initial,
     /// The description cannot be read.
     #[error("its `cdi_prune` metadata cannot be read: {0}")]
-    Unreadable(serde_json::Error),
+    Unreadable(DescriptionError),
     /// The file was written by a later version.
     #[error("its `cdi_prune` metadata has {what} {got}; this version reads {expected}")]
     Version {
@@ -185,6 +186,16 @@ pub enum PrunedProblem {
         tensor: String,
         /// What is wrong.
         error: CodeError,
+    },
+    /// The codes that share a tensor do not fill it.
+    #[error(
+        "the codes in `{SHARED_CODES}` have {described} bytes according to their descriptions, but it has {got}"
+    )]
+    SharedCodes {
+        /// The sum of the described lengths.
+        described: u64,
+        /// Length of the tensor in bytes.
+        got: usize,
     },
     /// Two tensors with the same name would be restored.
     #[error("tensor `{0}` is described twice, or is in the file beside its own parts")]

@@ -1,14 +1,14 @@
 //! Pruned files. They are validated completely when they are opened, except for entropy-coded blocks.
 
 use alloc::borrow::Cow;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 #[cfg(feature = "std")]
 use std::path::Path;
 
 use safetensors::Dtype;
 
 use super::error::{OpenError, PrunedProblem};
-use super::stored::Stored;
+use super::stored::{PartsSeen, Stored};
 #[cfg(feature = "std")]
 use crate::checkpoint::OpenOptions;
 use crate::checkpoint::{Checkpoint, TensorRef};
@@ -140,14 +140,15 @@ impl PrunedReader {
             metadata: BTreeMap::new(),
             kind: None,
         };
-        let mut parts = BTreeSet::new();
+        let mut parts = PartsSeen::default();
         let (descriptions, bases) = file.read_metadata().map_err(wrong)?;
+        file.check_shared(&descriptions).map_err(wrong)?;
         for description in descriptions {
             file.add(description, &mut parts, workers).map_err(|e| e.at(&path))?;
         }
         file.check_bases(&bases).map_err(|e| e.at(&path))?;
         for (name, _) in file.checkpoint.tensors() {
-            if !parts.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
+            if !parts.names.contains(name) && file.tensors.insert(name.to_owned(), Stored::Whole).is_some() {
                 return Err(wrong(PrunedProblem::Twice(name.to_owned())));
             }
         }

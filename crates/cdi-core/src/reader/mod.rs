@@ -107,6 +107,7 @@ mod stored;
 pub(crate) mod validate;
 
 pub use crate::codec::CodeError;
+pub use crate::sparse::DescriptionError;
 pub use crate::sparse::bitmask::BitmaskError;
 pub use crate::sparse::csr::CsrError;
 pub use error::{BaseProblem, OpenError, PrunedProblem, RowsError};

@@ -1,5 +1,8 @@
 //! How the tensors of a file are stored, as determined when the file was opened.
 
+use alloc::collections::BTreeSet;
+use core::ops::Range;
+
 use safetensors::Dtype;
 
 use crate::codec::Head;
@@ -7,6 +10,14 @@ use crate::init::Generator;
 use crate::prelude::*;
 use crate::sparse::{Parts, PrunedTensor};
 use crate::tensor::{FloatDtype, Shape};
+
+/// The parts of the tensors validated so far, which are no tensors themselves.
+#[derive(Debug, Default)]
+pub(super) struct PartsSeen {
+    pub names: BTreeSet<String>,
+    /// Where the next code begins in the tensor that codes share.
+    pub shared: usize,
+}
 
 /// How a tensor is stored.
 #[derive(Debug)]
@@ -42,8 +53,9 @@ pub(super) struct Coded {
     pub description: Box<PrunedTensor>,
     pub dtype: Dtype,
     pub shape: Shape,
-    /// The name of the tensor that holds the code.
+    /// The name of the tensor that holds the code, and where in it the code is.
     pub codes: String,
+    pub place: Range<usize>,
     pub head: Head,
     /// The generator of initial values, if these are drawn.
     pub drawn: Option<Generator>,

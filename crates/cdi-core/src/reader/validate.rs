@@ -1,13 +1,11 @@
 //! Checks the description of a pruned file against its tensors: every count, offset and padding bit.
 
-use alloc::collections::BTreeSet;
-
 use safetensors::Dtype;
 
 use super::error::{BaseProblem, OpenError, PrunedProblem};
 use super::file::PrunedReader;
 use super::parts::{check_bitmask, check_csr};
-use super::stored::{Encoded, Stored};
+use super::stored::{Encoded, PartsSeen, Stored};
 use crate::checkpoint::{Checkpoint, FileName, TensorRef};
 use crate::digest;
 use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
@@ -85,7 +83,7 @@ impl PrunedReader {
     pub(super) fn add(
         &mut self,
         description: PrunedTensor,
-        parts: &mut BTreeSet<String>,
+        parts: &mut PartsSeen,
         workers: &impl Workers,
     ) -> Result<(), Wrong> {
         let name = description.name.clone();
@@ -126,7 +124,7 @@ impl PrunedReader {
         };
         let before = self.check_parts(&description, &shape, &names, workers)?;
         let drawn = self.drawn_within(&description, &shape)?;
-        parts.extend(names.clone().into_vec());
+        parts.names.extend(names.clone().into_vec());
         let encoded = Encoded { description, dtype, shape, parts: names, before, drawn };
         let stored = Stored::Encoded(Box::new(encoded));
         if self.tensors.insert(name.clone(), stored).is_some() {

@@ -1,5 +1,6 @@
 //! Selects the smallest encoding of a tensor, by exact size.
 
+use super::metadata::SHARED_LIMIT;
 use super::parts::{EncodingParts, Parts};
 use super::settings::Format;
 use super::{bitmask, csr, fillmask};
@@ -45,12 +46,12 @@ pub fn suffixes(format: Format, nearest: bool) -> Option<Parts<&'static str>> {
 /// The encoding with the smallest data and header entries if `stored` values are kept. Dense unless another
 /// one is certain to be smaller, so that choosing never makes a file larger than an all-dense one.
 /// `longest_offset` is an upper bound of all offsets in the file. `coded` is the size of the code in bytes,
-/// or `None` if the tensor cannot be coded.
+/// or `None` if the tensor cannot be coded, and whether a small code needs no header entry of its own.
 pub fn smallest(
     (name, dtype, shape): (&str, FloatDtype, &Shape),
     stored: usize,
     nearest: bool,
-    coded: Option<usize>,
+    (coded, shares): (Option<usize>, bool),
     longest_offset: u64,
 ) -> Format {
     // Four header entries take more bytes than this, whatever the names. This bound saves the exact sums for
@@ -62,7 +63,9 @@ pub fn smallest(
     let csr = (8 * (matrix.rows + 1) + stored * (size + csr::index_size(matrix))) as u64;
     let most_dense = (shape.elements() * size + 6 * name.len() + 20 * shape.rank() + 100) as u64;
     let least = LEAST_ENTRIES + mask.min(csr);
-    if coded.map_or(least, |coded| least.min(LEAST_ENTRIES / 4 + coded as u64)) >= most_dense {
+    let is_shared = |code: usize| shares && (code as u64) < SHARED_LIMIT;
+    let entry = |code: usize| if is_shared(code) { 0 } else { LEAST_ENTRIES / 4 };
+    if coded.map_or(least, |coded| least.min(entry(coded) + coded as u64)) >= most_dense {
         return Format::Dense;
     }
     let digits = longest_offset.max(1).ilog10() as usize + 1;
@@ -71,6 +74,9 @@ pub fn smallest(
     // part of the metadata.
     let bytes = |format: Format, digits| {
         let stored = if format == Format::Coded { coded.unwrap_or_default() } else { stored };
+        if format == Format::Coded && is_shared(stored) {
+            return stored as u64;
+        }
         let parts = parts(format, name, dtype, shape, stored, nearest);
         let tensors: u64 = parts.iter().map(|part| part.bytes() + header_entry_bytes(part, digits)).sum();
         tensors + format.name().len() as u64
@@ -108,7 +114,7 @@ mod tests {
 
     fn choose_of(dims: &[usize], stored: usize, coded: Option<usize>) -> Format {
         let shape = Shape::new(dims.to_vec()).unwrap();
-        smallest(("fc1.weight", FloatDtype::F32, &shape), stored, false, coded, 1_000_000)
+        smallest(("fc1.weight", FloatDtype::F32, &shape), stored, false, (coded, false), 1_000_000)
     }
 
     #[test]

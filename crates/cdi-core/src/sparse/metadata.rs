@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::deflated::{self, DescriptionError};
 use super::{Fill, Format};
 use crate::checkpoint::METADATA_KEY;
 use crate::digest;
@@ -14,6 +15,12 @@ use crate::tensor::{Dims, FloatDtype, Layout};
 
 /// Version of this description.
 pub const VERSION: u32 = 1;
+
+/// The tensor that holds the codes of several tensors.
+pub const SHARED_CODES: &str = "cdi_prune.codes";
+
+/// A code of this many bytes or more has a tensor of its own.
+pub const SHARED_LIMIT: u64 = 1 << 16;
 
 /// The JSON under the key `cdi_prune`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +106,10 @@ pub struct PrunedTensor {
     /// The factor by which training shrank weights that it did not change otherwise.
     #[serde(default = "one")]
     pub decay: f64,
+    /// If its code is in [`SHARED_CODES`], the length of the code in bytes. Codes lie there in the order of
+    /// the descriptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u64>,
 }
 
 fn one() -> f64 {
@@ -129,6 +140,8 @@ struct Short<'a> {
     prediction: Option<f64>,
     #[serde(skip_serializing_if = "is_one")]
     decay: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u64>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -155,7 +168,7 @@ enum Description<'a> {
 
 impl<'a> Description<'a> {
     fn of(tensor: &'a PrunedTensor) -> Self {
-        if !matches!(tensor.format, Format::Coded | Format::Base) {
+        if !tensor.format.is_packed() {
             return Self::Whole(tensor);
         }
         Self::Short(Short {
@@ -171,14 +184,8 @@ impl<'a> Description<'a> {
             trained_dtype: tensor.trained_dtype,
             prediction: tensor.prediction,
             decay: tensor.decay,
+            code: tensor.code,
         })
-    }
-}
-
-impl PrunedTensor {
-    /// Bytes of the tensor's JSON in a file's description.
-    pub fn description_bytes(&self) -> usize {
-        serde_json::to_string(&Description::of(self)).map_or(0, |json| json.len())
     }
 }
 
@@ -256,17 +263,20 @@ impl FileMetadata {
     }
 
     /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, because some
-    /// loaders refuse files without it.
+    /// loaders refuse files without it. Descriptions without coded tensors are plain JSON, as in earlier
+    /// releases.
     pub fn into_map(self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut map = others.clone();
         map.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
         let json = serde_json::to_string(&self).expect("strings, integers and finite reals always serialise");
-        map.insert(METADATA_KEY.to_owned(), json);
+        let packed = self.tensors.iter().any(|tensor| tensor.format.is_packed());
+        map.insert(METADATA_KEY.to_owned(), if packed { deflated::shorter(json) } else { json });
         map
     }
 
-    /// The description in a file's `__metadata__`; `None` if there is none. The error is that of the JSON.
-    pub fn find(map: &BTreeMap<String, String>) -> Option<Result<Self, serde_json::Error>> {
-        map.get(METADATA_KEY).map(|json| serde_json::from_str(json))
+    /// The description in a file's `__metadata__`; `None` if there is none.
+    pub fn find(map: &BTreeMap<String, String>) -> Option<Result<Self, DescriptionError>> {
+        let read = |text| Ok(serde_json::from_slice(&deflated::json(text)?)?);
+        map.get(METADATA_KEY).map(|text| read(text))
     }
 }

@@ -3,14 +3,17 @@
 pub mod bitmask;
 mod choice;
 pub mod csr;
+mod deflated;
 pub mod fillmask;
 mod metadata;
 mod parts;
 mod settings;
 
 pub use choice::{parts, smallest, suffixes};
+pub use deflated::DescriptionError;
 pub use metadata::{
-    Base, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, VERSION, base_digest,
+    Base, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SHARED_CODES, SHARED_LIMIT, SliceValues,
+    Unknown, VERSION, base_digest,
 };
 pub use parts::{BitmaskParts, CsrParts, EncodingParts, Parts};
 pub use settings::{Fill, Format};

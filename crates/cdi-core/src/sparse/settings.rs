@@ -44,6 +44,11 @@ impl Fill {
 }
 
 impl Format {
+    /// Whether a tensor in this format is coded, or only in the base.
+    pub fn is_packed(self) -> bool {
+        matches!(self, Self::Coded | Self::Base)
+    }
+
     /// The name used in configs and files.
     pub fn name(self) -> &'static str {
         match self {
