@@ -5,6 +5,7 @@ mod bytes;
 mod code;
 mod coded;
 mod equal;
+mod floats;
 mod predict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,14 +19,15 @@ use super::plan::{is_worth_it, other_metadata};
 use super::progress::Progress;
 use super::resolve::refuse_pruned;
 use super::spool::Spool;
-use super::task::TensorTask;
 use crate::checkpoint::{TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice};
 use crate::sparse::{FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
-pub(super) use code::{Pruning, ToCode, choices, code_all};
+pub(super) use bytes::Bytes;
+pub(super) use code::{ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
+pub(super) use floats::{Floats, Pruning};
 pub use predict::PredictFrom;
 
 /// The result of packing.
@@ -89,18 +91,15 @@ pub fn pack(
         !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
     };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
-    let bytes_tasks = bytes::tasks(start, checkpoint.tensors().filter(whole));
-    let coded = code(&tasks, &bytes_tasks, output, progress)?;
+    let floats = tasks.iter().map(ToCode::whole);
+    let all: Vec<ToCode<'_>> = floats.chain(start.others(checkpoint.tensors().filter(whole))).collect();
+    let coded = code(&all, output, progress)?;
     let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
         true => Group { name: name.to_owned(), tensors: Vec::new() },
         false => group(&coded, name, &tensor),
     };
     let groups: Vec<Group> = checkpoint.tensors().map(group).collect();
-    descriptions.append(&mut describe(&coded, start, &tasks)?);
-    for task in &bytes_tasks {
-        let found = coded.get(task.name);
-        descriptions.extend(found.map(|found| (task.name, task.described(&found.choice))));
-    }
+    descriptions.append(&mut describe(&coded, start, &all)?);
     let others = other_metadata(checkpoint);
     let digests = Digests::new(start.base(), descriptions.values());
     let metadata = |groups: &[Group]| {
@@ -130,23 +129,14 @@ pub fn pack(
 }
 
 /// Codes tensors. Returns those that become smaller.
-fn code<'a>(
-    tasks: &[TensorTask<'a>],
-    others: &[bytes::BytesTask<'a>],
-    output: &Path,
-    progress: &dyn Progress,
-) -> Result<CodedTensors<'a>, Error> {
+fn code<'a>(all: &[ToCode<'a>], output: &Path, progress: &dyn Progress) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
-    let all: Vec<ToCode<'_>> = tasks.iter().map(ToCode::whole).collect();
-    progress.begin("pack", 3 * tasks.iter().map(|task| task.trained.bytes().len() as u64).sum::<u64>());
-    let coded = code_all(&all, &spool, progress)?;
-    progress.end();
-    let coded = tasks.iter().zip(coded).filter(|(task, found)| {
-        is_worth_it(found.bytes(), found.prediction(), task.trained.bytes().len() as u64)
-    });
-    let mut coded = coded.map(|(task, found)| (task.name, found)).collect();
-    bytes::code(others, &spool, &mut coded, progress)?;
-    Ok(CodedTensors::new(coded, spool))
+    let coded = code_all("pack", all, &spool, progress)?;
+    let coded = all
+        .iter()
+        .zip(coded)
+        .filter(|(tensor, found)| is_worth_it(found.bytes(), found.prediction(), tensor.bytes()));
+    Ok(CodedTensors::new(coded.map(|(tensor, found)| (tensor.name(), found)).collect(), spool))
 }
 
 /// What is written to the file for a tensor.
@@ -159,10 +149,10 @@ fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group 
 fn describe<'t>(
     coded: &CodedTensors<'_>,
     start: &PredictFrom<'_>,
-    tasks: &[TensorTask<'t>],
+    all: &[ToCode<'t>],
 ) -> Result<BTreeMap<&'t str, PrunedTensor>, Error> {
-    let coded = tasks.iter().filter_map(|task| Some((task, coded.get(task.name)?)));
-    coded.map(|(task, found)| Ok((task.name, start.described(task, &found.choice)?))).collect()
+    let coded = all.iter().filter_map(|tensor| Some((tensor, coded.get(tensor.name())?)));
+    coded.map(|(tensor, found)| Ok((tensor.name(), start.described(tensor, &found.choice)?))).collect()
 }
 
 /// Writes a tensor: its code, or its data if it is not coded.
