@@ -87,9 +87,10 @@ impl<'a> Selection<'a> {
     {
         let Self { resolved, tasks, prune, .. } = *self;
         let (checkpoint, tensors) = resolved.trained()?;
-        // A tensor that does not need the base otherwise must not start to need it, unless the
-        // config asks for that.
-        let asked = prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded);
+        // A tensor that does not need the base otherwise must not start to need it, unless the config asks
+        // for that: by the fill, by the format, or because it asks for nothing but coding.
+        let asked =
+            prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded) || prune.keep;
         let mut all = Vec::new();
         for (n, ((name, tensor), (_, trained))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
             let pruned = tensor.action == Action::Prune;
