@@ -116,7 +116,7 @@ CHECKS = [
     ("a base's tensor of another type is not taken", PRUNED, "} else if tensor.dtype != dtype {", "} else if false {"),
     ("a tensor in the base has its type", PRUNED, "        if tensor.dtype != dtype {\n            let problem", "        if false {\n            let problem"),
     ("a tensor is in the base or in the file", PRUNED, "None if !in_file => Ok(()),", "None => Ok(()),"),
-    ("columns rise", CSR, "if n > offset(crow, row) && column(n - 1) >= got {", "if false {"),
+    ("columns rise", CSR, "if n > crow.at(row) && column(n - 1) >= got {", "if false {"),
 ]
 
 

@@ -45,25 +45,25 @@ fn pruned_weights(s: &Scratch) -> u64 {
 const FILES: [(&str, u64, u64, &str); 4] = [
     (
         r#"{"fill": "init"}"#,
-        222_862,
+        222_442,
         172_771,
         "51c4c881014721041517920ada11bfd21a8207698b7e51a6d2a3f6b1df3ae8af",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "scope": "global"}"#,
-        148_610,
+        148_190,
         95_465,
         "f30828b89675df4551ccc0e4e2b565ad3a7d0f3ceec3ef9f5ef9a1ddfabf27de",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.7}, "fill": "nearest", "dtype": "f16"}"#,
-        59_965,
+        59_521,
         37_597,
         "c436cbdb3b68e06bf03c9f9ecfc5a1085ee03d6b6068bf8150b177e5f05bdddc",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "structure": "rows"}"#,
-        148_822,
+        148_402,
         93_026,
         "4f48d5e8cc222f330e5f27ee089537f7b7ada20bab2e8899f6939dd77cdcc941",
     ),

@@ -5,6 +5,7 @@ mod choice;
 pub mod csr;
 pub mod fillmask;
 mod metadata;
+pub mod offsets;
 mod parts;
 mod settings;
 
