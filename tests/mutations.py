@@ -125,7 +125,7 @@ CHECKS = [
      "shared().find(|_| false)"),
     ("shards have no shared codes", CODED, "if self.checkpoint.metadata().len() > 1 {", "if false {"),
     ("a code is shared or a tensor", CODED, "if self.checkpoint.tensor(&own).is_some() {", "if false {"),
-    ("columns rise", CSR, "if n > offset(crow, row) && column(n - 1) >= got {", "if false {"),
+    ("columns rise", CSR, "if n > crow.at(row) && column(n - 1) >= got {", "if false {"),
 ]
 
 

@@ -117,9 +117,13 @@ Examples:
   cdi-prune analyze model.yaml --set 'analyze.threshold={ulps: 1}' --full")]
     Analyze(Stage),
     /// Write the pruned checkpoint
-    #[command(
-        after_long_help = "Example:\n  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask"
-    )]
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune prune model.yaml --set prune.fill=init --set prune.format=bitmask
+  cdi-prune prune model.yaml --set 'prune.values={exact: true}'
+
+With `values: {exact: true}` and no key that says what is pruned, nothing is: the whole checkpoint is coded \
+without loss.")]
     Prune(Stage),
     /// Show every tensor with its rule, layer id, initialiser, action and size, without reading any weights
     #[command(

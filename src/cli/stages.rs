@@ -78,7 +78,8 @@ fn say_outcome(outcome: &Outcome, full: bool, github: bool, global: &Global) -> 
         let (bytes, before) = (pruned.written.bytes, outcome.trained_bytes);
         let files: Vec<String> = pruned.written.files.iter().map(|f| shown(f)).collect();
         print(&format!(
-            "Pruned file: {}{}, {} bytes, {} % of the trained file's {}.",
+            "{}: {}{}, {} bytes, {} % of the trained file's {}.",
+            outcome.report.as_ref().map_or("Pruned file", Report::file_words),
             files.join(", "),
             with_files(&pruned.written),
             thousands(bytes),

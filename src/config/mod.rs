@@ -55,7 +55,7 @@ pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};
 pub use outputs::{OutputKind, ReportForm};
 pub use path::{KeyPath, Step};
-pub use pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
+pub use pruning::{Chain, FormatChoice, PruneRule, PruneSettings, Values};
 pub use schema::schema;
 pub use settings::{
     AnalyzeSettings, Decay, InitRule, InitSettings, InitSource, ModelSettings, ReportPaths, Settings,

@@ -25,8 +25,12 @@ pub struct PruneSettings {
     pub format: FormatChoice,
     /// Whether tensors that are not pruned may be coded too, with a format that codes; default true.
     pub code_kept: bool,
+    /// How values are coded; `None` if the config does not say.
+    pub values: Option<Values>,
     /// Maximum bytes per shard; `None` for one file of any size.
     pub max_shard_size: Option<u64>,
+    /// Whether nothing is pruned, because the config says only how values are coded. There are no rules then.
+    pub keep: bool,
     /// Settings for tensors without a rule.
     pub decision: Decision,
     /// Settings for some tensors.
@@ -36,6 +40,13 @@ pub struct PruneSettings {
     /// Groups of at least two names of tensors that are copies of each other. Other copies are
     /// found by their bytes.
     pub tied: Vec<Vec<String>>,
+}
+
+/// How the values of coded tensors are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Bit for bit.
+    Exact,
 }
 
 /// Layers that read only each other.
@@ -48,12 +59,12 @@ pub struct Chain {
 }
 
 impl PruneSettings {
-    /// The settings for a tensor; `None` if a rule keeps it.
+    /// The settings for a tensor; `None` if it is kept.
     pub fn decision(&self, name: &str) -> Option<&Decision> {
         match self.rules.find(name) {
             Some(found) if found.value.keep => None,
             Some(found) => Some(&found.value.decision),
-            None => Some(&self.decision),
+            None => Some(&self.decision).filter(|_| !self.keep),
         }
     }
 }

@@ -199,6 +199,9 @@ pub(super) struct Prune {
     pub format: Option<Node>,
     /// With format auto or coded: code tensors that are not pruned too; default true.
     pub code_kept: Option<bool>,
+    /// How values are coded, with format auto or coded. Without any key that says what is pruned, nothing is
+    /// pruned, and all tensors are coded.
+    pub values: Option<Values>,
     /// Type of the values written for pruned tensors: keep (default), or f32, bf16, f16, to which they are
     /// rounded.
     #[schemars(with = "Option<forms::OutputDtype>")]
@@ -224,6 +227,14 @@ pub(super) struct Prune {
     /// Settings for some tensors. The first rule that matches applies.
     #[serde(default)]
     pub rules: Vec<PruneRule>,
+}
+
+/// How values are coded.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Values {
+    /// Keep every value bit for bit: true.
+    pub exact: Option<bool>,
 }
 
 /// Layers that read only each other: the units between any two of them may be removed.

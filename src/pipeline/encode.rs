@@ -12,7 +12,9 @@ use crate::bits;
 use crate::checkpoint::CheckpointError;
 use crate::config::PruneSettings;
 use crate::encoder::Encoder;
-use crate::sparse::{CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, fillmask, suffixes};
+use crate::sparse::{
+    CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, fillmask, offsets, suffixes,
+};
 use crate::store::{CheckpointWriter, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
@@ -25,6 +27,8 @@ struct Encoded<'a> {
     takes: bool,
     nearest: bool,
     target: Target,
+    /// Bytes of a row offset; 0 if none are written.
+    offset_size: usize,
 }
 
 /// The destination of the tensor.
@@ -115,9 +119,14 @@ impl<'a> Encoded<'a> {
             written: prune.dtype.unwrap_or(task.dtype),
             takes,
             nearest: prune.fill == Fill::Nearest,
+            offset_size: offset_size(format, stored),
             target: target(task, format, prune.fill, stored, writer)?,
         })
     }
+}
+
+fn offset_size(format: Format, stored: usize) -> usize {
+    if format == Format::Bitmask && stored == 0 { 0 } else { offsets::size(stored) }
 }
 
 /// The destinations of a tensor's parts. Parts that no block writes are written here.
@@ -136,15 +145,17 @@ fn target(
     let encoding = &parts.encoding;
     let shape: Vec<u8> = shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
     writer.write_at(*encoding.shape(), 0, &shape)?;
+    let size = offset_size(format, stored);
     if let EncodingParts::Csr(CsrParts { row_offsets, .. }) = encoding {
-        writer.write_at(*row_offsets, 8 * matrix.rows as u64, &(stored as u64).to_le_bytes())?;
+        let end = (stored as u64).to_le_bytes();
+        writer.write_at(*row_offsets, (size * matrix.rows) as u64, &end[..size])?;
     }
-    if matrix.cols == 0 {
+    if matrix.cols == 0 && size > 0 {
         // Rows without columns have no blocks, so their offsets are written here.
-        let zeros = vec![0; 8 * matrix.rows.min(BLOCK_ELEMENTS)];
+        let zeros = vec![0; size * matrix.rows.min(BLOCK_ELEMENTS)];
         for row in (0..matrix.rows).step_by(BLOCK_ELEMENTS) {
             let rows = BLOCK_ELEMENTS.min(matrix.rows - row);
-            writer.write_at(*encoding.row_offsets(), 8 * row as u64, &zeros[..8 * rows])?;
+            writer.write_at(*encoding.row_offsets(), (size * row) as u64, &zeros[..size * rows])?;
         }
     }
     Ok(Target::Parts(parts))
@@ -210,7 +221,8 @@ fn encode_block(
                 fillmask::gather(takes, mask, columns, first, out);
                 write_fill(*slot, first, out, &mut left, writer)?;
             }
-            write_offsets(matrix, block, before, mask, *encoding.row_offsets(), writer, out)?;
+            let offsets = (*encoding.row_offsets(), encoded.offset_size);
+            write_offsets(matrix, block, before, mask, offsets, (writer, out))?;
         }
     }
     Ok(left)
@@ -243,21 +255,20 @@ fn write_offsets(
     block: &Block,
     before: usize,
     mask: &[u8],
-    slot: Slot,
-    writer: &CheckpointWriter,
-    out: &mut Vec<u8>,
+    (slot, size): (Slot, usize),
+    (writer, out): (&CheckpointWriter, &mut Vec<u8>),
 ) -> Result<(), CheckpointError> {
-    if block.column(matrix) > 0 {
+    if block.column(matrix) > 0 || size == 0 {
         return Ok(());
     }
     out.clear();
     let mut offset = before as u64;
     let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
     for row in mask.chunks(block.columns(matrix).div_ceil(8)).take(rows) {
-        out.extend(offset.to_le_bytes());
+        out.extend_from_slice(&offset.to_le_bytes()[..size]);
         offset += bits::count(row);
     }
-    writer.write_at(slot, 8 * block.row(matrix) as u64, out)
+    writer.write_at(slot, (size * block.row(matrix)) as u64, out)
 }
 
 /// Writes the fill bits of a block's pruned weights, which begin at bit `first`. Whole bytes are written at

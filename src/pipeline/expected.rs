@@ -1,7 +1,7 @@
 //! Estimates the sizes of coded tensors before any is coded.
 
 use super::error::Error;
-use super::pack::{Pruning, ToCode, choices};
+use super::pack::{ToCode, choices};
 use super::plan::Codes;
 use crate::sparse::Fill;
 
@@ -17,6 +17,8 @@ struct Tensor {
     /// Bits per pruned element that select its fill value.
     fill: f64,
     prediction: Option<f64>,
+    /// Whether it is pruned. If not, all its values are kept, whatever the masks say.
+    pruned: bool,
 }
 
 impl Expected {
@@ -25,17 +27,16 @@ impl Expected {
         // Tables; then, per block, the states of 8 lanes and the length.
         const HEAD: f64 = 128.0;
         const BLOCK: f64 = 36.0;
-        let nearest = |pruning: Pruning<'_>| pruning.fill == Fill::Nearest;
-        let whole: Vec<ToCode<'_>> =
-            tensors.iter().map(|tensor| ToCode { pruning: None, ..*tensor }).collect();
+        let whole: Vec<ToCode<'_>> = tensors.iter().map(|tensor| tensor.unpruned()).collect();
         let mut all: Vec<Option<Tensor>> = (0..of).map(|_| None).collect();
         for (tensor, (choice, bits)) in tensors.iter().zip(choices(&whole)?) {
-            all[tensor.task.n] = Some(Tensor {
-                elements: tensor.task.elements() as f64,
+            all[tensor.n()] = Some(Tensor {
+                elements: tensor.shape().elements() as f64,
                 bits,
-                fixed: HEAD + BLOCK * tensor.task.blocks().count() as f64,
-                fill: if tensor.pruning.is_some_and(nearest) { 1.0 } else { 0.0 },
+                fixed: HEAD + BLOCK * tensor.blocks().count() as f64,
+                fill: if tensor.fill() == Some(Fill::Nearest) { 1.0 } else { 0.0 },
                 prediction: choice.prediction(),
+                pruned: tensor.fill().is_some(),
             });
         }
         Ok(Self(all))
@@ -45,8 +46,8 @@ impl Expected {
 impl Codes for Expected {
     /// Assumes that the kept values are at random positions.
     fn of(&self, n: usize, _: &str, stored: usize) -> Option<(u64, Option<f64>)> {
-        let Tensor { elements, bits, fixed, fill, prediction } = *self.0.get(n)?.as_ref()?;
-        let kept = stored as f64;
+        let Tensor { elements, bits, fixed, fill, prediction, pruned } = *self.0.get(n)?.as_ref()?;
+        let kept = if pruned { stored as f64 } else { elements };
         let pruned = elements - kept;
         let surprise = |n: f64| if n > 0.0 { n * libm::log2(elements / n) } else { 0.0 };
         let bits = kept * bits + pruned * fill + surprise(kept) + surprise(pruned);
@@ -60,13 +61,22 @@ mod tests {
 
     #[test]
     fn a_mask_costs_its_entropy() {
-        let tensor = Tensor { elements: 8000.0, bits: 24.0, fixed: 100.0, fill: 1.0, prediction: Some(0.5) };
-        let expected = Expected(vec![None, Some(tensor)]);
+        let tensor = |pruned| Tensor {
+            elements: 8000.0,
+            bits: 24.0,
+            fixed: 100.0,
+            fill: 1.0,
+            prediction: Some(0.5),
+            pruned,
+        };
+        let expected = Expected(vec![None, Some(tensor(true)), Some(tensor(false))]);
         // Nothing pruned: 3 bytes per value. Half pruned: one bit of mask and half a bit of fill per element.
         // Everything pruned: only the fill.
         let bytes = [8000, 4000, 0].map(|stored| expected.of(1, "", stored).unwrap().0);
         assert_eq!(bytes, [24_100, 13_600, 1_100]);
         assert_eq!(expected.of(1, "", 8000).unwrap().1, Some(0.5));
-        assert!(expected.of(0, "", 0).is_none() && expected.of(2, "", 0).is_none());
+        // A kept tensor has no mask that could say how many of its values are kept.
+        assert_eq!(expected.of(2, "", 0).unwrap().0, 24_100);
+        assert!(expected.of(0, "", 0).is_none() && expected.of(3, "", 0).is_none());
     }
 }

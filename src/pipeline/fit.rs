@@ -5,7 +5,7 @@ use super::error::Error;
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
-use super::pack::{CodedTensors, Pruning, ToCode, code_all};
+use super::pack::{Bytes, CodedTensors, Floats, Pruning, ToCode, code_all};
 use super::plan::{Codes, Coding, FilePlan, NoCodes};
 use super::progress::Progress;
 use super::remove::Removal;
@@ -86,47 +86,55 @@ impl<'a> Selection<'a> {
         'a: 'm,
     {
         let Self { resolved, tasks, prune, .. } = *self;
-        let (_, tensors) = resolved.trained()?;
+        let (checkpoint, tensors) = resolved.trained()?;
+        // A tensor that does not need the base otherwise must not start to need it, unless the config asks
+        // for that: by the fill, by the format, or because it asks for nothing but coding.
+        let asked =
+            prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded) || prune.keep;
         let mut all = Vec::new();
-        for (n, (name, tensor)) in tensors.iter().enumerate() {
+        for (n, ((name, tensor), (_, trained))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
             let pruned = tensor.action == Action::Prune;
-            let Some(task) = tasks.get(n).filter(|task| task.elements() > 0) else { continue };
             if removal.is_some_and(|removal| removal.of(n).is_some())
                 || !(pruned || prune.code_kept)
                 || tensors.contains_key(&format!("{name}{CODES}"))
             {
                 continue;
             }
-            // A tensor that does not need the base otherwise must not start to need it, unless the
-            // config asks for that.
+            let Some(task) = tasks.get(n) else {
+                let base = resolved.base_of_bytes(name, tensor).filter(|_| asked).map(|(_, base)| base);
+                all.extend(Bytes::new((n, name), trained, base, Coding::ELSEWHERE).map(ToCode::Bytes));
+                continue;
+            };
+            if task.elements() == 0 {
+                continue;
+            }
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
-            let asked = prune.fill != Fill::Zero || prune.format == FormatChoice::Fixed(Format::Coded);
-            all.push(ToCode {
+            all.push(ToCode::Floats(Floats {
                 task,
                 written: prune.dtype.filter(|_| pruned).unwrap_or(task.dtype),
                 pruning: pruned.then_some(Pruning { masks, fill: prune.fill }),
                 predicts: !stored || asked,
                 described: Coding::ELSEWHERE,
-            });
+            }));
         }
         Ok(all)
     }
 
     /// Codes the tensors that may be coded, with the current masks.
     fn finish(&self, masks: &Masks) -> Result<Selected<'a>, Error> {
-        let Self { resolved, tasks, prune, progress } = *self;
+        let Self { resolved, prune, progress, .. } = *self;
         let removal = Removal::find(resolved, prune, masks)?;
         if !prune.format.codes() {
             return Ok(Selected { removal, coded: None });
         }
         let tensors = self.may_be_coded(masks, Some(&removal))?;
         let spool = Spool::beside(&prune.output)?;
-        progress.begin("code", 3 * tensors.iter().map(|t| t.task.trained.bytes().len() as u64).sum::<u64>());
-        let coded = code_all(&tensors, &spool, progress)?;
-        progress.end();
-        let names = tensors.iter().map(|tensor| tasks.get(tensor.task.n).expect("its own").name);
-        let coded = CodedTensors::new(names.zip(coded).collect(), spool);
+        let coded = code_all("code", &tensors, &spool, progress)?;
+        let (_, all) = resolved.trained()?;
+        let names = tensors.iter().filter_map(|tensor| all.get_key_value(tensor.name()));
+        let coded = names.map(|(name, _)| name.as_str()).zip(coded).collect();
+        let coded = CodedTensors::new(coded, spool);
         Ok(Selected { removal, coded: Some(coded) })
     }
 

@@ -264,8 +264,9 @@ fn describe(
     let pruned = tensor.action == Action::Prune;
     let prediction = code.and_then(|(_, prediction)| prediction);
     let cast = prune.dtype.filter(|_| pruned);
-    let origin = tensor.origin.as_ref().filter(|_| pruned || prediction.is_some());
-    let init = origin.map(|_| initial_values(resolved, name, tensor)).transpose()?;
+    let known = pruned || prediction.is_some();
+    let origin = tensor.origin.as_ref().filter(|_| known);
+    let init = known.then(|| initial_values(resolved, name, tensor)).transpose()?;
     let drawn = |origin: &&Origin| !matches!(origin.source, InitSource::From(_));
     Ok(PrunedTensor {
         name: name.to_owned(),
@@ -306,13 +307,18 @@ fn in_format(known: &PrunedTensor, format: Format) -> PrunedTensor {
     }
 }
 
-/// The source of the initial values of a tensor that a rule matches.
+/// The source of the initial values of a tensor that a rule matches, or of what the bytes of another tensor
+/// are predicted from.
 pub(super) fn initial_values(
     resolved: &Resolved<'_>,
     name: &str,
     tensor: &Tensor,
 ) -> Result<InitialValues, Error> {
-    let origin = tensor.origin.as_ref().expect("only of tensors that a rule matches");
+    let Some(origin) = &tensor.origin else {
+        let (path, base) = resolved.base_of_bytes(name, tensor).expect("its bytes are predicted from there");
+        let sha256 = digest::of_mapped(base.data);
+        return Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype: None });
+    };
     Ok(match &origin.source {
         InitSource::Scheme(_) if !origin.slices.is_empty() => {
             let slice = |slice: &Slice| SliceValues {

@@ -79,7 +79,7 @@ pub(super) fn summarise(
         seed: settings.seed,
         noise_version: NOISE_VERSION,
         config_sha256: settings.config_sha256.clone(),
-        fill: settings.prune.as_ref().filter(|_| pruned.is_some()).map(|prune| prune.fill),
+        fill: settings.prune.as_ref().filter(|prune| pruned.is_some() && !prune.keep).map(|prune| prune.fill),
         totals: sums.totals(pruned.map(|pruned| pruned.written.bytes), findings.trained_bytes),
         start: Some(findings.told.start),
         evidence: findings.calibrated.evidence.clone(),

@@ -23,7 +23,8 @@ pub struct Report {
     pub noise_version: u32,
     /// SHA-256 of the config's bytes, followed by a line for each override.
     pub config_sha256: String,
-    /// Value of pruned weights: `zero`, `init` or `nearest`; null in a report without pruning.
+    /// Value of pruned weights: `zero`, `init` or `nearest`; null in a report without pruning, and if nothing
+    /// was to be pruned.
     pub fill: Option<Fill>,
     /// Sums over all floating-point tensors.
     pub totals: Totals,
@@ -44,6 +45,18 @@ pub struct Report {
     pub removed: Vec<Removed>,
     /// Every tensor of the trained checkpoint, in name order.
     pub tensors: Vec<ReportTensor>,
+}
+
+impl Report {
+    /// Whether a file was written in which nothing was to be pruned.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.fill.is_none() && self.totals.pruned_bytes.is_some()
+    }
+
+    /// What the file that was written is called.
+    pub fn file_words(&self) -> &'static str {
+        if self.is_packed() { "Packed file" } else { "Pruned file" }
+    }
 }
 
 /// Units removed between two layers.

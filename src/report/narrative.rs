@@ -106,7 +106,8 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
             format!("{} exactly 0 in the trained checkpoint ({share}).", counted_are(n, "weight")),
         );
     }
-    if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
+    let pruned = totals.pruned_weights.filter(|_| !report.is_packed());
+    if let (Some(pruned), Some(sparsity)) = (pruned, totals.sparsity) {
         let of = counted(totals.total_weights, "weight");
         say(
             false,
@@ -120,7 +121,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         let (bytes, of) = (thousands(bytes), thousands(of));
         say(
             false,
-            "Pruned file",
+            report.file_words(),
             format!("{bytes} bytes, {} of the trained file's {of}.", percent(100.0 * share)),
         );
     }

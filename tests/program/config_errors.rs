@@ -127,6 +127,63 @@ fn home_folders() {
 }
 
 #[test]
+fn how_values_are_coded() {
+    let values = "values: {exact: true}";
+    for (keys, message) in [
+        ("values: {}", "2:28: `prune.values`: expected {exact: true}, got an empty mapping"),
+        (
+            "values: {exact: false}",
+            "2:36: `prune.values.exact`: expected true: values that are not exact need a step to which they are \
+             rounded, and `values` has no such key, got false",
+        ),
+        ("values: {exact: 1}", "2:36: `prune.values.exact`: expected true or false, got 1"),
+        ("values: {step: 1}", "2:29: unknown key `step` in `prune.values`; the keys are exact"),
+        (
+            &format!("{values}, format: bitmask"),
+            "2:51: `prune.format`: expected auto or coded together with `values`, which says how values are coded, \
+             got the text `bitmask`",
+        ),
+        (
+            &format!("{values}, dtype: bf16, criterion: magnitude, target: {{sparsity: 0.5}}"),
+            "2:50: `prune.dtype`: expected keep together with `values: {exact: true}`, because a cast rounds values, \
+             got the text `bf16`",
+        ),
+        (
+            &format!("{values}, fill: init"),
+            "2:49: `prune.fill`: expected no `fill`, because without a criterion, a target or rules, `values` means \
+             that nothing is pruned, got one",
+        ),
+        (
+            &format!("{values}, code_kept: false"),
+            "2:54: `prune.code_kept`: expected true, because without a criterion, a target or rules, `values` means \
+             that nothing is pruned, got false",
+        ),
+    ] {
+        assert_eq!(prune_error(keys), format!("configs/x.yaml:{message}"), "{keys}");
+    }
+    let prune = |keys: &str| {
+        let text = format!("seed: 1\nprune: {{output: a, {values}{keys}}}\n");
+        Settings::parse(&text, Path::new("x.yaml"), &[]).unwrap().prune.unwrap()
+    };
+    // What says that something is pruned.
+    for keys in [
+        ", criterion: sleeping",
+        ", target: threshold",
+        ", scope: tensor",
+        ", structure: rows",
+        ", min_elements: 0",
+        ", rules: [{match: a, keep: true}]",
+        ", tied: [[a, b]]",
+    ] {
+        assert!(prune(keys).decision("c").is_some(), "{keys}");
+    }
+    assert!(
+        ["", ", format: coded", ", code_kept: true"].iter().all(|keys| prune(keys).decision("c").is_none())
+    );
+    assert!(prune(", criterion: sleeping, fill: init").decision("c").is_some());
+}
+
+#[test]
 fn what_others_call_it() {
     let scores = "expected {scores: FILE}: a checkpoint that contains, under the name of each tensor, a \
                   score for each weight, or a factor for the magnitudes of each input (for Wanda, the norms \

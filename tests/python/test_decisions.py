@@ -181,9 +181,9 @@ def check_parts(parts, name, w, w0, pruned, fill, form):
     if form == "bitmask":
         expected["bitmask"] = np.packbits(~pruned, axis=1, bitorder="little")
         expected["compressed"] = matrix(w)[~pruned]
-        expected["row_offsets"] = np.cumsum(counts) - counts
+        expected["row_offsets"] = (np.cumsum(counts) - counts).astype(np.int32)[: len(counts) if counts.any() else 0]
     else:
-        expected["crow_indices"] = np.concatenate([[0], np.cumsum(counts)])
+        expected["crow_indices"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         expected["col_indices"] = np.nonzero(~pruned)[1].astype(np.uint16 if pruned.shape[1] <= 65536 else np.int32)
         expected["values"] = matrix(w)[~pruned]
     if fill == "nearest":
@@ -276,7 +276,7 @@ def test_csr_is_what_scipy_takes(tmp_path):
     for name, w in trained.items():
         part = {key: parts[f"{name}.{key}"] for key in ["shape", "crow_indices", "col_indices", "values"]}
         # SciPy wants both kinds of index in one type.
-        indices = part["col_indices"].astype(np.int64)
+        indices = part["col_indices"].astype(part["crow_indices"].dtype)
         csr = scipy_sparse.csr_matrix((part["values"], indices, part["crow_indices"]), shape=matrix(w).shape)
         csr.check_format()
         assert csr.has_sorted_indices

@@ -45,25 +45,25 @@ fn pruned_weights(s: &Scratch) -> u64 {
 const FILES: [(&str, u64, u64, &str); 4] = [
     (
         r#"{"fill": "init"}"#,
-        222_862,
+        222_442,
         171_811,
         "cc2933c8a5fe9f1bc184f0a0bd2510daf9a5ed028c536998e8a789f24d4b0f4e",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "scope": "global"}"#,
-        148_610,
+        148_190,
         94_769,
         "5f20b60a8e41e32b3d2d175af5c08eb2ee31b247bbd057fc8075bf246e2ab992",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.7}, "fill": "nearest", "dtype": "f16"}"#,
-        59_965,
+        59_521,
         36_445,
         "20cbfe32ae1bfb5bf934f1fe4941c7fc4fd141c5895f5fb6b6ce4bae20141506",
     ),
     (
         r#"{"criterion": "magnitude", "target": {"sparsity": 0.5}, "structure": "rows"}"#,
-        148_822,
+        148_402,
         92_386,
         "e3bd82de50077981843600cb9988c23b47ab43a7902e5e7cae348d96ba5c64f1",
     ),
@@ -166,6 +166,80 @@ fn kept_tensors_are_coded_unless_the_config_says_otherwise() {
              `auto` or `coded`, got one\n"
         )
     );
+}
+
+/// Tensors that are not floating point are coded by their bytes: alone, or as differences to a base's
+/// where one is needed anyway. Those of less than a byte, and those that `code_kept: false` leaves
+/// alone, stay as they are.
+#[test]
+fn tensors_of_other_types_are_coded_too() {
+    let s = Scratch::new();
+    let n = 40 * 500u64;
+    let base = |factor: u64| (0..n).map(move |n| (n * n * factor % 1009) as i64 - 504);
+    let bytes = |values: &mut dyn Iterator<Item = i64>, size: usize| -> Vec<u8> {
+        values.flat_map(|value| value.to_le_bytes()[..size].to_vec()).collect()
+    };
+    let write = |name: &str, step: i64| {
+        let moved = |(n, value)| value + if n % 10 == 0 { step } else { 0 };
+        let weights: Vec<f32> = base(31).map(|w| w as f32 / 4096.0 * (1.0 + step as f32 * 1e-4)).collect();
+        s.safetensors(
+            name,
+            &[
+                ("f4", "F4", &[40, 500], bytes(&mut base(3).take(10_000), 1)),
+                ("f8", "F8_E4M3", &[40, 500], bytes(&mut base(5).map(|v| v & 0x3F), 1)),
+                ("ids", "I64", &[20_000], bytes(&mut base(7).enumerate().map(moved), 8)),
+                ("tiny", "I32", &[2], vec![7; 8]),
+                ("w", "F32", &[40, 500], f32s(&weights)),
+            ],
+        );
+    };
+    write("base.safetensors", 0);
+    write("trained.safetensors", 1);
+    s.write(
+        "x.yaml",
+        "rules: [{match: '**', init: {from: base.safetensors}}]\n\
+         trained: {path: trained.safetensors}\n\
+         analyze: {report: {json: report.json}}\n\
+         prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 0.5}, any_start: true}\n\
+         manifest: manifest.json\n",
+    );
+    // Each part of the file that is no whole tensor, with its model and its bytes.
+    let coded = || -> Vec<(String, u8, usize)> {
+        let file = cdi_prune::checkpoint::Checkpoint::open(&s.path("pruned.safetensors")).unwrap();
+        let codes = file.tensors().filter(|(name, _)| name.ends_with(".codes"));
+        codes.map(|(name, code)| (name.replace(".codes", ""), code.bytes()[1], code.bytes().len())).collect()
+    };
+    let run = |keys: &[&str]| {
+        let sets: Vec<&str> = keys.iter().flat_map(|key| ["--set", key]).collect();
+        succeeds(&s, &[&["run", "x.yaml", "--quiet"], &sets[..]].concat());
+    };
+    let codes = |all: &[(&str, u8, usize)]| -> Vec<(String, u8, usize)> {
+        all.iter().map(|(name, model, bytes)| ((*name).to_owned(), *model, *bytes)).collect()
+    };
+    run(&["prune.code_kept=false"]);
+    let dense = restored(&s, &[]);
+    assert_eq!(coded(), codes(&[("w", 0, 32_726)]));
+    run(&[]);
+    assert_eq!(coded(), codes(&[("f8", 2, 15_018), ("ids", 2, 39_949), ("w", 0, 32_726)]));
+    assert!(restored(&s, &[]) == dense);
+    let report: Value = serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
+    let actions: Vec<&Value> = report["tensors"].as_array().unwrap().iter().map(|t| &t["action"]).collect();
+    assert_eq!(actions, ["passed_through", "passed_through", "passed_through", "passed_through", "pruned"]);
+    succeeds(&s, &["verify", "manifest.json", "--quiet"]);
+    // With a base that is needed anyway, they begin from it too.
+    run(&["prune.format=coded"]);
+    assert_eq!(coded(), codes(&[("f8", 3, 10), ("ids", 3, 1_210), ("w", 1, 264)]));
+    assert!(restored(&s, &["--base", "base.safetensors"]) == dense);
+    succeeds(&s, &["verify", "manifest.json", "--quiet"]);
+    assert_eq!(digest(&s), "90bf3322b11a57de1da2965855268b46dd817d1e4712405b2522d103fc32686a");
+    // A size is kept with them, too.
+    run(&["prune.target={bytes: 80000}"]);
+    assert!(size(&s) <= 80_000 && size(&s) > 79_000, "{}", size(&s));
+    for format in ["sparse", "bitmask", "csr", "dense"] {
+        run(&[&format!("prune.format={format}")]);
+        assert_eq!(coded(), codes(&[]), "{format}");
+        assert!(restored(&s, &[]) == dense, "{format}");
+    }
 }
 
 /// A model that was trained from a base, and pruned to zeros: what needs no base to be restored is not made

@@ -7,7 +7,7 @@ use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use serde_json::json;
 
-use crate::common::{Ran, Scratch, f32s, rows_through_a_handle, succeeds};
+use crate::common::{Ran, Scratch, Tensor, f32s, rows_through_a_handle, succeeds};
 
 const CONFIG: &str = "\
 seed: 7
@@ -189,14 +189,14 @@ fn rows_and_columns_that_contradict_each_other_are_refused() {
     corrupt(
         csr,
         "a.crow_indices",
-        16,
+        8,
         1,
         "row 1 ends at stored value 1 according to its `crow_indices`, before it begins at 2",
     );
     corrupt(
         csr,
         "a.crow_indices",
-        16,
+        8,
         5,
         "its `crow_indices` end at 5, expected 4, the number of its stored values",
     );
@@ -210,6 +210,60 @@ fn rows_and_columns_that_contradict_each_other_are_refused() {
                                          increase",
     );
     corrupt(csr, "a.shape", 0, 3, "`a.shape` holds [3, 4], expected [2, 4]");
+}
+
+/// Earlier releases wrote row offsets as I64, also without any value.
+#[test]
+fn wide_row_offsets_are_read_as_before() {
+    let s = scratch();
+    for format in ["bitmask", "csr"] {
+        for sparsity in ["0.9", "1"] {
+            prune(
+                &s,
+                "2",
+                &[&format!("prune.format={format}"), &format!("prune.target={{sparsity: {sparsity}}}")],
+            );
+            let dense = restore(&s, "2");
+            let file = Checkpoint::open(&s.path("pruned.safetensors")).unwrap();
+            let metadata = file.metadata()[0].clone();
+            let rows = [("long", 3usize), ("many", 300)];
+            let wide = |name: &str, bytes: &[u8]| -> Vec<u8> {
+                let narrow: Vec<i32> =
+                    bytes.as_chunks::<4>().0.iter().map(|n| i32::from_le_bytes(*n)).collect();
+                let rows = rows.iter().find(|(tensor, _)| name.starts_with(tensor)).unwrap().1;
+                let expected = rows + usize::from(format == "csr");
+                assert_eq!(narrow.len(), if (format, sparsity) == ("bitmask", "1") { 0 } else { expected });
+                let padded = narrow.into_iter().chain(std::iter::repeat(0)).take(expected);
+                padded.flat_map(|n| i64::from(n).to_le_bytes()).collect()
+            };
+            let parts: Vec<(String, String, Vec<usize>, Vec<u8>)> = file
+                .tensors()
+                .map(|(name, part)| {
+                    let is_offsets = name.ends_with("row_offsets") || name.ends_with("crow_indices");
+                    let (dtype, bytes) = (part.dtype.to_string(), part.bytes());
+                    let dims = part.shape.dims().to_vec();
+                    if is_offsets {
+                        assert_eq!(dtype, "I32");
+                        let bytes = wide(name, bytes);
+                        return (name.to_owned(), "I64".to_owned(), vec![bytes.len() / 8], bytes);
+                    }
+                    (name.to_owned(), dtype, dims, bytes.to_vec())
+                })
+                .collect();
+            drop(file);
+            let parts: Vec<Tensor<'_>> = parts
+                .iter()
+                .map(|(name, dtype, dims, bytes)| (&**name, &**dtype, &**dims, bytes.clone()))
+                .collect();
+            s.safetensors("pruned.safetensors", &parts);
+            s.tamper("pruned.safetensors", |header, _| header["__metadata__"] = json!(metadata));
+            assert!(restore(&s, "2") == dense, "{format} {sparsity}");
+            for (name, tensor) in Checkpoint::open(&s.path("dense.safetensors")).unwrap().tensors() {
+                let file = PrunedReader::open(&s.path("pruned.safetensors"), None).unwrap();
+                rows_through_a_handle(&file, name, tensor.bytes());
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{bf16, f16};
 use sha2::{Digest, Sha256};
 
-use crate::common::{Ran, Scratch, Tensor, codes, description, f32s, root, rows_through_a_handle};
+use crate::common::{
+    Ran, Scratch, Tensor, codes, description, f32s, root, rows_through_a_handle, shipped_config,
+};
 
 fn ok(s: &Scratch, args: &[&str]) -> Ran {
     let ran = s.run(args);
@@ -280,6 +282,87 @@ fn other_types() {
     s.safetensors("other.safetensors", &other);
     let another = "other.safetensors: tensor `i8`, which provides initial values, is U8 there, expected I8";
     fails(&s, &[&args[..], &["--base", "other.safetensors"]].concat(), 1, another);
+}
+
+/// Pruning without anything that says what is pruned writes what `pack --config` writes: everything coded,
+/// over the initial values that the rules describe, nothing lost.
+#[test]
+fn pruning_that_prunes_nothing() {
+    let s = Scratch::new();
+    let data = root().join("examples/data/mlp_pad_sgd");
+    let trained = data.join("trained.safetensors").display().to_string();
+    let mut config = shipped_config(&data);
+    config["prune"] = serde_json::json!({"output": "pruned.safetensors", "values": {"exact": true}});
+    config["analyze"] = serde_json::json!({"report": {"json": "report.json", "markdown": "report.md"}});
+    config["gates"] = serde_json::json!({"max_output_bytes": 200_000});
+    config["manifest"] = "manifest.json".into();
+    s.write("x.yaml", config.to_string());
+    let said = ok(&s, &["run", "x.yaml"]).stdout;
+    assert!(
+        said.ends_with(
+            "Packed file: pruned.safetensors, 172,098 bytes, 63.2 % of the trained file's 272,512.\n\
+             Gate passed: max_output_bytes: 172,098 bytes, limit at most 200,000.\n"
+        ),
+        "{said}"
+    );
+    ok(&s, &["pack", &trained, "--config", "x.yaml", "-o", "packed.safetensors"]);
+    assert_eq!(digest(&s.path("pruned.safetensors")), digest(&s.path("packed.safetensors")));
+    for command in ["restore", "unpack"] {
+        ok(&s, &[command, "pruned.safetensors", "-o", "back.safetensors"]);
+        assert_eq!(contents(&s.path("back.safetensors")), contents(Path::new(&trained)), "{command}");
+    }
+    ok(&s, &["verify", "manifest.json"]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(s.path("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["fill"], &report["totals"]["pruned_weights"]), (&serde_json::Value::Null, &0.into()));
+    assert!(report["tensors"].as_array().unwrap().iter().all(|tensor| tensor["action"] == "kept"));
+    let markdown = fs::read_to_string(s.path("report.md")).unwrap();
+    assert!(markdown.contains("\nPacked file: 172,098 bytes, 63.2 % of the trained file's 272,512.\n"));
+    assert!(!markdown.contains("weights pruned"), "{markdown}");
+
+    // With a criterion it is what it is without `values`.
+    let some = ["--set", "prune.criterion=magnitude", "--set", "prune.target={sparsity: 0.5}"];
+    ok(&s, &[&["run", "x.yaml", "--quiet"], &some[..]].concat());
+    let with = digest(&s.path("pruned.safetensors"));
+    config["prune"].as_object_mut().unwrap().remove("values");
+    s.write("x.yaml", config.to_string());
+    ok(&s, &[&["run", "x.yaml", "--quiet"], &some[..]].concat());
+    assert_eq!(digest(&s.path("pruned.safetensors")), with);
+}
+
+/// The same over a base: everything that the rules place there is stored as differences, whatever its type.
+#[test]
+fn pruning_that_prunes_nothing_over_a_base() {
+    let s = Scratch::new();
+    let (w, ids) =
+        (weights(3000, 1), |step: u64| (0..500).flat_map(move |n: u64| (n * n + step).to_le_bytes()));
+    for (name, step) in [("base.safetensors", 0), ("trained.safetensors", 1)] {
+        let moved: Vec<f32> = w.iter().map(|w| w * (1.0 + step as f32 * 1e-5)).collect();
+        s.safetensors(
+            name,
+            &[("ids", "I64", &[500], ids(step).collect()), ("w", "F32", &[30, 100], f32s(&moved))],
+        );
+    }
+    s.write(
+        "x.yaml",
+        "rules: [{match: '**', init: {from: base.safetensors}}]\ntrained: {path: trained.safetensors}\n\
+         prune: {output: pruned.safetensors, values: {exact: true}}\n",
+    );
+    ok(&s, &["prune", "x.yaml"]);
+    ok(&s, &["pack", "trained.safetensors", "--config", "x.yaml", "-o", "packed.safetensors"]);
+    assert_eq!(digest(&s.path("pruned.safetensors")), digest(&s.path("packed.safetensors")));
+    let models: Vec<(String, u8)> =
+        contents(&s.path("pruned.safetensors")).into_iter().map(|(name, .., code)| (name, code[1])).collect();
+    assert_eq!(models, [("ids.codes".to_owned(), 3), ("w.codes".to_owned(), 1)]);
+    ok(&s, &["unpack", "pruned.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
+    assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
+    fails(
+        &s,
+        &["unpack", "pruned.safetensors", "-o", "back.safetensors"],
+        1,
+        "pruned.safetensors: tensor `ids` needs the values of another checkpoint (`base.safetensors` when this \
+         was written): give it with `--base FILE`",
+    );
 }
 
 /// The counterpart of `pack` unpacks what that wrote, and nothing else.

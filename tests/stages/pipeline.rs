@@ -234,7 +234,7 @@ fn written_bytes_are_pinned() {
         found,
         [
             "3aa9a84ffb135e981bb0fe7a9ffc5f0ec6e2b8d85109ed24ce4045199abec2d9",
-            "754b86820f49a6ec1966de50c0124223b946afe248a70e9ab9846e2637a0b1ba"
+            "9084c5c175208687790ac2ac06ef500a4f12de2d53b53a4df3896ca442a3273c"
         ]
     );
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::error::Problem;
+use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
+use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings, Values};
 use super::super::wire;
 use super::decision::{decision, keys};
 use super::stages::max_shard_size;
@@ -59,6 +60,12 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     let chains = chains(&wire, &decision, fill, path)?;
     check_tied(&wire.tied, &path.key("tied"))?;
     let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
+    let dtype = DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?;
+    let values = values(&wire, format, dtype, path)?;
+    let keep = values.is_some() && !prunes(&wire);
+    if keep {
+        check_kept(&wire, path)?;
+    }
     let whole_folder = names_folder(&wire.output);
     let mut output = folder.join(wire.output, &path.key("output"))?;
     if whole_folder {
@@ -69,9 +76,11 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         folder: whole_folder,
         fill,
         any_start: wire.any_start,
-        dtype: DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?,
+        dtype,
         format,
         code_kept: code_kept(wire.code_kept, format, path)?,
+        values,
+        keep,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,
         tied: wire.tied,
@@ -89,6 +98,55 @@ fn code_kept(wanted: Option<bool>, format: FormatChoice, path: &KeyPath) -> Resu
         }
         wanted => Ok(wanted.unwrap_or(true)),
     }
+}
+
+/// How values are coded. Only the formats that code can do so.
+fn values(
+    wire: &wire::Prune,
+    format: FormatChoice,
+    dtype: Option<FloatDtype>,
+    path: &KeyPath,
+) -> Result<Option<Values>, Problem> {
+    let Some(wire::Values { exact }) = wire.values else { return Ok(None) };
+    let key = path.key("values");
+    match exact {
+        None => return Err(Problem::bad_value(&key, "{exact: true}", "an empty mapping")),
+        Some(false) => {
+            let expected = "true: values that are not exact need a step to which they are rounded, and \
+                            `values` has no such key";
+            return Err(Problem::bad_value(&key.key("exact"), expected, "false"));
+        }
+        Some(true) => {}
+    }
+    let word = |node: &Option<Node>| node.as_ref().map_or_else(String::new, Node::to_string);
+    if !format.codes() {
+        let expected = "auto or coded together with `values`, which says how values are coded";
+        return Err(Problem::bad_value(&path.key("format"), expected, word(&wire.format)));
+    }
+    if dtype.is_some() {
+        let expected = "keep together with `values: {exact: true}`, because a cast rounds values";
+        return Err(Problem::bad_value(&path.key("dtype"), expected, word(&wire.dtype)));
+    }
+    Ok(Some(Values::Exact))
+}
+
+/// Whether a key says what is pruned. Where `values` is given, nothing is pruned by default.
+fn prunes(wire: &wire::Prune) -> bool {
+    !keys!(wire).given().is_empty() || !wire.rules.is_empty() || !wire.tied.is_empty() || wire.remove
+}
+
+/// Refuses keys that mean nothing where nothing is pruned.
+fn check_kept(wire: &wire::Prune, path: &KeyPath) -> Result<(), Problem> {
+    let kept = "because without a criterion, a target or rules, `values` means that nothing is pruned";
+    if wire.fill.is_some() {
+        let expected = format!("no `fill`, {kept}");
+        return Err(Problem::bad_value(&path.key("fill"), &expected, "one"));
+    }
+    if wire.code_kept == Some(false) {
+        let expected = format!("true, {kept}");
+        return Err(Problem::bad_value(&path.key("code_kept"), &expected, "false"));
+    }
+    Ok(())
 }
 
 /// Each name may occur once, and each group needs at least two.

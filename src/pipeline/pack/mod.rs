@@ -5,6 +5,7 @@ mod bytes;
 mod code;
 mod coded;
 mod equal;
+mod floats;
 mod predict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +19,16 @@ use super::plan::{Coding, other_metadata};
 use super::progress::Progress;
 use super::resolve::refuse_pruned;
 use super::spool::Spool;
-use super::task::TensorTask;
-use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
+use crate::checkpoint::{TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice};
 use crate::sparse::{FileMetadata, Kind, PrunedTensor, SHARED_LIMIT};
 use crate::store::{CheckpointWriter, Group, OutputSet, share_codes};
+pub(super) use bytes::Bytes;
 use code::Coded;
-pub(super) use code::{Pruning, ToCode, choices, code_all};
+pub(super) use code::{ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
+pub(super) use floats::{Floats, Pruning};
 pub use predict::PredictFrom;
 
 /// The result of packing.
@@ -90,21 +92,18 @@ pub fn pack(
         !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
     };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
-    let bytes_tasks = bytes::tasks(start, checkpoint.tensors().filter(whole));
     let total = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
     let coding = Coding::new(start.described_bytes(), total, max_shard_size);
-    let coded = code(&tasks, &bytes_tasks, (checkpoint, coding), output, progress)?;
+    let floats = tasks.iter().map(|task| ToCode::whole(task, coding.described));
+    let all: Vec<ToCode<'_>> = floats.chain(start.others(checkpoint.tensors().filter(whole))).collect();
+    let coded = code(&all, coding, output, progress)?;
     let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
         true => Group::new(name, Vec::new()),
         false => group(&coded, name, &tensor),
     };
     let mut groups: Vec<Group> = checkpoint.tensors().map(group).collect();
     share_codes(&mut groups, max_shard_size);
-    descriptions.append(&mut describe(&coded, start, &tasks)?);
-    for task in &bytes_tasks {
-        let found = coded.get(task.name);
-        descriptions.extend(found.map(|found| (task.name, task.described(&found.choice))));
-    }
+    descriptions.append(&mut describe(&coded, start, &all)?);
     let others = other_metadata(checkpoint);
     let digests = Digests::new(start.base(), descriptions.values());
     let metadata = |groups: &[Group]| {
@@ -138,29 +137,23 @@ pub fn pack(
 
 /// Codes tensors. Returns those that become smaller.
 fn code<'a>(
-    tasks: &[TensorTask<'a>],
-    others: &[bytes::BytesTask<'a>],
-    (checkpoint, coding): (&Checkpoint, Coding),
+    all: &[ToCode<'a>],
+    coding: Coding,
     output: &Path,
     progress: &dyn Progress,
 ) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
-    let all: Vec<ToCode<'_>> = tasks.iter().map(|task| ToCode::whole(task, coding.described)).collect();
-    progress.begin("pack", 3 * tasks.iter().map(|task| task.trained.bytes().len() as u64).sum::<u64>());
-    let coded = code_all(&all, &spool, progress)?;
-    progress.end();
-    let mut coded = tasks.iter().map(|task| task.name).zip(coded).collect();
-    bytes::code(others, coding, &spool, &mut coded, progress)?;
-    let is_worth_it = |coding: Coding, name: &str, found: &Coded| {
-        let dense = checkpoint.tensor(name).map_or(0, |tensor| tensor.bytes().len() as u64);
-        coding.is_worth_it(found.bytes(), found.prediction(), dense)
+    let coded = code_all("pack", all, &spool, progress)?;
+    let mut coded: Vec<(&ToCode<'a>, Coded)> = all.iter().zip(coded).collect();
+    let is_worth_it = |coding: Coding, (tensor, found): &(&ToCode<'a>, Coded)| {
+        coding.is_worth_it(found.bytes(), found.prediction(), tensor.bytes())
     };
-    coded.retain(|name, found| is_worth_it(coding, name, found));
-    if coded.values().filter(|found| found.bytes() < SHARED_LIMIT).count() == 1 {
+    coded.retain(|both| is_worth_it(coding, both));
+    if coded.iter().filter(|(_, found)| found.bytes() < SHARED_LIMIT).count() == 1 {
         // It has nothing to share a header entry with.
-        coded.retain(|name, found| is_worth_it(coding.alone(), name, found));
+        coded.retain(|both| is_worth_it(coding.alone(), both));
     }
-    Ok(CodedTensors::new(coded, spool))
+    Ok(CodedTensors::new(coded.into_iter().map(|(tensor, found)| (tensor.name(), found)).collect(), spool))
 }
 
 /// What is written to the file for a tensor.
@@ -173,10 +166,10 @@ fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group 
 fn describe<'t>(
     coded: &CodedTensors<'_>,
     start: &PredictFrom<'_>,
-    tasks: &[TensorTask<'t>],
+    all: &[ToCode<'t>],
 ) -> Result<BTreeMap<&'t str, PrunedTensor>, Error> {
-    let coded = tasks.iter().filter_map(|task| Some((task, coded.get(task.name)?)));
-    coded.map(|(task, found)| Ok((task.name, start.described(task, &found.choice)?))).collect()
+    let coded = all.iter().filter_map(|tensor| Some((tensor, coded.get(tensor.name())?)));
+    coded.map(|(tensor, found)| Ok((tensor.name(), start.described(tensor, &found.choice)?))).collect()
 }
 
 /// Writes a tensor: its code, or its data if it is not coded.

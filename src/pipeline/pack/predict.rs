@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::bytes::Bytes;
+use super::code::ToCode;
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::codec::Choice;
 use crate::config::InitSource;
@@ -53,10 +55,10 @@ impl<'a> PredictFrom<'a> {
             Self::Base(..) => Ok((None, InitialValues::InBase(InBase::Base), Layout::default(), None)),
             Self::Config(resolved) => {
                 let tensor = &resolved.trained()?.1[name];
-                let origin = tensor.origin.as_ref().expect("a tensor with initial values has an origin");
+                let init = initial_values(resolved, name, tensor)?;
+                let Some(origin) = &tensor.origin else { return Ok((None, init, Layout::default(), None)) };
                 let drawn = !matches!(origin.source, InitSource::From(_));
-                let initial_dtype = origin.stored_as.filter(|_| drawn);
-                Ok((origin.layer, initial_values(resolved, name, tensor)?, origin.layout, initial_dtype))
+                Ok((origin.layer, init, origin.layout, origin.stored_as.filter(|_| drawn)))
             }
         }
     }
@@ -85,7 +87,7 @@ impl<'a> PredictFrom<'a> {
         Ok(files.map(|path| ("the checkpoint to pack or its base".to_owned(), path)).collect())
     }
 
-    /// The tasks for those of the tensors that can be coded.
+    /// The tasks for the floating-point tensors among these.
     pub(super) fn tasks(
         &self,
         tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
@@ -97,17 +99,36 @@ impl<'a> PredictFrom<'a> {
         floats.enumerate().filter_map(task).collect()
     }
 
+    /// Those of the other tensors that can be coded.
+    pub(super) fn others(
+        &self,
+        tensors: impl Iterator<Item = (&'a str, TensorRef<'a>)>,
+    ) -> impl Iterator<Item = ToCode<'a>> {
+        let base = |name: &str| match *self {
+            Self::Nothing(_) => None,
+            Self::Base(_, base) => base.tensor(name),
+            Self::Config(resolved) => {
+                let tensor = resolved.trained.as_ref()?.get(name)?;
+                resolved.base_of_bytes(name, tensor).map(|(_, base)| base)
+            }
+        };
+        let described = self.described_bytes();
+        tensors.enumerate().filter_map(move |(n, (name, tensor))| {
+            Bytes::new((n, name), tensor, base(name), described).map(ToCode::Bytes)
+        })
+    }
+
     /// The description that is needed to restore a coded tensor.
-    pub(super) fn described(&self, task: &TensorTask<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
+    pub(super) fn described(&self, tensor: &ToCode<'_>, choice: &Choice) -> Result<PrunedTensor, Error> {
         let prediction = choice.prediction();
         let (layer_id, init, layout, initial_dtype) = match prediction {
-            Some(_) => self.describe(task.name)?,
+            Some(_) => self.describe(tensor.name())?,
             None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),
         };
         Ok(PrunedTensor {
-            name: task.name.to_owned(),
-            dtype: task.dtype.dtype(),
-            shape: task.shape.dims().to_vec(),
+            name: tensor.name().to_owned(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().dims().to_vec(),
             format: Format::Coded,
             fill: Fill::Zero,
             layer_id,

@@ -15,7 +15,7 @@ use super::inputs::InputKind;
 use super::origin::{Action, Origin, Tensor};
 use super::outputs::{Output, outputs};
 use super::patterns::patterns_match;
-use crate::checkpoint::{Checkpoint, Identity, Mapped, OpenOptions, identity};
+use crate::checkpoint::{Checkpoint, Identity, Mapped, OpenOptions, TensorRef, identity};
 use crate::config::{Decay, InitSource, KeyPath, Settings};
 use crate::init::Initial;
 use crate::prune::Criterion;
@@ -195,6 +195,16 @@ impl<'s> Resolved<'s> {
     /// The opened checkpoint of a rule's `{from: path}`.
     pub fn base(&self, path: &Path) -> Option<&Checkpoint> {
         self.bases.get(path)
+    }
+
+    /// The base in which a rule places the initial values of a tensor, and the tensor there, for one that is
+    /// not floating point; `None` if it has no tensor of the same name, type and shape. Such a tensor alone
+    /// does not require that the base is opened.
+    pub(super) fn base_of_bytes(&self, name: &str, tensor: &Tensor) -> Option<(&Path, TensorRef<'_>)> {
+        let rule = self.settings.rules.find(name).filter(|_| tensor.origin.is_none())?;
+        let InitSource::From(path) = &rule.value.init else { return None };
+        let found = self.bases.get(path)?.tensor(name)?;
+        (found.dtype == tensor.dtype && *found.shape == tensor.shape).then_some((path, found))
     }
 
     /// Opens the files of scores for pruning. Not done earlier, because a program may write them

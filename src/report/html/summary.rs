@@ -52,11 +52,12 @@ fn tiles(report: &Report) -> String {
         ("largest |Δ|", totals.changes.max_delta.map_or("–".to_owned(), real), "in units of the weights"),
         ("NaN or infinite", thousands(totals.not_finite.unwrap_or(0)), "in the trained checkpoint"),
     ];
-    if let Some(sparsity) = totals.sparsity {
+    if let Some(sparsity) = totals.sparsity.filter(|_| !report.is_packed()) {
         tiles.push(("pruned", percent(100.0 * sparsity), "of all weights"));
     }
     if let Some(share) = totals.pruned_bytes_share {
-        tiles.push(("pruned file", percent(100.0 * share), "of the trained file's bytes"));
+        let file = if report.is_packed() { "packed file" } else { "pruned file" };
+        tiles.push((file, percent(100.0 * share), "of the trained file's bytes"));
     }
     let tiles: String = tiles
         .into_iter()

@@ -20,7 +20,8 @@ pub fn markdown(report: &Report) -> String {
     let verdict = tuned.into_iter().chain([verdict(report)]).collect::<Vec<_>>().join(" ");
     let mut text = opening("cdi-prune report", &verdict, &warnings_with(report, code));
     let totals = &report.totals;
-    if let (Some(pruned), Some(sparsity)) = (totals.pruned_weights, totals.sparsity) {
+    let pruned = totals.pruned_weights.filter(|_| !report.is_packed());
+    if let (Some(pruned), Some(sparsity)) = (pruned, totals.sparsity) {
         let fill = report.fill.map(|fill| format!(" (`fill: {}`)", fill.name())).unwrap_or_default();
         let (pruned, of) = (thousands(pruned), thousands(totals.total_weights));
         let _ =
@@ -30,7 +31,8 @@ pub fn markdown(report: &Report) -> String {
         (totals.pruned_bytes, totals.pruned_bytes_share, totals.trained_bytes)
     {
         let (bytes, of, share) = (thousands(bytes), thousands(of), plain(&percentage(100.0 * share)));
-        let _ = writeln!(text, "Pruned file: {bytes} bytes, {share} % of the trained file's {of}.\n");
+        let file = report.file_words();
+        let _ = writeln!(text, "{file}: {bytes} bytes, {share} % of the trained file's {of}.\n");
     }
     removed(&mut text, report);
     tune(&mut text, report);

@@ -10,6 +10,7 @@ use crate::codec::{BlockDecoder, CodeError};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
 use crate::prelude::*;
+use crate::sparse::offsets::Offsets;
 use crate::sparse::{
     BitmaskParts, CsrParts, EncodingParts, Fill, InitialValues, Parts, PrunedTensor, bitmask, csr, fillmask,
 };
@@ -48,11 +49,11 @@ impl PrunedReader {
         let Encoded { parts, before, .. } = encoded;
         let matrix = encoded.shape.matrix();
         let row = block.row(matrix);
-        let offsets = self.whole(parts.encoding.row_offsets()).bytes();
+        let offsets = self.offsets_of(parts.encoding.row_offsets());
         if block.whole_rows(matrix) {
-            // The row offsets of a bitmask do not include the total.
+            // The row offsets of a bitmask do not include the total, and there are none without values.
             let last = before.last().copied().unwrap_or_default();
-            let offset = |row: usize| if 8 * row < offsets.len() { csr::offset(offsets, row) } else { last };
+            let offset = |row: usize| if row < offsets.len() { offsets.at(row) } else { last };
             return offset(row)..offset(row + block.len / matrix.cols);
         }
         match &parts.encoding {
@@ -60,7 +61,7 @@ impl PrunedReader {
                 let columns = self.whole(columns).bytes();
                 let before = |column| csr::before(offsets, columns, matrix, row, column);
                 let end = block.column(matrix) + block.len;
-                let end = if end < matrix.cols { before(end) } else { csr::offset(offsets, row + 1) };
+                let end = if end < matrix.cols { before(end) } else { offsets.at(row + 1) };
                 before(block.column(matrix))..end
             }
             EncodingParts::Bitmask(_) => {
@@ -69,6 +70,11 @@ impl PrunedReader {
                 before[n]..before[n + 1]
             }
         }
+    }
+
+    fn offsets_of(&self, part: &str) -> Offsets<'_> {
+        let found = self.whole(part);
+        Offsets::new(found.data.bytes(), found.dtype)
     }
 
     fn block_parts(&self, encoded: &Encoded, block: &Block) -> BlockParts<'_> {
@@ -194,7 +200,7 @@ impl ReadBlocks for PrunedReader {
             EncodingParts::Csr(CsrParts { row_offsets, .. }) => {
                 let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
                 let at = (block.row(matrix), block.column(matrix));
-                let crow = self.whole(row_offsets).bytes();
+                let crow = self.offsets_of(row_offsets);
                 csr::run_mask(crow, places.bytes(), matrix, at, (rows, cols), mask);
                 &*mask
             }

@@ -1,28 +1,31 @@
 //! Checks that the parts of an encoded tensor are consistent, on all workers.
 
 use crate::blocks::{self, Block, Reads};
-use crate::checkpoint::Mapped;
+use crate::checkpoint::{Mapped, TensorRef};
 use crate::prelude::*;
 use crate::sparse::bitmask::{BitmaskError, CheckedRun};
 use crate::sparse::csr::{self, CsrError};
+use crate::sparse::offsets::Offsets;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
 
-/// Checks a bitmask against its row offsets and the number of values. Returns the number of values stored
-/// before each block, and then their total.
+/// Checks a bitmask against its row offsets, if it has any, and the number of values. Returns the number of
+/// values stored before each block, and then their total.
 pub(super) fn check_bitmask(
     workers: &impl Workers,
     matrix: Matrix,
     mask: Mapped<'_>,
-    row_offsets: Mapped<'_>,
+    row_offsets: &TensorRef<'_>,
     stored: usize,
 ) -> Result<Vec<usize>, BitmaskError> {
+    let (all, size) = (Offsets::new(row_offsets.bytes(), row_offsets.dtype), row_offsets.dtype.bitsize() / 8);
     let blocks: Vec<Block> = blocks::cut(0, matrix).collect();
     let offsets = |block: &Block| {
         let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
         let rows = if block.column(matrix) > 0 { 0 } else { rows };
         let first = block.row(matrix);
-        row_offsets.part(8 * first..8 * (first + rows))
+        let has_any = size * usize::from(all.len() > 0);
+        row_offsets.data.part(has_any * first..has_any * (first + rows))
     };
     let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
@@ -34,15 +37,16 @@ pub(super) fn check_bitmask(
         |(), block| {
             let (row, cols) = (block.row(matrix), block.columns(matrix));
             let ends_rows = block.column(matrix) + cols == matrix.cols;
-            Ok(CheckedRun::new(matrix, row, cols, ends_rows, bits(block).bytes(), offsets(block).bytes()))
+            let part = offsets(block);
+            let offsets = Offsets::new(part.bytes(), row_offsets.dtype);
+            Ok(CheckedRun::new(matrix, row, cols, ends_rows, bits(block).bytes(), offsets))
         },
     );
     let mut runs = runs?;
     if blocks.is_empty() {
         // Rows without columns: only their offsets can be wrong.
-        runs.push(CheckedRun::new(matrix, 0, 0, false, &[], &[]));
-        if let Some(row) = row_offsets.bytes().as_chunks::<8>().0.iter().position(|o| *o != [0; 8]) {
-            let got = i64::from_le_bytes(row_offsets.bytes().as_chunks::<8>().0[row]);
+        runs.push(CheckedRun::new(matrix, 0, 0, false, &[], Offsets::new(&[], row_offsets.dtype)));
+        if let Some((row, got)) = all.iter().enumerate().find(|(_, offset)| *offset != 0) {
             return Err(BitmaskError::RowOffset { row, expected: 0, got });
         }
     }
@@ -56,12 +60,12 @@ pub(super) fn check_bitmask(
 pub(super) fn check_csr(
     workers: &impl Workers,
     matrix: Matrix,
-    crow: Mapped<'_>,
+    crow: Offsets<'_>,
     indices: Mapped<'_>,
     stored: usize,
 ) -> Result<(), CsrError> {
     const RUN: usize = 1 << 16;
-    csr::check_rows(crow.bytes(), stored)?;
+    csr::check_rows(crow, stored)?;
     let runs: Vec<(usize, usize)> =
         (0..stored).step_by(RUN).map(|from| (from, (from + RUN).min(stored))).collect();
     let size = csr::index_size(matrix);
@@ -71,9 +75,7 @@ pub(super) fn check_csr(
         |_| (),
         |(from, to)| Reads::of(indices.part(from * size..to * size)),
         || (),
-        |(), (from, to)| {
-            Ok::<_, CsrError>(csr::check_columns(crow.bytes(), indices.bytes(), matrix, *from, *to))
-        },
+        |(), (from, to)| Ok::<_, CsrError>(csr::check_columns(crow, indices.bytes(), matrix, *from, *to)),
     )?;
     // Reports the first error in order, whichever worker was first to find one.
     found.into_iter().collect()

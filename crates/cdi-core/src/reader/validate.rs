@@ -11,6 +11,7 @@ use crate::digest;
 use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
 use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
+use crate::sparse::offsets::Offsets;
 use crate::sparse::{
     Base, BitmaskParts, CsrParts, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind, Parts,
     PrunedTensor, SliceValues, VERSION, base_digest, csr, fillmask, suffixes,
@@ -170,17 +171,19 @@ impl PrunedReader {
         }
         let before = match encoding {
             EncodingParts::Csr(CsrParts { row_offsets, columns, .. }) => {
-                let crow = self.part(name, row_offsets, Dtype::I64, Some(&[matrix.rows + 1]))?;
+                let crow = self.offsets(name, row_offsets, matrix.rows + 1)?;
+                let crow = Offsets::new(crow.bytes(), crow.dtype);
                 let columns = self.part(name, columns, csr::index_dtype(matrix), Some(&[count]))?;
-                check_csr(workers, matrix, crow.data, columns.data, count)
+                check_csr(workers, matrix, crow, columns.data, count)
                     .map_err(|error| PrunedProblem::Csr { tensor: name.clone(), error })?;
                 Vec::new()
             }
             EncodingParts::Bitmask(BitmaskParts { mask, row_offsets, .. }) => {
                 let dims = [matrix.rows, matrix.mask_row_bytes()];
                 let mask = self.part(name, mask, Dtype::U8, Some(&dims))?;
-                let row_offsets = self.part(name, row_offsets, Dtype::I64, Some(&[matrix.rows]))?;
-                check_bitmask(workers, matrix, mask.data, row_offsets.data, count)
+                let none = count == 0 && self.checkpoint.tensor(row_offsets).is_some_and(is_empty);
+                let row_offsets = self.offsets(name, row_offsets, if none { 0 } else { matrix.rows })?;
+                check_bitmask(workers, matrix, mask.data, &row_offsets, count)
                     .map_err(|error| PrunedProblem::Bitmask { tensor: name.clone(), error })?
             }
         };
@@ -193,6 +196,12 @@ impl PrunedReader {
             }
         }
         Ok(before)
+    }
+
+    /// The row offsets of an encoded tensor. Earlier releases wrote I64 for any number of values.
+    fn offsets(&self, tensor: &str, part: &str, rows: usize) -> Result<TensorRef<'_>, PrunedProblem> {
+        let is_wide = self.checkpoint.tensor(part).is_some_and(|found| found.dtype == Dtype::I64);
+        self.part(tensor, part, if is_wide { Dtype::I64 } else { Dtype::I32 }, Some(&[rows]))
     }
 
     /// Like [`Self::check_initial`], and checks the limits.
@@ -313,6 +322,10 @@ impl PrunedReader {
             got: format!("{} {}", found.dtype, found.shape),
         })
     }
+}
+
+fn is_empty(tensor: TensorRef<'_>) -> bool {
+    tensor.shape.dims() == [0]
 }
 
 /// The base of a file, and the names of the tensors that it must have.

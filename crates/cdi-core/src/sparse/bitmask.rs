@@ -7,13 +7,17 @@
 //! | `NAME.shape` | I64 `[rank]` | the shape |
 //! | `NAME.bitmask` | U8 `[rows, ceil(cols / 8)]` | bit `j % 8` (least significant first) of byte `j / 8` is column `j` |
 //! | `NAME.compressed` | the tensor's type, `[count]` | the stored values, row-major |
-//! | `NAME.row_offsets` | I64 `[rows]` | the number of stored values before each row |
+//! | `NAME.row_offsets` | I32 `[rows]` | the number of stored values before each row |
 //!
-//! compressed-tensors 0.3 to 0.8 calls this encoding `sparse-bitmask`. Padding bits at the
-//! end of a row are 0.
+//! Row offsets are I64 above 2^31 - 1 values, and there are none, I32 `[0]`, without any. Earlier releases
+//! wrote I64 `[rows]` in any case.
+//!
+//! compressed-tensors 0.3 to 0.8 calls this encoding `sparse-bitmask`. It requires all four tensors, but
+//! never reads the row offsets. Padding bits at the end of a row are 0.
 
 use safetensors::Dtype;
 
+use super::offsets::{self, Offsets};
 use super::parts::BitmaskParts;
 use crate::bits;
 use crate::checkpoint::TensorSpec;
@@ -36,8 +40,13 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Bit
         shape: part(SUFFIXES.shape, Dtype::I64, vec![shape.rank()]),
         mask: part(SUFFIXES.mask, Dtype::U8, vec![matrix.rows, matrix.mask_row_bytes()]),
         values: part(SUFFIXES.values, dtype.dtype(), vec![stored]),
-        row_offsets: part(SUFFIXES.row_offsets, Dtype::I64, vec![matrix.rows]),
+        row_offsets: part(SUFFIXES.row_offsets, offsets::dtype(stored), vec![offset_rows(matrix, stored)]),
     }
+}
+
+/// How many row offsets there are: none if no value is stored.
+pub fn offset_rows(matrix: Matrix, stored: usize) -> usize {
+    if stored == 0 { 0 } else { matrix.rows }
 }
 
 /// Fills `stored` with the elements of `dense` whose bit is set. `dense` has rows of `cols` elements, or
@@ -217,19 +226,18 @@ pub struct CheckedRun {
 impl CheckedRun {
     /// Checks a run that begins in row `row` and has `cols` columns of each of its rows. These reach
     /// the end of the row if `ends_rows`. `row_offsets` holds the offsets of the rows that begin in
-    /// the run, as stored.
+    /// the run, or nothing if no value is stored.
     pub fn new(
         matrix: Matrix,
         row: usize,
         cols: usize,
         ends_rows: bool,
         mask: &[u8],
-        row_offsets: &[u8],
+        row_offsets: Offsets<'_>,
     ) -> Self {
-        let offsets = row_offsets.as_chunks::<8>().0.iter().map(|offset| i64::from_le_bytes(*offset));
+        let mut offsets = row_offsets.iter();
         let first_offset = offsets.clone().next();
         let mut run = Self { row, first_offset, count: 0, error: None };
-        let mut offsets = offsets;
         for (n, bits) in mask.chunks(cols.div_ceil(8).max(1)).enumerate() {
             // The values before the run are not known yet, so offsets are compared with the first offset.
             let expected = first_offset.unwrap_or(0).checked_add_unsigned(run.count as u64);
@@ -315,9 +323,10 @@ mod tests {
         let offsets = |a: i64, b: i64| [a.to_le_bytes(), b.to_le_bytes()].concat();
         let check = |mask: &[u8], offsets: &[u8], stored| {
             // As one run of both rows, and as one run for each row.
-            let whole = CheckedRun::new(matrix, 0, 3, true, mask, offsets);
+            let whole = CheckedRun::new(matrix, 0, 3, true, mask, Offsets::new(offsets, Dtype::I64));
             let alone = [0, 1].map(|row| {
-                CheckedRun::new(matrix, row, 3, true, &mask[row..=row], &offsets[8 * row..8 * row + 8])
+                let offset = Offsets::new(&offsets[8 * row..8 * row + 8], Dtype::I64);
+                CheckedRun::new(matrix, row, 3, true, &mask[row..=row], offset)
             });
             let joined = CheckedRun::join(&alone, stored);
             assert_eq!(CheckedRun::join(&[whole], stored).map(|_| ()), joined.clone().map(|_| ()));

@@ -3,7 +3,7 @@
 use super::metadata::SHARED_LIMIT;
 use super::parts::{EncodingParts, Parts};
 use super::settings::Format;
-use super::{bitmask, csr, fillmask};
+use super::{bitmask, csr, fillmask, offsets};
 use crate::checkpoint::TensorSpec;
 use crate::codec;
 use crate::prelude::*;
@@ -59,8 +59,9 @@ pub fn smallest(
     const LEAST_ENTRIES: u64 = 4 * 48;
     let matrix = shape.matrix();
     let size = dtype.size();
-    let mask = (matrix.mask_bytes() + 8 * matrix.rows + stored * size) as u64;
-    let csr = (8 * (matrix.rows + 1) + stored * (size + csr::index_size(matrix))) as u64;
+    let offset = offsets::size(stored);
+    let mask = (matrix.mask_bytes() + offset * bitmask::offset_rows(matrix, stored) + stored * size) as u64;
+    let csr = (offset * (matrix.rows + 1) + stored * (size + csr::index_size(matrix))) as u64;
     let most_dense = (shape.elements() * size + 6 * name.len() + 20 * shape.rank() + 100) as u64;
     let least = LEAST_ENTRIES + mask.min(csr);
     let is_shared = |code: usize| shares && (code as u64) < SHARED_LIMIT;
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_code_pays_when_it_is_the_smallest() {
-        // 8 KiB of mask, 512 bytes of row offsets and 200,000 bytes of values, with three more entries.
+        // 8 KiB of mask, 256 bytes of row offsets and 200,000 bytes of values, with three more entries.
         assert_eq!(choose_of(&[64, 1024], 50_000, Some(208_000)), Format::Coded);
         assert_eq!(choose_of(&[64, 1024], 50_000, Some(210_000)), Format::Bitmask);
         assert_eq!(choose_of(&[64, 1024], 65_536, Some(262_100)), Format::Coded);
@@ -130,10 +131,10 @@ mod tests {
     fn bitmask_pays_when_enough_is_pruned() {
         assert_eq!(choose(&[64, 1024], 50_000), Format::Bitmask);
         assert_eq!(choose(&[64, 1024], 65_536), Format::Dense);
-        // 8 KiB of mask and 512 bytes of row offsets are as large as 2176 values; the header entries are
+        // 8 KiB of mask and 256 bytes of row offsets are as large as 2112 values; the header entries are
         // as large as 70 more.
-        assert_eq!(choose(&[64, 1024], 65_536 - 2_230), Format::Dense);
-        assert_eq!(choose(&[64, 1024], 65_536 - 2_270), Format::Bitmask);
+        assert_eq!(choose(&[64, 1024], 65_536 - 2_166), Format::Dense);
+        assert_eq!(choose(&[64, 1024], 65_536 - 2_206), Format::Bitmask);
         // The entries of a tiny tensor cost more than they save, even if none of its values are stored.
         assert_eq!(choose(&[10], 0), Format::Dense);
     }

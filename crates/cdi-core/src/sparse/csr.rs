@@ -5,12 +5,16 @@
 //! | tensor | type, shape | holds |
 //! | --- | --- | --- |
 //! | `NAME.shape` | I64 `[rank]` | the shape |
-//! | `NAME.crow_indices` | I64 `[rows + 1]` | the number of stored values before each row, and their total |
+//! | `NAME.crow_indices` | I32 `[rows + 1]` | the number of stored values before each row, and their total |
 //! | `NAME.col_indices` | U16 `[count]` if `cols <= 65536`, else I32 | the column of each stored value |
 //! | `NAME.values` | the tensor's type, `[count]` | the stored values, row-major |
+//!
+//! Row offsets are I64 above 2^31 - 1 values; earlier releases wrote I64 in any case. SciPy and PyTorch
+//! require all of them, also without values.
 
 use safetensors::Dtype;
 
+use super::offsets::{self, Offsets};
 use super::parts::CsrParts;
 use crate::checkpoint::TensorSpec;
 use crate::prelude::*;
@@ -46,7 +50,7 @@ pub fn parts(name: &str, dtype: FloatDtype, shape: &Shape, stored: usize) -> Csr
     };
     CsrParts {
         shape: part(SUFFIXES.shape, Dtype::I64, shape.rank()),
-        row_offsets: part(SUFFIXES.row_offsets, Dtype::I64, matrix.rows + 1),
+        row_offsets: part(SUFFIXES.row_offsets, offsets::dtype(stored), matrix.rows + 1),
         columns: part(SUFFIXES.columns, index_dtype(matrix), stored),
         values: part(SUFFIXES.values, dtype.dtype(), stored),
     }
@@ -106,15 +110,6 @@ fn index_at(bytes: &[u8]) -> i64 {
         [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
         _ => -1,
     }
-}
-
-/// The number at index `at` of an array of I64.
-///
-/// # Panics
-/// If there is none.
-pub fn offset(crow: &[u8], at: usize) -> usize {
-    let number = i64::from_le_bytes(crow.as_chunks::<8>().0[at]);
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Of the stored values `from..to` of one row, the first whose column is at least `column`.
@@ -185,8 +180,8 @@ pub enum CsrError {
 ///
 /// # Errors
 /// The first contradiction.
-pub fn check_rows(crow: &[u8], stored: usize) -> Result<(), CsrError> {
-    let mut numbers = crow.as_chunks::<8>().0.iter().map(|n| i64::from_le_bytes(*n));
+pub fn check_rows(crow: Offsets<'_>, stored: usize) -> Result<(), CsrError> {
+    let mut numbers = crow.iter();
     let first = numbers.next().unwrap_or_default();
     if first != 0 {
         return Err(CsrError::Begin(first));
@@ -210,7 +205,7 @@ pub fn check_rows(crow: &[u8], stored: usize) -> Result<(), CsrError> {
 /// # Errors
 /// The first contradiction.
 pub fn check_columns(
-    crow: &[u8],
+    crow: Offsets<'_>,
     indices: &[u8],
     matrix: Matrix,
     from: usize,
@@ -218,18 +213,17 @@ pub fn check_columns(
 ) -> Result<(), CsrError> {
     let size = index_size(matrix);
     let column = |n: usize| index_at(&indices[n * size..][..size]);
-    let rows = crow.as_chunks::<8>().0;
     // The row that contains value `from`: the last that begins at or before it.
-    let mut row = rows.partition_point(|n| i64::from_le_bytes(*n) <= from as i64).saturating_sub(1);
+    let mut row = crow.up_to(from).saturating_sub(1);
     for n in from..to {
-        while offset(crow, row + 1) <= n {
+        while crow.at(row + 1) <= n {
             row += 1;
         }
         let got = column(n);
         if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {
             return Err(CsrError::Column { row, got, cols: matrix.cols });
         }
-        if n > offset(crow, row) && column(n - 1) >= got {
+        if n > crow.at(row) && column(n - 1) >= got {
             return Err(CsrError::Order { row, before: column(n - 1), got });
         }
     }
@@ -237,15 +231,15 @@ pub fn check_columns(
 }
 
 /// The number of stored values before a run that begins at this row and column.
-pub fn before(crow: &[u8], indices: &[u8], matrix: Matrix, row: usize, column: usize) -> usize {
-    let from = offset(crow, row);
-    if column == 0 { from } else { seek(indices, matrix, from, offset(crow, row + 1), column) }
+pub fn before(crow: Offsets<'_>, indices: &[u8], matrix: Matrix, row: usize, column: usize) -> usize {
+    let from = crow.at(row);
+    if column == 0 { from } else { seek(indices, matrix, from, crow.at(row + 1), column) }
 }
 
 /// The bits of a run, as [`mask()`] sets them. The run begins in `row` at `column` and has `rows` rows (or a
 /// part of one) of `cols` columns. `indices` holds the columns of its stored values.
 pub fn run_mask(
-    crow: &[u8],
+    crow: Offsets<'_>,
     indices: &[u8],
     matrix: Matrix,
     (row, column): (usize, usize),
@@ -254,7 +248,7 @@ pub fn run_mask(
 ) {
     bits.resize(rows * cols.div_ceil(8), 0);
     if cols == matrix.cols {
-        let counts = (row..row + rows).map(|row| offset(crow, row + 1) - offset(crow, row));
+        let counts = (row..row + rows).map(|row| crow.at(row + 1) - crow.at(row));
         mask(indices, counts, matrix, cols, column, bits);
     } else {
         mask(indices, core::iter::once(indices.len() / index_size(matrix)), matrix, cols, column, bits);
@@ -301,8 +295,9 @@ mod tests {
 
     #[test]
     fn contradictions_are_found() {
-        let rows = |crow: &[i64], stored| check_rows(&i64s(crow), stored).unwrap_err().to_string();
-        assert_eq!(check_rows(&i64s(&[0, 2, 2, 3]), 3), Ok(()));
+        let check = |crow: &[i64], stored| check_rows(Offsets::new(&i64s(crow), Dtype::I64), stored);
+        let rows = |crow: &[i64], stored| check(crow, stored).unwrap_err().to_string();
+        assert_eq!(check(&[0, 2, 2, 3], 3), Ok(()));
         assert_eq!(rows(&[1, 2], 2), "its `crow_indices` begin at 1, expected 0");
         assert_eq!(
             rows(&[0, 2, 1], 1),
@@ -315,10 +310,11 @@ mod tests {
         let matrix = Matrix { rows: 2, cols: 3 };
         let columns = |indices: &[u16]| {
             let crow = i64s(&[0, 2, indices.len() as i64]);
+            let crow = Offsets::new(&crow, Dtype::I64);
             let bytes: Vec<u8> = indices.iter().flat_map(|i| i.to_le_bytes()).collect();
-            let whole = check_columns(&crow, &bytes, matrix, 0, indices.len());
+            let whole = check_columns(crow, &bytes, matrix, 0, indices.len());
             // Checking one value at a time finds the same errors.
-            let alone = (0..indices.len()).try_for_each(|n| check_columns(&crow, &bytes, matrix, n, n + 1));
+            let alone = (0..indices.len()).try_for_each(|n| check_columns(crow, &bytes, matrix, n, n + 1));
             assert_eq!(whole, alone);
             whole.map_err(|error| error.to_string())
         };
@@ -332,7 +328,9 @@ mod tests {
             "row 1 has column 2 after column 2; the columns of a row must increase"
         );
         let wide = Matrix { rows: 1, cols: 70_000 };
-        let found = check_columns(&i64s(&[0, 1]), &(-1i32).to_le_bytes(), wide, 0, 1).unwrap_err();
+        let crow = i64s(&[0, 1]);
+        let crow = Offsets::new(&crow, Dtype::I64);
+        let found = check_columns(crow, &(-1i32).to_le_bytes(), wide, 0, 1).unwrap_err();
         assert_eq!(found.to_string(), "row 0 has a stored value in column -1, beyond its 70000 columns");
     }
 }

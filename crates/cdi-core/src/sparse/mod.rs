@@ -6,6 +6,7 @@ pub mod csr;
 mod deflated;
 pub mod fillmask;
 mod metadata;
+pub mod offsets;
 mod parts;
 mod settings;
 
