@@ -9,11 +9,13 @@
 //! | `settings` | criteria, targets, scopes and structures, as a config chooses them |
 //! | `score` | scores of weights by each criterion |
 //! | `key` | scores as integers in the same order |
+//! | `compensate` | rounding that makes up for its errors, given the inputs of a layer |
 //! | `count` | the number of weights for a sparsity, and gradients of sparsities over the depth |
 //! | `narrow` | selection of the smallest keys by histograms |
 //! | `structure` | weights that are pruned together: rows, channels, blocks, `n` of `m` |
 //! | `units` | units of a chain of layers that can be removed once their rows or columns are zero |
 
+mod compensate;
 mod count;
 mod key;
 mod narrow;
@@ -22,6 +24,7 @@ mod settings;
 mod structure;
 mod units;
 
+pub use compensate::{Moments, MomentsError};
 pub use count::{gradient, natural_order, share_of};
 pub use key::{NEVER, key, keys};
 pub use narrow::{

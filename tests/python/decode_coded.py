@@ -102,6 +102,24 @@ def unfolded(number):
     return -(number + 1) // 2 if number & 1 else number // 2
 
 
+def of_bits(bits, dtype):
+    if dtype == "BF16":
+        return float(np.uint32(bits << 16).view("f4"))
+    kind = dtype[1:]
+    return float(np.array(bits, f"u{int(kind) // 8}").view(f"f{int(kind) // 8}"))
+
+
+def to_bits(value, dtype):
+    """Rounded to nearest, ties to even; F16 and BF16 via F32."""
+    if dtype == "F64":
+        return int(np.float64(value).view("u8"))
+    single = np.float32(value)
+    if dtype == "F16":
+        return int(single.astype("f2").view("u2"))
+    bits = int(single.view("u4"))
+    return bits if dtype == "F32" else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
 def decode(data, dtype, shape, prediction, fill=None, initial=None):
     """The bits of a coded tensor's values, of which `prediction` has the bits of their predictions; pruned
     elements are `fill`, or their `initial` value."""
@@ -110,9 +128,11 @@ def decode(data, dtype, shape, prediction, fill=None, initial=None):
     columns = int(np.prod(shape, dtype=object)) // rows if rows else 0
     assert data[0] == 1
     model, at, top = data[1], 2, 0
-    assert model < 2 and m or model in (2, 3)
+    assert model < 6 and m or model in (2, 3)
     if model == 0:
         top, at = int.from_bytes(data[2:4], "little"), 4
+    if model > 3:
+        step, at = np.frombuffer(data[2:10], "<f8")[0], 10
     flags, count = data[at], data[at + 1]
     at += 2
     row_class, column_class = np.zeros(rows, int), np.zeros(columns, int)
@@ -144,13 +164,13 @@ def decode(data, dtype, shape, prediction, fill=None, initial=None):
         level = row_class[places // columns] + column_class[places % columns]
         if model == 1:
             level = level - (prediction[start : start + size] % (1 << (b - 1)) >> (m - 1)).astype(int)
-        if model > 1:
+        if model in (2, 3):
             level = np.concatenate([level + 16 * byte for byte in range(b // 8)])
         contexts = np.searchsorted(thresholds, level, "right")
         symbols, rest = read_symbols(data[at : at + length], contexts, tables)
         at += length
         bits = Bits(rest)
-        if model > 1:
+        if model in (2, 3):
             assert not rest
             for place, of_value in zip(places, np.array(symbols).reshape(b // 8, size).T):
                 value = sum(int(symbol) << 8 * byte for byte, symbol in enumerate(of_value))
@@ -163,10 +183,16 @@ def decode(data, dtype, shape, prediction, fill=None, initial=None):
                 value = 0 if fill is None else int(fill[place])
             elif symbol == 1:
                 value = int(initial[place])
+            elif symbol == 2 and model != 1:
+                value = bits.take(b)
+            elif model > 3:
+                folded = symbol - 3
+                if symbol >= 195:
+                    folded = bits.take(symbol - 188) | 1 << (symbol - 188)
+                start_value = of_bits(int(prediction[place]), dtype) if model == 5 else 0.0
+                value = to_bits(start_value + unfolded(folded) * step, dtype)
             elif model == 0:
-                if symbol == 2:
-                    value = bits.take(b)
-                elif symbol == 3:
+                if symbol == 3:
                     value = 0
                 else:
                     z = int(zeros[place // columns])

@@ -2,7 +2,7 @@
 //! differences from their initial values.
 
 use crate::checkpoint::CheckpointError;
-use crate::codec::{BlockInput, Choice, KEPT, PRUNED, PRUNED_TO_INITIAL, choose};
+use crate::codec::{BlockInput, Choice, KEPT, PRUNED, PRUNED_TO_INITIAL, Sample, choose};
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{Block, Reads};
 use crate::pipeline::masks::Masks;
@@ -145,13 +145,17 @@ impl<'a> Floats<'a> {
         }
         let share = (some * cols_of) as f64 / (rows * cols) as f64;
         let matrix = Matrix { rows: some, cols: cols_of };
-        let decay = self.task.calibration.decay;
-        let choice = choose(
-            self.written,
+        let sample = Sample {
+            dtype: self.written,
             matrix,
-            (&all, &initial, &symbols),
-            (decay, share, 8.0 * self.described as f64),
-        );
+            values: &all,
+            initial: &initial,
+            pruned: &symbols,
+            scale: self.task.calibration.decay,
+            share,
+            described: 8.0 * self.described as f64,
+        };
+        let choice = choose(&sample);
         Ok((choice, choice.bits / (some * cols_of) as f64))
     }
 }

@@ -4,7 +4,8 @@ use super::bytes;
 use super::error::CodeError;
 use super::head::{Book, Head};
 use super::rawbits::BitReader;
-use super::symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};
+use super::steps;
+use super::symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL, Symbols};
 use crate::blocks::Block;
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::prelude::*;
@@ -46,6 +47,8 @@ struct Scratch {
     levels: Vec<i32>,
     contexts: Vec<u8>,
     symbols: Vec<u8>,
+    steps: steps::Buffers,
+    folded: Vec<u64>,
 }
 
 /// Values from which a block is restored: one per element of the block, in the tensor's type, little-endian.
@@ -112,7 +115,7 @@ impl Kernel for Decode<'_> {
     #[inline(always)]
     fn run(self) -> Option<()> {
         let Self { head, book, bytes, block, values, scratch, out } = self;
-        let Scratch { levels, contexts, symbols } = scratch;
+        let Scratch { levels, contexts, symbols, steps, folded } = scratch;
         book.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
         book.levels.contexts(levels, contexts);
         symbols.resize(contexts.len(), 0);
@@ -122,9 +125,41 @@ impl Kernel for Decode<'_> {
             bytes::join(head.form, symbols, difference.then_some(values.prediction), out);
             return rest.at_end().then_some(());
         }
+        if let Model::Steps { step, difference } = head.model {
+            // Without predictions, steps are counted from zero.
+            let prediction = if difference { values.prediction } else { &[] };
+            count_steps(&book.symbols, symbols, &mut rest, folded);
+            steps.restore(head.form, step, folded, prediction, out);
+            sized!(head.form, SIZE => put_others::<SIZE>(symbols, folded, values, out));
+            return rest.at_end().then_some(());
+        }
         let block = (head.matrix, block);
         sized!(head.form, SIZE => join::<SIZE>(head, book, block, symbols, values, &mut rest, out));
         rest.at_end().then_some(())
+    }
+}
+
+/// The folded number of steps of each symbol; for elements that are stored unchanged, their bits.
+#[inline(always)]
+fn count_steps(known: &Symbols, symbols: &[u8], rest: &mut BitReader<'_>, folded: &mut Vec<u64>) {
+    folded.clear();
+    folded.extend(symbols.iter().map(|symbol| known.steps(*symbol, rest.take(known.count(*symbol)))));
+}
+
+/// Puts the values of elements that are not a number of steps from their prediction: pruned ones, and those
+/// that are stored unchanged.
+#[inline(always)]
+fn put_others<const SIZE: usize>(symbols: &[u8], unchanged: &[u64], values: BlockValues<'_>, out: &mut [u8]) {
+    let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
+    let out = out.as_chunks_mut::<SIZE>().0;
+    for (n, ((symbol, bits), out)) in symbols.iter().zip(unchanged).zip(out).enumerate() {
+        let bits = match *symbol {
+            PRUNED => of(values.pruned, n),
+            PRUNED_TO_INITIAL => of(values.initial, n),
+            symbol if Symbols::is_unchanged(symbol) => *bits,
+            _ => continue,
+        };
+        out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
     }
 }
 

@@ -26,51 +26,99 @@ impl Choice {
     }
 }
 
-/// Chooses from a sample of a tensor's rows. `values` is a matrix of whole rows (or parts of long rows) in
-/// storage order. `initial` holds their initial values in the same type, or is empty. `pruned` is as in
-/// [`BlockInput`]. `scale` is a factor to try in addition to those that the sample suggests. `share` (0 … 1)
-/// is the sample's share of the tensor. `described` is the number of bits that it takes to describe where
-/// predictions come from.
-pub fn choose(
-    dtype: FloatDtype,
-    matrix: Matrix,
-    (values, initial, pruned): (&[u8], &[u8], &[u8]),
-    (scale, share, described): (f64, f64, f64),
-) -> Choice {
-    let top = top(dtype, values);
-    let both = Lines { rows: true, columns: true };
-    let value = (Model::Value { top }, 1.0, Vec::new());
-    let mut tried: Vec<(Model, f64, Vec<u8>)> = vec![value];
-    if !initial.is_empty() {
-        for scale in scales(dtype, values, initial, scale) {
-            tried.push((Model::Difference, scale, scaled(dtype, initial, scale)));
-        }
-    }
-    let cost = |(model, scale, prediction): &(Model, f64, Vec<u8>), lines: Lines| {
-        let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share);
-        let bits = bits + if model.is_difference() { share * described } else { 0.0 };
-        Choice { model: *model, scale: *scale, lines, bits }
-    };
-    let least = |a: Choice, b: Choice| if b.bits < a.bits { b } else { a };
-    let all = tried.iter().map(|tried| (cost(tried, both), tried));
-    let best = all.reduce(|a, b| if b.0.bits < a.0.bits { b } else { a });
-    let (first, tried) = best.expect("the value model can always be had");
-    let first = if Lines::possible(matrix) == Lines::default() {
-        Choice { lines: Lines::default(), ..first }
-    } else {
-        let fewer = [(true, false), (false, true), (false, false)];
-        let fewer = fewer.map(|(rows, columns)| cost(tried, Lines { rows, columns }));
-        fewer.into_iter().fold(first, least)
-    };
+/// What predictions a tensor that is stored in steps may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// Whatever gives the fewest bytes.
+    #[default]
+    Auto,
+    /// Its initial values, if it has any.
+    Initial,
+    /// None: steps are counted from zero.
+    Zero,
+}
+
+/// A sample of a tensor, from which its coding is chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// Type of the values.
+    pub dtype: FloatDtype,
+    /// The sample as a matrix of whole rows, or of parts of long rows.
+    pub matrix: Matrix,
+    /// Its values in storage order.
+    pub values: &'a [u8],
+    /// Their initial values in the same type, or empty.
+    pub initial: &'a [u8],
+    /// As in [`BlockInput`].
+    pub pruned: &'a [u8],
+    /// A factor of the initial values to try in addition to those that the sample suggests.
+    pub scale: f64,
+    /// The sample's share of the tensor, 0 … 1.
+    pub share: f64,
+    /// The number of bits that it takes to describe where predictions come from.
+    pub described: f64,
+}
+
+/// A model to try, with the factor of its predictions and the predictions themselves.
+type Tried = (Model, f64, Vec<u8>);
+
+/// Chooses how values are coded without loss.
+pub fn choose(sample: &Sample<'_>) -> Choice {
+    let top = top(sample.dtype, sample.values);
+    let mut tried: Vec<Tried> = vec![(Model::Value { top }, 1.0, Vec::new())];
+    tried.extend(sample.predictions(Model::Difference));
+    let first = sample.best(&tried);
     // Bytes can be smaller for floats with few distinct values, but no byte can be pruned.
-    if pruned.is_empty() {
-        least(first, choose_bytes(dtype.into(), matrix, (values, &[]), (share, 0.0)))
-    } else {
-        first
+    if !sample.pruned.is_empty() {
+        return first;
+    }
+    let bytes = choose_bytes(sample.dtype.into(), sample.matrix, (sample.values, &[]), (sample.share, 0.0));
+    if bytes.bits < first.bits { bytes } else { first }
+}
+
+/// Chooses the predictions of a tensor that is stored in steps of this length.
+pub fn choose_steps(sample: &Sample<'_>, step: f64, over: Over) -> Choice {
+    let mut tried: Vec<Tried> = match over {
+        Over::Zero => Vec::new(),
+        _ => sample.predictions(Model::Steps { step, difference: true }).collect(),
+    };
+    if over != Over::Initial || tried.is_empty() {
+        tried.insert(0, (Model::Steps { step, difference: false }, 1.0, Vec::new()));
+    }
+    sample.best(&tried)
+}
+
+impl Sample<'_> {
+    /// A model with each of the predictions that are worth trying.
+    fn predictions(&self, model: Model) -> impl Iterator<Item = Tried> {
+        let Self { dtype, values, initial, .. } = *self;
+        let scales = if initial.is_empty() { Vec::new() } else { scales(dtype, values, initial, self.scale) };
+        scales.into_iter().map(move |scale| (model, scale, scaled(dtype, initial, scale)))
+    }
+
+    fn cost(&self, (model, scale, prediction): &Tried, lines: Lines) -> Choice {
+        let Self { dtype, matrix, values, pruned, share, .. } = *self;
+        let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share);
+        let bits = bits + if model.is_difference() { share * self.described } else { 0.0 };
+        Choice { model: *model, scale: *scale, lines, bits }
+    }
+
+    /// The cheapest of these models, with the lines whose classes are worth their bytes.
+    fn best(&self, tried: &[Tried]) -> Choice {
+        let both = Lines { rows: true, columns: true };
+        let all = tried.iter().map(|tried| (self.cost(tried, both), tried));
+        let best = all.reduce(|a, b| if b.0.bits < a.0.bits { b } else { a });
+        let (first, tried) = best.expect("there is a model without predictions or one with them");
+        if Lines::possible(self.matrix) == Lines::default() {
+            return Choice { lines: Lines::default(), ..first };
+        }
+        let fewer = [(true, false), (false, true), (false, false)];
+        let fewer = fewer.map(|(rows, columns)| self.cost(tried, Lines { rows, columns }));
+        fewer.into_iter().fold(first, |a, b| if b.bits < a.bits { b } else { a })
     }
 }
 
-/// Chooses how the bytes of a tensor of any form are coded, from a sample of its rows as in [`choose`].
+/// Chooses how the bytes of a tensor of any form are coded, from a sample of its rows.
 /// `base` has as many elements of the same type, or is empty.
 pub fn choose_bytes(
     form: Form,

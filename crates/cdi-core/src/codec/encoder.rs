@@ -8,6 +8,7 @@ use super::head::VERSION;
 use super::levels::{Classes, Levels, MOST_CLASSES};
 use super::rans::{self, Table};
 use super::rawbits::BitWriter;
+use super::steps;
 use super::symbol::{Form, Model, Symbols, low};
 use crate::blocks::{BLOCK_ELEMENTS, Block};
 use crate::dispatch::{InstructionSet, Kernel};
@@ -42,6 +43,8 @@ pub struct EncoderScratch {
     levels: Vec<i32>,
     contexts: Vec<u8>,
     sums: Vec<i64>,
+    steps: steps::Buffers,
+    folded: Vec<u64>,
     rest: BitWriter,
 }
 
@@ -167,9 +170,16 @@ impl TensorEncoder {
     #[inline(always)]
     fn measure_block(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let (form, width) = (self.form, block.columns(self.matrix));
-        // Half octaves of each value, or of its difference from the prediction.
+        // Half octaves of each value, or of its difference from the prediction; or the number of steps.
         let measures = &mut scratch.levels;
         match self.model {
+            Model::Steps { step, .. } => {
+                let EncoderScratch { steps, folded, .. } = scratch;
+                steps.count(form, step, (input.values, input.prediction), folded);
+                const FAR: u64 = 1 << 20;
+                measures.clear();
+                measures.extend(folded.iter().map(|folded| folded.div_ceil(2).min(FAR) as i32));
+            }
             Model::Value { .. } => form.map(input.values, measures, |bits| form.half_octaves(bits)),
             Model::Difference | Model::Bytes { .. } => {
                 form.map_pairs(input.values, input.prediction, measures, |bits, prediction| {
@@ -181,7 +191,11 @@ impl TensorEncoder {
         // A pruned element counts as much smaller than its value, so that lines with more pruned elements get
         // classes of their own.
         for (measure, pruned) in measures.iter_mut().zip(input.pruned) {
-            *measure -= if *pruned == KEPT { 0 } else { PRUNED_LESS };
+            match self.model {
+                _ if *pruned == KEPT => {}
+                Model::Steps { .. } => *measure = 0,
+                _ => *measure -= PRUNED_LESS,
+            }
         }
         let columns = &mut scratch.sums;
         columns.clear();
@@ -226,9 +240,13 @@ impl TensorEncoder {
     pub fn classify(&mut self) {
         let Sums { rows, columns, all, set } = core::mem::take(self.sums.get_mut());
         let Matrix { rows: height, cols: width } = self.matrix;
-        let mean = rounded_mean(all, height * width);
+        let level = |sum: i64, count: usize| match self.model {
+            Model::Steps { .. } => steps::level(sum as f64 / count.max(1) as f64),
+            _ => rounded_mean(sum, count),
+        };
+        let mean = level(all, height * width);
         let classes = |sums: &[i64], count: usize, less: i32| {
-            let means: Vec<i32> = sums.iter().map(|sum| rounded_mean(*sum, count) - less).collect();
+            let means: Vec<i32> = sums.iter().map(|sum| level(*sum, count) - less).collect();
             let base = means.iter().copied().min().unwrap_or_default();
             let above = means.iter().map(|mean| (mean - base).min(255) as u8).collect();
             Classes { base: base as i16, above }
@@ -253,8 +271,8 @@ impl TensorEncoder {
         }
         let middle = match self.model {
             Model::Difference | Model::Bytes { .. } => 64,
-            Model::Value { .. } if self.lines == Lines::default() => 0,
-            Model::Value { .. } => mean,
+            Model::Value { .. } | Model::Steps { .. } if self.lines == Lines::default() => 0,
+            Model::Value { .. } | Model::Steps { .. } => mean,
         };
         *self.counts.get_mut() = Counts::new(middle);
     }
@@ -318,7 +336,7 @@ impl TensorEncoder {
         out: &mut Vec<u8>,
     ) {
         self.place(block, input, scratch);
-        let EncoderScratch { symbols, levels, contexts, rest, .. } = scratch;
+        let EncoderScratch { symbols, levels, contexts, folded, rest, .. } = scratch;
         self.levels.contexts(levels, contexts);
         // Without a code, a block has no bytes at all. So there must be one if bits remain.
         let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
@@ -327,6 +345,16 @@ impl TensorEncoder {
             return;
         }
         let known = &self.symbols;
+        if let Model::Steps { .. } = self.model {
+            let mut each = symbols.iter().zip(&*folded);
+            self.form.each(input.values, |bits| {
+                let Some((&symbol, &folded)) = each.next() else { return };
+                let count = known.count(symbol);
+                let value = if Symbols::is_unchanged(symbol) { bits } else { low(folded, count) };
+                rest.put(value, count);
+            });
+            return rest.finish(out);
+        }
         if self.model == Model::Difference {
             let mut symbols = symbols.iter();
             self.form.each_pair(input.values, input.prediction, |bits, prediction| {
@@ -361,6 +389,10 @@ impl TensorEncoder {
             }
             Model::Difference => out.push(1),
             Model::Bytes { difference } => out.push(2 + u8::from(difference)),
+            Model::Steps { step, difference } => {
+                out.push(4 + u8::from(difference));
+                out.extend(step.to_le_bytes());
+            }
         }
         let flags = u8::from(self.levels.rows != Classes::default())
             | u8::from(self.levels.columns != Classes::default()) << 1
@@ -379,8 +411,13 @@ impl TensorEncoder {
     /// Computes the symbols and levels of a block.
     #[inline(always)]
     fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
-        let EncoderScratch { symbols, levels, .. } = scratch;
+        let EncoderScratch { symbols, levels, steps, folded, .. } = scratch;
         match self.model {
+            Model::Steps { step, .. } => {
+                steps.count(self.form, step, (input.values, input.prediction), folded);
+                symbols.clear();
+                symbols.extend(folded.iter().map(|folded| Symbols::of_steps(*folded)));
+            }
             Model::Value { top } => {
                 self.form.map(input.values, symbols, |bits| self.symbols.of_value(top, bits));
             }

@@ -19,6 +19,9 @@ pub enum CodeError {
         /// Its value.
         got: u64,
     },
+    /// The bits of a step that is not positive and finite.
+    #[error("its step is {}, which is not a positive number", f64::from_bits(*.0))]
+    Step(u64),
     /// A table whose frequencies do not sum to 2048, or with symbols that this tensor cannot have.
     #[error("table {0} is not a valid frequency table for this tensor")]
     Table(usize),

@@ -74,6 +74,13 @@ impl Head {
             1 if form.is_float() => Model::Difference,
             2 => Model::Bytes { difference: false },
             3 => Model::Bytes { difference: true },
+            got @ (4 | 5) if form.is_float() => {
+                let step = f64::from_le_bytes(input.array()?);
+                if !(step > 0.0 && step.is_finite()) {
+                    return Err(CodeError::Step(step.to_bits()));
+                }
+                Model::Steps { step, difference: got == 5 }
+            }
             got => return Err(CodeError::Unknown { what: "the model", got: got.into() }),
         };
         let symbols = Symbols::new(form, model);
@@ -121,6 +128,11 @@ impl Head {
     /// Bytes of an element.
     pub fn size(&self) -> usize {
         self.form.size()
+    }
+
+    /// How values became symbols.
+    pub fn model(&self) -> Model {
+        self.model
     }
 
     /// Whether elements are coded as bytes. If so, none can be pruned.

@@ -147,7 +147,7 @@ impl Levels {
             }
         }
         match model {
-            Model::Value { .. } => {}
+            Model::Value { .. } | Model::Steps { .. } => {}
             Model::Difference => form.lower(prediction, levels),
             Model::Bytes { .. } => bytes::spread(form, levels),
         }

@@ -1,6 +1,7 @@
 //! Coded tensors. A value is stored as an entropy-coded symbol and its remaining bits, which are stored
-//! unchanged. Decoding uses only integers, so the bytes mean the same on every machine. `docs/format.md`
-//! specifies every byte.
+//! unchanged; or, with a loss that the caller chooses, as a whole number of steps. Decoding uses only
+//! integers, and for steps only products, sums and roundings of binary64, so the bytes mean the same on
+//! every machine. `docs/format.md` specifies every byte.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -9,6 +10,7 @@
 //! | `rawbits` | bits that are not coded |
 //! | `symbol` | values to symbols and back |
 //! | `bytes` | elements coded byte by byte |
+//! | `steps` | values rounded to whole numbers of steps |
 //! | `levels` | the table for each element, by classes of rows and columns and the magnitude of its prediction |
 //! | `head` | the bytes that precede the blocks of a tensor |
 //! | `block` | the decoder of blocks |
@@ -30,6 +32,7 @@ mod rans;
 mod rawbits;
 #[cfg(test)]
 mod refusals;
+mod steps;
 mod symbol;
 #[cfg(test)]
 mod tests;
@@ -55,7 +58,7 @@ pub fn least_bytes(matrix: Matrix) -> u64 {
 }
 
 pub use block::{BlockDecoder, BlockValues};
-pub use choose::{Choice, choose, choose_bytes};
+pub use choose::{Choice, Over, Sample, choose, choose_bytes, choose_steps};
 pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};

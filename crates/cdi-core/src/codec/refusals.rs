@@ -110,11 +110,16 @@ fn heads() {
     version[0] = 2;
     let message = "unknown code version 2; a later version of cdi-prune wrote it";
     assert_eq!(decode(&version, F32, 3), Err(message.to_owned()));
-    refused(&Code { model: vec![4], ..sound() }, 3, "the model is 4, which is invalid");
-    for (model, message) in [(0, "the model is 0, which is invalid"), (1, "the model is 1, which is invalid")]
-    {
+    refused(&Code { model: vec![6], ..sound() }, 3, "the model is 6, which is invalid");
+    for step in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        let model = [&[4][..], &step.to_le_bytes()].concat();
+        let message = format!("its step is {step}, which is not a positive number");
+        refused(&Code { model, ..sound() }, 3, &message);
+    }
+    for model in [0, 1, 4, 5] {
+        let message = format!("the model is {model}, which is invalid");
         let code = Code { model: vec![model], ..sound() }.bytes();
-        assert_eq!(decode(&code, I32, 3), Err(message.to_owned()));
+        assert_eq!(decode(&code, I32, 3), Err(message));
     }
     refused(&Code { flags: 8, ..sound() }, 3, "the classes' flag is 8, which is invalid");
     for model in [1, 2, 3] {

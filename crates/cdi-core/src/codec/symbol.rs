@@ -4,6 +4,7 @@
 
 use safetensors::Dtype;
 
+use super::steps::UNCHANGED;
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
@@ -14,13 +15,17 @@ pub const PRUNED_TO_INITIAL: u8 = 1;
 /// The first symbol of stored values. In the difference model it stands for a value equal to its prediction,
 /// in the value model for any value.
 const FIRST: u8 = 2;
-/// In the value model, the symbol of `+0.0`.
+/// In the value model, the symbol of `+0.0`; in the model of steps, that of no step.
 const ZERO: u8 = 3;
+/// In the model of steps, how many folded numbers of steps have a symbol of their own.
+const DIRECT: u64 = 192;
+/// The bit length of the first number that has none.
+const DIRECT_BITS: u32 = 8;
 /// In the value model, the symbol of the largest magnitude.
 const LARGEST: u8 = 4;
 
 /// How values become symbols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Model {
     /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`. The sign is stored
     /// unchanged. `+0.0` has a symbol of its own. Another symbol stands for values that are out of reach, and
@@ -37,12 +42,28 @@ pub enum Model {
         /// [`Self::Difference`]. Here it is the difference of the bits, read as integers.
         difference: bool,
     },
+    /// By their distance from a prediction or from zero, rounded to a whole number of steps. Values are not
+    /// restored exactly.
+    Steps {
+        /// The length of a step, positive and finite.
+        step: f64,
+        /// Whether distances are from a prediction.
+        difference: bool,
+    },
 }
 
 impl Model {
     /// Whether there are predictions.
     pub fn is_difference(self) -> bool {
-        matches!(self, Self::Difference | Self::Bytes { difference: true })
+        matches!(
+            self,
+            Self::Difference | Self::Bytes { difference: true } | Self::Steps { difference: true, .. }
+        )
+    }
+
+    /// Whether values are restored exactly.
+    pub fn is_exact(self) -> bool {
+        !matches!(self, Self::Steps { .. })
     }
 
     /// Whether symbols are bytes. If so, no symbol stands for a pruned element.
@@ -86,6 +107,12 @@ impl Form {
     #[inline(always)]
     pub fn size(self) -> usize {
         self.bits as usize / 8
+    }
+
+    /// The floating-point type of this form.
+    pub fn float(self) -> Option<FloatDtype> {
+        let all = [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16];
+        all.into_iter().find(|dtype| Self::from(*dtype) == self)
     }
 
     /// Whether values have magnitudes, which all models except bytes need.
@@ -198,6 +225,18 @@ impl Symbols {
                 FIRST + 4 + 4 * (form.bits as u8 - 3) + 3
             }
             Model::Bytes { .. } => u8::MAX,
+            Model::Steps { .. } => {
+                count[usize::from(FIRST)] = form.bits as u8;
+                for n in 0..DIRECT {
+                    base[usize::from(ZERO) + n as usize] = n;
+                }
+                for length in DIRECT_BITS..=32 {
+                    let symbol = Self::of_steps(1 << length) - 1;
+                    base[usize::from(symbol)] = 1 << (length - 1);
+                    count[usize::from(symbol)] = length as u8 - 1;
+                }
+                Self::of_steps(u32::MAX.into())
+            }
         };
         Self { form, base, count, last }
     }
@@ -226,6 +265,26 @@ impl Symbols {
         // The two bits after the leading one, taken from the upper end: LLVM 22 compiles
         // `folded >> (61 - unused) & 3` incorrectly for AVX-512 vectors.
         FIRST + 4 + 4 * (61 - unused) as u8 + (folded << unused >> 61 & 3) as u8
+    }
+
+    /// The symbol of a folded number of steps, below 2^33 or [`UNCHANGED`].
+    #[inline(always)]
+    pub fn of_steps(folded: u64) -> u8 {
+        let longer = (64 - DIRECT_BITS).wrapping_sub(folded.leading_zeros());
+        let symbol = if folded < DIRECT { ZERO + folded as u8 } else { ZERO + DIRECT as u8 + longer as u8 };
+        if folded == UNCHANGED { FIRST } else { symbol }
+    }
+
+    /// Whether a symbol stands for a value of which all bits follow.
+    #[inline(always)]
+    pub fn is_unchanged(symbol: u8) -> bool {
+        symbol == FIRST
+    }
+
+    /// The folded number of steps of a symbol and its remaining bits.
+    #[inline(always)]
+    pub fn steps(&self, symbol: u8, rest: u64) -> u64 {
+        self.base[usize::from(symbol)] | rest
     }
 
     /// The number of remaining bits of a symbol.

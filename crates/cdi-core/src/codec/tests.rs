@@ -1,6 +1,6 @@
 //! Codes and decodes tensors, and checks that damaged codes are refused.
 
-use super::choose::{choose, scaled};
+use super::choose::scaled;
 use super::encoder::{KEPT, Lines};
 use super::levels::Classes;
 use super::*;
@@ -17,8 +17,19 @@ pub fn code(
     initial: &[u8],
     pruned: &[u8],
 ) -> (Choice, Vec<u8>) {
-    let choice = choose(dtype, matrix, (values, initial, pruned), (1.0, 1.0, 0.0));
+    let choice = choose(&whole(dtype, matrix, values, initial, pruned));
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
+}
+
+/// A sample that is a whole tensor.
+fn whole<'a>(
+    dtype: FloatDtype,
+    matrix: Matrix,
+    values: &'a [u8],
+    initial: &'a [u8],
+    pruned: &'a [u8],
+) -> Sample<'a> {
+    Sample { dtype, matrix, values, initial, pruned, scale: 1.0, share: 1.0, described: 0.0 }
 }
 
 /// Codes a tensor with this model.
@@ -195,6 +206,70 @@ fn every_value_comes_back_in_every_model() {
             let (choice, code) = code(dtype, matrix, &values, &initial, &[]);
             let prediction = scaled(dtype, &initial, choice.scale);
             assert_eq!(decode(dtype, matrix, &code, &prediction, &[], None).as_ref(), Ok(&values));
+        }
+    }
+}
+
+/// Steps from a prediction and from zero, of all types: each restored value is the nearest number of steps
+/// away, special values are unchanged, and coding what was restored gives the same bytes again.
+#[test]
+fn steps_come_back() {
+    let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3.0e38, -65504.0, 1e300];
+    for (rows, cols) in [(1, 1), (1, 10), (40, 100), (70, 1000), (2, 66_000)] {
+        let matrix = Matrix { rows, cols };
+        let mut random = Random(rows as u64);
+        let w0: Vec<f64> = (0..rows * cols).map(|_| random.normal() * 0.05).collect();
+        let mut w: Vec<f64> = w0.iter().map(|w0| w0 * 0.9 + random.normal() * 0.01).collect();
+        for (n, special) in special.iter().enumerate() {
+            let at = (n * 37) % w.len();
+            w[at] = *special;
+        }
+        for dtype in DTYPES {
+            let (values, initial) = (encoded(dtype, &w), encoded(dtype, &w0));
+            for (step, scale) in [(0.004, Some(0.9)), (0.004, None), (1e-6, Some(1.0)), (1e-12, None)] {
+                let model = Model::Steps { step, difference: scale.is_some() };
+                let lines = Lines { rows: rows > 40, columns: true };
+                let choice = Choice { model, scale: scale.unwrap_or(1.0), lines, bits: 0.0 };
+                let code = code_as(choice, dtype, matrix, &values, &initial, &[]);
+                let prediction = scaled(dtype, &initial, choice.scale);
+                let got = decode(dtype, matrix, &code, &prediction, &[], None).unwrap();
+                let (mut old, mut new) = (vec![0.0; w.len()], vec![0.0; w.len()]);
+                dtype.decode(&values, &mut old);
+                dtype.decode(&got, &mut new);
+                for (n, (old, new)) in old.iter().zip(&new).enumerate() {
+                    // Half a step, and half of the distance to the next value of the type.
+                    let most = 0.5 * step + new.abs() * [0.0, 6e-8, 5e-4, 4e-3][dtype as usize] + 1e-7;
+                    let same = old.to_bits() == new.to_bits();
+                    assert!(same || (old - new).abs() <= most, "{dtype} {choice:?} {n}: {old} {new}");
+                }
+                let again = code_as(choice, dtype, matrix, &got, &initial, &[]);
+                assert!(again == code, "{dtype} {choice:?}");
+            }
+        }
+    }
+}
+
+/// Steps are counted from whatever gives the fewest bytes, unless the caller says from what.
+#[test]
+fn steps_over_initial_values_or_zero() {
+    let matrix = Matrix { rows: 64, cols: 256 };
+    let mut random = Random(13);
+    let w0: Vec<f64> = (0..64 * 256).map(|_| random.normal() * 0.05).collect();
+    for (moved, over_initial) in [(0.01, true), (1.0, false)] {
+        let w: Vec<f64> =
+            w0.iter().map(|w0| 0.8 * w0 * f64::from(moved < 0.5) + random.normal() * moved).collect();
+        let (values, initial) = (encoded(FloatDtype::F32, &w), encoded(FloatDtype::F32, &w0));
+        let sample = Sample { described: 800.0, ..whole(FloatDtype::F32, matrix, &values, &initial, &[]) };
+        let chosen = |over| choose_steps(&sample, 0.01, over);
+        let steps = |difference| Model::Steps { step: 0.01, difference };
+        assert_eq!(chosen(Over::Auto).model, steps(over_initial));
+        assert_eq!(chosen(Over::Initial).model, steps(true));
+        assert_eq!(chosen(Over::Zero).model, steps(false));
+        let alone = Sample { initial: &[], ..sample };
+        assert_eq!(choose_steps(&alone, 0.01, Over::Initial).model, steps(false));
+        if over_initial {
+            assert!((chosen(Over::Auto).scale - 0.8).abs() < 0.01);
+            assert!(chosen(Over::Auto).bits < 0.7 * chosen(Over::Zero).bits);
         }
     }
 }
@@ -381,6 +456,7 @@ fn models_that_a_type_cannot_have() {
     assert_eq!(read(&[1, 0, 9, 0, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(0));
     assert_eq!(read(&[1, 1, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(1));
     assert_eq!(read(&[1, 4, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(4));
+    assert_eq!(read(&[1, 5, 0, 1, 2, 2, 0, 0, 0, 0], integers), model(5));
     for code in [2, 3] {
         // Only symbol 0, which is a byte and does not stand for a pruned element.
         assert_eq!(read(&[1, code, 0, 1, 0, 0, 0, 0, 0, 0], integers), Ok(()));
