@@ -3,6 +3,10 @@
 
 use std::hint::black_box;
 
+use cdi_core::internal::blocks;
+use cdi_core::internal::codec::{
+    BlockDecoder, BlockInput, BlockValues, Choice, EncoderScratch, Head, Lines, Model, TensorEncoder,
+};
 use cdi_core::internal::dispatch::InstructionSet;
 use cdi_core::internal::init::Fill;
 use cdi_core::internal::noise::block::{Gaussians, Uniforms};
@@ -12,7 +16,7 @@ use cdi_prune::analysis::{Comparison, Tally, Threshold};
 use cdi_prune::init::{Generator, SchemeParams};
 use cdi_prune::noise::{gaussian_at, uniform_at};
 use cdi_prune::reader::PrunedReader;
-use cdi_prune::tensor::{FloatDtype, Layout, Shape};
+use cdi_prune::tensor::{FloatDtype, Layout, Matrix, Shape};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Values that stay in the fastest memory, as in the real program.
@@ -155,5 +159,70 @@ fn rows(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, noise, types, comparison, rows);
+/// A tensor of F32 coded as values, as differences and in steps: all passes of the encoder, and the decoder.
+fn codec(c: &mut Criterion) {
+    const MATRIX: Matrix = Matrix { rows: 1024, cols: 512 };
+    let (mut initial, mut moved) = (vec![0.0; 1024 * 512], vec![0.0; 1024 * 512]);
+    let set = InstructionSet::portable();
+    set.run(Gaussians { key: 7, j0: 0, out: &mut initial });
+    set.run(Gaussians { key: 8, j0: 0, out: &mut moved });
+    moved.iter_mut().zip(&initial).for_each(|(moved, initial)| *moved = 0.9 * initial + 0.01 * *moved);
+    let bytes = |values: &[f64]| {
+        let mut out = vec![0; 4 * values.len()];
+        FloatDtype::F32.encode(values, &mut out);
+        out
+    };
+    let (values, initial) = (bytes(&moved), bytes(&initial));
+    let cut: Vec<_> = blocks::cut(0, MATRIX).collect();
+    let mut group = c.benchmark_group("codec");
+    group.throughput(Throughput::Bytes(values.len() as u64)).sample_size(20);
+    let models = [
+        ("values", Model::Value { top: 520 }),
+        ("differences", Model::Difference),
+        ("steps", Model::Steps { step: 0.05, difference: true }),
+    ];
+    for (name, model) in models {
+        let choice = Choice { model, scale: 1.0, lines: Lines { rows: true, columns: true }, bits: 0.0 };
+        let prediction = if model.is_difference() { &initial[..] } else { &[] };
+        let input = |range: std::ops::Range<usize>| BlockInput {
+            values: &values[range.clone()],
+            prediction: prediction.get(range).unwrap_or_default(),
+            pruned: &[],
+        };
+        let encode = || {
+            let mut encoder = TensorEncoder::new(FloatDtype::F32, MATRIX, choice.model, choice.lines);
+            let mut scratch = EncoderScratch::default();
+            let mut each = |pass: &mut dyn FnMut(&blocks::Block, BlockInput<'_>, &mut EncoderScratch)| {
+                cut.iter().for_each(|block| pass(block, input(block.bytes(4)), &mut scratch));
+            };
+            each(&mut |block, input, scratch| encoder.measure(block, input, scratch));
+            encoder.classify();
+            each(&mut |block, input, scratch| encoder.count(block, input, scratch));
+            encoder.cut();
+            let (mut code, mut lengths) = (Vec::new(), Vec::new());
+            each(&mut |block, input, scratch| {
+                let before = code.len();
+                encoder.encode(block, input, scratch, &mut code);
+                lengths.push((code.len() - before) as u32);
+            });
+            [encoder.head(&lengths), code].concat()
+        };
+        group.bench_function(BenchmarkId::new("encode", name), |b| b.iter(|| black_box(encode())));
+        let code = encode();
+        let head = Head::read(&code, FloatDtype::F32, MATRIX, None).unwrap();
+        let mut out = vec![0; values.len()];
+        let mut decoder = BlockDecoder::default();
+        let mut decode = |out: &mut [u8]| {
+            for (n, block) in cut.iter().enumerate() {
+                let given = BlockValues { prediction: input(block.bytes(4)).prediction, ..Default::default() };
+                decoder.decode(&head, &code, (n, block), given, &mut out[block.bytes(4)]).unwrap();
+            }
+        };
+        decode(&mut out);
+        assert!(!model.is_exact() || out == values);
+        group.bench_function(BenchmarkId::new("decode", name), |b| b.iter(|| decode(black_box(&mut out))));
+    }
+}
+
+criterion_group!(benches, noise, types, comparison, rows, codec);
 criterion_main!(benches);

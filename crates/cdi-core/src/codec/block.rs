@@ -134,7 +134,7 @@ impl Kernel for Decode<'_> {
             return rest.at_end().then_some(());
         }
         let block = (head.matrix, block);
-        sized!(head.form, SIZE => join::<SIZE>(head, book, block, symbols, values, &mut rest, out));
+        sized!(head.form, SIZE => rest = join::<SIZE>(head, book, block, symbols, values, rest, out));
         rest.at_end().then_some(())
     }
 }
@@ -165,15 +165,16 @@ fn put_others<const SIZE: usize>(symbols: &[u8], unchanged: &[u64], values: Bloc
 
 /// Joins symbols with their remaining bits.
 #[inline(always)]
-fn join<const SIZE: usize>(
+fn join<'b, const SIZE: usize>(
     head: &Head,
     Book { symbols: known, levels, .. }: &Book,
     (matrix, block): (Matrix, &Block),
     symbols: &[u8],
     values: BlockValues<'_>,
-    rest: &mut BitReader<'_>,
+    mut rest: BitReader<'b>,
     out: &mut [u8],
-) {
+) -> BitReader<'b> {
+    let form = head.form.sized::<SIZE>();
     let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
     let out = out.as_chunks_mut::<SIZE>().0;
     let put = |out: &mut [u8; SIZE], bits: u64| out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
@@ -188,13 +189,13 @@ fn join<const SIZE: usize>(
                     PRUNED_TO_INITIAL => of(values.initial, n),
                     _ => {
                         let count = known.count_of_value(symbol, zeros);
-                        known.value(symbol, take::<SIZE>(rest, count), zeros)
+                        known.value(form, symbol, take::<SIZE>(&mut rest, count), zeros)
                     }
                 };
                 put(out, bits);
             }
         }
-        return;
+        return rest;
     }
     let predictions = values.prediction.as_chunks::<SIZE>().0;
     for (n, ((&symbol, prediction), out)) in symbols.iter().zip(predictions).zip(out).enumerate() {
@@ -202,12 +203,13 @@ fn join<const SIZE: usize>(
             PRUNED => of(values.pruned, n),
             PRUNED_TO_INITIAL => of(values.initial, n),
             _ => {
-                let rest = take::<SIZE>(rest, known.count(symbol));
-                known.value_at(symbol, rest, widen(prediction))
+                let rest = take::<SIZE>(&mut rest, known.count(symbol));
+                known.value_at(form, symbol, rest, widen(prediction))
             }
         };
         put(out, bits);
     }
+    rest
 }
 
 /// Takes the next `count` bits, at most as many as the remaining bits of an element of `SIZE` bytes.
@@ -230,28 +232,40 @@ fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
 }
 
 impl Form {
-    /// Calls `f` with the bits of each element, in order.
+    /// The same form, for loops that are compiled for elements of `SIZE` bytes.
     #[inline(always)]
-    pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(u64)) {
+    fn sized<const SIZE: usize>(self) -> Self {
+        // Only 16 bits can be of two types.
+        let mantissa = match SIZE {
+            4 => 23,
+            8 => 52,
+            _ => self.mantissa,
+        };
+        Self { bits: 8 * SIZE as u32, mantissa }
+    }
+
+    /// Calls `f` with this form and the bits of each element, in order.
+    #[inline(always)]
+    pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(Self, u64)) {
         sized!(self, SIZE => for value in bytes.as_chunks::<SIZE>().0 {
-            f(widen(value));
+            f(self.sized::<SIZE>(), widen(value));
         });
     }
 
-    /// Calls `f` with the bits of each pair of elements from the two slices, in order.
+    /// Calls `f` with this form and the bits of each pair of elements from the two slices, in order.
     #[inline(always)]
-    pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(u64, u64)) {
+    pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(Self, u64, u64)) {
         sized!(self, SIZE => for (a, b) in a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0) {
-            f(widen(a), widen(b));
+            f(self.sized::<SIZE>(), widen(a), widen(b));
         });
     }
 
     /// Replaces the content of `out` with the results of `f` for the bits of each element.
     #[inline(always)]
-    pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(u64) -> T) {
+    pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(Self, u64) -> T) {
         out.resize(8 * bytes.len() / self.bits as usize, T::default());
         sized!(self, SIZE => for (out, value) in out.iter_mut().zip(bytes.as_chunks::<SIZE>().0) {
-            *out = f(widen(value));
+            *out = f(self.sized::<SIZE>(), widen(value));
         });
     }
 
@@ -262,13 +276,13 @@ impl Form {
         a: &[u8],
         b: &[u8],
         out: &mut Vec<T>,
-        f: impl Fn(u64, u64) -> T,
+        f: impl Fn(Self, u64, u64) -> T,
     ) {
         out.resize(8 * a.len() / self.bits as usize, T::default());
         sized!(self, SIZE => {
             let pairs = a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0);
             for (out, (a, b)) in out.iter_mut().zip(pairs) {
-                *out = f(widen(a), widen(b));
+                *out = f(self.sized::<SIZE>(), widen(a), widen(b));
             }
         });
     }
@@ -278,7 +292,7 @@ impl Form {
     pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
         sized!(self, SIZE => {
             for (level, prediction) in levels.iter_mut().zip(predictions.as_chunks::<SIZE>().0) {
-                *level -= self.half_octaves(widen(prediction));
+                *level -= self.sized::<SIZE>().half_octaves(widen(prediction));
             }
         });
     }

@@ -228,7 +228,7 @@ fn top(dtype: FloatDtype, values: &[u8]) -> u16 {
     const FAR: u16 = 4 * 8;
     let form = Form::from(dtype);
     let mut counts: Vec<u32> = Vec::new();
-    form.each(values, |bits| {
+    form.each(values, |form, bits| {
         let magnitude = usize::from(form.magnitude(bits));
         if counts.len() <= magnitude {
             counts.resize(magnitude + 1, 0);

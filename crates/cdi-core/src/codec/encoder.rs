@@ -180,9 +180,9 @@ impl TensorEncoder {
                 measures.clear();
                 measures.extend(folded.iter().map(|folded| folded.div_ceil(2).min(FAR) as i32));
             }
-            Model::Value { .. } => form.map(input.values, measures, |bits| form.half_octaves(bits)),
+            Model::Value { .. } => form.map(input.values, measures, |form, bits| form.half_octaves(bits)),
             Model::Difference | Model::Bytes { .. } => {
-                form.map_pairs(input.values, input.prediction, measures, |bits, prediction| {
+                form.map_pairs(input.values, input.prediction, measures, |form, bits, prediction| {
                     let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
                     2 * length + form.half_octaves(prediction)
                 })
@@ -206,7 +206,11 @@ impl TensorEncoder {
             let mut pruned = input.pruned.iter();
             for row in input.values.chunks(width * size) {
                 let mut any = 0;
-                form.each(row, |bits| any |= if pruned.next().is_none_or(|p| *p == KEPT) { bits } else { 0 });
+                if input.pruned.is_empty() {
+                    form.each(row, |_, bits| any |= bits);
+                } else {
+                    form.each(row, |_, bits| any |= if pruned.next() == Some(&KEPT) { bits } else { 0 });
+                }
                 set.push(any);
             }
         }
@@ -341,42 +345,56 @@ impl TensorEncoder {
         // Without a code, a block has no bytes at all. So there must be one if bits remain.
         let leaves = symbols.iter().any(|symbol| self.symbols.count(*symbol) > 0);
         self.coder.encode(contexts, symbols, leaves, out);
-        if self.model.is_bytes() {
-            return;
-        }
+        // A local variable, so that its fields stay in registers.
+        let mut bits = core::mem::take(rest);
+        self.put_rest(block, input, symbols, folded, &mut bits);
+        bits.finish(out);
+        *rest = bits;
+    }
+
+    /// Appends the remaining bits of all symbols.
+    #[inline(always)]
+    fn put_rest(
+        &self,
+        block: &Block,
+        BlockInput { values, prediction, .. }: BlockInput<'_>,
+        symbols: &[u8],
+        folded: &[u64],
+        rest: &mut BitWriter,
+    ) {
         let known = &self.symbols;
-        if let Model::Steps { .. } = self.model {
-            let mut each = symbols.iter().zip(&*folded);
-            self.form.each(input.values, |bits| {
-                let Some((&symbol, &folded)) = each.next() else { return };
-                let count = known.count(symbol);
-                let value = if Symbols::is_unchanged(symbol) { bits } else { low(folded, count) };
-                rest.put(value, count);
-            });
-            return rest.finish(out);
+        match self.model {
+            Model::Bytes { .. } => {}
+            Model::Steps { .. } => {
+                let mut each = symbols.iter().zip(folded);
+                self.form.each(values, |_, bits| {
+                    let Some((&symbol, &folded)) = each.next() else { return };
+                    let count = known.count(symbol);
+                    let value = if Symbols::is_unchanged(symbol) { bits } else { low(folded, count) };
+                    rest.put(value, count);
+                });
+            }
+            Model::Difference => {
+                let mut symbols = symbols.iter();
+                self.form.each_pair(values, prediction, |form, bits, prediction| {
+                    let count = symbols.next().map_or(0, |symbol| known.count(*symbol));
+                    rest.put(low(form.distance(bits, prediction), count), count);
+                });
+            }
+            Model::Value { .. } => {
+                let (first, width) = (block.row(self.matrix), block.columns(self.matrix));
+                let rows = values.chunks(width * self.form.size()).zip(symbols.chunks(width));
+                for (row, (values, symbols)) in (first..).zip(rows) {
+                    let zeros = self.levels.zeros.at(row) as u32;
+                    let mut symbols = symbols.iter();
+                    self.form.each(values, |form, bits| {
+                        let symbol = symbols.next().copied().unwrap_or_default();
+                        let count = known.count_of_value(symbol, zeros);
+                        rest.put(Symbols::rest_of_value(form, symbol, bits, zeros, count), count);
+                    });
+                }
+            }
         }
-        if self.model == Model::Difference {
-            let mut symbols = symbols.iter();
-            self.form.each_pair(input.values, input.prediction, |bits, prediction| {
-                let count = symbols.next().map_or(0, |symbol| known.count(*symbol));
-                rest.put(low(self.form.distance(bits, prediction), count), count);
-            });
-            return rest.finish(out);
-        }
-        let (first, width) = (block.row(self.matrix), block.columns(self.matrix));
-        let size = input.values.len() / block.len;
-        for (row, (values, symbols)) in
-            input.values.chunks(width * size).zip(symbols.chunks(width)).enumerate()
-        {
-            let zeros = self.levels.zeros.at(first + row) as u32;
-            let mut symbols = symbols.iter();
-            self.form.each(values, |bits| {
-                let symbol = symbols.next().copied().unwrap_or_default();
-                let count = known.count_of_value(symbol, zeros);
-                rest.put(known.rest_of_value(symbol, bits, zeros, count), count);
-            });
-        }
-        rest.finish(out);
     }
 
     /// The bytes that precede the blocks. `lengths` are the lengths of the blocks in bytes.
@@ -419,11 +437,11 @@ impl TensorEncoder {
                 symbols.extend(folded.iter().map(|folded| Symbols::of_steps(*folded)));
             }
             Model::Value { top } => {
-                self.form.map(input.values, symbols, |bits| self.symbols.of_value(top, bits));
+                self.form.map(input.values, symbols, |form, bits| self.symbols.of_value(form, top, bits));
             }
             Model::Difference => {
-                self.form.map_pairs(input.values, input.prediction, symbols, |bits, prediction| {
-                    Symbols::of_distance(self.form.distance(bits, prediction))
+                self.form.map_pairs(input.values, input.prediction, symbols, |form, bits, prediction| {
+                    Symbols::of_distance(form.distance(bits, prediction))
                 });
             }
             Model::Bytes { .. } => bytes::split(self.form, input.values, input.prediction, symbols),

@@ -189,7 +189,6 @@ impl Form {
 /// For each symbol, the bits that it stands for and the number of remaining bits.
 #[derive(Clone, Debug)]
 pub struct Symbols {
-    form: Form,
     base: Box<[u64; 256]>,
     count: Box<[u8; 256]>,
     /// The last valid symbol.
@@ -238,7 +237,7 @@ impl Symbols {
                 Self::of_steps(u32::MAX.into())
             }
         };
-        Self { form, base, count, last }
+        Self { base, count, last }
     }
 
     /// The last valid symbol.
@@ -248,8 +247,8 @@ impl Symbols {
 
     /// The symbol of a value in the value model; `top` as in the model.
     #[inline(always)]
-    pub fn of_value(&self, top: u16, bits: u64) -> u8 {
-        let below = top.wrapping_sub(self.form.magnitude(bits));
+    pub fn of_value(&self, form: Form, top: u16, bits: u64) -> u8 {
+        let below = top.wrapping_sub(form.magnitude(bits));
         let in_reach = below <= u16::from(self.last - LARGEST);
         let symbol = if in_reach { LARGEST + below as u8 } else { FIRST };
         if bits == 0 { ZERO } else { symbol }
@@ -302,30 +301,28 @@ impl Symbols {
 
     /// The `count` remaining bits of a value in the value model.
     #[inline(always)]
-    pub fn rest_of_value(&self, symbol: u8, bits: u64, zeros: u32, count: u32) -> u64 {
+    pub fn rest_of_value(form: Form, symbol: u8, bits: u64, zeros: u32, count: u32) -> u64 {
         match symbol {
             FIRST => bits,
-            LARGEST.. => {
-                low(bits >> zeros, count - 1) | u64::from(bits & self.form.sign() != 0) << (count - 1)
-            }
+            LARGEST.. => low(bits >> zeros, count - 1) | u64::from(bits & form.sign() != 0) << (count - 1),
             _ => 0,
         }
     }
 
     /// The value of a symbol and its remaining bits.
     #[inline(always)]
-    pub fn value(&self, symbol: u8, rest: u64, zeros: u32) -> u64 {
+    pub fn value(&self, form: Form, symbol: u8, rest: u64, zeros: u32) -> u64 {
         if symbol == FIRST {
             return rest;
         }
-        let kept = self.form.most_zeros() - zeros;
-        self.base[usize::from(symbol)] | low(rest, kept) << zeros | (rest >> kept) << (self.form.bits - 1)
+        let kept = form.most_zeros() - zeros;
+        self.base[usize::from(symbol)] | low(rest, kept) << zeros | (rest >> kept) << (form.bits - 1)
     }
 
     /// The value at the distance from `prediction` that a symbol and its remaining bits give.
     #[inline(always)]
-    pub fn value_at(&self, symbol: u8, rest: u64, prediction: u64) -> u64 {
-        self.form.at_distance(self.base[usize::from(symbol)] | rest, prediction)
+    pub fn value_at(&self, form: Form, symbol: u8, rest: u64, prediction: u64) -> u64 {
+        form.at_distance(self.base[usize::from(symbol)] | rest, prediction)
     }
 }
 
