@@ -163,7 +163,7 @@ fn rows(c: &mut Criterion) {
 fn codec(c: &mut Criterion) {
     const MATRIX: Matrix = Matrix { rows: 1024, cols: 512 };
     let (mut initial, mut moved) = (vec![0.0; 1024 * 512], vec![0.0; 1024 * 512]);
-    let set = InstructionSet::portable();
+    let set = InstructionSet::PORTABLE;
     set.run(Gaussians { key: 7, j0: 0, out: &mut initial });
     set.run(Gaussians { key: 8, j0: 0, out: &mut moved });
     moved.iter_mut().zip(&initial).for_each(|(moved, initial)| *moved = 0.9 * initial + 0.01 * *moved);
@@ -214,7 +214,8 @@ fn codec(c: &mut Criterion) {
         let mut decoder = BlockDecoder::default();
         let mut decode = |out: &mut [u8]| {
             for (n, block) in cut.iter().enumerate() {
-                let given = BlockValues { prediction: input(block.bytes(4)).prediction, ..Default::default() };
+                let given =
+                    BlockValues { prediction: input(block.bytes(4)).prediction, ..Default::default() };
                 decoder.decode(&head, &code, (n, block), given, &mut out[block.bytes(4)]).unwrap();
             }
         };

@@ -2,6 +2,7 @@
 """Takes the checks of the readers away one by one, and says which tests fail without each.
 
     python3 tests/mutations.py [FIRST [LAST]]     those checks, a row for each, as docs/reliability.md has them
+    python3 tests/mutations.py FIRST LAST --quick the same, up to the first run of tests with one that fails
     python3 tests/mutations.py --sample COUNT     as many as are due at this commit; for each, up to the first test that fails
     python3 tests/mutations.py --check            whether each check is still where it is said to be; runs nothing
 
@@ -28,6 +29,7 @@ PRUNED, CSR, BITMASK, FILL = (
     f"{CORE}/{name}.rs" for name in ("reader/validate", "sparse/csr", "sparse/bitmask", "sparse/fillmask")
 )
 DEFLATED = f"{CORE}/sparse/deflated.rs"
+COMPENSATE, STEPS = "src/prune/compensate.rs", "src/pipeline/pack/steps.rs"
 HEAD, LEVELS, TABLES, RANS, RAW, CODED, FILE = (
     f"{CORE}/{name}.rs"
     for name in (
@@ -37,8 +39,12 @@ HEAD, LEVELS, TABLES, RANS, RAW, CODED, FILE = (
 # Arguments of `cargo test`, one run after the other: the library's own tests, and of the others those that the checks are for.
 TESTS = [
     ["--lib"],
-    ["--test", "stages", "--test", "program", "--", "formats::", "headers::", "hostile::", "errors::", "manifest::", "pack::"],
+    ["--test", "stages", "--test", "program", "--", "formats::", "headers::", "hostile::", "errors::", "manifest::", "pack::",
+     "steps::"],
 ]
+
+# What is checked in the core is mostly tested there, which takes a fraction of the time to build.
+TESTS_OF_CORE = [["-p", "cdi-core", "--lib"], *TESTS]
 
 # What is checked, where, and the check without its effect.
 CHECKS = [
@@ -125,6 +131,16 @@ CHECKS = [
      "shared().find(|_| false)"),
     ("shards have no shared codes", CODED, "if self.checkpoint.metadata().len() > 1 {", "if false {"),
     ("a code is shared or a tensor", CODED, "if self.checkpoint.tensor(&own).is_some() {", "if false {"),
+    ("a step is positive and finite", HEAD, "if !(step > 0.0 && step.is_finite()) {", "if false {"),
+    ("second moments are finite", COMPENSATE, ".position(|value| !value.is_finite())", ".position(|_| false)"),
+    ("second moments are symmetric", COMPENSATE, "if (value - other).abs() > ASYMMETRY * scale {", "if false {"),
+    ("no second moment is negative", COMPENSATE, "if own < 0.0 {", "if false {"),
+    ("second moments are positive semidefinite", COMPENSATE, "if own.is_nan() || own <= 0.0 {", "if false {"),
+    ("second moments are those of a tensor that is rounded", STEPS, "let Some((task, _)) = rounded.get(name) else {",
+     "let Some((task, _)) = rounded.get(name).or(rounded.values().next_back()) else {"),
+    ("a calibration is of use", STEPS, ".filter(|_| !is_of_use)", ".filter(|_| false)"),
+    ("second moments are for each pair of inputs", STEPS,
+     "if moments.shape.dims() != [inputs, inputs] || inputs > blocks::BLOCK_ELEMENTS {", "if false {"),
     ("columns rise", CSR, "if n > crow.at(row) && column(n - 1) >= got {", "if false {"),
 ]
 
@@ -153,7 +169,7 @@ def failing(check, is_enough):
     failed = []
     try:
         path.write_text(text.replace(before, after))
-        for tests in TESTS:
+        for tests in TESTS_OF_CORE if file.startswith(CORE) else TESTS:
             run = subprocess.run(
                 ["cargo", "test", "--no-fail-fast", *tests],
                 cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
@@ -171,6 +187,7 @@ def failing(check, is_enough):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("range", nargs="*", type=int, metavar="FIRST LAST")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--sample", type=int, metavar="COUNT")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
@@ -185,7 +202,7 @@ def main():
     first, last = (*args.range, *(0, len(CHECKS))[len(args.range) :])[:2]
     missed = 0
     for check in CHECKS[first:last] if args.sample is None else due(args.sample):
-        failed = failing(check, args.sample is not None)
+        failed = list(dict.fromkeys(failing(check, args.quick or args.sample is not None)))
         missed += not failed
         names = ", ".join(f"`{name}`" for name in failed) or "**none**"
         print(f"| {check[0]} | `{check[1]}` | {names} |", flush=True)

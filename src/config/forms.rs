@@ -84,6 +84,15 @@ pub(super) struct TargetForm {
     pub bytes: Option<Node>,
 }
 
+/// A number of steps over the range of a tensor's values.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BitsForm {
+    /// How many bits can count the steps.
+    #[schemars(with = "u64", range(min = 1, max = 16))]
+    pub bits: Node,
+}
+
 /// Which weights are pruned together: `n` with `m`, or `block`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +315,22 @@ forms! {
     /// Type of the values written.
     #[schemars(rename_all = "lowercase")]
     enum OutputDtype { Keep, F32, Bf16, F16 }
+
+    /// A length, `auto`, or a number of bits.
+    #[schemars(untagged)]
+    enum Step {
+        Length(#[schemars(extend("exclusiveMinimum" = 0))] f64),
+        Auto(Told),
+        Bits(BitsForm),
+    }
+
+    /// From where steps are counted.
+    #[schemars(rename_all = "lowercase")]
+    enum OverWord { Auto, Init, Zero }
+
+    /// How values are rounded to steps.
+    #[schemars(rename_all = "lowercase")]
+    enum RoundingWord { Nearest, Compensated }
 }
 
 /// The version of the config's format.

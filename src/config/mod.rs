@@ -46,6 +46,7 @@ mod tests;
 mod tune;
 mod typed;
 mod unused;
+mod values;
 mod wire;
 
 pub use duration::{DurationError, parse_duration};
@@ -55,7 +56,7 @@ pub(crate) use layer::id_of_name;
 pub use layer::{Group, LayerError, LayerRule};
 pub use outputs::{OutputKind, ReportForm};
 pub use path::{KeyPath, Step};
-pub use pruning::{Chain, FormatChoice, PruneRule, PruneSettings, Values};
+pub use pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
 pub use schema::schema;
 pub use settings::{
     AnalyzeSettings, Decay, InitRule, InitSettings, InitSource, ModelSettings, ReportPaths, Settings,
@@ -64,3 +65,4 @@ pub use settings::{
 pub use size::{SizeError, parse_size};
 pub use source::Source;
 pub use tune::{Recipe, TuneSettings};
+pub use values::{StepLength, Steps, Values};

@@ -1,7 +1,9 @@
 //! The settings of pruning.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use super::values::{Steps, Values};
 use crate::prune::{Activation, Decision};
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
@@ -42,13 +44,6 @@ pub struct PruneSettings {
     pub tied: Vec<Vec<String>>,
 }
 
-/// How the values of coded tensors are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Values {
-    /// Bit for bit.
-    Exact,
-}
-
 /// Layers that read only each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -66,6 +61,24 @@ impl PruneSettings {
             Some(found) => Some(&found.value.decision),
             None => Some(&self.decision).filter(|_| !self.keep),
         }
+    }
+}
+
+impl PruneSettings {
+    /// How the values of a tensor are rounded; `None` if they are not.
+    pub fn steps(&self, name: &str) -> Option<&Steps> {
+        let rule = self.rules.find(name).map(|found| found.value);
+        if rule.is_some_and(|rule| rule.keep) {
+            return None;
+        }
+        rule.and_then(|rule| rule.values.as_ref()).or(self.values.as_ref())?.steps()
+    }
+
+    /// The files with second moments of layers' inputs, each once.
+    pub fn calibrations(&self) -> BTreeSet<&Path> {
+        let of_rules = self.rules.rules().iter().filter_map(|rule| rule.value.values.as_ref());
+        let steps = of_rules.chain(&self.values).filter_map(Values::steps);
+        steps.filter_map(|steps| steps.calibration.as_deref()).collect()
     }
 }
 
@@ -97,6 +110,8 @@ pub struct PruneRule {
     pub keep: bool,
     /// The settings otherwise.
     pub decision: Decision,
+    /// How their values are coded, if the rule says so.
+    pub values: Option<Values>,
     /// Whether the rule may match nothing.
     pub optional: bool,
 }

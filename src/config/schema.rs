@@ -68,6 +68,7 @@ mod tests {
                 "min_elements",
                 "floor",
                 "ceiling",
+                "values",
                 "optional"
             ]
         );

@@ -127,6 +127,7 @@ fn the_example_of_the_interface_makes_its_settings() {
         keep: true,
         decision: prune.decision.clone(),
         optional: false,
+        values: None,
     };
     assert_eq!(prune.rules.find("a.norm1.weight").unwrap().value, &keep);
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::forms;
 pub(super) use super::forms::{
-    Affine, FromCheckpoint, FullTensor as Tensor, Scores, Slice, SparsityGate, StructureForm, TargetForm,
-    ThresholdForm,
+    Affine, BitsForm, FromCheckpoint, FullTensor as Tensor, Scores, Slice, SparsityGate, StructureForm,
+    TargetForm, ThresholdForm,
 };
 pub(super) use super::goals::{BetterWord, Gates, Tune};
 use super::node::Node;
@@ -229,12 +229,27 @@ pub(super) struct Prune {
     pub rules: Vec<PruneRule>,
 }
 
-/// How values are coded.
+/// How values are coded: bit for bit, or rounded to whole numbers of steps.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Values {
-    /// Keep every value bit for bit: true.
+    /// Keep every value bit for bit (true), or round it to steps (false, the default if there is a step).
     pub exact: Option<bool>,
+    /// Length of a step: a number above 0; auto, an eighth of the root mean square of the tensor's values; or
+    /// as many steps over the range of the tensor's values as this number of bits can count.
+    #[schemars(with = "Option<forms::Step>")]
+    pub step: Option<Node>,
+    /// From where steps are counted: auto (default), whichever takes fewer bytes; init, the initial value;
+    /// zero.
+    #[schemars(with = "Option<forms::OverWord>")]
+    pub over: Option<Node>,
+    /// Rounding: nearest (default), each value by itself; compensated, so that the outputs of the layer
+    /// change least, which requires `calibration`.
+    #[schemars(with = "Option<forms::RoundingWord>")]
+    pub rounding: Option<Node>,
+    /// A checkpoint with the second moments of the layers' inputs, the products summed over samples: for each
+    /// weight, under its name, [inputs, inputs].
+    pub calibration: Option<PathBuf>,
 }
 
 /// Layers that read only each other: the units between any two of them may be removed.
@@ -283,6 +298,8 @@ pub(super) struct PruneRule {
     /// Overrides `prune.ceiling` for these tensors.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
     pub ceiling: Option<Node>,
+    /// Overrides keys of `prune.values` for these tensors.
+    pub values: Option<Values>,
     /// Allow the rule to match nothing; default false.
     #[serde(default)]
     pub optional: bool,

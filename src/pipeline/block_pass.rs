@@ -63,7 +63,7 @@ impl<'r> BlockPass<'r> {
     /// # Errors
     /// [`Error::TrainedMissing`] if there is no trained checkpoint; errors in the scores of `prune`.
     pub fn new(resolved: &'r Resolved<'_>) -> Result<Self, Error> {
-        resolved.open_scores()?;
+        resolved.open_files_of_pruning()?;
         let calibrated = calibrate(resolved, &Silent)?;
         let blocks = calibrated.tasks.iter().flat_map(TensorTask::blocks).collect();
         Ok(Self { resolved, calibrated, blocks })

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
-use super::pack::{Bytes, CodedTensors, Floats, Pruning, ToCode, code_all};
+use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
 use super::plan::{Codes, Coding, FilePlan, NoCodes};
 use super::progress::Progress;
 use super::remove::Removal;
@@ -56,6 +56,7 @@ pub(super) fn select_and_code<'a>(
     masks: &mut Masks,
     progress: &'a dyn Progress,
 ) -> Result<Selected<'a>, Error> {
+    check_calibrations(resolved, prune, tasks)?;
     let selection = Selection { resolved, tasks, prune, progress };
     let limit = tasks.iter().filter_map(|task| task.decision).find_map(limit);
     match limit.filter(|_| prune.format.codes()) {
@@ -110,11 +111,13 @@ impl<'a> Selection<'a> {
             }
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
+            let steps = prune.steps(name).map(|steps| Rounding::new(resolved, task, steps)).transpose()?;
             all.push(ToCode::Floats(Floats {
                 task,
+                rounding: steps,
                 written: prune.dtype.filter(|_| pruned).unwrap_or(task.dtype),
                 pruning: pruned.then_some(Pruning { masks, fill: prune.fill }),
-                predicts: !stored || asked,
+                predicts: !stored || asked || steps.is_some(),
                 described: Coding::ELSEWHERE,
             }));
         }

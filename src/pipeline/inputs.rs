@@ -15,6 +15,8 @@ pub(super) enum InputKind {
     Base,
     /// Scores for pruning.
     Scores,
+    /// Second moments of layers' inputs, for rounding.
+    Calibration,
     /// A small file next to the trained checkpoint.
     Beside,
 }
@@ -28,6 +30,7 @@ impl InputKind {
             Self::Trained => "trained.path",
             Self::Base => "base",
             Self::Scores => "scores",
+            Self::Calibration => "calibration",
             Self::Beside => "beside",
         }
     }
@@ -42,6 +45,7 @@ impl fmt::Display for InputKind {
             Self::Trained => "`trained.path`",
             Self::Base => "a checkpoint that `init: {from}` names",
             Self::Scores => "the scores of `prune`",
+            Self::Calibration => "the calibration of `prune.values`",
             Self::Beside => "a file beside `trained.path`",
         })
     }

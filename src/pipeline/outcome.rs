@@ -87,8 +87,19 @@ pub struct Undivided {
     pub m: usize,
 }
 
+/// How the values of a tensor were rounded to steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounded {
+    /// Length of a step.
+    pub step: f64,
+    /// Sum of the squares of what rounding changed, over kept finite values.
+    pub errors: f64,
+    /// Sum of the squares of these values.
+    pub squares: f64,
+}
+
 /// Result of pruning for one tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrunedResult {
     /// Whether it was pruned, kept or passed through.
     pub action: Action,
@@ -100,4 +111,6 @@ pub struct PrunedResult {
     pub overflowed: u64,
     /// Whether units were removed from it, or from its layer. It is then dense and written separately.
     pub smaller: bool,
+    /// How its values were rounded; `None` if they were not.
+    pub rounded: Option<Rounded>,
 }

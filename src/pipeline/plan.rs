@@ -152,6 +152,7 @@ impl<'r> FilePlan<'r> {
                     format: Format::Dense,
                     overflowed: 0,
                     smaller: true,
+                    rounded: None,
                 });
                 groups.push(Group::single(spec));
                 continue;
@@ -184,6 +185,7 @@ impl<'r> FilePlan<'r> {
             format: Format::Dense,
             overflowed: 0,
             smaller: false,
+            rounded: None,
         };
         let coded = |bytes: u64| Group::new(name, vec![codec::part(name, bytes as usize)]);
         let whole = TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };

@@ -166,6 +166,7 @@ fn write_coded(
         if result.format == Format::Coded && here(n) {
             let written = coded.write(name, writer, progress)?;
             result.overflowed = written.map_or(0, |coded| coded.overflowed);
+            result.rounded = written.and_then(|coded| coded.rounded);
         }
     }
     Ok(())

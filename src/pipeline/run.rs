@@ -160,7 +160,7 @@ pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
     let settings = resolved.settings;
     let Some(path) = &settings.manifest else { return Ok(None) };
     if resolved.trained.is_some() && settings.prune.is_some() {
-        resolved.open_scores()?;
+        resolved.open_files_of_pruning()?;
     }
     let outputs = resolved.outputs();
     check_outputs(resolved.inputs(), &outputs)?;

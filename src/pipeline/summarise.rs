@@ -6,13 +6,13 @@ use super::calibrate::Calibrated;
 use super::compare::ComparedTensor;
 use super::gone::Gone;
 use super::origin::{Action, Origin, Tensor};
-use super::outcome::{Pruned, PrunedResult};
+use super::outcome::{Pruned, PrunedResult, Rounded};
 use super::start::Told;
 use crate::analysis::{Calibration, DeltaStats};
 use crate::checkpoint::Checkpoint;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
-use crate::report::{Changes, Drift, Report, ReportTensor, Totals, share};
+use crate::report::{Changes, Drift, Report, ReportTensor, RoundingError, Totals, share};
 use crate::tensor::FloatDtype;
 
 /// Results of the stages, for each tensor in name order.
@@ -189,6 +189,9 @@ impl Found<'_> {
             pruned_norm_share: gone.map(|gone| part(gone.squares, gone.all_squares)),
             sparsity: result.map(|result| share(result.pruned, total)),
             overflowed_weights: pruned.filter(|_| casts).map(|result| result.overflowed),
+            rounding: result.and_then(|result| result.rounded).map(|Rounded { step, errors, squares }| {
+                RoundingError { step, error: part(errors, squares).sqrt() }
+            }),
         }
     }
 }

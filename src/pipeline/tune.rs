@@ -119,7 +119,7 @@ fn untouched(prune: &PruneSettings) -> PruneSettings {
     let text = vec!["**".to_owned()];
     let patterns = text.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect();
     let decision = prune.decision.clone();
-    let keep = PruneRule { text, keep: true, decision, optional: true };
+    let keep = PruneRule { text, keep: true, decision, values: None, optional: true };
     PruneSettings {
         format: FormatChoice::Fixed(Format::Dense),
         chains: Vec::new(),

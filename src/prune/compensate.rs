@@ -118,7 +118,9 @@ impl Moments {
             let before = errors.len();
             let wanted = weights[input] + dot(errors, &row[..before]) / row[before];
             let rounded = round(input, Some(wanted));
-            errors.push(weights[input] - rounded);
+            let error = weights[input] - rounded;
+            // A weight that is not finite stays as it is, and others cannot make up for it.
+            errors.push(if error.is_finite() { error } else { 0.0 });
             weights[input] = rounded;
         }
         for &input in &self.order[self.live..] {
@@ -127,8 +129,8 @@ impl Moments {
     }
 }
 
-/// How far two elements that should be the same may differ, in units of their inputs' moments: as much as sums
-/// in binary32 in different orders do.
+/// How far two elements that should be the same may differ, in units of their inputs' moments: as much as
+/// sums in binary32 in different orders do.
 const ASYMMETRY: f64 = 1e-3;
 
 fn check(moments: &[f64], inputs: usize) -> Result<(), MomentsError> {
@@ -155,7 +157,8 @@ fn check(moments: &[f64], inputs: usize) -> Result<(), MomentsError> {
 /// matrix turned out not to be positive definite.
 fn factor(rows: &mut [Vec<f64>], workers: &impl Workers) -> Result<(), usize> {
     for first in (0..rows.len()).step_by(PANEL) {
-        let (panel, below) = rows[first..].split_at_mut(PANEL.min(rows.len() - first));
+        let rest = &mut rows[first..];
+        let (panel, below) = rest.split_at_mut(PANEL.min(rest.len()));
         for n in 0..panel.len() {
             let (done, row) = panel.split_at_mut(n);
             let row = &mut row[0];
@@ -230,7 +233,7 @@ mod tests {
         let (x, moments) = sample(inputs, 400);
         let moments = Moments::new(&moments, inputs, &Alone).unwrap();
         assert_eq!((moments.inputs(), moments.live), (150, 129));
-        let weights: Vec<f64> = (0..inputs).map(|n| (n as f64 * 0.7).sin() * 0.2).collect();
+        let weights: Vec<f64> = (0..inputs).map(|n| libm::sin(n as f64 * 0.7) * 0.2).collect();
         let nearest: Vec<f64> = weights.iter().map(|w| (w / step).round() * step).collect();
         let mut rounded = weights.clone();
         let to_step = |w: f64| (w / step).round() * step;

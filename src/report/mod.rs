@@ -30,7 +30,7 @@ pub use html::html;
 pub use json::{comparison_json, json, write_json};
 pub use markdown::{comparison_markdown, markdown};
 pub(crate) use model::share;
-pub use model::{Changes, Drift, Removed, Report, ReportTensor, Totals};
+pub use model::{Changes, Drift, Removed, Report, ReportTensor, RoundingError, Totals};
 pub use read::{ReadError, ReadErrorKind, parse, read};
 pub use removed::removed_words;
 pub use schema::schema;

@@ -55,6 +55,9 @@ impl Report {
 
     /// What the file that was written is called.
     pub fn file_words(&self) -> &'static str {
+        if self.tensors.iter().any(|tensor| tensor.rounding.is_some()) {
+            return "Rounded file";
+        }
         if self.is_packed() { "Packed file" } else { "Pruned file" }
     }
 }
@@ -184,6 +187,18 @@ pub struct ReportTensor {
     /// Kept values that are finite, but outside the range of the type in `prune.dtype`, and became infinite;
     /// null without such a type.
     pub overflowed_weights: Option<u64>,
+    /// How its values were rounded; absent if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<RoundingError>,
+}
+
+/// How the values of a tensor were rounded to steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RoundingError {
+    /// Length of a step, in the units of the weights.
+    pub step: f64,
+    /// Root mean square of what rounding changed, over kept finite weights, as a share of theirs.
+    pub error: f64,
 }
 
 /// Changes of one tensor or of all.

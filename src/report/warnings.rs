@@ -37,6 +37,7 @@ pub(super) fn warnings_with(report: &Report, name: Name) -> Vec<String> {
         all_zero(report, name),
         zeroed(report, name),
         overflowed(report, name),
+        rounded(report, name),
         no_weights(report, name),
     ];
     found.into_iter().flatten().collect()
@@ -203,6 +204,20 @@ fn overflowed(report: &Report, name: Name) -> Option<String> {
             list(&bad, name, count),
         )
     })
+}
+
+/// What rounding to steps has changed, which no other number shows.
+fn rounded(report: &Report, name: Name) -> Option<String> {
+    let error = |t: &ReportTensor| t.rounding.map_or(0.0, |rounding| rounding.error);
+    let rounded = tensors(report, |t| t.rounding.is_some());
+    let most = rounded.iter().copied().max_by(|a, b| error(a).total_cmp(&error(b)))?;
+    Some(format!(
+        "Rounded to steps: {}. The rounding error is at most {} % of the weights (root mean squares, in {}). Restored \
+         weights differ from the trained ones, so evaluate the restored file before you use it.",
+        counted(rounded.len() as u64, "tensor"),
+        percentage(100.0 * error(most)),
+        name(&most.name),
+    ))
 }
 
 /// What is pruned though it is no weight. Giving back what sleeps changes nothing.

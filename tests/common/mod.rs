@@ -199,3 +199,9 @@ pub fn codes(path: &Path) -> Vec<(String, Vec<u8>)> {
     let coded = described.tensors.into_iter().filter(|tensor| tensor.format == Format::Coded);
     coded.map(|tensor| (tensor.name, tensor.code)).map(code).collect()
 }
+
+/// SHA-256 of bytes, in lower-case hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

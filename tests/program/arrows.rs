@@ -10,7 +10,8 @@ use crate::common::root;
 /// The modules of `cdi-prune`, the lowest first: each may use those in the lines before its
 /// own, and `cdi-core`.
 const LIBRARY: &[&[&str]] = &[
-    &["workers", "text", "rules", "prune", "store"],
+    &["workers"],
+    &["text", "rules", "prune", "store"],
     &["init", "gates", "tune"],
     &["analysis", "manifest", "infer", "matrix"],
     &["config", "report"],

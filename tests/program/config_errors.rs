@@ -130,14 +130,21 @@ fn home_folders() {
 fn how_values_are_coded() {
     let values = "values: {exact: true}";
     for (keys, message) in [
-        ("values: {}", "2:28: `prune.values`: expected {exact: true}, got an empty mapping"),
-        (
-            "values: {exact: false}",
-            "2:36: `prune.values.exact`: expected true: values that are not exact need a step to which they are \
-             rounded, and `values` has no such key, got false",
-        ),
         ("values: {exact: 1}", "2:36: `prune.values.exact`: expected true or false, got 1"),
-        ("values: {step: 1}", "2:29: unknown key `step` in `prune.values`; the keys are exact"),
+        (
+            "values: {steps: 1}",
+            "2:29: unknown key `steps` in `prune.values` (did you mean `step`?); the keys are exact, step, over, \
+             rounding, calibration",
+        ),
+        (
+            "rules: [{match: a, values: {exact: true}}]",
+            "2:47: `prune.rules[0].values`: expected `prune.values` as well, whose keys it overrides, got none",
+        ),
+        (
+            &format!("{values}, rules: [{{match: a, keep: true, values: {{step: 1}}}}]"),
+            "2:82: `prune.rules[0].values`: expected no such key together with `keep: true`, which leaves the \
+             tensors unchanged, got one",
+        ),
         (
             &format!("{values}, format: bitmask"),
             "2:51: `prune.format`: expected auto or coded together with `values`, which says how values are coded, \
@@ -150,13 +157,13 @@ fn how_values_are_coded() {
         ),
         (
             &format!("{values}, fill: init"),
-            "2:49: `prune.fill`: expected no `fill`, because without a criterion, a target or rules, `values` means \
-             that nothing is pruned, got one",
+            "2:49: `prune.fill`: expected no `fill`, because without a criterion or a target, `values` means that \
+             nothing is pruned, got one",
         ),
         (
             &format!("{values}, code_kept: false"),
-            "2:54: `prune.code_kept`: expected true, because without a criterion, a target or rules, `values` means \
-             that nothing is pruned, got false",
+            "2:54: `prune.code_kept`: expected true, because without a criterion or a target, `values` means that \
+             nothing is pruned, got false",
         ),
     ] {
         assert_eq!(prune_error(keys), format!("configs/x.yaml:{message}"), "{keys}");
@@ -172,13 +179,15 @@ fn how_values_are_coded() {
         ", scope: tensor",
         ", structure: rows",
         ", min_elements: 0",
-        ", rules: [{match: a, keep: true}]",
+        ", rules: [{match: a, criterion: random, target: {sparsity: 0.5}}]",
         ", tied: [[a, b]]",
     ] {
         assert!(prune(keys).decision("c").is_some(), "{keys}");
     }
     assert!(
-        ["", ", format: coded", ", code_kept: true"].iter().all(|keys| prune(keys).decision("c").is_none())
+        ["", ", format: coded", ", code_kept: true", ", rules: [{match: a, keep: true}]"]
+            .iter()
+            .all(|keys| prune(keys).decision("c").is_none())
     );
     assert!(prune(", criterion: sleeping, fill: init").decision("c").is_some());
 }

@@ -108,7 +108,7 @@ def coded(path):
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 
 
-@pytest.mark.parametrize("name", ["values", "differences", "pruned", "bytes", "rows", "plain"])
+@pytest.mark.parametrize("name", ["values", "differences", "pruned", "bytes", "steps", "rows", "plain"])
 def test_vectors(name):
     tensors, metadata = raw(VECTORS / f"{name}.safetensors")
     base = raw(VECTORS / f"{name}.base.safetensors")[0] if (VECTORS / f"{name}.base.safetensors").exists() else {}

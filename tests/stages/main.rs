@@ -22,5 +22,6 @@ mod report_text;
 mod sinks;
 mod slices;
 mod start;
+mod steps;
 mod vectors;
 mod verdicts;

@@ -6,7 +6,6 @@ use std::path::Path;
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{bf16, f16};
-use sha2::{Digest, Sha256};
 
 use crate::common::{
     Ran, Scratch, Tensor, codes, description, f32s, root, rows_through_a_handle, shipped_config,
@@ -24,7 +23,7 @@ fn fails(s: &Scratch, args: &[&str], code: i32, message: &str) {
 }
 
 fn digest(path: &Path) -> String {
-    Sha256::digest(fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::common::digest(&fs::read(path).unwrap())
 }
 
 /// Name, type, shape and bytes of every tensor.
@@ -52,8 +51,8 @@ fn weights(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| (next() + next() + next()) * 0.04).collect()
 }
 
-/// A base and what was trained from it: `w` of several blocks, most of it a little off; `long`, rows longer
-/// than a block, `b` and `ids`, as they were.
+/// A base and what was trained from it: `w` of several blocks, most of it a little off; `ids`, too small to
+/// be worth a code; `long`, rows longer than a block, and `b`, as they were.
 fn trained(s: &Scratch) {
     let (w, long) = (weights(300 * 500, 1), weights(2 * 70_000, 2));
     let moved: Vec<f32> = w
@@ -62,16 +61,16 @@ fn trained(s: &Scratch) {
         .enumerate()
         .map(|(n, (w, d))| if n % 7 == 0 { *w } else { w + d * 1e-3 })
         .collect();
-    let all = |w: &[f32]| -> Vec<Tensor<'static>> {
+    let all = |w: &[f32], id: u64| -> Vec<Tensor<'static>> {
         vec![
             ("b", "F32", &[2], f32s(&[0.5, -0.0])),
-            ("ids", "I64", &[2], [7u64.to_le_bytes(), 9u64.to_le_bytes()].concat()),
+            ("ids", "I64", &[2], [id.to_le_bytes(), 9u64.to_le_bytes()].concat()),
             ("long", "F32", &[2, 70_000], f32s(&long)),
             ("w", "F32", &[300, 500], f32s(w)),
         ]
     };
-    s.safetensors("base.safetensors", &all(&w));
-    s.safetensors("trained.safetensors", &all(&moved));
+    s.safetensors("base.safetensors", &all(&w, 0));
+    s.safetensors("trained.safetensors", &all(&moved, 7));
 }
 
 /// The network that comes with the repository, 272,512 bytes, alone and against the start that its config
@@ -135,7 +134,7 @@ fn against_a_base_in_shards_and_by_rows() {
     let packed = contents(&s.path("p.safetensors"));
     let names: Vec<&str> = packed.iter().map(|(name, ..)| name.as_str()).collect();
     // The others are the base's.
-    assert_eq!(names, ["w.codes"]);
+    assert_eq!(names, ["ids", "w.codes"]);
     ok(&s, &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
 
@@ -300,8 +299,8 @@ fn pruning_that_prunes_nothing() {
     let said = ok(&s, &["run", "x.yaml"]).stdout;
     assert!(
         said.ends_with(
-            "Packed file: pruned.safetensors, 172,098 bytes, 63.2 % of the trained file's 272,512.\n\
-             Gate passed: max_output_bytes: 172,098 bytes, limit at most 200,000.\n"
+            "Packed file: pruned.safetensors, 171,704 bytes, 63.0 % of the trained file's 272,512.\n\
+             Gate passed: max_output_bytes: 171,704 bytes, limit at most 200,000.\n"
         ),
         "{said}"
     );
@@ -317,7 +316,7 @@ fn pruning_that_prunes_nothing() {
     assert_eq!((&report["fill"], &report["totals"]["pruned_weights"]), (&serde_json::Value::Null, &0.into()));
     assert!(report["tensors"].as_array().unwrap().iter().all(|tensor| tensor["action"] == "kept"));
     let markdown = fs::read_to_string(s.path("report.md")).unwrap();
-    assert!(markdown.contains("\nPacked file: 172,098 bytes, 63.2 % of the trained file's 272,512.\n"));
+    assert!(markdown.contains("\nPacked file: 171,704 bytes, 63.0 % of the trained file's 272,512.\n"));
     assert!(!markdown.contains("weights pruned"), "{markdown}");
 
     // With a criterion it is what it is without `values`.
@@ -352,8 +351,8 @@ fn pruning_that_prunes_nothing_over_a_base() {
     ok(&s, &["pack", "trained.safetensors", "--config", "x.yaml", "-o", "packed.safetensors"]);
     assert_eq!(digest(&s.path("pruned.safetensors")), digest(&s.path("packed.safetensors")));
     let models: Vec<(String, u8)> =
-        contents(&s.path("pruned.safetensors")).into_iter().map(|(name, .., code)| (name, code[1])).collect();
-    assert_eq!(models, [("ids.codes".to_owned(), 3), ("w.codes".to_owned(), 1)]);
+        codes(&s.path("pruned.safetensors")).into_iter().map(|(name, code)| (name, code[1])).collect();
+    assert_eq!(models, [("ids".to_owned(), 3), ("w".to_owned(), 1)]);
     ok(&s, &["unpack", "pruned.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"]);
     assert_eq!(contents(&s.path("back.safetensors")), contents(&s.path("trained.safetensors")));
     fails(
@@ -417,15 +416,16 @@ fn inspected() {
 │ tensor   type  shape    predicted from    bytes  bits/weight  zeros % │
 ╞═══════════════════════════════════════════════════════════════════════╡
 │ b        F32   2        base                  0         0.00        - │
-│ ids      I64   2        base                  0         0.00        - │
+│ ids      I64   2        -                    16            -     0.00 │
 │ long     F32   2x70000  base                  0         0.00        - │
 │ w.codes  U8    275968   base            275,968        14.72        - │
 └───────────────────────────────────────────────────────────────────────┘
-4 tensors in 1 file, 275,968 bytes of data.
+4 tensors in 1 file, 275,984 bytes of data.
 "
     );
     let json = ok(&s, &["inspect", "p.safetensors", "--format", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["tensors"][1]["code"], serde_json::Value::Null);
     assert_eq!(
         json["tensors"][2],
         serde_json::json!({
@@ -483,8 +483,8 @@ fn what_is_refused() {
         &["restore", "p.safetensors", "--base", "base.safetensors", "-o", "back.safetensors"],
         1,
         "p.safetensors: it needs tensors of its base that have the SHA-256 \
-         cd761130c783f071b55725007fbb47eb5a5679548b8f7b0ac2f4b2142f6bea28 together, but those of base.safetensors \
-         have 209cb1f8195ed9b75740b981846a84b5d1c2dd360d4aef31eb6c6382805c80b4: this is not the checkpoint that \
+         4ee7abbbce5acb6b6832d43e5d50f7a3ba515df6531fca971c251ace75ba800f together, but those of base.safetensors \
+         have f7fce53add8fe7daee86e0e93cb83c3724210665a565d71868d99979eb58147e: this is not the checkpoint that \
          the file was packed with; give that one with `--base FILE`",
     );
     s.tamper("base.safetensors", |_, data| data[40] ^= 1);
@@ -538,7 +538,7 @@ fn damaged_codes() {
             "p.safetensors: the code of tensor `w`: unknown code version 2; a later version of cdi-prune \
              wrote it",
         ),
-        (1, 4, "p.safetensors: the code of tensor `w`: the model is 4, which is invalid"),
+        (1, 6, "p.safetensors: the code of tensor `w`: the model is 6, which is invalid"),
         (4, 8, "p.safetensors: the code of tensor `w`: the classes' flag is 8, which is invalid"),
     ] {
         let mut bytes = whole.clone();

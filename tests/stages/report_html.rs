@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use regex::Regex;
-use sha2::{Digest, Sha256};
 
-use crate::common::{Scratch, Tensor, f32s, root};
+use crate::common::{Scratch, Tensor, digest, f32s, root};
 
 /// A config that compares tensors starting at zero, so that |delta| is |trained|.
 fn config(tensors: &str, analyze: &str) -> String {
@@ -40,10 +39,6 @@ fn decode(text: &str) -> Vec<u8> {
         out.extend(&bits.to_be_bytes()[1..four.len()]);
     }
     out
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

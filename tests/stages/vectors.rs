@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use cdi_core::internal::blocks;
 use cdi_core::internal::codec::{
     BlockInput, EncoderScratch, Form, KEPT, Lines, Model, PRUNED, PRUNED_TO_INITIAL, TensorEncoder,
+    nearest_step,
 };
 use cdi_core::internal::sparse::FileMetadata;
 use cdi_prune::reader::PrunedReader;
 use cdi_prune::tensor::{Dtype, FloatDtype, Matrix};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::common::{encode, root};
+use crate::common::{digest, encode, root};
 
 /// A tensor of a vector file.
 struct Vector {
@@ -70,7 +70,20 @@ impl Vector {
     }
 
     fn is_difference(&self) -> bool {
-        matches!(self.model, Model::Difference | Model::Bytes { difference: true })
+        self.model.is_difference()
+    }
+
+    /// The values as they are stored: rounded to steps in the model that does so.
+    fn stored(&self) -> Vec<u8> {
+        let (Model::Steps { step, .. }, Some(float)) = (self.model, FloatDtype::of(self.dtype)) else {
+            return self.values.clone();
+        };
+        let mut predictions = vec![0.0; self.values.len() / float.size()];
+        if self.is_difference() {
+            float.decode(&self.scaled(self.factor), &mut predictions);
+        }
+        let round = |n, value| nearest_step(float, step, value, predictions[n]).unwrap_or(value);
+        scaled(float, &self.values, round)
     }
 
     fn code(&self) -> Vec<u8> {
@@ -129,7 +142,7 @@ impl Vector {
             (Some(&PRUNED), "zero" | "nearest") => vec![0; size],
             _ => filled[n * size..(n + 1) * size].to_vec(),
         };
-        self.values.chunks(size).enumerate().flat_map(element).collect()
+        self.stored().chunks(size).enumerate().flat_map(element).collect()
     }
 }
 
@@ -267,6 +280,36 @@ fn bytes() -> Vec<Vector> {
     all
 }
 
+/// Models 4 and 5: of each type, with one lane and eight, with numbers of steps of any length, with values
+/// that are stored unchanged, and with pruned elements.
+fn steps() -> Vec<Vector> {
+    let over = |name, dtype, shape: &[usize], step: f64| {
+        let float = FloatDtype::of(dtype).unwrap();
+        let base = numbers(float, (shape[0], shape[1]), 6);
+        let values = scaled(float, &base, |n, value| 0.9 * value + f64::from(n as u32 % 11) / 1024.0);
+        let model = Model::Steps { step, difference: true };
+        Vector { base, factor: 0.9, ..vector(name, dtype, shape, model, values) }
+    };
+    let alone = |name, dtype, step: f64| {
+        let model = Model::Steps { step, difference: false };
+        Vector { base: Vec::new(), factor: 1.0, model, ..over(name, dtype, &[16, 24], step) }
+    };
+    let mut all: Vec<Vector> =
+        FLOATS.iter().map(|&(name, dtype, _)| over(name, dtype, &[16, 24], 0.003)).collect();
+    all.push(alone("zero", Dtype::F32, 0.01));
+    all.push(alone("zero_bf16", Dtype::BF16, 0.01));
+    all.push(over("eight_lanes", Dtype::F32, &[64, 70], 0.01));
+    // Numbers of steps of up to 31 bits, and values beyond.
+    all.push(alone("long", Dtype::F64, 1e-10));
+    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 1e-45, 0.25];
+    let special = special.iter().flat_map(|value| value.to_le_bytes()).collect();
+    all.push(vector("special", Dtype::F32, &[7], Model::Steps { step: 0.125, difference: false }, special));
+    let pruned = (0..384).map(|n| [KEPT, PRUNED, PRUNED_TO_INITIAL][n * n % 5 % 3]).collect();
+    let nearest = over("nearest", Dtype::F32, &[16, 24], 0.01);
+    all.push(Vector { pruned, fill: "nearest", decay: 0.875, ..nearest });
+    all
+}
+
 /// Rows longer than a block, most of whose elements are equal.
 fn rows() -> Vec<Vector> {
     let mut values = vec![0; 2 * 2 * 65_540];
@@ -294,12 +337,13 @@ fn file(metadata: Value, tensors: Vec<(String, String, Vec<usize>, Vec<u8>)>) ->
 
 /// The names of the vector files, each with its tensors. `plain` is in the form of earlier releases: its
 /// description is not compressed, and each code is a tensor.
-fn all() -> [(&'static str, Vec<Vector>); 6] {
+fn all() -> [(&'static str, Vec<Vector>); 7] {
     [
         ("values", values()),
         ("differences", differences()),
         ("pruned", pruned()),
         ("bytes", bytes()),
+        ("steps", steps()),
         ("rows", rows()),
         ("plain", pruned().into_iter().take(2).collect()),
     ]
@@ -352,10 +396,6 @@ fn files(name: &str, vectors: &[Vector]) -> Vec<(String, Vec<u8>)> {
     let decoded = vectors.iter().map(|vector| dense(vector, vector.decoded())).collect();
     files.push((format!("{name}.decoded.safetensors"), file(Value::Null, decoded)));
     files
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn folder() -> PathBuf {

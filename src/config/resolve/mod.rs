@@ -8,6 +8,7 @@ mod prune;
 mod stages;
 mod tune;
 mod value;
+mod values;
 
 use std::path::Path;
 

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use super::super::error::Problem;
 use super::super::node::Node;
 use super::super::path::KeyPath;
-use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings, Values};
+use super::super::pruning::{Chain, FormatChoice, PruneRule, PruneSettings};
+use super::super::values::Values;
 use super::super::wire;
 use super::decision::{decision, keys};
 use super::stages::max_shard_size;
 use super::value::{Folder, Words, patterns};
+use super::values;
 use crate::prune::{Activation, Criterion, Decision};
 use crate::rules::{Rule, RuleSet};
 use crate::sparse::{Fill, Format};
@@ -49,9 +51,6 @@ const PRUNED_NAME: &str = "pruned.safetensors";
 pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Result<PruneSettings, Problem> {
     let keys = keys!(wire);
     let decision = decision(&keys, None, path, folder)?;
-    let rules = wire.rules.iter().enumerate();
-    let rules = rules.map(|(i, r)| rule(r, &decision, &path.key("rules").index(i), folder));
-    let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
     let fill = match &wire.fill {
         // The criterion measures the distance to the nearer of the two values.
         None if decision.criterion == Criterion::Nearest => Fill::Nearest,
@@ -61,11 +60,15 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
     check_tied(&wire.tied, &path.key("tied"))?;
     let format = FORMAT.choose(wire.format.as_ref(), &path.key("format"))?;
     let dtype = DTYPE.choose(wire.dtype.as_ref(), &path.key("dtype"))?;
-    let values = values(&wire, format, dtype, path)?;
+    let values = values(&wire, format, dtype, (path, folder))?;
     let keep = values.is_some() && !prunes(&wire);
     if keep {
         check_kept(&wire, path)?;
     }
+    let rules = wire.rules.iter().enumerate();
+    let outer = (&decision, values.as_ref());
+    let rules = rules.map(|(i, r)| rule(r, outer, &path.key("rules").index(i), folder));
+    let rules = RuleSet::new(rules.collect::<Result<_, _>>()?);
     let whole_folder = names_folder(&wire.output);
     let mut output = folder.join(wire.output, &path.key("output"))?;
     if whole_folder {
@@ -105,39 +108,31 @@ fn values(
     wire: &wire::Prune,
     format: FormatChoice,
     dtype: Option<FloatDtype>,
-    path: &KeyPath,
+    (path, folder): (&KeyPath, &Folder),
 ) -> Result<Option<Values>, Problem> {
-    let Some(wire::Values { exact }) = wire.values else { return Ok(None) };
-    let key = path.key("values");
-    match exact {
-        None => return Err(Problem::bad_value(&key, "{exact: true}", "an empty mapping")),
-        Some(false) => {
-            let expected = "true: values that are not exact need a step to which they are rounded, and \
-                            `values` has no such key";
-            return Err(Problem::bad_value(&key.key("exact"), expected, "false"));
-        }
-        Some(true) => {}
-    }
+    let Some(given) = &wire.values else { return Ok(None) };
+    let values = values::values(given, None, &path.key("values"), folder)?;
     let word = |node: &Option<Node>| node.as_ref().map_or_else(String::new, Node::to_string);
     if !format.codes() {
         let expected = "auto or coded together with `values`, which says how values are coded";
         return Err(Problem::bad_value(&path.key("format"), expected, word(&wire.format)));
     }
-    if dtype.is_some() {
+    if dtype.is_some() && values == Values::Exact {
         let expected = "keep together with `values: {exact: true}`, because a cast rounds values";
         return Err(Problem::bad_value(&path.key("dtype"), expected, word(&wire.dtype)));
     }
-    Ok(Some(Values::Exact))
+    Ok(Some(values))
 }
 
 /// Whether a key says what is pruned. Where `values` is given, nothing is pruned by default.
 fn prunes(wire: &wire::Prune) -> bool {
-    !keys!(wire).given().is_empty() || !wire.rules.is_empty() || !wire.tied.is_empty() || wire.remove
+    let by_rule = wire.rules.iter().any(|rule| !keys!(rule).given().is_empty());
+    !keys!(wire).given().is_empty() || by_rule || !wire.tied.is_empty() || wire.remove
 }
 
 /// Refuses keys that mean nothing where nothing is pruned.
 fn check_kept(wire: &wire::Prune, path: &KeyPath) -> Result<(), Problem> {
-    let kept = "because without a criterion, a target or rules, `values` means that nothing is pruned";
+    let kept = "because without a criterion or a target, `values` means that nothing is pruned";
     if wire.fill.is_some() {
         let expected = format!("no `fill`, {kept}");
         return Err(Problem::bad_value(&path.key("fill"), &expected, "one"));
@@ -227,7 +222,7 @@ fn chains(
 
 fn rule(
     wire: &wire::PruneRule,
-    outer: &Decision,
+    (outer, values): (&Decision, Option<&Values>),
     path: &KeyPath,
     folder: &Folder,
 ) -> Result<Rule<PruneRule>, Problem> {
@@ -238,5 +233,25 @@ fn rule(
         return Err(Problem::bad_value(&path.key(key), expected, "one"));
     }
     let decision = decision(&keys, Some(outer), path, folder)?;
-    Ok(Rule { patterns, value: PruneRule { text, keep: wire.keep, decision, optional: wire.optional } })
+    let values = rule_values(wire, values, &path.key("values"), folder)?;
+    let value = PruneRule { text, keep: wire.keep, decision, values, optional: wire.optional };
+    Ok(Rule { patterns, value })
+}
+
+fn rule_values(
+    wire: &wire::PruneRule,
+    outer: Option<&Values>,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<Option<Values>, Problem> {
+    let Some(given) = &wire.values else { return Ok(None) };
+    if wire.keep {
+        let expected = "no such key together with `keep: true`, which leaves the tensors unchanged";
+        return Err(Problem::bad_value(path, expected, "one"));
+    }
+    if outer.is_none() {
+        let expected = "`prune.values` as well, whose keys it overrides";
+        return Err(Problem::bad_value(path, expected, "none"));
+    }
+    values::values(given, outer, path, folder).map(Some)
 }

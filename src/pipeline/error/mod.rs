@@ -1,6 +1,7 @@
 //! The errors that can stop a command, and their exit codes.
 
 mod block;
+mod calibration;
 mod mismatch;
 mod rules;
 mod scores;
@@ -10,6 +11,7 @@ mod words;
 use std::path::PathBuf;
 
 pub use block::BlockProblem;
+pub use calibration::CalibrationProblem;
 pub use mismatch::Mismatch;
 pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
@@ -131,6 +133,16 @@ pub enum Error {
         tensor: String,
         /// What is wrong with its scores.
         problem: Box<ScoresProblem>,
+    },
+    /// A tensor of a file of second moments cannot be used.
+    #[error("{}: tensor `{tensor}`, for rounding, {problem}", .path.display())]
+    Calibration {
+        /// The file of second moments.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it.
+        problem: Box<CalibrationProblem>,
     },
     /// No pruning makes the file small enough.
     #[error(

@@ -1,4 +1,4 @@
-//! Codes tensors without loss.
+//! Codes tensors, without loss or rounded to steps.
 
 use std::ops::Range;
 
@@ -6,10 +6,12 @@ use safetensors::Dtype;
 
 use super::bytes::Bytes;
 use super::floats::{self, Floats};
+use super::steps;
 use crate::checkpoint::CheckpointError;
-use crate::codec::{BlockInput, Choice, EncoderScratch, Form, TensorEncoder};
+use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
+use crate::pipeline::outcome::Rounded;
 use crate::pipeline::progress::{Progress, Silent};
 use crate::pipeline::spool::Spool;
 use crate::pipeline::task::TensorTask;
@@ -35,6 +37,8 @@ pub(in crate::pipeline) struct Coded {
     pub blocks: Range<u64>,
     /// Number of finite values beyond the range of the type that they were cast to.
     pub overflowed: u64,
+    /// How its values were rounded; `None` if they were not.
+    pub rounded: Option<Rounded>,
 }
 
 impl Coded {
@@ -116,6 +120,14 @@ impl<'a> ToCode<'a> {
         data.bytes().len() as u64
     }
 
+    /// How many passes over it coding takes.
+    fn passes(&self) -> u64 {
+        match self {
+            Self::Floats(floats) if floats.is_compensated() => 4,
+            _ => 3,
+        }
+    }
+
     /// Its blocks, in storage order.
     pub fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
         blocks::cut(self.n(), self.shape().matrix())
@@ -174,13 +186,30 @@ struct Coding<'a> {
     start: Option<u64>,
     lengths: Vec<u32>,
     overflowed: u64,
+    /// Sums of the squares of what rounding changed and of the values.
+    losses: (f64, f64),
+    /// Its values, if rounding has changed them so that its errors compensate.
+    compensated: Option<Vec<u8>>,
 }
 
 impl<'a> Coding<'a> {
-    fn new(tensor: &'a ToCode<'a>, choice: Choice) -> Self {
+    fn new(tensor: &'a ToCode<'a>, choice: Choice, progress: &dyn Progress) -> Result<Self, Error> {
         let matrix = tensor.shape().matrix();
         let encoder = TensorEncoder::new(tensor.form(), matrix, choice.model, choice.lines);
-        Self { tensor, choice, encoder, start: None, lengths: Vec::new(), overflowed: 0 }
+        let compensated = match tensor {
+            ToCode::Floats(floats) => steps::compensated(floats, &choice, progress)?,
+            ToCode::Bytes(_) => None,
+        };
+        Ok(Self {
+            tensor,
+            choice,
+            encoder,
+            start: None,
+            lengths: Vec::new(),
+            overflowed: 0,
+            losses: (0.0, 0.0),
+            compensated,
+        })
     }
 
     /// Calls a pass of the encoder with a block.
@@ -190,9 +219,24 @@ impl<'a> Coding<'a> {
         scratch: &mut Scratch,
         pass: impl FnOnce(&TensorEncoder, BlockInput<'_>, &mut EncoderScratch),
     ) -> Result<(), Error> {
-        let input = self.tensor.input(&self.choice, block, &mut scratch.floats)?;
+        let mut input = self.tensor.input(&self.choice, block, &mut scratch.floats)?;
+        if let Some(values) = &self.compensated {
+            input.values = &values[block.bytes(self.tensor.form().size())];
+        }
         pass(&self.encoder, input, &mut scratch.codec);
         Ok(())
+    }
+
+    /// Sums of the squares of what rounding changes in a block and of its values.
+    fn losses(&self, block: &Block, scratch: &mut floats::Scratch) -> Result<(f64, f64), Error> {
+        match self.tensor {
+            ToCode::Floats(floats) => {
+                let range = block.bytes(floats.written.size());
+                let final_values = self.compensated.as_ref().map(|values| &values[range]);
+                steps::losses(floats, &self.choice, block, final_values, scratch)
+            }
+            ToCode::Bytes(_) => Ok((0.0, 0.0)),
+        }
     }
 
     /// Completes the tensor when all its blocks are in the spool; `end` is the end of the spool.
@@ -204,19 +248,25 @@ impl<'a> Coding<'a> {
             head: self.encoder.head(&self.lengths),
             blocks: start..start + len,
             overflowed: self.overflowed,
+            rounded: match self.choice.model {
+                Model::Steps { step, .. } => {
+                    Some(Rounded { step, errors: self.losses.0, squares: self.losses.1 })
+                }
+                _ => None,
+            },
         }
     }
 }
 
 /// Codes tensors into the spool, from its beginning, a batch at a time. Progress counts
-/// three times their bytes, as this stage.
+/// their bytes once for each pass, as this stage.
 pub(in crate::pipeline) fn code_all(
     stage: &'static str,
     tensors: &[ToCode<'_>],
     spool: &Spool,
     progress: &dyn Progress,
 ) -> Result<Vec<Coded>, Error> {
-    progress.begin(stage, 3 * tensors.iter().map(ToCode::bytes).sum::<u64>());
+    progress.begin(stage, tensors.iter().map(|tensor| tensor.passes() * tensor.bytes()).sum());
     let mut coded = Vec::with_capacity(tensors.len());
     let mut end = 0;
     let mut rest = tensors;
@@ -256,8 +306,8 @@ fn code(
     let mut all: Vec<Coding<'_>> = tensors
         .iter()
         .zip(choices(tensors)?)
-        .map(|(tensor, (choice, _))| Coding::new(tensor, choice))
-        .collect();
+        .map(|(tensor, (choice, _))| Coding::new(tensor, choice, progress))
+        .collect::<Result<_, _>>()?;
     let blocks_of = |(n, tensor): (usize, &ToCode<'_>)| tensor.blocks().map(move |block| (n, block));
     let blocks: Vec<(usize, Block)> = tensors.iter().enumerate().flat_map(blocks_of).collect();
     let reads = |(n, block): &(usize, Block)| tensors[*n].reads(block);
@@ -276,13 +326,15 @@ fn code(
             coding.pass(block, scratch, |encoder, input, codec| {
                 encoder.encode(block, input, codec, &mut code);
             })?;
-            Ok::<_, Error>((code, coding.tensor.overflowed(block, &mut scratch.floats)))
+            let overflowed = coding.tensor.overflowed(block, &mut scratch.floats);
+            Ok::<_, Error>((code, overflowed, coding.losses(block, &mut scratch.floats)?))
         })?;
-        for ((n, _), (code, overflowed)) in blocks.iter().zip(codes) {
+        for ((n, _), (code, overflowed, losses)) in blocks.iter().zip(codes) {
             let coding = &mut all[*n];
             coding.start.get_or_insert(*end);
             coding.lengths.push(code.len() as u32);
             coding.overflowed += overflowed;
+            coding.losses = (coding.losses.0 + losses.0, coding.losses.1 + losses.1);
             spool.write(*end, &code)?;
             *end += code.len() as u64;
         }

@@ -1,8 +1,8 @@
 //! Floating-point tensors to be coded: their values, or those that pruning leaves, either alone or as
 //! differences from their initial values.
 
-use crate::checkpoint::CheckpointError;
-use crate::codec::{BlockInput, Choice, KEPT, PRUNED, PRUNED_TO_INITIAL, Sample, choose};
+use crate::checkpoint::{Checkpoint, CheckpointError, TensorRef};
+use crate::codec::{BlockInput, Choice, KEPT, Over, PRUNED, PRUNED_TO_INITIAL, Sample, choose, choose_steps};
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{Block, Reads};
 use crate::pipeline::masks::Masks;
@@ -26,6 +26,8 @@ pub(in crate::pipeline) struct Floats<'a> {
     pub predicts: bool,
     /// What describing the source of its predictions takes, in bytes.
     pub described: u64,
+    /// How its values are rounded to steps; `None` if they are coded without loss.
+    pub rounding: Option<Rounding<'a>>,
 }
 
 /// How a tensor is pruned.
@@ -34,6 +36,16 @@ pub(in crate::pipeline) struct Pruning<'a> {
     pub masks: &'a Masks,
     /// The value of pruned weights.
     pub fill: Fill,
+}
+
+/// How a tensor is rounded.
+#[derive(Clone, Copy)]
+pub(in crate::pipeline) struct Rounding<'a> {
+    /// Length of a step.
+    pub step: f64,
+    pub over: Over,
+    /// The second moments of its inputs, and the file that they are from, if rounding compensates its errors.
+    pub moments: Option<(&'a Checkpoint, TensorRef<'a>)>,
 }
 
 /// Buffers for the input of a block.
@@ -53,7 +65,12 @@ pub(in crate::pipeline) struct Scratch {
 impl<'a> Floats<'a> {
     /// A whole tensor, without pruning.
     pub fn whole(task: &'a TensorTask<'a>, described: u64) -> Self {
-        Self { task, written: task.dtype, pruning: None, predicts: true, described }
+        Self { task, written: task.dtype, pruning: None, predicts: true, described, rounding: None }
+    }
+
+    /// Whether rounding compensates its errors.
+    pub fn is_compensated(&self) -> bool {
+        self.rounding.is_some_and(|rounding| rounding.moments.is_some())
     }
 
     pub fn reads(&self, block: &Block) -> Reads<'_> {
@@ -109,6 +126,22 @@ impl<'a> Floats<'a> {
         Ok(BlockInput { values, prediction, pruned })
     }
 
+    /// The values that pruned elements of a block take: those with the first symbol, and those that take
+    /// their initial value. Empty for zeros.
+    pub fn fills(&self, block: &Block) -> (Vec<f64>, Vec<f64>) {
+        let TensorTask { dtype, ref initial, ref calibration, .. } = *self.task;
+        let fill = self.pruning.map_or(Fill::Zero, |pruning| pruning.fill);
+        let Some(initial) = initial.as_ref().filter(|_| fill != Fill::Zero) else {
+            return Default::default();
+        };
+        let mut encoder = Encoder::default();
+        let bytes = encoder.encode(initial, block.start, block.len, dtype, calibration.decay);
+        let mut values = vec![0.0; block.len];
+        dtype.decode(bytes, &mut values);
+        self.written.round_slice(&mut values);
+        if fill == Fill::Nearest { (Vec::new(), values) } else { (values, Vec::new()) }
+    }
+
     /// Number of finite values kept in a block that are beyond the range of the type that they are cast to.
     /// Its input must have been the last that was asked for.
     pub fn overflowed(&self, block: &Block, scratch: &mut Scratch) -> u64 {
@@ -155,7 +188,10 @@ impl<'a> Floats<'a> {
             share,
             described: 8.0 * self.described as f64,
         };
-        let choice = choose(&sample);
+        let choice = match self.rounding {
+            Some(Rounding { step, over, .. }) => choose_steps(&sample, step, over),
+            None => choose(&sample),
+        };
         Ok((choice, choice.bits / (some * cols_of) as f64))
     }
 }

@@ -7,6 +7,7 @@ mod coded;
 mod equal;
 mod floats;
 mod predict;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,8 +29,9 @@ use code::Coded;
 pub(super) use code::{ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
-pub(super) use floats::{Floats, Pruning};
+pub(super) use floats::{Floats, Pruning, Rounding};
 pub use predict::PredictFrom;
+pub(super) use steps::check_calibrations;
 
 /// The result of packing.
 #[derive(Debug)]

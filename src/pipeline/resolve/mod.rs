@@ -38,6 +38,7 @@ pub struct Resolved<'s> {
     trained_file: Option<Checkpoint>,
     bases: BTreeMap<PathBuf, Checkpoint>,
     scores: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
+    calibrations: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
     /// The small files to copy from the folder of the trained checkpoint to that of the pruned one.
     small_files: Vec<SmallFile>,
 }
@@ -92,9 +93,18 @@ impl<'s> Resolved<'s> {
             // Without any tensor names, rules cannot be checked.
             return Err(Error::TrainedMissing { path: wanted.path.clone(), initial: None });
         }
-        let (bases, scores, small_files) = (BTreeMap::new(), OnceLock::new(), Vec::new());
-        let mut resolved =
-            Self { settings, model, trained, options, like, trained_file, bases, scores, small_files };
+        let mut resolved = Self {
+            settings,
+            model,
+            trained,
+            options,
+            like,
+            trained_file,
+            bases: BTreeMap::new(),
+            scores: OnceLock::new(),
+            calibrations: OnceLock::new(),
+            small_files: Vec::new(),
+        };
         // If the trained checkpoint cannot be read, it is unknown which rules match its tensors.
         if !unusable {
             patterns_match(settings, &resolved.names())?;
@@ -207,12 +217,12 @@ impl<'s> Resolved<'s> {
         (found.dtype == tensor.dtype && *found.shape == tensor.shape).then_some((path, found))
     }
 
-    /// Opens the files of scores for pruning. Not done earlier, because a program may write them
-    /// after the other stages.
+    /// Opens the files of scores for pruning and of second moments for rounding. Not done earlier, because a
+    /// program may write them after the other stages.
     ///
     /// # Errors
     /// Errors when a checkpoint is opened.
-    pub(super) fn open_scores(&self) -> Result<(), Error> {
+    pub(super) fn open_files_of_pruning(&self) -> Result<(), Error> {
         let mut opened = BTreeMap::new();
         let Some(prune) = &self.settings.prune else { return Ok(()) };
         for (name, tensor) in self.trained.iter().flatten() {
@@ -224,7 +234,17 @@ impl<'s> Resolved<'s> {
             }
         }
         let _ = self.scores.set(opened);
+        let mut opened = BTreeMap::new();
+        for path in prune.calibrations() {
+            opened.insert(path.to_owned(), Checkpoint::open_with(path, self.options)?);
+        }
+        let _ = self.calibrations.set(opened);
         Ok(())
+    }
+
+    /// The opened file of second moments at this path.
+    pub(super) fn calibration(&self, path: &Path) -> Option<&Checkpoint> {
+        self.calibrations.get()?.get(path)
     }
 
     /// The opened file of scores at this path.
@@ -257,7 +277,10 @@ impl<'s> Resolved<'s> {
         let trained = self.trained_file.iter().map(|c| (InputKind::Trained, c));
         let bases = self.bases.values().map(|c| (InputKind::Base, c));
         let scores = self.scores.get().into_iter().flat_map(BTreeMap::values);
-        like.chain(trained).chain(bases).chain(scores.map(|c| (InputKind::Scores, c)))
+        let calibrations = self.calibrations.get().into_iter().flat_map(BTreeMap::values);
+        let scores = scores.map(|c| (InputKind::Scores, c));
+        let calibrations = calibrations.map(|c| (InputKind::Calibration, c));
+        like.chain(trained).chain(bases).chain(scores).chain(calibrations)
     }
 
     /// The identities of all files that are read: of the opened files, and of the files at their paths now.

@@ -37,7 +37,7 @@ use sizes::Sizes;
 /// # Errors
 /// [`RuleProblem`]s, with their position in the config; scores that are missing or do not fit.
 pub fn check_decisions(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<(), Error> {
-    resolved.open_scores()?;
+    resolved.open_files_of_pruning()?;
     let (_, tensors) = resolved.trained()?;
     for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.action == Action::Prune) {
         let Some(decision) = prune.decision(name) else { continue };

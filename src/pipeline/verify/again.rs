@@ -136,7 +136,7 @@ impl Listed<'_> {
     /// Whether the manifest lists the inputs of the config.
     fn lists_inputs(&self, resolved: &Resolved<'_>) -> Result<bool, Error> {
         if resolved.trained.is_some() && resolved.settings.prune.is_some() {
-            resolved.open_scores()?;
+            resolved.open_files_of_pruning()?;
         }
         let expected = input_paths(resolved, self.folder)?;
         let listed = self.manifest.inputs.iter().map(|entry| (entry.role.as_str(), &entry.path));

@@ -62,4 +62,5 @@ pub use choose::{Choice, Over, Sample, choose, choose_bytes, choose_steps};
 pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};
+pub use steps::nearest as nearest_step;
 pub use symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL};

@@ -2,13 +2,9 @@
 //! of steps and is restored as `prediction + q * step`: one product and one sum in binary64, then rounded to
 //! the type. Unlike all other models, this one loses what the step does not resolve.
 
-use super::symbol::Form;
+use super::symbol::{Form, UNCHANGED};
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
-
-/// In place of a folded number of steps: the value is stored unchanged, because it is not finite or too far
-/// from its prediction.
-pub const UNCHANGED: u64 = u64::MAX;
 
 /// Numbers of steps are below this.
 const MOST: f64 = (1u32 << 31) as f64;
@@ -16,6 +12,22 @@ const MOST: f64 = (1u32 << 31) as f64;
 /// Added to a number of magnitude below 2^51 and subtracted again, it rounds to the nearest whole number,
 /// ties to even.
 const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
+
+/// The whole number of steps from the prediction that is nearest to the value; `None` if the value is stored
+/// unchanged. `most` is the largest finite value of its type.
+#[inline(always)]
+fn steps(value: f64, prediction: f64, step: f64, most: f64) -> Option<f64> {
+    let q = ((value - prediction) / step + ROUND) - ROUND;
+    // False for NaN too.
+    (q.abs() < MOST && (prediction + q * step).abs() <= most).then_some(q)
+}
+
+/// The value that is restored from the nearest whole number of steps; `None` if the value
+/// is stored unchanged.
+pub fn nearest(dtype: FloatDtype, step: f64, value: f64, prediction: f64) -> Option<f64> {
+    let q = steps(value, prediction, step, largest(dtype))?;
+    Some(dtype.round(prediction + q * step))
+}
 
 /// Buffers of one thread.
 #[derive(Debug, Default)]
@@ -43,11 +55,10 @@ impl Buffers {
         decode_or_zeros(dtype, prediction, len, w0);
         folded.resize(len, 0);
         for (folded, (w, w0)) in folded.iter_mut().zip(w.iter().zip(w0.iter())) {
-            let q = ((w - w0) / step + ROUND) - ROUND;
-            // False for NaN too.
-            let fits = q.abs() < MOST && (w0 + q * step).abs() <= most;
-            let whole = q as i64;
-            *folded = if fits { ((whole << 1) ^ (whole >> 63)) as u64 } else { UNCHANGED };
+            *folded = steps(*w, *w0, step, most).map_or(UNCHANGED, |q| {
+                let whole = q as i64;
+                ((whole << 1) ^ (whole >> 63)) as u64
+            });
         }
     }
 

@@ -4,7 +4,6 @@
 
 use safetensors::Dtype;
 
-use super::steps::UNCHANGED;
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
 
@@ -23,6 +22,10 @@ const DIRECT: u64 = 192;
 const DIRECT_BITS: u32 = 8;
 /// In the value model, the symbol of the largest magnitude.
 const LARGEST: u8 = 4;
+
+/// In place of a folded number of steps: the value is stored unchanged, because it is not finite or too far
+/// from its prediction.
+pub const UNCHANGED: u64 = u64::MAX;
 
 /// How values become symbols.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -53,7 +53,7 @@ impl PrunedReader {
         if block.whole_rows(matrix) {
             // The row offsets of a bitmask do not include the total, and there are none without values.
             let last = before.last().copied().unwrap_or_default();
-            let offset = |row: usize| if row < offsets.len() { offsets.at(row) } else { last };
+            let offset = |row: usize| if row < offsets.count() { offsets.at(row) } else { last };
             return offset(row)..offset(row + block.len / matrix.cols);
         }
         match &parts.encoding {

@@ -24,7 +24,7 @@ pub(super) fn check_bitmask(
         let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
         let rows = if block.column(matrix) > 0 { 0 } else { rows };
         let first = block.row(matrix);
-        let has_any = size * usize::from(all.len() > 0);
+        let has_any = size * usize::from(all.count() > 0);
         row_offsets.data.part(has_any * first..has_any * (first + rows))
     };
     let bits = |block: &Block| mask.part(block.mask_bytes(matrix));

@@ -27,7 +27,7 @@ impl<'a> Offsets<'a> {
     }
 
     /// How many there are.
-    pub fn len(self) -> usize {
+    pub fn count(self) -> usize {
         self.bytes.len() / self.size
     }
 
@@ -41,7 +41,7 @@ impl<'a> Offsets<'a> {
 
     /// Of offsets that do not fall, how many are at most `value`.
     pub fn up_to(self, value: usize) -> usize {
-        let (mut low, mut high) = (0, self.len());
+        let (mut low, mut high) = (0, self.count());
         while low < high {
             let middle = low + (high - low) / 2;
             if self.at(middle) <= value { low = middle + 1 } else { high = middle }
@@ -51,7 +51,7 @@ impl<'a> Offsets<'a> {
 
     /// All of them, in order.
     pub fn iter(self) -> impl Iterator<Item = i64> + Clone + use<'a> {
-        (0..self.len()).map(move |index| self.number(index))
+        (0..self.count()).map(move |index| self.number(index))
     }
 
     fn number(self, index: usize) -> i64 {
@@ -75,7 +75,7 @@ mod tests {
         let wide: Vec<u8> = [0i64, 3, -1, 0x7FFF_FFFF].iter().flat_map(|n| n.to_le_bytes()).collect();
         for offsets in [Offsets::new(&narrow, Dtype::I32), Offsets::new(&wide, Dtype::I64)] {
             assert_eq!(offsets.iter().collect::<Vec<_>>(), [0, 3, -1, 0x7FFF_FFFF]);
-            assert_eq!((offsets.len(), offsets.at(1), offsets.at(2)), (4, 3, usize::MAX));
+            assert_eq!((offsets.count(), offsets.at(1), offsets.at(2)), (4, 3, usize::MAX));
         }
         let rising: Vec<u8> = [0i32, 0, 2, 5].iter().flat_map(|n| n.to_le_bytes()).collect();
         let rising = Offsets::new(&rising, Dtype::I32);
