@@ -4,6 +4,21 @@
 //! and scores are compared as integers ([`key`]). So a selection needs only histograms ([`Narrowing`]), never
 //! a sorted copy of all weights.
 //!
+//! Rounding needs second moments of a layer's inputs as well:
+//!
+//! ```
+//! use cdi_prune::prune::Moments;
+//! use cdi_prune::workers::Alone;
+//!
+//! // Two inputs that are always the same.
+//! let moments = Moments::new(&[4.0, 4.0, 4.0, 4.0], 2, &Alone)?;
+//! let mut weights = [0.4, 0.4];
+//! moments.round_row(&mut weights, &mut Vec::new(), |_, wanted| wanted.unwrap_or(0.0).round());
+//! // Each rounded to nearest, both would be 0; 0 and 1 together are nearer to 0.8.
+//! assert_eq!(weights, [0.0, 1.0]);
+//! # Ok::<(), cdi_prune::prune::MomentsError>(())
+//! ```
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | `settings` | criteria, targets, scopes and structures, as a config chooses them |

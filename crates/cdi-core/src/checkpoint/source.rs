@@ -19,6 +19,23 @@ use crate::prelude::*;
 /// A source guarantees the same bytes at the same offset, however often they are read. If others may
 /// change the file in the meantime, an implementation either detects this and returns an error, or
 /// documents what happens.
+///
+/// ```
+/// use cdi_core::checkpoint::{Checkpoint, MemoryFile, Source};
+///
+/// let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let values = [0.5f32, -1.0].map(f32::to_le_bytes).concat();
+/// let file = [&(header.len() as u64).to_le_bytes()[..], header, &values].concat();
+///
+/// let source = MemoryFile::new("weights", file);
+/// let mut last = [0; 4];
+/// source.read_at(source.size() - 4, &mut last)?;
+/// assert_eq!(f32::from_le_bytes(last), -1.0);
+///
+/// let checkpoint = Checkpoint::from_source(source, false)?;
+/// assert_eq!(checkpoint.tensor("w").unwrap().bytes(), values);
+/// # Ok::<(), cdi_core::checkpoint::CheckpointError>(())
+/// ```
 pub trait Source: fmt::Debug + Send + Sync {
     /// The name of the file in messages.
     fn name(&self) -> &FileName;
