@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(layout.places, [("c", data, 8), ("b", data + 8, 6), ("a", data + 14, 3)]);
         assert_eq!(layout.length, data + 17);
     }
+
     #[test]
     fn small_codes_share_a_tensor() {
         let code = |name: &str, bytes| Group::new(name, vec![codec::part(name, bytes)]);

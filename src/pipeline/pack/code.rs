@@ -212,31 +212,21 @@ impl<'a> Coding<'a> {
         })
     }
 
-    /// Calls a pass of the encoder with a block.
-    fn pass(
-        &self,
+    /// Calls a pass of the encoder with a block. Returns the block's values before rounding compensated its
+    /// errors, and the input of the pass.
+    fn pass<'s>(
+        &'s self,
         block: &Block,
-        scratch: &mut Scratch,
+        scratch: &'s mut Scratch,
         pass: impl FnOnce(&TensorEncoder, BlockInput<'_>, &mut EncoderScratch),
-    ) -> Result<(), Error> {
+    ) -> Result<(&'s [u8], BlockInput<'s>), Error> {
         let mut input = self.tensor.input(&self.choice, block, &mut scratch.floats)?;
+        let trained = input.values;
         if let Some(values) = &self.compensated {
             input.values = &values[block.bytes(self.tensor.form().size())];
         }
         pass(&self.encoder, input, &mut scratch.codec);
-        Ok(())
-    }
-
-    /// Sums of the squares of what rounding changes in a block and of its values.
-    fn losses(&self, block: &Block, scratch: &mut floats::Scratch) -> Result<(f64, f64), Error> {
-        match self.tensor {
-            ToCode::Floats(floats) => {
-                let range = block.bytes(floats.written.size());
-                let final_values = self.compensated.as_ref().map(|values| &values[range]);
-                steps::losses(floats, &self.choice, block, final_values, scratch)
-            }
-            ToCode::Bytes(_) => Ok((0.0, 0.0)),
-        }
+        Ok((trained, input))
     }
 
     /// Completes the tensor when all its blocks are in the spool; `end` is the end of the spool.
@@ -312,22 +302,25 @@ fn code(
     let blocks: Vec<(usize, Block)> = tensors.iter().enumerate().flat_map(blocks_of).collect();
     let reads = |(n, block): &(usize, Block)| tensors[*n].reads(block);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
-        all[*n].pass(block, scratch, |encoder, input, codec| encoder.measure(block, input, codec))
+        let coding = &all[*n];
+        coding.pass(block, scratch, |encoder, input, codec| encoder.measure(block, input, codec)).map(drop)
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.classify());
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
-        all[*n].pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec))
+        let coding = &all[*n];
+        coding.pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec)).map(drop)
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.cut());
     // The number of blocks whose codes are held in memory before they are written in order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
             let (coding, mut code) = (&all[*n], Vec::new());
-            coding.pass(block, scratch, |encoder, input, codec| {
+            let (trained, input) = coding.pass(block, scratch, |encoder, input, codec| {
                 encoder.encode(block, input, codec, &mut code);
             })?;
+            let losses = steps::losses(coding.tensor.form(), &coding.choice, trained, input);
             let overflowed = coding.tensor.overflowed(block, &mut scratch.floats);
-            Ok::<_, Error>((code, overflowed, coding.losses(block, &mut scratch.floats)?))
+            Ok::<_, Error>((code, overflowed, losses))
         })?;
         for ((n, _), (code, overflowed, losses)) in blocks.iter().zip(codes) {
             let coding = &mut all[*n];

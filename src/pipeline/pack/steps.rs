@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::floats::{Floats, Rounding, Scratch};
 use crate::checkpoint::TensorRef;
-use crate::codec::{Choice, KEPT, Model, PRUNED_TO_INITIAL, nearest_step};
+use crate::codec::{BlockInput, Choice, Form, KEPT, Model, PRUNED_TO_INITIAL, nearest_step};
 use crate::config::{PruneSettings, StepLength, Steps};
 use crate::pipeline::blocks::{self, Block};
 use crate::pipeline::error::{CalibrationProblem, Error};
@@ -21,11 +21,7 @@ impl<'a> Rounding<'a> {
     pub fn new(resolved: &'a Resolved<'_>, task: &TensorTask<'_>, steps: &Steps) -> Result<Self, Error> {
         let file = steps.calibration.as_ref().and_then(|path| resolved.calibration(path));
         let moments = file.and_then(|file| Some((file, file.tensor(task.name)?)));
-        let step = match steps.step {
-            StepLength::Length(step) => step,
-            other => Extent::of(task)?.step(other),
-        };
-        Ok(Self { step, over: steps.over, moments })
+        Ok(Self { step: length(steps.step, task)?, over: steps.over, moments })
     }
 }
 
@@ -61,16 +57,22 @@ impl Extent {
             count: self.count + other.count,
         }
     }
+}
 
-    /// The length of a step. Where all values are the same, any will do.
-    fn step(&self, length: StepLength) -> f64 {
-        let step = match length {
-            StepLength::Length(step) => step,
-            StepLength::Auto => (self.squares / self.count).sqrt() / 8.0,
-            StepLength::Bits(bits) => (self.largest - self.least) / f64::from((1u32 << bits) - 1),
-        };
-        if step > 0.0 && step.is_finite() { step } else { 1.0 }
-    }
+/// The length of a tensor's steps. Where it depends on the values and they are all the same, any will do.
+fn length(length: StepLength, task: &TensorTask<'_>) -> Result<f64, Error> {
+    let step = match length {
+        StepLength::Length(step) => step,
+        StepLength::Auto => {
+            let Extent { squares, count, .. } = Extent::of(task)?;
+            (squares / count).sqrt() / 8.0
+        }
+        StepLength::Bits(bits) => {
+            let Extent { least, largest, .. } = Extent::of(task)?;
+            (largest - least) / f64::from((1u32 << bits) - 1)
+        }
+    };
+    Ok(if step > 0.0 && step.is_finite() { step } else { 1.0 })
 }
 
 /// Checks the files of second moments against the tensors that they are for.
@@ -150,35 +152,25 @@ pub(super) fn compensated(
 }
 
 /// Sums of the squares of what rounding changes in the kept finite values of a block, and of these values;
-/// zeros if nothing is rounded. `compensated` holds the values as rounded, if not each to nearest.
-pub(super) fn losses(
-    floats: &Floats<'_>,
-    choice: &Choice,
-    block: &Block,
-    compensated: Option<&[u8]>,
-    scratch: &mut Scratch,
-) -> Result<(f64, f64), Error> {
-    let Model::Steps { step, .. } = choice.model else { return Ok((0.0, 0.0)) };
-    let dtype = floats.written;
-    let input = floats.input(choice, block, scratch)?;
+/// zeros if nothing is rounded. `trained` are the values before any rounding.
+pub(super) fn losses(form: Form, choice: &Choice, trained: &[u8], input: BlockInput<'_>) -> (f64, f64) {
+    let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, form.float()) else { return (0.0, 0.0) };
     let decoded = |bytes: &[u8]| {
         let mut out = Vec::new();
-        decode(dtype, bytes, block.len, &mut out);
+        decode(dtype, bytes, trained.len() / dtype.size(), &mut out);
         out
     };
-    let (values, predictions) = (decoded(input.values), decoded(input.prediction));
-    let rounded = compensated.map(decoded);
+    let (trained, values, predictions) = (decoded(trained), decoded(input.values), decoded(input.prediction));
     let (mut errors, mut squares) = (0.0, 0.0);
-    for (n, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+    for (n, value) in trained.iter().enumerate().filter(|(_, value)| value.is_finite()) {
         if input.pruned.get(n).is_some_and(|pruned| *pruned != KEPT) {
             continue;
         }
-        let nearest = || nearest_step(dtype, step, *value, predictions[n]).unwrap_or(*value);
-        let error = value - rounded.as_ref().map_or_else(nearest, |rounded| rounded[n]);
+        let error = value - nearest_step(dtype, step, values[n], predictions[n]).unwrap_or(values[n]);
         errors += error * error;
         squares += value * value;
     }
-    Ok((errors, squares))
+    (errors, squares)
 }
 
 /// Buffers of a thread.

@@ -18,14 +18,15 @@ pub(super) fn check_bitmask(
     row_offsets: &TensorRef<'_>,
     stored: usize,
 ) -> Result<Vec<usize>, BitmaskError> {
-    let (all, size) = (Offsets::new(row_offsets.bytes(), row_offsets.dtype), row_offsets.dtype.bitsize() / 8);
+    let all = Offsets::new(row_offsets.bytes(), row_offsets.dtype);
+    // Bytes of an offset; 0 if there are none.
+    let size = if all.count() > 0 { row_offsets.dtype.bitsize() / 8 } else { 0 };
     let blocks: Vec<Block> = blocks::cut(0, matrix).collect();
     let offsets = |block: &Block| {
         let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
         let rows = if block.column(matrix) > 0 { 0 } else { rows };
         let first = block.row(matrix);
-        let has_any = size * usize::from(all.count() > 0);
-        row_offsets.data.part(has_any * first..has_any * (first + rows))
+        row_offsets.data.part(size * first..size * (first + rows))
     };
     let bits = |block: &Block| mask.part(block.mask_bytes(matrix));
     let runs: Result<Vec<CheckedRun>, BitmaskError> = blocks::for_each(
