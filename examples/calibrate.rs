@@ -28,6 +28,9 @@ fn main() -> Result<()> {
     let views = moments.iter().map(|(name, size, bytes)| {
         TensorView::new(Dtype::F64, vec![*size, *size], bytes).map(|view| (name.clone(), view))
     });
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     serialize_to_file(views.collect::<std::result::Result<Vec<_>, _>>()?, None, out)?;
     println!(
         "{}: second moments of {} layers over {} images, of which it classifies {:.1} %",

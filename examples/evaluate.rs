@@ -2,7 +2,9 @@
 //! dense or pruned, or, without arguments, of each shipped one as trained, with its sleeping weights set to
 //! zero, and with them set back to their initial values.
 //!
-//! `cargo run --release --example evaluate [FILE …]`
+//! `cargo run --release --example evaluate -- [--images IMAGES] [FILE …]`
+//!
+//! `IMAGES` is another file of images and their classes, such as `examples/data/fashion_confirm.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,14 @@ use shared::{Images, Network, Result};
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let images = Images::open(&root.join("examples/data/fashion.safetensors"))?;
-    let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let mut files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let images = match files.first() {
+        Some(first) if first.as_os_str() == "--images" => {
+            let images: Vec<PathBuf> = files.drain(..files.len().min(2)).skip(1).collect();
+            Images::open(images.first().ok_or("--images needs a file")?)?
+        }
+        _ => Images::open(&root.join("examples/data/fashion.safetensors"))?,
+    };
     if !files.is_empty() {
         for file in files {
             println!("{:.1} %  {}", 100.0 * accuracy(&file, &images)?, file.display());

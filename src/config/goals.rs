@@ -45,7 +45,14 @@ pub(super) struct Tune {
     /// How much worse than the original the metric may be, in its units.
     #[schemars(with = "f64", range(min = 0))]
     pub max_drop: Node,
-    /// Time limit for each call of the command; default 1h.
+    /// Another command, like `command`, that measures on other data. What the search has found is written
+    /// only if it is within `max_drop` by this command too; otherwise the next larger file that is.
+    #[schemars(length(min = 1))]
+    pub confirm: Option<Vec<String>>,
+    /// Number of commands that run at the same time; default 1.
+    #[schemars(with = "Option<u64>", range(min = 1, max = 64))]
+    pub jobs: Option<Node>,
+    /// Time limit for each call of a command; default 1h.
     #[schemars(with = "Option<forms::Duration>")]
     pub timeout: Option<Node>,
     /// Criteria to try; default: that of `prune`.

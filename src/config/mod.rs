@@ -64,5 +64,5 @@ pub use settings::{
 };
 pub use size::{SizeError, parse_size};
 pub use source::Source;
-pub use tune::{Recipe, TuneSettings};
+pub use tune::{Recipe, TuneSearch, TuneSettings};
 pub use values::{StepLength, Steps, Values};

@@ -1,9 +1,10 @@
 //! The settings of pruning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::values::{Steps, Values};
+use super::values::{StepLength, Steps, Values};
+use crate::codec::Over;
 use crate::prune::{Activation, Decision};
 use crate::rules::RuleSet;
 use crate::sparse::{Fill, Format};
@@ -29,9 +30,11 @@ pub struct PruneSettings {
     pub code_kept: bool,
     /// How values are coded; `None` if the config does not say.
     pub values: Option<Values>,
+    /// The steps that a search chose for some tensors, in place of what `values` says.
+    pub tuned: BTreeMap<String, (f64, Over)>,
     /// Maximum bytes per shard; `None` for one file of any size.
     pub max_shard_size: Option<u64>,
-    /// Whether nothing is pruned, because the config says only how values are coded. There are no rules then.
+    /// Whether nothing is pruned, because the config, with all its rules, says only how values are coded.
     pub keep: bool,
     /// Settings for tensors without a rule.
     pub decision: Decision,
@@ -56,17 +59,29 @@ pub struct Chain {
 impl PruneSettings {
     /// The settings for a tensor; `None` if it is kept.
     pub fn decision(&self, name: &str) -> Option<&Decision> {
+        if self.keep {
+            return None;
+        }
         match self.rules.find(name) {
             Some(found) if found.value.keep => None,
             Some(found) => Some(&found.value.decision),
-            None => Some(&self.decision).filter(|_| !self.keep),
+            None => Some(&self.decision),
         }
     }
 }
 
 impl PruneSettings {
     /// How the values of a tensor are rounded; `None` if they are not.
-    pub fn steps(&self, name: &str) -> Option<&Steps> {
+    pub fn steps(&self, name: &str) -> Option<Steps> {
+        let steps = self.given_steps(name)?.clone();
+        Some(match self.tuned.get(name) {
+            Some((step, over)) => Steps { step: StepLength::Length(*step), over: *over, ..steps },
+            None => steps,
+        })
+    }
+
+    /// What the config says about it.
+    fn given_steps(&self, name: &str) -> Option<&Steps> {
         let rule = self.rules.find(name).map(|found| found.value);
         if rule.is_some_and(|rule| rule.keep) {
             return None;

@@ -111,7 +111,7 @@ impl<'a> Selection<'a> {
             }
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
-            let steps = prune.steps(name).map(|steps| Rounding::new(resolved, task, steps)).transpose()?;
+            let steps = prune.steps(name).map(|steps| Rounding::new(resolved, task, &steps)).transpose()?;
             all.push(ToCode::Floats(Floats {
                 task,
                 rounding: steps,

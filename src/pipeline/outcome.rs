@@ -96,6 +96,8 @@ pub struct Rounded {
     pub errors: f64,
     /// Sum of the squares of these values.
     pub squares: f64,
+    /// Number of these values that are stored as no step at all: each is restored to its starting point.
+    pub at_start: u64,
 }
 
 /// Result of pruning for one tensor.

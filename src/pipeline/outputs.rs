@@ -65,7 +65,8 @@ pub(super) fn outputs<'s, 'n>(
             add(Part::Index, Cow::from(index_path(path)));
         }
         if kind == OutputKind::TuneCache {
-            TuneFiles::of(path).all().into_iter().for_each(|file| add(Part::File, Cow::from(file)));
+            let jobs = settings.tune.as_ref().map_or(1, |tune| tune.jobs);
+            TuneFiles::of(path, jobs).all().into_iter().for_each(|file| add(Part::File, Cow::from(file)));
         }
     }
     let mut add = |kind, file| outputs.push(Output { kind, part: Part::File, path: Cow::from(file) });
@@ -86,23 +87,35 @@ pub(super) fn outputs<'s, 'n>(
 pub(super) struct TuneFiles {
     /// The measurements.
     pub metrics: PathBuf,
-    /// The current pruned file.
+    /// The files of each candidate that is evaluated at the same time.
+    pub places: Vec<TunePlace>,
+}
+
+/// The files of a candidate.
+#[derive(Clone, Debug)]
+pub(super) struct TunePlace {
+    /// Pruned.
     pub pruned: PathBuf,
-    /// The restored current file, for the evaluation command.
+    /// Restored, for the evaluation command.
     pub restored: PathBuf,
 }
 
 impl TuneFiles {
-    pub fn of(cache: &Path) -> Self {
-        Self {
-            metrics: cache.join("evaluations.json"),
-            pruned: cache.join("candidate.pruned.safetensors"),
-            restored: cache.join("candidate.safetensors"),
-        }
+    /// For this many candidates at the same time.
+    pub fn of(cache: &Path, jobs: usize) -> Self {
+        let place = |n: usize| {
+            let stem = if n == 0 { "candidate".to_owned() } else { format!("candidate-{}", n + 1) };
+            TunePlace {
+                pruned: cache.join(format!("{stem}.pruned.safetensors")),
+                restored: cache.join(format!("{stem}.safetensors")),
+            }
+        };
+        Self { metrics: cache.join("evaluations.json"), places: (0..jobs.max(1)).map(place).collect() }
     }
 
-    fn all(self) -> [PathBuf; 4] {
-        [self.metrics, self.restored, index_path(&self.pruned), self.pruned]
+    fn all(self) -> Vec<PathBuf> {
+        let of_place = |place: TunePlace| [place.restored, index_path(&place.pruned), place.pruned];
+        [self.metrics].into_iter().chain(self.places.into_iter().flat_map(of_place)).collect()
     }
 }
 

@@ -214,6 +214,7 @@ fn finish(
     outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
     let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut masks) {
+        resolved.open_files_of_pruning()?;
         let selected = select_and_code(resolved, tasks, pruning, masks, progress)?;
         taken = gone(tasks, masks, progress)?;
         outcome.pruned = Some(prune(resolved, tasks, pruning, (masks, selected), set, progress)?);

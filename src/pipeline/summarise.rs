@@ -189,9 +189,13 @@ impl Found<'_> {
             pruned_norm_share: gone.map(|gone| part(gone.squares, gone.all_squares)),
             sparsity: result.map(|result| share(result.pruned, total)),
             overflowed_weights: pruned.filter(|_| casts).map(|result| result.overflowed),
-            rounding: result.and_then(|result| result.rounded).map(|Rounded { step, errors, squares }| {
-                RoundingError { step, error: part(errors, squares).sqrt() }
-            }),
+            rounding: result.and_then(|result| result.rounded).map(
+                |Rounded { step, errors, squares, at_start }| RoundingError {
+                    step,
+                    error: part(errors, squares).sqrt(),
+                    at_start,
+                },
+            ),
         }
     }
 }

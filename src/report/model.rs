@@ -199,6 +199,9 @@ pub struct RoundingError {
     pub step: f64,
     /// Root mean square of what rounding changed, over kept finite weights, as a share of theirs.
     pub error: f64,
+    /// Number of these weights that return to where steps are counted from: an initial value or zero.
+    #[serde(default)]
+    pub at_start: u64,
 }
 
 /// Changes of one tensor or of all.

@@ -1,12 +1,20 @@
 //! What the search for the smallest file found, in words and rows.
 
-use crate::text::{percentage, printable, significant, thousands};
-use crate::tune::TuneReport;
+use crate::text::{counted, percentage, printable, significant, thousands};
+use crate::tune::{Confirmation, Confirmed, TensorStep, TunePoint, TuneReport, front};
 
 /// What a tuned run comes to, in one sentence.
 pub fn tune_headline(tune: &TuneReport) -> Option<String> {
     let best = tune.points.get(tune.winner)?;
-    Some(format!(
+    let confirmed = confirmed(tune).map(|(found, original)| {
+        format!(
+            " On other data it is {}, {} the original's {}.",
+            number(found.metric),
+            worse(found.drop),
+            number(original)
+        )
+    });
+    let text = format!(
         "The tuned file has {} bytes, {} % of the original {}; its metric is {}, {} the original's {}.",
         thousands(best.bytes),
         percentage(100.0 * best.bytes as f64 / tune.original_bytes.max(1) as f64),
@@ -14,7 +22,14 @@ pub fn tune_headline(tune: &TuneReport) -> Option<String> {
         number(best.metric),
         worse(best.drop),
         number(tune.original_metric),
-    ))
+    );
+    Some(text + &confirmed.unwrap_or_default())
+}
+
+/// What the confirming command measured of the file that was written, and of the original.
+fn confirmed(tune: &TuneReport) -> Option<(&Confirmed, f64)> {
+    let found = tune.confirmation.as_ref()?;
+    Some((found.points.last()?, found.original_metric))
 }
 
 /// The winner in one line.
@@ -22,9 +37,17 @@ pub fn tune_words(tune: &TuneReport) -> String {
     let tried = tune.points.len() as u64;
     let ended = if tune.complete { "" } else { "; `max_evaluations` ended the search" };
     let Some(best) = tune.points.get(tune.winner) else { return String::new() };
+    let refused = tune.confirmation.as_ref().map_or(0, |found| found.points.len().saturating_sub(1));
+    let confirmed = match (&tune.confirmation, refused) {
+        (None, _) => String::new(),
+        (Some(_), 0) => ", as other data confirm".to_owned(),
+        (Some(_), refused) => {
+            format!(", after {} that other data did not confirm", counted(refused as u64, "smaller file"))
+        }
+    };
     format!(
         "{}: metric {}, {} the original's {} (at most {} worse). The smallest of {} tried that is within the \
-         limit{ended}.",
+         limit{confirmed}{ended}.",
         printable(&best.words()),
         number(best.metric),
         worse(best.drop),
@@ -47,38 +70,82 @@ pub(super) fn number(x: f64) -> String {
     significant(x, 6)
 }
 
-/// The titles of the columns of [`cells`], and which of them hold numbers.
-pub(super) const COLUMNS: [(&str, bool); 9] = [
-    ("criterion", false),
-    ("scope", false),
-    ("structure", false),
-    ("fill", false),
-    ("sparsity", true),
-    ("bytes", true),
-    ("metric", true),
-    ("worse by", true),
-    ("result", false),
-];
+/// The titles of the columns, and which of them hold numbers.
+pub(super) fn columns(tune: &TuneReport) -> Vec<(&'static str, bool)> {
+    let pruning =
+        [("criterion", false), ("scope", false), ("structure", false), ("fill", false), ("sparsity", true)];
+    let steps = [("steps", false), ("length", false)];
+    let measured = [("bytes", true), ("metric", true), ("worse by", true), ("result", false)];
+    let (has_steps, prunes) = what_varies(tune);
+    let steps = steps.into_iter().filter(|_| has_steps);
+    steps.chain(pruning.into_iter().filter(|_| prunes)).chain(measured).collect()
+}
 
-/// A point as a row of a table.
-pub(super) fn cells(tune: &TuneReport, place: usize) -> [String; 9] {
+/// Whether points have steps, and whether they are pruned.
+fn what_varies(tune: &TuneReport) -> (bool, bool) {
+    let has_steps = tune.points.iter().any(|point| point.steps.is_some());
+    (has_steps, !has_steps || tune.points.iter().any(TunePoint::prunes))
+}
+
+/// A point as a row of a table with [`columns`].
+pub(super) fn cells(tune: &TuneReport, place: usize) -> Vec<String> {
     let point = &tune.points[place];
+    let refused = |found: &Confirmation| found.points.iter().any(|one| one.point == place && !one.within);
     let verdict = match point.within {
         true if place == tune.winner => "written",
+        true if tune.confirmation.as_ref().is_some_and(refused) => "not confirmed",
         true => "within",
         false => "too far",
     };
-    [
-        point.criterion.clone(),
-        point.scope.clone(),
-        point.structure.clone(),
-        point.fill.clone(),
-        number(point.sparsity),
-        thousands(point.bytes),
-        number(point.metric),
-        number(point.drop),
-        verdict.to_owned(),
-    ]
+    let (has_steps, prunes) = what_varies(tune);
+    let mut cells = Vec::new();
+    if has_steps {
+        let steps = point.steps.as_ref();
+        cells.extend(
+            steps.map_or_else(Default::default, |steps| [steps.part.words().to_owned(), steps.lengths()]),
+        );
+    }
+    if prunes {
+        let [criterion, scope, structure, fill] =
+            [&point.criterion, &point.scope, &point.structure, &point.fill].map(String::clone);
+        cells.extend([criterion, scope, structure, fill, number(point.sparsity)]);
+    }
+    let measured = [thousands(point.bytes), number(point.metric), number(point.drop), verdict.to_owned()];
+    cells.extend(measured);
+    cells
+}
+
+/// The places of the points that a table shows: all of a search for a sparsity, by recipe; of a search for
+/// steps, which has hundreds, those that nothing beats in both size and drop, and those that a command
+/// refused to confirm.
+pub(super) fn shown(tune: &TuneReport) -> Vec<usize> {
+    if !what_varies(tune).0 {
+        return by_recipe(tune).into_iter().flat_map(|(_, places)| places).collect();
+    }
+    let mut shown = front(&tune.points);
+    shown.extend(tune.confirmation.iter().flat_map(|found| &found.points).map(|one| one.point));
+    shown.push(tune.winner);
+    shown.sort_by_key(|place| (tune.points.get(*place).map(|point| point.bytes), *place));
+    shown.dedup();
+    shown
+}
+
+/// How the table relates to the points, in words; empty if it has all of them.
+pub(super) fn shown_words(tune: &TuneReport) -> String {
+    if !what_varies(tune).0 {
+        return String::new();
+    }
+    format!(
+        "Of the {} tried, those than which none is both smaller and better:",
+        thousands(tune.points.len() as u64)
+    )
+}
+
+/// The steps of the file that was written: tensor, length, start.
+pub(super) fn steps(tune: &TuneReport) -> Vec<[String; 3]> {
+    let best = tune.points.get(tune.winner).and_then(|point| point.steps.as_ref());
+    let row = |one: &TensorStep| [one.name.clone(), one.step.to_string(), one.over.clone()];
+    best.map(|steps| steps.tensors.iter().map(row).collect()).unwrap_or_default()
 }
 
 /// The places of the points of each recipe, recipes in the order of the search, points by sparsity.

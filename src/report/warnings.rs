@@ -211,10 +211,13 @@ fn rounded(report: &Report, name: Name) -> Option<String> {
     let error = |t: &ReportTensor| t.rounding.map_or(0.0, |rounding| rounding.error);
     let rounded = tensors(report, |t| t.rounding.is_some());
     let most = rounded.iter().copied().max_by(|a, b| error(a).total_cmp(&error(b)))?;
+    let at_start = rounded.iter().filter_map(|t| t.rounding).map(|rounding| rounding.at_start).sum();
     Some(format!(
-        "Rounded to steps: {}. The rounding error is at most {} % of the weights (root mean squares, in {}). Restored \
-         weights differ from the trained ones, so evaluate the restored file before you use it.",
+        "Rounded to steps: {}; {} to an initial value or zero. The rounding error is at most {} % of the weights \
+         (root mean squares, in {}). Restored weights differ from the trained ones, so evaluate the restored file \
+         before you use it.",
         counted(rounded.len() as u64, "tensor"),
+        counted(at_start, "weight"),
         percentage(100.0 * error(most)),
         name(&most.name),
     ))

@@ -112,7 +112,7 @@ pub fn evaluate(
         // Locked until the process group is known, so that [`stop_running`] waits for it.
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let child = process.spawn().map_err(|e| fail(EvaluationProblem::Start(e), Default::default()))?;
-        *running = Some(child.id());
+        running.push(child.id());
         child
     };
     let status = wait(&mut child, timeout).map_err(io)?;
@@ -131,14 +131,22 @@ pub fn evaluate(
     Err(fail(problem, tail(&end(complained).map_err(io)?)))
 }
 
-/// The process id of the running command, which is also that of its process group.
-static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+/// The process ids of the running commands, which are also those of their process groups.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Kills the running command, if any, with every process of its group. It has a process group of its own, so
-/// Ctrl-C in a terminal does not reach it. A program that ends on a signal must call this first.
+/// Kills the running commands, if any, with every process of their groups. They have process groups of their
+/// own, so Ctrl-C in a terminal does not reach them. A program that ends on a signal must call this first.
 pub fn stop_running() {
-    if let Some(id) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    for id in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         group::kill(id);
+    }
+}
+
+/// Kills what is left of the group of a command, unless [`stop_running`] has done so.
+fn stop(id: u32) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(place) = running.iter().position(|other| *other == id) {
+        group::kill(running.swap_remove(place));
     }
 }
 
@@ -152,7 +160,7 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
         let left = timeout.saturating_sub(begun.elapsed());
         if ended || left.is_zero() {
             // Before the process is reaped, so that its id cannot have been reused.
-            stop_running();
+            stop(child.id());
             // For systems without process groups; elsewhere it is dead already.
             let _ = child.kill();
             let status = child.wait()?;

@@ -42,57 +42,58 @@ impl Lines {
     }
 }
 
-/// Tries points on the lines. First come the sparsities of the grid, each on all lines. Then the lines
-/// take turns: each tries the midpoint between its largest sparsity within the allowed drop and the next
-/// larger one tried. A line needs no midpoints if none of its points is within the allowed drop, or if its
-/// largest sparsity is.
+/// Tries points on the lines. First come the sparsities of the grid, each on all lines. Then, in each round,
+/// every line tries the midpoint between its largest sparsity within the allowed drop and the next larger one
+/// tried. A line needs no midpoints if none of its points is within the allowed drop, or if its largest
+/// sparsity is.
 ///
-/// `attempt` gets the index of a line and a sparsity (`None` for a line with a single point). It
-/// returns whether the point is within the allowed drop, or `None` to end the search. Returns whether
-/// the search was completed.
+/// `ask` gets points to be tried, each with the index of its line and a sparsity (`None` for a line with a
+/// single point). It returns for each whether it is within the allowed drop, or for the first ones only to
+/// end the search. Returns whether the search was completed.
 ///
 /// # Errors
-/// The first error of `attempt`.
+/// The first error of `ask`.
 pub fn search<E>(
     lines: &Lines,
-    mut attempt: impl FnMut(usize, Option<f64>) -> Result<Option<bool>, E>,
+    mut ask: impl FnMut(&[(usize, Option<f64>)]) -> Result<Vec<bool>, E>,
 ) -> Result<bool, E> {
     // Per line, the largest sparsity within the allowed drop and the smallest tried one above it.
     let mut brackets: Vec<(Option<f64>, f64)> = vec![(None, lines.high); lines.ranged.len()];
+    let mut points = Vec::new();
     for (n, sparsity) in lines.grid().into_iter().enumerate() {
-        for (line, ranged) in lines.ranged.iter().enumerate() {
-            if !ranged && n > 0 {
-                continue;
-            }
-            let Some(within) = attempt(line, ranged.then_some(sparsity))? else { return Ok(false) };
-            if !ranged {
-                continue;
-            }
-            let (largest, next) = &mut brackets[line];
-            if within {
-                (*largest, *next) = (Some(sparsity), sparsity);
-            } else if *largest == Some(*next) {
-                *next = sparsity;
-            }
+        let here = lines.ranged.iter().enumerate().filter(|(_, ranged)| **ranged || n == 0);
+        points.extend(here.map(|(line, ranged)| (line, ranged.then_some(sparsity))));
+    }
+    let found = ask(&points)?;
+    if found.len() < points.len() {
+        return Ok(false);
+    }
+    for ((line, sparsity), within) in points.into_iter().zip(found) {
+        let (Some(sparsity), (largest, next)) = (sparsity, &mut brackets[line]) else { continue };
+        if within {
+            (*largest, *next) = (Some(sparsity), sparsity);
+        } else if *largest == Some(*next) {
+            *next = sparsity;
         }
     }
     loop {
-        let mut all_done = true;
-        for (line, bracket) in brackets.iter_mut().enumerate() {
-            let (Some(largest), next) = *bracket else { continue };
+        let middle = |(line, bracket): (usize, &(Option<f64>, f64))| {
+            let (largest, next) = (bracket.0?, bracket.1);
             let middle = largest + (next - largest) / 2.0;
-            if next - largest <= lines.tolerance || middle <= largest || middle >= next {
-                continue;
-            }
-            all_done = false;
-            match attempt(line, Some(middle))? {
-                None => return Ok(false),
-                Some(true) => bracket.0 = Some(middle),
-                Some(false) => bracket.1 = middle,
-            }
-        }
-        if all_done {
+            let open = next - largest > lines.tolerance && middle > largest && middle < next;
+            open.then_some((line, Some(middle)))
+        };
+        let points: Vec<(usize, Option<f64>)> = brackets.iter().enumerate().filter_map(middle).collect();
+        if points.is_empty() {
             return Ok(true);
+        }
+        let found = ask(&points)?;
+        if found.len() < points.len() {
+            return Ok(false);
+        }
+        for ((line, sparsity), within) in points.into_iter().zip(found) {
+            let (Some(middle), (largest, next)) = (sparsity, &mut brackets[line]) else { continue };
+            if within { *largest = Some(middle) } else { *next = middle }
         }
     }
 }
@@ -111,12 +112,12 @@ mod tests {
     /// within the allowed drop; at most `most` points are tried.
     fn tried(lines: &Lines, most: usize, within: impl Fn(usize, f64) -> bool) -> (Vec<(usize, f64)>, bool) {
         let mut tried = Vec::new();
-        let done = search(lines, |line, sparsity| {
-            if tried.len() == most {
-                return Ok(None);
-            }
-            tried.push((line, sparsity.unwrap_or(-1.0)));
-            Ok::<_, Infallible>(Some(within(line, sparsity.unwrap_or(-1.0))))
+        let done = search(lines, |points| {
+            let points = points.iter().map(|(line, sparsity)| (*line, sparsity.unwrap_or(-1.0)));
+            let points: Vec<(usize, f64)> = points.take(most - tried.len()).collect();
+            let found = points.iter().map(|(line, sparsity)| within(*line, *sparsity)).collect();
+            tried.extend(points);
+            Ok::<_, Infallible>(found)
         });
         (tried, done.unwrap_or_else(|e| match e {}))
     }

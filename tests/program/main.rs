@@ -23,3 +23,5 @@ mod terminal;
 // Its commands are those of a POSIX shell.
 #[cfg(unix)]
 mod tune;
+#[cfg(unix)]
+mod tune_steps;

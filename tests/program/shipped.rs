@@ -40,7 +40,9 @@ fn every_config_is_tested_here() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     configs.sort();
-    assert_eq!(configs, ["cnn.yaml", "mlp.yaml", "quickstart.yaml", "transformer.yaml", "tune.yaml"]);
+    let expected =
+        ["cnn.yaml", "mlp.yaml", "quickstart.yaml", "smallest.yaml", "transformer.yaml", "tune.yaml"];
+    assert_eq!(configs, expected);
 }
 
 /// The counts are those of the data's `facts.json` (`sleeping_totals`, `untouched`).
@@ -108,6 +110,39 @@ fn tuning_finds_the_smallest_file() {
     assert!(last[2].contains(", 75,327 bytes, 27.6 % of the trained file's 272,512."), "{}", last[2]);
     assert_eq!(last[1], "Gate passed: max_output_bytes: 75,327 bytes, limit at most 150,000.");
     assert_eq!(last[0], "Gate passed: max_metric_drop: 0.5, limit at most 0.5.");
+}
+
+/// What docs/tuning.md says, with both commands of the config, built already.
+#[test]
+fn rounding_finds_a_far_smaller_file() {
+    let folder = TempDir::new().unwrap();
+    let moments = folder.path().join("new/moments.safetensors");
+    let trained = root().join("examples/data/mlp_pad_sgd/trained.safetensors");
+    let output = Command::new(example("calibrate")).arg(trained).arg(&moments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let evaluate = example("evaluate").display().to_string();
+    let confirm = root().join("examples/data/fashion_confirm.safetensors");
+    let (_dir, printed) = run_with(
+        "smallest.yaml",
+        &[
+            format!("prune.values.calibration={}", moments.display()),
+            format!("tune.command=[{evaluate}, '{{checkpoint}}']"),
+            format!("tune.confirm=[{evaluate}, --images, {}, '{{checkpoint}}']", confirm.display()),
+        ],
+    );
+    assert_eq!(
+        printed.lines().next().unwrap(),
+        "The tuned file has 6,223 bytes, 2.3 % of the original 272,600; its metric is 87.5, 0.1 worse than \
+         the original's 87.6. On other data it is 87.4, 0.5 worse than the original's 87.9."
+    );
+    let last: Vec<&str> = printed.lines().rev().take(4).collect();
+    assert_eq!(
+        last[3],
+        "Tuned: a step for each tensor: 0.0985 to 0.394: metric 87.5, 0.1 worse than the original's 87.6 (at \
+         most 0.5 worse). The smallest of 198 tried that is within the limit, after 3 smaller files that other \
+         data did not confirm."
+    );
+    assert!(last[2].contains(", 6,223 bytes, 2.3 % of the trained file's 272,512."), "{}", last[2]);
 }
 
 /// A built example; `cargo test` builds them all.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ DATA = {
     "cnn": "cnn_adamw",
     "transformer": "byte_lm_adamw",
     "tune": "mlp_pad_sgd",
+    "smallest": "mlp_pad_sgd",
 }
-SLEEPING = {"quickstart": 15442, "mlp": 21546, "cnn": 110, "transformer": 9537, "tune": 15442}
+SLEEPING = {"quickstart": 15442, "mlp": 21546, "cnn": 110, "transformer": 9537, "tune": 15442, "smallest": 15442}
 
 
 def run(name, out, *changes):
@@ -28,8 +30,13 @@ def run(name, out, *changes):
         "analyze.report.html": "report.html",
         "prune.output": "pruned.safetensors",
     }
-    if name == "tune":
+    if name in ("tune", "smallest"):
         keys |= {"analyze.report.svg": "plots", "tune.cache": "tune"}
+    if name == "smallest":
+        keys["prune.values.calibration"] = "moments.safetensors"
+        calibrate = ["cargo", "run", "--quiet", "--release", "--example", "calibrate", "--"]
+        files = [FOLDERS[DATA[name]] / "trained.safetensors", out / keys["prune.values.calibration"]]
+        subprocess.run([*calibrate, *files], cwd=ROOT, check=True)
     moved = [f"{key}={json.dumps(str(out / file))}" for key, file in keys.items()]
     flags = [part for change in [*moved, *changes] for part in ("--set", change)]
     cdi_prune("run", ROOT / f"configs/{name}.yaml", *flags)
@@ -39,7 +46,7 @@ def run(name, out, *changes):
 
 @pytest.mark.parametrize("name", DATA)
 def test_run_finds_what_the_comments_say(name, tmp_path, monkeypatch):
-    # The command of tune.yaml builds an example, in whatever folder it runs.
+    # The commands of tune.yaml and smallest.yaml build an example, in whatever folder they run.
     if target := os.environ.get("CARGO_TARGET_DIR"):
         monkeypatch.setenv("CARGO_TARGET_DIR", str(Path(target).absolute()))
     assert run(name, tmp_path)["totals"]["sleeping_weights"] == SLEEPING[name]

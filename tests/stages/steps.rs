@@ -107,6 +107,18 @@ fn values_are_at_most_half_a_step_away_and_rules_override() {
     assert!(both(&s, "fc2.weight").1.iter().all(|w| *w == ((f64::from(*w) / 0.01).round() * 0.01) as f32));
 }
 
+/// A rule that says how values are coded prunes nothing either.
+#[test]
+fn a_rule_for_values_is_no_rule_for_pruning() {
+    let s = shipped(json!({"step": 0.04}));
+    let file = |more: &[&str]| {
+        succeeds(&s, &[&["prune", "x.yaml", "--quiet"], more].concat());
+        fs::read(s.path("rounded.safetensors")).unwrap()
+    };
+    let rule = "prune.rules=[{match: fc1.weight, values: {step: 0.04}}]";
+    assert!(file(&[]) == file(&["--set", rule, "--set", "analyze.threshold=0.01"]));
+}
+
 /// Weights that are pruned take their fill; others are rounded.
 #[test]
 fn pruned_weights_have_no_steps() {

@@ -1,6 +1,6 @@
 //! What a config comes to.
 
-use cdi_prune::config::TuneSettings;
+use cdi_prune::config::{TuneSearch, TuneSettings};
 use cdi_prune::pipeline::{PlanRow, Undivided};
 use cdi_prune::text::{counted, counted_are, printable, shape, significant, thousands};
 use clap::ColorChoice;
@@ -63,23 +63,44 @@ pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: Co
 /// What will be tried.
 fn search(tune: &TuneSettings) -> String {
     let number = |x: f64| significant(x, 6);
-    let TuneSettings { lines, recipes, .. } = tune;
-    let most = lines.most_points() + 1;
-    let most = tune.max_evaluations.map_or(most, |limit| limit.min(most));
-    let mut text = format!(
-        "\nTune: at most {} ({} is better, at most {} worse), sparsity {} to {} in {}, then to {}, of",
-        counted(most, "evaluation"),
-        tune.better.name(),
-        number(tune.max_drop),
-        number(lines.low),
-        number(lines.high),
-        counted(lines.steps.into(), "even step"),
-        number(lines.tolerance),
-    );
-    for recipe in recipes {
-        text += &format!("\n  {}", printable(&recipe.point(None).recipe()));
+    let command = |words: &[String]| words.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" ");
+    let budget = format!("({} is better, at most {} worse)", tune.better.name(), number(tune.max_drop));
+    let mut text = match &tune.search {
+        TuneSearch::Sparsity { recipes, lines } => {
+            let most = lines.most_points() + 1;
+            let most = tune.max_evaluations.map_or(most, |limit| limit.min(most));
+            let mut text = format!(
+                "\nTune: at most {} {budget}, sparsity {} to {} in {}, then to {}, of",
+                counted(most, "evaluation"),
+                number(lines.low),
+                number(lines.high),
+                counted(lines.steps.into(), "even step"),
+                number(lines.tolerance),
+            );
+            for recipe in recipes {
+                text += &format!("\n  {}", printable(&recipe.point(None).recipe()));
+            }
+            text
+        }
+        TuneSearch::Steps(_) => {
+            let most = match tune.max_evaluations {
+                Some(limit) => format!("at most {}", counted(limit, "evaluation")),
+                None => "some 15 evaluations, then about 20 for each tensor".to_owned(),
+            };
+            format!(
+                "\nTune: {most} {budget}: one step for all tensors, counted from their initial values and from zero, and in \
+                 proportion to their weights; then a step for each tensor"
+            )
+        }
+    };
+    text += &format!("\nby {}", command(&tune.command));
+    if tune.jobs > 1 {
+        text += &format!(", {} at a time", tune.jobs);
     }
-    text + &format!("\nby {}", tune.command.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" "))
+    if let Some(confirm) = &tune.confirm {
+        text += &format!("\nconfirmed by {}", command(confirm));
+    }
+    text
 }
 
 /// Which tensors groups of n of m leave as they are.

@@ -18,6 +18,7 @@ use super::outputs::OutputKind;
 use super::path::KeyPath;
 use super::settings::{InitRule, InitSource, Settings};
 use super::source::Source;
+use super::tune::TuneSearch;
 use super::wire::Config;
 use crate::prune::{Criterion, Decision};
 use crate::rules::Rule;
@@ -127,8 +128,11 @@ pub(super) fn draws(settings: &Settings) -> Option<KeyPath> {
         Some(prune.key("rules").index(rule).key("criterion"))
     };
     let by_tuning = || {
-        let tried = &settings.tune.as_ref()?.recipes;
-        tried.iter().any(|recipe| random(&recipe.at(0.0).decision)).then(|| root.key("tune").key("criteria"))
+        let TuneSearch::Sparsity { recipes, .. } = &settings.tune.as_ref()?.search else { return None };
+        recipes
+            .iter()
+            .any(|recipe| random(&recipe.at(0.0).decision))
+            .then(|| root.key("tune").key("criteria"))
     };
     initial.or_else(by_pruning).or_else(by_tuning)
 }

@@ -1,6 +1,6 @@
 //! Pruning: how the result is written, and the settings for each tensor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::Problem;
 use super::super::node::Node;
@@ -83,6 +83,7 @@ pub(super) fn prune(wire: wire::Prune, path: &KeyPath, folder: &Folder) -> Resul
         format,
         code_kept: code_kept(wire.code_kept, format, path)?,
         values,
+        tuned: BTreeMap::new(),
         keep,
         max_shard_size: max_shard_size(wire.max_shard_size.as_ref(), path)?,
         chains,

@@ -1,4 +1,4 @@
-//! The search for the smallest file: candidates and limits.
+//! The search for the smallest file: what is varied, and limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use super::super::error::{ConfigErrorKind, Problem};
 use super::super::node::Node;
 use super::super::path::KeyPath;
 use super::super::pruning::PruneSettings;
-use super::super::tune::{Recipe, TuneSettings};
+use super::super::tune::{Recipe, TuneSearch, TuneSettings};
+use super::super::values::{StepLength, Values};
 use super::super::wire;
 use super::decision::of_m;
 use super::gates::not_negative;
@@ -18,33 +19,19 @@ use crate::tune::{Better, Lines, PLACE};
 
 /// Default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(3600);
+/// Most steps or evaluations.
+const MOST: u32 = 1_000_000;
 
-/// The settings of the search, and those of pruning by the first recipe with the lowest sparsity.
+/// The settings of the search, and those of pruning before anything is varied.
 pub(super) fn tune(
     wire: &wire::Tune,
     pruning: &wire::Prune,
     path: &KeyPath,
     folder: &Folder,
 ) -> Result<(TuneSettings, PruneSettings), Problem> {
-    if pruning.target.is_some() {
-        let path = KeyPath::root().key("prune").key("target");
-        let expected = "no target together with `tune`, which searches for the sparsity";
-        return Err(Problem::bad_value(&path, expected, "one"));
-    }
-    let recipes = recipes(wire, pruning, path, folder)?;
-    let (low, high) = range(wire.sparsity.as_ref(), &path.key("sparsity"))?;
-    let lines = Lines {
-        ranged: recipes.iter().map(Recipe::is_ranged).collect(),
-        low,
-        high,
-        steps: whole(wire.steps.as_ref(), &path.key("steps"), 1)?.unwrap_or(1),
-        tolerance: match &wire.tolerance {
-            None => 0.01,
-            Some(node) => above_zero(node, &path.key("tolerance"))?,
-        },
-    };
-    let max_evaluations = whole(wire.max_evaluations.as_ref(), &path.key("max_evaluations"), 2)?;
-    let first = recipes[0].at(low);
+    let (search, first) = search(wire, pruning, path, folder)?;
+    let max_evaluations = whole(wire.max_evaluations.as_ref(), &path.key("max_evaluations"), (2, MOST))?;
+    let confirm = wire.confirm.as_ref().map(|words| command(words, &path.key("confirm"))).transpose()?;
     let settings = TuneSettings {
         command: command(&wire.command, &path.key("command"))?,
         better: match wire.better {
@@ -53,8 +40,9 @@ pub(super) fn tune(
         },
         max_drop: not_negative(&wire.max_drop, &path.key("max_drop"))?,
         timeout: timeout(wire.timeout.as_ref(), &path.key("timeout"))?,
-        recipes,
-        lines,
+        confirm,
+        jobs: whole(wire.jobs.as_ref(), &path.key("jobs"), (1, 64))?.unwrap_or(1) as usize,
+        search,
         max_evaluations: max_evaluations.map(u64::from),
         cache: match &wire.cache {
             Some(cache) => folder.join(cache.clone(), &path.key("cache"))?,
@@ -66,6 +54,55 @@ pub(super) fn tune(
         },
     };
     Ok((settings, first))
+}
+
+/// What is searched: lengths of steps if `prune.values` has `step: auto`, else a sparsity.
+fn search(
+    wire: &wire::Tune,
+    pruning: &wire::Prune,
+    path: &KeyPath,
+    folder: &Folder,
+) -> Result<(TuneSearch, PruneSettings), Problem> {
+    if pruning.values.is_some() {
+        let settings = prune(pruning.clone(), &KeyPath::root().key("prune"), folder)?;
+        let steps = settings.values.as_ref().and_then(Values::steps);
+        if steps.is_some_and(|steps| steps.step == StepLength::Auto) {
+            let of_sparsity = [
+                ("criteria", wire.criteria.is_some()),
+                ("structures", wire.structures.is_some()),
+                ("scopes", wire.scopes.is_some()),
+                ("fills", wire.fills.is_some()),
+                ("sparsity", wire.sparsity.is_some()),
+                ("steps", wire.steps.is_some()),
+                ("tolerance", wire.tolerance.is_some()),
+            ];
+            if let Some((key, _)) = of_sparsity.iter().find(|(_, given)| *given) {
+                let expected = "no such key together with `prune.values.step: auto`, with which `tune` searches for the \
+                                lengths of steps; everything else is as `prune` says";
+                return Err(Problem::bad_value(&path.key(key), expected, "one"));
+            }
+            return Ok((TuneSearch::Steps(Box::new(settings.clone())), settings));
+        }
+    }
+    if pruning.target.is_some() {
+        let path = KeyPath::root().key("prune").key("target");
+        let expected = "no target together with `tune`, which searches for the sparsity";
+        return Err(Problem::bad_value(&path, expected, "one"));
+    }
+    let recipes = recipes(wire, pruning, path, folder)?;
+    let (low, high) = range(wire.sparsity.as_ref(), &path.key("sparsity"))?;
+    let lines = Lines {
+        ranged: recipes.iter().map(Recipe::is_ranged).collect(),
+        low,
+        high,
+        steps: whole(wire.steps.as_ref(), &path.key("steps"), (1, MOST))?.unwrap_or(1),
+        tolerance: match &wire.tolerance {
+            None => 0.01,
+            Some(node) => above_zero(node, &path.key("tolerance"))?,
+        },
+    };
+    let first = recipes[0].at(low);
+    Ok((TuneSearch::Sparsity { recipes, lines }, first))
 }
 
 /// All combinations of the lists. A list that is not given has the value of `prune`.
@@ -180,11 +217,10 @@ fn above_zero(node: &Node, path: &KeyPath) -> Result<f64, Problem> {
     }
 }
 
-fn whole(node: Option<&Node>, path: &KeyPath, least: u32) -> Result<Option<u32>, Problem> {
-    const MOST: u32 = 1_000_000;
+fn whole(node: Option<&Node>, path: &KeyPath, (least, most): (u32, u32)) -> Result<Option<u32>, Problem> {
     match node {
         None => Ok(None),
-        Some(Node::Int(n)) if (i128::from(least)..=i128::from(MOST)).contains(n) => Ok(Some(*n as u32)),
-        Some(node) => Err(Problem::bad_value(path, &format!("a whole number from {least} to {MOST}"), node)),
+        Some(Node::Int(n)) if (i128::from(least)..=i128::from(most)).contains(n) => Ok(Some(*n as u32)),
+        Some(node) => Err(Problem::bad_value(path, &format!("a whole number from {least} to {most}"), node)),
     }
 }

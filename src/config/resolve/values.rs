@@ -9,8 +9,7 @@ use super::super::wire;
 use super::value::{Folder, Words, real};
 use crate::codec::Over;
 
-const OVER: Words<Over> =
-    Words { now: &[("auto", Over::Auto), ("init", Over::Initial), ("zero", Over::Zero)] };
+const OVER: Words<Over> = Words { now: &Over::WORDS };
 
 const ROUNDING: Words<bool> = Words { now: &[("nearest", false), ("compensated", true)] };
 

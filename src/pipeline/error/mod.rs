@@ -23,8 +23,8 @@ use crate::gates::GateResult;
 use crate::reader::{BaseProblem, OpenError, PrunedProblem};
 use crate::report::ReadError;
 use crate::store::Form;
-use crate::tune::{CacheError, EvaluationError, TunePoint, quoted};
-use words::{gates_failed, in_parts, nothing_within, trained_missing};
+use crate::tune::{CacheError, Confirmed, EvaluationError, TunePoint, quoted};
+use words::{gates_failed, in_parts, not_confirmed, nothing_within, trained_missing};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,35 @@ pub enum Error {
         original: f64,
         /// The point with the smallest drop.
         nearest: Option<Box<TunePoint>>,
+    },
+    /// What `tune` found within the limit is not by the command that confirms it.
+    #[error("{}: {}", .file.display(), not_confirmed(*.max_drop, *.original, *.tried, .nearest.as_deref()))]
+    NotConfirmed {
+        /// Path of the config.
+        file: PathBuf,
+        /// The allowed drop of the metric.
+        max_drop: f64,
+        /// Number of files that the command measured.
+        tried: usize,
+        /// The metric of the original.
+        original: f64,
+        /// The file with the smallest drop.
+        nearest: Option<Box<(TunePoint, Confirmed)>>,
+    },
+    /// The metric of `tune` is the same for every checkpoint.
+    #[error(
+        "{}: `tune.command` printed {metric} for each of {tried} checkpoints, from the original to one whose weights \
+         are hardly more than their starting points; check that it evaluates the file `{{checkpoint}}`, and that \
+         training changed its metric",
+        .file.display()
+    )]
+    SameMetric {
+        /// Path of the config.
+        file: PathBuf,
+        /// The metric.
+        metric: f64,
+        /// Number of checkpoints.
+        tried: usize,
     },
     /// Pruned weights would get initial values, but the trained checkpoint did not start from those.
     #[error(

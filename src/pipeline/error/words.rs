@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::gates::GateResult;
 use crate::report::gate_words;
 use crate::store::Form;
-use crate::text::significant;
-use crate::tune::TunePoint;
+use crate::text::{counted, significant};
+use crate::tune::{Confirmed, TunePoint};
 
 /// Names in backticks, at most the first hundred.
 pub(super) fn list(names: &[String]) -> String {
@@ -80,5 +80,36 @@ pub(super) fn nothing_within(max_drop: f64, original: f64, nearest: Option<&Tune
             point.bytes
         );
     }
-    text + "; lower the first value of `tune.sparsity`, or raise `tune.max_drop`"
+    let steps = nearest.is_some_and(|point| point.steps.is_some());
+    text + if steps {
+        "; raise `tune.max_drop`"
+    } else {
+        "; lower the first value of `tune.sparsity`, or raise `tune.max_drop`"
+    }
+}
+
+pub(super) fn not_confirmed(
+    max_drop: f64,
+    original: f64,
+    tried: usize,
+    nearest: Option<&(TunePoint, Confirmed)>,
+) -> String {
+    let number = |x: f64| significant(x, 6);
+    let mut text = format!(
+        "none of {} that `tune.confirm` measured is within {} of the original's metric by that command, {}",
+        counted(tried as u64, "file"),
+        number(max_drop),
+        number(original)
+    );
+    if let Some((point, found)) = nearest {
+        let _ = write!(
+            text,
+            "; the closest has {}, which is {} worse ({}; {} bytes)",
+            number(found.metric),
+            number(found.drop),
+            point.words(),
+            point.bytes
+        );
+    }
+    text + "; evaluate on more data in `tune.command`, or raise `tune.max_drop`"
 }

@@ -6,7 +6,7 @@ use safetensors::Dtype;
 
 use super::bytes::Bytes;
 use super::floats::{self, Floats};
-use super::steps;
+use super::steps::{self, Losses};
 use crate::checkpoint::CheckpointError;
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
@@ -186,8 +186,8 @@ struct Coding<'a> {
     start: Option<u64>,
     lengths: Vec<u32>,
     overflowed: u64,
-    /// Sums of the squares of what rounding changed and of the values.
-    losses: (f64, f64),
+    /// What rounding did to its values.
+    losses: Losses,
     /// Its values, if rounding has changed them so that its errors compensate.
     compensated: Option<Vec<u8>>,
 }
@@ -207,7 +207,7 @@ impl<'a> Coding<'a> {
             start: None,
             lengths: Vec::new(),
             overflowed: 0,
-            losses: (0.0, 0.0),
+            losses: Losses::default(),
             compensated,
         })
     }
@@ -240,7 +240,8 @@ impl<'a> Coding<'a> {
             overflowed: self.overflowed,
             rounded: match self.choice.model {
                 Model::Steps { step, .. } => {
-                    Some(Rounded { step, errors: self.losses.0, squares: self.losses.1 })
+                    let Losses { errors, squares, at_start } = self.losses;
+                    Some(Rounded { step, errors, squares, at_start })
                 }
                 _ => None,
             },
@@ -327,7 +328,7 @@ fn code(
             coding.start.get_or_insert(*end);
             coding.lengths.push(code.len() as u32);
             coding.overflowed += overflowed;
-            coding.losses = (coding.losses.0 + losses.0, coding.losses.1 + losses.1);
+            coding.losses.add(losses);
             spool.write(*end, &code)?;
             *end += code.len() as u64;
         }

@@ -31,7 +31,7 @@ pub(super) use coded::CodedTensors;
 use equal::Digests;
 pub(super) use floats::{Floats, Pruning, Rounding};
 pub use predict::PredictFrom;
-pub(super) use steps::check_calibrations;
+pub(super) use steps::{Extent, check_calibrations};
 
 /// The result of packing.
 #[derive(Debug)]

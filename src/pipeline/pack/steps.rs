@@ -19,7 +19,8 @@ use crate::workers::Threads;
 impl<'a> Rounding<'a> {
     /// As the config says.
     pub fn new(resolved: &'a Resolved<'_>, task: &TensorTask<'_>, steps: &Steps) -> Result<Self, Error> {
-        let file = steps.calibration.as_ref().and_then(|path| resolved.calibration(path));
+        let opened = |path| resolved.calibration(path).expect("opened before pruning");
+        let file = steps.calibration.as_deref().map(opened);
         let moments = file.and_then(|file| Some((file, file.tensor(task.name)?)));
         Ok(Self { step: length(steps.step, task)?, over: steps.over, moments })
     }
@@ -27,7 +28,7 @@ impl<'a> Rounding<'a> {
 
 /// What the finite values of a tensor are like.
 #[derive(Clone, Copy)]
-struct Extent {
+pub(in crate::pipeline) struct Extent {
     least: f64,
     largest: f64,
     squares: f64,
@@ -35,9 +36,10 @@ struct Extent {
 }
 
 impl Extent {
-    const NONE: Self = Self { least: f64::INFINITY, largest: f64::NEG_INFINITY, squares: 0.0, count: 0.0 };
+    pub const NONE: Self =
+        Self { least: f64::INFINITY, largest: f64::NEG_INFINITY, squares: 0.0, count: 0.0 };
 
-    fn of(task: &TensorTask<'_>) -> Result<Self, Error> {
+    pub fn of(task: &TensorTask<'_>) -> Result<Self, Error> {
         let blocks: Vec<Block> = task.blocks().collect();
         let reads = |block: &Block| task.reads_with(block, false);
         let each = blocks::for_each(&blocks, &Silent, reads, Vec::new, |values, block| {
@@ -49,7 +51,7 @@ impl Extent {
         Ok(each.into_iter().fold(Self::NONE, Self::and))
     }
 
-    fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self {
             least: self.least.min(other.least),
             largest: self.largest.max(other.largest),
@@ -57,16 +59,18 @@ impl Extent {
             count: self.count + other.count,
         }
     }
+
+    /// Of the values. NaN if there are none.
+    pub fn root_mean_square(self) -> f64 {
+        (self.squares / self.count).sqrt()
+    }
 }
 
 /// The length of a tensor's steps. Where it depends on the values and they are all the same, any will do.
 fn length(length: StepLength, task: &TensorTask<'_>) -> Result<f64, Error> {
     let step = match length {
         StepLength::Length(step) => step,
-        StepLength::Auto => {
-            let Extent { squares, count, .. } = Extent::of(task)?;
-            (squares / count).sqrt() / 8.0
-        }
+        StepLength::Auto => Extent::of(task)?.root_mean_square() / 8.0,
         StepLength::Bits(bits) => {
             let Extent { least, largest, .. } = Extent::of(task)?;
             (largest - least) / f64::from((1u32 << bits) - 1)
@@ -81,7 +85,7 @@ pub(in crate::pipeline) fn check_calibrations(
     prune: &PruneSettings,
     tasks: &Tasks<'_>,
 ) -> Result<(), Error> {
-    let rounded: BTreeMap<&str, (&TensorTask<'_>, &Steps)> =
+    let rounded: BTreeMap<&str, (&TensorTask<'_>, Steps)> =
         tasks.iter().filter_map(|task| Some((task.name, (task, prune.steps(task.name)?)))).collect();
     for path in prune.calibrations() {
         let Some(file) = resolved.calibration(path) else { continue };
@@ -151,26 +155,47 @@ pub(super) fn compensated(
     Ok(Some(rounded.concat()))
 }
 
-/// Sums of the squares of what rounding changes in the kept finite values of a block, and of these values;
-/// zeros if nothing is rounded. `trained` are the values before any rounding.
-pub(super) fn losses(form: Form, choice: &Choice, trained: &[u8], input: BlockInput<'_>) -> (f64, f64) {
-    let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, form.float()) else { return (0.0, 0.0) };
+/// What rounding does to some values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Losses {
+    /// Sum of the squares of what it changes.
+    pub errors: f64,
+    /// Sum of the squares of the values.
+    pub squares: f64,
+    /// Number of values that become their starting point.
+    pub at_start: u64,
+}
+
+impl Losses {
+    pub fn add(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.squares += other.squares;
+        self.at_start += other.at_start;
+    }
+}
+
+/// What rounding does to the kept finite values of a block; zeros if nothing is rounded. `trained` are the
+/// values before any rounding.
+pub(super) fn losses(form: Form, choice: &Choice, trained: &[u8], input: BlockInput<'_>) -> Losses {
+    let mut found = Losses::default();
+    let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, form.float()) else { return found };
     let decoded = |bytes: &[u8]| {
         let mut out = Vec::new();
         decode(dtype, bytes, trained.len() / dtype.size(), &mut out);
         out
     };
     let (trained, values, predictions) = (decoded(trained), decoded(input.values), decoded(input.prediction));
-    let (mut errors, mut squares) = (0.0, 0.0);
     for (n, value) in trained.iter().enumerate().filter(|(_, value)| value.is_finite()) {
         if input.pruned.get(n).is_some_and(|pruned| *pruned != KEPT) {
             continue;
         }
-        let error = value - nearest_step(dtype, step, values[n], predictions[n]).unwrap_or(values[n]);
-        errors += error * error;
-        squares += value * value;
+        let rounded = nearest_step(dtype, step, values[n], predictions[n]).unwrap_or(values[n]);
+        let error = value - rounded;
+        found.errors += error * error;
+        found.squares += value * value;
+        found.at_start += u64::from(rounded == predictions[n]);
     }
-    (errors, squares)
+    found
 }
 
 /// Buffers of a thread.

@@ -217,14 +217,16 @@ impl<'s> Resolved<'s> {
         (found.dtype == tensor.dtype && *found.shape == tensor.shape).then_some((path, found))
     }
 
-    /// Opens the files of scores for pruning and of second moments for rounding. Not done earlier, because a
-    /// program may write them after the other stages.
+    /// Opens the files of scores for pruning and of second moments for rounding, unless they are open. Not
+    /// done earlier, because a program may write them after the other stages.
     ///
     /// # Errors
     /// Errors when a checkpoint is opened.
     pub(super) fn open_files_of_pruning(&self) -> Result<(), Error> {
+        let Some(prune) = self.settings.prune.as_ref().filter(|_| self.calibrations.get().is_none()) else {
+            return Ok(());
+        };
         let mut opened = BTreeMap::new();
-        let Some(prune) = &self.settings.prune else { return Ok(()) };
         for (name, tensor) in self.trained.iter().flatten() {
             let decision = prune.decision(name).filter(|_| tensor.action == Action::Prune);
             if let Some(Criterion::Scores(path)) = decision.map(|decision| &decision.criterion)

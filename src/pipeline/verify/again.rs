@@ -6,7 +6,7 @@ use super::differ::{counts_differ, gates_differ, names_differ, pruned_differs};
 use super::sample::check_rows;
 use super::verified::{DERIVED, Depth};
 use crate::checkpoint::{CheckpointError, OpenOptions};
-use crate::config::{OutputKind, PruneSettings, Recipe, Settings, TuneSettings};
+use crate::config::{OutputKind, PruneSettings, Recipe, Settings, TuneSearch, TuneSettings};
 use crate::manifest::Manifest;
 use crate::pipeline::error::{Error, VerifyProblem};
 use crate::pipeline::manifest::{CONFIG_VERSION, input_paths, outputs, seen_from, tensors};
@@ -207,11 +207,15 @@ fn chosen(
     }
     let Some(found) = read(json)?.tune else { return Ok(None) };
     let Some(best) = found.points.get(found.winner) else { return Ok(None) };
-    let same = |recipe: &&Recipe| recipe.point(best.target_sparsity).words() == best.words();
-    let recipe = tune.recipes.iter().find(same);
-    Ok(recipe
-        .map(|recipe| recipe.at(best.target_sparsity.unwrap_or_default()))
-        .map(|prune| (prune, found.clone())))
+    let prune = match &tune.search {
+        TuneSearch::Steps(settings) => settings.with_steps(best),
+        TuneSearch::Sparsity { recipes, .. } => {
+            let same = |recipe: &&Recipe| recipe.point(best.target_sparsity).words() == best.words();
+            let recipe = recipes.iter().find(same);
+            recipe.map(|recipe| recipe.at(best.target_sparsity.unwrap_or_default()))
+        }
+    };
+    Ok(prune.map(|prune| (prune, found.clone())))
 }
 
 /// Redirects every output to a folder below `scratch`. The name of the folder is the index of the original

@@ -6,7 +6,7 @@ use super::super::Report;
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
 use super::super::removed::removed_words;
-use super::super::tune::{COLUMNS, by_recipe, cells, tune_headline, tune_words};
+use super::super::tune::{cells, columns, shown, shown_words, steps, tune_headline, tune_words};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
 use super::cells::{Columns, code, opening, plain, table};
@@ -66,20 +66,33 @@ pub fn markdown(report: &Report) -> String {
 /// The search for the smallest file.
 fn tune(text: &mut String, report: &Report) {
     let Some(tune) = &report.tune else { return };
+    let confirmed = tune.confirmation.as_ref();
+    let confirmed = confirmed.map(|found| format!(" Confirmed by {}.", code(&found.command.join(" "))));
     let _ = writeln!(
         text,
-        "## Accuracy and size\n\n{}\n\nMeasured by {}.\n",
+        "## Accuracy and size\n\n{}\n\nMeasured by {}.{}\n",
         plain(&tune_words(tune)),
-        code(&tune.command.join(" "))
+        code(&tune.command.join(" ")),
+        confirmed.unwrap_or_default()
     );
-    let places = by_recipe(tune).into_iter().flat_map(|(_, places)| places);
-    let rows = places.map(|place| {
+    let words = shown_words(tune);
+    if !words.is_empty() {
+        let _ = writeln!(text, "{}\n", plain(&words));
+    }
+    let rows = shown(tune).into_iter().map(|place| {
         let bold = |cell: String| {
             if place == tune.winner && !cell.is_empty() { format!("**{cell}**") } else { cell }
         };
         cells(tune, place).iter().map(|cell| bold(plain(cell))).collect()
     });
-    text.push_str(&table(&COLUMNS, rows));
+    text.push_str(&table(&columns(tune), rows));
+    let steps = steps(tune);
+    if !steps.is_empty() {
+        text.push_str("\nThe steps of the file that was written:\n\n");
+        let columns: &Columns<'_> = &[("tensor", false), ("step", true), ("over", false)];
+        let row = |[name, step, over]: [String; 3]| vec![code(&name), step, plain(&over)];
+        text.push_str(&table(columns, steps.into_iter().map(row)));
+    }
     let heading = report.gates.is_empty() && report.evidence.is_empty();
     text.push_str(if heading { "\n## Tensors\n\n" } else { "\n" });
 }

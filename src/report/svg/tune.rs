@@ -3,7 +3,7 @@
 use super::plot::{Plot, at, label, line};
 use crate::report::tune::{by_recipe, number, tune_words};
 use crate::text::significant;
-use crate::tune::{Better, TuneReport};
+use crate::tune::{Better, TuneReport, front};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 64.0;
@@ -14,8 +14,8 @@ const LEGEND_LINE: f64 = 18.0;
 /// Colours before they come again.
 const COLOURS: usize = 8;
 
-/// A line for each recipe through its points, filled where within the drop; what may be dropped; a
-/// ring around the winner.
+/// A line for each recipe through its points, filled where within the drop; of a search for steps one line,
+/// through the points that nothing beats; what may be dropped; a ring around the winner.
 pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
     let recipes = by_recipe(tune);
     let limit = match tune.better {
@@ -28,7 +28,8 @@ pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
     let (low, high) = if low < high { (low, high) } else { (low - 1.0, high + 1.0) };
     // Far apart their difference overflows: half of each is taken.
     let part = |m: f64| (m / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
-    let x = |bytes: f64| LEFT + 6.0 + (WIDTH - RIGHT - LEFT - 12.0) * bytes / most;
+    let sizes = Axis::of(tune, most);
+    let x = |bytes: f64| LEFT + 6.0 + (WIDTH - RIGHT - LEFT - 12.0) * sizes.part(bytes);
     let y = |metric: f64| FLOOR - 8.0 - (FLOOR - TOP - 16.0) * part(metric);
 
     let mut body = String::new();
@@ -36,7 +37,7 @@ pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
         line(&mut body, "grid", (LEFT, y(tick)), (WIDTH - RIGHT, y(tick)));
         label(&mut body, "", "end", (LEFT - 6.0, y(tick) + 3.5), significant(tick, 4));
     }
-    for tick in ticks(0.0, most, 6) {
+    for tick in sizes.ticks() {
         line(&mut body, "axis", (x(tick), FLOOR), (x(tick), FLOOR + 4.0));
         label(&mut body, "", "middle", (x(tick), FLOOR + 16.0), size(tick));
     }
@@ -56,12 +57,19 @@ pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
             .iter()
             .map(|place| (x(tune.points[*place].bytes as f64), y(tune.points[*place].metric)))
             .collect();
-        let path: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", at(*x), at(*y))).collect();
-        body += &format!("<polyline class=\"k{} curve\" points=\"{}\"/>", n % COLOURS, path.join(" "));
+        if !sizes.logarithmic {
+            body += &polyline(&format!("k{} curve", n % COLOURS), &points);
+        }
         for ((x, y), place) in points.iter().zip(places) {
             let class = if tune.points[*place].within { "" } else { " far" };
             body += &circle(&format!("k{}{class}", n % COLOURS), (*x, *y), 3.5);
         }
+    }
+    if sizes.logarithmic {
+        // Of hundreds of points, those that nothing beats.
+        let front = front(&tune.points).into_iter().map(|place| &tune.points[place]);
+        let front: Vec<(f64, f64)> = front.map(|point| (x(point.bytes as f64), y(point.metric))).collect();
+        body += &polyline("k0 curve", &front);
     }
     if let Some(best) = tune.points.get(tune.winner) {
         body += &circle("ring", (x(best.bytes as f64), y(best.metric)), 8.0);
@@ -74,6 +82,44 @@ pub(in crate::report) fn tune(tune: &TuneReport) -> Plot {
     let height = FLOOR + 50.0 + LEGEND_LINE * recipes.len() as f64;
     let title = format!("Metric against bytes of {} pruned files. {}", tune.points.len(), tune_words(tune));
     Plot { width: WIDTH, height, title, body }
+}
+
+fn polyline(class: &str, points: &[(f64, f64)]) -> String {
+    let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", at(*x), at(*y))).collect();
+    format!("<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "))
+}
+
+/// The axis of sizes: from 0, or, for a search for steps, whose files differ by orders of magnitude,
+/// logarithmic from the smallest.
+struct Axis {
+    logarithmic: bool,
+    least: f64,
+    most: f64,
+}
+
+impl Axis {
+    fn of(tune: &TuneReport, most: f64) -> Self {
+        let logarithmic = tune.points.iter().any(|point| point.steps.is_some());
+        let least = tune.points.iter().map(|point| point.bytes).min().unwrap_or(1).max(1) as f64;
+        Self { logarithmic: logarithmic && least < most, least, most }
+    }
+
+    /// The place of a size on the axis, 0 … 1.
+    fn part(&self, bytes: f64) -> f64 {
+        let Self { logarithmic, least, most } = *self;
+        // The same function on every machine.
+        if logarithmic { libm::log(bytes / least) / libm::log(most / least) } else { bytes / most }
+    }
+
+    /// On a logarithmic axis 1, 2 and 5 times powers of ten.
+    fn ticks(&self) -> Vec<f64> {
+        if !self.logarithmic {
+            return ticks(0.0, self.most, 6);
+        }
+        let powers = (0..19u32).map(|n| 10u64.pow(n) as f64);
+        let all = powers.flat_map(|power| [power, 2.0 * power, 5.0 * power]);
+        all.filter(|tick| (self.least..=self.most).contains(tick)).collect()
+    }
 }
 
 fn circle(class: &str, (x, y): (f64, f64), radius: f64) -> String {

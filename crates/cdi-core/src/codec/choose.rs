@@ -38,6 +38,17 @@ pub enum Over {
     Zero,
 }
 
+impl Over {
+    /// All, with their names in configs and reports.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("init", Self::Initial), ("zero", Self::Zero)];
+
+    /// Its name in configs and reports.
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, over)| *over == self).map(|(name, _)| *name).unwrap_or_default()
+    }
+}
+
 /// A sample of a tensor, from which its coding is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {

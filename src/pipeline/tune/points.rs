@@ -1,0 +1,168 @@
+//! The points that a search has tried, and the one that is written.
+
+use super::trials::{Candidate, Made, Trials};
+use crate::config::{PruneSettings, Settings, TuneSettings};
+use crate::pipeline::error::Error;
+use crate::pipeline::progress::Progress;
+use crate::text::{significant, thousands};
+use crate::tune::{Confirmation, Confirmed, TunePoint, TuneReport, front, winner};
+
+/// The points tried, each with the settings that made it.
+pub(super) struct Points<'a> {
+    settings: &'a Settings,
+    pub tune: &'a TuneSettings,
+    pub original: Made,
+    progress: &'a dyn Progress,
+    points: Vec<TunePoint>,
+    prunes: Vec<PruneSettings>,
+}
+
+impl<'a> Points<'a> {
+    pub fn new(
+        settings: &'a Settings,
+        tune: &'a TuneSettings,
+        original: Made,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self { settings, tune, original, progress, points: Vec::new(), prunes: Vec::new() }
+    }
+
+    /// Tries settings, each with its point before it is measured. Returns the new points; fewer than asked
+    /// for if `max_evaluations` is reached.
+    pub fn evaluate(
+        &mut self,
+        trials: &mut Trials<'_>,
+        tried: Vec<(PruneSettings, TunePoint)>,
+    ) -> Result<&[TunePoint], Error> {
+        let candidate = |(prune, point): &(PruneSettings, TunePoint)| Candidate {
+            prune: prune.clone(),
+            what: point.words(),
+        };
+        let candidates: Vec<Candidate> = tried.iter().map(candidate).collect();
+        let all = trials.evaluate(&candidates)?;
+        let first = self.points.len();
+        for (made, (prune, point)) in all.into_iter().zip(tried) {
+            let Made { bytes, sparsity, metric } = made;
+            let drop = self.tune.better.drop(self.original.metric, metric);
+            let within = drop <= self.tune.max_drop;
+            let point = TunePoint { bytes, sparsity, metric, drop, within, ..point };
+            self.progress.note(&format!(
+                "tune: {}: {} bytes, metric {}, {}",
+                point.words(),
+                thousands(bytes),
+                significant(metric, 6),
+                if within { "within" } else { "too far" }
+            ));
+            self.points.push(point);
+            self.prunes.push(prune);
+        }
+        Ok(&self.points[first..])
+    }
+
+    /// The metrics so far.
+    pub fn metrics(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().map(|point| point.metric)
+    }
+
+    /// The settings of the smallest point within the limit, confirmed if that is wanted, and the report.
+    pub fn finish(
+        mut self,
+        complete: bool,
+        trials: &mut Trials<'_>,
+        original: Candidate,
+    ) -> Result<(PruneSettings, TuneReport), Error> {
+        let Some(best) = winner(&self.points) else { return Err(self.nothing_within()) };
+        let confirmation = match &self.tune.confirm {
+            Some(command) => Some(self.confirm(command, best, trials, original)?),
+            None => None,
+        };
+        let confirmed = confirmation.as_ref().and_then(|found| found.points.last());
+        let winner = confirmed.map_or(best, |confirmed| confirmed.point);
+        let front = front(&self.points);
+        for (n, point) in self.points.iter_mut().enumerate() {
+            if let Some(steps) = point.steps.as_mut().filter(|_| n != winner && !front.contains(&n)) {
+                steps.tensors.clear();
+            }
+        }
+        let report = TuneReport {
+            command: self.tune.command.clone(),
+            better: self.tune.better,
+            max_drop: self.tune.max_drop,
+            original_metric: self.original.metric,
+            original_bytes: self.original.bytes,
+            complete,
+            points: self.points,
+            winner,
+            confirmation,
+        };
+        Ok((self.prunes.swap_remove(winner), report))
+    }
+
+    /// Measures the winner with another command; then, as long as that finds too much lost, the next larger
+    /// point that nothing beats; at last the largest of all.
+    fn confirm(
+        &self,
+        command: &[String],
+        winner: usize,
+        trials: &mut Trials<'_>,
+        original: Candidate,
+    ) -> Result<Confirmation, Error> {
+        let TuneSettings { better, max_drop, .. } = *self.tune;
+        let original_metric = trials.confirm(original, command)?.metric;
+        let mut found = Confirmation { command: command.to_vec(), original_metric, points: Vec::new() };
+        let within = |n: &usize| self.points[*n].within;
+        let larger = front(&self.points).into_iter().filter(|n| within(n) && *n != winner);
+        let largest = (0..self.points.len()).filter(within).max_by_key(|n| self.points[*n].bytes);
+        let mut tried = vec![winner];
+        for point in [winner].into_iter().chain(larger).chain(largest) {
+            if !found.points.is_empty() && tried.contains(&point) {
+                continue;
+            }
+            tried.push(point);
+            let what = format!("{}, to confirm", self.points[point].words());
+            let metric =
+                trials.confirm(Candidate { prune: self.prunes[point].clone(), what }, command)?.metric;
+            let drop = better.drop(original_metric, metric);
+            let within = drop <= max_drop;
+            self.progress.note(&format!(
+                "tune: {}: by `confirm` metric {} (the original {}), {}",
+                self.points[point].words(),
+                significant(metric, 6),
+                significant(original_metric, 6),
+                if within { "within" } else { "too far" }
+            ));
+            found.points.push(Confirmed { point, metric, drop, within });
+            if within {
+                return Ok(found);
+            }
+        }
+        let nearest = found.points.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
+        Err(Error::NotConfirmed {
+            file: self.settings.source.file().to_owned(),
+            max_drop,
+            tried: found.points.len(),
+            original: original_metric,
+            nearest: nearest.map(|nearest| Box::new((self.points[nearest.point].clone(), nearest.clone()))),
+        })
+    }
+
+    /// No point is within the limit.
+    fn nothing_within(&self) -> Error {
+        let nearest = self.points.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
+        Error::NothingWithin {
+            file: self.settings.source.file().to_owned(),
+            max_drop: self.tune.max_drop,
+            original: self.original.metric,
+            nearest: nearest.cloned().map(Box::new),
+        }
+    }
+
+    /// The metric is the same for all.
+    pub fn same_metric(&self) -> Error {
+        Error::SameMetric {
+            file: self.settings.source.file().to_owned(),
+            metric: self.original.metric,
+            tried: self.points.len() + 1,
+        }
+    }
+}
