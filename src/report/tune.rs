@@ -1,5 +1,6 @@
 //! What the search for the smallest file found, in words and rows.
 
+use super::{Report, share};
 use crate::text::{counted, percentage, printable, significant, thousands};
 use crate::tune::{Confirmation, Confirmed, TensorStep, TunePoint, TuneReport, front};
 
@@ -141,10 +142,29 @@ pub(super) fn shown_words(tune: &TuneReport) -> String {
     )
 }
 
-/// The steps of the file that was written: tensor, length, start.
-pub(super) fn steps(tune: &TuneReport) -> Vec<[String; 3]> {
-    let best = tune.points.get(tune.winner).and_then(|point| point.steps.as_ref());
-    let row = |one: &TensorStep| [one.name.clone(), one.step.to_string(), one.over.clone()];
+/// The titles of the columns of [`steps`], and which of them hold numbers.
+pub(super) const STEP_COLUMNS: [(&str, bool); 5] =
+    [("tensor", false), ("step", true), ("over", false), ("at start", true), ("std of change / std", true)];
+
+/// The steps of the file that was written, by tensor: length, start, the share of weights that return to it,
+/// and how far training has spread the weights from their initial values, relative to their own spread. Far
+/// below 1, the initial values save much; near 1, hardly anything.
+pub(super) fn steps(report: &Report) -> Vec<[String; 5]> {
+    let best = report.tune.as_ref().and_then(|tune| tune.points.get(tune.winner)?.steps.as_ref());
+    let none = || "-".to_owned();
+    let row = |one: &TensorStep| {
+        let tensor = report.tensors.iter().find(|tensor| tensor.name == one.name);
+        let at_start = tensor.and_then(|t| Some((t.rounding?.at_start, t.total_weights)));
+        let at_start = at_start.map(|(count, of)| format!("{} %", percentage(100.0 * share(count, of))));
+        let spread = tensor.and_then(|t| Some(t.changes.rms_delta? / t.drift.std?)).filter(|x| x.is_finite());
+        [
+            one.name.clone(),
+            one.step.to_string(),
+            one.over.clone(),
+            at_start.unwrap_or_else(none),
+            spread.map_or_else(none, |spread| significant(spread, 3)),
+        ]
+    };
     best.map(|steps| steps.tensors.iter().map(row).collect()).unwrap_or_default()
 }
 

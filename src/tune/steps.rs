@@ -345,8 +345,8 @@ mod tests {
         let (tried, complete) = run(&space(), 10_000);
         assert!(complete);
         let of_lines: Vec<_> = tried.iter().filter(|(part, ..)| *part != Part::Each).cloned().collect();
-        // The same from another program: the best of the three lines, which is one step of 0.0214 for all; and
-        // the least size for any four steps, by Lagrange multipliers, which is 871.
+        // The same from another program: the best of the three lines, which is one step of 0.0214 for all;
+        // and the least size for any four steps, by Lagrange multipliers, which is 871.
         assert_eq!(smallest(&of_lines, 0.05), 7_767);
         let best = smallest(&tried, 0.05);
         assert!((871..900).contains(&best), "{best}");

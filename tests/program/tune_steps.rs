@@ -141,7 +141,7 @@ fn the_reports_show_what_nothing_beats() {
     for text in [
         format!("Of the {count} tried, those than which none is both smaller and better:"),
         "| steps | length | bytes | metric | worse by | result |".to_owned(),
-        "| tensor | step | over |".to_owned(),
+        "| tensor | step | over | at start | std of change / std |".to_owned(),
         " | **written** |".to_owned(),
     ] {
         assert!(markdown.contains(&text), "{text}: {markdown}");
@@ -353,6 +353,11 @@ fn the_plan_says_what_will_be_tried() {
     let ran = s.run(&["plan", "c/x.yaml"]);
     assert!(ran.code == 0 && ran.stdout.ends_with(expected), "{ran:?}");
     assert!(!s.path("c/calls").exists());
+    // How long an evaluation takes is known from earlier ones.
+    assert_eq!(run(&s, &["--set", "tune.max_evaluations=12"]).code, 0);
+    let ran = s.run(&["plan", "c/x.yaml"]);
+    let so_far = regex::Regex::new(", 4 at a time, [0-9.e-]+ s each so far\nconfirmed by ").unwrap();
+    assert!(so_far.is_match(&ran.stdout), "{ran:?}");
 }
 
 /// All commands that run at the same time end with the program.

@@ -80,8 +80,8 @@ fn searched<'a>(tasks: &'a Tasks<'_>, prune: &PruneSettings) -> Result<Vec<Searc
     Ok(found)
 }
 
-/// The groups of tensors that have the same step, the largest first: each tensor alone, or, if there are many,
-/// those of the same role in different layers, and the smallest of these together.
+/// The groups of tensors that have the same step, the largest first: each tensor alone, or, if there are
+/// many, those of the same role in different layers, and the smallest of these together.
 fn groups(all: Vec<Searched<'_>>) -> Vec<Vec<Searched<'_>>> {
     let by_role = all.len() > MOST_COORDINATES;
     let mut groups: BTreeMap<String, Vec<Searched<'_>>> = BTreeMap::new();

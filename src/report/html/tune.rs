@@ -4,7 +4,7 @@ use super::titled;
 use crate::report::Report;
 use crate::report::escape::escape;
 use crate::report::svg::tune as plot;
-use crate::report::tune::{cells, columns, shown, shown_words, steps, tune_words};
+use crate::report::tune::{STEP_COLUMNS, cells, columns, shown, shown_words, steps, tune_words};
 
 /// The winner, the plot, and a table with every point; nothing where there was no search.
 pub(super) fn section(report: &Report) -> String {
@@ -37,9 +37,9 @@ pub(super) fn section(report: &Report) -> String {
         note(shown_words(tune)),
         table(&heads, points.collect()),
     );
-    let steps = steps(tune);
+    let steps = steps(report);
     if !steps.is_empty() {
-        let heads = ["tensor", "step", "over"].map(|title| format!("<th scope=\"col\">{title}</th>"));
+        let heads = STEP_COLUMNS.map(|(title, _)| format!("<th scope=\"col\">{title}</th>"));
         text += &note("The steps of the file that was written:".to_owned());
         text += &table(&heads.concat(), steps.iter().map(|cells| row("", cells)).collect());
     }

@@ -6,7 +6,9 @@ use super::super::Report;
 use super::super::gates::{figures, subject};
 use super::super::group::{MOST_ROWS, Row, rows};
 use super::super::removed::removed_words;
-use super::super::tune::{cells, columns, shown, shown_words, steps, tune_headline, tune_words};
+use super::super::tune::{
+    STEP_COLUMNS, cells, columns, shown, shown_words, steps, tune_headline, tune_words,
+};
 use super::super::verdict::verdict;
 use super::super::warnings::warnings_with;
 use super::cells::{Columns, code, opening, plain, table};
@@ -86,12 +88,13 @@ fn tune(text: &mut String, report: &Report) {
         cells(tune, place).iter().map(|cell| bold(plain(cell))).collect()
     });
     text.push_str(&table(&columns(tune), rows));
-    let steps = steps(tune);
+    let steps = steps(report);
     if !steps.is_empty() {
         text.push_str("\nThe steps of the file that was written:\n\n");
-        let columns: &Columns<'_> = &[("tensor", false), ("step", true), ("over", false)];
-        let row = |[name, step, over]: [String; 3]| vec![code(&name), step, plain(&over)];
-        text.push_str(&table(columns, steps.into_iter().map(row)));
+        let row = |[name, rest @ ..]: [String; 5]| {
+            [code(&name)].into_iter().chain(rest.map(|cell| plain(&cell))).collect()
+        };
+        text.push_str(&table(&STEP_COLUMNS, steps.into_iter().map(row)));
     }
     let heading = report.gates.is_empty() && report.evidence.is_empty();
     text.push_str(if heading { "\n## Tensors\n\n" } else { "\n" });
