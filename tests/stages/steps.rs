@@ -137,6 +137,42 @@ fn pruned_weights_have_no_steps() {
     assert!(small.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) > 0.05);
 }
 
+/// Second moments of a whole model serve where some tensors are kept.
+#[test]
+fn moments_of_kept_tensors_are_not_used() {
+    let s = shipped(json!({"step": 0.04, "rounding": "compensated", "calibration": "moments.safetensors"}));
+    succeeds(&s, &["run", "x.yaml", "--quiet", "--set", "prune.rules=[{match: fc3.weight, keep: true}]"]);
+    let (trained, kept) = both(&s, "fc3.weight");
+    assert!(trained == kept);
+    let (trained, rounded) = both(&s, "fc2.weight");
+    assert!(trained.iter().zip(&rounded).any(|(a, b)| (a - b).abs() > 0.0201));
+}
+
+/// A pruned weight and one that is rounded to its starting point restore alike, and share a symbol.
+#[test]
+fn pruned_weights_cost_no_more_than_zero_steps() {
+    let s = shipped(json!({"step": 0.3}));
+    let size = |over: &str, fill: &str, sparsity: &str| {
+        let sets = [
+            format!("prune.values.over={over}"),
+            format!("prune.fill={fill}"),
+            format!("prune.target={{sparsity: {sparsity}}}"),
+            "prune.criterion=magnitude".to_owned(),
+            "analyze.decay=none".to_owned(),
+            "prune.rules=[{match: ['*.bias', fc2.weight, fc3.weight], keep: true}]".to_owned(),
+        ];
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set.as_str()]).collect();
+        succeeds(&s, &[&["run", "x.yaml", "--quiet"], &sets[..]].concat());
+        fs::metadata(s.path("rounded.safetensors")).unwrap().len()
+    };
+    // With steps of 0.3 from zero, the smaller half of the weights are no steps anyway.
+    assert_eq!(size("zero", "zero", "0.5"), size("zero", "zero", "0"));
+    let (trained, rounded) = both(&s, "fc1.weight");
+    assert!(trained.iter().zip(&rounded).all(|(w, r)| w.abs() >= 0.15 || *r == 0.0));
+    // Where they are not zero steps, a mask costs what it costs.
+    assert!(size("init", "zero", "0.5") > size("init", "init", "0.5") + 4_000);
+}
+
 /// The outputs of a layer change less with compensated rounding, for inputs that depend on each other.
 #[test]
 fn compensated_rounding_changes_outputs_less() {
@@ -191,6 +227,81 @@ fn what_is_refused() {
     assert!(!s.path("rounded.safetensors").exists());
 }
 
+/// Weights that are stored by input are rounded as their transpose is, kernels too, and in more strips than one.
+#[test]
+fn a_transposed_tensor_is_rounded_alike() {
+    let s = Scratch::new();
+    let value = |output: usize, input: usize| {
+        ((output * 31 + input * 17 + output * input) % 201) as f32 / 100.0 - 1.0
+    };
+    let by_output = |outputs: usize, inputs: usize| -> Vec<f32> {
+        (0..outputs * inputs).map(|n| value(n / inputs, n % inputs)).collect()
+    };
+    let by_input = |outputs: usize, inputs: usize| -> Vec<f32> {
+        (0..outputs * inputs).map(|n| value(n % outputs, n / outputs)).collect()
+    };
+    let moments = |n: usize| -> Vec<f32> {
+        let of = |i: usize, j: usize| 50.0 / (1u32 << (2 * i.abs_diff(j)).min(20)) as f32;
+        (0..n * n).map(|at| of(at / n, at % n)).collect()
+    };
+    let shapes: [(&str, &[usize], Vec<f32>); 4] = [
+        ("a.large", &[4_000, 300], by_output(4_000, 300)),
+        ("a.small", &[8, 36], by_output(8, 36)),
+        ("b.large", &[300, 4_000], by_input(4_000, 300)),
+        ("b.small", &[3, 3, 4, 8], by_input(8, 36)),
+    ];
+    s.safetensors(
+        "t.safetensors",
+        &shapes.clone().map(|(name, dims, values)| (name, "F32", dims, f32s(&values))),
+    );
+    let (large, small) = (f32s(&moments(300)), f32s(&moments(36)));
+    let entry =
+        |name, size: &'static [usize], bytes: &Vec<u8>| -> Tensor<'_> { (name, "F32", size, bytes.clone()) };
+    s.safetensors(
+        "m.safetensors",
+        &[
+            entry("a.large", &[300, 300], &large),
+            entry("a.small", &[36, 36], &small),
+            entry("b.large", &[300, 300], &large),
+            entry("b.small", &[36, 36], &small),
+        ],
+    );
+    let values = json!({"step": 0.25, "rounding": "compensated", "calibration": "m.safetensors"});
+    let config = json!({
+        "rules": [{"match": "b.*", "init": "none", "layout": "in_out"}, {"match": "a.*", "init": "none"}],
+        "trained": {"path": "t.safetensors"},
+        "prune": {"output": "rounded.safetensors", "values": values},
+    });
+    s.write("x.yaml", config.to_string());
+    succeeds(&s, &["prune", "x.yaml", "--quiet", "--threads", "2"]);
+    let file = PrunedReader::open(&s.path("rounded.safetensors"), None).unwrap();
+    let rounded = |name: &str| values_of(&file.read_to_vec(name).unwrap());
+    for (size, outputs, inputs) in [("large", 4_000, 300), ("small", 8, 36)] {
+        let (a, b) = (rounded(&format!("a.{size}")), rounded(&format!("b.{size}")));
+        assert!((0..outputs * inputs).all(|n| a[n] == b[n % inputs * outputs + n / inputs]), "{size}");
+        // Many are not rounded to the nearest step, which shows that errors were compensated.
+        let trained = by_output(outputs, inputs);
+        let far = a.iter().zip(&trained).filter(|(rounded, w)| (*rounded - *w).abs() > 0.1251).count();
+        assert!(far > outputs * inputs / 20, "{size}: {far}");
+    }
+    // What its second moments must be is said in its own words.
+    s.safetensors("m.safetensors", &[entry("b.small", &[300, 300], &large)]);
+    let ran = s.run(&["prune", "x.yaml"]);
+    let message = "error: m.safetensors: tensor `b.small`, for rounding, has shape [300, 300] there, expected [36, 36]: the \
+                   tensor is [3, 3, 4, 8], outputs last\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, message));
+    let roles = config
+        .to_string()
+        .replace(r#""in_out""#, r#"["in", "kernel", "kernel", "out"]"#)
+        .replace("b.*", "b.small");
+    let roles = roles.replace(r#""match":"a.*""#, r#""match":["a.*","b.large"]"#);
+    s.write("x.yaml", roles);
+    let ran = s.run(&["prune", "x.yaml"]);
+    let message = "has the layout [in, kernel, kernel, out], but rounding can compensate its errors only with the layouts out_in \
+                   and in_out; set `rounding: nearest` for it in a prune rule\n";
+    assert!(ran.code == 1 && ran.stderr.ends_with(message), "{ran:?}");
+}
+
 #[test]
 fn moments_that_do_not_fit_are_refused() {
     let s = shipped(json!({"step": 0.04, "rounding": "compensated", "calibration": "m.safetensors"}));
@@ -207,8 +318,8 @@ fn moments_that_do_not_fit_are_refused() {
     let mut identity = vec![0.0; 32 * 32];
     (0..32).for_each(|n| identity[33 * n] = 1.0);
     one("F32", "fc4.weight", &[32, 32], &identity);
-    let unknown = "is not the name of a tensor that `prune.values` rounds; second moments have the names of the weights \
-                   that read the inputs";
+    let unknown = "is not the name of a tensor of the trained checkpoint; second moments have the names of the weights that \
+                   read the inputs";
     refused("fc4.weight", unknown);
     one("I32", "fc3.weight", &[32, 32], &identity);
     refused("fc3.weight", "is I32 there, expected F32 or F64");

@@ -8,7 +8,7 @@ use super::bytes::Bytes;
 use super::floats::{self, Floats};
 use super::steps::{self, Losses};
 use crate::checkpoint::CheckpointError;
-use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder};
+use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder, without_pruned};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Rounded;
@@ -57,6 +57,8 @@ impl Coded {
 struct Scratch {
     floats: floats::Scratch,
     codec: EncoderScratch,
+    /// Values in which pruned weights are zero steps.
+    at_start: Vec<u8>,
 }
 
 impl<'a> ToCode<'a> {
@@ -225,7 +227,13 @@ impl<'a> Coding<'a> {
         if let Some(values) = &self.compensated {
             input.values = &values[block.bytes(self.tensor.form().size())];
         }
-        pass(&self.encoder, input, &mut scratch.codec);
+        if matches!(self.tensor, ToCode::Floats(floats) if floats.pruned_are_at_start(&self.choice)) {
+            without_pruned(self.tensor.form(), &input, &mut scratch.at_start);
+            let coded = BlockInput { values: &scratch.at_start, pruned: &[], ..input };
+            pass(&self.encoder, coded, &mut scratch.codec);
+        } else {
+            pass(&self.encoder, input, &mut scratch.codec);
+        }
         Ok((trained, input))
     }
 

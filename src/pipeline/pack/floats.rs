@@ -2,7 +2,9 @@
 //! differences from their initial values.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, TensorRef};
-use crate::codec::{BlockInput, Choice, KEPT, Over, PRUNED, PRUNED_TO_INITIAL, Sample, choose, choose_steps};
+use crate::codec::{
+    BlockInput, Choice, Filled, KEPT, Over, PRUNED, PRUNED_TO_INITIAL, Sample, choose, choose_steps,
+};
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{Block, Reads};
 use crate::pipeline::masks::Masks;
@@ -159,6 +161,23 @@ impl<'a> Floats<'a> {
         cast(kept, dtype, self.written, written)
     }
 
+    /// The value of pruned weights. Initial values that are cast again are rounded twice, and so may not be
+    /// what is predicted.
+    fn filled(&self) -> Filled {
+        match self.pruning.map(|pruning| pruning.fill) {
+            Some(Fill::Zero) => Filled::Zero,
+            Some(Fill::Init) if self.written == self.task.dtype => {
+                Filled::Initial(self.task.calibration.decay)
+            }
+            _ => Filled::Otherwise,
+        }
+    }
+
+    /// Whether pruned weights need no symbol of their own.
+    pub fn pruned_are_at_start(&self, choice: &Choice) -> bool {
+        self.pruning.is_some() && self.filled().is_start(choice.model, choice.scale)
+    }
+
     /// Chooses the best coding from a sample of rows, or parts of rows, spread over the tensor. Also returns
     /// the bits per element of the sample.
     pub fn choose(&self, scratch: &mut Scratch) -> Result<(Choice, f64), CheckpointError> {
@@ -184,6 +203,7 @@ impl<'a> Floats<'a> {
             values: &all,
             initial: &initial,
             pruned: &symbols,
+            filled: self.filled(),
             scale: self.task.calibration.decay,
             share,
             described: 8.0 * self.described as f64,

@@ -7,7 +7,7 @@ use super::floats::{Floats, Rounding, Scratch};
 use crate::checkpoint::TensorRef;
 use crate::codec::{BlockInput, Choice, Form, KEPT, Model, PRUNED_TO_INITIAL, nearest_step};
 use crate::config::{PruneSettings, StepLength, Steps};
-use crate::pipeline::blocks::{self, Block};
+use crate::pipeline::blocks::{self, Block, Reads};
 use crate::pipeline::error::{CalibrationProblem, Error};
 use crate::pipeline::progress::{Progress, Silent};
 use crate::pipeline::resolve::Resolved;
@@ -95,8 +95,11 @@ pub(in crate::pipeline) fn check_calibrations(
             problem: Box::new(problem),
         };
         for (name, tensor) in file.tensors() {
-            let Some((task, _)) = rounded.get(name) else {
-                return Err(wrong(name, CalibrationProblem::Unknown));
+            let task = match rounded.get(name) {
+                Some((task, _)) => task,
+                // Second moments may be those of a whole model, of which some tensors are not rounded.
+                None if resolved.trained()?.1.contains_key(name) => continue,
+                None => return Err(wrong(name, CalibrationProblem::Unknown)),
             };
             check(task, &tensor).map_err(|problem| wrong(name, problem))?;
         }
@@ -113,18 +116,61 @@ fn check(task: &TensorTask<'_>, moments: &TensorRef<'_>) -> Result<(), Calibrati
     if task.shape.rank() < 2 {
         return Err(CalibrationProblem::Rank(task.shape.clone()));
     }
-    if task.layout != Layout::OutIn {
+    let Some(Sides { inputs, is_by_output, .. }) = Sides::of(task) else {
         return Err(CalibrationProblem::Layout(task.layout.to_string()));
-    }
+    };
     if !matches!(moments.float(), Some(FloatDtype::F32 | FloatDtype::F64)) {
         return Err(CalibrationProblem::Dtype(moments.dtype));
     }
-    let inputs = task.matrix.cols;
     if moments.shape.dims() != [inputs, inputs] || inputs > blocks::BLOCK_ELEMENTS {
         let (shape, got) = (task.shape.clone(), moments.shape.clone());
-        return Err(CalibrationProblem::Shape { inputs, shape, got });
+        let place = if is_by_output { "first" } else { "last" };
+        return Err(CalibrationProblem::Shape { inputs, shape, got, place });
     }
     Ok(())
+}
+
+/// Number of weights that are held at the same time if those of an output are not side by side: 33 bytes each.
+const STRIP: usize = 1 << 20;
+
+/// The outputs of a layer and their inputs, including the elements of a kernel.
+struct Sides {
+    inputs: usize,
+    outputs: usize,
+    /// Whether the weights of an output are side by side.
+    is_by_output: bool,
+}
+
+impl Sides {
+    /// `None` for roles of dimensions, in which a tensor may have several matrices.
+    fn of(task: &TensorTask<'_>) -> Option<Self> {
+        let last = *task.shape.dims().last()?;
+        let by_input = Self { inputs: task.elements() / last.max(1), outputs: last, is_by_output: false };
+        match task.layout {
+            Layout::OutIn => {
+                Some(Self { inputs: task.matrix.cols, outputs: task.matrix.rows, is_by_output: true })
+            }
+            Layout::InOut => Some(by_input),
+            Layout::Roles(_) => None,
+        }
+    }
+}
+
+/// A tensor to be rounded so that the outputs of its layer change least.
+struct Compensation<'a> {
+    floats: &'a Floats<'a>,
+    choice: &'a Choice,
+    moments: &'a Moments,
+    step: f64,
+    sides: Sides,
+}
+
+/// A weight before rounding, what it is predicted as, and the value that it gets if it is pruned.
+#[derive(Clone, Copy)]
+struct Weight {
+    value: f64,
+    prediction: f64,
+    fixed: Option<f64>,
 }
 
 /// All values of a tensor, rounded so that the outputs of its layer change least, in the type in which they
@@ -136,23 +182,126 @@ pub(super) fn compensated(
 ) -> Result<Option<Vec<u8>>, Error> {
     let Some((file, tensor)) = floats.rounding.and_then(|rounding| rounding.moments) else { return Ok(None) };
     let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, tensor.float()) else { return Ok(None) };
-    let inputs = floats.task.matrix.cols;
-    let mut moments = vec![0.0; inputs * inputs];
+    let Some(sides) = Sides::of(floats.task) else { return Ok(None) };
+    let mut moments = vec![0.0; sides.inputs * sides.inputs];
     dtype.decode(tensor.bytes(), &mut moments);
-    let moments = Moments::new(&moments, inputs, &Threads).map_err(|problem| Error::Calibration {
+    let moments = Moments::new(&moments, sides.inputs, &Threads).map_err(|problem| Error::Calibration {
         path: file.path().to_owned(),
         tensor: floats.task.name.to_owned(),
         problem: Box::new(problem.into()),
     })?;
-    let blocks: Vec<Block> = floats.task.blocks().collect();
-    let rounded = blocks::for_each(
-        &blocks,
-        progress,
-        |block| floats.reads(block),
-        Buffers::default,
-        |buffers, block| round_block(floats, choice, (&moments, step), block, buffers),
-    )?;
-    Ok(Some(rounded.concat()))
+    let tensor = Compensation { floats, choice, moments: &moments, step, sides };
+    if tensor.sides.is_by_output { tensor.by_blocks(progress) } else { tensor.by_strips(progress) }.map(Some)
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+struct Buffers {
+    scratch: Scratch,
+    weights: Vec<Weight>,
+    row: Vec<f64>,
+    errors: Vec<f64>,
+}
+
+impl Compensation<'_> {
+    /// Rounds blocks, which consist of whole outputs.
+    fn by_blocks(&self, progress: &dyn Progress) -> Result<Vec<u8>, Error> {
+        let Self { floats, sides, .. } = self;
+        let blocks: Vec<Block> = floats.task.blocks().collect();
+        let reads = |block: &Block| floats.reads(block);
+        let rounded = blocks::for_each(&blocks, progress, reads, Buffers::default, |buffers, block| {
+            let Buffers { scratch, weights, row, errors } = buffers;
+            self.weights(block, scratch, weights)?;
+            let mut values = Vec::with_capacity(block.len);
+            for output in weights.chunks(sides.inputs) {
+                self.round(output.iter().copied(), row, errors);
+                values.extend_from_slice(row);
+            }
+            let mut out = vec![0; block.len * floats.written.size()];
+            floats.written.encode(&values, &mut out);
+            Ok::<_, Error>(out)
+        })?;
+        Ok(rounded.concat())
+    }
+
+    /// Rounds a strip of outputs after the other, each gathered from all blocks.
+    fn by_strips(&self, progress: &dyn Progress) -> Result<Vec<u8>, Error> {
+        let Self { floats, sides: Sides { inputs, outputs, .. }, .. } = *self;
+        let (size, width) = (floats.written.size(), (STRIP / inputs.max(1)).clamp(1, outputs.max(1)));
+        let blocks: Vec<Block> = floats.task.blocks().collect();
+        let mut out = vec![0; inputs * outputs * size];
+        for first in (0..outputs).step_by(width) {
+            let strip = first..(first + width).min(outputs);
+            // Progress counts the tensor once.
+            let told: &dyn Progress = if first == 0 { progress } else { &Silent };
+            let reads = |block: &Block| floats.reads(block);
+            let gathered = blocks::for_each(&blocks, told, reads, Buffers::default, |buffers, block| {
+                let Buffers { scratch, weights, .. } = buffers;
+                self.weights(block, scratch, weights)?;
+                let here = weights
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| strip.contains(&((block.start + n) % outputs)));
+                Ok::<_, Error>(here.map(|(_, weight)| *weight).collect::<Vec<Weight>>())
+            })?;
+            // Blocks are in storage order, so this is the strip's part of one input after the other.
+            let gathered = gathered.concat();
+            let numbers: Vec<usize> = (0..strip.len()).collect();
+            let none = |_: &usize| Reads { bytes: 0, ..floats.reads(&blocks[0]) };
+            let rounded = blocks::for_each(&numbers, &Silent, none, Buffers::default, |buffers, n| {
+                let Buffers { row, errors, .. } = buffers;
+                self.round(gathered.iter().skip(*n).step_by(strip.len()).copied(), row, errors);
+                let mut bytes = vec![0; inputs * size];
+                floats.written.encode(row, &mut bytes);
+                Ok::<_, Error>(bytes)
+            })?;
+            for (output, bytes) in strip.zip(rounded) {
+                for (input, value) in bytes.chunks(size).enumerate() {
+                    let at = (input * outputs + output) * size;
+                    out[at..at + size].copy_from_slice(value);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The weights of a block.
+    fn weights(&self, block: &Block, scratch: &mut Scratch, out: &mut Vec<Weight>) -> Result<(), Error> {
+        let (fill, initial) = self.floats.fills(block);
+        let input = self.floats.input(self.choice, block, scratch)?;
+        let decoded = |bytes: &[u8]| {
+            let mut values = Vec::new();
+            decode(self.floats.written, bytes, block.len, &mut values);
+            values
+        };
+        let (values, predictions) = (decoded(input.values), decoded(input.prediction));
+        let fixed = |n: usize| match input.pruned.get(n) {
+            None | Some(&KEPT) => None,
+            Some(&PRUNED_TO_INITIAL) => Some(initial.get(n).copied().unwrap_or_default()),
+            Some(_) => Some(fill.get(n).copied().unwrap_or_default()),
+        };
+        out.clear();
+        out.extend((0..block.len).map(|n| Weight {
+            value: values[n],
+            prediction: predictions[n],
+            fixed: fixed(n),
+        }));
+        Ok(())
+    }
+
+    /// Rounds the weights of an output.
+    fn round(&self, weights: impl Iterator<Item = Weight>, row: &mut Vec<f64>, errors: &mut Vec<f64>) {
+        let weights: Vec<Weight> = weights.collect();
+        row.clear();
+        row.extend(weights.iter().map(|weight| weight.value));
+        self.moments.round_row(row, errors, |input, wanted| {
+            let Weight { value, prediction, fixed } = weights[input];
+            let wanted = wanted.unwrap_or(prediction);
+            let nearest =
+                || nearest_step(self.floats.written, self.step, wanted, prediction).unwrap_or(value);
+            fixed.unwrap_or_else(nearest)
+        });
+    }
 }
 
 /// What rounding does to some values.
@@ -196,48 +345,6 @@ pub(super) fn losses(form: Form, choice: &Choice, trained: &[u8], input: BlockIn
         found.at_start += u64::from(rounded == predictions[n]);
     }
     found
-}
-
-/// Buffers of a thread.
-#[derive(Default)]
-struct Buffers {
-    scratch: Scratch,
-    values: Vec<f64>,
-    predictions: Vec<f64>,
-    errors: Vec<f64>,
-}
-
-/// Rounds a block, which consists of whole rows.
-fn round_block(
-    floats: &Floats<'_>,
-    choice: &Choice,
-    (moments, step): (&Moments, f64),
-    block: &Block,
-    Buffers { scratch, values, predictions, errors }: &mut Buffers,
-) -> Result<Vec<u8>, Error> {
-    let (fill, initial) = floats.fills(block);
-    let dtype = floats.written;
-    let input = floats.input(choice, block, scratch)?;
-    decode(dtype, input.values, block.len, values);
-    decode(dtype, input.prediction, block.len, predictions);
-    let width = moments.inputs();
-    for (row, weights) in values.chunks_mut(width).enumerate() {
-        let own = weights.to_vec();
-        moments.round_row(weights, errors, |input_index, wanted| {
-            let n = row * width + input_index;
-            match input.pruned.get(n) {
-                None | Some(&KEPT) => {}
-                Some(&PRUNED_TO_INITIAL) => return initial.get(n).copied().unwrap_or_default(),
-                Some(_) => return fill.get(n).copied().unwrap_or_default(),
-            }
-            let prediction = predictions[n];
-            let wanted = wanted.unwrap_or(prediction);
-            nearest_step(dtype, step, wanted, prediction).unwrap_or(own[input_index])
-        });
-    }
-    let mut out = vec![0; input.values.len()];
-    dtype.encode(values, &mut out);
-    Ok(out)
 }
 
 /// Values of a block, zeros if there are none.

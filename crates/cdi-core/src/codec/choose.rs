@@ -1,6 +1,6 @@
 //! Chooses the model that codes a tensor in the fewest bytes, by trying each on a sample of its rows.
 
-use super::encoder::{BlockInput, EncoderScratch, Lines, TensorEncoder};
+use super::encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 use super::symbol::{Form, Model};
 use crate::blocks;
 use crate::prelude::*;
@@ -62,12 +62,53 @@ pub struct Sample<'a> {
     pub initial: &'a [u8],
     /// As in [`BlockInput`].
     pub pruned: &'a [u8],
+    /// The value of pruned weights.
+    pub filled: Filled,
     /// A factor of the initial values to try in addition to those that the sample suggests.
     pub scale: f64,
     /// The sample's share of the tensor, 0 … 1.
     pub share: f64,
     /// The number of bits that it takes to describe where predictions come from.
     pub described: f64,
+}
+
+/// The value of pruned weights, as far as it may be what no steps at all come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Filled {
+    /// Another.
+    #[default]
+    Otherwise,
+    /// Zero.
+    Zero,
+    /// The initial value, times this factor.
+    Initial(f64),
+}
+
+impl Filled {
+    /// Whether a pruned weight has the value that zero steps come to with this model and this factor of the
+    /// predictions. It then needs no symbol of its own: [`without_pruned`].
+    pub fn is_start(self, model: Model, scale: f64) -> bool {
+        match (self, model) {
+            (Self::Zero, Model::Steps { difference: false, .. }) => true,
+            (Self::Initial(own), Model::Steps { difference: true, .. }) => own == scale,
+            _ => false,
+        }
+    }
+}
+
+/// The values with those of pruned weights replaced by what zero steps come to: the prediction, or zero if
+/// there is none.
+pub fn without_pruned(form: Form, input: &BlockInput<'_>, out: &mut Vec<u8>) {
+    let size = form.size();
+    out.clear();
+    out.extend_from_slice(input.values);
+    for (n, _) in input.pruned.iter().enumerate().filter(|(_, symbol)| **symbol != KEPT) {
+        let at = n * size..(n + 1) * size;
+        match input.prediction.get(at.clone()) {
+            Some(prediction) => out[at].copy_from_slice(prediction),
+            None => out[at].fill(0),
+        }
+    }
 }
 
 /// A model to try, with the factor of its predictions and the predictions themselves.
@@ -109,6 +150,14 @@ impl Sample<'_> {
 
     fn cost(&self, (model, scale, prediction): &Tried, lines: Lines) -> Choice {
         let Self { dtype, matrix, values, pruned, share, .. } = *self;
+        let mut replaced = Vec::new();
+        let (values, pruned): (&[u8], &[u8]) = match self.filled.is_start(*model, *scale) {
+            true if !pruned.is_empty() => {
+                without_pruned(dtype.into(), &BlockInput { values, prediction, pruned }, &mut replaced);
+                (&replaced, &[])
+            }
+            _ => (values, pruned),
+        };
         let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share);
         let bits = bits + if model.is_difference() { share * self.described } else { 0.0 };
         Choice { model: *model, scale: *scale, lines, bits }

@@ -58,7 +58,7 @@ pub fn least_bytes(matrix: Matrix) -> u64 {
 }
 
 pub use block::{BlockDecoder, BlockValues};
-pub use choose::{Choice, Over, Sample, choose, choose_bytes, choose_steps};
+pub use choose::{Choice, Filled, Over, Sample, choose, choose_bytes, choose_steps, without_pruned};
 pub use encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 pub use error::CodeError;
 pub use head::{Head, block_of};

@@ -29,7 +29,8 @@ fn whole<'a>(
     initial: &'a [u8],
     pruned: &'a [u8],
 ) -> Sample<'a> {
-    Sample { dtype, matrix, values, initial, pruned, scale: 1.0, share: 1.0, described: 0.0 }
+    let filled = Filled::Otherwise;
+    Sample { dtype, matrix, values, initial, pruned, filled, scale: 1.0, share: 1.0, described: 0.0 }
 }
 
 /// Codes a tensor with this model.
