@@ -184,16 +184,33 @@ def windows(texts):
     return text[starts], text[starts + 1]
 
 
-def data(network, options):
-    if options.docstrings:
-        return docstrings()
-    if options.idx:
-        return images(options.idx)
-    if options.command == "moments" and network == "byte_lm_adamw" and not options.data:
-        return topics()
-    image = "fashion.safetensors" if options.command == "evaluate" else "fashion_train.safetensors"
-    tensors = load(options.data or DATA / ("bytes.safetensors" if network == "byte_lm_adamw" else image))
+def measure(network, checkpoint, x, y, out=None):
+    """How many answers are right. Writes the moments to `out`."""
+    forward, _ = NETWORKS[network]
+    layers = Layers(load(checkpoint))
+    layers.moments = {} if out else None
+    right = 0
+    for first in range(0, len(x), 250):
+        guesses = forward(layers, x[first : first + 250]).argmax(-1)
+        right += int((guesses == y[first : first + 250]).sum())
+    if out:
+        save(out, layers.moments)
+    return right
+
+
+def examples(file):
+    tensors = load(file)
     return tensors["x"], tensors["y"]
+
+
+def held_out(network):
+    """What `evaluate` takes."""
+    return examples(DATA / ("bytes.safetensors" if network == "byte_lm_adamw" else "fashion.safetensors"))
+
+
+def seen(network):
+    """What `moments` takes."""
+    return topics() if network == "byte_lm_adamw" else examples(DATA / "fashion_train.safetensors")
 
 
 def main():
@@ -211,17 +228,15 @@ def main():
         others.add_argument("--docstrings", action="store_true")
     options = parser.parse_args()
 
-    forward, _ = NETWORKS[options.network]
-    x, y = data(options.network, options)
-    layers = Layers(load(options.checkpoint))
-    if options.command == "moments":
-        layers.moments = {}
-    right = 0
-    for first in range(0, len(x), 250):
-        guesses = forward(layers, x[first : first + 250]).argmax(-1)
-        right += int((guesses == y[first : first + 250]).sum())
-    if options.command == "moments":
-        save(options.out, layers.moments)
+    if options.data:
+        x, y = examples(options.data)
+    elif options.idx:
+        x, y = images(options.idx)
+    elif options.docstrings:
+        x, y = docstrings()
+    else:
+        x, y = held_out(options.network) if options.command == "evaluate" else seen(options.network)
+    right = measure(options.network, options.checkpoint, x, y, getattr(options, "out", None))
     print(f"{right} of {y.size} right: {100 * right / y.size:.6g} %")
 
 
