@@ -70,7 +70,7 @@ class Case:
     def searched(self, rounding, budget):
         """The smallest file that `tune` finds."""
         command = [sys.executable, str(Path(networks.__file__).resolve()), "evaluate", self.name, "{checkpoint}"]
-        tune = {"command": command, "better": "higher", "max_drop": budget}
+        tune = {"command": command, "better": "higher", "max_drop": budget, "jobs": 2}
         if self.other:
             tune["confirm"] = [*command, *self.other]
         return self.pruned("auto", rounding, tune=tune)
