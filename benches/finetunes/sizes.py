@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from make import VARIANTS
+from variants import VARIANTS
 
 try:
     import zipnn
@@ -32,7 +32,7 @@ def size(*command, text=None):
 def packed(file, base, folder):
     out, back = folder / "packed.safetensors", folder / "back.safetensors"
     subprocess.run([TOOL, "pack", file, "--base", base, "-o", out, "--quiet"], check=True)
-    subprocess.run([TOOL, "restore", out, "-o", back, "--quiet"], check=True)
+    subprocess.run([TOOL, "restore", out, "--base", base, "-o", back, "--quiet"], check=True)
     if data(back) != data(file):
         sys.exit(f"{file}: restored otherwise than it was")
     return out.stat().st_size
