@@ -12,10 +12,11 @@ most are trained further: in (a), the largest, with all others at zero; in (b), 
 at their initial values, bit for bit. Deep Compression (see deep_compression.py) compresses (a), this tool both. Its
 sizes are of whole files; its accuracies are of the files that `cdi-prune restore` writes.
 
-With --tune, needs a program whose `tune` searches steps. Without it, all values of a network are rounded with the same step. Every step is tried with each way of rounding,
-and the smallest file that is as accurate as the goal, or at most half a point less, is shown. Steps are chosen by the
-1,000 test images that also measure the accuracy. Seeds are fixed, and one thread is used; PyTorch's version and the
-processor may change the last digits. Needs target/release (or CDI_PRUNE_RELEASE).
+--tune needs a program whose `tune` searches steps. Without it, all values of a network are rounded with the same step.
+Every step is tried with each way of rounding, and the smallest file that is as accurate as the goal, or at most half a
+point less, is shown. Steps are chosen by the 1,000 test images that also measure the accuracy. Seeds are fixed, and
+one thread is used; PyTorch's version and the processor may change the last digits. Needs target/release (or
+CDI_PRUNE_RELEASE).
 """
 
 import argparse
