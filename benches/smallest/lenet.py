@@ -87,7 +87,7 @@ def recipes(variant, p):
     else:
         what = {"criterion": "sleeping", "fill": "init"}
     biases = {"match": "*.bias", "criterion": "magnitude", "scope": "tensor", "target": {"sparsity": 0}}
-    values = {"over": "zero" if variant == "a" else "auto"}
+    values = {"over": "zero" if variant == "a" else "init"}
     yield "nearest", {}, {**values, "rounding": "nearest"}
     yield "compensated", {}, {**values, "rounding": "compensated"}
     yield "compensated, rest fixed", {**what, "rules": [biases]}, {**values, "rounding": "compensated"}
@@ -113,8 +113,9 @@ def sweep(net, variant, p, folder, test, goal):
                 values["calibration"] = str(folder / f"{net}.{variant}.moments")
             size = prune(folder, folder / f"{net}.{variant}.safetensors", what, values)
             if what:
-                # A pruned place has a symbol of its own. What was rounded is rounded to itself without pruning, and
-                # a kept weight that became what pruned ones are takes the same symbol: often a smaller file.
+                # A pruned place has a symbol of its own. Stored once more without pruning, a kept weight that became
+                # what pruned ones are takes the same symbol: a smaller file. Over zero, values stay as they are; over
+                # init, the factor may differ, and values are rounded once more. The accuracy is that of the last file.
                 again = (folder / "restored.safetensors").rename(folder / "again.safetensors")
                 nearest = {"step": step, "over": values["over"], "rounding": "nearest"}
                 size = prune(folder, again, {}, nearest)
