@@ -11,7 +11,7 @@ import heapq
 import numpy as np
 import torch
 
-from networks import train
+from lenet_networks import train
 
 
 def shared_values(values, bits):

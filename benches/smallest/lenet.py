@@ -31,7 +31,7 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import load_file, save_file
 
 import deep_compression
-from networks import SEED, SHAPES, accuracy, images, largest, retrain, second_moments, shapes, train_dense
+from lenet_networks import SEED, SHAPES, accuracy, images, largest, retrain, second_moments, shapes, train_dense
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = Path(os.environ.get("CDI_PRUNE_RELEASE", ROOT / "target/release")) / "cdi-prune"
