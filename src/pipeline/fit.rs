@@ -6,14 +6,13 @@ use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
 use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
-use super::plan::{Codes, Coding, FilePlan, NoCodes};
+use super::plan::{Codes, Coding, FilePlan, NoCodes, may_be_coded};
 use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::Resolved;
 use super::select::select;
 use super::spool::Spool;
 use super::task::Tasks;
-use crate::codec::CODES;
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::prune::{Decision, Target};
 use crate::sparse::{Fill, Format};
@@ -96,8 +95,7 @@ impl<'a> Selection<'a> {
         for (n, ((name, tensor), (_, trained))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
             let pruned = tensor.action == Action::Prune;
             if removal.is_some_and(|removal| removal.of(n).is_some())
-                || !(pruned || prune.code_kept)
-                || tensors.contains_key(&format!("{name}{CODES}"))
+                || !may_be_coded(prune, tensors, name, tensor)
             {
                 continue;
             }
@@ -106,9 +104,6 @@ impl<'a> Selection<'a> {
                 all.extend(Bytes::new((n, name), trained, base, Coding::ELSEWHERE).map(ToCode::Bytes));
                 continue;
             };
-            if task.elements() == 0 {
-                continue;
-            }
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
             let steps = prune.steps(name).map(|steps| Rounding::new(resolved, task, steps)).transpose()?;

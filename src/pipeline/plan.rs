@@ -11,7 +11,7 @@ use super::remove::Removal;
 use super::resolve::Resolved;
 use super::task::Tasks;
 use crate::checkpoint::{Checkpoint, METADATA_KEY, TensorSpec};
-use crate::codec;
+use crate::codec::{self, CODES};
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::digest;
 use crate::sparse::{
@@ -44,6 +44,20 @@ pub(super) trait Codes {
     /// The size in bytes of the code of the tensor with index `n` and this name, with `stored` values kept,
     /// and the factor of the initial values that predict it. `None` if it is not coded.
     fn of(&self, n: usize, name: &str, stored: usize) -> Option<(u64, Option<f64>)>;
+}
+
+/// Whether a tensor of the trained checkpoint may be coded, unless removal makes it smaller.
+pub(super) fn may_be_coded(
+    prune: &PruneSettings,
+    tensors: &BTreeMap<String, Tensor>,
+    name: &str,
+    tensor: &Tensor,
+) -> bool {
+    prune.format.codes()
+        && (tensor.action == Action::Prune || prune.code_kept)
+        && tensor.shape.elements() > 0
+        && codec::Form::of(tensor.dtype).is_some()
+        && !tensors.contains_key(&format!("{name}{CODES}"))
 }
 
 /// No tensor is coded.
