@@ -1,12 +1,13 @@
 //! Selection and coding together. The size of a coded tensor is known only after coding, so for a target file
 //! size, selection and coding are repeated until the size fits.
 
+use super::coding::Coding;
 use super::error::Error;
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
 use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
-use super::plan::{Codes, Coding, FilePlan, NoCodes, may_be_coded};
+use super::plan::{Codes, FilePlan, NoCodes, may_be_coded};
 use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::Resolved;

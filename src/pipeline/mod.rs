@@ -5,6 +5,7 @@ mod block_pass;
 mod block_result;
 mod blocks;
 mod calibrate;
+mod coding;
 mod compare;
 mod copy;
 mod encode;
