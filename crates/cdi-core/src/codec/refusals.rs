@@ -128,6 +128,11 @@ fn heads() {
         refused(&code, 3, "the classes' flag is 4, which is invalid");
     }
     refused(&Code { count: 0, ..sound() }, 3, "the number of tables is 0, which is invalid");
+    // A code that cannot have the lengths of all blocks is refused before anything else of it is read.
+    let message = "table 0 is not a valid frequency table for this tensor";
+    refused(&Code { tables: vec![2, 1], ..sound() }, 3, message);
+    let short = Code { tables: vec![2, 1], ..sound() };
+    refused(&short, 3 * blocks::BLOCK_ELEMENTS, "the head is cut off");
     let many = Code {
         count: 17,
         thresholds: [&[0, 0][..], &[1; 15]].concat(),
