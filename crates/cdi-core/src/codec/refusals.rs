@@ -169,6 +169,8 @@ fn classes_and_thresholds() {
     refused(&columns(longer), 8, damaged);
     refused(&columns(vec![5, 0, 2, 7, 7]), 8, damaged);
     refused(&columns(vec![5, 0, 1, 7]), 8, damaged);
+    // A table of one symbol, and a state that comes to rest: a code of classes that are all equal.
+    refused(&columns(vec![5, 0, 6, 7, 7, 0, 0, 1, 0]), 8, damaged);
 
     let thresholds = |thresholds: &[u8]| {
         let count = thresholds.len() as u8;
