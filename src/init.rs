@@ -1,4 +1,17 @@
 //! Initial weights: the module with this name in [`cdi_core`], and whole tensors as `ndarray` arrays.
+//!
+//! ```
+//! use cdi_prune::init::{SchemeParams, init_conv_kernel, init_matrix};
+//! use ndarray::s;
+//!
+//! let he = SchemeParams::named("he").scheme()?;
+//! let weights = init_matrix(42, 0, (256, 784), &he)?;
+//! // Each weight depends on the seed, the layer, its row and its column, but not on the number of rows.
+//! assert_eq!(init_matrix(42, 0, (10, 784), &he)?, weights.slice(s![..10, ..]));
+//! assert_ne!(init_matrix(42, 1, (256, 784), &he)?, weights);
+//! assert_eq!(init_conv_kernel(42, 2, [16, 8, 3, 3], &he)?.dim(), (16, 8, 3, 3));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub use cdi_core::init::*;
 pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};

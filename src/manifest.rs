@@ -1,4 +1,30 @@
 //! The manifest: the files that a run read and wrote, with digests, so that anyone can check them later.
+//!
+//! ```
+//! use cdi_prune::config::Settings;
+//! use cdi_prune::manifest::Manifest;
+//! use cdi_prune::pipeline::{Resolved, Silent, Stages, run};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let config = "
+//! seed: 42
+//! model: {tensors: {fc1.weight: [64, 128]}}
+//! rules: [{match: fc1.weight, init: he}]
+//! init: {output: init.safetensors}
+//! manifest: manifest.json
+//! ";
+//! let settings = Settings::parse(config, &folder.path().join("config.yaml"), &[])?;
+//! # std::fs::write(folder.path().join("config.yaml"), config)?;
+//! run(&Resolved::new(&settings)?, Stages::All, &Silent, |_| {})?;
+//!
+//! let text = std::fs::read(folder.path().join("manifest.json"))?;
+//! let manifest = Manifest::parse(&text)?;
+//! assert!(manifest.is_intact(&text));
+//! let output = &manifest.outputs[0];
+//! assert_eq!((output.role.as_str(), output.path.as_str()), ("init.output", "init.safetensors"));
+//! assert_eq!(output.size, std::fs::metadata(folder.path().join(&output.path))?.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::Path;
 

@@ -1,4 +1,18 @@
 //! Workers: the module with this name in [`cdi_core`], and threads.
+//!
+//! ```
+//! use cdi_prune::workers::{Pool, Threads, Workers};
+//!
+//! let pool = Pool::new(2)?;
+//! let mut items = [1, 2, 3];
+//! pool.run(|| {
+//!     assert_eq!(Threads.count(), 2);
+//!     // Each thread has scratch space of its own, which is empty here.
+//!     Threads.each(&mut items, || (), |(), item| *item *= 10);
+//! });
+//! assert_eq!(items, [10, 20, 30]);
+//! # Ok::<(), cdi_prune::workers::PoolError>(())
+//! ```
 
 pub use cdi_core::workers::*;
 use rayon::prelude::*;

@@ -61,8 +61,10 @@ fn command(cli: &Cli) -> Result {
         Command::Unpack { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();
             let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());
-            let written = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
-            say_written("unpacked", &written, begun, &cli.global)
+            let unpacked = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
+            say_written("unpacked", &unpacked.written, begun, &cli.global)?;
+            pack::say_losses(&unpacked, output);
+            Ok(())
         }
         Command::Restore { file, output, base, max_shard_size, max_memory } => {
             let begun = Instant::now();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
-use cdi_prune::pipeline::{self, Error, PackedTensor, PredictFrom, Resolved};
+use cdi_prune::pipeline::{self, Error, PackedTensor, PredictFrom, Resolved, Unpacked};
 use cdi_prune::text::{counted, thousands};
 
 use super::failure::{Failure, Result};
@@ -54,6 +54,18 @@ pub fn pack(
         thousands(packed.written.bytes),
         begun.elapsed().as_secs_f64(),
     ))
+}
+
+/// Says what an unpacked file had lost before it was coded.
+pub fn say_losses(unpacked: &Unpacked, output: &Path) {
+    let losses = [("values rounded to steps", unpacked.rounded), ("pruned weights", unpacked.pruned)];
+    let losses = losses.iter().filter(|(_, tensors)| *tensors > 0);
+    let words = losses.map(|(what, n)| format!("{what} in {}", counted(*n as u64, "tensor")));
+    let words: Vec<String> = words.collect();
+    if !words.is_empty() {
+        let (output, words) = (shown(output), words.join(", and "));
+        tracing::warn!("note: {output} is not the trained checkpoint bit for bit: it has {words}");
+    }
 }
 
 /// How many tensors are coded, and how.

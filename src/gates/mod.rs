@@ -1,6 +1,18 @@
 //! Gates: limits that the result must meet, checked after everything else.
 //!
 //! The measured values are plain numbers; this module reads no files.
+//!
+//! ```
+//! use cdi_prune::gates::{Gates, Measured, MeasuredTensor, check};
+//! use cdi_prune::report::gate_words;
+//!
+//! let gates = Gates { max_output_bytes: Some(200_000), finite: true, ..Gates::default() };
+//! let tensor = MeasuredTensor { name: "fc1.weight", weights: 65_536, pruned: Some(15_442), not_finite: 0 };
+//! let measured = Measured { tensors: vec![tensor], output_bytes: Some(222_442), ..Measured::default() };
+//! let results = check(&gates, &measured);
+//! assert_eq!(results.iter().map(|result| result.passed).collect::<Vec<_>>(), [false, true]);
+//! assert_eq!(gate_words(&results[0]), "max_output_bytes: 222,442 bytes, limit at most 200,000");
+//! ```
 
 mod check;
 mod settings;

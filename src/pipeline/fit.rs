@@ -1,19 +1,19 @@
 //! Selection and coding together. The size of a coded tensor is known only after coding, so for a target file
 //! size, selection and coding are repeated until the size fits.
 
+use super::coding::Coding;
 use super::error::Error;
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
 use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
-use super::plan::{Codes, Coding, FilePlan, NoCodes};
+use super::plan::{Codes, FilePlan, NoCodes, may_be_coded};
 use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::Resolved;
 use super::select::select;
 use super::spool::Spool;
 use super::task::Tasks;
-use crate::codec::CODES;
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::prune::{Decision, Target};
 use crate::sparse::{Fill, Format};
@@ -96,8 +96,7 @@ impl<'a> Selection<'a> {
         for (n, ((name, tensor), (_, trained))) in tensors.iter().zip(checkpoint.tensors()).enumerate() {
             let pruned = tensor.action == Action::Prune;
             if removal.is_some_and(|removal| removal.of(n).is_some())
-                || !(pruned || prune.code_kept)
-                || tensors.contains_key(&format!("{name}{CODES}"))
+                || !may_be_coded(prune, tensors, name, tensor)
             {
                 continue;
             }
@@ -106,9 +105,6 @@ impl<'a> Selection<'a> {
                 all.extend(Bytes::new((n, name), trained, base, Coding::ELSEWHERE).map(ToCode::Bytes));
                 continue;
             };
-            if task.elements() == 0 {
-                continue;
-            }
             let from_base = |source: &InitSource| matches!(source, InitSource::From(_));
             let stored = tensor.origin.as_ref().is_some_and(|origin| from_base(&origin.source));
             let steps = prune.steps(name).map(|steps| Rounding::new(resolved, task, &steps)).transpose()?;

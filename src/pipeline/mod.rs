@@ -1,10 +1,49 @@
 //! The stages on real files: resolves the config's rules against checkpoints, then processes blocks of rows
 //! on all threads.
+//!
+//! Each command of the program is a function here. The crate's page shows [`run`]; this packs a checkpoint
+//! over the initial values of a config, and unpacks it:
+//!
+//! ```
+//! use cdi_prune::checkpoint::OpenOptions;
+//! use cdi_prune::config::Settings;
+//! use cdi_prune::pipeline::{PredictFrom, Resolved, Silent, Stages, inspect, pack, run, unpack};
+//! use cdi_prune::reader::PrunedReader;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let file = |name: &str| folder.path().join(name);
+//! let config = "
+//! seed: 42
+//! model: {tensors: {fc1.weight: [64, 128]}}
+//! rules: [{match: fc1.weight, init: he}]
+//! init: {output: init.safetensors}
+//! trained: {path: trained.safetensors}
+//! ";
+//! let settings = Settings::parse(config, &file("config.yaml"), &[])?;
+//! run(&Resolved::new(&settings)?, Stages::Init, &Silent, |_| {})?;
+//! // Training would begin with this file, and write the trained one.
+//! std::fs::copy(file("init.safetensors"), file("trained.safetensors"))?;
+//!
+//! let resolved = Resolved::new(&settings)?;
+//! let packed = pack(&PredictFrom::Config(&resolved), &file("packed.safetensors"), None, &Silent)?;
+//! assert_eq!((packed.tensors[0].from, packed.tensors[0].to), (4 * 64 * 128, 10));
+//! let options = OpenOptions::default();
+//! let code = inspect(&file("packed.safetensors"), options, &Silent)?.tensors.remove(0).code;
+//! assert_eq!(code.map(|code| code.tensor).as_deref(), Some("fc1.weight"));
+//!
+//! let (from, to) = (file("packed.safetensors"), file("back.safetensors"));
+//! let unpacked = unpack(&from, &to, None, None, None, options, &Silent)?;
+//! assert_eq!((unpacked.rounded, unpacked.pruned), (0, 0));
+//! let [back, trained] = [to, file("trained.safetensors")].map(|path| PrunedReader::open(&path, None));
+//! assert_eq!(back?.read_to_vec("fc1.weight")?, trained?.read_to_vec("fc1.weight")?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod block_pass;
 mod block_result;
 mod blocks;
 mod calibrate;
+mod coding;
 mod compare;
 mod copy;
 mod encode;
@@ -65,5 +104,5 @@ pub use resolve::Resolved;
 pub use restore::restore;
 pub use run::{Stages, done_before, run, run_into};
 pub use tune::seconds_per_evaluation;
-pub use unpack::unpack;
+pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Verified, verify};

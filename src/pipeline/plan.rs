@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::coding::{Coding, descriptions};
 use super::error::Error;
 use super::origin::{Action, Origin, Slice, Tensor};
 use super::outcome::PrunedResult;
@@ -11,14 +12,13 @@ use super::remove::Removal;
 use super::resolve::Resolved;
 use super::task::Tasks;
 use crate::checkpoint::{Checkpoint, METADATA_KEY, TensorSpec};
-use crate::codec;
+use crate::codec::{self, CODES};
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::digest;
 use crate::sparse::{
-    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SHARED_LIMIT, SliceValues, Unknown, parts,
-    smallest,
+    FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, parts, smallest,
 };
-use crate::store::{Group, checkpoint_bytes, share_codes};
+use crate::store::{Group, checkpoint_bytes};
 use crate::tensor::{FloatDtype, Layout, Shape};
 use cdi_core::internal::base_tensor;
 
@@ -46,53 +46,26 @@ pub(super) trait Codes {
     fn of(&self, n: usize, name: &str, stored: usize) -> Option<(u64, Option<f64>)>;
 }
 
+/// Whether a tensor of the trained checkpoint may be coded, unless removal makes it smaller.
+pub(super) fn may_be_coded(
+    prune: &PruneSettings,
+    tensors: &BTreeMap<String, Tensor>,
+    name: &str,
+    tensor: &Tensor,
+) -> bool {
+    prune.format.codes()
+        && (tensor.action == Action::Prune || prune.code_kept)
+        && tensor.shape.elements() > 0
+        && codec::Form::of(tensor.dtype).is_some()
+        && !tensors.contains_key(&format!("{name}{CODES}"))
+}
+
 /// No tensor is coded.
 pub(super) struct NoCodes;
 
 impl Codes for NoCodes {
     fn of(&self, _: usize, _: &str, _: usize) -> Option<(u64, Option<f64>)> {
         None
-    }
-}
-
-/// What a header needs for a coded tensor, to decide whether coding is worth it. Descriptions are compressed
-/// together, so these are averages, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Coding {
-    /// What describing the source of predictions takes.
-    pub described: u64,
-    /// Whether small codes share a header entry.
-    shares: bool,
-}
-
-impl Coding {
-    /// The description of a coded tensor.
-    const DESCRIPTION: u64 = 25;
-    /// The entry of a tensor in the header, without its name.
-    const ENTRY: u64 = 55;
-    /// Predictions from the file's base.
-    pub const IN_BASE: u64 = 12;
-    /// Predictions from values that are drawn, or whose digest is in the description.
-    pub const ELSEWHERE: u64 = 60;
-
-    /// For a checkpoint of `total` bytes before coding, in files of at most `max` bytes.
-    pub fn new(described: u64, total: u64, max: Option<u64>) -> Self {
-        Self { described, shares: max.is_none_or(|max| total <= max) }
-    }
-
-    /// The same where no codes share a header entry.
-    pub fn alone(self) -> Self {
-        Self { shares: false, ..self }
-    }
-
-    /// Whether coding a kept tensor of `dense` bytes makes the file smaller.
-    pub fn is_worth_it(self, code: u64, prediction: Option<f64>, dense: u64) -> bool {
-        let entry = if self.shares && code < SHARED_LIMIT { Self::ENTRY } else { 0 };
-        code + self.describing(prediction) < dense + entry
-    }
-
-    fn describing(self, prediction: Option<f64>) -> u64 {
-        Self::DESCRIPTION + prediction.map_or(0, |_| self.described)
     }
 }
 
@@ -122,13 +95,8 @@ impl<'r> FilePlan<'r> {
 
     /// Decides how each tensor is stored.
     pub fn decide(&mut self, stored: &[usize]) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
-        let (mut results, mut groups) = self.decide_with(self.coding, stored)?;
-        if groups.iter().filter(|group| group.is_small_code()).count() == 1 {
-            // It has nothing to share an entry with.
-            (results, groups) = self.decide_with(self.coding.alone(), stored)?;
-        }
-        share_codes(&mut groups, self.prune.max_shard_size);
-        Ok((results, groups))
+        let (coding, max) = (self.coding, self.prune.max_shard_size);
+        coding.decide(max, |coding| self.decide_with(coding, stored))
     }
 
     /// The same with these sizes of what a header needs.
@@ -209,7 +177,7 @@ impl<'r> FilePlan<'r> {
             FormatChoice::Fixed(format) => format,
             FormatChoice::Sparse | FormatChoice::Auto => {
                 let tensor = (name, dtype, &tensor.shape);
-                smallest(tensor, stored, nearest, (cost, coding.shares), longest_offset)
+                smallest(tensor, stored, nearest, (cost, coding.shares()), longest_offset)
             }
         };
         if let (Format::Coded, Some((bytes, _))) = (result.format, code) {
@@ -237,12 +205,10 @@ impl<'r> FilePlan<'r> {
 
     /// The `__metadata__` of the file that contains these tensors.
     pub fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
-        let description = |group: &Group| {
-            let format = *self.described.get(&group.name)?;
-            let code = group.shared.then(|| group.bytes());
-            self.known.get(&group.name).map(|known| PrunedTensor { code, ..in_format(known, format) })
-        };
-        let tensors = groups.iter().filter_map(description).collect();
+        let tensors = descriptions(groups, |name| {
+            let format = *self.described.get(name)?;
+            self.known.get(name).map(|known| in_format(known, format))
+        });
         let seed = self.resolved.settings.seed;
         FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&self.others)
     }

@@ -45,7 +45,18 @@ pub fn restore(
     options: OpenOptions,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    let file = open(input, base, max_memory, options)?;
+    restore_file(&open(input, base, max_memory, options)?, input, output, max_shard_size, options, progress)
+}
+
+/// The same for a file that is open already, and was read from `input`.
+pub(super) fn restore_file(
+    file: &PrunedReader,
+    input: &Path,
+    output: &Path,
+    max_shard_size: Option<u64>,
+    options: OpenOptions,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
     // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new(), options))?;
@@ -69,7 +80,7 @@ pub fn restore(
     let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
     check_writer(inputs(), &writer, "the output")?;
     progress.begin("restore", total(groups.iter().map(Group::bytes)));
-    write(&file, input, &writer, progress)?;
+    write(file, input, &writer, progress)?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
     let files = writer.stage(&mut set)?;
@@ -81,7 +92,8 @@ pub fn restore(
     Ok(Written { files, tensors, bytes, beside })
 }
 
-fn open(
+/// Opens a pruned file.
+pub(super) fn open(
     input: &Path,
     base: Option<&Path>,
     max_memory: Option<u64>,

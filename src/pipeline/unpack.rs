@@ -2,18 +2,33 @@
 
 use std::path::Path;
 
+use cdi_core::internal::ReadBlocks;
+
 use super::error::Error;
 use super::outcome::Written;
 use super::progress::Progress;
-use super::restore::restore;
+use super::restore::{open, restore_file};
 use crate::checkpoint::{Checkpoint, OpenOptions};
+use crate::codec::{Head, Model};
 use crate::sparse::{FileMetadata, Fill, Kind};
 
-/// Restores the checkpoint from which [`super::pack`] made a file, like [`restore`], but
-/// accepts only packed files.
+/// The result of unpacking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The checkpoint.
+    pub written: Written,
+    /// Number of tensors that were rounded to steps before they were coded.
+    pub rounded: usize,
+    /// Number of tensors that were pruned before they were coded.
+    pub pruned: usize,
+}
+
+/// Restores the checkpoint from which [`super::pack`] made a file, like [`super::restore`], but accepts only
+/// packed files. A file that was pruned to zeros or rounded, and whose tensors are all coded, looks like one;
+/// the result tells them apart. It cannot tell whether values were cast, or units removed.
 ///
 /// # Errors
-/// [`Error::NotPacked`], and the errors of [`restore`].
+/// [`Error::NotPacked`], and the errors of [`super::restore`].
 pub fn unpack(
     input: &Path,
     output: &Path,
@@ -22,7 +37,7 @@ pub fn unpack(
     max_memory: Option<u64>,
     options: OpenOptions,
     progress: &dyn Progress,
-) -> Result<Written, Error> {
+) -> Result<Unpacked, Error> {
     let checkpoint = Checkpoint::open_with(input, options)?;
     // An unreadable description is not reported here; [`restore`] does that.
     let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
@@ -38,5 +53,10 @@ pub fn unpack(
     if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
         return Err(Error::PrunedNotPacked { path: path() });
     }
-    restore(input, output, base, max_shard_size, max_memory, options, progress)
+    let file = open(input, base, max_memory, options)?;
+    let heads = || file.tensors().filter_map(|(name, ..)| file.head(name));
+    let rounded = heads().filter(|head| matches!(head.model(), Model::Steps { .. })).count();
+    let pruned = heads().filter(|head| Head::marks_pruned(head)).count();
+    let written = restore_file(&file, input, output, max_shard_size, options, progress)?;
+    Ok(Unpacked { written, rounded, pruned })
 }

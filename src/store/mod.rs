@@ -1,6 +1,38 @@
 //! Outputs: checkpoints and other files, which are streamed and become visible all together or not at all.
 //! They are written through a [`Sink`], to local files or to another destination.
 //!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::path::Path;
+//!
+//! use cdi_prune::checkpoint::TensorSpec;
+//! use cdi_prune::store::{CheckpointWriter, Group, Memory, OutputSet};
+//! use cdi_prune::tensor::{FloatDtype, Shape};
+//!
+//! let memory = Memory::default();
+//! let mut set = OutputSet::on(Box::new(memory.sink()));
+//! let spec = TensorSpec {
+//!     name: "b".to_owned(),
+//!     dtype: FloatDtype::F32.dtype(),
+//!     shape: Shape::new(vec![2])?,
+//! };
+//! let (path, groups) = (Path::new("model.safetensors"), [Group::single(spec)]);
+//! // No key, so nothing that a killed run has left is taken over.
+//! let key = || Ok::<_, cdi_prune::checkpoint::CheckpointError>(None);
+//! let writer = CheckpointWriter::resume(&mut set, path, &groups, None, |_| BTreeMap::new(), key)?;
+//! // Tensors are written in any order, from any thread.
+//! writer.write_at(writer.slot("b"), 4, &2f32.to_le_bytes())?;
+//! writer.write_at(writer.slot("b"), 0, &1f32.to_le_bytes())?;
+//! writer.stage(&mut set)?;
+//! set.add_text(Path::new("notes.md"), "Two weights.\n")?;
+//!
+//! assert!(memory.files().is_empty());
+//! set.commit()?;
+//! assert_eq!(memory.files().len(), 2);
+//! assert!(memory.files()[path].ends_with(&[0, 0, 128, 63, 0, 0, 0, 64]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | `beside` | the small files of a model beside its weights |

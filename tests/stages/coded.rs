@@ -283,3 +283,110 @@ fn a_run_with_coded_tensors_can_be_verified() {
     succeeds(&s, &["verify", "manifest.json", "--quiet"]);
     succeeds(&s, &["verify", "manifest.json", "--quiet", "--sample", "200"]);
 }
+
+/// What `plan` says of each tensor: the least bytes that it can have in the pruned file.
+fn planned(s: &Scratch, sets: &[&str]) -> Vec<(String, u64)> {
+    let plan = succeeds(s, &[&["plan", "x.yaml", "--format", "json"], sets].concat()).stdout;
+    let rows: Vec<Value> = serde_json::from_str(&plan).unwrap();
+    let least =
+        |row: &Value| (row["name"].as_str().unwrap().to_owned(), row["smallest_bytes"].as_u64().unwrap());
+    rows.iter().map(least).collect()
+}
+
+/// The bytes of each of these tensors in the pruned file.
+fn in_file(s: &Scratch, planned: &[(String, u64)]) -> Vec<(String, u64)> {
+    let found = succeeds(s, &["inspect", "pruned.safetensors", "--format", "json"]).stdout;
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let is_part = |part: &str, name: &str| {
+        part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    // A part belongs to the tensor with the longest name.
+    let of = |part: &str| planned.iter().map(|(name, _)| name).filter(|name| is_part(part, name)).max();
+    let bytes = |name: &String| {
+        let parts = found["tensors"].as_array().unwrap().iter();
+        let parts = parts.filter(|part| of(part["name"].as_str().unwrap()) == Some(name));
+        parts.map(|part| part["bytes"].as_u64().unwrap()).sum()
+    };
+    planned.iter().map(|(name, _)| (name.clone(), bytes(name))).collect()
+}
+
+/// The smallest files that there can be: all weights are pruned, and values that are kept are all alike.
+#[test]
+fn the_least_bytes_that_plan_shows_are_nearly_reached() {
+    let s = Scratch::new();
+    let alike = || f32s(&[0.0; 300]);
+    s.safetensors(
+        "trained.safetensors",
+        &[
+            ("a", "F32", &[3, 100], f32s(&(0..300).map(|n| n as f32).collect::<Vec<_>>())),
+            ("bits", "F4", &[600], vec![0; 300]),
+            ("code", "F32", &[300], alike()),
+            ("code.codes", "F32", &[1], vec![0; 4]),
+            ("ids", "I64", &[2, 70_000], vec![0; 1_120_000]),
+            ("kept", "F32", &[300], alike()),
+            ("none", "F32", &[0, 7], Vec::new()),
+        ],
+    );
+    let config = "rules: [{match: '**', init: none}]\ntrained: {path: trained.safetensors}\n";
+    s.write("x.yaml", config);
+    // Without `prune`, every tensor as it is.
+    let bytes = |all: &[(String, u64)]| all.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>();
+    assert_eq!(bytes(&planned(&s, &[])), [1200, 300, 1200, 4, 1_120_000, 1200, 0]);
+    let plan = succeeds(&s, &["plan", "x.yaml"]).stdout;
+    assert!(plan.ends_with("\n7 tensors, 1,123,904 bytes dense.\n"), "{plan}");
+    let prune = "prune: {output: pruned.safetensors, criterion: magnitude, target: {sparsity: 1}, rules: \
+                 [{match: ['code', 'code.codes', kept, none], keep: true}]}\n";
+    s.write("x.yaml", format!("{config}{prune}"));
+    for (set, least) in [
+        // Two rows of 70,000 are four blocks. A code of values has two bytes more, those for `top`. A code
+        // that shares its header entry may be longer than the data.
+        ("prune.format=auto", [10, 300, 1200, 4, 22, 10, 0]),
+        ("prune.format=coded", [10, 300, 1200, 4, 22, 10, 0]),
+        ("prune.code_kept=false", [10, 300, 1200, 4, 1_120_000, 1200, 0]),
+        // The rank, and four row offsets of four bytes.
+        ("prune.format=sparse", [32, 300, 1200, 4, 1_120_000, 1200, 0]),
+        ("prune.format=csr", [32, 300, 1200, 4, 1_120_000, 1200, 0]),
+        // The rank, and 13 bytes for each row.
+        ("prune.format=bitmask", [55, 300, 1200, 4, 1_120_000, 1200, 0]),
+        ("prune.format=dense", [1200, 300, 1200, 4, 1_120_000, 1200, 0]),
+    ] {
+        let sets = ["--set", set];
+        let planned = planned(&s, &sets);
+        assert_eq!(bytes(&planned), least, "{set}");
+        succeeds(&s, &[&["run", "x.yaml", "--quiet"], &sets[..]].concat());
+        let found = bytes(&in_file(&s, &planned));
+        let more: Vec<u64> = found.iter().zip(least).map(|(found, least)| found - least).collect();
+        match set {
+            "prune.format=auto" | "prune.format=coded" => assert_eq!(more, [2, 0, 0, 8, 0, 2, 0], "{set}"),
+            "prune.code_kept=false" => assert_eq!(more, [2, 0, 0, 0, 0, 0, 0], "{set}"),
+            _ => assert_eq!(more, [0; 7], "{set}"),
+        }
+    }
+    let said = "\n7 tensors, 1,123,904 bytes dense; at least 1,546 bytes of data in the pruned file.\n";
+    let plan = succeeds(&s, &["plan", "x.yaml"]).stdout;
+    assert!(plan.ends_with(said), "{plan}");
+}
+
+#[test]
+fn no_file_has_less_than_plan_says() {
+    for (prune, set) in [
+        (r#"{"values": {"step": 0.04}}"#, "prune.format=auto"),
+        (r#"{"values": {"step": {"bits": 1}}}"#, "prune.format=coded"),
+        (r#"{"values": {"exact": true}}"#, "prune.rules=[{match: 'fc1.*', keep: true}]"),
+        (r#"{"criterion": "magnitude", "target": {"sparsity": 0.99}, "fill": "nearest"}"#, "prune.dtype=f16"),
+        (r#"{"criterion": "magnitude", "target": {"sparsity": 0.99}}"#, "prune.format=sparse"),
+        (
+            r#"{"criterion": "magnitude", "target": {"sparsity": 0.99}, "structure": "rows", "remove": true,
+                "chains": [{"layers": ["fc1", "fc2", "fc3"], "activation": "relu"}]}"#,
+            "prune.dtype=bf16",
+        ),
+    ] {
+        let s = shipped(prune);
+        let sets = ["--set", set];
+        let planned = planned(&s, &sets);
+        succeeds(&s, &[&["run", "x.yaml", "--quiet"], &sets[..]].concat());
+        for ((name, found), (_, least)) in in_file(&s, &planned).iter().zip(&planned) {
+            assert!(found >= least, "{prune} {set}: {name} has {found} bytes, not at least {least}");
+        }
+    }
+}

@@ -85,6 +85,12 @@ fn where_no_codes_share_a_tensor() {
         pack(&[("a", 1000), ("b", 900), (taken, 60_000)], &[]);
         assert_eq!(names(&s, "p.safetensors"), ["a.codes", "b.codes", &*format!("{taken}.codes")]);
         comes_back(&s, "p.safetensors");
+        // A tensor whose code is worth it only without a header entry of its own.
+        pack(&[("a", 1000), ("b", 20)], &[]);
+        assert_eq!(names(&s, "p.safetensors"), ["cdi_prune.codes"]);
+        pack(&[("a", 1000), ("b", 20), (taken, 60_000)], &[]);
+        assert_eq!(names(&s, "p.safetensors"), ["a.codes", "b", &*format!("{taken}.codes")]);
+        comes_back(&s, "p.safetensors");
     }
     // Several files.
     pack(&SIZES, &["--max-shard-size", "4kB"]);

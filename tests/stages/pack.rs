@@ -364,6 +364,49 @@ fn pruning_that_prunes_nothing_over_a_base() {
     );
 }
 
+/// Files whose tensors are all coded, but not as they were: they are restored, with a note.
+#[test]
+fn unpacking_what_is_not_the_trained_checkpoint() {
+    let s = Scratch::new();
+    let mut config = shipped_config(&root().join("examples/data/mlp_pad_sgd"));
+    config["prune"] = serde_json::json!({"output": "p.safetensors", "format": "coded"});
+    s.write("x.yaml", config.to_string());
+    let note = "note: back.safetensors is not the trained checkpoint bit for bit: it has";
+    let half = ["prune.criterion=magnitude", "prune.target={sparsity: 0.5}", "prune.scope=global"];
+    let (all, four) = ("prune.values={step: 0.04}", "prune.rules=[{match: 'fc3.*', keep: true}]");
+    for (sets, said) in [
+        (vec!["prune.values={exact: true}"], ""),
+        (vec![all], "values rounded to steps in 6 tensors"),
+        (vec![all, four], "values rounded to steps in 4 tensors"),
+        (half.to_vec(), "pruned weights in 6 tensors"),
+        (
+            [&half[..], &["prune.rules=[{match: ['fc[13].*', fc2.bias], keep: true}]"]].concat(),
+            "pruned weights in 1 tensor",
+        ),
+        (
+            [&half[..], &[all]].concat(),
+            "values rounded to steps in 6 tensors, and pruned weights in 6 tensors",
+        ),
+    ] {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+        ok(&s, &[&["run", "x.yaml", "--quiet"], &sets[..]].concat());
+        ok(&s, &["restore", "p.safetensors", "-o", "restored.safetensors", "--quiet"]);
+        let stderr = ok(&s, &["unpack", "p.safetensors", "-o", "back.safetensors"]).stderr;
+        let (first, rest) = stderr.split_once('\n').unwrap();
+        assert!(first.starts_with("unpacked: back.safetensors, 6 tensors, 272,"), "{stderr}");
+        assert_eq!(
+            rest,
+            if said.is_empty() { String::new() } else { format!("{note} {said}\n") },
+            "{sets:?}"
+        );
+        assert_eq!(digest(&s.path("back.safetensors")), digest(&s.path("restored.safetensors")));
+    }
+    let unpack = ["unpack", "p.safetensors", "-o", "back.safetensors"];
+    assert_eq!(ok(&s, &[&unpack[..], &["--quiet"]].concat()).stderr, "");
+    let stderr = ok(&s, &[&unpack[..], &["--log-format", "json"]].concat()).stderr;
+    assert!(stderr.lines().any(|line| line.contains("\"WARN\"") && line.contains(note)), "{stderr}");
+}
+
 /// The counterpart of `pack` unpacks what that wrote, and nothing else.
 #[test]
 fn what_unpack_refuses() {

@@ -227,7 +227,8 @@ fn what_is_refused() {
     assert!(!s.path("rounded.safetensors").exists());
 }
 
-/// Weights that are stored by input are rounded as their transpose is, kernels too, and in more strips than one.
+/// Weights that are stored by input are rounded as their transpose is, kernels too, and in
+/// more strips than one.
 #[test]
 fn a_transposed_tensor_is_rounded_alike() {
     let s = Scratch::new();

@@ -34,14 +34,16 @@ pub fn plan(
     let (dense, least) =
         rows.iter().fold((0, 0), |(dense, least), r| (dense + r.dense_bytes, least + r.smallest_bytes));
     let mut text = format!(
-        "{}\n{}{}, {} bytes dense; between {} and {} bytes of data after pruning.",
+        "{}\n{}{}, {} bytes dense",
         sheet.render(color),
         left_out.map(|left_out| left_out + "\n").unwrap_or_default(),
         counted(rows.len() as u64, "tensor"),
         thousands(dense),
-        thousands(least),
-        thousands(dense)
     );
+    text += &match rows.iter().any(|row| row.action.is_some()) {
+        true => format!("; at least {} bytes of data in the pruned file.", thousands(least)),
+        false => ".".to_owned(),
+    };
     let whole: Vec<u64> = rows.iter().filter_map(|row| row.whole_bytes).collect();
     if let Some(largest) = whole.iter().max() {
         text += &format!(

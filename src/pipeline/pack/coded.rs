@@ -1,10 +1,9 @@
 //! Coded tensors that are ready to be written to a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::code::Coded;
-use crate::checkpoint::TensorSpec;
-use crate::codec::{CODES, part};
+use crate::codec::CODES;
 use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::Codes;
@@ -27,9 +26,9 @@ impl<'a> CodedTensors<'a> {
         self.tensors.get(name)
     }
 
-    /// The tensor that replaces this one in the file; `None` if it is not coded.
-    pub fn spec(&self, name: &str) -> Option<TensorSpec> {
-        Some(part(name, self.get(name)?.bytes() as usize))
+    /// Forgets all tensors but these.
+    pub fn retain(&mut self, names: &BTreeSet<&str>) {
+        self.tensors.retain(|name, _| names.contains(name));
     }
 
     /// Writes the code of a tensor, if it is coded.

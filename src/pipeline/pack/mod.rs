@@ -12,20 +12,20 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::coding::{Coding, descriptions};
 use super::copy::copy;
 use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
-use super::plan::{Coding, other_metadata};
+use super::plan::other_metadata;
 use super::progress::Progress;
 use super::resolve::refuse_pruned;
 use super::spool::Spool;
-use crate::checkpoint::{TensorRef, TensorSpec};
-use crate::codec::{CODES, Choice};
-use crate::sparse::{FileMetadata, Kind, PrunedTensor, SHARED_LIMIT};
-use crate::store::{CheckpointWriter, Group, OutputSet, share_codes};
+use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
+use crate::codec::{CODES, Choice, part};
+use crate::sparse::{FileMetadata, Kind, PrunedTensor};
+use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
-use code::Coded;
 pub(super) use code::{ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
@@ -88,8 +88,8 @@ pub fn pack(
     let paths = || inputs.iter().map(|(role, path)| (role.as_str(), *path));
     check_distinct(paths(), [("the output", output)])?;
     let mut set = OutputSet::open(output, paths().map(|(_, path)| path))?;
-    let mut descriptions = equal::equal(start, checkpoint.tensors(), progress)?;
-    let equal: BTreeSet<&str> = descriptions.keys().copied().collect();
+    let mut described = equal::equal(start, checkpoint.tensors(), progress)?;
+    let equal: BTreeSet<&str> = described.keys().copied().collect();
     let whole = |(name, _): &(&str, _)| {
         !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
     };
@@ -98,22 +98,15 @@ pub fn pack(
     let coding = Coding::new(start.described_bytes(), total, max_shard_size);
     let floats = tasks.iter().map(|task| ToCode::whole(task, coding.described));
     let all: Vec<ToCode<'_>> = floats.chain(start.others(checkpoint.tensors().filter(whole))).collect();
-    let coded = code(&all, coding, output, progress)?;
-    let group = |(name, tensor): (&str, TensorRef<'_>)| match equal.contains(name) {
-        true => Group::new(name, Vec::new()),
-        false => group(&coded, name, &tensor),
-    };
-    let mut groups: Vec<Group> = checkpoint.tensors().map(group).collect();
-    share_codes(&mut groups, max_shard_size);
-    descriptions.append(&mut describe(&coded, start, &all)?);
+    let mut coded = code(&all, output, progress)?;
+    let (names, groups) =
+        coding.decide(max_shard_size, |coding| Ok(groups(checkpoint, &equal, &coded, coding)))?;
+    coded.retain(&names);
+    described.append(&mut describe(&coded, start, &all)?);
     let others = other_metadata(checkpoint);
-    let digests = Digests::new(start.base(), descriptions.values());
+    let digests = Digests::new(start.base(), described.values());
     let metadata = |groups: &[Group]| {
-        let described = |group: &Group| {
-            let code = group.shared.then(|| group.bytes());
-            Some(PrunedTensor { code, ..descriptions.get(group.name.as_str())?.clone() })
-        };
-        let tensors: Vec<PrunedTensor> = groups.iter().filter_map(described).collect();
+        let tensors = descriptions(groups, |name| described.get(name).cloned());
         let base = digests.of_file(&tensors);
         FileMetadata { tensors, base, ..FileMetadata::new(Kind::Pruned, start.seed()) }.into_map(&others)
     };
@@ -137,31 +130,40 @@ pub fn pack(
     Ok(Packed { written, read, tensors })
 }
 
-/// Codes tensors. Returns those that become smaller.
-fn code<'a>(
-    all: &[ToCode<'a>],
-    coding: Coding,
-    output: &Path,
-    progress: &dyn Progress,
-) -> Result<CodedTensors<'a>, Error> {
+/// Codes tensors.
+fn code<'a>(all: &[ToCode<'a>], output: &Path, progress: &dyn Progress) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
     let coded = code_all("pack", all, &spool, progress)?;
-    let mut coded: Vec<(&ToCode<'a>, Coded)> = all.iter().zip(coded).collect();
-    let is_worth_it = |coding: Coding, (tensor, found): &(&ToCode<'a>, Coded)| {
-        coding.is_worth_it(found.bytes(), found.prediction(), tensor.bytes())
-    };
-    coded.retain(|both| is_worth_it(coding, both));
-    if coded.iter().filter(|(_, found)| found.bytes() < SHARED_LIMIT).count() == 1 {
-        // It has nothing to share a header entry with.
-        coded.retain(|both| is_worth_it(coding.alone(), both));
-    }
-    Ok(CodedTensors::new(coded.into_iter().map(|(tensor, found)| (tensor.name(), found)).collect(), spool))
+    Ok(CodedTensors::new(all.iter().map(ToCode::name).zip(coded).collect(), spool))
 }
 
-/// What is written to the file for a tensor.
-fn group(coded: &CodedTensors<'_>, name: &str, tensor: &TensorRef<'_>) -> Group {
-    let whole = || TensorSpec { name: name.to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
-    Group::new(name, vec![coded.spec(name).unwrap_or_else(whole)])
+/// What is written to the file for each tensor, and the names of the tensors for which that is a code: those
+/// that become smaller by it.
+fn groups<'a>(
+    checkpoint: &'a Checkpoint,
+    equal: &BTreeSet<&str>,
+    coded: &CodedTensors<'_>,
+    coding: Coding,
+) -> (BTreeSet<&'a str>, Vec<Group>) {
+    let mut names = BTreeSet::new();
+    let group = |(name, tensor): (&'a str, TensorRef<'_>)| {
+        if equal.contains(name) {
+            return Group::new(name, Vec::new());
+        }
+        let dense = tensor.bytes().len() as u64;
+        match coded.get(name) {
+            Some(found) if coding.is_worth_it(found.bytes(), found.prediction(), dense) => {
+                names.insert(name);
+                Group::new(name, vec![part(name, found.bytes() as usize)])
+            }
+            _ => {
+                let (name, shape) = (name.to_owned(), tensor.shape.clone());
+                Group::single(TensorSpec { name, dtype: tensor.dtype, shape })
+            }
+        }
+    };
+    let groups = checkpoint.tensors().map(group).collect();
+    (names, groups)
 }
 
 /// The descriptions of the coded tensors, by name.

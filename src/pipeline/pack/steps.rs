@@ -130,7 +130,8 @@ fn check(task: &TensorTask<'_>, moments: &TensorRef<'_>) -> Result<(), Calibrati
     Ok(())
 }
 
-/// Number of weights that are held at the same time if those of an output are not side by side: 33 bytes each.
+/// Number of weights that are held at the same time if those of an output are not side by
+/// side: 33 bytes each.
 const STRIP: usize = 1 << 20;
 
 /// The outputs of a layer and their inputs, including the elements of a kernel.

@@ -21,6 +21,8 @@ pub const VERSION: u8 = 1;
 #[derive(Clone, Debug)]
 pub struct Head {
     pruned: Option<u8>,
+    /// Whether a table has symbols of pruned elements.
+    marks_pruned: bool,
     pub(super) form: Form,
     pub(super) model: Model,
     pub(super) matrix: Matrix,
@@ -103,12 +105,14 @@ impl Head {
         }
         let mut bits = BitReader::new(input.rest());
         let mut tables = Vec::with_capacity(count);
+        let mut marks_pruned = false;
         for n in 0..count {
             let table = read_table(&mut bits, symbols.last()).ok_or(CodeError::Table(n))?;
             let unwanted = if model.is_bytes() { 2 } else { pruned.map_or(0, |last| usize::from(last) + 1) };
             if table.frequencies()[unwanted..2].iter().any(|f| *f > 0) {
                 return Err(CodeError::Table(n));
             }
+            marks_pruned |= !model.is_bytes() && table.frequencies()[..2].iter().any(|f| *f > 0);
             tables.push(table);
         }
         let read = bits.bytes_read().ok_or(CodeError::Table(count - 1))?;
@@ -117,12 +121,18 @@ impl Head {
         let first = input.at();
         let all = (bytes.len() - first) as u64;
         let ends = ends(lengths, all)?;
-        Ok((Self { pruned, form, model, matrix, first, ends }, symbols, levels, tables))
+        Ok((Self { pruned, marks_pruned, form, model, matrix, first, ends }, symbols, levels, tables))
     }
 
     /// Whether values are differences from a prediction.
     pub fn is_difference(&self) -> bool {
         self.model.is_difference()
+    }
+
+    /// Whether elements may be pruned: the code has a symbol for that. Encoders give symbols to tables only
+    /// where they occur.
+    pub fn marks_pruned(&self) -> bool {
+        self.marks_pruned
     }
 
     /// Bytes of an element.

@@ -128,6 +128,11 @@ fn heads() {
         refused(&code, 3, "the classes' flag is 4, which is invalid");
     }
     refused(&Code { count: 0, ..sound() }, 3, "the number of tables is 0, which is invalid");
+    // A code that cannot have the lengths of all blocks is refused before anything else of it is read.
+    let message = "table 0 is not a valid frequency table for this tensor";
+    refused(&Code { tables: vec![2, 1], ..sound() }, 3, message);
+    let short = Code { tables: vec![2, 1], ..sound() };
+    refused(&short, 3 * blocks::BLOCK_ELEMENTS, "the head is cut off");
     let many = Code {
         count: 17,
         thresholds: [&[0, 0][..], &[1; 15]].concat(),
@@ -164,6 +169,8 @@ fn classes_and_thresholds() {
     refused(&columns(longer), 8, damaged);
     refused(&columns(vec![5, 0, 2, 7, 7]), 8, damaged);
     refused(&columns(vec![5, 0, 1, 7]), 8, damaged);
+    // A table of one symbol, and a state that comes to rest: a code of classes that are all equal.
+    refused(&columns(vec![5, 0, 6, 7, 7, 0, 0, 1, 0]), 8, damaged);
 
     let thresholds = |thresholds: &[u8]| {
         let count = thresholds.len() as u8;

@@ -6,7 +6,7 @@ use super::file::PrunedReader;
 use super::stored::{Encoded, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
 use crate::checkpoint::{Mapped, TensorRef};
-use crate::codec::{BlockDecoder, CodeError};
+use crate::codec::{BlockDecoder, CodeError, Head};
 use crate::init::encoder::Encoder;
 use crate::init::{Generator, Initial, Whole};
 use crate::prelude::*;
@@ -109,6 +109,9 @@ pub trait ReadBlocks {
     /// Whether the tensor is encoded, so that it must be read by blocks.
     fn is_encoded(&self, name: &str) -> bool;
 
+    /// The head of a tensor's code; `None` if it is not entropy-coded.
+    fn head(&self, name: &str) -> Option<&Head>;
+
     /// A tensor that is stored unencoded, in the file or in its base.
     ///
     /// # Panics
@@ -136,6 +139,13 @@ pub trait ReadBlocks {
 impl ReadBlocks for PrunedReader {
     fn is_encoded(&self, name: &str) -> bool {
         matches!(self.tensors.get(name), Some(Stored::Encoded(_) | Stored::Coded(_)))
+    }
+
+    fn head(&self, name: &str) -> Option<&Head> {
+        match self.tensors.get(name) {
+            Some(Stored::Coded(coded)) => Some(&coded.head),
+            _ => None,
+        }
     }
 
     fn stored(&self, name: &str) -> TensorRef<'_> {
