@@ -36,7 +36,7 @@ pub struct Confirmation {
     pub command: Vec<String>,
     /// The metric of the trained checkpoint.
     pub original_metric: f64,
-    /// The points that it measured, from the smallest file; the last is the one that was written.
+    /// The points that it measured, from the smallest file; but the one that was written is last.
     pub points: Vec<Confirmed>,
 }
 

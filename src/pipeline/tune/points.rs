@@ -98,8 +98,9 @@ impl<'a> Points<'a> {
         Ok((self.prunes.swap_remove(winner), report))
     }
 
-    /// Measures the winner with another command; then, as long as that finds too much lost, the next larger
-    /// point that nothing beats; at last the largest of all.
+    /// Measures the winner with another command. As long as that finds too much lost, the next larger
+    /// point that nothing beats in both size and drop follows; then, by halving, the smallest of the
+    /// others that is confirmed.
     fn confirm(
         &self,
         command: &[String],
@@ -107,43 +108,71 @@ impl<'a> Points<'a> {
         trials: &mut Trials<'_>,
         original: Candidate,
     ) -> Result<Confirmation, Error> {
-        let TuneSettings { better, max_drop, .. } = *self.tune;
         let original_metric = trials.confirm(original, command)?.metric;
         let mut found = Confirmation { command: command.to_vec(), original_metric, points: Vec::new() };
-        let within = |n: &usize| self.points[*n].within;
-        let larger = front(&self.points).into_iter().filter(|n| within(n) && *n != winner);
-        let largest = (0..self.points.len()).filter(within).max_by_key(|n| self.points[*n].bytes);
-        let mut tried = vec![winner];
-        for point in [winner].into_iter().chain(larger).chain(largest) {
-            if !found.points.is_empty() && tried.contains(&point) {
-                continue;
-            }
-            tried.push(point);
-            let what = format!("{}, to confirm", self.points[point].words());
-            let metric =
-                trials.confirm(Candidate { prune: self.prunes[point].clone(), what }, command)?.metric;
-            let drop = better.drop(original_metric, metric);
-            let within = drop <= max_drop;
-            self.progress.note(&format!(
-                "tune: {}: by `confirm` metric {} (the original {}), {}",
-                self.points[point].words(),
-                significant(metric, 6),
-                significant(original_metric, 6),
-                if within { "within" } else { "too far" }
-            ));
-            found.points.push(Confirmed { point, metric, drop, within });
-            if within {
+        let mut measure = |point: usize| {
+            let one = self.confirm_one(command, point, original_metric, trials)?;
+            let within = one.within;
+            found.points.push(one);
+            Ok::<_, Error>(within)
+        };
+        let bytes = |n: &usize| self.points[*n].bytes;
+        let within = |n: &usize| self.points[*n].within && bytes(n) >= bytes(&winner) && *n != winner;
+        let front = [winner].into_iter().chain(front(&self.points).into_iter().filter(within));
+        let mut largest = 0;
+        for point in front {
+            if measure(point)? {
                 return Ok(found);
             }
+            largest = largest.max(bytes(&point));
+        }
+        let mut rest: Vec<usize> =
+            (0..self.points.len()).filter(|n| within(n) && bytes(n) > largest).collect();
+        rest.sort_by_key(bytes);
+        // The smallest place that is confirmed is in this range.
+        let (mut low, mut high) = (0, rest.len().saturating_sub(1));
+        let confirmed = match rest.last() {
+            Some(last) => measure(*last)?,
+            None => false,
+        };
+        while confirmed && low < high {
+            let middle = low.midpoint(high);
+            if measure(rest[middle])? { high = middle } else { low = middle + 1 }
+        }
+        if confirmed {
+            // The one that is written comes last.
+            found.points.sort_by_key(|one| (one.point == rest[high], self.points[one.point].bytes));
+            return Ok(found);
         }
         let nearest = found.points.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
         Err(Error::NotConfirmed {
             file: self.settings.source.file().to_owned(),
-            max_drop,
+            max_drop: self.tune.max_drop,
             tried: found.points.len(),
             original: original_metric,
             nearest: nearest.map(|nearest| Box::new((self.points[nearest.point].clone(), nearest.clone()))),
         })
+    }
+
+    fn confirm_one(
+        &self,
+        command: &[String],
+        point: usize,
+        original_metric: f64,
+        trials: &mut Trials<'_>,
+    ) -> Result<Confirmed, Error> {
+        let what = format!("{}, to confirm", self.points[point].words());
+        let metric = trials.confirm(Candidate { prune: self.prunes[point].clone(), what }, command)?.metric;
+        let drop = self.tune.better.drop(original_metric, metric);
+        let within = drop <= self.tune.max_drop;
+        self.progress.note(&format!(
+            "tune: {}: by `confirm` metric {} (the original {}), {}",
+            self.points[point].words(),
+            significant(metric, 6),
+            significant(original_metric, 6),
+            if within { "within" } else { "too far" }
+        ));
+        Ok(Confirmed { point, metric, drop, within })
     }
 
     /// No point is within the limit.
