@@ -56,9 +56,8 @@ pub struct Measured {
 /// 2. From the best of these, one coordinate at a time: its step is multiplied by a factor. All coordinates
 ///    are tried; those that save bytes within the drop are applied together, or as many as stay within it,
 ///    ranked by the bytes that they save for what they lose. When none is left, exchanges are tried: one step
-///    longer, and another shorter, or as many others as the saved bytes pay for; then steps counted from
-///    elsewhere. When nothing helps, the factor is replaced
-///    by its root; after the fourth, the search ends.
+///    longer, and another or all others shorter; then steps counted from elsewhere. When nothing helps, the
+///    factor is replaced by its root; after the fourth, the search ends.
 ///
 /// `ask` gets settings to be tried, each with a value for every coordinate. It returns their results, or the
 /// results of the first ones only to end the search. No settings are asked for twice. Returns whether the
@@ -233,22 +232,25 @@ where
         Ok(())
     }
 
-    /// Makes some step longer, and another or several others shorter, so that the file becomes smaller.
+    /// Makes some step longer, and another or all others shorter, so that the file becomes smaller.
     fn exchange(&mut self, factor: f64) -> Result<(), E> {
         let Some((best, before)) = self.best.clone() else { return Ok(()) };
         let by_size = |mut moves: Vec<Move>| {
             moves.sort_by_key(|(_, _, found)| found.bytes);
+            moves.truncate(EXCHANGED);
             moves
         };
-        let mut longer = by_size(self.moves(&best, scaled(&best, factor))?);
-        longer.truncate(EXCHANGED);
-        let all_shorter = by_size(self.moves(&best, scaled(&best, 1.0 / factor))?);
-        let shorter = &all_shorter[..all_shorter.len().min(EXCHANGED)];
+        let longer = by_size(self.moves(&best, scaled(&best, factor))?);
+        let shorter = by_size(self.moves(&best, scaled(&best, 1.0 / factor))?);
         let pairs = longer.iter().flat_map(|a| shorter.iter().map(move |b| (a, b)));
         let saves = |(a, b): &(&Move, &Move)| a.0 != b.0 && a.2.bytes + b.2.bytes < 2 * before.bytes;
         let pairs = pairs.filter(saves).map(|(a, b)| with(&best, &[(a.0, a.1), (b.0, b.1)]));
-        let groups =
-            longer.iter().filter_map(|a| paid_for(a, &all_shorter, before).map(|all| with(&best, &all)));
+        // Where one tensor has most of the bytes, finer steps everywhere else cost little.
+        let finer = [1, 2, 4].map(|times| (0..times).fold(1.0, |divisor, _| divisor * factor));
+        let groups = longer.iter().flat_map(|a| finer.map(|divisor| (a, divisor))).map(|(a, divisor)| {
+            let all: Setting = scaled(&best, 1.0 / divisor).into_iter().map(|(_, one)| one).collect();
+            with(&all, &[(a.0, a.1)])
+        });
         let settings: Vec<Setting> = pairs.chain(groups).collect();
         self.measure(Part::Each, &settings).map(drop)
     }
@@ -264,23 +266,6 @@ where
         let moves = self.moves(&best, others.collect())?;
         self.together(&best, before, &moves)
     }
-}
-
-/// A longer step together with as many shorter ones as the bytes that it saves pay for, the cheapest first:
-/// where one tensor has most of the bytes, finer steps everywhere else cost little. `None` if that is fewer
-/// than two.
-fn paid_for(longer: &Move, shorter: &[Move], before: Measured) -> Option<Vec<(usize, Coordinate)>> {
-    let mut left = before.bytes.saturating_sub(longer.2.bytes);
-    let mut changes = vec![(longer.0, longer.1)];
-    for (n, coordinate, found) in shorter.iter().filter(|(n, ..)| *n != longer.0) {
-        let cost = found.bytes.saturating_sub(before.bytes);
-        if cost >= left {
-            break;
-        }
-        left -= cost;
-        changes.push((*n, *coordinate));
-    }
-    (changes.len() > 2).then_some(changes)
 }
 
 /// The changes that multiply the step of each coordinate by a factor.

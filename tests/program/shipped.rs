@@ -139,7 +139,7 @@ fn rounding_finds_a_far_smaller_file() {
     assert_eq!(
         last[3],
         "Tuned: a step for each tensor: 0.0985 to 0.394: metric 87.5, 0.1 worse than the original's 87.6 (at \
-         most 0.5 worse). The smallest of 214 tried that is within the limit, after 3 smaller files that other \
+         most 0.5 worse). The smallest of 462 tried that is within the limit, after 2 smaller files that other \
          data did not confirm."
     );
     assert!(last[2].contains(", 6,223 bytes, 2.3 % of the trained file's 272,512."), "{}", last[2]);

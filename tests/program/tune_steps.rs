@@ -347,7 +347,7 @@ fn a_tuned_criterion_may_read_scores() {
 #[test]
 fn the_plan_says_what_will_be_tried() {
     let s = scratch(STEPS, "max_drop: 2, jobs: 4, confirm: [sh, loss.sh, '{checkpoint}', '3']");
-    let expected = "\nTune: some 15 evaluations, then about 20 for each tensor (lower is better, at most 2 worse): one step for \
+    let expected = "\nTune: some 40 evaluations, then 20 to 70 for each tensor (lower is better, at most 2 worse): one step for \
                     all tensors, counted from their initial values and from zero, and in proportion to their weights; then \
                     a step for each tensor\nby sh loss.sh {checkpoint}, 4 at a time\nconfirmed by sh loss.sh {checkpoint} 3\n";
     let ran = s.run(&["plan", "c/x.yaml"]);

@@ -92,7 +92,7 @@ fn search((tune, seconds): (&TuneSettings, Option<f64>)) -> String {
         TuneSearch::Steps(_) => {
             let most = match tune.max_evaluations {
                 Some(limit) => format!("at most {}", counted(limit, "evaluation")),
-                None => "some 15 evaluations, then about 20 for each tensor".to_owned(),
+                None => "some 40 evaluations, then 20 to 70 for each tensor".to_owned(),
             };
             format!(
                 "\nTune: {most} {budget}: one step for all tensors, counted from their initial values and from zero, and in \
