@@ -67,11 +67,13 @@ class Case:
         run("restore", file, "-o", restored, "--quiet")
         return file.stat().st_size, self.accuracies(restored)
 
-    def searched(self, rounding, budget):
+    def searched(self, rounding, budget, most):
         """The smallest file that `tune` finds, and the one that other data confirm, which is written: bytes, and accuracy
         on the data of the search and on the others. NumPy evaluates the second once more."""
         command = [sys.executable, str(Path(networks.__file__).resolve()), "evaluate", self.name, "{checkpoint}"]
         tune = {"command": command, "better": "higher", "max_drop": budget, "jobs": 2, "cache": f"{rounding}.tune"}
+        if most:
+            tune["max_evaluations"] = most
         if self.other:
             tune["confirm"] = [*command, *self.other]
         size, measured = self.pruned("auto", rounding, tune=tune, analyze={"report": {"json": "report.json"}})
@@ -108,10 +110,10 @@ def one_step(case, steps):
         print(f"| | {step} | {' | '.join(cells)} |", flush=True)
 
 
-def search(case, budgets):
-    """Rows of the table for one budget after the other."""
+def search(case, budgets, most):
+    """Rows of the table for one budget after the other, of searches with at most this many evaluations."""
     for budget in budgets:
-        found = [each for rounding in ["nearest", "compensated"] for each in case.searched(rounding, budget)]
+        found = [each for rounding in ["nearest", "compensated"] for each in case.searched(rounding, budget, most)]
         cells = [f"{case.bytes(size)}, {shown(accuracies)}" for size, accuracies in found]
         print(f"| | {budget} | {' | '.join(cells)} |", flush=True)
 
@@ -121,6 +123,7 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=networks.NETWORKS, default=list(networks.NETWORKS))
     parser.add_argument("--idx", type=Path)
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.5, 0.1], help="in points")
+    parser.add_argument("--evaluations", type=int, help="at most so many for each search")
     parser.add_argument("--one-step", action="store_true")
     parser.add_argument("--steps", nargs="+", type=float)
     options = parser.parse_args()
@@ -139,7 +142,7 @@ def main():
             if options.one_step:
                 one_step(case, options.steps or (LM_STEPS if name == "byte_lm_adamw" else STEPS))
             else:
-                search(case, options.budgets)
+                search(case, options.budgets, options.evaluations)
 
 
 if __name__ == "__main__":

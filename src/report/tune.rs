@@ -137,7 +137,7 @@ pub(super) fn shown_words(tune: &TuneReport) -> String {
         return String::new();
     }
     format!(
-        "Of the {} tried, those than which none is both smaller and better:",
+        "Of the {} tried, those that no other beats in both size and metric:",
         thousands(tune.points.len() as u64)
     )
 }

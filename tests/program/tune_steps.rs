@@ -139,7 +139,7 @@ fn the_reports_show_what_nothing_beats() {
     let markdown = fs::read_to_string(s.path("c/r.md")).unwrap();
     let count = tune["points"].as_array().unwrap().len();
     for text in [
-        format!("Of the {count} tried, those than which none is both smaller and better:"),
+        format!("Of the {count} tried, those that no other beats in both size and metric:"),
         "| steps | length | bytes | metric | worse by | result |".to_owned(),
         "| tensor | step | over | at start | std of change / std |".to_owned(),
         " | **written** |".to_owned(),
