@@ -129,11 +129,7 @@ fn plan(config: &Path, format: Format, full: bool, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
     let rows = pipeline::listing(&Resolved::with(&settings, global.open_options())?);
     match format {
-        Format::Table => {
-            // How long it takes is only known from earlier evaluations.
-            let took = settings.tune.as_ref().and_then(pipeline::seconds_per_evaluation);
-            print(&tables::plan(&rows, settings.tune.as_ref().map(|tune| (tune, took)), full, global.color))
-        }
+        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), full, global.color)),
         Format::Json => print_json(&rows),
     }
 }

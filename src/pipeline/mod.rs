@@ -103,6 +103,5 @@ pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::restore;
 pub use run::{Stages, done_before, run, run_into};
-pub use tune::seconds_per_evaluation;
 pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Verified, verify};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -53,13 +52,9 @@ struct Form {
     /// The metrics of each command, by the SHA-256 of its arguments, each preceded by its
     /// length as eight bytes.
     commands: BTreeMap<String, BTreeMap<String, f64>>,
-    /// The seconds that the evaluations by each command took.
-    #[serde(default)]
-    seconds: BTreeMap<String, f64>,
 }
 
-/// Version 1 has no seconds.
-const VERSION: u32 = 2;
+const VERSION: u32 = 1;
 /// Maximum size of the file in bytes.
 const LONGEST: u64 = 256 << 20;
 
@@ -78,20 +73,13 @@ impl Cache {
             Err(error) => return Err(CacheError::Io { path, error }),
             Ok(bytes) => match serde_json::from_slice::<Form>(&bytes) {
                 Err(error) => return syntax(error.line(), error.to_string()),
-                Ok(form) if !(1..=VERSION).contains(&form.version) => {
+                Ok(form) if form.version != VERSION => {
                     return syntax(1, format!("version {}, expected {VERSION}", form.version));
                 }
                 Ok(form) => form,
             },
         };
-        Ok(Self { path, form: Form { version: VERSION, ..form } })
-    }
-
-    /// Average seconds of an evaluation by this command; `None` if there was none.
-    pub fn seconds(&self, command: &[String]) -> Option<f64> {
-        let key = key(command);
-        let count = self.form.commands.get(&key)?.len();
-        self.form.seconds.get(&key).map(|seconds| seconds / count as f64)
+        Ok(Self { path, form })
     }
 
     /// The metric that the command gave for the file with this SHA-256.
@@ -99,21 +87,12 @@ impl Cache {
         self.form.commands.get(&key(command))?.get(sha256).copied()
     }
 
-    /// Adds a metric, which must be finite, and how long its evaluation took, and writes
-    /// the file immediately.
+    /// Adds a metric, which must be finite, and writes the file immediately.
     ///
     /// # Errors
     /// Errors of writing the file.
-    pub fn put(
-        &mut self,
-        command: &[String],
-        sha256: &str,
-        metric: f64,
-        took: Duration,
-    ) -> Result<(), CheckpointError> {
-        let key = key(command);
-        *self.form.seconds.entry(key.clone()).or_default() += took.as_secs_f64();
-        self.form.commands.entry(key).or_default().insert(sha256.to_owned(), metric);
+    pub fn put(&mut self, command: &[String], sha256: &str, metric: f64) -> Result<(), CheckpointError> {
+        self.form.commands.entry(key(command)).or_default().insert(sha256.to_owned(), metric);
         let mut text = serde_json::to_string_pretty(&self.form).expect("finite numbers");
         text.push('\n');
         write_text(&self.path, &text)
@@ -145,12 +124,11 @@ mod tests {
         let path = dir.path().join("evaluations.json");
         let mut cache = Cache::open(&path).unwrap();
         let one = command(&["eval", "a b"]);
-        cache.put(&one, "00ff", 0.1, Duration::from_millis(250)).unwrap();
-        cache.put(&one, "00fe", -2.5e-300, Duration::from_millis(750)).unwrap();
+        cache.put(&one, "00ff", 0.1).unwrap();
+        cache.put(&one, "00fe", -2.5e-300).unwrap();
         let cache = Cache::open(&path).unwrap();
         assert_eq!((cache.get(&one, "00ff"), cache.get(&one, "00fe")), (Some(0.1), Some(-2.5e-300)));
         assert_eq!(cache.get(&one, "00"), None);
-        assert_eq!((cache.seconds(&one), cache.seconds(&command(&["other"]))), (Some(0.5), None));
         assert_eq!(cache.get(&command(&["eval", "a", "b"]), "00ff"), None, "another command");
     }
 
@@ -158,11 +136,9 @@ mod tests {
     fn what_is_no_cache_is_said_so() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("evaluations.json");
-        fs::write(&path, "{\"version\": 1, \"commands\": {}}").unwrap();
-        assert!(Cache::open(&path).is_ok(), "of earlier releases");
-        fs::write(&path, "{\"version\": 3, \"commands\": {}}").unwrap();
+        fs::write(&path, "{\"version\": 2, \"commands\": {}}").unwrap();
         let error = Cache::open(&path).unwrap_err().to_string();
-        let expected = "evaluations.json: not a cache file of `tune` (line 1: version 3, expected 2); delete \
+        let expected = "evaluations.json: not a cache file of `tune` (line 1: version 2, expected 1); delete \
                         it to evaluate every file again";
         assert!(error.ends_with(expected), "{error}");
         fs::write(&path, "{\n\"version\"").unwrap();

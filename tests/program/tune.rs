@@ -438,7 +438,7 @@ fn a_cache_that_is_none() {
     s.write("c/kept/evaluations.json", "[]");
     let ran = run(&s);
     let expected = "error: DIR/c/kept/evaluations.json: not a cache file of `tune` (line 1: invalid length \
-                    0, expected struct Form with 3 elements at line 1 column 2); delete it to evaluate every \
+                    0, expected struct Form with 2 elements at line 1 column 2); delete it to evaluate every \
                     file again\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (1, expected));
 }

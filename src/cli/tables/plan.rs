@@ -8,13 +8,8 @@ use clap::ColorChoice;
 use super::sheet::{Column, Room, Sheet};
 
 /// The table, in every column where `full` asks for that; what the bytes add up to, and which tensors cannot
-/// be regenerated weight by weight; what `tune` will do, with the seconds that an evaluation took before.
-pub fn plan(
-    rows: &[PlanRow],
-    tune: Option<(&TuneSettings, Option<f64>)>,
-    full: bool,
-    color: ColorChoice,
-) -> String {
+/// be regenerated weight by weight; what `tune` will do.
+pub fn plan(rows: &[PlanRow], tune: Option<&TuneSettings>, full: bool, color: ColorChoice) -> String {
     let cells = |cell: fn(&PlanRow) -> String| rows.iter().map(cell);
     let or_none =
         |text: &Option<String>| text.as_ref().map_or_else(|| "-".to_owned(), |text| printable(text));
@@ -67,8 +62,8 @@ pub fn plan(
     text + &tune.map(search).unwrap_or_default()
 }
 
-/// What will be tried, and how long an evaluation took so far.
-fn search((tune, seconds): (&TuneSettings, Option<f64>)) -> String {
+/// What will be tried.
+fn search(tune: &TuneSettings) -> String {
     let number = |x: f64| significant(x, 6);
     let command = |words: &[String]| words.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" ");
     let budget = format!("({} is better, at most {} worse)", tune.better.name(), number(tune.max_drop));
@@ -103,9 +98,6 @@ fn search((tune, seconds): (&TuneSettings, Option<f64>)) -> String {
     text += &format!("\nby {}", command(&tune.command));
     if tune.jobs > 1 {
         text += &format!(", {} at a time", tune.jobs);
-    }
-    if let Some(seconds) = seconds {
-        text += &format!(", {} s each so far", significant(seconds, 2));
     }
     if let Some(confirm) = &tune.confirm {
         text += &format!("\nconfirmed by {}", command(confirm));

@@ -7,7 +7,6 @@ mod trials;
 
 use super::error::Error;
 use super::outcome::Outcome;
-use super::outputs::TuneFiles;
 use super::progress::Progress;
 use super::prune::check_part_names;
 use super::resolve::Resolved;
@@ -16,7 +15,7 @@ use crate::config::{FormatChoice, PruneRule, PruneSettings, Recipe, Settings, Tu
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::sparse::Format;
 use crate::text::{significant, thousands};
-use crate::tune::{Cache, Lines, TuneReport, search};
+use crate::tune::{Lines, TuneReport, search};
 use points::Points;
 use trials::{Candidate, Trials, with_prune};
 
@@ -57,12 +56,6 @@ pub(super) fn tune(
     let (prune, report) = points.finish(complete, &mut trials, untouched)?;
     trials.clean()?;
     Ok((prune, report))
-}
-
-/// Average seconds that an evaluation by the command of a search took before; `None` if nothing has been
-/// evaluated, or the measurements cannot be read.
-pub fn seconds_per_evaluation(tune: &TuneSettings) -> Option<f64> {
-    Cache::open(&TuneFiles::of(&tune.cache, tune.jobs).metrics).ok()?.seconds(&tune.command)
 }
 
 /// Searches for sparsities. Returns whether the search was completed.

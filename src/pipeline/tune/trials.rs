@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{AnalyzeSettings, PruneSettings, ReportPaths, Settings, TuneSettings};
@@ -186,11 +185,8 @@ impl<'a> Trials<'a> {
             }
         }
         let (folder, timeout) = (&self.config_folder, self.tune.timeout);
-        let call = |n: &usize| {
-            let begun = Instant::now();
-            evaluate(command, &places[*n].restored, folder, timeout).map(|metric| (metric, begun.elapsed()))
-        };
-        let metrics: Vec<Result<(f64, Duration), EvaluationError>> = match new.as_slice() {
+        let call = |n: &usize| evaluate(command, &places[*n].restored, folder, timeout);
+        let metrics: Vec<Result<f64, EvaluationError>> = match new.as_slice() {
             [one] => vec![call(one)],
             many => thread::scope(|scope| {
                 let threads: Vec<_> = many.iter().map(|n| scope.spawn(move || call(n))).collect();
@@ -200,7 +196,7 @@ impl<'a> Trials<'a> {
         let mut failed = None;
         for (n, metric) in new.into_iter().zip(metrics) {
             match metric {
-                Ok((metric, took)) => self.cache.put(command, &written[n].sha256, metric, took)?,
+                Ok(metric) => self.cache.put(command, &written[n].sha256, metric)?,
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
