@@ -218,16 +218,22 @@ fn threads_that_cannot_start_are_an_error() {
             "ulimit -v 400000; exec {} inspect t.safetensors {threads}",
             env!("CARGO_BIN_EXE_cdi-prune")
         );
-        let output = std::process::Command::new("sh")
-            .args(["-c", &command])
-            .env("RAYON_NUM_THREADS", "4000")
-            .current_dir(s.path(""))
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let run = || {
+            let output = std::process::Command::new("sh")
+                .args(["-c", &command])
+                .env("RAYON_NUM_THREADS", "4000")
+                .current_dir(s.path(""))
+                .output()
+                .unwrap();
+            (output.status, String::from_utf8(output.stderr).unwrap())
+        };
+        // Rarely, what does not fit is the signal stack of a thread that has just started: a panic of the
+        // standard library, which nothing can turn into an error.
+        let (status, said) =
+            (0..5).map(|_| run()).find(|(_, said)| !said.contains("stack_overflow.rs")).unwrap();
         assert!(said.starts_with("error: cannot start 1024 threads: "), "{said}");
         assert!(said.ends_with("; use fewer with `--threads`\n"), "{said}");
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(status.code(), Some(1));
     }
 }
 
