@@ -34,13 +34,10 @@ pub(super) fn tune(
     progress: &dyn Progress,
 ) -> Result<(PruneSettings, TuneReport), Error> {
     resolved.trained()?;
-    check_candidates(resolved, tune)?;
+    let starts = starts(&tune.search);
+    check_candidates(resolved, &starts)?;
     let mut trials = Trials::new(resolved, tune, prune, progress)?;
-    let first = match &tune.search {
-        TuneSearch::Sparsity { recipes, lines } => recipes[0].at(lines.low),
-        TuneSearch::Steps(settings) => (**settings).clone(),
-    };
-    let untouched = Candidate { prune: untouched(&first), what: "the original".to_owned() };
+    let untouched = Candidate { prune: untouched(&starts[0]), what: "the original".to_owned() };
     // The least limit is 2, so the original is always evaluated.
     let original = trials.evaluate(std::slice::from_ref(&untouched))?[0];
     progress.note(&format!(
@@ -74,16 +71,20 @@ fn sparsity(
     })
 }
 
-/// Finds settings with which no file can be written, before the first evaluation.
-fn check_candidates(resolved: &Resolved<'_>, tune: &TuneSettings) -> Result<(), Error> {
-    let all = match &tune.search {
+/// The settings from which a search starts, at least one: of every recipe, or those whose steps are open.
+fn starts(search: &TuneSearch) -> Vec<PruneSettings> {
+    match search {
         TuneSearch::Sparsity { recipes, lines } => {
             recipes.iter().map(|recipe| recipe.at(lines.low)).collect()
         }
         TuneSearch::Steps(settings) => vec![(**settings).clone()],
-    };
-    for prune in all {
-        let settings = with_prune(resolved.settings, prune);
+    }
+}
+
+/// Finds settings with which no file can be written, before the first evaluation.
+fn check_candidates(resolved: &Resolved<'_>, starts: &[PruneSettings]) -> Result<(), Error> {
+    for prune in starts {
+        let settings = with_prune(resolved.settings, prune.clone());
         let resolved = Resolved::with(&settings, resolved.options())?;
         if let Some(pruning) = &settings.prune {
             check_decisions(&resolved, pruning)?;
