@@ -110,10 +110,11 @@ fn comparison(c: &mut Criterion) {
         b.iter(|| bitmask::gather(black_box(&trained), LEN, black_box(&bits), FloatDtype::F32, &mut stored));
     });
     let mut dense = vec![0; 4 * LEN];
+    bitmask::scatter(&stored, LEN, &bits, FloatDtype::F32, &mut dense);
+    assert!(dense.as_chunks::<12>().0.iter().zip(trained.as_chunks::<12>().0).all(|(d, t)| d[..4] == t[..4]));
     group.bench_function("scatter a third", |b| {
         b.iter(|| bitmask::scatter(black_box(&stored), LEN, black_box(&bits), FloatDtype::F32, &mut dense));
     });
-    assert!(dense.as_chunks::<12>().0.iter().zip(trained.as_chunks::<12>().0).all(|(d, t)| d[..4] == t[..4]));
 }
 
 /// A file of one tensor of F32, `n` by `n`, all of it pruned to initial values.

@@ -13,10 +13,10 @@
 use std::fs;
 use std::path::Path;
 
-use cdi_prune::checkpoint::{Checkpoint, OpenOptions};
+use cdi_prune::checkpoint::Checkpoint;
 use cdi_prune::config::Settings;
 use cdi_prune::noise::{draw, row_key};
-use cdi_prune::pipeline::{Outcome, Resolved, Silent, Stages, restore, run};
+use cdi_prune::pipeline::{Outcome, Resolved, RestoreOptions, Silent, Stages, restore, run};
 use ndarray::{Array2, Axis, Zip};
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 
@@ -212,8 +212,7 @@ fn prune(scratch: &Path, threshold: &str, fill: &str, images: &Images) -> Result
     let more = [format!("analyze.threshold={threshold}"), format!("prune.fill={fill}")];
     let outcome = stage(scratch, Stages::Prune, &more)?;
     let restored = scratch.join("restored.safetensors");
-    let (pruned, options) = (scratch.join("pruned.safetensors"), OpenOptions::default());
-    restore(&pruned, &restored, None, None, None, options, &Silent)?;
+    restore(&scratch.join("pruned.safetensors"), &restored, RestoreOptions::default(), &Silent)?;
     let trained = Checkpoint::open(&scratch.join("trained.safetensors"))?;
     let dense = Checkpoint::open(&restored)?;
     Ok(Pruned {

@@ -2,12 +2,14 @@
 """Whole files of a fine-tune with values rounded to steps from its base: bytes, and how well it retrieves when restored.
 
     python3 benches/finetunes/smallest.py FOLDER [--fine-tune full_f32_decay] [--steps 0.0007 0.002 …]
+    python3 benches/finetunes/smallest.py FOLDER --tune 100
 
 FOLDER is what make.py wrote. Retrieval: names of 500 Python functions that training has not seen, and first sentences
 of their documentation; the share of both whose counterpart is the nearest of 500. The second figure is for 500 others.
-The weights of linear layers have steps of one length; moments for compensated rounding are those of a thousand texts
-of the training data, by examples/calibrate.py. Needs the packages that make.py needs, and `cdi-prune` (CDI_PRUNE, or
-target/release/cdi-prune)."""
+The weights of linear layers have steps of one length; with --tune, `tune` searches with so many evaluations for steps
+that lose at most half a point on the first 500 pairs, and evaluate.py evaluates. Moments for compensated rounding are
+those of a thousand texts of the training data, by examples/calibrate.py. Needs the packages that make.py needs, and
+`cdi-prune` (CDI_PRUNE, or target/release/cdi-prune)."""
 
 import argparse
 import json
@@ -20,6 +22,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from evaluate import retrieval
 from make import embed, encoder, split, texts
 from variants import VARIANTS
 
@@ -32,30 +35,6 @@ OTHERS = [
 ]
 sys.path.insert(0, str(ROOT / "examples"))
 import calibrate  # noqa: E402
-
-
-def embeddings(w, lines, encoded, **how):
-    """In the order of the lines. Those of a batch have about the same length."""
-    order = sorted(range(len(lines)), key=lambda n: len(lines[n]))
-    found = [None] * len(lines)
-    with torch.no_grad():
-        for first in range(0, len(order), 64):
-            batch = order[first : first + 64]
-            for n, vector in zip(batch, embed(w, *encoded([lines[n] for n in batch]), **how)):
-                found[n] = vector
-    return torch.stack(found)
-
-
-def retrieval(checkpoint, sets, encoded):
-    """In per cent, for each set of pairs."""
-    w = {name: t.float() if t.is_floating_point() else t for name, t in load_file(checkpoint).items()}
-    shares = []
-    for pairs in sets:
-        names, sentences = (embeddings(w, list(lines), encoded) for lines in zip(*pairs))
-        scores, own = names @ sentences.T, torch.arange(len(pairs))
-        found = torch.cat([scores.argmax(1) == own, scores.argmax(0) == own])
-        shares.append(100 * found.float().mean().item())
-    return shares
 
 
 def modules(w):
@@ -87,15 +66,16 @@ def moments(checkpoint, lines, encoded, out):
     calibrate.save(out, sums)
 
 
-def rounded(folder, start, trained, step, rounding):
-    """Bytes of the file; restores it to restored.safetensors."""
+def rounded(folder, start, trained, step, rounding, **sections):
+    """Bytes of the file; restores it to restored.safetensors. The step "auto" is searched for."""
     values = {"step": step, "rounding": rounding}
     if rounding == "compensated":
         values["calibration"] = "moments.safetensors"
     config = {
         "rules": [{"match": "**", "init": {"from": str(start)}}],
         "trained": {"path": str(trained)},
-        "prune": {"output": "pruned.safetensors", "values": values, "rules": OTHERS},
+        "prune": {"output": "pruned.safetensors", "values": values, "rules": OTHERS if step != "auto" else []},
+        **sections,
     }
     (folder / "config.yaml").write_text(json.dumps(config))
     file = folder / "pruned.safetensors"
@@ -110,6 +90,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fine-tune", choices=VARIANTS, default="full_f32_decay")
     parser.add_argument("--steps", nargs="+", type=float, default=[0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.0025, 0.003])
+    parser.add_argument("--tune", type=int, metavar="N", help="search for the steps, with so many evaluations")
     options = parser.parse_args()
     trained = (options.folder / f"{options.fine_tune}.safetensors").absolute()
     start = (options.folder / f"{VARIANTS[options.fine_tune][0]}.safetensors").absolute()
@@ -117,7 +98,7 @@ def main():
     encoded = encoder()
     training, *held_out = split(texts())
     held_out = [pairs[:500] for pairs in held_out]
-    shown = lambda file: " / ".join(f"{share:.1f}" for share in retrieval(file, held_out, encoded)) + " %"
+    shown = lambda file: " / ".join(f"{retrieval(file, pairs, encoded):.1f}" for pairs in held_out) + " %"
     print("| step | nearest: bytes, retrieval | compensated: bytes, retrieval |")
     print("| ---: | ---: | ---: |")
     print(f"| the base | {shown(start)} | |")
@@ -126,10 +107,14 @@ def main():
         folder = Path(folder)
         lines = [text for pair in training[:: len(training) // 500][:500] for text in pair]
         moments(trained, lines, encoded, folder / "moments.safetensors")
-        for step in options.steps:
-            cells = []
+        pairs = folder / "pairs.json"
+        pairs.write_text(json.dumps(held_out[0]))
+        command = [sys.executable, str(Path(__file__).with_name("evaluate.py").absolute()), "{checkpoint}", str(pairs)]
+        tune = {"command": command, "better": "higher", "max_drop": 0.5, "max_evaluations": options.tune}
+        for step in ["auto"] if options.tune else options.steps:
+            cells, sections = [], {"tune": tune} if options.tune else {}
             for rounding in ["nearest", "compensated"]:
-                size = rounded(folder, start, trained, step, rounding)
+                size = rounded(folder, start, trained, step, rounding, **sections)
                 cells.append(f"{size:,}, {shown(folder / 'restored.safetensors')}")
             print(f"| {step} | {' | '.join(cells)} |", flush=True)
 

@@ -82,6 +82,9 @@ pub struct Stage {
     /// their names, and columns that do not fit are left out
     #[arg(long)]
     pub full: bool,
+    /// Show what would be done, like `plan`, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The arguments of `run`.
@@ -126,9 +129,11 @@ With `values: {exact: true}` and no key that says what is pruned, nothing is: th
 without loss.")]
     Prune(Stage),
     /// Show every tensor with its rule, layer id, initialiser, action and size, without reading any weights
-    #[command(
-        after_long_help = "Examples:\n  cdi-prune plan model.yaml\n  cdi-prune plan model.yaml --format json"
-    )]
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune plan model.yaml
+  cdi-prune plan model.yaml --format json
+  cdi-prune plan search.yaml --time")]
     Plan {
         #[command(flatten)]
         config: Config,
@@ -138,6 +143,10 @@ without loss.")]
         /// Show every column, even if the table is wider than the terminal
         #[arg(long)]
         full: bool,
+        /// Try one candidate of the config's search (`tune`) and say how long it takes. This reads weights
+        /// and runs the evaluation command once
+        #[arg(long)]
+        time: bool,
     },
     /// Pack a whole checkpoint without loss; `unpack` gives it back bit for bit
     #[command(after_long_help = "\

@@ -18,13 +18,13 @@ use std::time::Instant;
 use anyhow::Context;
 use cdi_core::internal::dispatch::InstructionSet;
 use cdi_prune::config::{self, Settings};
-use cdi_prune::pipeline::{self, Resolved, Stages};
+use cdi_prune::pipeline::{self, Resolved, RestoreOptions, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
 use cdi_prune::text::printable;
 use cdi_prune::workers::PoolError;
 use clap::{ColorChoice, CommandFactory};
 
-use args::{Cli, Command, CompareFormat};
+use args::{Cli, Command, CompareFormat, Run};
 use failure::{Failure, Result};
 use global::{Format, Global, MOST_THREADS};
 use out::{print, print_json, shown};
@@ -49,28 +49,37 @@ fn command(cli: &Cli) -> Result {
         return Err(Failure { message, code: 2 });
     }
     match &cli.command {
+        Command::Run(Run { stage: c, .. }) | Command::Analyze(c) | Command::Prune(c) if c.dry_run => {
+            plan(&c.config.config, (Format::Table, c.full), false, &cli.global)
+        }
         Command::Run(c) => stages(&c.stage.config.config, Stages::All, c.force, Some(&c.stage), &cli.global),
         Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
-        Command::Plan { config, format, full } => plan(&config.config, *format, *full, &cli.global),
+        Command::Plan { config, format, full, time } => {
+            plan(&config.config, (*format, *full), *time, &cli.global)
+        }
         Command::Pack { checkpoint, output, base, config, max_shard_size } => {
             let start = (base.as_deref(), config.as_deref());
             pack::pack(checkpoint, start, output, *max_shard_size, &cli.global)
         }
-        Command::Unpack { file, output, base, max_shard_size, max_memory } => {
-            let begun = Instant::now();
-            let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());
-            let unpacked = pipeline::unpack(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
+        Command::Unpack { file, output, base, max_shard_size, max_memory }
+        | Command::Restore { file, output, base, max_shard_size, max_memory } => {
+            let options = RestoreOptions {
+                base: base.as_deref(),
+                max_shard_size: *max_shard_size,
+                max_memory: *max_memory,
+                open: cli.global.open_options(),
+            };
+            let (begun, bar) = (Instant::now(), Bar::of(&cli.global));
+            if matches!(cli.command, Command::Restore { .. }) {
+                let written = pipeline::restore(file, output, options, &bar)?;
+                return say_written("restored", &written, begun, &cli.global);
+            }
+            let unpacked = pipeline::unpack(file, output, options, &bar)?;
             say_written("unpacked", &unpacked.written, begun, &cli.global)?;
             pack::say_losses(&unpacked, output);
             Ok(())
-        }
-        Command::Restore { file, output, base, max_shard_size, max_memory } => {
-            let begun = Instant::now();
-            let (base, bar, options) = (base.as_deref(), Bar::of(&cli.global), cli.global.open_options());
-            let written = pipeline::restore(file, output, base, *max_shard_size, *max_memory, options, &bar)?;
-            say_written("restored", &written, begun, &cli.global)
         }
         Command::Inspect { file, format, full } => {
             let inventory = pipeline::inspect(file, cli.global.open_options(), &Bar::of(&cli.global))?;
@@ -125,13 +134,19 @@ fn start_threads(wanted: Option<u16>) -> Result {
     })
 }
 
-fn plan(config: &Path, format: Format, full: bool, global: &Global) -> Result {
+fn plan(config: &Path, (format, full): (Format, bool), time: bool, global: &Global) -> Result {
     let settings = Settings::load(config, &global.overrides)?;
-    let rows = pipeline::listing(&Resolved::with(&settings, global.open_options())?);
+    let resolved = Resolved::with(&settings, global.open_options())?;
+    let rows = pipeline::listing(&resolved);
     match format {
-        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), full, global.color)),
-        Format::Json => print_json(&rows),
+        Format::Table => print(&tables::plan(&rows, settings.tune.as_ref(), full, global.color))?,
+        Format::Json => print_json(&rows)?,
     }
+    if time {
+        let taken = pipeline::time_candidate(&resolved, &Bar::of(global))?;
+        tracing::info!("{}", tables::time(settings.tune.as_ref().zip(taken)));
+    }
+    Ok(())
 }
 
 fn compare(

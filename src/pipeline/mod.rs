@@ -7,7 +7,8 @@
 //! ```
 //! use cdi_prune::checkpoint::OpenOptions;
 //! use cdi_prune::config::Settings;
-//! use cdi_prune::pipeline::{PredictFrom, Resolved, Silent, Stages, inspect, pack, run, unpack};
+//! use cdi_prune::pipeline::{PredictFrom, Resolved, RestoreOptions, Silent, Stages};
+//! use cdi_prune::pipeline::{inspect, pack, run, unpack};
 //! use cdi_prune::reader::PrunedReader;
 //!
 //! let folder = tempfile::tempdir()?;
@@ -32,7 +33,7 @@
 //! assert_eq!(code.map(|code| code.tensor).as_deref(), Some("fc1.weight"));
 //!
 //! let (from, to) = (file("packed.safetensors"), file("back.safetensors"));
-//! let unpacked = unpack(&from, &to, None, None, None, options, &Silent)?;
+//! let unpacked = unpack(&from, &to, RestoreOptions::default(), &Silent)?;
 //! assert_eq!((unpacked.rounded, unpacked.pruned), (0, 0));
 //! let [back, trained] = [to, file("trained.safetensors")].map(|path| PrunedReader::open(&path, None));
 //! assert_eq!(back?.read_to_vec("fc1.weight")?, trained?.read_to_vec("fc1.weight")?);
@@ -101,7 +102,7 @@ pub use pack::{Packed, PackedTensor, PredictFrom, pack};
 pub use progress::{Progress, Silent};
 pub use reports::compare_reports;
 pub use resolve::Resolved;
-pub use restore::restore;
-pub use run::{Stages, done_before, run, run_into};
+pub use restore::{RestoreOptions, restore};
+pub use run::{Stages, done_before, run, run_into, time_candidate};
 pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Verified, verify};

@@ -28,24 +28,34 @@ enum Piece<'a> {
     Decode { slot: Slot, name: &'a str, block: Block, size: usize },
 }
 
+/// What [`restore`] and [`super::unpack`] need beside the two paths. The default is enough for a file that
+/// needs no base.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOptions<'a> {
+    /// The base checkpoint, for a file whose initial values are those of one.
+    pub base: Option<&'a Path>,
+    /// Where the output is cut into shards, in bytes; `None` for one file.
+    pub max_shard_size: Option<u64>,
+    /// The most that is allocated to draw initial values which can only be drawn all at once, and which the
+    /// file may ask for at any size; `None` for that of [`Limits`].
+    pub max_memory: Option<u64>,
+    /// How the file and its base are opened.
+    pub open: OpenOptions,
+}
+
 /// Writes the dense checkpoint that a pruned file stands for. An `output` that ends in a slash, or is a
 /// folder, gets it under the name that programs look for in a folder, with the small files beside the
-/// pruned one. `max_memory` bounds what is allocated to draw initial values that can only be drawn all at
-/// once, which the file may ask for at any size; the default is that of [`Limits`]. `options` say how
-/// both files are opened.
+/// pruned one.
 ///
 /// # Errors
 /// [`Error::Pruned`] if it is not a valid pruned file, [`Error::SameFile`] if `output` is one of the inputs.
 pub fn restore(
     input: &Path,
     output: &Path,
-    base: Option<&Path>,
-    max_shard_size: Option<u64>,
-    max_memory: Option<u64>,
-    options: OpenOptions,
+    options: RestoreOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    restore_file(&open(input, base, max_memory, options)?, input, output, max_shard_size, options, progress)
+    restore_file(&open(input, options)?, input, output, options, progress)
 }
 
 /// The same for a file that is open already, and was read from `input`.
@@ -53,13 +63,12 @@ pub(super) fn restore_file(
     file: &PrunedReader,
     input: &Path,
     output: &Path,
-    max_shard_size: Option<u64>,
-    options: OpenOptions,
+    options: RestoreOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
-    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new(), options))?;
+    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new(), options.open))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {
         let small = small_files.iter().map(|file| file.path.as_path());
@@ -77,7 +86,7 @@ pub(super) fn restore_file(
     let metadata: BTreeMap<String, String> = file.metadata().clone();
     let mut set = OutputSet::default();
     let (metadata, key) = (|_: &[Group]| metadata.clone(), || Ok::<_, Error>(None));
-    let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
+    let writer = CheckpointWriter::resume(&mut set, output, &groups, options.max_shard_size, metadata, key)?;
     check_writer(inputs(), &writer, "the output")?;
     progress.begin("restore", total(groups.iter().map(Group::bytes)));
     write(file, input, &writer, progress)?;
@@ -93,15 +102,10 @@ pub(super) fn restore_file(
 }
 
 /// Opens a pruned file.
-pub(super) fn open(
-    input: &Path,
-    base: Option<&Path>,
-    max_memory: Option<u64>,
-    options: OpenOptions,
-) -> Result<PrunedReader, Error> {
-    let bytes = max_memory.unwrap_or(Limits::default().bytes);
+pub(super) fn open(input: &Path, options: RestoreOptions<'_>) -> Result<PrunedReader, Error> {
+    let bytes = options.max_memory.unwrap_or(Limits::default().bytes);
     let limits = Limits { elements: u64::MAX, bytes };
-    let file = PrunedReader::open_on(&Threads, input, base, limits, options)?;
+    let file = PrunedReader::open_on(&Threads, input, options.base, limits, options.open)?;
     if file.is_pruned() {
         return Ok(file);
     }

@@ -1,6 +1,7 @@
 //! Runs the stages of a config.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::calibrate::calibrate;
 use super::compare::compare;
@@ -20,9 +21,9 @@ use super::resolve::Resolved;
 use super::select::check_decisions;
 use super::start::Told;
 use super::summarise::{Findings, summarise, trained_bytes};
-use super::tune::tune;
+use super::tune;
 use crate::analysis::HeatMap;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{OutputKind, ReportForm, Settings};
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
@@ -121,10 +122,7 @@ pub(super) fn stage(
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
             let options = resolved.options();
-            let candidate = |settings: &Settings| {
-                run(&Resolved::with(settings, options)?, Stages::Prune, &Silent, |_| {})
-            };
-            let (prune, found) = tune(resolved, wanted, &candidate, progress)?;
+            let (prune, found) = tune::tune(resolved, wanted, &only_prunes(options), progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
             let resolved = Resolved::with(&settings, options)?;
             finish(&resolved, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
@@ -132,6 +130,21 @@ pub(super) fn stage(
         _ => finish(resolved, analyze, pruning.is_some(), tuned, &mut set, progress, &mut outcome)?,
     }
     Ok((outcome, set))
+}
+
+/// How a search writes a candidate.
+fn only_prunes(options: OpenOptions) -> impl Fn(&Settings) -> Result<Outcome, Error> {
+    move |settings| run(&Resolved::with(settings, options)?, Stages::Prune, &Silent, |_| {})
+}
+
+/// How long one candidate of the search takes on this machine: it is written and restored in a temporary
+/// folder near the search's cache, and evaluated. `None` if the config does not search.
+///
+/// # Errors
+/// [`Error`], if a candidate cannot be written or evaluated.
+pub fn time_candidate(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Option<Duration>, Error> {
+    let time = |wanted| tune::time_candidate(resolved, wanted, &only_prunes(resolved.options()), progress);
+    resolved.settings.tune.as_ref().map(time).transpose()
 }
 
 /// A run of all stages writes a manifest, if the config has one.

@@ -7,8 +7,8 @@ use cdi_core::internal::ReadBlocks;
 use super::error::Error;
 use super::outcome::Written;
 use super::progress::Progress;
-use super::restore::{open, restore_file};
-use crate::checkpoint::{Checkpoint, OpenOptions};
+use super::restore::{RestoreOptions, open, restore_file};
+use crate::checkpoint::Checkpoint;
 use crate::codec::{Head, Model};
 use crate::sparse::{FileMetadata, Fill, Kind};
 
@@ -32,13 +32,10 @@ pub struct Unpacked {
 pub fn unpack(
     input: &Path,
     output: &Path,
-    base: Option<&Path>,
-    max_shard_size: Option<u64>,
-    max_memory: Option<u64>,
-    options: OpenOptions,
+    options: RestoreOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Unpacked, Error> {
-    let checkpoint = Checkpoint::open_with(input, options)?;
+    let checkpoint = Checkpoint::open_with(input, options.open)?;
     // An unreadable description is not reported here; [`restore`] does that.
     let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
     let path = || input.to_owned();
@@ -53,10 +50,10 @@ pub fn unpack(
     if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
         return Err(Error::PrunedNotPacked { path: path() });
     }
-    let file = open(input, base, max_memory, options)?;
+    let file = open(input, options)?;
     let heads = || file.tensors().filter_map(|(name, ..)| file.head(name));
     let rounded = heads().filter(|head| matches!(head.model(), Model::Steps { .. })).count();
     let pruned = heads().filter(|head| Head::marks_pruned(head)).count();
-    let written = restore_file(&file, input, output, max_shard_size, options, progress)?;
+    let written = restore_file(&file, input, output, options, progress)?;
     Ok(Unpacked { written, rounded, pruned })
 }

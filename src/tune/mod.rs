@@ -3,6 +3,32 @@
 //!
 //! This module does not depend on checkpoints: a search asks for sparsities on lines or for lengths of steps,
 //! and the command gets a path.
+//!
+//! ```
+//! use cdi_prune::tune::{Better, Lines, Metric, last_number, search};
+//!
+//! // One line of sparsities: 0, 0.25, 0.5, 0.75 and 1, then midpoints down to a tolerance of 0.125.
+//! let lines = Lines { ranged: vec![true], low: 0.0, high: 1.0, steps: 4, tolerance: 0.125 };
+//! let (original, max_drop) = (0.9, 0.05);
+//! let mut best: f64 = 0.0;
+//! let complete = search(&lines, |points: &[(usize, Option<f64>)]| {
+//!     let within = points.iter().map(|&(_, sparsity)| {
+//!         let sparsity = sparsity.unwrap_or(0.0);
+//!         // Here a file would be pruned and the command run, which prints the accuracy in its last line.
+//!         let printed = format!("epoch 3\naccuracy: {}\n", 0.9 - 0.1 * sparsity * sparsity);
+//!         let Metric::Finite(metric) = last_number(&printed) else { return Err("no number") };
+//!         let is_within = Better::Higher.drop(original, metric) <= max_drop;
+//!         if is_within {
+//!             best = best.max(sparsity);
+//!         }
+//!         Ok(is_within)
+//!     });
+//!     within.collect::<Result<Vec<_>, _>>()
+//! })?;
+//! assert!(complete);
+//! assert_eq!(best, 0.625);
+//! # Ok::<(), &str>(())
+//! ```
 
 mod cache;
 mod command;

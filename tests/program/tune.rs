@@ -473,6 +473,37 @@ fn the_plan_says_what_will_be_tried() {
                     count.sh {checkpoint}\n";
     assert_eq!((ran.code, calls(&s).len()), (0, 0));
     assert!(ran.stdout.ends_with(expected), "{ran:?}");
+    for command in ["run", "prune", "analyze"] {
+        let dry = s.run(&[command, "c/x.yaml", "--dry-run"]);
+        assert_eq!((dry.code, &dry.stdout), (0, &ran.stdout), "{command}");
+    }
+    assert_eq!(calls(&s).len(), 0);
+}
+
+/// One candidate is written, restored and evaluated; nothing is left of it.
+#[test]
+fn the_plan_times_a_candidate() {
+    let time = |s: &Scratch, expected: &str| {
+        let before = s.files().into_keys().collect::<Vec<_>>();
+        let ran = s.run(&["plan", "c/x.yaml", "--time"]);
+        let expected = regex::Regex::new(expected).unwrap();
+        assert!(ran.code == 0 && expected.is_match(&ran.stderr), "{ran:?}");
+        let made = |name: &String| !before.contains(name);
+        s.files().into_keys().filter(made).collect::<Vec<_>>()
+    };
+    const TAKES: &str = "tune: a candidate takes [0-9.e-]+ s to be written, restored and evaluated; ";
+    let s = scratch(COMMAND, &format!("{BUDGET}, fills: [zero, init], steps: 4"));
+    let made = time(&s, &format!("{TAKES}29 of them take up to [0-9.e-]+ s\n$"));
+    assert_eq!((calls(&s).len(), made), (1, vec!["c/calls".to_owned(), "c/last.safetensors".to_owned()]));
+    let s = scratch(COMMAND, &format!("{BUDGET}, steps: 4, jobs: 3, max_evaluations: 5"));
+    let several = ", and less with 3 evaluations at a time\n$";
+    time(&s, &format!("{TAKES}5 of them take up to [0-9.e-]+ s{several}"));
+    // A config without a search; a command that fails.
+    s.write("c/y.yaml", "seed: 1\nmodel: {tensors: {a: [2]}}\nrules: [{match: a, init: zeros}]\n");
+    let ran = s.run(&["plan", "c/y.yaml", "--time"]);
+    assert!(ran.code == 0 && ran.stderr.ends_with("nothing is timed: the config has no `tune`\n"), "{ran:?}");
+    let ran = s.run(&["plan", "c/x.yaml", "--time", "--set", "tune.command=['false', '{checkpoint}']"]);
+    assert!(ran.code == 1 && ran.stderr.contains("the evaluation command ended with exit status: 1\n"), "{ran:?}");
 }
 
 /// The message about `tune: …` on the third line of a config.

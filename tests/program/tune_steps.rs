@@ -353,6 +353,11 @@ fn the_plan_says_what_will_be_tried() {
     let ran = s.run(&["plan", "c/x.yaml"]);
     assert!(ran.code == 0 && ran.stdout.ends_with(expected), "{ran:?}");
     assert!(!s.path("c/calls").exists());
+    let ran = s.run(&["plan", "c/x.yaml", "--time"]);
+    let expected = "tune: a candidate takes [0-9.e-]+ s to be written, restored and evaluated; 100 of them take \
+                    [0-9.e-]+ s, and less with 4 evaluations at a time\n$";
+    assert!(ran.code == 0 && regex::Regex::new(expected).unwrap().is_match(&ran.stderr), "{ran:?}");
+    assert_eq!(fs::read_to_string(s.path("c/calls")).unwrap().lines().count(), 1);
 }
 
 /// All commands that run at the same time end with the program.

@@ -4,9 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cdi_prune::checkpoint::OpenOptions;
 use cdi_prune::config::Settings;
-use cdi_prune::pipeline::{Error, Progress, Resolved, Stages, restore, run};
+use cdi_prune::pipeline::{Error, Progress, Resolved, RestoreOptions, Stages, restore, run};
 use cdi_prune::workers::Pool;
 
 use crate::common::{Scratch, root};
@@ -73,8 +72,7 @@ fn a_cancelled_run_leaves_nothing() {
     assert_eq!(all.len(), before.len() + 5, "{:?}", all.keys());
 
     let (file, output) = (scratch.path("pruned.safetensors"), scratch.path("restored.safetensors"));
-    let (options, progress) = (OpenOptions::default(), Until::bytes(0));
-    let error = restore(&file, &output, None, None, None, options, &progress).unwrap_err();
+    let error = restore(&file, &output, RestoreOptions::default(), &Until::bytes(0)).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert_eq!(scratch.files(), all);
 }

@@ -9,6 +9,6 @@ mod sheet;
 
 pub use compare::comparison;
 pub use inventory::inventory;
-pub use plan::{plan, undivided};
+pub use plan::{plan, time, undivided};
 pub use report::report;
 pub use sheet::{blank, terminal_width};

@@ -1,5 +1,7 @@
 //! What a config comes to.
 
+use std::time::Duration;
+
 use cdi_prune::config::{TuneSearch, TuneSettings};
 use cdi_prune::pipeline::{PlanRow, Undivided};
 use cdi_prune::text::{counted, counted_are, printable, shape, significant, thousands};
@@ -69,8 +71,7 @@ fn search(tune: &TuneSettings) -> String {
     let budget = format!("({} is better, at most {} worse)", tune.better.name(), number(tune.max_drop));
     let mut text = match &tune.search {
         TuneSearch::Sparsity { recipes, lines } => {
-            let most = lines.most_points() + 1;
-            let most = tune.max_evaluations.map_or(most, |limit| limit.min(most));
+            let most = most_evaluations(tune).unwrap_or_else(|| lines.most_points() + 1);
             let mut text = format!(
                 "\nTune: at most {} {budget}, sparsity {} to {} in {}, then to {}, of",
                 counted(most, "evaluation"),
@@ -85,7 +86,7 @@ fn search(tune: &TuneSettings) -> String {
             text
         }
         TuneSearch::Steps(_) => {
-            let most = match tune.max_evaluations {
+            let most = match most_evaluations(tune) {
                 Some(limit) => format!("at most {}", counted(limit, "evaluation")),
                 None => "some 40 evaluations, then 20 to 70 for each tensor".to_owned(),
             };
@@ -103,6 +104,33 @@ fn search(tune: &TuneSettings) -> String {
         text += &format!("\nconfirmed by {}", command(confirm));
     }
     text
+}
+
+/// How many evaluations a search takes at most; `None` where that is not known.
+fn most_evaluations(tune: &TuneSettings) -> Option<u64> {
+    let most = match &tune.search {
+        TuneSearch::Sparsity { lines, .. } => Some(lines.most_points() + 1),
+        TuneSearch::Steps(_) => None,
+    };
+    most.into_iter().chain(tune.max_evaluations).min()
+}
+
+/// How long a search may take, by what one candidate took.
+pub fn time(search: Option<(&TuneSettings, Duration)>) -> String {
+    let Some((tune, taken)) = search else {
+        return "nothing is timed: the config has no `tune`".to_owned();
+    };
+    let seconds = |times: u64| format!("{} s", significant(taken.as_secs_f64() * times as f64, 3));
+    let all = match most_evaluations(tune) {
+        Some(most) => format!("{most} of them take up to {}", seconds(most)),
+        None => format!("100 of them take {}", seconds(100)),
+    };
+    let jobs = if tune.jobs > 1 {
+        format!(", and less with {} evaluations at a time", tune.jobs)
+    } else {
+        String::new()
+    };
+    format!("tune: a candidate takes {} to be written, restored and evaluated; {all}{jobs}", seconds(1))
 }
 
 /// Which tensors groups of n of m leave as they are.

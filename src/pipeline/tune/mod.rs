@@ -5,12 +5,16 @@ mod points;
 mod steps;
 mod trials;
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use super::error::Error;
 use super::outcome::Outcome;
 use super::progress::Progress;
 use super::prune::check_part_names;
 use super::resolve::Resolved;
 use super::select::check_decisions;
+use crate::checkpoint::CheckpointError;
 use crate::config::{FormatChoice, PruneRule, PruneSettings, Recipe, Settings, TuneSearch, TuneSettings};
 use crate::rules::{Pattern, Rule, RuleSet};
 use crate::sparse::Format;
@@ -53,6 +57,32 @@ pub(super) fn tune(
     let (prune, report) = points.finish(complete, &mut trials, untouched)?;
     trials.clean()?;
     Ok((prune, report))
+}
+
+/// How long a candidate of the search takes here: it is written, restored, and evaluated by `tune.command`.
+/// Writes only to a temporary folder, near the cache, where a search would have room too.
+///
+/// # Errors
+/// Those of [`tune`] that come before the search.
+pub(super) fn time_candidate(
+    resolved: &Resolved<'_>,
+    tune: &TuneSettings,
+    prune: &dyn Fn(&Settings) -> Result<Outcome, Error>,
+    progress: &dyn Progress,
+) -> Result<Duration, Error> {
+    resolved.trained()?;
+    check_candidates(resolved, &starts(&tune.search))?;
+    let folder = tune.cache.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let place = tempfile::tempdir_in(folder).map_err(CheckpointError::io(folder, "create a folder in"))?;
+    let tune = TuneSettings { cache: place.path().to_owned(), jobs: 1, ..tune.clone() };
+    let prune_with = match &tune.search {
+        TuneSearch::Sparsity { recipes, lines } => recipes[0].at((lines.low + lines.high) / 2.0),
+        TuneSearch::Steps(settings) => steps::a_candidate(resolved, settings)?,
+    };
+    let begun = Instant::now();
+    let candidate = Candidate { prune: prune_with, what: "a candidate".to_owned() };
+    Trials::new(resolved, &tune, prune, progress)?.evaluate(&[candidate])?;
+    Ok(begun.elapsed())
 }
 
 /// Searches for sparsities. Returns whether the search was completed.

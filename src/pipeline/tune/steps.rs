@@ -40,19 +40,9 @@ pub(super) fn search(
         max_drop: points.tune.max_drop,
     };
     let original = points.original.metric;
-    let with = |setting: &[Coordinate]| {
-        let mut tuned = BTreeMap::new();
-        for (group, Coordinate { step, over }) in groups.iter().zip(setting) {
-            for one in group {
-                let over = if one.over == Over::Auto { *over } else { one.over };
-                tuned.insert(one.name.to_owned(), (*step, over));
-            }
-        }
-        PruneSettings { tuned, ..prune.clone() }
-    };
     let mut asked_before = false;
     search_steps(&space, |part: Part, settings| {
-        let tried = settings.iter().map(|setting| with(setting)).map(|prune| {
+        let tried = settings.iter().map(|setting| with(prune, &groups, setting)).map(|prune| {
             let point = prune.point(part);
             (prune, point)
         });
@@ -66,6 +56,29 @@ pub(super) fn search(
         }
         Ok(found)
     })
+}
+
+/// One of the settings that a search tries first: all steps as long as the weights, by their root mean
+/// square.
+pub(super) fn a_candidate(resolved: &Resolved<'_>, prune: &PruneSettings) -> Result<PruneSettings, Error> {
+    let tasks = Tasks::new(resolved)?;
+    let groups = groups(searched(&tasks, prune)?);
+    let step = root_mean_square(groups.iter().flatten());
+    let setting: Vec<Coordinate> =
+        groups.iter().map(|group| Coordinate { step, over: over(group) }).collect();
+    Ok(with(prune, &groups, &setting))
+}
+
+/// The settings with these steps for the groups.
+fn with(prune: &PruneSettings, groups: &[Vec<Searched<'_>>], setting: &[Coordinate]) -> PruneSettings {
+    let mut tuned = BTreeMap::new();
+    for (group, Coordinate { step, over }) in groups.iter().zip(setting) {
+        for one in group {
+            let over = if one.over == Over::Auto { *over } else { one.over };
+            tuned.insert(one.name.to_owned(), (*step, over));
+        }
+    }
+    PruneSettings { tuned, ..prune.clone() }
 }
 
 /// The tensors whose steps are searched for, in name order.

@@ -15,7 +15,7 @@ use crate::pipeline::outcome::Outcome;
 use crate::pipeline::outputs::{TuneFiles, TunePlace};
 use crate::pipeline::progress::{Progress, Silent};
 use crate::pipeline::resolve::Resolved;
-use crate::pipeline::restore::restore;
+use crate::pipeline::restore::{RestoreOptions, restore};
 use crate::store::{Unfinished, entry_path, forms};
 use crate::text::thousands;
 use crate::tune::{Cache, EvaluationError, evaluate};
@@ -159,8 +159,13 @@ impl<'a> Trials<'a> {
         let written = outcome.pruned.map(|pruned| pruned.written);
         let bytes = written.map(|written| written.bytes).unwrap_or_default();
         let sparsity = outcome.report.and_then(|report| report.totals.sparsity).unwrap_or_default();
-        let (file, base, options) = (entry_path(pruned), self.base.as_deref(), self.options);
-        restore(&file, restored, base, None, Some(u64::MAX), options, &Silent)?;
+        let options = RestoreOptions {
+            base: self.base.as_deref(),
+            max_memory: Some(u64::MAX),
+            open: self.options,
+            ..RestoreOptions::default()
+        };
+        restore(&entry_path(pruned), restored, options, &Silent)?;
         let (sha256, _) = fs::File::open(restored)
             .and_then(digest::of_reader)
             .map_err(CheckpointError::io(restored, "read"))?;
