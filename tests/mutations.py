@@ -142,7 +142,7 @@ CHECKS = [
     ("a calibration is of use", STEPS, ".filter(|_| !is_of_use)", ".filter(|_| false)"),
     ("second moments are for each pair of inputs", STEPS,
      "if moments.shape.dims() != [inputs, inputs] || inputs > blocks::BLOCK_ELEMENTS {", "if false {"),
-    ("columns rise", CSR, "if n > crow.at(row) && column(n - 1) >= got {", "if false {"),
+    ("columns rise", CSR, "if got <= before {", "if false {"),
 ]
 
 # Where checks are that the core's own tests notice, and those there that only other tests do, or that have not been tried.

@@ -211,21 +211,39 @@ pub fn check_columns(
     from: usize,
     to: usize,
 ) -> Result<(), CsrError> {
-    let size = index_size(matrix);
-    let column = |n: usize| index_at(&indices[n * size..][..size]);
+    if index_size(matrix) == 2 {
+        check_run(crow, indices.as_chunks::<2>().0, matrix.cols, from, to)
+    } else {
+        check_run(crow, indices.as_chunks::<4>().0, matrix.cols, from, to)
+    }
+}
+
+fn check_run<const N: usize>(
+    crow: Offsets<'_>,
+    indices: &[[u8; N]],
+    cols: usize,
+    mut from: usize,
+    to: usize,
+) -> Result<(), CsrError> {
     // The row that contains value `from`: the last that begins at or before it.
     let mut row = crow.up_to(from).saturating_sub(1);
-    for n in from..to {
-        while crow.at(row + 1) <= n {
+    while from < to {
+        while crow.at(row + 1) <= from {
             row += 1;
         }
-        let got = column(n);
-        if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {
-            return Err(CsrError::Column { row, got, cols: matrix.cols });
+        let end = crow.at(row + 1).min(to);
+        let mut before = if from > crow.at(row) { index_at(&indices[from - 1]) } else { -1 };
+        for index in &indices[from..end] {
+            let got = index_at(index);
+            if usize::try_from(got).map_or(true, |column| column >= cols) {
+                return Err(CsrError::Column { row, got, cols });
+            }
+            if got <= before {
+                return Err(CsrError::Order { row, before, got });
+            }
+            before = got;
         }
-        if n > crow.at(row) && column(n - 1) >= got {
-            return Err(CsrError::Order { row, before: column(n - 1), got });
-        }
+        from = end;
     }
     Ok(())
 }
