@@ -90,7 +90,7 @@ CHECKS = [
     ("rows begin at 0", CSR, "if first != 0 {", "if false {"),
     ("rows do not end before they begin", CSR, "if got < begin {", "if false {"),
     ("rows end with the values", CSR, "if usize::try_from(begin) != Ok(stored) {", "if false {"),
-    ("columns are there", CSR, "if usize::try_from(got).map_or(true, |column| column >= matrix.cols) {", "if false {"),
+    ("columns are there", CSR, "if usize::try_from(got).map_or(true, |column| column >= cols) {", "if false {"),
     ("the version of a code is known", HEAD, "if version != VERSION {", "if false {"),
     ("the model of a code is known", HEAD, "3 => Model::Bytes { difference: true },", "3.. => Model::Bytes { difference: true },"),
     ("only floating-point types have a model of values", HEAD, "0 if form.is_float() =>", "0 =>"),

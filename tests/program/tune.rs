@@ -503,7 +503,10 @@ fn the_plan_times_a_candidate() {
     let ran = s.run(&["plan", "c/y.yaml", "--time"]);
     assert!(ran.code == 0 && ran.stderr.ends_with("nothing is timed: the config has no `tune`\n"), "{ran:?}");
     let ran = s.run(&["plan", "c/x.yaml", "--time", "--set", "tune.command=['false', '{checkpoint}']"]);
-    assert!(ran.code == 1 && ran.stderr.contains("the evaluation command ended with exit status: 1\n"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.stderr.contains("the evaluation command ended with exit status: 1\n"),
+        "{ran:?}"
+    );
 }
 
 /// The message about `tune: …` on the third line of a config.
