@@ -55,6 +55,11 @@ pub struct Recipe {
     high: PruneSettings,
 }
 
+impl TuneSettings {
+    /// The most commands that may run at the same time.
+    pub const MOST_JOBS: u32 = 64;
+}
+
 impl Recipe {
     /// From the settings resolved with the targets 0 and 1.
     pub(super) fn new(low: PruneSettings, high: PruneSettings) -> Self {

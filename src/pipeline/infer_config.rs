@@ -164,7 +164,7 @@ fn offending(error: &Error) -> Vec<String> {
         Error::Mismatch(mismatch) => mismatch.unmatched.clone(),
         Error::Config(error) => match &*error.kind {
             ConfigErrorKind::Stage(problem) => match problem.downcast_ref::<RuleProblem>() {
-                Some(RuleProblem::Unmatched { tensors }) => tensors.clone(),
+                Some(RuleProblem::Unmatched { tensors, .. }) => tensors.clone(),
                 Some(
                     RuleProblem::Layer { tensor, .. }
                     | RuleProblem::Shape { tensor, .. }

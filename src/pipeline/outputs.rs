@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use crate::checkpoint::{CheckpointError, Identity, identity};
-use crate::config::{OutputKind, ReportForm, Settings};
+use crate::config::{OutputKind, ReportForm, Settings, TuneSettings};
 use crate::report;
 use crate::store::{
     CheckpointWriter, Draft, OutputSet, Sink, check_name, check_output, folder_of, index_path,
@@ -65,8 +65,7 @@ pub(super) fn outputs<'s, 'n>(
             add(Part::Index, Cow::from(index_path(path)));
         }
         if kind == OutputKind::TuneCache {
-            let jobs = settings.tune.as_ref().map_or(1, |tune| tune.jobs);
-            TuneFiles::of(path, jobs).all().into_iter().for_each(|file| add(Part::File, Cow::from(file)));
+            TuneFiles::of(path).all().into_iter().for_each(|file| add(Part::File, Cow::from(file)));
         }
     }
     let mut add = |kind, file| outputs.push(Output { kind, part: Part::File, path: Cow::from(file) });
@@ -87,7 +86,7 @@ pub(super) fn outputs<'s, 'n>(
 pub(super) struct TuneFiles {
     /// The measurements.
     pub metrics: PathBuf,
-    /// The files of each candidate that is evaluated at the same time.
+    /// The files of each candidate that may be evaluated at the same time.
     pub places: Vec<TunePlace>,
 }
 
@@ -101,8 +100,8 @@ pub(super) struct TunePlace {
 }
 
 impl TuneFiles {
-    /// For this many candidates at the same time.
-    pub fn of(cache: &Path, jobs: usize) -> Self {
+    /// In this folder, for as many candidates as any search may make at the same time.
+    pub fn of(cache: &Path) -> Self {
         let place = |n: usize| {
             let stem = if n == 0 { "candidate".to_owned() } else { format!("candidate-{}", n + 1) };
             TunePlace {
@@ -110,7 +109,10 @@ impl TuneFiles {
                 restored: cache.join(format!("{stem}.safetensors")),
             }
         };
-        Self { metrics: cache.join("evaluations.json"), places: (0..jobs.max(1)).map(place).collect() }
+        Self {
+            metrics: cache.join("evaluations.json"),
+            places: (0..TuneSettings::MOST_JOBS as usize).map(place).collect(),
+        }
     }
 
     fn all(self) -> Vec<PathBuf> {

@@ -47,13 +47,26 @@ fn by_rule<T>(
     Some((first, dead.iter().filter(|(rule, _)| *rule == first).map(|(_, pattern)| *pattern).collect()))
 }
 
+/// Of these names, which no rule matches, one that a pattern would match if its `*` did not stop at dots.
+pub(super) fn beyond_dots(settings: &Settings, names: &[String]) -> PatternHint {
+    let patterns = settings.rules.rules().iter().flat_map(|rule| &rule.patterns);
+    wider(patterns, || names.iter().map(String::as_str)).unwrap_or_default()
+}
+
+fn wider<'a, N: Iterator<Item = &'a str>>(
+    mut patterns: impl Iterator<Item = &'a Pattern>,
+    names: impl Fn() -> N,
+) -> Option<PatternHint> {
+    patterns.find_map(|pattern| {
+        let wider = pattern.beyond_dots()?;
+        let name = names().find(|name| wider.is_match(name))?;
+        Some(PatternHint::Wider { pattern: wider.as_str().to_owned(), name: name.to_owned() })
+    })
+}
+
 /// The error for a rule some or all of whose patterns match nothing.
 fn nothing(names: &BTreeSet<&str>, patterns: &[Pattern], dead: &[usize]) -> ConfigErrorKind {
-    let wider = dead.iter().find_map(|n| {
-        let wider = patterns[*n].beyond_dots()?;
-        let name = names.iter().find(|name| wider.is_match(name))?;
-        Some(PatternHint::Wider { pattern: wider.as_str().to_owned(), name: (*name).to_owned() })
-    });
+    let wider = wider(dead.iter().map(|n| &patterns[*n]), || names.iter().copied());
     let near = || dead.iter().find_map(|n| nearest(patterns[*n].as_str(), names.iter().copied()));
     let hint = match wider {
         Some(wider) => wider,

@@ -177,6 +177,14 @@ fn trained_tensor_that_no_rule_matches() {
         "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.scale` \
          (add a rule; use `init: none` if the initial value is not known)",
     );
+    s.safetensors("trained.safetensors", &[weight(), bias(), ("a.norm.bias", "F32", &[1], f32s(&[1.0]))]);
+    run_fails(
+        &s,
+        1,
+        "DIR/trained.safetensors: the trained checkpoint does not fit the config: no rule matches `a.norm.bias` \
+         (add a rule; use `init: none` if the initial value is not known); `*` stops at a dot, but `**` does \
+         not: `**.bias` matches `a.norm.bias`",
+    );
 }
 
 #[test]
@@ -457,6 +465,13 @@ fn a_model_tensor_that_no_rule_matches() {
         2,
         "DIR/x.yaml:4:3: no rule matches `a.gain`, `b.gain` of the model (add a rule; use `init: none` if \
          there is no initial value)",
+    );
+    change(&s, &[("a.bias: [4]", "a.bias: [4], b.norm.bias: [4]")]);
+    run_fails(
+        &s,
+        2,
+        "DIR/x.yaml:4:3: no rule matches `b.norm.bias` of the model (add a rule; use `init: none` if there is \
+         no initial value); `*` stops at a dot, but `**` does not: `**.bias` matches `b.norm.bias`",
     );
 }
 

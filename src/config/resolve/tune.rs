@@ -32,6 +32,7 @@ pub(super) fn tune(
     let (search, first) = search(wire, pruning, path, folder)?;
     let max_evaluations = whole(wire.max_evaluations.as_ref(), &path.key("max_evaluations"), (2, MOST))?;
     let confirm = wire.confirm.as_ref().map(|words| command(words, &path.key("confirm"))).transpose()?;
+    let jobs = whole(wire.jobs.as_ref(), &path.key("jobs"), (1, TuneSettings::MOST_JOBS))?;
     let settings = TuneSettings {
         command: command(&wire.command, &path.key("command"))?,
         better: match wire.better {
@@ -41,7 +42,7 @@ pub(super) fn tune(
         max_drop: not_negative(&wire.max_drop, &path.key("max_drop"))?,
         timeout: timeout(wire.timeout.as_ref(), &path.key("timeout"))?,
         confirm,
-        jobs: whole(wire.jobs.as_ref(), &path.key("jobs"), (1, 64))?.unwrap_or(1) as usize,
+        jobs: jobs.unwrap_or(1) as usize,
         search,
         max_evaluations: max_evaluations.map(u64::from),
         cache: match &wire.cache {

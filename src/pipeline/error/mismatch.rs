@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::words::list;
+use crate::config::PatternHint;
 
 /// All differences between the trained checkpoint and the model and rules, reported together.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Mismatch {
     pub path: PathBuf,
     /// Floating-point tensors in it that no rule matches.
     pub unmatched: Vec<String>,
+    /// Why that may be.
+    pub hint: PatternHint,
     /// Tensors of the model that are missing in it.
     pub missing: Vec<String>,
     /// `name: has …, expected …`: tensors whose shape or type differs from the model's.
@@ -34,8 +37,9 @@ impl std::fmt::Display for Mismatch {
         let mut parts = Vec::new();
         if !self.unmatched.is_empty() {
             parts.push(format!(
-                "no rule matches {} (add a rule; use `init: none` if the initial value is not known)",
-                list(&self.unmatched)
+                "no rule matches {} (add a rule; use `init: none` if the initial value is not known){}",
+                list(&self.unmatched),
+                self.hint
             ));
         }
         if !self.missing.is_empty() {

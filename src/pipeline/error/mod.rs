@@ -142,7 +142,7 @@ pub enum Error {
     },
     /// The trained checkpoint does not fit the model.
     #[error(transparent)]
-    Mismatch(#[from] Mismatch),
+    Mismatch(#[from] Box<Mismatch>),
     /// A tensor of a base checkpoint cannot provide initial values.
     #[error("{}: tensor `{tensor}`, which provides initial values, {problem}", .path.display())]
     Base {

@@ -4,7 +4,7 @@ use safetensors::Dtype;
 
 use super::Error;
 use super::words::list;
-use crate::config::{ConfigErrorKind, KeyPath, LayerError, Settings};
+use crate::config::{ConfigErrorKind, KeyPath, LayerError, PatternHint, Settings};
 use crate::init::{ShapeMismatch, SliceError};
 use crate::tensor::{Layout, LayoutMismatch, Shape};
 
@@ -12,10 +12,15 @@ use crate::tensor::{Layout, LayoutMismatch, Shape};
 #[derive(Debug, thiserror::Error)]
 pub enum RuleProblem {
     /// No rule matches some tensors of the model.
-    #[error("no rule matches {} of the model (add a rule; use `init: none` if there is no initial value)", list(.tensors))]
+    #[error(
+        "no rule matches {} of the model (add a rule; use `init: none` if there is no initial value){hint}",
+        list(.tensors)
+    )]
     Unmatched {
         /// The names of the tensors.
         tensors: Vec<String>,
+        /// Why that may be.
+        hint: PatternHint,
     },
     /// The layer id cannot be computed from the name.
     #[error("tensor `{tensor}`: {error}")]

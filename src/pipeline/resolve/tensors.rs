@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, TensorRef, without_components};
 use crate::config::{KeyPath, Settings};
 use crate::pipeline::error::{Error, Mismatch, RuleProblem};
 use crate::pipeline::origin::{Action, Tensor};
+use crate::pipeline::patterns::beyond_dots;
 use crate::pipeline::wrappers::wrappers_in;
 use crate::tensor::{FloatDtype, Shape};
 
@@ -45,7 +46,7 @@ pub(super) fn of_model(
     if unmatched.is_empty() {
         return Ok(tensors);
     }
-    let problem = RuleProblem::Unmatched { tensors: unmatched };
+    let problem = RuleProblem::Unmatched { hint: beyond_dots(settings, &unmatched), tensors: unmatched };
     Err(problem.at(settings, &KeyPath::root().key("rules")))
 }
 
@@ -86,8 +87,9 @@ pub(super) fn of_trained(
     if mismatch.is_empty() {
         return Ok(tensors);
     }
+    mismatch.hint = beyond_dots(settings, &mismatch.unmatched);
     mismatch.wrappers = wrappers(settings, model, file, &mismatch);
-    Err(mismatch.into())
+    Err(Box::new(mismatch).into())
 }
 
 /// Wrapper names whose removal would make a tensor of the trained checkpoint one that the config contains.

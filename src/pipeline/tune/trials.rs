@@ -80,9 +80,9 @@ impl<'a> Trials<'a> {
         fs::create_dir_all(&folder).map_err(CheckpointError::io(&folder, "create the folder"))?;
         let config = absolute(settings.source.file(), "find the folder")?;
         let base = settings.base().map(Path::to_owned);
-        let files = TuneFiles::of(&folder, tune.jobs);
+        let files = TuneFiles::of(&folder);
         let cache = Cache::open(&files.metrics)?;
-        let trials = Self {
+        let mut trials = Self {
             settings,
             options: resolved.options(),
             tune,
@@ -94,7 +94,9 @@ impl<'a> Trials<'a> {
             cache,
             evaluated: BTreeSet::new(),
         };
+        // An earlier run that was killed may have left more of them than this one makes.
         trials.clean()?;
+        trials.files.places.truncate(tune.jobs);
         Ok(trials)
     }
 
@@ -208,7 +210,7 @@ impl<'a> Trials<'a> {
         failed.map_or(Ok(()), |error| Err(Box::new(error).into()))
     }
 
-    /// Removes the files of candidates of this or an earlier run, in any form.
+    /// Removes the files of candidates, in any form.
     pub fn clean(&self) -> Result<(), Error> {
         let files = self.files.places.iter().flat_map(|place| [&place.pruned, &place.restored]);
         files.flat_map(|path| forms(path)).try_for_each(|path| remove(&path))
