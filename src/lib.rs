@@ -97,7 +97,15 @@
 //! The crate [`cdi_core`] contains the reader of pruned files and everything that draws initial values. A
 //! device can use it alone; its modules are also modules of this crate.
 
+// The program is part of the library, so that another one, such as the Python package, can be it too. It uses
+// the library as any other crate would.
+#[cfg(feature = "cli")]
+extern crate self as cdi_prune;
+
 pub mod analysis;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod gates;
 pub mod infer;

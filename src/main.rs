@@ -1,15 +1,7 @@
-//! The command-line program: parse, call, print the error, exit code.
+//! The command-line program.
 
 use std::process::ExitCode;
 
-mod cli;
-
 fn main() -> ExitCode {
-    match cli::main() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            cli::out::say(&failure);
-            ExitCode::from(failure.code)
-        }
-    }
+    cdi_prune::cli::program(std::env::args_os().collect())
 }

@@ -355,21 +355,20 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 /// The command line. A wrong one is an error like any other where JSON is asked for; else
 /// clap says it in its way.
-pub fn parse() -> Result<Cli> {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+pub fn parse(arguments: &[OsString]) -> Result<Cli> {
     let asked = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
     if arguments.windows(2).any(asked) || arguments.iter().any(|a| a == "--log-format=json") {
         out::in_json();
     }
     let mut command =
         Cli::command().after_help(GLOBAL_OPTIONS).mut_subcommands(|c| c.after_help(GLOBAL_OPTIONS));
-    let matches = command.try_get_matches_from_mut(&arguments);
+    let matches = command.try_get_matches_from_mut(arguments);
     let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Ok(cli),
         Err(error) => error.format(&mut command),
     };
     let shown: Vec<String> = arguments.iter().map(|a| printable(&a.to_string_lossy())).collect();
-    let odd = shown.iter().zip(&arguments).any(|(shown, argument)| argument != shown.as_str());
+    let odd = shown.iter().zip(arguments).any(|(shown, argument)| argument != shown.as_str());
     if !error.use_stderr() || (!out::is_json() && !odd) {
         error.exit();
     }

@@ -12,7 +12,9 @@ mod signals;
 mod stages;
 mod tables;
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -31,9 +33,22 @@ use out::{print, print_json, shown};
 use progress::Bar;
 use stages::{say_written, stages};
 
+/// The program, with its name and its arguments: does what they say, prints errors, and returns the exit
+/// code.
+#[must_use]
+pub fn program(arguments: Vec<OsString>) -> ExitCode {
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::say(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
 /// Parses the command line and does what it says.
-pub fn main() -> Result {
-    let cli = args::parse()?;
+fn run(arguments: &[OsString]) -> Result {
+    let cli = args::parse(arguments)?;
     start(&cli.global)?;
     let result = command(&cli);
     signals::over();
