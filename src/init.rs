@@ -15,10 +15,11 @@
 
 pub use cdi_core::init::*;
 pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};
+use cdi_core::internal::blocks::BLOCK_ELEMENTS;
 use ndarray::{Array2, Array4};
 
-use crate::tensor::{Layout, Shape, ShapeError};
-use crate::workers::Threads;
+use crate::tensor::{Element, Layout, Shape, ShapeError};
+use crate::workers::{Threads, Workers};
 
 /// The weights of a linear layer `[rows = out, cols = in]` as stored in F32.
 ///
@@ -52,8 +53,16 @@ pub fn init_conv_kernel(
 
 fn init_f32(seed: u64, layer: u64, shape: &Shape, scheme: &Scheme) -> Vec<f32> {
     let mut weights = vec![0f32; shape.elements()];
-    let generator = Generator::new(seed, layer, scheme, shape, Layout::OutIn);
-    generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
-    generator.fill_elements(0, &mut weights);
+    fill_elements(&Generator::new(seed, layer, scheme, shape, Layout::OutIn), &mut weights);
     weights
+}
+
+/// All elements of the generator's tensor, as [`Generator::fill_elements`] gives them, on all threads.
+///
+/// # Panics
+/// If `out` has more elements than the tensor.
+pub fn fill_elements<E: Element + Send>(generator: &Generator, out: &mut [E]) {
+    generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
+    let mut runs: Vec<_> = out.chunks_mut(BLOCK_ELEMENTS).enumerate().collect();
+    Threads.each(&mut runs, || (), |(), (n, run)| generator.fill_elements(*n * BLOCK_ELEMENTS, run));
 }

@@ -4,15 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cdi_core::internal::{Decoder, ReadBlocks};
-
-use super::blocks::{self, Block, Reads};
-use super::copy::PIECE;
 use super::error::Error;
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
+use super::pieces::{self, Piece, pieces};
 use super::progress::Progress;
-use crate::checkpoint::{Mapped, OpenOptions, TensorSpec};
+use crate::checkpoint::{OpenOptions, TensorSpec};
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::store::{
     CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
@@ -22,11 +19,6 @@ use crate::workers::Threads;
 
 /// Pieces per list: a small file can describe more pieces than fit into memory.
 const AT_ONCE: usize = 1 << 16;
-
-enum Piece<'a> {
-    Copy { slot: Slot, at: usize, from: Mapped<'a> },
-    Decode { slot: Slot, name: &'a str, block: Block, size: usize },
-}
 
 /// What [`restore`] and [`super::unpack`] need beside the two paths. The default is enough for a file that
 /// needs no base.
@@ -89,7 +81,7 @@ pub(super) fn restore_file(
     let writer = CheckpointWriter::resume(&mut set, output, &groups, options.max_shard_size, metadata, key)?;
     check_writer(inputs(), &writer, "the output")?;
     progress.begin("restore", total(groups.iter().map(Group::bytes)));
-    write(file, input, &writer, progress)?;
+    write(file, &writer, progress)?;
     progress.end();
     let (tensors, bytes) = (groups.len(), writer.bytes());
     let files = writer.stage(&mut set)?;
@@ -113,49 +105,19 @@ pub(super) fn open(input: &Path, options: RestoreOptions<'_>) -> Result<PrunedRe
     Err(Error::Pruned { path: input.to_owned(), problem })
 }
 
-/// Writes every tensor of the file at `input`, some pieces at a time.
-fn write(
-    file: &PrunedReader,
-    input: &Path,
-    writer: &CheckpointWriter,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let mut pieces = file.tensors().flat_map(|(name, dtype, shape)| -> Box<dyn Iterator<Item = Piece<'_>>> {
+/// Writes every tensor of the file, some pieces at a time.
+fn write(file: &PrunedReader, writer: &CheckpointWriter, progress: &dyn Progress) -> Result<(), Error> {
+    let mut all = file.tensors().flat_map(|(name, ..)| {
         let slot = writer.slot(name);
-        if file.is_encoded(name) {
-            let size = dtype.bitsize() / 8;
-            let cut = blocks::cut(0, shape.matrix());
-            Box::new(cut.map(move |block| Piece::Decode { slot, name, block, size }))
-        } else {
-            let cut = file.stored(name).data.chunks(PIECE).enumerate();
-            Box::new(cut.map(move |(n, from)| Piece::Copy { slot, at: n * PIECE, from }))
-        }
+        pieces(file, name).map(move |piece| (piece, slot))
     });
-    let damaged = |name: &str, error| Error::Pruned {
-        path: input.to_owned(),
-        problem: PrunedProblem::Code { tensor: name.to_owned(), error },
-    };
     loop {
-        let now: Vec<Piece<'_>> = pieces.by_ref().take(AT_ONCE).collect();
+        let now: Vec<(Piece<'_>, Slot)> = all.by_ref().take(AT_ONCE).collect();
         if now.is_empty() {
             return Ok(());
         }
-        blocks::for_each(
-            &now,
-            progress,
-            |piece| match piece {
-                Piece::Copy { from, .. } => Reads::of(*from),
-                Piece::Decode { name, block, .. } => file.reads(name, block),
-            },
-            Decoder::default,
-            |decoder, piece| match piece {
-                Piece::Copy { slot, at, from } => Ok(writer.write_at(*slot, *at as u64, from.bytes())?),
-                Piece::Decode { slot, name, block, size } => {
-                    let bytes =
-                        file.read_block(name, block, decoder).map_err(|error| damaged(name, error))?;
-                    Ok::<_, Error>(writer.write_at(*slot, (block.start * size) as u64, bytes)?)
-                }
-            },
-        )?;
+        pieces::for_each(file, &now, progress, |piece, slot, bytes| {
+            Ok(writer.write_at(*slot, piece.at, bytes)?)
+        })?;
     }
 }

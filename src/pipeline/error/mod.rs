@@ -20,7 +20,7 @@ pub use verify::VerifyProblem;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::gates::GateResult;
-use crate::reader::{BaseProblem, OpenError, PrunedProblem};
+use crate::reader::{BaseProblem, OpenError, PrunedProblem, RowsError};
 use crate::report::ReadError;
 use crate::store::Form;
 use crate::tune::{CacheError, Confirmed, EvaluationError, TunePoint, quoted};
@@ -35,6 +35,9 @@ pub enum Error {
     /// The caller cancelled the command through its progress callbacks.
     #[error("cancelled; the outputs are as they were")]
     Cancelled,
+    /// A tensor that cannot be read as it was asked for.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// The requested stage has no section in the config.
     #[error("{}: `{command}` needs the key `{key}`, which the config does not have", .file.display())]
     NoSection {
