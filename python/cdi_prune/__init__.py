@@ -1,0 +1,37 @@
+"""Deterministic initial checkpoints, what training changed of them, and files that need only the change.
+
+`load_file` reads every file of cdi-prune, `DeterministicNoiseGenerator` draws initial values, and `run` and the other
+functions do what the commands of the program `cdi-prune` do. The guide is docs/python.md.
+"""
+
+from .errors import CdiPruneError, ConfigError, GateError, NotTrainedError, StageError
+from .files import File, Slice, load_file, open_file, save_file
+from .noise import DeterministicNoiseGenerator
+from .runs import Result, Run, analyze, compare, init, inspect, pack, plan, prune, restore, run, unpack, verify
+
+__all__ = [
+    "CdiPruneError",
+    "ConfigError",
+    "DeterministicNoiseGenerator",
+    "File",
+    "GateError",
+    "NotTrainedError",
+    "Result",
+    "Run",
+    "Slice",
+    "StageError",
+    "analyze",
+    "compare",
+    "init",
+    "inspect",
+    "load_file",
+    "open_file",
+    "pack",
+    "plan",
+    "prune",
+    "restore",
+    "run",
+    "save_file",
+    "unpack",
+    "verify",
+]
