@@ -47,7 +47,8 @@ def numpy_dtype(dtype: str, tensor: str = "") -> np.dtype[Any]:
         ) from None
     if not hasattr(ml_dtypes, _ML_DTYPES[dtype]):
         raise TypeError(f"{of} {dtype}, which this version of ml_dtypes does not have; a newer one may")
-    return np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+    found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+    return found
 
 
 def dtype_name(dtype: np.dtype[Any], tensor: str) -> str:

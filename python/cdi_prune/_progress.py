@@ -32,7 +32,8 @@ class _Bar:
             self.tqdm: Any = importlib.import_module("tqdm.auto").tqdm
         except ImportError:
             raise ImportError("progress=True needs the package tqdm: `pip install tqdm`, or give a function") from None
-        self.stage, self.bar = "", None
+        self.stage = ""
+        self.bar: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self.bar is None or stage != self.stage:

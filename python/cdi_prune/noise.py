@@ -18,11 +18,14 @@ Mode = Union[str, Mapping[str, Any]]
 class DeterministicNoiseGenerator:
     """Initial values of one seed, with the same bits as those of the program, on any machine.
 
-    Layer ids and seeds are integers from 0 to 2^64 - 1. Values are those that a checkpoint of type F32 stores, as
-    NumPy arrays of float32, unless another `dtype` is asked for.
+    Layer ids are integers from 0 to 2^64 - 1; a seed may also be negative, down to -2^63, which is the seed 2^64 higher.
+    Values are those that a checkpoint of type F32 stores, as NumPy arrays of
+    float32, unless another `dtype` is asked for.
     """
 
     def __init__(self, seed: int = 42) -> None:
+        if _is_integer(seed) and -(1 << 63) <= int(seed) < 0:
+            seed = int(seed) + (1 << 64)
         self.seed = _unsigned("seed", seed)
 
     def __repr__(self) -> str:
@@ -176,7 +179,7 @@ def _threshold(threshold: float) -> float:
 def _dtype(dtype: Any) -> np.dtype[Any]:
     if isinstance(dtype, str) and dtype.lower() in ("bf16", "bfloat16"):
         return _arrays.numpy_dtype("BF16")
-    numpy_type = np.dtype(dtype)
+    numpy_type: np.dtype[Any] = np.dtype(dtype)
     if numpy_type.name not in ("float64", "float32", "float16", "bfloat16"):
         raise TypeError(f"dtype {dtype}: expected float64, float32, float16 or bfloat16")
     return numpy_type

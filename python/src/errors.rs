@@ -63,6 +63,9 @@ fn of_config(error: &ConfigError) -> Location {
 }
 
 fn of_stage(error: &Error) -> Location {
+    if let Error::Checkpoint(error) = error {
+        return Location { file: Some(error.path.to_string().into()), ..Location::default() };
+    }
     let (file, tensor) = match error {
         Error::Pruned { path, .. } | Error::NotPacked { path } => (Some(path), None),
         Error::TrainedMissing { path, .. } => (Some(path), None),

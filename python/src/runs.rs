@@ -59,7 +59,16 @@ pub fn run(
             let gates = pipeline::check_gates(&manifest.gates).err().map(Failure::from);
             return Ok((json!({"up_to_date": true, "gates": manifest.gates}), None, gates));
         }
-        let outcome = pipeline::run(&resolved, stages, progress, |_| {})?;
+        let mut initial = None;
+        let outcome = pipeline::run(&resolved, stages, progress, |outcome| initial.clone_from(&outcome.initial));
+        let outcome = match outcome {
+            // The initial checkpoint has been written, from which training starts now.
+            Err(error @ Error::TrainedMissing { .. }) => {
+                let outcome = Outcome { initial, ..Outcome::default() };
+                return Ok((of_outcome(&outcome), None, Some(error.into())));
+            }
+            outcome => outcome?,
+        };
         let page = outcome.report.as_ref().map(|report| {
             let maps = report.tensors.iter().map(|_| None).collect::<Vec<_>>();
             html(report, &maps, "cdi-prune")

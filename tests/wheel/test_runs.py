@@ -1,0 +1,143 @@
+"""The commands, and the program that comes with the package."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import CONFIG, ROOT, TRAINED
+
+import cdi_prune
+
+
+def test_a_run(outputs):
+    folder, paths = outputs()
+    seen = []
+    run = cdi_prune.run(str(CONFIG), set=paths, progress=lambda *turn: seen.append(turn))
+    report = json.loads((folder / "report.json").read_text())
+    assert dict(run) == report and run["totals"]["sleeping_weights"] == 15_442
+    assert not run.up_to_date and run.report_files == [str(folder / "report.json")]
+    assert run.initial == {"files": [paths["init.output"]], "tensors": 6, "bytes": 272_600, "beside": []}
+    assert run.pruned["bytes"] == (folder / "pruned.safetensors").stat().st_size == 171_747
+    assert "15,442 of 68,010 weights sleep" in repr(run)
+    page = run._repr_html_()
+    assert page.startswith('<iframe srcdoc="&lt;!') and "fc1.weight" in page
+    assert seen and all(done <= total for _, done, total in seen)
+
+
+def test_single_stages(outputs):
+    folder, paths = outputs()
+    assert cdi_prune.init(CONFIG, set=paths).initial["tensors"] == 6
+    found = cdi_prune.analyze(CONFIG, set={**paths, "analyze.threshold": 0.001})
+    assert found.pruned is None and found["totals"]["sleeping_weights"] == 20_213
+    assert cdi_prune.prune(CONFIG, set=paths).pruned["bytes"] == 171_747
+    rows = cdi_prune.plan(CONFIG, set=paths)
+    assert [row["name"] for row in rows[:2]] == ["fc1.bias", "fc1.weight"]
+    listed = cdi_prune.inspect(folder / "pruned.safetensors")
+    assert len(listed["tensors"]) == 6
+    assert cdi_prune.compare(folder / "report.json", folder / "report.json")["tensors"]
+
+
+def test_a_manifest(outputs, tmp_path):
+    folder, paths = outputs(manifest=str(tmp_path / "manifest.json"))
+    assert not cdi_prune.run(CONFIG, set=paths).up_to_date
+    again = cdi_prune.run(CONFIG, set=paths)
+    assert again.up_to_date and repr(again) == "<Run: up to date>" and dict(again) == {}
+    assert not cdi_prune.run(CONFIG, set=paths, force=True).up_to_date
+    assert cdi_prune.verify(tmp_path / "manifest.json")["outputs"] == 3
+    (folder / "pruned.safetensors").write_bytes(b"x")
+    with pytest.raises(cdi_prune.StageError, match="pruned.safetensors"):
+        cdi_prune.verify(tmp_path / "manifest.json")
+
+
+def test_a_config_as_a_mapping(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "seed": 1,
+        "model": {"tensors": {"fc.weight": [4, 8]}},
+        "rules": [{"match": "fc.weight", "init": "he"}],
+        "init": {"output": tmp_path / "init.safetensors"},
+        "trained": {"path": "trained.safetensors"},
+        "analyze": {},
+    }
+    with pytest.raises(cdi_prune.NotTrainedError) as raised:
+        cdi_prune.run(config)
+    assert raised.value.exit_code == 3 and raised.value.file.endswith("trained.safetensors")
+    assert raised.value.result.initial["files"] == [str(tmp_path / "init.safetensors")]
+    (tmp_path / "init.safetensors").rename(tmp_path / "trained.safetensors")
+    assert cdi_prune.analyze(config)["totals"]["sleeping_weights"] == 32
+
+
+def test_a_gate_that_fails(outputs):
+    folder, paths = outputs(**{"gates.max_output_bytes": 1000})
+    with pytest.raises(cdi_prune.GateError) as raised:
+        cdi_prune.run(CONFIG, set=paths)
+    assert raised.value.exit_code == 4 and raised.value.result.pruned["bytes"] == 171_747
+
+
+def test_errors_say_where(tmp_path):
+    (tmp_path / "x.yaml").write_text("version: 1\nseed: x\n")
+    with pytest.raises(cdi_prune.ConfigError) as raised:
+        cdi_prune.run(tmp_path / "x.yaml")
+    error = raised.value
+    assert str(error).startswith(f"{tmp_path}/x.yaml:2:7: `seed`: expected a whole number")
+    assert (error.file, error.line, error.column, error.exit_code) == (str(tmp_path / "x.yaml"), 2, 7, 2)
+    with pytest.raises(cdi_prune.ConfigError, match="--set seeed=3: unknown key `seeed`"):
+        cdi_prune.plan(CONFIG, set={"seeed": 3})
+    with pytest.raises(TypeError, match="progress: expected a function, True or None, got int"):
+        cdi_prune.run(CONFIG, progress=3)
+
+
+def test_an_exception_of_the_progress_stops_the_work(outputs):
+    folder, paths = outputs()
+
+    def stop(*turn):
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        cdi_prune.run(CONFIG, set=paths, progress=stop)
+
+
+def test_control_c_stops_a_search(outputs, tmp_path):
+    """The evaluation command would take a minute, and ends with the search."""
+    script = f"""
+import cdi_prune
+values = {{"tune": {{"command": ["sh", "-c", "sleep 60", "{{checkpoint}}"], "better": "higher", "max_drop": 1}},
+    "init.output": "{tmp_path}/i", "prune.output": "{tmp_path}/p", "analyze.report": {{}},
+    "prune.criterion": "magnitude"}}
+print("begun", flush=True)
+try:
+    cdi_prune.run({str(tmp_path / "config.yaml")!r}, set=values)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    # A search does without a target.
+    text = CONFIG.read_text().replace("  target: threshold", "#").replace("../", f"{ROOT}/")
+    (tmp_path / "config.yaml").write_text(text)
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "begun\n"
+    # Until the command runs.
+    while not list(tmp_path.glob("p.tune/candidate.safetensors")):
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    # The command alone would take longer than this.
+    rest, _ = child.communicate(timeout=50)
+    assert rest == "interrupted\n" and child.returncode == 0
+
+
+def test_the_program(outputs):
+    folder, paths = outputs()
+    command = [sys.executable, "-m", "cdi_prune"]
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in paths.items()]
+    done = subprocess.run([*command, "run", CONFIG, *sets], capture_output=True, text=True)
+    assert done.returncode == 0 and "15,442 of 68,010 weights (22.7 %) are sleeping" in done.stdout
+    missing = subprocess.run([*command, "run", "none.yaml"], capture_output=True, text=True)
+    assert (missing.returncode, missing.stderr) == (
+        2, "error: none.yaml: the config cannot be read: No such file or directory (os error 2)\n",
+    )  # fmt: skip
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert version.stdout == "cdi-prune 0.1.0\n"
+    pack = subprocess.run([*command, "pack", TRAINED, "-o", folder / "x"], capture_output=True, text=True)
+    assert pack.returncode == 0 and (folder / "x").exists()
