@@ -14,8 +14,8 @@
 //! ```
 
 pub use cdi_core::init::*;
-pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};
 use cdi_core::internal::blocks::BLOCK_ELEMENTS;
+pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};
 use ndarray::{Array2, Array4};
 
 use crate::tensor::{Element, Layout, Shape, ShapeError};

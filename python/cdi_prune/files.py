@@ -110,10 +110,20 @@ class File:
         device: Any = None,
         max_memory: int | None = None,
     ) -> None:
-        self._framework = _arrays.framework(framework, device)
         base = None if base is None else os.fspath(base)
-        self._file: _native.File | None = _native.File(os.fspath(path), base, max_memory)
-        self._tensors = {name: (dtype, shape) for name, dtype, shape in self._file.tensors()}
+        self._begin(_native.File(os.fspath(path), base, max_memory), _arrays.framework(framework, device))
+
+    @classmethod
+    def _of(cls, file: _native.File, framework: str, device: Any = None) -> File:
+        """The same of a file that the library has opened."""
+        self = cls.__new__(cls)
+        self._begin(file, _arrays.framework(framework, device))
+        return self
+
+    def _begin(self, file: _native.File, framework: _arrays.Framework) -> None:
+        self._file: _native.File | None = file
+        self._framework = framework
+        self._tensors = {name: (dtype, shape) for name, dtype, shape in file.tensors()}
 
     def __enter__(self) -> File:
         return self

@@ -52,12 +52,9 @@ impl Failure {
 fn of_config(error: &ConfigError) -> Location {
     match &error.place {
         Place::File(file) => Location { file: Some(file.clone()), ..Location::default() },
-        Place::Position { file, line, column } => Location {
-            file: Some(file.clone()),
-            line: Some(*line),
-            column: Some(*column),
-            tensor: None,
-        },
+        Place::Position { file, line, column } => {
+            Location { file: Some(file.clone()), line: Some(*line), column: Some(*column), tensor: None }
+        }
         Place::Override(_) | Place::Argument(_) => Location::default(),
     }
 }

@@ -13,7 +13,7 @@ use crate::work::detached;
 
 /// An open checkpoint: pruned, packed, initial or ordinary; one file, shards, or a folder of either.
 #[pyclass(frozen, module = "cdi_prune._native")]
-pub struct File(PrunedReader);
+pub struct File(pub PrunedReader);
 
 #[pymethods]
 impl File {
@@ -47,15 +47,21 @@ impl File {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (names, arrays): (Vec<String>, Vec<_>) = tensors.into_iter().unzip();
-        let mut borrowed =
-            arrays.iter().map(|array| array.try_readwrite()).collect::<Result<Vec<_>, _>>()?;
+        let mut borrowed = arrays.iter().map(|array| array.try_readwrite()).collect::<Result<Vec<_>, _>>()?;
         let slices = borrowed.iter_mut().map(slice).collect::<PyResult<Vec<&mut [u8]>>>()?;
         let wanted = names.iter().map(String::as_str).zip(slices).collect();
         detached(py, progress, |progress| Ok(pipeline::load(&self.0, wanted, progress)?))
     }
 
     /// Restores rows of the matrix view, of which a vector is one, into an array of bytes.
-    fn rows(&self, py: Python<'_>, name: &str, from: usize, to: usize, out: &Bound<'_, PyArray1<u8>>) -> PyResult<()> {
+    fn rows(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        from: usize,
+        to: usize,
+        out: &Bound<'_, PyArray1<u8>>,
+    ) -> PyResult<()> {
         let mut out = out.try_readwrite()?;
         let out = slice(&mut out)?;
         py.detach(|| self.0.read_rows(name, from..to, out)).map_err(|error| Failure::from(error).raise(py))

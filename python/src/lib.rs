@@ -22,7 +22,7 @@ mod _native {
     #[pymodule_export]
     use super::program;
     #[pymodule_export]
-    use super::runs::{compare, inspect, pack, plan, restore, run, unpack, verify};
+    use super::runs::{compare, initial, inspect, pack, plan, restore, run, unpack, verify};
     #[pymodule_export]
     use super::save::save;
 }

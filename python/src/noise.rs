@@ -40,7 +40,14 @@ pub struct Initial {
 #[pymethods]
 impl Initial {
     #[new]
-    fn new(py: Python<'_>, seed: u64, layer: u64, scheme: &str, dims: Vec<usize>, in_out: bool) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        seed: u64,
+        layer: u64,
+        scheme: &str,
+        dims: Vec<usize>,
+        in_out: bool,
+    ) -> PyResult<Self> {
         let make = || {
             let (scheme, shape) = (parse(scheme)?, Shape::new(dims).map_err(|error| error.to_string())?);
             let layout = if in_out { Layout::InOut } else { Layout::OutIn };

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use cdi_prune::checkpoint::{Checkpoint, OpenOptions};
 use cdi_prune::config::Settings;
 use cdi_prune::pipeline::{self, Error, Outcome, PredictFrom, Resolved, RestoreOptions, Stages, Written};
+use cdi_prune::reader::PrunedReader;
 use cdi_prune::report::{comparison_json, html};
+use cdi_prune::store::Memory;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::errors::Failure;
+use crate::file::File;
 use crate::work::detached;
 
 /// A config: its text, the file that relative paths and messages refer to, and overrides, `KEY=VALUE`.
@@ -60,7 +63,8 @@ pub fn run(
             return Ok((json!({"up_to_date": true, "gates": manifest.gates}), None, gates));
         }
         let mut initial = None;
-        let outcome = pipeline::run(&resolved, stages, progress, |outcome| initial.clone_from(&outcome.initial));
+        let outcome =
+            pipeline::run(&resolved, stages, progress, |outcome| initial.clone_from(&outcome.initial));
         let outcome = match outcome {
             // The initial checkpoint has been written, from which training starts now.
             Err(error @ Error::TrainedMissing { .. }) => {
@@ -89,7 +93,8 @@ fn of_outcome(outcome: &Outcome) -> Value {
 }
 
 fn of_written(written: &Written) -> Value {
-    json!({"files": written.files, "tensors": written.tensors, "bytes": written.bytes, "beside": written.beside})
+    let Written { files, tensors, bytes, beside } = written;
+    json!({"files": files, "tensors": tensors, "bytes": bytes, "beside": beside})
 }
 
 /// The tensors of a config, without reading weights.
@@ -125,7 +130,9 @@ pub fn verify(
 /// What changed between two JSON reports.
 #[pyfunction]
 pub fn compare(py: Python<'_>, old: PathBuf, new: PathBuf) -> PyResult<String> {
-    detached(py, None, |_| Ok(comparison_json(&pipeline::compare_reports(&old, &new, None, |_| String::new())?)))
+    detached(py, None, |_| {
+        Ok(comparison_json(&pipeline::compare_reports(&old, &new, None, |_| String::new())?))
+    })
 }
 
 /// The tensors of a checkpoint, with the share of zeros of each.
@@ -209,5 +216,24 @@ pub fn unpack(
         written["rounded"] = found.rounded.into();
         written["pruned"] = found.pruned.into();
         Ok(written.to_string())
+    })
+}
+
+/// The initial checkpoint of a config, in memory.
+#[pyfunction]
+#[pyo3(signature = (config, progress=None))]
+pub fn initial(py: Python<'_>, config: Config, progress: Option<&Bound<'_, PyAny>>) -> PyResult<File> {
+    detached(py, progress, |progress| {
+        let settings = settings(&config)?;
+        let resolved = Resolved::for_init(&settings, OpenOptions::default())?;
+        let memory = Memory::default();
+        pipeline::run_into(Box::new(memory.sink()), &resolved, Stages::Init, progress, |_| {})?;
+        let mut files = memory.files().into_values();
+        match (files.next(), files.next()) {
+            (Some(bytes), None) => Ok(File(PrunedReader::from_bytes(bytes, None).map_err(Error::from)?)),
+            _ => Err(Failure::Value(
+                "an initial checkpoint in memory has one file: leave `max_shard_size` out".into(),
+            )),
+        }
     })
 }

@@ -15,8 +15,8 @@ use crate::work::detached;
 /// Name, type, shape, and bytes.
 type Tensor<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
 
-/// Writes tensors, each a name, a type, a shape and an array of its bytes, to an ordinary checkpoint. Returns the
-/// files.
+/// Writes tensors, each a name, a type, a shape and an array of its bytes, to an ordinary
+/// checkpoint. Returns the files.
 #[pyfunction]
 #[pyo3(signature = (path, tensors, metadata, max_shard_size=None, progress=None))]
 pub fn save(
@@ -35,7 +35,9 @@ pub fn save(
     }
     let slices = borrowed.iter().map(|bytes| Ok(bytes.as_slice()?)).collect::<PyResult<Vec<&[u8]>>>()?;
     let all = specs.into_iter().zip(slices).collect();
-    detached(py, progress, |progress| Ok(pipeline::save(&path, all, metadata, max_shard_size, progress)?.files))
+    detached(py, progress, |progress| {
+        Ok(pipeline::save(&path, all, metadata, max_shard_size, progress)?.files)
+    })
 }
 
 fn spec(name: &str, dtype: &str, dims: &[usize]) -> Result<TensorSpec, String> {

@@ -51,8 +51,8 @@ impl Watch {
     }
 }
 
-/// Does `work` on another thread, while this one looks for Ctrl-C and calls `progress`. An exception of either
-/// stops the work, and is raised when it has stopped.
+/// Does `work` on another thread, while this one looks for Ctrl-C and calls `progress`. An exception of
+/// either stops the work, and is raised when it has stopped.
 pub fn detached<R: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
@@ -69,7 +69,8 @@ pub fn detached<R: Send>(
         });
         let mut interrupted = None;
         loop {
-            let result = py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(TURN));
+            let result =
+                py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(TURN));
             match result {
                 Ok(result) => {
                     if let Some(error) = interrupted {

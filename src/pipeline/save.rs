@@ -15,8 +15,8 @@ use crate::store::{CheckpointWriter, Group, OutputSet, total};
 /// `max_shard_size` bytes. Each tensor comes with its little-endian bytes.
 ///
 /// # Errors
-/// [`Error::Rows`] if a tensor does not have the bytes of its type and shape, [`Error::Cancelled`], and errors
-/// of writing.
+/// [`Error::Rows`] if a tensor does not have the bytes of its type and shape, [`Error::Cancelled`],
+/// and errors of writing.
 pub fn save(
     output: &Path,
     tensors: Vec<(TensorSpec, &[u8])>,
