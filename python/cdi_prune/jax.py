@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,5 +64,3 @@ def _flat(tree: Mapping[str, Any], separator: str, prefix: str = "") -> dict[str
             flat[f"{prefix}{key}"] = value
     return flat
 
-
-importlib.import_module("jax")

@@ -200,7 +200,7 @@ def _after_each_step(optimizer: torch.optim.Optimizer, then: Callable[[], None])
         return result
 
     # Not the hooks of newer versions, so that older ones do the same.
-    optimizer.step = both  # type: ignore[method-assign]
+    setattr(optimizer, "step", both)
 
 
 def _default_rules(module: nn.Module, names: list[str]) -> list[dict[str, Any]]:
@@ -263,7 +263,8 @@ def _model(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 def _state(module_or_state_dict: State) -> Mapping[str, torch.Tensor]:
     if isinstance(module_or_state_dict, nn.Module):
-        return module_or_state_dict.state_dict()
+        state: Mapping[str, torch.Tensor] = module_or_state_dict.state_dict()
+        return state
     return module_or_state_dict
 
 

@@ -16,7 +16,8 @@ def restore_pretrained(folder: Path, base: Path | None = None, out: Path | None 
     folder = os.fspath(folder).rstrip("/")
     target = os.path.join(os.fspath(out) if out is not None else f"{folder}-restored", "")
     done: Result = restore(folder, target, base=base)
-    return os.path.dirname(done["files"][0])
+    first: str = done["files"][0]
+    return os.path.dirname(first)
 
 
 def load_pretrained(auto_class: Any, folder: Path, base: Path | None = None, **keywords: Any) -> Any:
