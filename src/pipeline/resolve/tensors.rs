@@ -87,8 +87,11 @@ pub(super) fn of_trained(
     if mismatch.is_empty() {
         return Ok(tensors);
     }
-    mismatch.hint = beyond_dots(settings, &mismatch.unmatched);
     mismatch.wrappers = wrappers(settings, model, file, &mismatch);
+    // A wrapper explains more than a pattern that would match its name.
+    if mismatch.wrappers.is_empty() {
+        mismatch.hint = beyond_dots(settings, &mismatch.unmatched);
+    }
     Err(Box::new(mismatch).into())
 }
 
