@@ -32,10 +32,10 @@ enum Isa {
     /// The instructions that the program was compiled for: by default SSE2 on x86-64, and NEON on aarch64.
     Portable,
     /// x86-64-v3 without its fused multiply-add.
-    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    #[cfg(all(target_arch = "x86_64", feature = "simd"))]
     Avx2,
     /// x86-64-v4.
-    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    #[cfg(all(target_arch = "x86_64", feature = "simd"))]
     Avx512,
 }
 
@@ -50,7 +50,7 @@ impl InstructionSet {
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut, reason = "other processors have one set")]
         let mut sets = vec![Self::PORTABLE];
-        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        #[cfg(all(target_arch = "x86_64", feature = "simd"))]
         {
             use std::arch::is_x86_feature_detected as has;
             let v3 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
@@ -96,9 +96,9 @@ impl InstructionSet {
     pub fn name(self) -> &'static str {
         match self.0 {
             Isa::Portable => "portable",
-            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            #[cfg(all(target_arch = "x86_64", feature = "simd"))]
             Isa::Avx2 => "avx2",
-            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            #[cfg(all(target_arch = "x86_64", feature = "simd"))]
             Isa::Avx512 => "avx512",
         }
     }
@@ -110,10 +110,10 @@ impl InstructionSet {
             Isa::Portable => kernel.run(),
             // SAFETY: only `available` creates this value, after it has checked that the processor has each
             // feature that `avx2` enables.
-            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            #[cfg(all(target_arch = "x86_64", feature = "simd"))]
             Isa::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above, for the features that `avx512` enables.
-            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            #[cfg(all(target_arch = "x86_64", feature = "simd"))]
             Isa::Avx512 => unsafe { avx512(kernel) },
         }
     }
@@ -131,13 +131,13 @@ impl fmt::Debug for InstructionSet {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(all(target_arch = "x86_64", feature = "simd"))]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(all(target_arch = "x86_64", feature = "simd"))]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()

@@ -1,0 +1,166 @@
+//! Handles of tensors, and reading their rows.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::mem;
+
+use cdi_core::reader::TensorReader;
+use cdi_core::tensor::Element;
+
+use crate::error::{Failure, cdi_error, cdi_status, report};
+use crate::file::{Open, cdi_file, opened_file, out, tensor};
+
+/// A handle of one tensor, which keeps what one read leaves for the next. One thread may use it at a time.
+pub struct cdi_tensor {
+    /// Borrows from the file below, and is dropped before it.
+    reader: TensorReader<'static>,
+    _file: Arc<Open>,
+}
+
+// Handles may go from one thread to another, and files be shared.
+#[cfg(feature = "std")]
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn sent<T: Send>() {}
+    shared::<Open>();
+    sent::<TensorReader<'static>>();
+};
+
+/// Opens a tensor by its index. Sets `*tensor` to a handle, which `cdi_tensor_close` frees, or to NULL.
+///
+/// # Safety
+/// `file` is NULL or an open file, `tensor` may be written, `error` is NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdi_tensor_open(
+    file: *const cdi_file,
+    index: usize,
+    tensor: *mut *mut cdi_tensor,
+    error: *mut cdi_error,
+) -> cdi_status {
+    report(error, || {
+        // SAFETY: promised by the caller.
+        let (out, file) = unsafe { (out(tensor, "tensor")?, opened_file(file)?) };
+        let described = self::tensor(file, index)?;
+        let reader = file.reader.tensor_reader(described.name()).map_err(Failure::argument)?;
+        // SAFETY: it borrows from the file, which lies on the heap and lives as long as the handle's share in it.
+        let reader = unsafe { mem::transmute::<TensorReader<'_>, TensorReader<'static>>(reader) };
+        *out = Box::into_raw(Box::new(cdi_tensor { reader, _file: Arc::clone(file) }));
+        Ok(())
+    })
+}
+
+/// Closes a handle. NULL is fine.
+///
+/// # Safety
+/// `tensor` is NULL or a handle that has not been closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdi_tensor_close(tensor: *mut cdi_tensor) {
+    if !tensor.is_null() {
+        // SAFETY: promised by the caller; the handle is one of `cdi_tensor_open`.
+        drop(unsafe { Box::from_raw(tensor) });
+    }
+}
+
+/// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type, little-endian.
+/// `size` must be their number of bytes.
+///
+/// # Safety
+/// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised; `error` is NULL or
+/// valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdi_read_rows(
+    tensor: *mut cdi_tensor,
+    begin: usize,
+    end: usize,
+    out: *mut u8,
+    size: usize,
+    error: *mut cdi_error,
+) -> cdi_status {
+    report(error, || {
+        // SAFETY: promised by the caller.
+        let (tensor, out) = unsafe { (handle(tensor)?, buffer(out, size)?) };
+        tensor.reader.read_rows(begin..end, out).map_err(Failure::argument)
+    })
+}
+
+/// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32, F16, BF16) has
+/// only values that a `float` has. `count` must be their number of elements, and `out` aligned as a `float` is.
+///
+/// # Safety
+/// As for `cdi_read_rows`, with `count` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdi_read_f32(
+    tensor: *mut cdi_tensor,
+    begin: usize,
+    end: usize,
+    out: *mut f32,
+    count: usize,
+    error: *mut cdi_error,
+) -> cdi_status {
+    // SAFETY: promised by the caller.
+    unsafe { elements(tensor, (begin, end), out, count, error) }
+}
+
+/// The same as `double`, of a tensor of any floating-point type but those of 8 bits and fewer.
+///
+/// # Safety
+/// As for `cdi_read_rows`, with `count` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdi_read_f64(
+    tensor: *mut cdi_tensor,
+    begin: usize,
+    end: usize,
+    out: *mut f64,
+    count: usize,
+    error: *mut cdi_error,
+) -> cdi_status {
+    // SAFETY: promised by the caller.
+    unsafe { elements(tensor, (begin, end), out, count, error) }
+}
+
+/// # Safety
+/// As for `cdi_read_rows`, with `count` elements.
+unsafe fn elements<E: Element + Default>(
+    tensor: *mut cdi_tensor,
+    (begin, end): (usize, usize),
+    out: *mut E,
+    count: usize,
+    error: *mut cdi_error,
+) -> cdi_status {
+    report(error, || {
+        // SAFETY: promised by the caller.
+        let (tensor, out) = unsafe { (handle(tensor)?, buffer(out, count)?) };
+        tensor.reader.read_elements(begin..end, out).map_err(Failure::argument)
+    })
+}
+
+/// # Safety
+/// NULL or a handle that no other thread uses.
+unsafe fn handle<'a>(tensor: *mut cdi_tensor) -> Result<&'a mut cdi_tensor, Failure> {
+    // SAFETY: promised by the caller.
+    unsafe { tensor.as_mut() }.ok_or_else(|| Failure::argument("tensor is NULL"))
+}
+
+/// The caller's memory, with zeros in it: a slice must not hold what is uninitialised.
+///
+/// # Safety
+/// NULL or memory for so many elements, which nothing else uses.
+unsafe fn buffer<'a, E: Default>(out: *mut E, count: usize) -> Result<&'a mut [E], Failure> {
+    if out.is_null() && count == 0 {
+        return Ok(&mut []);
+    }
+    if out.is_null() {
+        return Err(Failure::argument("out is NULL"));
+    }
+    if !out.is_aligned() {
+        return Err(Failure::argument(format_args!("out is not aligned to {} bytes", align_of::<E>())));
+    }
+    if count.checked_mul(size_of::<E>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(Failure::argument(format_args!("no buffer has {count} elements")));
+    }
+    // SAFETY: promised by the caller; numbers of which all bytes are zero are valid.
+    unsafe {
+        out.write_bytes(0, count);
+        Ok(core::slice::from_raw_parts_mut(out, count))
+    }
+}
