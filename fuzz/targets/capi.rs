@@ -5,8 +5,8 @@
 use std::ptr::{null, null_mut};
 
 use cdi_prune_c::{
-    CDI_MESSAGE, cdi_close, cdi_count, cdi_error, cdi_file, cdi_info, cdi_inspect, cdi_limits, cdi_open_memory,
-    cdi_read_f64, cdi_read_rows, cdi_status, cdi_tensor, cdi_tensor_close, cdi_tensor_open,
+    CDI_MESSAGE, cdi_close, cdi_count, cdi_error, cdi_file, cdi_info, cdi_inspect, cdi_limits,
+    cdi_open_memory, cdi_read_f64, cdi_read_rows, cdi_status, cdi_tensor, cdi_tensor_close, cdi_tensor_open,
 };
 
 /// A small file may stand for a large tensor.

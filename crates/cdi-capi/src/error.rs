@@ -21,8 +21,8 @@ pub enum cdi_status {
     CDI_INTERNAL = 3,
 }
 
-/// The text of an error, in memory of the caller. Every function that takes one accepts NULL, and sets it only when it
-/// returns something else than CDI_OK.
+/// The text of an error, in memory of the caller. Every function that takes one accepts NULL, and sets it
+/// only when it returns something else than CDI_OK.
 #[repr(C)]
 pub struct cdi_error {
     /// UTF-8 in one line, with a zero at its end; the beginning of a text that is too long.

@@ -42,8 +42,8 @@ impl Tensor {
 pub struct cdi_limits {
     /// The most elements of a tensor that is stored pruned or coded; 2^40 by default.
     pub elements: u64,
-    /// The most bytes that are allocated to draw initial values that can only be drawn all at once (of orthogonal
-    /// schemes, 8 bytes each); 4 GiB by default. No other memory grows with what a file describes.
+    /// The most bytes that are allocated to draw initial values that can only be drawn all at once (of
+    /// orthogonal schemes, 8 bytes each); 4 GiB by default. No other memory grows with what a file describes.
     pub bytes: u64,
 }
 
@@ -85,8 +85,8 @@ pub enum cdi_dtype {
     CDI_F8_E5M2 = 15,
 }
 
-/// A tensor as it is when it is restored. Its pointers stay valid until the file and all handles of its tensors are
-/// closed.
+/// A tensor as it is when it is restored. Its pointers stay valid until the file and all handles of
+/// its tensors are closed.
 #[repr(C)]
 pub struct cdi_info {
     /// The name in UTF-8, with a zero behind it.
@@ -107,9 +107,9 @@ pub struct cdi_info {
     pub bytes: usize,
 }
 
-/// Opens a file, an index of shards, or a folder with either, and checks all of its structure. `base` is the checkpoint
-/// that initial values come from, or NULL. `limits` may be NULL. Sets `*file` to a handle, which `cdi_close` frees, or
-/// to NULL.
+/// Opens a file, an index of shards, or a folder with either, and checks all of its structure. `base` is the
+/// checkpoint that initial values come from, or NULL. `limits` may be NULL. Sets `*file` to a handle, which
+/// `cdi_close` frees, or to NULL.
 ///
 /// # Safety
 /// Texts end with a zero; `limits` and `error` are NULL or valid; `file` may be written.
@@ -134,8 +134,8 @@ pub unsafe extern "C" fn cdi_open(
     })
 }
 
-/// Opens a single file that is in memory, which is not copied: it must stay as it is until the file and all handles of
-/// its tensors are closed. `base` is another, or NULL. Otherwise like `cdi_open`.
+/// Opens a single file that is in memory, which is not copied: it must stay as it is until the file and all
+/// handles of its tensors are closed. `base` is another, or NULL. Otherwise like `cdi_open`.
 ///
 /// # Safety
 /// `bytes` and `base` are NULL or point to as many bytes as is said; the rest as for `cdi_open`.

@@ -42,7 +42,8 @@ pub unsafe extern "C" fn cdi_tensor_open(
         let (out, file) = unsafe { (out(tensor, "tensor")?, opened_file(file)?) };
         let described = self::tensor(file, index)?;
         let reader = file.reader.tensor_reader(described.name()).map_err(Failure::argument)?;
-        // SAFETY: it borrows from the file, which lies on the heap and lives as long as the handle's share in it.
+        // SAFETY: it borrows from the file, which lies on the heap and lives as long as the
+        // handle's share in it.
         let reader = unsafe { mem::transmute::<TensorReader<'_>, TensorReader<'static>>(reader) };
         *out = Box::into_raw(Box::new(cdi_tensor { reader, _file: Arc::clone(file) }));
         Ok(())
@@ -61,12 +62,12 @@ pub unsafe extern "C" fn cdi_tensor_close(tensor: *mut cdi_tensor) {
     }
 }
 
-/// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type, little-endian.
-/// `size` must be their number of bytes.
+/// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type,
+/// little-endian. `size` must be their number of bytes.
 ///
 /// # Safety
-/// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised; `error` is NULL or
-/// valid.
+/// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised;
+/// `error` is NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_read_rows(
     tensor: *mut cdi_tensor,
@@ -83,8 +84,9 @@ pub unsafe extern "C" fn cdi_read_rows(
     })
 }
 
-/// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32, F16, BF16) has
-/// only values that a `float` has. `count` must be their number of elements, and `out` aligned as a `float` is.
+/// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32,
+/// F16, BF16) has only values that a `float` has. `count` must be their number of elements, and `out`
+/// aligned as a `float` is.
 ///
 /// # Safety
 /// As for `cdi_read_rows`, with `count` elements.

@@ -1,4 +1,5 @@
-//! The header that is checked in is the one that cbindgen makes of the sources. `CDI_PRUNE_WRITE_HEADER=1` writes it.
+//! The header that is checked in is the one that cbindgen makes of the sources.
+//! `CDI_PRUNE_WRITE_HEADER=1` writes it.
 
 use std::path::Path;
 
