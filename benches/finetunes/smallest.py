@@ -8,8 +8,8 @@ FOLDER is what make.py wrote. Retrieval: names of 500 Python functions that trai
 of their documentation; the share of both whose counterpart is the nearest of 500. The second figure is for 500 others.
 The weights of linear layers have steps of one length; with --tune, `tune` searches with so many evaluations for steps
 that lose at most half a point on the first 500 pairs, and evaluate.py evaluates. Moments for compensated rounding are
-those of a thousand texts of the training data, by examples/calibrate.py. Needs the packages that make.py needs, and
-`cdi-prune` (CDI_PRUNE, or target/release/cdi-prune)."""
+those of a thousand texts of the training data, by the Python package. Needs that (`pip install ./python`),
+the packages that make.py needs, and `cdi-prune` (CDI_PRUNE, or target/release/cdi-prune)."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from cdi_prune import calibrate
 from evaluate import retrieval
 from make import embed, encoder, split, texts
 from variants import VARIANTS
@@ -33,8 +34,6 @@ OTHERS = [
     {"match": "embeddings.*_embeddings.weight", "values": {"step": 0.0007}},
     {"match": ["**.bias", "**LayerNorm.weight"], "values": {"step": 0.0003}},
 ]
-sys.path.insert(0, str(ROOT / "examples"))
-import calibrate  # noqa: E402
 
 
 def modules(w):

@@ -1,16 +1,15 @@
-"""examples/calibrate.py against NumPy, and its file in compensated rounding. Needs PyTorch."""
+"""cdi_prune.calibrate against NumPy, and its file in compensated rounding. Needs PyTorch."""
 
-import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, cdi_prune
-from safetensors.numpy import load_file, save_file
+
+import cdi_prune
 
 torch = pytest.importorskip("torch")
-sys.path.insert(0, str(ROOT / "examples"))
-import calibrate  # noqa: E402
+from cdi_prune import calibrate  # noqa: E402
 
 
 def network(**settings):
@@ -124,30 +123,43 @@ def test_layers_without_moments_are_named():
 def test_the_file_compensates_rounding(tmp_path):
     """Outputs for the calibration images change less than when every weight is rounded by itself."""
     model, x = network(padding=1), images()
-    trained = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    save_file(trained, tmp_path / "trained.safetensors")
+    cdi_prune.save_file(model.state_dict(), tmp_path / "trained.safetensors")
     calibrate.save(tmp_path / "moments.safetensors", calibrate.moments(model, [x]))
     changes = {}
     for rounding in ["nearest", "compensated"]:
         values = {"step": 0.1, "rounding": rounding}
         if rounding == "compensated":
-            values["calibration"] = "moments.safetensors"
+            values["calibration"] = str(tmp_path / "moments.safetensors")
         config = {
-            "model": {"like": "trained.safetensors"},
+            "model": {"like": tmp_path / "trained.safetensors"},
             "rules": [{"match": "**", "init": "none"}],
-            "trained": {"path": "trained.safetensors"},
+            "trained": {"path": tmp_path / "trained.safetensors"},
             "prune": {
-                "output": "pruned.safetensors",
+                "output": tmp_path / "pruned.safetensors",
                 "values": values,
                 "rules": [{"match": "*.bias", "values": {"exact": True}}],
             },
         }
-        (tmp_path / "config.yaml").write_text(json.dumps(config))
-        cdi_prune("prune", tmp_path / "config.yaml")
-        cdi_prune("restore", tmp_path / "pruned.safetensors", "-o", tmp_path / f"{rounding}.safetensors")
+        cdi_prune.prune(config)
         rounded = network(padding=1)
-        restored = load_file(tmp_path / f"{rounding}.safetensors")
-        rounded.load_state_dict({name: torch.from_numpy(values) for name, values in restored.items()})
+        rounded.load_state_dict(cdi_prune.load_file(tmp_path / "pruned.safetensors", framework="torch"))
         with torch.no_grad():
             changes[rounding] = [float((rounded[:n](x) - model[:n](x)).norm()) for n in (1, 4)]
     assert all(np.array(changes["compensated"]) < 0.8 * np.array(changes["nearest"])), changes
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def model():\n    return torch.nn.Linear(3, 2)\n"
+        "batches = [torch.eye(3)] * 5\n"
+    )
+    command = [sys.executable, "-m", "cdi_prune.calibrate", "mine:model", "mine:batches", "-o", "moments.safetensors"]
+    done = subprocess.run([*command, "--batches", "4"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "moments.safetensors: moments of 1 weights\n"), done.stderr
+    found = cdi_prune.load_file(tmp_path / "moments.safetensors")
+    assert np.array_equal(found["weight"], 4 * np.eye(3)) and found["weight"].dtype == np.float64
+    for wrong, message in [("mine", "mine: expected MODULE:NAME"), ("mine:x", "module 'mine' has no attribute 'x'")]:
+        command[3] = wrong
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and message in done.stderr

@@ -1,8 +1,11 @@
-#!/usr/bin/env python3
 """Calibration for `prune.values.rounding: compensated` from a PyTorch model.
 
-    import calibrate
+    from cdi_prune import calibrate
     calibrate.save("moments.safetensors", calibrate.moments(model, batches))
+
+or from the command line, where `mine.py` has the two, or functions that return them:
+
+    python -m cdi_prune.calibrate mine:model mine:batches -o moments.safetensors
 
 Some hundred or thousand training samples are enough. For each weight of a Linear, Conv1d, Conv2d or Conv3d, the file
 has the sum of XᵀX, F64 [inputs, inputs], where the rows of X are what the layer took in; the inputs of a convolution
@@ -14,31 +17,32 @@ transposed ones; weights that are used otherwise than by calling their module, a
 Warnings name the linear layers and convolutions that were left out.
 
 The Conv1D of transformers (GPT-2) stores its weight as [inputs, outputs], so its rule in the config needs `layout:
-in_out`. Pass the model without wrappers (DataParallel, torch.compile), so that names are those of the checkpoint.
+in_out`. Pass the model without wrappers (DataParallel, torch.compile), so that names are those of the checkpoint."""
 
-`python3 calibrate.py FOLDER` shows it on a small network: it writes trained.safetensors, moments.safetensors and
-config.yaml, for `cdi-prune prune`."""
+from __future__ import annotations
 
+import argparse
+import importlib
+import itertools
+import os
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file, save_model
+from torch import nn
 
-CONFIG = """\
-rules: [{match: "**", init: none}]
-trained: {path: trained.safetensors}
-prune:
-  output: pruned.safetensors
-  values: {step: 0.1, rounding: compensated, calibration: moments.safetensors}
-"""
-CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+from .files import Path, save_file
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def moments(model, batches, call=None):
+def moments(
+    model: nn.Module, batches: Iterable[Any], call: Callable[[nn.Module, Any], object] | None = None
+) -> dict[str, torch.Tensor]:
     """Runs the model on all batches and returns {name of a weight: XᵀX}.
 
     A batch is a tensor, a tuple or list that begins with the model's input, or a dictionary of its arguments. For
@@ -62,24 +66,27 @@ def moments(model, batches, call=None):
 
 
 @contextmanager
-def recording(model, most=16_384):
+def recording(model: nn.Module, most: int = 16_384) -> Iterator[dict[str, torch.Tensor]]:
     """Adds up the moments of whatever runs inside `with`, in the dictionary that it gives.
 
     Layers with more than `most` inputs are left out: their moments take 8 bytes for each pair of inputs."""
-    names, embedded = {}, set()
+    names: dict[Any, list[str]] = {}
+    embedded: set[Any] = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, weight in module.named_parameters(recurse=False):
             names.setdefault(weight, []).append(f"{prefix}.{name}" if prefix else name)
-        if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
             embedded.add(module.weight)
 
-    sums, hooks, skipped, expected = {}, [], {}, set()
+    sums: dict[str, Any] = {}
+    hooks, expected = [], set()
+    skipped: dict[str, list[str]] = {}
     for prefix, module in model.named_modules():
-        rows, inputs = layer(module)
+        rows, inputs = _layer(module)
         if rows is None:
             continue
         name = min(names.get(module.weight, [f"{prefix}.weight"]))
-        why = reason(module, inputs, most)
+        why = _reason(module, inputs, most)
         if module.weight in embedded:
             why = "that are embeddings too"
         elif module.weight not in names:
@@ -89,7 +96,7 @@ def recording(model, most=16_384):
             continue
         expected.add(name)
 
-        def add(module, arguments, name=name, rows=rows):
+        def add(module: nn.Module, arguments: Any, name: str = name, rows: Any = rows) -> None:
             if not arguments:
                 raise TypeError(f"the module of {name} is called with keywords only, which hooks do not see")
             x = arguments[0].detach()
@@ -111,18 +118,18 @@ def recording(model, most=16_384):
         warnings.warn(f"no moments for weights {why}: {', '.join(which)}", stacklevel=3)
 
 
-def layer(module):
+def _layer(module: Any) -> tuple[Callable[[Any, Any], Iterable[Any]] | None, int]:
     """How to get the rows of X of a layer from its input, and their length. None for other modules."""
-    if isinstance(module, torch.nn.Linear):
-        return matrix_rows, module.in_features
-    if isinstance(module, CONVOLUTIONS):
-        return unfolded_rows, module.weight[0].numel()
+    if isinstance(module, nn.Linear):
+        return _matrix_rows, module.in_features
+    if isinstance(module, _CONVOLUTIONS):
+        return _unfolded_rows, module.weight[0].numel()
     if type(module).__name__ == "Conv1D" and getattr(module, "weight", None) is not None:
-        return matrix_rows, module.weight.shape[0]
+        return _matrix_rows, module.weight.shape[0]
     return None, 0
 
 
-def reason(module, inputs, most):
+def _reason(module: Any, inputs: int, most: int) -> str | None:
     """Why a layer has no entry, or None."""
     if getattr(module, "groups", 1) != 1:
         return "of convolutions with groups"
@@ -131,13 +138,14 @@ def reason(module, inputs, most):
     return None
 
 
-def matrix_rows(_, x):
+def _matrix_rows(_: Any, x: Any) -> Iterable[Any]:
     return [x.reshape(-1, x.shape[-1])]
 
 
-def unfolded_rows(module, x):
+def _unfolded_rows(module: Any, x: Any) -> Iterator[Any]:
     """The inputs of each sample: a row for each position, channels at kernel positions in the order of the weight."""
-    kernel, padding = module.kernel_size, []
+    kernel = module.kernel_size
+    padding: list[int] = []
     for n, size in enumerate(kernel):
         whole = module.dilation[n] * (size - 1)
         if module.padding == "same":
@@ -157,38 +165,39 @@ def unfolded_rows(module, x):
         yield sample.permute(order).reshape(-1, module.weight[0].numel())
 
 
-def save(file, sums):
-    save_file({name: product.contiguous() for name, product in sums.items()}, file)
+def save(file: Path, sums: Mapping[str, torch.Tensor]) -> None:
+    """Writes what `moments` returned."""
+    save_file(sums, file)
 
 
-def main():
-    folder = Path(sys.argv[1])
-    torch.manual_seed(42)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 8, 3, padding=1),
-        torch.nn.ReLU(),
-        torch.nn.MaxPool2d(4),
-        torch.nn.Flatten(),
-        torch.nn.Linear(32, 2),
+def _named(text: str) -> Any:
+    """The object `module:name`, or what it returns if it is a function."""
+    module, colon, name = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text}: expected MODULE:NAME, such as mine:model")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+    return found() if callable(found) and not isinstance(found, nn.Module) else found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cdi_prune.calibrate",
+        description="Second moments of the inputs of a PyTorch model's layers, for compensated rounding.",
+        epilog="example: python -m cdi_prune.calibrate mine:model mine:batches -o moments.safetensors --batches 100",
     )
-    # Which of two strokes a noisy image has.
-    y = torch.arange(2000) % 2
-    x = torch.rand(2000, 1, 8, 8)
-    x[y == 0, :, 3, :] += 0.5
-    x[y == 1, :, :, 3] += 0.5
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(300):
-        chosen = torch.randint(1000, (64,))
-        loss = F.cross_entropy(model(x[chosen]), y[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    save_model(model, str(folder / "trained.safetensors"))
-    save(folder / "moments.safetensors", moments(model, x[:1000].split(100)))
-    (folder / "config.yaml").write_text(CONFIG)
-    with torch.no_grad():
-        right = (model(x[1000:]).argmax(1) == y[1000:]).float().mean()
-    print(f"{100 * right:.1f} % of 1000 other images")
+    # Modules beside the user, as for any script.
+    sys.path.insert(0, os.getcwd())
+    parser.add_argument("model", type=_named, help="a trained module, or a function that returns it, as MODULE:NAME")
+    parser.add_argument("data", type=_named, help="batches of training data, such as a DataLoader, as MODULE:NAME")
+    parser.add_argument("-o", "--output", required=True, help="file to write")
+    parser.add_argument("--batches", type=int, help="use at most so many batches")
+    options = parser.parse_args()
+    sums = moments(options.model, itertools.islice(options.data, options.batches))
+    save(options.output, sums)
+    print(f"{options.output}: moments of {len(sums)} weights")
 
 
 if __name__ == "__main__":
