@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path as _Path
 from typing import Any, Union
 
 from . import _native
@@ -182,7 +181,7 @@ def _config(config: Config, set: Mapping[str, Any] | None) -> tuple[str | None, 
     overrides = [f"{key}={json.dumps(value)}" for key, value in (set or {}).items()]
     if isinstance(config, Mapping):
         # JSON is YAML. The file is only what messages and relative paths refer to.
-        return json.dumps(dict(config), default=os.fspath), str(_Path.cwd() / "config"), overrides
+        return json.dumps(dict(config), default=os.fspath), "config", overrides
     return None, os.fspath(config), overrides
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pandas
 import pytest
 from conftest import CONFIG, ROOT, TRAINED
 
@@ -141,3 +142,12 @@ def test_the_program(outputs):
     assert version.stdout == "cdi-prune 0.1.0\n"
     pack = subprocess.run([*command, "pack", TRAINED, "-o", folder / "x"], capture_output=True, text=True)
     assert pack.returncode == 0 and (folder / "x").exists()
+
+
+def test_pandas_and_tqdm(outputs, capsys):
+    folder, paths = outputs()
+    run = cdi_prune.run(CONFIG, set=paths, progress=True)
+    bars = capsys.readouterr().err
+    assert "prune: " in bars and "272k" in bars
+    frame = run.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame["name"])[:2] == ["fc1.bias", "fc1.weight"]
