@@ -104,7 +104,8 @@ pub fn detached<R: Send>(
                         "cdi_prune stopped at an internal error; its message is on standard error",
                     ));
                 }
-                Err(RecvTimeoutError::Timeout) if interrupted.is_some() => {}
+                // At every turn, since a command may have started after the last one.
+                Err(RecvTimeoutError::Timeout) if interrupted.is_some() => cdi_prune::tune::stop_running(),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = watch.tell(py, progress) {
                         watch.stop.store(true, Ordering::Relaxed);

@@ -154,8 +154,11 @@ def interrupted(command, running, number=signal.SIGINT):
 def test_control_c_stops_a_search(search):
     """The evaluation command ends with it."""
     config, values, running = search
+    # Where the tests run in the background of a shell, SIGINT is ignored, which children inherit.
     script = f"""
+import signal
 import cdi_prune
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     cdi_prune.run({str(config)!r}, set={values!r})
 except KeyboardInterrupt:
