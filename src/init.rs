@@ -19,7 +19,7 @@ pub(crate) use cdi_core::internal::init::{ExactDistribution, Fill, Initial};
 use ndarray::{Array2, Array4};
 
 use crate::tensor::{Element, Layout, Shape, ShapeError};
-use crate::workers::{Threads, Workers};
+use crate::workers::{Stop, Stoppable, Stopped, Workers};
 
 /// The weights of a linear layer `[rows = out, cols = in]` as stored in F32.
 ///
@@ -62,7 +62,71 @@ fn init_f32(seed: u64, layer: u64, shape: &Shape, scheme: &Scheme) -> Vec<f32> {
 /// # Panics
 /// If `out` has more elements than the tensor.
 pub fn fill_elements<E: Element + Send>(generator: &Generator, out: &mut [E]) {
-    generator.whole().into_iter().for_each(|whole| whole.prepare_on(&Threads));
+    fill_elements_until(generator, out, &|| false).expect("nothing stops it");
+}
+
+/// Like [`fill_elements`], unless it is to stop.
+///
+/// # Errors
+/// [`Stopped`]; some elements have not been written.
+///
+/// # Panics
+/// If `out` has more elements than the tensor.
+pub fn fill_elements_until<E: Element + Send>(
+    generator: &Generator,
+    out: &mut [E],
+    stop: Stop<'_>,
+) -> Result<(), Stopped> {
+    prepare_until(generator, stop)?;
     let mut runs: Vec<_> = out.chunks_mut(BLOCK_ELEMENTS).enumerate().collect();
-    Threads.each(&mut runs, || (), |(), (n, run)| generator.fill_elements(*n * BLOCK_ELEMENTS, run));
+    let fill = |(): &mut (), (n, run): &mut (usize, &mut [E])| {
+        generator.fill_elements(*n * BLOCK_ELEMENTS, run);
+    };
+    Stoppable(stop).each(&mut runs, || (), fill);
+    if stop() { Err(Stopped) } else { Ok(()) }
+}
+
+/// Draws what can only be drawn as a whole, on all threads, unless it is to stop.
+pub(crate) fn prepare_until(generator: &Generator, stop: Stop<'_>) -> Result<(), Stopped> {
+    let Some(whole) = generator.whole() else { return Ok(()) };
+    whole.prepare_if(&Stoppable(stop), || !stop());
+    if stop() { Err(Stopped) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn generator(mode: &str, dims: [usize; 2]) -> Generator {
+        let scheme = SchemeParams::named(mode).scheme().unwrap();
+        Generator::new(1, 2, &scheme, &Shape::new(dims.to_vec()).unwrap(), Layout::OutIn)
+    }
+
+    /// Lets this many items be worked on.
+    fn after(items: usize) -> impl Fn() -> bool + Sync {
+        let asked = AtomicUsize::new(0);
+        move || asked.fetch_add(1, Ordering::Relaxed) >= items
+    }
+
+    #[test]
+    fn a_stopped_fill_leaves_the_other_blocks_out() {
+        let mut out = vec![f32::NAN; 5 * BLOCK_ELEMENTS];
+        let stopped = fill_elements_until(&generator("he", [5, BLOCK_ELEMENTS]), &mut out, &after(2));
+        assert_eq!(stopped, Err(Stopped));
+        assert_eq!(out.iter().filter(|weight| !weight.is_nan()).count(), 2 * BLOCK_ELEMENTS);
+    }
+
+    #[test]
+    fn an_orthogonal_matrix_that_was_stopped_is_drawn_again() {
+        let (stopped, fresh) = (generator("orthogonal", [200, 150]), generator("orthogonal", [200, 150]));
+        let (mut found, mut expected) = (vec![0f32; 30_000], vec![0f32; 30_000]);
+        // Within the second of five blocks of reflections.
+        assert_eq!(fill_elements_until(&stopped, &mut found, &after(2)), Err(Stopped));
+        assert_eq!(found, vec![0.0; 30_000]);
+        fill_elements(&stopped, &mut found);
+        fill_elements(&fresh, &mut expected);
+        assert_eq!(found, expected);
+    }
 }

@@ -49,6 +49,37 @@ impl Pool {
     }
 }
 
+/// Asked before each item of long work whether to stop. Once it has returned true, it must keep doing so.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Work that ended early, because its [`Stop`] said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// [`Threads`] that leave all further items out once they are to stop. What was being computed is then
+/// incomplete, and must be thrown away.
+pub(crate) struct Stoppable<'a>(pub Stop<'a>);
+
+impl Workers for Stoppable<'_> {
+    fn count(&self) -> usize {
+        Threads.count()
+    }
+
+    fn each<T: Send, S>(
+        &self,
+        items: &mut [T],
+        scratch: impl Fn() -> S + Sync + Send,
+        work: impl Fn(&mut S, &mut T) + Sync + Send,
+    ) {
+        Threads.each(items, scratch, |scratch, item| {
+            if !(self.0)() {
+                work(scratch, item);
+            }
+        });
+    }
+}
+
 /// The threads of the current pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Threads;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Union
 
 #: Called with the stage, and how many of its bytes are done and how many there are.
@@ -13,7 +13,7 @@ Progress = Union[Callback, bool, None]
 
 
 @contextlib.contextmanager
-def shown(progress: Progress) -> Iterator[Callback | None]:
+def shown(progress: Progress) -> Generator[Callback | None, None, None]:
     """What the library calls: the given function, or for True a bar of tqdm, which must be installed."""
     if progress is None or progress is False:
         yield None

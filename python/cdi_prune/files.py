@@ -70,14 +70,18 @@ def save_file(
 
     Raises TypeError for a type that safetensors does not have.
     """
-    rows = []
+    metadata = dict(metadata or {})
+    for key, value in metadata.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise TypeError(f"metadata: keys and values are strings, got {key!r}: {value!r}")
+    rows: list[tuple[str, str, list[int], _arrays.Bytes]] = []
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise TypeError(f"names of tensors are strings, got {name!r}")
         dtype, shape, array = _to_bytes(name, tensor)
         rows.append((name, dtype, shape, array))
     with shown(progress) as callback:
-        files = _native.save(os.fspath(path), rows, dict(metadata or {}), max_shard_size, callback)
+        files = _native.save(os.fspath(path), rows, metadata, max_shard_size, callback)
     return [os.fspath(file) for file in files]
 
 
@@ -174,7 +178,9 @@ class File:
 
     def get_tensors(self, names: Iterable[str] | None = None, *, progress: Progress = None) -> dict[str, Any]:
         """Tensors as arrays: these, or all. On all cores."""
-        file, arrays, wanted = self._open(), {}, []
+        file = self._open()
+        arrays: dict[str, Any] = {}
+        wanted: list[tuple[str, _arrays.Bytes]] = []
         for name in self.keys() if names is None else dict.fromkeys(names):
             array, memory = self._framework.empty(name, *self._form(name))
             arrays[name] = array
@@ -219,19 +225,20 @@ class Slice:
 
     def __getitem__(self, index: Any) -> Any:
         dtype, shape, length = self._file._form(self._name)
-        whole = index if isinstance(index, tuple) else (index,)
+        whole: Any = index if _is(tuple, index) else (index,)
         for part in whole:
-            if not (part is Ellipsis or isinstance(part, slice) or hasattr(part, "__index__")):
+            if not (part is Ellipsis or _is(slice, part) or hasattr(part, "__index__")):
                 kind = type(part).__name__
                 raise TypeError(f"tensor `{self._name}`: an index has integers, slices and an ellipsis, got {kind}")
         # A vector is one row.
         if len(shape) < 2 or not length or not whole or whole[0] is Ellipsis:
             return self._file.get_tensor(self._name)[index]
-        if isinstance(whole[0], slice):
-            rows = range(*whole[0].indices(shape[0]))
-            first: Any = slice(None, None, whole[0].step)
+        first: Any = whole[0]
+        if _is(slice, first):
+            rows = range(*first.indices(shape[0]))
+            first = slice(None, None, first.step)
         else:
-            row = operator.index(whole[0])
+            row = operator.index(first)
             if not -shape[0] <= row < shape[0]:
                 raise IndexError(f"tensor `{self._name}` has {shape[0]} rows, got {row}")
             row %= shape[0]
@@ -242,6 +249,11 @@ class Slice:
         array, memory = framework.empty(self._name, dtype, part_shape, length // shape[0] * (end - begin))
         self._file._open().rows(self._name, begin, end, memory)
         return framework.finish(array[(first, *whole[1:])])
+
+
+def _is(kind: type, value: object) -> bool:
+    """`isinstance` that leaves the types of what a tuple or a slice holds to `Any`."""
+    return isinstance(value, kind)
 
 
 def _size(dtype: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ Mode = Union[str, Mapping[str, Any]]
 class DeterministicNoiseGenerator:
     """Initial values of one seed, with the same bits as those of the program, on any machine.
 
-    Layer ids are integers from 0 to 2^64 - 1; a seed may also be negative, down to -2^63, which is the seed 2^64 higher.
-    Values are those that a checkpoint of type F32 stores, as NumPy arrays of
-    float32, unless another `dtype` is asked for.
+    Layer ids are integers from 0 to 2^64 - 1; a seed may also be negative, down to -2^63, which is the seed 2^64
+    higher. Values are those that a checkpoint of type F32 stores, as NumPy arrays of float32, unless another `dtype`
+    is asked for.
     """
 
     def __init__(self, seed: int = 42) -> None:
@@ -59,10 +59,11 @@ class DeterministicNoiseGenerator:
         after its first number: `init_matrix(0, "he", (64, 128))`, `init_matrix(0, 64, 128)`.
 
         `orthogonal=True` is mode="orthogonal". `dtype` is float64, float32, float16, "bfloat16" or "BF16" (with the
-        package ml_dtypes); values are rounded to it once.
+        package ml_dtypes); the values are those of a checkpoint of this type (16-bit ones are rounded by way of
+        float32).
         """
         if isinstance(shape, (str, Mapping)):
-            shape, mode = ("he" if isinstance(mode, str) else mode), shape
+            shape, mode = ("he" if isinstance(mode, str) else mode), cast("Mode", shape)
         elif _is_integer(shape) and _is_integer(mode):
             shape, mode = (shape, mode), "he"
         if len(_shape(shape)) != 2:
@@ -136,12 +137,12 @@ class DeterministicNoiseGenerator:
         self, weights: npt.ArrayLike, layer_id: int, mode: Mode, threshold: float
     ) -> tuple[dict[str, float], npt.NDArray[np.bool_]]:
         array = np.asarray(weights)
-        if array.dtype != np.float32:
+        if array.dtype.newbyteorder("=") != np.float32:
             raise TypeError(f"weights: expected float32, got {array.dtype}; `analyze` compares checkpoints of any type")
         if array.ndim != 2:
             raise ValueError(f"weights: expected a matrix, got shape {array.shape}")
         initial = self._initial(layer_id, array.shape, mode)
-        return initial.compare(np.ascontiguousarray(array), _threshold(threshold))
+        return initial.compare(np.ascontiguousarray(array, np.float32), _threshold(threshold))
 
     def _initial(self, layer_id: int, shape: Sequence[int], mode: Mode, layout: str = "out_in") -> _native.Initial:
         if layout not in ("out_in", "in_out"):

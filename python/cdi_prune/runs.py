@@ -13,7 +13,7 @@ from . import _native
 from ._progress import Progress, shown
 from .files import Path
 
-#: A config: the path of a YAML file, or its content as a mapping.
+#: A config: the path of a YAML file, or its content, as text (of more than one line) or as a mapping.
 Config = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
 
@@ -53,7 +53,7 @@ class Run(Result):
     def __repr__(self) -> str:
         if self.up_to_date:
             return "<Run: up to date>"
-        parts = []
+        parts: list[str] = []
         for what, written in (("initial", self.initial), ("pruned", self.pruned)):
             if written:
                 parts.append(f"{what} {written['files'][0]}, {written['bytes']:,} bytes")
@@ -77,7 +77,7 @@ class Run(Result):
 def run(config: Config, *, set: Mapping[str, Any] | None = None, force: bool = False, progress: Progress = None) -> Run:
     """`cdi-prune run`: every stage of the config. `set` overrides keys: `{"analyze.threshold": 1e-4}`.
 
-    Relative paths in a config file are relative to its folder, those of a mapping to the current folder. `progress` is
+    Relative paths in a config file are relative to its folder, those of text or a mapping to the current folder. `progress` is
     a function that is called with the stage, its bytes that are done and all its bytes, or True for a bar of tqdm.
 
     Raises NotTrainedError before there is a trained checkpoint, and GateError if a gate failed; both when everything
@@ -179,9 +179,11 @@ def _path(path: Path | None) -> str | None:
 
 def _config(config: Config, set: Mapping[str, Any] | None) -> tuple[str | None, str, list[str]]:
     overrides = [f"{key}={json.dumps(value)}" for key, value in (set or {}).items()]
+    # JSON is YAML. Without a file, relative paths are relative to the current folder, and messages say `config`.
     if isinstance(config, Mapping):
-        # JSON is YAML. The file is only what messages and relative paths refer to.
         return json.dumps(dict(config), default=os.fspath), "config", overrides
+    if isinstance(config, str) and "\n" in config:
+        return config, "config", overrides
     return None, os.fspath(config), overrides
 
 

@@ -1,9 +1,10 @@
 //! Reading checkpoints.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
-use cdi_prune::pipeline::{self, RestoreOptions};
+use cdi_prune::pipeline::{self, Error, Progress, RestoreOptions};
 use cdi_prune::reader::PrunedReader;
 use numpy::{PyArray1, PyArrayMethods, PyReadwriteArray1};
 use pyo3::prelude::*;
@@ -64,8 +65,35 @@ impl File {
     ) -> PyResult<()> {
         let mut out = out.try_readwrite()?;
         let out = slice(&mut out)?;
-        py.detach(|| self.0.read_rows(name, from..to, out)).map_err(|error| Failure::from(error).raise(py))
+        if out.len() <= RUN {
+            let read = || self.0.read_rows(name, from..to, out);
+            return py.detach(read).map_err(|error| Failure::from(error).raise(py));
+        }
+        detached(py, None, |progress| read_in_runs(&self.0, name, from..to, out, progress))
     }
+}
+
+/// Bytes of rows that are restored at once. What is no longer is not worth another thread.
+const RUN: usize = 1 << 24;
+
+/// Restores rows run by run, so that the work can be stopped between two runs.
+fn read_in_runs(
+    file: &PrunedReader,
+    name: &str,
+    rows: Range<usize>,
+    out: &mut [u8],
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
+    let mut reader = file.tensor_reader(name)?;
+    let width = (out.len() / rows.len().max(1)).max(1);
+    let step = (RUN / width).max(1);
+    for (from, out) in rows.clone().step_by(step).zip(out.chunks_mut(step * width)) {
+        if progress.cancelled() {
+            return Err(Error::Cancelled.into());
+        }
+        reader.read_rows(from..rows.end.min(from + step), out)?;
+    }
+    Ok(())
 }
 
 fn slice<'a>(array: &'a mut PyReadwriteArray1<'_, u8>) -> PyResult<&'a mut [u8]> {

@@ -1,8 +1,9 @@
 //! Initial values, and matrices compared with them.
 
-use cdi_prune::analysis::{Threshold, WeightAnalysis, analyze_weight_matrix};
-use cdi_prune::init::{Generator, Scheme, SchemeParams, fill_elements};
+use cdi_prune::analysis::{Threshold, WeightAnalysis, analyze_weight_matrix_until};
+use cdi_prune::init::{Generator, Scheme, SchemeParams, fill_elements_until};
 use cdi_prune::tensor::{Element, Layout, Shape, bf16, f16};
+use half::slice::HalfBitsSliceExt;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -79,12 +80,12 @@ impl Initial {
 
     /// Values of F16 as their bits.
     fn fill_f16(&self, py: Python<'_>, out: &Bound<'_, PyArray1<u16>>) -> PyResult<()> {
-        self.bits::<f16>(py, out, f16::to_bits)
+        self.fill(py, out, |bits: &mut [u16]| bits.reinterpret_cast_mut::<f16>())
     }
 
     /// Values of BF16 as their bits.
     fn fill_bf16(&self, py: Python<'_>, out: &Bound<'_, PyArray1<u16>>) -> PyResult<()> {
-        self.bits::<bf16>(py, out, bf16::to_bits)
+        self.fill(py, out, |bits: &mut [u16]| bits.reinterpret_cast_mut::<bf16>())
     }
 
     /// Compares a matrix with its initial values: counts, and which weights have changed.
@@ -106,8 +107,10 @@ impl Initial {
         if let Some(problem) = problem {
             return Err(Failure::Value(problem).raise(py));
         }
-        let analysis = detached(py, None, |_| {
-            Ok(analyze_weight_matrix(view, &self.generator, Threshold::Absolute(threshold)))
+        let threshold = Threshold::Absolute(threshold);
+        let analysis = detached(py, None, |progress| {
+            let stop = || progress.cancelled();
+            Ok(analyze_weight_matrix_until(view, &self.generator, threshold, &stop)?)
         })?;
         let counts = counts(py, &analysis)?;
         Ok((counts, PyArray2::from_owned_array(py, analysis.awakened)))
@@ -124,26 +127,8 @@ impl Initial {
         let mut out = out.try_readwrite()?;
         let out = as_elements(out.as_slice_mut()?);
         self.fits(py, out.len())?;
-        detached(py, None, |_| {
-            fill_elements(&self.generator, out);
-            Ok(())
-        })
-    }
-
-    fn bits<E: Element + Default + Send>(
-        &self,
-        py: Python<'_>,
-        out: &Bound<'_, PyArray1<u16>>,
-        bits: fn(E) -> u16,
-    ) -> PyResult<()> {
-        let mut out = out.try_readwrite()?;
-        let out = out.as_slice_mut()?;
-        self.fits(py, out.len())?;
-        detached(py, None, |_| {
-            let mut values = vec![E::default(); out.len()];
-            fill_elements(&self.generator, &mut values);
-            out.iter_mut().zip(values).for_each(|(out, value)| *out = bits(value));
-            Ok(())
+        detached(py, None, |progress| {
+            Ok(fill_elements_until(&self.generator, out, &|| progress.cancelled())?)
         })
     }
 

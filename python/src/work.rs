@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use std::{process, thread};
 
 use cdi_prune::pipeline::Progress;
+use cdi_prune::workers::{Pool, PoolError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::errors::Failure;
@@ -51,6 +53,18 @@ impl Watch {
     }
 }
 
+/// Threads for one call, where the usual ones are missing: they belong to the process that first worked, and
+/// a fork (of `multiprocessing`, or of the workers of PyTorch's `DataLoader`) does not take them along, so
+/// that a child would wait for them forever. None in the process that has them.
+fn own_pool() -> Result<Option<Pool>, PoolError> {
+    // Set with the GIL held, as forks are made, so that no child finds it half set.
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    if *FIRST.get_or_init(process::id) == process::id() {
+        return Ok(None);
+    }
+    Pool::new(thread::available_parallelism().map_or(1, usize::from)).map(Some)
+}
+
 /// Does `work` on another thread, while this one looks for Ctrl-C and calls `progress`. An exception of
 /// either stops the work, and is raised when it has stopped.
 pub fn detached<R: Send>(
@@ -58,14 +72,18 @@ pub fn detached<R: Send>(
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&dyn Progress) -> Result<R, Failure> + Send,
 ) -> PyResult<R> {
+    let pool = own_pool().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     let watch = Watch::default();
     let (sender, receiver) = mpsc::channel();
     // The channel is this thread's alone, but asked without the GIL.
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
         let watch = &watch;
-        scope.spawn(move || {
-            let _ = sender.send(work(watch));
+        let worker = scope.spawn(move || {
+            let _ = sender.send(match pool {
+                Some(pool) => pool.run(|| work(watch)),
+                None => work(watch),
+            });
         });
         let mut interrupted = None;
         loop {
@@ -80,11 +98,14 @@ pub fn detached<R: Send>(
                     return result.map_err(|failure| failure.raise(py));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(pyo3::exceptions::PyRuntimeError::new_err(
+                    // Otherwise the scope panics as well.
+                    let _ = worker.join();
+                    return Err(PyRuntimeError::new_err(
                         "cdi_prune stopped at an internal error; its message is on standard error",
                     ));
                 }
-                Err(RecvTimeoutError::Timeout) if interrupted.is_some() => {}
+                // At every turn, since a command may have started after the last one.
+                Err(RecvTimeoutError::Timeout) if interrupted.is_some() => cdi_prune::tune::stop_running(),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = watch.tell(py, progress) {
                         watch.stop.store(true, Ordering::Relaxed);

@@ -47,7 +47,9 @@ mod stats;
 mod threshold;
 mod units;
 
-pub use api::{WeightAnalysis, analyze_weight_matrix, awakened_mask, check_weight_changed};
+pub use api::{
+    WeightAnalysis, analyze_weight_matrix, analyze_weight_matrix_until, awakened_mask, check_weight_changed,
+};
 pub use decay::{Calibration, Sampled, decide};
 pub use delta::{Comparison, Tally, census};
 pub use evidence::{Evidence, Pair, RatioHistogram};

@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import ml_dtypes
@@ -145,6 +147,7 @@ def test_saving(tmp_path):
         (lambda p: cdi_prune.open_file(TRAINED).get_tensor("x"), KeyError, "there is no tensor `x`"),
         (lambda p: cdi_prune.open_file(3), TypeError, "os.PathLike object, not int"),
         (lambda p: cdi_prune.save_file({"a": np.array(["x"])}, p / "a"), TypeError, "array of <U1, which safetensors"),
+        (lambda p: cdi_prune.save_file({"a": np.zeros(1)}, p / "a", {"n": 1}), TypeError, "strings, got 'n': 1"),
         (lambda p: cdi_prune.save_file({1: np.zeros(1)}, p / "a"), TypeError, "names of tensors are strings, got 1"),
         (lambda p: cdi_prune.save_file({"a": np.zeros(1)}, "/proc/a"), cdi_prune.StageError, "/proc"),
         (lambda p: cdi_prune.pack(TRAINED, p / "a", base=TRAINED, config=CONFIG), TypeError, "a base or a config"),
@@ -183,6 +186,44 @@ def test_sixteen_threads_load_at_once(pruned):
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_forked_children_work(pruned):
+    """Threads of the parent are missing in a child, as in the workers of PyTorch's `DataLoader`."""
+    script = f"""
+import os, signal, sys
+import cdi_prune
+noise = cdi_prune.DeterministicNoiseGenerator(42)
+file = cdi_prune.open_file({str(pruned["coded"])!r})
+def work():
+    return noise.init_matrix(0, (600, 600)).tobytes(), file.get_tensor("fc1.weight").tobytes()
+expected = work()
+child = os.fork()
+if not child:
+    # Ends a child that waits forever.
+    signal.alarm(120)
+    os._exit(0 if work() == expected and work() == expected else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
+
+
+def test_types_without_their_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(ImportError, match="`fc1.bias` is BF16, which NumPy has only with the package ml_dtypes: `pip"):
+        cdi_prune.load_file(BF16)
+    with cdi_prune.open_file(BF16) as file:
+        assert len(file.get_bytes("fc1.bias")) == 128
+
+
+def test_slices_of_many_megabytes(tmp_path):
+    """They are restored in runs of 16 MiB."""
+    noise = cdi_prune.DeterministicNoiseGenerator(1)
+    expected = noise.init(0, (5, 1000, 1200))
+    cdi_prune.save_file({"w": expected}, tmp_path / "w.safetensors")
+    with cdi_prune.open_file(tmp_path / "w.safetensors") as file:
+        assert np.array_equal(file.get_slice("w")[4:0:-1, 7], expected[4:0:-1, 7])
 
 
 def test_a_thousand_files_leave_nothing_behind(pruned):

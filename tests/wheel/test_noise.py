@@ -119,6 +119,29 @@ def test_what_changed():
     assert noise.check_weight_changed(float("nan"), 0, 0, 0, 6, 4)[0]
 
 
+def test_sums_have_the_bits_of_the_report(tmp_path):
+    """Also where a matrix has several blocks of 65,536 weights, whose sums are added in order."""
+    trained = noise.init_matrix(7, (300, 1000))
+    trained[::3] += noise.init_matrix(8, (100, 1000))
+    cdi_prune.save_file({"w": trained}, tmp_path / "trained.safetensors")
+    config = {
+        "seed": 42,
+        "rules": [{"match": "w", "layer": 7, "init": "he"}],
+        "trained": {"path": tmp_path / "trained.safetensors"},
+        "analyze": {},
+    }
+    reported = cdi_prune.analyze(config)["tensors"][0]
+    found = noise.analyze_weight_matrix(trained, 7)
+    assert found["changed_weights"] == 100_000 and found["sleeping_rows"] == 200
+    # Added up without blocks, the last digit is 7.
+    assert found["mean_delta"] == 0.011869062159601195
+    for key in ("total_weights", "changed_weights", "mean_delta", "max_delta"):
+        assert found[key] == reported[key], key
+    # Any byte order, and any order of the elements in memory.
+    for same in (trained.astype(">f4"), np.asfortranarray(trained)):
+        assert noise.analyze_weight_matrix(same, 7) == found
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

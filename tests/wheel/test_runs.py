@@ -28,6 +28,20 @@ def test_a_run(outputs):
     assert seen and all(done <= total for _, done, total in seen)
 
 
+def test_a_data_frame(outputs):
+    _, paths = outputs()
+    frame = cdi_prune.analyze(CONFIG, set=paths).to_pandas()
+    assert frame.name[1] == "fc1.weight" and frame.sleeping_weights.sum() == 15_442
+
+
+def test_a_bar(capsys, monkeypatch):
+    cdi_prune.inspect(TRAINED, progress=True)
+    assert "inspect: 100%" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match="progress=True needs the package tqdm: `pip install tqdm`, or give a func"):
+        cdi_prune.inspect(TRAINED, progress=True)
+
+
 def test_single_stages(outputs):
     folder, paths = outputs()
     assert cdi_prune.init(CONFIG, set=paths).initial["tensors"] == 6
@@ -71,6 +85,16 @@ def test_a_config_as_a_mapping(tmp_path, monkeypatch):
     assert cdi_prune.analyze(config)["totals"]["sleeping_weights"] == 32
 
 
+def test_a_config_as_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "model: {tensors: {w: [4, 8]}}\nrules: [{match: w, init: zeros}]\ninit: {output: init.safetensors}\n"
+    assert cdi_prune.init(text).initial["files"] == [str(tmp_path / "init.safetensors")]
+    assert [row["name"] for row in cdi_prune.plan(text)] == ["w"]
+    with pytest.raises(cdi_prune.ConfigError, match="unknown key `moodel`") as raised:
+        cdi_prune.plan("moodel: 1\n" + text)
+    assert (raised.value.file, raised.value.line) == (str(tmp_path / "config"), 1)
+
+
 def test_a_gate_that_fails(outputs):
     folder, paths = outputs(**{"gates.max_output_bytes": 1000})
     with pytest.raises(cdi_prune.GateError) as raised:
@@ -101,31 +125,55 @@ def test_an_exception_of_the_progress_stops_the_work(outputs):
         cdi_prune.run(CONFIG, set=paths, progress=stop)
 
 
-def test_control_c_stops_a_search(outputs, tmp_path):
-    """The evaluation command would take a minute, and ends with the search."""
-    script = f"""
-import cdi_prune
-values = {{"tune": {{"command": ["sh", "-c", "sleep 60", "{{checkpoint}}"], "better": "higher", "max_drop": 1}},
-    "init.output": "{tmp_path}/i", "prune.output": "{tmp_path}/p", "analyze.report": {{}},
-    "prune.criterion": "magnitude"}}
-print("begun", flush=True)
-try:
-    cdi_prune.run({str(tmp_path / "config.yaml")!r}, set=values)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
+@pytest.fixture
+def search(tmp_path):
+    """A config whose evaluation command would take a minute, and a file that is there while it runs."""
     # A search does without a target.
     text = CONFIG.read_text().replace("  target: threshold", "#").replace("../", f"{ROOT}/")
     (tmp_path / "config.yaml").write_text(text)
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "begun\n"
-    # Until the command runs.
-    while not list(tmp_path.glob("p.tune/candidate.safetensors")):
+    values = {
+        "tune": {"command": ["sh", "-c", "sleep 60", "{checkpoint}"], "better": "higher", "max_drop": 1},
+        "init.output": f"{tmp_path}/i",
+        "prune.output": f"{tmp_path}/p",
+        "analyze.report": {},
+        "prune.criterion": "magnitude",
+    }
+    return tmp_path / "config.yaml", values, tmp_path / "p.tune/candidate.safetensors"
+
+
+def interrupted(command, running, number=signal.SIGINT):
+    """What a command prints, and its exit code, if the signal comes when the file is there."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not running.exists() and child.poll() is None:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    # The command alone would take longer than this.
-    rest, _ = child.communicate(timeout=50)
-    assert rest == "interrupted\n" and child.returncode == 0
+    child.send_signal(number)
+    # The evaluation command alone would take longer than this.
+    output, errors = child.communicate(timeout=50)
+    return output, errors, child.returncode
+
+
+def test_control_c_stops_a_search(search):
+    """The evaluation command ends with it."""
+    config, values, running = search
+    # Where the tests run in the background of a shell, SIGINT is ignored, which children inherit.
+    script = f"""
+import signal
+import cdi_prune
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    cdi_prune.run({str(config)!r}, set={values!r})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert interrupted([sys.executable, "-c", script], running) == ("interrupted\n", "", 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_program(search, number, code):
+    config, values, running = search
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in values.items()]
+    _, errors, found = interrupted([sys.executable, "-m", "cdi_prune", "run", config, *sets], running, number)
+    assert found == code and errors.endswith(f"error: ended by {number.name}\n")
 
 
 def test_the_program(outputs):

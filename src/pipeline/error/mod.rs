@@ -24,6 +24,7 @@ use crate::reader::{BaseProblem, OpenError, PrunedProblem, RowsError};
 use crate::report::ReadError;
 use crate::store::Form;
 use crate::tune::{CacheError, Confirmed, EvaluationError, TunePoint, quoted};
+use crate::workers::Stopped;
 use words::{gates_failed, in_parts, not_confirmed, nothing_within, trained_missing};
 
 /// Why a command stopped.
@@ -318,6 +319,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: PrunedProblem,
     },
+}
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl From<OpenError> for Error {

@@ -35,7 +35,13 @@ impl Whole {
 
     /// Like [`Self::prepare`], with the work shared among workers.
     pub fn prepare_on(&self, workers: &impl Workers) {
-        self.0.iter().for_each(|matrix| matrix.prepare(workers));
+        self.prepare_if(workers, || true);
+    }
+
+    /// Like [`Self::prepare_on`], with workers that may have left work out: what they made is kept if it is
+    /// `complete`, which is asked afterwards.
+    pub fn prepare_if(&self, workers: &impl Workers, complete: impl Fn() -> bool) {
+        self.0.iter().for_each(|matrix| matrix.prepare(workers, &complete));
     }
 
     /// Frees the memory, unless a [`TensorReader`](crate::reader::TensorReader) still needs it. The matrices
@@ -151,11 +157,13 @@ impl Orthogonal {
         Self { layer_key, gain, rows, cols, place, made: Lock::default() }
     }
 
-    fn prepare(&self, workers: &impl Workers) {
+    fn prepare(&self, workers: &impl Workers, complete: impl Fn() -> bool) {
         if self.made.hold().columns.is_none() {
             // Not under the lock: this thread may take over work of another that waits for it.
             let made = Shared::new(self.make(workers));
-            self.made.hold().columns.get_or_insert(made);
+            if complete() {
+                self.made.hold().columns.get_or_insert(made);
+            }
         }
     }
 
