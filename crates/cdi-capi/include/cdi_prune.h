@@ -93,20 +93,20 @@ typedef struct cdi_tensor cdi_tensor;
 typedef struct cdi_limits {
   // The most elements of a tensor that is stored pruned or coded; 2^40 by default.
   uint64_t elements;
-  // The most bytes that are allocated to draw initial values that can only be drawn all at once (of orthogonal
-  // schemes, 8 bytes each); 4 GiB by default. No other memory grows with what a file describes.
+  // The most bytes that are allocated to draw initial values that can only be drawn all at once (of
+  // orthogonal schemes, 8 bytes each); 4 GiB by default. No other memory grows with what a file describes.
   uint64_t bytes;
 } cdi_limits;
 
-// The text of an error, in memory of the caller. Every function that takes one accepts NULL, and sets it only when it
-// returns something else than CDI_OK.
+// The text of an error, in memory of the caller. Every function that takes one accepts NULL, and sets it
+// only when it returns something else than CDI_OK.
 typedef struct cdi_error {
   // UTF-8 in one line, with a zero at its end; the beginning of a text that is too long.
   char message[CDI_MESSAGE];
 } cdi_error;
 
-// A tensor as it is when it is restored. Its pointers stay valid until the file and all handles of its tensors are
-// closed.
+// A tensor as it is when it is restored. Its pointers stay valid until the file and all handles of
+// its tensors are closed.
 typedef struct cdi_info {
   // The name in UTF-8, with a zero behind it.
   const char *name;
@@ -133,9 +133,9 @@ extern "C" {
 // The version of this library, `major.minor.patch`, as a text that stays valid.
 const char *cdi_version(void);
 
-// Opens a file, an index of shards, or a folder with either, and checks all of its structure. `base` is the checkpoint
-// that initial values come from, or NULL. `limits` may be NULL. Sets `*file` to a handle, which `cdi_close` frees, or
-// to NULL.
+// Opens a file, an index of shards, or a folder with either, and checks all of its structure. `base` is the
+// checkpoint that initial values come from, or NULL. `limits` may be NULL. Sets `*file` to a handle, which
+// `cdi_close` frees, or to NULL.
 //
 // # Safety
 // Texts end with a zero; `limits` and `error` are NULL or valid; `file` may be written.
@@ -145,8 +145,8 @@ cdi_status cdi_open(const char *path,
                     struct cdi_file **file,
                     struct cdi_error *error);
 
-// Opens a single file that is in memory, which is not copied: it must stay as it is until the file and all handles of
-// its tensors are closed. `base` is another, or NULL. Otherwise like `cdi_open`.
+// Opens a single file that is in memory, which is not copied: it must stay as it is until the file and all
+// handles of its tensors are closed. `base` is another, or NULL. Otherwise like `cdi_open`.
 //
 // # Safety
 // `bytes` and `base` are NULL or point to as many bytes as is said; the rest as for `cdi_open`.
@@ -203,12 +203,12 @@ cdi_status cdi_tensor_open(const struct cdi_file *file,
 // `tensor` is NULL or a handle that has not been closed.
 void cdi_tensor_close(struct cdi_tensor *tensor);
 
-// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type, little-endian.
-// `size` must be their number of bytes.
+// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type,
+// little-endian. `size` must be their number of bytes.
 //
 // # Safety
-// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised; `error` is NULL or
-// valid.
+// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised;
+// `error` is NULL or valid.
 cdi_status cdi_read_rows(struct cdi_tensor *tensor,
                          size_t begin,
                          size_t end,
@@ -216,8 +216,9 @@ cdi_status cdi_read_rows(struct cdi_tensor *tensor,
                          size_t size,
                          struct cdi_error *error);
 
-// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32, F16, BF16) has
-// only values that a `float` has. `count` must be their number of elements, and `out` aligned as a `float` is.
+// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32,
+// F16, BF16) has only values that a `float` has. `count` must be their number of elements, and `out`
+// aligned as a `float` is.
 //
 // # Safety
 // As for `cdi_read_rows`, with `count` elements.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
 
-use cdi_core::reader::TensorReader;
+use cdi_core::reader::{RowsError, TensorReader};
 use cdi_core::tensor::Element;
 
 use crate::error::{Failure, cdi_error, cdi_status, report};
@@ -79,8 +79,14 @@ pub unsafe extern "C" fn cdi_read_rows(
 ) -> cdi_status {
     report(error, || {
         // SAFETY: promised by the caller.
-        let (tensor, out) = unsafe { (handle(tensor)?, buffer(out, size)?) };
-        tensor.reader.read_rows(begin..end, out).map_err(Failure::argument)
+        let tensor = unsafe { handle(tensor) }?;
+        let bits = tensor.elements(begin, end)?.checked_mul(tensor.reader.dtype().bitsize());
+        let bytes = bits.filter(|bits| bits.is_multiple_of(8)).map(|bits| bits / 8);
+        let bytes = bytes.ok_or_else(|| Failure::argument("these rows do not begin and end with a byte"))?;
+        fits(bytes, size, "bytes")?;
+        // SAFETY: promised by the caller; it is as long as the rows.
+        let out = unsafe { buffer(out, size) }?;
+        tensor.reader.read_rows(begin..end, out).map_err(failed)
     })
 }
 
@@ -131,9 +137,44 @@ unsafe fn elements<E: Element + Default>(
 ) -> cdi_status {
     report(error, || {
         // SAFETY: promised by the caller.
-        let (tensor, out) = unsafe { (handle(tensor)?, buffer(out, count)?) };
-        tensor.reader.read_elements(begin..end, out).map_err(Failure::argument)
+        let tensor = unsafe { handle(tensor) }?;
+        fits(tensor.elements(begin, end)?, count, "elements")?;
+        // SAFETY: promised by the caller; it is as long as the rows.
+        let out = unsafe { buffer(out, count) }?;
+        tensor.reader.read_elements(begin..end, out).map_err(failed)
     })
+}
+
+impl cdi_tensor {
+    /// How many elements these rows have.
+    fn elements(&self, begin: usize, end: usize) -> Result<usize, Failure> {
+        let matrix = self.reader.shape().matrix();
+        if begin > end || end > matrix.rows {
+            let rows = matrix.rows;
+            return Err(Failure::argument(format_args!(
+                "there are {rows} rows, but {begin} to {end} were asked for"
+            )));
+        }
+        Ok((end - begin) * matrix.cols)
+    }
+}
+
+/// Nothing is written to a buffer of another size than its rows have: it may be shorter than is said.
+fn fits(expected: usize, got: usize, what: &str) -> Result<(), Failure> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Failure::argument(format_args!("the rows have {expected} {what}, but out is said to have {got}")))
+}
+
+/// What the file is to blame for, and what the caller is.
+fn failed(error: RowsError) -> Failure {
+    match error {
+        RowsError::Code { .. } | RowsError::TooLarge { .. } | RowsError::NoMemory { .. } => {
+            Failure::file(error)
+        }
+        error => Failure::argument(error),
+    }
 }
 
 /// # Safety

@@ -92,7 +92,14 @@ static void arguments(const char *path, const char *name) {
     says(&error, "tensor is NULL");
     CHECK(cdi_read_rows(tensor, 0, rows, NULL, bytes, &error) == CDI_ARGUMENT);
     says(&error, "out is NULL");
+    /* A buffer of another size is not touched: it may be shorter than is said. */
+    memset(raw, 0x55, bytes);
     CHECK(cdi_read_rows(tensor, 0, rows, raw, bytes - 1, &error) == CDI_ARGUMENT);
+    CHECK(cdi_read_rows(tensor, 0, rows, raw, bytes + 1, &error) == CDI_ARGUMENT);
+    CHECK(cdi_read_rows(tensor, 0, rows, raw, (size_t)1 << 28, &error) == CDI_ARGUMENT);
+    CHECK(cdi_read_f32(tensor, 0, 1, (float *)raw, (size_t)1 << 28, &error) == CDI_ARGUMENT);
+    CHECK(cdi_read_f32(tensor, 0, 1, (float *)raw, columns + 1, &error) == CDI_ARGUMENT);
+    for (size_t n = 0; n < bytes; n++) CHECK(raw[n] == 0x55);
     CHECK(cdi_read_rows(tensor, 0, rows + 1, raw, bytes, &error) == CDI_ARGUMENT);
     CHECK(cdi_read_rows(tensor, 2, 1, raw, bytes, &error) == CDI_ARGUMENT);
     CHECK(cdi_read_rows(tensor, SIZE_MAX, SIZE_MAX, raw, 0, &error) == CDI_ARGUMENT);
@@ -133,7 +140,8 @@ static int survives(const unsigned char *bytes, size_t length) {
             size_t row = info.bytes / info.rows;
             unsigned char *out = malloc(row ? row : 1);
             CHECK(out);
-            CHECK(cdi_read_rows(tensor, info.rows - 1, info.rows, out, row, &error) != CDI_INTERNAL);
+            cdi_status status = cdi_read_rows(tensor, info.rows - 1, info.rows, out, row, &error);
+            CHECK(status == CDI_OK || status == CDI_FILE);
             free(out);
         }
         cdi_tensor_close(tensor);
