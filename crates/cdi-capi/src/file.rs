@@ -125,8 +125,9 @@ pub unsafe extern "C" fn cdi_open(
     report(error, || {
         // SAFETY: promised by the caller.
         let (out, path, base, limits) = unsafe {
+            let out = out(file, "file")?;
             let base = if base.is_null() { None } else { Some(text(base, "base")?) };
-            (out(file, "file")?, text(path, "path")?, base, limits_of(limits))
+            (out, text(path, "path")?, base, limits_of(limits))
         };
         let reader = PrunedReader::open_within(path.as_ref(), base.map(AsRef::as_ref), limits);
         *out = opened(reader.map_err(Failure::file)?);
@@ -152,8 +153,9 @@ pub unsafe extern "C" fn cdi_open_memory(
     report(error, || {
         // SAFETY: promised by the caller, and that the memory stays as it is.
         let (out, bytes, base, limits) = unsafe {
+            let out = out(file, "file")?;
             let base = if base.is_null() { None } else { Some(memory(base, base_length, "base")?) };
-            (out(file, "file")?, memory(bytes, length, "bytes")?, base, limits_of(limits))
+            (out, memory(bytes, length, "bytes")?, base, limits_of(limits))
         };
         let reader = PrunedReader::from_bytes_within(bytes, base.map(Into::into), limits);
         *out = opened(reader.map_err(Failure::file)?);

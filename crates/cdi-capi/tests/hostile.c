@@ -51,6 +51,9 @@ static void arguments(const char *path, const char *name) {
     says(&error, "file is NULL");
     CHECK(cdi_open("\xff", NULL, NULL, &file, &error) == CDI_ARGUMENT);
     says(&error, "path is not UTF-8");
+    file = (cdi_file *)1;
+    CHECK(cdi_open(path, "\xff", NULL, &file, &error) == CDI_ARGUMENT && !file);
+    says(&error, "base is not UTF-8");
     CHECK(cdi_open("/none", NULL, NULL, &file, &error) == CDI_FILE && !file);
     says(&error, "/none: cannot open: No such file or directory (os error 2)");
     CHECK(cdi_open("/none", NULL, NULL, &file, NULL) == CDI_FILE);
