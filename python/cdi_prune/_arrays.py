@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,13 +20,11 @@ _ML_DTYPES = {
     "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
     "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
-_TORCH = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
-    "U64": "uint64", "I64": "int64", "F16": "float16", "F32": "float32", "F64": "float64", "C64": "complex64",
-    "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}  # fmt: skip
-_NAMES = {name: dtype for dtype, name in {**_NUMPY, **_ML_DTYPES}.items()}
+# What PyTorch calls them too, those of ml_dtypes in newer versions.
+_ALL = {**_NUMPY, **_ML_DTYPES}
+# What a config calls the types of initial values.
+_INITIAL = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_NAMES = {name: dtype for dtype, name in _ALL.items()}
 
 
 def numpy_dtype(dtype: str, tensor: str = "") -> np.dtype[Any]:
@@ -51,11 +50,23 @@ def numpy_dtype(dtype: str, tensor: str = "") -> np.dtype[Any]:
     return found
 
 
-def dtype_name(dtype: np.dtype[Any], tensor: str) -> str:
-    """The safetensors type of a NumPy type. Raises TypeError where there is none."""
-    if dtype.name not in _NAMES:
+def dtype_name(dtype: Any, tensor: str) -> str:
+    """The safetensors type of a type of NumPy or PyTorch. Raises TypeError where there is none."""
+    name = dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+    if name not in _NAMES:
         raise TypeError(f"tensor `{tensor}` is an array of {dtype}, which safetensors has no type for")
-    return _NAMES[dtype.name]
+    return _NAMES[name]
+
+
+def model(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `model` of a config with these tensors: whatever has a shape, and a type that initial values have."""
+    forms = {}
+    for name, tensor in tensors.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in _INITIAL:
+            raise TypeError(f"`{name}` is {dtype}; initial values have {', '.join(sorted(_INITIAL))}")
+        forms[name] = {"shape": list(tensor.shape), "dtype": _INITIAL[dtype]}
+    return {"tensors": forms}
 
 
 def as_bytes(array: npt.NDArray[Any]) -> Bytes:
@@ -90,7 +101,7 @@ class Torch:
         self.device = device
 
     def empty(self, name: str, dtype: str, shape: list[int], length: int) -> tuple[Any, Bytes]:
-        kind = getattr(self.torch, _TORCH.get(dtype, ""), None)
+        kind = getattr(self.torch, _ALL.get(dtype, ""), None)
         if kind is None:
             raise TypeError(f"tensor `{name}` is {dtype}, which this version of PyTorch has no type for")
         memory = self.torch.empty(length, dtype=self.torch.uint8)

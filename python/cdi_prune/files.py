@@ -88,14 +88,11 @@ def save_file(
 def _to_bytes(name: str, tensor: Any) -> tuple[str, list[int], _arrays.Bytes]:
     if type(tensor).__module__.split(".")[0] == "torch":
         tensor = tensor.detach().cpu().contiguous()
-        kind = str(tensor.dtype).removeprefix("torch.")
-        names = {name: dtype for dtype, name in _arrays._TORCH.items()}
-        if kind not in names:
-            raise TypeError(f"tensor `{name}` is {tensor.dtype}, which safetensors has no type for")
+        kind = _arrays.dtype_name(tensor.dtype, name)
         if not tensor.numel():
-            return names[kind], list(tensor.shape), np.empty(0, np.uint8)
+            return kind, list(tensor.shape), np.empty(0, np.uint8)
         memory: _arrays.Bytes = tensor.reshape(-1).view(importlib.import_module("torch").uint8).numpy()
-        return names[kind], list(tensor.shape), memory
+        return kind, list(tensor.shape), memory
     array = np.asarray(tensor)
     dtype = _arrays.dtype_name(array.dtype, name)
     little = array.dtype.newbyteorder("<")

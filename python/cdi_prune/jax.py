@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import _native
-from .files import File, Path, load_file, save_file
-from .runs import Config, _config
+from . import _arrays
+from .files import Path, load_file, save_file
+from .runs import Config, _initial
 
 
 def load_pytree(path: Path, base: Path | None = None, separator: str = ".", device: Any = None) -> dict[str, Any]:
@@ -27,14 +27,8 @@ def init_pytree(
 ) -> dict[str, Any]:
     """Initial values for nested dictionaries of arrays, or of anything with `shape` and `dtype`, such as what
     `jax.eval_shape` gives. Names and layouts are as the config's rules say; kernels of Flax have `layout: in_out`."""
-    leaves = _flat(shapes, separator)
-    names = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float64": "f64"}
-    for name, leaf in leaves.items():
-        if str(leaf.dtype) not in names:
-            raise TypeError(f"`{name}` is {leaf.dtype}; initial values have {', '.join(sorted(names))}")
-    model = {name: {"shape": list(leaf.shape), "dtype": names[str(leaf.dtype)]} for name, leaf in leaves.items()}
-    overrides = {"model": {"tensors": model}, "init": {"output": "initial.safetensors"}, **(set or {})}
-    with File._of(_native.initial(_config(config, overrides)), "jax") as file:
+    file, _ = _initial(config, _arrays.model(_flat(shapes, separator)), set, "jax")
+    with file:
         return _nested(file.get_tensors(), separator)
 
 
@@ -63,4 +57,3 @@ def _flat(tree: Mapping[str, Any], separator: str, prefix: str = "") -> dict[str
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-

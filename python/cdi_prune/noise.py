@@ -73,8 +73,8 @@ class DeterministicNoiseGenerator:
     def init_conv_kernel(
         self, layer_id: int, shape: Sequence[int], mode: Mode = "he", *, dtype: Any = np.float32, layout: str = "out_in"
     ) -> npt.NDArray[Any]:
-        """The kernels of a convolution, of shape `(out, in, height, width)`, or with one or three kernel dimensions. For
-        the order of Flax and Keras, `(height, width, in, out)`, see `layout` of `init`."""
+        """The kernels of a convolution, of shape `(out, in, height, width)`, or with one or three kernel
+        dimensions. For the order of Flax and Keras, `(height, width, in, out)`, see `layout` of `init`."""
         if len(_shape(shape)) < 3:
             raise ValueError(f"shape {shape!r}: expected (out, in, height, width)")
         return self.init(layer_id, shape, mode, dtype=dtype, layout=layout)
@@ -82,8 +82,8 @@ class DeterministicNoiseGenerator:
     def init(
         self, layer_id: int, shape: Sequence[int], mode: Mode = "he", *, dtype: Any = np.float32, layout: str = "out_in"
     ) -> npt.NDArray[Any]:
-        """A tensor of any shape that the mode can initialise: its initial values as in a checkpoint of this type. `layout`
-        is "out_in" (PyTorch) or "in_out" (Flax, Keras, Conv1D of transformers)."""
+        """A tensor of any shape that the mode can initialise: its initial values as in a checkpoint of this
+        type. `layout` is "out_in" (PyTorch) or "in_out" (Flax, Keras, Conv1D of transformers)."""
         shape = _shape(shape)
         initial = self._initial(layer_id, shape, mode, layout)
         numpy_type = _dtype(dtype)

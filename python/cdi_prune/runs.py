@@ -6,12 +6,12 @@ import html as _html
 import importlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Union
 
 from . import _native
 from ._progress import Progress, shown
-from .files import Path
+from .files import File, Path
 
 #: A config: the path of a YAML file, or its content, as text (of more than one line) or as a mapping.
 Config = Union[str, "os.PathLike[str]", Mapping[str, Any]]
@@ -37,7 +37,8 @@ class Result(Mapping[str, Any]):
 
 
 class Run(Result):
-    """What a run found and wrote: the keys of the JSON report (`totals`, `tensors`, …), none if it compared nothing."""
+    """What a run found and wrote: the keys of the JSON report (`totals`, `tensors`, …), none if it compared
+    nothing."""
 
     def __init__(self, found: dict[str, Any], page: str | None) -> None:
         super().__init__(found.get("report") or {})
@@ -77,8 +78,9 @@ class Run(Result):
 def run(config: Config, *, set: Mapping[str, Any] | None = None, force: bool = False, progress: Progress = None) -> Run:
     """`cdi-prune run`: every stage of the config. `set` overrides keys: `{"analyze.threshold": 1e-4}`.
 
-    Relative paths in a config file are relative to its folder, those of text or a mapping to the current folder. `progress` is
-    a function that is called with the stage, its bytes that are done and all its bytes, or True for a bar of tqdm.
+    Relative paths in a config file are relative to its folder, those of text or a mapping to the current
+    folder. `progress` is a function that is called with the stage, its bytes that are done and all its bytes,
+    or True for a bar of tqdm.
 
     Raises NotTrainedError before there is a trained checkpoint, and GateError if a gate failed; both when everything
     has been written, which their `result` tells.
@@ -153,9 +155,7 @@ def unpack(
     progress: Progress = None,
 ) -> Result:
     """`cdi-prune unpack`: gives back what was packed, bit for bit."""
-    how = (_path(base), max_shard_size, max_memory)
-    with shown(progress) as callback:
-        return Result(json.loads(_native.unpack(os.fspath(file), os.fspath(output), how, callback)))
+    return _restored(_native.unpack, file, output, (_path(base), max_shard_size, max_memory), progress)
 
 
 def restore(
@@ -168,9 +168,14 @@ def restore(
     progress: Progress = None,
 ) -> Result:
     """`cdi-prune restore`: the ordinary dense checkpoint of a pruned or packed file."""
-    how = (_path(base), max_shard_size, max_memory)
+    return _restored(_native.restore, file, output, (_path(base), max_shard_size, max_memory), progress)
+
+
+def _restored(
+    native: Callable[..., str], file: Path, output: Path, how: tuple[Any, ...], progress: Progress
+) -> Result:
     with shown(progress) as callback:
-        return Result(json.loads(_native.restore(os.fspath(file), os.fspath(output), how, callback)))
+        return Result(json.loads(native(os.fspath(file), os.fspath(output), how, callback)))
 
 
 def _path(path: Path | None) -> str | None:
@@ -185,6 +190,15 @@ def _config(config: Config, set: Mapping[str, Any] | None) -> tuple[str | None, 
     if isinstance(config, str) and "\n" in config:
         return config, "config", overrides
     return None, os.fspath(config), overrides
+
+
+def _initial(config: Config, model: Any, set: Mapping[str, Any] | None, framework: str) -> tuple[File, list[Any]]:
+    """The initial checkpoint of a model by a config, in memory, and the rows of `plan` that have initial values."""
+    # Relative paths in a config stay those of its folder: what is added are overrides. The output is not written.
+    overrides = {"model": model, "init": {"output": "initial.safetensors"}, **(set or {})}
+    spec = _config(config, overrides)
+    rows = [row for row in json.loads(_native.plan(spec)) if row["init"] not in (None, "none")]
+    return File._of(_native.initial(spec), framework), rows
 
 
 def _run(config: Config, stage: str, set: Mapping[str, Any] | None, progress: Progress, force: bool = True) -> Run:

@@ -4,7 +4,6 @@ weights at their initial values."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as _Path
@@ -13,9 +12,9 @@ from typing import Any, Union
 import torch
 from torch import nn
 
-from . import _native
-from .files import File, Path, load_file, save_file
-from .runs import Config, Run, _config
+from . import _arrays
+from .files import Path, load_file, save_file
+from .runs import Config, Run, _initial
 from .runs import analyze as _analyze
 
 #: A module, or what its `state_dict()` gives.
@@ -24,8 +23,8 @@ State = Union[nn.Module, Mapping[str, torch.Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Initialised:
-    """What `init_` did: the config, which `analyze`, `masks` and `cdi_prune.run` take, and a row for each parameter that
-    got a value, with `name`, `layer_id` and `init`."""
+    """What `init_` did: the config, which `analyze`, `masks` and `cdi_prune.run` take, and a row for each
+    parameter that got a value, with `name`, `layer_id` and `init`."""
 
     config: Config
     tensors: list[dict[str, Any]]
@@ -47,7 +46,7 @@ def init_(module: nn.Module, config_or_seed: Config | int, *, set: Mapping[str, 
         config = {"seed": config_or_seed, "rules": _default_rules(module, list(parameters))}
     else:
         config = config_or_seed
-    file, rows = _initial(config, parameters, set)
+    file, rows = _initial(config, _floating(parameters), set, "torch")
     with file, torch.no_grad():
         for row in rows:
             parameters[row["name"]].copy_(file.get_tensor(row["name"]))
@@ -68,7 +67,8 @@ def load_model(
     missing = [name for name in state if name not in found and not any(n in found for n in shared[_place(state[name])])]
     unexpected = [name for name in found if name not in state]
     if strict and (missing or unexpected):
-        problems = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        both = (("missing", missing), ("unexpected", unexpected))
+        problems = [f"{what}: {', '.join(names)}" for what, names in both if names]
         raise RuntimeError(f"{path}: its tensors are not those of {type(model).__name__}; {'; '.join(problems)}")
     wrong = [n for n, t in found.items() if n in state and t.shape != state[n].shape]
     if wrong:
@@ -85,23 +85,24 @@ def save_model(model: nn.Module, path: Path, metadata: Mapping[str, str] | None 
 
 
 def analyze(module_or_state_dict: State, config: Config, *, set: Mapping[str, Any] | None = None) -> Run:
-    """The report on a module, or on its state, by the rules of a config: what training changed. The tensors go through a
-    file in the folder of temporary files."""
+    """The report on a module, or on its state, by the rules of a config: what training changed. The tensors go
+    through a file in the folder of temporary files."""
     with tempfile.TemporaryDirectory() as folder:
         trained = _Path(folder) / "trained.safetensors"
-        save_file(_once(_state(module_or_state_dict)), trained)
+        state = _once(_state(module_or_state_dict))
+        save_file(state, trained)
         overrides = {"trained": {"path": str(trained)}, "analyze.report": {}, **(set or {})}
-        return _analyze(config, set={**overrides, "model": _model(_once(_state(module_or_state_dict)))})
+        return _analyze(config, set={**overrides, "model": _floating(state)})
 
 
 def masks(
     module_or_state_dict: State, config: Config, threshold: float = 0.0, *, set: Mapping[str, Any] | None = None
 ) -> dict[str, torch.Tensor]:
-    """For each tensor with initial values, which weights training has changed: True where |w - w0| is above the threshold,
-    or NaN."""
+    """For each tensor with initial values, which weights training has changed: True where |w - w0| is above the
+    threshold, or NaN."""
     state = _once(_state(module_or_state_dict))
     found = {}
-    file, rows = _initial(config, state, set)
+    file, rows = _initial(config, _floating(state), set, "torch")
     with file:
         for name in (row["name"] for row in rows):
             delta = state[name].detach().cpu().double() - file.get_tensor(name).double()
@@ -118,14 +119,15 @@ class HoldAtInit:
             optimizer.step()
             hold.step()
 
-    After each step of the optimizer, the share `keep` of all weights that differ most from their initial values stay as
-    they are; every other weight is set back to its initial value, bit for bit. A file over the initial values then stores
-    only the kept ones. (DropBack: Golub, Lemieux, Lis, "Full Deep Neural Network Training on a Pruned Weight Budget",
-    MLSys 2019.) With an optimizer in place of the module, `step` is called after each of its steps.
+    After each step of the optimizer, the share `keep` of all weights that differ most from their initial values
+    stay as they are; every other weight is set back to its initial value, bit for bit. A file over the initial
+    values then stores only the kept ones. (DropBack: Golub, Lemieux, Lis, "Full Deep Neural Network Training on a
+    Pruned Weight Budget", MLSys 2019.) With an optimizer in place of the module, `step` is called after each of its
+    steps.
 
-    Held are parameters with two dimensions or more; `select` chooses others by name and parameter. `initial` maps names
-    to initial values; by default, they are the values at this moment. After `freeze_after` steps, or `freeze()`, the same
-    weights stay kept.
+    Held are parameters with two dimensions or more; `select` chooses others by name and parameter. `initial` maps
+    names to initial values; by default, they are the values at this moment. After `freeze_after` steps, or
+    `freeze()`, the same weights stay kept.
     """
 
     def __init__(
@@ -141,7 +143,8 @@ class HoldAtInit:
             raise ValueError(f"keep {keep}: expected a share from 0 to 1")
         named = _named(target)
         chosen = select or (lambda name, parameter: parameter.dim() >= 2)
-        self.parameters = {name: p for name, p in named if p.is_floating_point() and p.requires_grad and chosen(name, p)}
+        trained = ((name, p) for name, p in named if p.is_floating_point() and p.requires_grad)
+        self.parameters = {name: p for name, p in trained if chosen(name, p)}
         if not self.parameters:
             raise ValueError("there is no parameter to hold; `select` chooses them")
         starts = initial or {}
@@ -213,7 +216,7 @@ def _default_rules(module: nn.Module, names: list[str]) -> list[dict[str, Any]]:
     rules, unknown = [], []
     for layer, name in enumerate(names):
         owner, leaf = owners[id(parameters[name])]
-        init = _default_init(owner, leaf, parameters[name])
+        init = _default_init(owner, leaf)
         if init is None:
             unknown.append(f"`{name}` of {type(owner).__name__}")
         else:
@@ -227,7 +230,7 @@ _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
-def _default_init(owner: nn.Module, leaf: str, parameter: torch.Tensor) -> Any:
+def _default_init(owner: nn.Module, leaf: str) -> Any:
     if isinstance(owner, _LINEAR) and leaf == "weight":
         return "torch_default"
     if isinstance(owner, _LINEAR) and leaf == "bias":
@@ -245,20 +248,9 @@ def _literal(name: str) -> str:
     return "".join(f"\\{c}" if c in "*?[]{}\\" else c for c in name)
 
 
-def _initial(
-    config: Config, tensors: Mapping[str, torch.Tensor], set: Mapping[str, Any] | None
-) -> tuple[File, list[dict[str, Any]]]:
-    """The initial checkpoint of these tensors, in memory, and what `plan` says of those that have initial values."""
-    # Relative paths in a config stay those of its folder: what is added are overrides. Nothing is written to the output.
-    overrides = {"model": _model(tensors), "init": {"output": "initial.safetensors"}, **(set or {})}
-    spec = _config(config, overrides)
-    rows = [row for row in json.loads(_native.plan(spec)) if row["init"] not in (None, "none")]
-    return File._of(_native.initial(spec), "torch"), rows
-
-
-def _model(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    floating = {name: t for name, t in tensors.items() if t.is_floating_point()}
-    return {"tensors": {name: {"shape": list(t.shape), "dtype": _dtype(name, t)} for name, t in floating.items()}}
+def _floating(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The section `model` of a config with those that may have initial values."""
+    return _arrays.model({name: t for name, t in tensors.items() if t.is_floating_point()})
 
 
 def _state(module_or_state_dict: State) -> Mapping[str, torch.Tensor]:
@@ -279,9 +271,3 @@ def _place(tensor: torch.Tensor) -> Any:
         return id(tensor)
     return tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
 
-
-def _dtype(name: str, tensor: torch.Tensor) -> str:
-    names = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.float64: "f64"}
-    if tensor.dtype not in names:
-        raise TypeError(f"parameter `{name}` is {tensor.dtype}; initial values have float64, float32, float16 or bfloat16")
-    return names[tensor.dtype]

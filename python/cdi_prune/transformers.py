@@ -11,8 +11,8 @@ from .runs import Result, restore
 
 
 def restore_pretrained(folder: Path, base: Path | None = None, out: Path | None = None) -> str:
-    """Restores a pruned or packed model folder to one that any program loads, with its config and tokenizer. Returns the
-    new folder: `out`, or the name of `folder` with `-restored` appended."""
+    """Restores a pruned or packed model folder to one that any program loads, with its config and tokenizer.
+    Returns the new folder: `out`, or the name of `folder` with `-restored` appended."""
     folder = os.fspath(folder).rstrip("/")
     target = os.path.join(os.fspath(out) if out is not None else f"{folder}-restored", "")
     done: Result = restore(folder, target, base=base)
@@ -21,10 +21,11 @@ def restore_pretrained(folder: Path, base: Path | None = None, out: Path | None 
 
 
 def load_pretrained(auto_class: Any, folder: Path, base: Path | None = None, **keywords: Any) -> Any:
-    """A model from a pruned or packed folder, without a restored copy on the disk: `load_pretrained(AutoModel, folder)`.
+    """A model from a pruned or packed folder, without a restored copy on the disk:
+    `load_pretrained(AutoModel, folder)`.
 
-    `auto_class` is `AutoModel`, another auto class, or a model's own. `keywords` go to its `from_pretrained`. Tensors that
-    the model misses are a RuntimeError: transformers alone would give them random values.
+    `auto_class` is `AutoModel`, another auto class, or a model's own. `keywords` go to its `from_pretrained`.
+    Tensors that the model misses are a RuntimeError: transformers alone would give them random values.
     """
     folder = os.fspath(folder)
     config = keywords.pop("config", None)

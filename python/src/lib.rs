@@ -18,7 +18,7 @@ mod _native {
     #[pymodule_export]
     use super::file::File;
     #[pymodule_export]
-    use super::noise::{Initial, gaussian, scheme};
+    use super::noise::{Initial, gaussian};
     #[pymodule_export]
     use super::program;
     #[pymodule_export]

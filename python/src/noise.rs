@@ -17,12 +17,7 @@ pub fn gaussian(seed: u64, layer: u64, i: u64, j: u64) -> f64 {
     cdi_prune::noise::gaussian(seed, layer, i, j)
 }
 
-/// Checks a scheme, given as JSON, as `init` of a config takes it.
-#[pyfunction]
-pub fn scheme(py: Python<'_>, text: &str) -> PyResult<()> {
-    parse(text).map(drop).map_err(|problem| Failure::Value(problem).raise(py))
-}
-
+/// A scheme, given as JSON, as `init` of a config takes it.
 fn parse(text: &str) -> Result<Scheme, String> {
     let params: SchemeParams = match serde_json::from_str(text).map_err(|error| error.to_string())? {
         serde_json::Value::String(mode) => SchemeParams::named(&mode),
