@@ -4,7 +4,9 @@
  *
  * NETWORK has the layers fc1, fc2 and fc3 (out x in, with a bias each) with ReLU between them, such as
  * out/quickstart/pruned.safetensors; IMAGES has `x` (bytes, N x 784: 28 x 28 pixels) and `y` (labels), such as
- * examples/data/fashion.safetensors. Images are padded to 32 x 32. Prints the accuracy. */
+ * examples/data/fashion.safetensors. Images are padded to 32 x 32. Prints the accuracy.
+ *
+ * With the bare library, which does not open paths, compile with -DFROM_MEMORY. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,37 @@ static void *room(size_t count, size_t size) {
     }
     return memory;
 }
+
+/* Opens a file, whose contents are in `*memory` if the library does not open paths. */
+#ifdef FROM_MEMORY
+static cdi_file *opened(const char *path, unsigned char **memory) {
+    FILE *stream = fopen(path, "rb");
+    long length = -1;
+    if (stream && fseek(stream, 0, SEEK_END) == 0) length = ftell(stream);
+    if (length < 0 || fseek(stream, 0, SEEK_SET) != 0) {
+        fprintf(stderr, "error: cannot open %s\n", path);
+        exit(1);
+    }
+    *memory = room((size_t)length, 1);
+    if (fread(*memory, 1, (size_t)length, stream) != (size_t)length) {
+        fprintf(stderr, "error: cannot read %s\n", path);
+        exit(1);
+    }
+    fclose(stream);
+    cdi_error error;
+    cdi_file *file;
+    must(cdi_open_memory(*memory, (size_t)length, NULL, 0, NULL, &file, &error), &error);
+    return file;
+}
+#else
+static cdi_file *opened(const char *path, unsigned char **memory) {
+    cdi_error error;
+    cdi_file *file;
+    *memory = NULL;
+    must(cdi_open(path, NULL, NULL, &file, &error), &error);
+    return file;
+}
+#endif
 
 static cdi_tensor *named(const cdi_file *file, const char *name, cdi_info *info) {
     cdi_error error;
@@ -80,8 +113,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     cdi_error error;
-    cdi_file *data, *network;
-    must(cdi_open(argv[2], NULL, NULL, &data, &error), &error);
+    unsigned char *data_memory, *network_memory;
+    cdi_file *data = opened(argv[2], &data_memory);
     cdi_info images_info, labels_info;
     cdi_tensor *images = named(data, "x", &images_info), *labels = named(data, "y", &labels_info);
     size_t count = images_info.rows;
@@ -100,7 +133,7 @@ int main(int argc, char **argv) {
         }
     }
 
-    must(cdi_open(argv[1], NULL, NULL, &network, &error), &error);
+    cdi_file *network = opened(argv[1], &network_memory);
     size_t width = PADDED * PADDED, right = 0;
     float *h1 = layer(network, "fc1", x, count, &width, 1);
     float *h2 = layer(network, "fc2", h1, count, &width, 1);
@@ -123,5 +156,7 @@ int main(int argc, char **argv) {
     cdi_tensor_close(images);
     cdi_close(network);
     cdi_close(data);
+    free(network_memory);
+    free(data_memory);
     return 0;
 }

@@ -7,11 +7,12 @@ use core::ffi::{CStr, c_char};
 use core::ptr;
 
 use cdi_core::reader::{Limits, PrunedReader};
-use cdi_core::tensor::Dtype;
+use cdi_core::tensor::{Dtype, Shape};
 
 use crate::error::{Failure, cdi_error, cdi_status, report};
 
-/// An open file. Several threads may use one at the same time.
+/// An open file, its base included. Several threads may use it at the same time, in the
+/// bare library only one.
 pub struct cdi_file(pub(crate) Arc<Open>);
 
 pub(crate) struct Open {
@@ -19,9 +20,9 @@ pub(crate) struct Open {
     pub tensors: Vec<Tensor>,
 }
 
-/// What C is told of a tensor.
+/// The description of a tensor that C gets.
 pub(crate) struct Tensor {
-    /// With a zero behind it.
+    /// Ends with a zero.
     name: Vec<u8>,
     dims: Vec<usize>,
     dtype: cdi_dtype,
@@ -36,30 +37,30 @@ impl Tensor {
     }
 }
 
-/// What a file may ask for. A limit of 0 stands for the default.
+/// How much a file may demand: a small file can describe a tensor of any size. 0 stands for the default.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct cdi_limits {
-    /// The most elements of a tensor that is stored pruned or coded; 2^40 by default.
+    /// Maximum number of elements of a pruned or coded tensor; by default 2^40.
     pub elements: u64,
-    /// The most bytes that are allocated to draw initial values that can only be drawn all at once (of
-    /// orthogonal schemes, 8 bytes each); 4 GiB by default. No other memory grows with what a file describes.
+    /// Maximum number of bytes allocated for initial values that can only be drawn all at once (orthogonal
+    /// schemes, 8 bytes per element); by default 4 GiB. No other allocation grows with a tensor.
     pub bytes: u64,
 }
 
-/// The type of a tensor's elements, as safetensors names it. Later versions may add values.
+/// Element types, with the names of safetensors. These values never change; later versions may add some.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum cdi_dtype {
-    /// A type that this version has no name for.
+    /// A type without a name here. `cdi_read_rows` reads it.
     CDI_OTHER = 0,
-    /// 64 bits, floating-point.
+    /// Floating-point, 64 bits.
     CDI_F64 = 1,
-    /// 32 bits, floating-point.
+    /// Floating-point, 32 bits.
     CDI_F32 = 2,
-    /// 16 bits, IEEE floating-point.
+    /// Floating-point, 16 bits (IEEE binary16).
     CDI_F16 = 3,
-    /// 16 bits, the upper half of an F32.
+    /// Floating-point, 16 bits: the upper half of an F32.
     CDI_BF16 = 4,
     /// 64 bits, signed.
     CDI_I64 = 5,
@@ -77,42 +78,42 @@ pub enum cdi_dtype {
     CDI_U16 = 11,
     /// 8 bits, unsigned.
     CDI_U8 = 12,
-    /// A byte, 0 or 1.
+    /// A byte that is 0 or 1.
     CDI_BOOL = 13,
-    /// 8 bits, with 4 of the exponent.
+    /// Floating-point, 8 bits, 4 of them for the exponent.
     CDI_F8_E4M3 = 14,
-    /// 8 bits, with 5 of the exponent.
+    /// Floating-point, 8 bits, 5 of them for the exponent.
     CDI_F8_E5M2 = 15,
 }
 
-/// A tensor as it is when it is restored. Its pointers stay valid until the file and all handles of
-/// its tensors are closed.
+/// A tensor as it is when it is restored. The pointers are valid until the file and all handles of its
+/// tensors are closed.
 #[repr(C)]
 pub struct cdi_info {
-    /// The name in UTF-8, with a zero behind it.
+    /// The name: UTF-8 that ends with a zero.
     pub name: *const c_char,
-    /// Bytes of the name without that zero. A name may hold zeros of its own.
+    /// Length of the name in bytes, without that zero. The name itself may contain zeros.
     pub name_length: usize,
-    /// The type.
+    /// The element type.
     pub dtype: cdi_dtype,
     /// The number of dimensions.
     pub rank: usize,
-    /// The dimensions, `rank` of them.
+    /// The dimensions: `rank` numbers.
     pub dims: *const usize,
-    /// Rows of the matrix view: the first dimension, or 1 for a tensor with fewer than two.
+    /// Number of rows of the matrix view: the first dimension, or 1 if there are fewer than two.
     pub rows: usize,
-    /// Elements of a row.
+    /// Number of elements in a row: the product of the other dimensions.
     pub columns: usize,
-    /// Bytes of the whole tensor.
+    /// Size of the whole tensor in bytes.
     pub bytes: usize,
 }
 
-/// Opens a file, an index of shards, or a folder with either, and checks all of its structure. `base` is the
-/// checkpoint that initial values come from, or NULL. `limits` may be NULL. Sets `*file` to a handle, which
-/// `cdi_close` frees, or to NULL.
+/// Opens a file, an index of shards, or a folder that contains either, and checks its whole structure. Files
+/// are mapped; other programs must not change them while they are open. `base` is the checkpoint that the
+/// file was pruned or packed with, and may be NULL if the file needs none. `limits` may be NULL. Sets `*file`
+/// to a handle for `cdi_close`, or to NULL if there is an error.
 ///
-/// # Safety
-/// Texts end with a zero; `limits` and `error` are NULL or valid; `file` may be written.
+/// The bare library does not have this function.
 #[cfg(feature = "std")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_open(
@@ -130,16 +131,14 @@ pub unsafe extern "C" fn cdi_open(
             (out, text(path, "path")?, base, limits_of(limits))
         };
         let reader = PrunedReader::open_within(path.as_ref(), base.map(AsRef::as_ref), limits);
-        *out = opened(reader.map_err(Failure::file)?);
+        *out = opened(reader?);
         Ok(())
     })
 }
 
-/// Opens a single file that is in memory, which is not copied: it must stay as it is until the file and all
-/// handles of its tensors are closed. `base` is another, or NULL. Otherwise like `cdi_open`.
-///
-/// # Safety
-/// `bytes` and `base` are NULL or point to as many bytes as is said; the rest as for `cdi_open`.
+/// Opens a single file of `length` bytes in memory, with a base of `base_length` bytes or NULL. Neither is
+/// copied: both must stay unchanged in place until the file and all handles of its tensors are closed.
+/// Otherwise like `cdi_open`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_open_memory(
     bytes: *const u8,
@@ -158,15 +157,12 @@ pub unsafe extern "C" fn cdi_open_memory(
             (out, memory(bytes, length, "bytes")?, base, limits_of(limits))
         };
         let reader = PrunedReader::from_bytes_within(bytes, base.map(Into::into), limits);
-        *out = opened(reader.map_err(Failure::file)?);
+        *out = opened(reader?);
         Ok(())
     })
 }
 
-/// Closes a file. NULL is fine.
-///
-/// # Safety
-/// `file` is NULL or a handle that has not been closed.
+/// Closes a file. Does nothing with NULL. Handles of its tensors stay usable, and keep the file open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_close(file: *mut cdi_file) {
     if !file.is_null() {
@@ -175,20 +171,14 @@ pub unsafe extern "C" fn cdi_close(file: *mut cdi_file) {
     }
 }
 
-/// The number of tensors; 0 for NULL.
-///
-/// # Safety
-/// `file` is NULL or an open file.
+/// The number of tensors, which are ordered by name; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_count(file: *const cdi_file) -> usize {
     // SAFETY: promised by the caller.
     unsafe { file.as_ref() }.map_or(0, |file| file.0.tensors.len())
 }
 
-/// Describes a tensor by its index, from 0. Tensors are in the order of their names.
-///
-/// # Safety
-/// `file` is NULL or an open file, `info` NULL or may be written, `error` NULL or valid.
+/// Describes the tensor with this index, from 0, in `*info`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_inspect(
     file: *const cdi_file,
@@ -210,7 +200,7 @@ pub unsafe extern "C" fn cdi_inspect(
             bytes: tensor.bytes,
         };
         if info.is_null() {
-            return Err(Failure::argument("info is NULL"));
+            return Err(Failure::null("info"));
         }
         // SAFETY: promised by the caller. It may be uninitialised, so nothing of it is dropped.
         unsafe { info.write(found) };
@@ -218,10 +208,7 @@ pub unsafe extern "C" fn cdi_inspect(
     })
 }
 
-/// Sets `*index` to that of the tensor with this name.
-///
-/// # Safety
-/// `file` is NULL or an open file, `name` ends with a zero, `index` may be written, `error` is NULL or valid.
+/// Sets `*index` to the index of the tensor with this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_find(
     file: *const cdi_file,
@@ -235,7 +222,7 @@ pub unsafe extern "C" fn cdi_find(
         let found = file.tensors.binary_search_by(|tensor| tensor.name().cmp(name));
         let found = found.map_err(|_| Failure::argument(format_args!("there is no tensor `{name}`")))?;
         if index.is_null() {
-            return Err(Failure::argument("index is NULL"));
+            return Err(Failure::null("index"));
         }
         // SAFETY: promised by the caller.
         unsafe { index.write(found) };
@@ -244,12 +231,12 @@ pub unsafe extern "C" fn cdi_find(
 }
 
 fn opened(reader: PrunedReader) -> *mut cdi_file {
-    let mut tensors: Vec<Tensor> = reader.tensors().map(described).collect();
-    tensors.sort_by(|a, b| a.name().cmp(b.name()));
+    // They come in name order.
+    let tensors = reader.tensors().map(described).collect();
     Box::into_raw(Box::new(cdi_file(Arc::new(Open { reader, tensors }))))
 }
 
-fn described((name, dtype, shape): (&str, Dtype, &cdi_core::tensor::Shape)) -> Tensor {
+fn described((name, dtype, shape): (&str, Dtype, &Shape)) -> Tensor {
     let matrix = shape.matrix();
     Tensor {
         name: name.bytes().chain([0]).collect(),
@@ -284,10 +271,9 @@ fn dtype_of(dtype: Dtype) -> cdi_dtype {
 
 pub(crate) fn tensor(file: &Open, index: usize) -> Result<&Tensor, Failure> {
     file.tensors.get(index).ok_or_else(|| {
-        Failure::argument(format_args!(
-            "there are {} tensors, and none has index {index}",
-            file.tensors.len()
-        ))
+        let count = file.tensors.len();
+        let tensors = if count == 1 { "tensor" } else { "tensors" };
+        Failure::argument(format_args!("the file has {count} {tensors}, and none has index {index}"))
     })
 }
 
@@ -295,14 +281,14 @@ pub(crate) fn tensor(file: &Open, index: usize) -> Result<&Tensor, Failure> {
 /// NULL or an open file.
 pub(crate) unsafe fn opened_file<'a>(file: *const cdi_file) -> Result<&'a Arc<Open>, Failure> {
     // SAFETY: promised by the caller.
-    unsafe { file.as_ref() }.map(|file| &file.0).ok_or_else(|| Failure::argument("file is NULL"))
+    unsafe { file.as_ref() }.map(|file| &file.0).ok_or_else(|| Failure::null("file"))
 }
 
 /// # Safety
 /// NULL or a place for a pointer.
 pub(crate) unsafe fn out<'a, T>(place: *mut *mut T, name: &str) -> Result<&'a mut *mut T, Failure> {
     if place.is_null() {
-        return Err(Failure::argument(format_args!("{name} is NULL")));
+        return Err(Failure::null(name));
     }
     // SAFETY: promised by the caller. Written before a reference to it is made: it may be uninitialised.
     unsafe {
@@ -315,7 +301,7 @@ pub(crate) unsafe fn out<'a, T>(place: *mut *mut T, name: &str) -> Result<&'a mu
 /// NULL or a text that ends with a zero.
 unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Failure> {
     if text.is_null() {
-        return Err(Failure::argument(format_args!("{name} is NULL")));
+        return Err(Failure::null(name));
     }
     // SAFETY: promised by the caller.
     let text = unsafe { CStr::from_ptr(text) };
@@ -326,7 +312,7 @@ unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Failure> 
 /// NULL or memory of this length that stays as it is while any handle of the file is open.
 unsafe fn memory(bytes: *const u8, length: usize, name: &str) -> Result<&'static [u8], Failure> {
     if bytes.is_null() {
-        return Err(Failure::argument(format_args!("{name} is NULL")));
+        return Err(Failure::null(name));
     }
     if isize::try_from(length).is_err() {
         return Err(Failure::argument(format_args!("{name} cannot have {length} bytes")));

@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
 
-use cdi_core::reader::{RowsError, TensorReader};
+use cdi_core::reader::TensorReader;
 use cdi_core::tensor::Element;
 
 use crate::error::{Failure, cdi_error, cdi_status, report};
 use crate::file::{Open, cdi_file, opened_file, out, tensor};
 
-/// A handle of one tensor, which keeps what one read leaves for the next. One thread may use it at a time.
+/// A handle of one tensor. It keeps data that later reads need again, and is used by one thread at a time.
 pub struct cdi_tensor {
     /// Borrows from the file below, and is dropped before it.
     reader: TensorReader<'static>,
@@ -26,10 +26,8 @@ const _: () = {
     sent::<TensorReader<'static>>();
 };
 
-/// Opens a tensor by its index. Sets `*tensor` to a handle, which `cdi_tensor_close` frees, or to NULL.
-///
-/// # Safety
-/// `file` is NULL or an open file, `tensor` may be written, `error` is NULL or valid.
+/// Opens the tensor with this index, from 0. Sets `*tensor` to a handle for `cdi_tensor_close`, or to NULL if
+/// there is an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_tensor_open(
     file: *const cdi_file,
@@ -41,7 +39,7 @@ pub unsafe extern "C" fn cdi_tensor_open(
         // SAFETY: promised by the caller.
         let (out, file) = unsafe { (out(tensor, "tensor")?, opened_file(file)?) };
         let described = self::tensor(file, index)?;
-        let reader = file.reader.tensor_reader(described.name()).map_err(Failure::argument)?;
+        let reader = file.reader.tensor_reader(described.name())?;
         // SAFETY: it borrows from the file, which lies on the heap and lives as long as the
         // handle's share in it.
         let reader = unsafe { mem::transmute::<TensorReader<'_>, TensorReader<'static>>(reader) };
@@ -50,10 +48,7 @@ pub unsafe extern "C" fn cdi_tensor_open(
     })
 }
 
-/// Closes a handle. NULL is fine.
-///
-/// # Safety
-/// `tensor` is NULL or a handle that has not been closed.
+/// Closes a handle. Does nothing with NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_tensor_close(tensor: *mut cdi_tensor) {
     if !tensor.is_null() {
@@ -62,12 +57,9 @@ pub unsafe extern "C" fn cdi_tensor_close(tensor: *mut cdi_tensor) {
     }
 }
 
-/// Restores the rows `begin` to `end - 1` of the matrix view as bytes of the tensor's own type,
-/// little-endian. `size` must be their number of bytes.
-///
-/// # Safety
-/// `tensor` is NULL or a handle; `out` is NULL or has `size` bytes, which may be uninitialised;
-/// `error` is NULL or valid.
+/// Restores the rows from `begin` to before `end` of the matrix view, as little-endian bytes of the tensor's
+/// own type, any type. `size` must be exactly their number of bytes. If a block of a coded tensor turns out
+/// to be damaged (CDI_FILE), the contents of `out` are unspecified; after any other error they are unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_read_rows(
     tensor: *mut cdi_tensor,
@@ -86,16 +78,13 @@ pub unsafe extern "C" fn cdi_read_rows(
         fits(bytes, size, "bytes")?;
         // SAFETY: promised by the caller; it is as long as the rows.
         let out = unsafe { buffer(out, size) }?;
-        tensor.reader.read_rows(begin..end, out).map_err(failed)
+        Ok(tensor.reader.read_rows(begin..end, out)?)
     })
 }
 
-/// Restores the rows `begin` to `end - 1` of the matrix view as `float`, of a tensor whose type (F32,
-/// F16, BF16) has only values that a `float` has. `count` must be their number of elements, and `out`
-/// aligned as a `float` is.
-///
-/// # Safety
-/// As for `cdi_read_rows`, with `count` elements.
+/// Like `cdi_read_rows`, as `float`. `count` must be exactly the number of elements, and `out`
+/// aligned like any array of `float`. The type of the tensor must be one whose values a `float` can
+/// hold: F32, F16 or BF16.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_read_f32(
     tensor: *mut cdi_tensor,
@@ -109,10 +98,7 @@ pub unsafe extern "C" fn cdi_read_f32(
     unsafe { elements(tensor, (begin, end), out, count, error) }
 }
 
-/// The same as `double`, of a tensor of any floating-point type but those of 8 bits and fewer.
-///
-/// # Safety
-/// As for `cdi_read_rows`, with `count` elements.
+/// Like `cdi_read_f32`, as `double`, for the types F64, F32, F16 and BF16.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdi_read_f64(
     tensor: *mut cdi_tensor,
@@ -141,7 +127,7 @@ unsafe fn elements<E: Element + Default>(
         fits(tensor.elements(begin, end)?, count, "elements")?;
         // SAFETY: promised by the caller; it is as long as the rows.
         let out = unsafe { buffer(out, count) }?;
-        tensor.reader.read_elements(begin..end, out).map_err(failed)
+        Ok(tensor.reader.read_elements(begin..end, out)?)
     })
 }
 
@@ -167,21 +153,11 @@ fn fits(expected: usize, got: usize, what: &str) -> Result<(), Failure> {
     Err(Failure::argument(format_args!("the rows have {expected} {what}, but out is said to have {got}")))
 }
 
-/// What the file is to blame for, and what the caller is.
-fn failed(error: RowsError) -> Failure {
-    match error {
-        RowsError::Code { .. } | RowsError::TooLarge { .. } | RowsError::NoMemory { .. } => {
-            Failure::file(error)
-        }
-        error => Failure::argument(error),
-    }
-}
-
 /// # Safety
 /// NULL or a handle that no other thread uses.
 unsafe fn handle<'a>(tensor: *mut cdi_tensor) -> Result<&'a mut cdi_tensor, Failure> {
     // SAFETY: promised by the caller.
-    unsafe { tensor.as_mut() }.ok_or_else(|| Failure::argument("tensor is NULL"))
+    unsafe { tensor.as_mut() }.ok_or_else(|| Failure::null("tensor"))
 }
 
 /// The caller's memory, with zeros in it: a slice must not hold what is uninitialised.
@@ -193,7 +169,7 @@ unsafe fn buffer<'a, E: Default>(out: *mut E, count: usize) -> Result<&'a mut [E
         return Ok(&mut []);
     }
     if out.is_null() {
-        return Err(Failure::argument("out is NULL"));
+        return Err(Failure::null("out"));
     }
     if !out.is_aligned() {
         return Err(Failure::argument(format_args!("out is not aligned to {} bytes", align_of::<E>())));

@@ -243,10 +243,10 @@ fn place(
             Err(error) => Err(HeaderError::Shape { name, error }),
         });
     let mut tensors: Vec<(String, TensorInfo)> = checked.collect::<Result<_, _>>()?;
-    let offsets = |n: &usize| (tensors[*n].1.bytes.start, tensors[*n].1.bytes.end);
+    // If tensors begin at the same offset, empty ones come first, in name order.
+    let offsets = |n: &usize| (tensors[*n].1.bytes.start, tensors[*n].1.bytes.end, *n);
     let mut in_order: Vec<usize> = (0..tensors.len()).collect();
-    // If tensors begin at the same offset, empty ones come first.
-    in_order.sort_by_key(offsets);
+    in_order.sort_unstable_by_key(offsets);
     let mut end = 0usize;
     for n in in_order {
         let (name, TensorInfo { dtype, shape, bytes }) = &mut tensors[n];
@@ -275,8 +275,10 @@ fn place(
     if expected != file_len {
         return Err(HeaderError::FileLength { expected, got: file_len });
     }
-    // They are already in name order.
-    Ok(tensors.into_iter().collect())
+    // `collect` would sort them, but they are already in name order.
+    let mut by_name = BTreeMap::new();
+    by_name.extend(tensors);
+    Ok(by_name)
 }
 
 #[cfg(test)]

@@ -173,9 +173,8 @@ fn middles(field: impl Iterator<Item = usize>) -> [usize; 2] {
 fn order(list: &[Role]) -> [Role; 3] {
     let at = |role| list.iter().position(|other| *other == role);
     let (out, inp) = (at(Role::Out), at(Role::In));
-    let mut order = [(out, Role::Out), (inp, Role::In)];
-    order.sort_by_key(|(at, _)| *at);
-    let [(first, a), (second, b)] = order;
+    let [(first, a), (second, b)] =
+        if inp < out { [(inp, Role::In), (out, Role::Out)] } else { [(out, Role::Out), (inp, Role::In)] };
     match at(Role::Kernel) {
         None if a == Role::Out => [a, b, Role::Kernel],
         None => [Role::Kernel, a, b],
