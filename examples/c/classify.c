@@ -145,7 +145,9 @@ int main(int argc, char **argv) {
         }
         right += best == truth[n];
     }
-    printf("%zu of %zu images are classified correctly (%.1f %%)\n", right, count, 100.0 * (double)right / (double)count);
+    /* Small C libraries have no %zu. */
+    printf("%lu of %lu images are classified correctly (%.1f %%)\n", (unsigned long)right, (unsigned long)count,
+           100.0 * (double)right / (double)count);
     free(scores);
     free(h2);
     free(h1);
