@@ -29,8 +29,8 @@ unsafe impl GlobalAlloc for Malloc {
             return unsafe { malloc(size) }.cast();
         }
         let Some(larger) = size.checked_add(align) else { return null_mut() };
-        // SAFETY: as above. The result begins at least MALLOC_ALIGN, so a pointer, behind the beginning of the
-        // piece, and `size` bytes before its end, since both alignments are powers of two.
+        // SAFETY: as above. The result begins at least MALLOC_ALIGN, so a pointer, behind the beginning of
+        // the piece, and `size` bytes before its end, since both alignments are powers of two.
         unsafe {
             let piece = malloc(larger).cast::<u8>();
             if piece.is_null() {

@@ -1,7 +1,6 @@
 //! Files: opening, describing their tensors, closing.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char};
 use core::ptr;
@@ -11,9 +10,15 @@ use cdi_core::tensor::{Dtype, Shape};
 
 use crate::error::{Failure, cdi_error, cdi_status, report};
 
+/// The share that a handle has in its file: between threads where files may be used by several.
+#[cfg(not(feature = "std"))]
+pub(crate) use alloc::rc::Rc as Shared;
+#[cfg(feature = "std")]
+pub(crate) use alloc::sync::Arc as Shared;
+
 /// An open file, its base included. Several threads may use it at the same time, in the
 /// bare library only one.
-pub struct cdi_file(pub(crate) Arc<Open>);
+pub struct cdi_file(pub(crate) Shared<Open>);
 
 pub(crate) struct Open {
     pub reader: PrunedReader,
@@ -233,7 +238,7 @@ pub unsafe extern "C" fn cdi_find(
 fn opened(reader: PrunedReader) -> *mut cdi_file {
     // They come in name order.
     let tensors = reader.tensors().map(described).collect();
-    Box::into_raw(Box::new(cdi_file(Arc::new(Open { reader, tensors }))))
+    Box::into_raw(Box::new(cdi_file(Shared::new(Open { reader, tensors }))))
 }
 
 fn described((name, dtype, shape): (&str, Dtype, &Shape)) -> Tensor {
@@ -279,7 +284,7 @@ pub(crate) fn tensor(file: &Open, index: usize) -> Result<&Tensor, Failure> {
 
 /// # Safety
 /// NULL or an open file.
-pub(crate) unsafe fn opened_file<'a>(file: *const cdi_file) -> Result<&'a Arc<Open>, Failure> {
+pub(crate) unsafe fn opened_file<'a>(file: *const cdi_file) -> Result<&'a Shared<Open>, Failure> {
     // SAFETY: promised by the caller.
     unsafe { file.as_ref() }.map(|file| &file.0).ok_or_else(|| Failure::null("file"))
 }

@@ -1,20 +1,19 @@
 //! Handles of tensors, and reading their rows.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::mem;
 
 use cdi_core::reader::TensorReader;
 use cdi_core::tensor::Element;
 
 use crate::error::{Failure, cdi_error, cdi_status, report};
-use crate::file::{Open, cdi_file, opened_file, out, tensor};
+use crate::file::{Open, Shared, cdi_file, opened_file, out, tensor};
 
 /// A handle of one tensor. It keeps data that later reads need again, and is used by one thread at a time.
 pub struct cdi_tensor {
     /// Borrows from the file below, and is dropped before it.
     reader: TensorReader<'static>,
-    _file: Arc<Open>,
+    _file: Shared<Open>,
 }
 
 // Handles may go from one thread to another, and files be shared.
@@ -43,7 +42,7 @@ pub unsafe extern "C" fn cdi_tensor_open(
         // SAFETY: it borrows from the file, which lies on the heap and lives as long as the
         // handle's share in it.
         let reader = unsafe { mem::transmute::<TensorReader<'_>, TensorReader<'static>>(reader) };
-        *out = Box::into_raw(Box::new(cdi_tensor { reader, _file: Arc::clone(file) }));
+        *out = Box::into_raw(Box::new(cdi_tensor { reader, _file: Shared::clone(file) }));
         Ok(())
     })
 }
