@@ -6,6 +6,7 @@ import importlib
 import math
 import operator
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Union
@@ -27,17 +28,26 @@ def load_file(
     framework: str = "numpy",
     device: Any = None,
     *,
+    max_bytes: int | None = None,
     progress: Progress = None,
 ) -> dict[str, Any]:
     """All tensors of a checkpoint, restored on all cores, straight into the arrays' memory.
 
     `base` is the checkpoint that provides initial values, for a file that was pruned or packed over one. `framework`
     is "numpy", "torch" or "jax"; `device` is one of the framework's. The bits are those that `cdi-prune restore`
-    writes.
+    writes. A small file can describe tensors of any size: `max_bytes` limits the sum of their bytes, before anything
+    is allocated. The default is the memory that this computer has.
 
-    Raises StageError if a file cannot be read, is invalid, or needs another base.
+    Raises StageError if a file cannot be read, is invalid, or needs another base, and MemoryError above `max_bytes`.
     """
     with open_file(path, base, framework, device) as file:
+        total, most = file.nbytes(), _memory() if max_bytes is None else max_bytes
+        if total > most:
+            limit = "this computer's memory" if max_bytes is None else "max_bytes"
+            raise MemoryError(
+                f"{os.fspath(path)}: its tensors have {total:,} bytes when they are restored, more than the {most:,} "
+                f"of {limit}; `open_file` reads them one by one, or in parts"
+            )
         return file.get_tensors(progress=progress)
 
 
@@ -173,6 +183,10 @@ class File:
         """The shape of a tensor."""
         return list(self._form(name)[1])
 
+    def nbytes(self) -> int:
+        """The bytes of all tensors together when they are restored."""
+        return sum(self._form(name)[2] for name in self._tensors)
+
     def get_tensors(self, names: Iterable[str] | None = None, *, progress: Progress = None) -> dict[str, Any]:
         """Tensors as arrays: these, or all. On all cores."""
         file = self._open()
@@ -246,6 +260,14 @@ class Slice:
         array, memory = framework.empty(self._name, dtype, part_shape, length // shape[0] * (end - begin))
         self._file._open().rows(self._name, begin, end, memory)
         return framework.finish(array[(first, *whole[1:])])
+
+
+def _memory() -> int:
+    """Bytes of this computer's memory; no limit where that is unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
 
 
 def _is(kind: type, value: object) -> bool:

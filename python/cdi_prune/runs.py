@@ -18,13 +18,24 @@ Config = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
 
 class Result(Mapping[str, Any]):
-    """What a command found: a mapping with the keys of its JSON form."""
+    """What a command found: a mapping with the keys of its JSON form, which are attributes too: `result["totals"]`
+    and `result.totals` are the same."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         self._found = found
 
     def __getitem__(self, key: str) -> Any:
         return self._found[key]
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what is no attribute. `_found` itself is missing in a copy that is being made.
+        found: dict[str, Any] = self.__dict__.get("_found", {})
+        if name in found:
+            return found[name]
+        raise AttributeError(f"{type(self).__name__} has no `{name}`; it has {', '.join(found) or 'no keys'}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(key for key in self._found if key.isidentifier())]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

@@ -54,6 +54,22 @@ def test_the_vectors_of_the_format(name):
         assert list(file.get_tensors()) == sorted(header)
 
 
+def test_no_more_memory_than_allowed(pruned, monkeypatch):
+    file = pruned["coded"]
+    assert cdi_prune.load_file(file, max_bytes=272_040).keys()
+    expected = "its tensors have 272,040 bytes when they are restored, more than the 272,039 of"
+    rest = "; `open_file` reads them one by one, or in parts"
+    with pytest.raises(MemoryError) as raised:
+        cdi_prune.load_file(file, max_bytes=272_039)
+    assert str(raised.value) == f"{file}: {expected} max_bytes{rest}"
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 272_039}.__getitem__)
+    with pytest.raises(MemoryError) as raised:
+        cdi_prune.load_file(file)
+    assert str(raised.value) == f"{file}: {expected} this computer's memory{rest}"
+    with cdi_prune.open_file(file) as opened:
+        assert opened.nbytes() == 272_040
+
+
 def test_an_ordinary_file_and_types():
     same(cdi_prune.load_file(BF16), load_dense(BF16))
     assert cdi_prune.load_file(BF16)["fc1.weight"].dtype == ml_dtypes.bfloat16

@@ -1,5 +1,6 @@
 """The commands, and the program that comes with the package."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -19,6 +20,9 @@ def test_a_run(outputs):
     run = cdi_prune.run(str(CONFIG), set=paths, progress=lambda *turn: seen.append(turn))
     report = json.loads((folder / "report.json").read_text())
     assert dict(run) == report and run["totals"]["sleeping_weights"] == 15_442
+    assert run.totals is run["totals"] and "totals" in dir(run) and copy.deepcopy(run).totals == run.totals
+    with pytest.raises(AttributeError, match="Run has no `total`; it has .*totals"):
+        _ = run.total
     assert not run.up_to_date and run.report_files == [str(folder / "report.json")]
     assert run.initial == {"files": [paths["init.output"]], "tensors": 6, "bytes": 272_600, "beside": []}
     assert run.pruned["bytes"] == (folder / "pruned.safetensors").stat().st_size == 171_747
@@ -187,7 +191,7 @@ def test_the_program(outputs):
         2, "error: none.yaml: the config cannot be read: No such file or directory (os error 2)\n",
     )  # fmt: skip
     version = subprocess.run([*command, "--version"], capture_output=True, text=True)
-    assert version.stdout == "cdi-prune 0.1.0\n"
+    assert version.stdout == "cdi-prune 0.2.0\n"
     pack = subprocess.run([*command, "pack", TRAINED, "-o", folder / "x"], capture_output=True, text=True)
     assert pack.returncode == 0 and (folder / "x").exists()
 

