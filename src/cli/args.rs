@@ -97,6 +97,56 @@ pub struct Run {
     pub force: bool,
 }
 
+/// The arguments of `delta`.
+#[derive(Debug, Args)]
+pub struct DeltaArgs {
+    /// The checkpoint that the receiver has: a .safetensors file, a shard index, or a folder with either
+    pub base: PathBuf,
+    /// The checkpoint that the receiver gets
+    pub new: PathBuf,
+    /// Delta to write
+    #[arg(long, short)]
+    pub output: PathBuf,
+    /// A tensor that has another name in the new checkpoint. One `*` in both names stands
+    /// for the same characters
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_map)]
+    pub map: Vec<(String, String)>,
+    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_shard_size: Option<u64>,
+    /// Output format
+    #[arg(long, default_value = "table")]
+    pub format: Format,
+    /// Show every changed tensor and every column. By default, those with the most bytes in the delta are
+    /// shown if there are more than 40, and columns that do not fit are left out
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// The arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The checkpoint over which the first delta was made
+    pub base: PathBuf,
+    /// The deltas, in the order in which they were made
+    #[arg(required = true)]
+    pub deltas: Vec<PathBuf>,
+    /// Checkpoint to write. A folder also receives the small files beside the base; end its name with a slash
+    /// if it does not exist yet
+    #[arg(long, short, required_unless_present_any = ["in_place", "dry_run"], conflicts_with = "in_place")]
+    pub output: Option<PathBuf>,
+    /// Replace the files of the base that change. If the program is killed meanwhile, the next call with the
+    /// same base finishes or undoes the update
+    #[arg(long)]
+    pub in_place: bool,
+    /// Check everything and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "in_place")]
+    pub max_shard_size: Option<u64>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run every stage in the config: init, analyze, prune, then check the gates
@@ -223,6 +273,29 @@ Examples:
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_memory: Option<u64>,
     },
+    /// Write what changed from one checkpoint to the next; `apply` makes the next one of it
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune delta v1.safetensors v2.safetensors -o v1-v2.safetensors
+  cdi-prune delta base-model/ finetuned/ -o finetuned.delta.safetensors
+  cdi-prune delta old.safetensors new.safetensors -o d.safetensors --map 'encoder.*=model.encoder.*'
+  cdi-prune apply v1.safetensors v1-v2.safetensors -o v2.safetensors
+
+The delta is lossless. Tensors are found by name, in whatever files they are: those that changed are coded as \
+differences, those that are equal are not in the delta, and new ones are whole. A tensor with one longer dimension \
+is coded as differences and new values. The delta knows the state (a digest of all tensors) of both checkpoints.")]
+    Delta(DeltaArgs),
+    /// Apply deltas to the checkpoint that they were made from
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune apply v1.safetensors v1-v2.safetensors -o v2.safetensors
+  cdi-prune apply v1/ v1-v2.safetensors v2-v3.safetensors -o v3/
+  cdi-prune apply model/ v1-v2.safetensors --in-place
+  cdi-prune apply model/ v1-v2.safetensors --dry-run
+
+Several deltas are applied in one pass. Another base, another order, a missing delta, and a delta that was applied \
+already are refused, and nothing becomes visible unless the result has the state that the last delta names.")]
+    Apply(ApplyArgs),
     /// List the tensors of a checkpoint: name, type, shape, bytes and share of zeros
     #[command(after_long_help = "\
 Examples:
@@ -312,17 +385,23 @@ Examples:
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
-    /// Check the files of a run against its manifest, and repeat the run to compare the results
+    /// Check the files of a run against its manifest, and repeat the run to compare the results; or check
+    /// that deltas make one checkpoint of another
     #[command(after_long_help = "\
 Examples:
   cdi-prune verify out/manifest.json
   cdi-prune verify out/manifest.json --sample 100
+  cdi-prune verify v1.safetensors v1-v2.safetensors v2.safetensors
 
 Hashes the outputs, and the inputs that still exist. If all inputs exist, it repeats the whole run and \
 compares every byte of the outputs. Ends with exit code 1 at the first difference.")]
     Verify {
-        /// Manifest of the run
+        /// Manifest of the run, or a base checkpoint
+        #[arg(value_name = "MANIFEST")]
         manifest: PathBuf,
+        /// With a base checkpoint: the deltas in their order, and the checkpoint that they should give
+        #[arg(value_name = "DELTA… NEW", conflicts_with = "sample")]
+        chain: Vec<PathBuf>,
         /// Hash nothing; check only sizes and N rows, evenly spaced over the pruned tensors
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         sample: Option<u64>,
@@ -338,6 +417,8 @@ impl Command {
             Self::Pack { .. } => Some("pack"),
             Self::Unpack { .. } => Some("unpack"),
             Self::Restore { .. } => Some("restore"),
+            Self::Delta(_) => Some("delta"),
+            Self::Apply(_) => Some("apply"),
             Self::Inspect { .. } => Some("inspect"),
             Self::Matrix(_) => Some("matrix"),
             Self::New { .. } => Some("new"),
@@ -347,6 +428,11 @@ impl Command {
             Self::Verify { .. } => Some("verify"),
         }
     }
+}
+
+fn parse_map(text: &str) -> Result<(String, String), String> {
+    let (old, new) = text.split_once('=').ok_or("expected OLD=NEW, two names of tensors")?;
+    Ok((old.to_owned(), new.to_owned()))
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

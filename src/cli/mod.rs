@@ -1,6 +1,7 @@
 //! The program: the output of its commands, and the exit codes of errors.
 
 mod args;
+mod delta;
 mod failure;
 mod global;
 mod matrix;
@@ -96,6 +97,8 @@ fn command(cli: &Cli) -> Result {
             pack::say_losses(&unpacked, output);
             Ok(())
         }
+        Command::Delta(args) => delta::delta(args, &cli.global),
+        Command::Apply(args) => delta::apply(args, &cli.global),
         Command::Inspect { file, format, full } => {
             let inventory = pipeline::inspect(file, cli.global.open_options(), &Bar::of(&cli.global))?;
             match format {
@@ -119,7 +122,14 @@ fn command(cli: &Cli) -> Result {
             clap_complete::generate(*shell, &mut Cli::command(), "cdi-prune", &mut script);
             print(String::from_utf8_lossy(&script).trim_end())
         }
-        Command::Verify { manifest, sample } => {
+        Command::Verify { manifest: base, chain, .. } if !chain.is_empty() => {
+            let Some((new, deltas)) = chain.split_last().filter(|(_, deltas)| !deltas.is_empty()) else {
+                let message = "verify: expected a manifest, or BASE DELTA… NEW".to_owned();
+                return Err(Failure { message, code: 2 });
+            };
+            delta::verify(base, deltas, new, &cli.global)
+        }
+        Command::Verify { manifest, sample, .. } => {
             let found =
                 pipeline::verify(manifest, *sample, cli.global.open_options(), &Bar::of(&cli.global))?;
             if cli.global.quiet { Ok(()) } else { print(&found.words()) }

@@ -1,5 +1,6 @@
 //! The command `inspect`: lists the tensors of a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -20,8 +21,26 @@ pub struct Inventory {
     /// `initial` or `pruned` for files of this tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by_cdi_prune: Option<Kind>,
+    /// Of a delta, between which checkpoints it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Lineage>,
     /// The tensors in name order.
     pub tensors: Vec<InventoryTensor>,
+}
+
+/// Between which checkpoints a delta is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lineage {
+    /// The name of the base when the delta was made.
+    pub from: String,
+    /// The state of the base.
+    pub base_state: String,
+    /// The state of the new checkpoint.
+    pub state: String,
+    /// Tensors that have another name in the base: the new names, and those in the base.
+    pub renamed: BTreeMap<String, String>,
+    /// Tensors of the base that the new checkpoint does not have.
+    pub removed: Vec<String>,
 }
 
 /// One tensor of a checkpoint.
@@ -118,7 +137,17 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
         add_code(described, &mut tensors, in_file);
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, tensors })
+    let delta = described.first().and_then(|described| {
+        let (base, delta) = (described.base.as_ref()?, described.delta.as_ref()?);
+        Some(Lineage {
+            from: base.from.clone(),
+            base_state: base.sha256.clone(),
+            state: delta.state.clone(),
+            renamed: delta.renamed.clone(),
+            removed: delta.removed.clone(),
+        })
+    });
+    Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, delta, tensors })
 }
 
 /// Lists each code that shares a tensor with others as if it had one of its own. Where the lengths in the

@@ -47,6 +47,7 @@ mod calibrate;
 mod coding;
 mod compare;
 mod copy;
+mod delta;
 mod encode;
 mod error;
 mod expected;
@@ -93,10 +94,14 @@ mod wrappers;
 
 pub use block_pass::BlockPass;
 pub use block_result::{BLOCK_RESULT_VERSION, BlockKeys, BlockResult};
+pub use delta::{
+    Applied, ApplyOptions, Change, ChangedTensor, DeltaOptions, DeltaProblem, Made, apply, delta,
+    verify_delta,
+};
 pub use error::{BlockProblem, ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
 pub use gates::passed as check_gates;
 pub use infer_config::infer_config;
-pub use inspect::{Inventory, InventoryCode, InventoryTensor, Predicted, inspect};
+pub use inspect::{Inventory, InventoryCode, InventoryTensor, Lineage, Predicted, inspect};
 pub use listing::{PlanRow, listing};
 pub use load::{load, open};
 pub use origin::{Action, Origin, Slice, Tensor};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::error::Error;
 use super::gates::passed;
 use super::origin::Action;
@@ -49,7 +51,7 @@ impl Outcome {
 }
 
 /// A checkpoint that was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Written {
     /// The files; an index is last.
     pub files: Vec<PathBuf>,

@@ -42,7 +42,7 @@ pub fn unpack(
     match described.as_ref().map(|described| described.kind) {
         None => return Err(Error::NotPacked { path: path() }),
         Some(Kind::Initial) => return Err(Error::InitialNotPacked { path: path() }),
-        Some(Kind::Pruned) => {}
+        Some(Kind::Pruned | Kind::Delta) => {}
     }
     let packed = |tensor: &crate::sparse::PrunedTensor| {
         tensor.format.is_packed() && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()

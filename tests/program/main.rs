@@ -8,6 +8,7 @@ mod arrows;
 mod ci_example;
 mod compare;
 mod config_errors;
+mod delta;
 mod docs_yaml;
 mod errors;
 mod gates;

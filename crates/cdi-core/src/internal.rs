@@ -3,7 +3,7 @@
 
 #[cfg(feature = "std")]
 pub use crate::checkpoint::open::leads_out;
-pub use crate::reader::decode::{Decoder, ReadBlocks};
+pub use crate::reader::decode::{Decoder, Link, ReadBlocks};
 pub use crate::reader::validate::base_tensor;
 
 /// Bits of many elements.
@@ -24,6 +24,12 @@ pub mod checkpoint {
     pub use crate::checkpoint::mmap::{MappedFile, release};
     pub use crate::checkpoint::reader::without_components;
     pub use crate::checkpoint::spec::TensorSpec;
+    pub use crate::checkpoint::view::{View, growth};
+
+    /// Digests of all tensors.
+    pub mod state {
+        pub use crate::checkpoint::state::*;
+    }
 }
 
 /// Coded tensors.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use cdi_prune::pipeline::{Inventory, InventoryCode, InventoryTensor, Predicted};
+use cdi_prune::pipeline::{Inventory, InventoryCode, InventoryTensor, Lineage, Predicted};
 use cdi_prune::text::{counted, printable, shape, thousands};
 use clap::ColorChoice;
 
@@ -79,6 +79,18 @@ pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> Strin
         counted(inventory.files as u64, "file"),
         counted(bytes, "byte")
     );
+    if let Some(Lineage { from, base_state, state, renamed, removed }) = &inventory.delta {
+        text += &format!(
+            "\nDelta over {} with the state {base_state}.\nIt gives the state {state}.",
+            printable(from)
+        );
+        for (new, old) in renamed {
+            text += &format!("\nRenamed: {} is {} in the base.", printable(new), printable(old));
+        }
+        for name in removed {
+            text += &format!("\nRemoved: {}.", printable(name));
+        }
+    }
     text
 }
 
@@ -146,7 +158,7 @@ mod tests {
             tensor("b", cdi_prune::tensor::Dtype::F8_E4M3FNUZ, &[1200], 1200, Some(1.0)),
             tensor("c", cdi_prune::tensor::Dtype::F4, &[], 2, None),
         ];
-        let mut inventory = Inventory { files: 1, made_by_cdi_prune: None, tensors };
+        let mut inventory = Inventory { files: 1, made_by_cdi_prune: None, delta: None, tensors };
         assert_eq!(long(&inventory), short(&inventory, true, ColorChoice::Never));
         inventory.tensors[1].code = Some(InventoryCode {
             tensor: "w".to_owned(),

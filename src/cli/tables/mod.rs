@@ -2,12 +2,14 @@
 
 mod bar;
 mod compare;
+mod delta;
 mod inventory;
 mod plan;
 mod report;
 mod sheet;
 
 pub use compare::comparison;
+pub use delta::delta;
 pub use inventory::inventory;
 pub use plan::{plan, time, undivided};
 pub use report::report;

@@ -17,6 +17,7 @@ pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
 pub use verify::VerifyProblem;
 
+use super::delta::DeltaProblem;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::gates::GateResult;
@@ -311,6 +312,22 @@ pub enum Error {
     /// Block results cannot be merged.
     #[error(transparent)]
     Block(#[from] BlockProblem),
+    /// A delta cannot be made or applied.
+    #[error("{}: {problem}", .path.display())]
+    Delta {
+        /// The delta, or the checkpoint that it would be made from.
+        path: PathBuf,
+        /// What is wrong.
+        problem: Box<DeltaProblem>,
+    },
+    /// There is not enough memory.
+    #[error("tensor `{tensor}`: there is no memory for its {bytes} bytes")]
+    NoMemory {
+        /// The tensor.
+        tensor: String,
+        /// Its bytes.
+        bytes: u64,
+    },
     /// The file to restore is not a valid pruned file.
     #[error("{}: {problem}", .path.display())]
     Pruned {

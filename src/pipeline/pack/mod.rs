@@ -23,7 +23,7 @@ use super::resolve::refuse_pruned;
 use super::spool::Spool;
 use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice, part};
-use crate::sparse::{FileMetadata, Kind, PrunedTensor};
+use crate::sparse::{Base, Delta, FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
 pub(super) use code::{ToCode, choices, code_all};
@@ -81,6 +81,17 @@ pub fn pack(
     max_shard_size: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
+    pack_over(start, output, max_shard_size, None, progress)
+}
+
+/// The same, as a delta if a base and what the delta gives are described.
+pub(super) fn pack_over(
+    start: &PredictFrom<'_>,
+    output: &Path,
+    max_shard_size: Option<u64>,
+    delta: Option<(Base, Delta)>,
+    progress: &dyn Progress,
+) -> Result<Packed, Error> {
     let checkpoint = start.checkpoint()?;
     refuse_pruned(checkpoint)?;
     start.base().map_or(Ok(()), refuse_pruned)?;
@@ -104,11 +115,22 @@ pub fn pack(
     coded.retain(&names);
     described.append(&mut describe(&coded, start, &all)?);
     let others = other_metadata(checkpoint);
-    let digests = Digests::new(start.base(), described.values());
+    // The base of a delta has a digest already.
+    let digests = Digests::new(start.base().filter(|_| delta.is_none()), described.values());
     let metadata = |groups: &[Group]| {
         let tensors = descriptions(groups, |name| described.get(name).cloned());
-        let base = digests.of_file(&tensors);
-        FileMetadata { tensors, base, ..FileMetadata::new(Kind::Pruned, start.seed()) }.into_map(&others)
+        let description = match delta.clone() {
+            None => {
+                let base = digests.of_file(&tensors);
+                FileMetadata { base, ..FileMetadata::new(Kind::Pruned, start.seed()) }
+            }
+            Some((base, delta)) => FileMetadata {
+                base: Some(base),
+                delta: Some(delta),
+                ..FileMetadata::new(Kind::Delta, start.seed())
+            },
+        };
+        FileMetadata { tensors, ..description }.into_map(&others)
     };
     let key = || Ok::<_, Error>(None);
     let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;

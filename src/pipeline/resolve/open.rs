@@ -24,8 +24,12 @@ pub(super) fn open_trained(settings: &Settings, options: OpenOptions) -> Result<
 
 /// Refuses a pruned or packed file: its tensors are parts of other tensors.
 pub(in crate::pipeline) fn refuse_pruned(checkpoint: &Checkpoint) -> Result<(), Error> {
-    let pruned =
-        |metadata| matches!(FileMetadata::find(metadata), Some(Ok(FileMetadata { kind: Kind::Pruned, .. })));
+    let pruned = |metadata| {
+        matches!(
+            FileMetadata::find(metadata),
+            Some(Ok(FileMetadata { kind: Kind::Pruned | Kind::Delta, .. }))
+        )
+    };
     if checkpoint.metadata().iter().any(pruned) {
         return Err(Error::AlreadyPruned { path: checkpoint.path().to_owned() });
     }

@@ -47,6 +47,8 @@
 //! | `reader` | the tensors of a checkpoint, as one set |
 //! | `source` | where files come from |
 //! | `spec` | tensors to be written |
+//! | `state` | a digest of all tensors |
+//! | `view` | tensors under other names, and with more rows or columns |
 
 mod content;
 mod error;
@@ -69,6 +71,8 @@ mod options;
 pub(crate) mod reader;
 mod source;
 pub(crate) mod spec;
+pub(crate) mod state;
+pub(crate) mod view;
 
 pub use content::Content;
 pub use error::{CheckpointError, ErrorKind};

@@ -212,6 +212,12 @@ impl Checkpoint {
         self.tensors.get(name).map(|place| self.at(place))
     }
 
+    /// Which file of [`Self::shards`] has the tensor of this name.
+    #[doc(hidden)]
+    pub fn file_of(&self, name: &str) -> Option<usize> {
+        self.tensors.get(name).map(|place| place.file)
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()

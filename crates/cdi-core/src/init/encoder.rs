@@ -33,13 +33,42 @@ impl Encoder {
         dtype: FloatDtype,
         decay: f64,
     ) -> &mut [u8] {
-        let piece = piece(initial, len);
+        let fill = |at: usize, round, values: &mut [f64]| initial.fill(start + at, round, values);
+        self.encode_from(piece(initial, len), len, dtype, decay, fill)
+    }
+
+    /// The same of values that are stored as `from`.
+    pub fn encode_values(
+        &mut self,
+        bytes: &[u8],
+        from: FloatDtype,
+        dtype: FloatDtype,
+        decay: f64,
+    ) -> &mut [u8] {
+        let size = from.size();
+        self.encode_from(PIECE, bytes.len() / size, dtype, decay, |at, round, values| {
+            from.decode(&bytes[at * size..(at + values.len()) * size], values);
+            if let Some(dtype) = round {
+                dtype.round_slice(values);
+            }
+        })
+    }
+
+    /// Values that `fill` provides: from which one on, and the type that they must be rounded to.
+    fn encode_from(
+        &mut self,
+        piece: usize,
+        len: usize,
+        dtype: FloatDtype,
+        decay: f64,
+        fill: impl Fn(usize, Option<FloatDtype>, &mut [f64]),
+    ) -> &mut [u8] {
         self.values.resize(piece, 0.0);
         self.bytes.resize(len * dtype.size(), 0);
         for (n, bytes) in self.bytes.chunks_mut(piece * dtype.size()).enumerate() {
             let values = &mut self.values[..bytes.len() / dtype.size()];
             // Encoding rounds to the type; only a decay factor needs rounding before that.
-            initial.fill(start + n * piece, (decay != 1.0).then_some(dtype), values);
+            fill(n * piece, (decay != 1.0).then_some(dtype), values);
             if decay != 1.0 {
                 for value in &mut *values {
                     *value *= decay;

@@ -89,7 +89,7 @@ impl PrunedReader {
     }
 
     /// The code of a coded tensor.
-    fn code_of<'a>(&'a self, coded: &Coded) -> Mapped<'a> {
+    pub(super) fn code_of<'a>(&'a self, coded: &Coded) -> Mapped<'a> {
         self.whole(&coded.codes).data.part(coded.place.clone())
     }
 

@@ -104,6 +104,26 @@ impl PrunedReader {
     }
 }
 
+/// What a delta has of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub enum Link<'a> {
+    /// All of it.
+    Whole(TensorRef<'a>),
+    /// Nothing: it is the tensor in the base.
+    InBase,
+    /// A code.
+    Coded {
+        /// Its head.
+        head: &'a Head,
+        /// The whole code.
+        code: Mapped<'a>,
+        /// The factor of the base's values, from which values are predicted; `None` if they are not.
+        prediction: Option<f64>,
+    },
+    /// What no delta has.
+    Other,
+}
+
 /// Reads tensors by blocks.
 pub trait ReadBlocks {
     /// Whether the tensor is encoded, so that it must be read by blocks.
@@ -111,6 +131,12 @@ pub trait ReadBlocks {
 
     /// The head of a tensor's code; `None` if it is not entropy-coded.
     fn head(&self, name: &str) -> Option<&Head>;
+
+    /// What a delta has of a tensor.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    fn link(&self, name: &str) -> Link<'_>;
 
     /// A tensor that is stored unencoded, in the file or in its base.
     ///
@@ -148,6 +174,23 @@ impl ReadBlocks for PrunedReader {
         }
     }
 
+    fn link(&self, name: &str) -> Link<'_> {
+        match &self.tensors[name] {
+            Stored::Whole => Link::Whole(self.whole(name)),
+            Stored::InBase(..) => Link::InBase,
+            Stored::Coded(coded) => {
+                let description = &coded.description;
+                let prediction = description.prediction;
+                let in_base = matches!(description.init, InitialValues::InBase(_));
+                if description.fill != Fill::Zero || prediction.is_some() && !in_base {
+                    return Link::Other;
+                }
+                Link::Coded { head: &coded.head, code: self.code_of(coded), prediction }
+            }
+            Stored::Encoded(_) => Link::Other,
+        }
+    }
+
     fn stored(&self, name: &str) -> TensorRef<'_> {
         self.whole(name)
     }
@@ -162,7 +205,7 @@ impl ReadBlocks for PrunedReader {
 
     fn reads(&self, name: &str, block: &Block) -> Reads<'_> {
         let encoded = match &self.tensors[name] {
-            Stored::Whole | Stored::InBase => return Reads::of(self.whole(name).data),
+            Stored::Whole | Stored::InBase(..) => return Reads::of(self.whole(name).data),
             Stored::Coded(coded) => return self.coded_reads(coded, block),
             Stored::Encoded(encoded) => encoded,
         };
@@ -182,7 +225,7 @@ impl ReadBlocks for PrunedReader {
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
         let encoded = match &self.tensors[name] {
-            Stored::Whole | Stored::InBase => return Ok(self.whole(name).bytes()),
+            Stored::Whole | Stored::InBase(..) => return Ok(self.whole(name).bytes()),
             Stored::Coded(coded) => return self.read_coded(coded, block, decoder),
             Stored::Encoded(encoded) => encoded,
         };

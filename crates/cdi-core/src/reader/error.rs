@@ -213,6 +213,23 @@ pub enum PrunedProblem {
         /// The digest found.
         got: String,
     },
+    /// The file is a delta, and the checkpoint that was given is not its base.
+    #[error(
+        "it is a delta over a checkpoint with the state {expected}, but {base} has the state {got}: this is another \
+         version; give the one that the delta was made from with `--base FILE`, or use `apply`, which takes a chain \
+         of deltas"
+    )]
+    OtherState {
+        /// The base that was given.
+        base: FileName,
+        /// The state in the file.
+        expected: String,
+        /// The state found.
+        got: String,
+    },
+    /// The description of a delta is incomplete, or differs between its files.
+    #[error("it is a delta, but {0}")]
+    Delta(&'static str),
     /// Initial values come from a checkpoint that was not given.
     #[error(
         "tensor `{tensor}` needs the values of another checkpoint (`{from}` when this was written): give it \

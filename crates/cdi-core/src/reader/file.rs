@@ -13,7 +13,7 @@ use super::stored::{PartsSeen, Stored};
 use crate::checkpoint::OpenOptions;
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::prelude::*;
-use crate::sparse::Kind;
+use crate::sparse::{Base, Delta, Kind};
 use crate::tensor::Shape;
 use crate::workers::{Alone, Workers};
 
@@ -27,6 +27,9 @@ pub struct PrunedReader {
     pub(super) tensors: BTreeMap<String, Stored>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) kind: Option<Kind>,
+    pub(super) delta: Option<(Base, Delta)>,
+    /// Whether it was opened without the base that it needs.
+    pub(super) is_link: bool,
 }
 
 /// Limits of a reader. A file of a few hundred bytes can describe a tensor of any size if all of its weights
@@ -94,7 +97,23 @@ impl PrunedReader {
     ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::open_with(path, options)?;
         let base = base.map(|base| Checkpoint::open_with(base, options)).transpose()?;
-        Self::new(checkpoint, base, limits, workers)
+        Self::new(checkpoint, base, limits, workers, false)
+    }
+
+    /// Opens a delta of a chain, without its base. What it needs of that is not checked; its tensors are
+    /// read with [`ReadBlocks::link`](super::decode::ReadBlocks::link).
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`Self::open`].
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    pub fn open_link(
+        workers: &impl Workers,
+        path: &Path,
+        limits: Limits,
+        options: OpenOptions,
+    ) -> Result<Self, OpenError> {
+        Self::new(Checkpoint::open_with(path, options)?, None, limits, workers, true)
     }
 
     /// Like [`Self::open`], for a single file in memory: a `Vec<u8>`, or a `&'static [u8]`, which is not
@@ -120,7 +139,7 @@ impl PrunedReader {
     ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint::from_bytes("in memory", file.into())?;
         let base = base.map(|base| Checkpoint::from_bytes("base in memory", base));
-        Self::new(checkpoint, base.transpose()?, limits, &Alone)
+        Self::new(checkpoint, base.transpose()?, limits, &Alone, false)
     }
 
     fn new(
@@ -128,6 +147,7 @@ impl PrunedReader {
         base: Option<Checkpoint>,
         limits: Limits,
         workers: &impl Workers,
+        is_link: bool,
     ) -> Result<Self, OpenError> {
         let path = checkpoint.name().clone();
         let wrong = |problem| OpenError::Pruned { path: path.clone(), problem };
@@ -139,10 +159,13 @@ impl PrunedReader {
             tensors: BTreeMap::new(),
             metadata: BTreeMap::new(),
             kind: None,
+            delta: None,
+            is_link,
         };
         let mut parts = PartsSeen::default();
         let (descriptions, bases) = file.read_metadata().map_err(wrong)?;
         file.check_shared(&descriptions).map_err(wrong)?;
+        file.check_state(&descriptions, workers).map_err(wrong)?;
         for description in descriptions {
             file.add(description, &mut parts, workers).map_err(|e| e.at(&path))?;
         }
@@ -155,9 +178,15 @@ impl PrunedReader {
         Ok(file)
     }
 
-    /// Whether the file's metadata describes it as pruned.
+    /// Whether the file's metadata describes it as pruned, or as a delta.
     pub fn is_pruned(&self) -> bool {
-        self.kind == Some(Kind::Pruned)
+        matches!(self.kind, Some(Kind::Pruned | Kind::Delta))
+    }
+
+    /// The base of a delta, and what the delta gives; `None` if the file is not a delta.
+    #[doc(hidden)]
+    pub fn delta(&self) -> Option<&(Base, Delta)> {
+        self.delta.as_ref()
     }
 
     /// Whether the file's metadata describes it as an initial checkpoint.
@@ -197,7 +226,8 @@ impl PrunedReader {
 
     fn form<'a>(&'a self, name: &str, stored: &'a Stored) -> (Dtype, &'a Shape) {
         match stored {
-            Stored::Whole | Stored::InBase => {
+            Stored::InBase(dtype, shape) => (*dtype, shape),
+            Stored::Whole => {
                 let tensor = self.whole(name);
                 (tensor.dtype, tensor.shape)
             }
@@ -210,7 +240,7 @@ impl PrunedReader {
     /// tensor in the file has the name of one in the base.
     pub(super) fn whole(&self, name: &str) -> TensorRef<'_> {
         let file = match (self.tensors.get(name), &self.base) {
-            (Some(Stored::InBase), Some(base)) => base,
+            (Some(Stored::InBase(..)), Some(base)) => base,
             _ => &self.checkpoint,
         };
         file.tensor(name).expect("found when the file was opened")

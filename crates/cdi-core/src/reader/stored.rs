@@ -29,7 +29,7 @@ pub(super) enum Stored {
     /// Entropy-coded.
     Coded(Box<Coded>),
     /// Not in the file but in its base.
-    InBase,
+    InBase(Dtype, Shape),
 }
 
 /// A tensor that is encoded in several parts.

@@ -6,6 +6,8 @@ use super::error::{BaseProblem, OpenError, PrunedProblem};
 use super::file::PrunedReader;
 use super::parts::{check_bitmask, check_csr};
 use super::stored::{Encoded, PartsSeen, Stored};
+use crate::checkpoint::state::State;
+use crate::checkpoint::view::View;
 use crate::checkpoint::{Checkpoint, FileName, TensorRef};
 use crate::digest;
 use crate::init::{Generator, SchemeParams, slice_shape, slice_sizes};
@@ -13,10 +15,10 @@ use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
 use crate::sparse::offsets::Offsets;
 use crate::sparse::{
-    Base, BitmaskParts, CsrParts, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind, Parts,
-    PrunedTensor, SliceValues, VERSION, base_digest, csr, fillmask, suffixes,
+    Base, BitmaskParts, CsrParts, Delta, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind,
+    Parts, PrunedTensor, SliceValues, VERSION, base_digest, csr, fillmask, suffixes,
 };
-use crate::tensor::{FloatDtype, Layout, Shape};
+use crate::tensor::{FloatDtype, Layout, Shape, ShapeError};
 use crate::workers::Workers;
 
 impl PrunedReader {
@@ -41,15 +43,16 @@ impl PrunedReader {
                 }
             }
             self.kind = Some(found.kind);
-            if found.kind != Kind::Pruned {
+            if found.kind == Kind::Initial {
                 continue;
             }
+            read_delta(&mut self.delta, found.kind, found.base.as_ref(), found.delta)?;
             if *seed.get_or_insert(found.seed) != found.seed {
                 return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
             }
             let needed = found.tensors.iter().filter(|tensor| needs_base(tensor));
             let names: Vec<String> = needed.map(|tensor| tensor.name.clone()).collect();
-            if let Some(first) = names.first() {
+            if let (Some(first), None) = (names.first(), &self.delta) {
                 let problem = "it is, or begins from, a tensor of the file's base, which is not described";
                 let wrong =
                     || PrunedProblem::Description { tensor: first.clone(), problem: problem.to_owned() };
@@ -58,10 +61,55 @@ impl PrunedReader {
             descriptions.extend(found.tensors);
         }
         self.seed = seed.unwrap_or_default();
-        if let (None, Some((base, names))) = (&self.base, bases.first()) {
-            return Err(PrunedProblem::BaseNeeded { tensor: names[0].clone(), from: base.from.clone() });
+        let first = bases.first().map(|(base, names)| (base, names[0].as_str()));
+        let of_delta = self.delta.as_ref().and_then(|(base, _)| {
+            Some((base, descriptions.iter().find(|tensor| needs_base(tensor))?.name.as_str()))
+        });
+        if let (None, Some((base, name)), false) = (&self.base, first.or(of_delta), self.is_link) {
+            return Err(PrunedProblem::BaseNeeded { tensor: name.to_owned(), from: base.from.clone() });
         }
         Ok((descriptions, bases))
+    }
+
+    /// Checks the state of a delta's base, and has the base show its tensors as those of the delta.
+    pub(super) fn check_state(
+        &mut self,
+        descriptions: &[PrunedTensor],
+        workers: &impl Workers,
+    ) -> Result<(), PrunedProblem> {
+        let (Some((Base { sha256, .. }, delta)), Some(base)) = (&self.delta, &mut self.base) else {
+            return Ok(());
+        };
+        let got = State::of(base, workers, |_| false).unwrap_or_default();
+        if got != *sha256 {
+            let (base, expected) = (base.name().clone(), sha256.clone());
+            return Err(PrunedProblem::OtherState { base, expected, got });
+        }
+        let limit = self.limits.bytes;
+        let too_large = |tensor: &str, got: u64| {
+            let (what, unit, way_out) = ("which has grown since its base, has", "bytes", "`Limits::bytes`");
+            PrunedProblem::Limit { tensor: tensor.to_owned(), what, got, unit, limit, way_out }
+        };
+        let mut shapes = Vec::new();
+        for tensor in descriptions.iter().filter(|tensor| needs_base(tensor)) {
+            let problem = |e: ShapeError| PrunedProblem::Description {
+                tensor: tensor.name.clone(),
+                problem: e.to_string(),
+            };
+            let shape = Shape::new(tensor.shape.clone()).map_err(problem)?;
+            let from = delta.renamed.get(&tensor.name).unwrap_or(&tensor.name);
+            let found = base.tensor(from);
+            let grown = found.is_some_and(|found| *found.shape != shape);
+            let bytes = shape.bytes(tensor.dtype.bitsize()).map_or(u64::MAX, |bytes| bytes as u64);
+            if grown && bytes > limit {
+                return Err(too_large(&tensor.name, bytes));
+            }
+            if grown || *from != tensor.name {
+                shapes.push((&tensor.name, from, shape));
+            }
+        }
+        let views = shapes.iter().map(|(name, from, shape)| View { name, from, shape });
+        base.view(views).map_err(|(tensor, got)| too_large(&tensor, got))
     }
 
     /// Checks that the base has the same tensors as when the files were written. That they exist
@@ -137,15 +185,17 @@ impl PrunedReader {
     /// Validates a described tensor that is stored in the base.
     fn add_in_base(&mut self, description: &PrunedTensor, shape: &Shape) -> Result<(), Wrong> {
         let (name, dtype) = (&description.name, description.dtype);
-        let base = self.base.as_ref().expect("asked for when the descriptions were read");
-        let tensor = base_tensor_of(base, name, shape, dtype).map_err(Wrong::Other)?;
-        if tensor.dtype != dtype {
-            let problem = BaseProblem::OtherDtype { expected: dtype, got: tensor.dtype };
-            let (path, tensor) = (base.name().clone(), name.clone());
-            return Err(Wrong::Other(OpenError::Base { path, tensor, problem }));
+        if !self.is_link {
+            let base = self.base.as_ref().expect("asked for when the descriptions were read");
+            let tensor = base_tensor_of(base, name, shape, dtype).map_err(Wrong::Other)?;
+            if tensor.dtype != dtype {
+                let problem = BaseProblem::OtherDtype { expected: dtype, got: tensor.dtype };
+                let (path, tensor) = (base.name().clone(), name.clone());
+                return Err(Wrong::Other(OpenError::Base { path, tensor, problem }));
+            }
         }
         let in_file = self.checkpoint.tensor(name).is_some();
-        match self.tensors.insert(name.clone(), Stored::InBase) {
+        match self.tensors.insert(name.clone(), Stored::InBase(dtype, shape.clone())) {
             None if !in_file => Ok(()),
             _ => Err(PrunedProblem::Twice(name.clone()).into()),
         }
@@ -231,6 +281,7 @@ impl PrunedReader {
         let fill = if description.prediction.is_some() { Fill::Init } else { description.fill };
         match (&description.init, fill, &self.base) {
             (_, Fill::Zero, _) => Ok(None),
+            (InitialValues::InBase(_), _, None) if self.is_link => Ok(None),
             (InitialValues::Scheme(params), Fill::Init | Fill::Nearest, _) => {
                 let drawn = self.generator(params, description.layer_id, description.layout, shape);
                 drawn.map(Some).map_err(|problem| PrunedProblem::Description { tensor, problem }.into())
@@ -322,6 +373,26 @@ impl PrunedReader {
             got: format!("{} {}", found.dtype, found.shape),
         })
     }
+}
+
+/// Takes in what the description of a file says about the delta that the file is.
+fn read_delta(
+    known: &mut Option<(Base, Delta)>,
+    kind: Kind,
+    base: Option<&Base>,
+    delta: Option<Delta>,
+) -> Result<(), PrunedProblem> {
+    if kind != Kind::Delta && delta.is_none() {
+        return Ok(());
+    }
+    let (Kind::Delta, Some(base), Some(delta)) = (kind, base, delta) else {
+        return Err(PrunedProblem::Delta("its description does not say over which state, or which it gives"));
+    };
+    let this = (base.clone(), delta);
+    if *known.get_or_insert_with(|| this.clone()) != this {
+        return Err(PrunedProblem::Delta("its shards are those of different deltas"));
+    }
+    Ok(())
 }
 
 fn is_empty(tensor: TensorRef<'_>) -> bool {

@@ -37,6 +37,9 @@ pub struct FileMetadata {
     /// as their initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
+    /// What a delta gives, if this is one. Its [`FileMetadata::base`] is then described by its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
     /// The pruned tensors, in name order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "short")]
     pub tensors: Vec<PrunedTensor>,
@@ -47,8 +50,21 @@ pub struct FileMetadata {
 pub struct Base {
     /// The checkpoint's name when the file was written.
     pub from: String,
-    /// [`base_digest`] of the tensors that this file needs from it.
+    /// [`base_digest`] of the tensors that this file needs from it. In a delta, the base's state.
     pub sha256: String,
+}
+
+/// What a delta gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The state of the new checkpoint.
+    pub state: String,
+    /// Tensors that have another name in the base: the new names, and those in the base.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub renamed: BTreeMap<String, String>,
+    /// Tensors of the base that the new checkpoint does not have, in name order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
 }
 
 /// SHA-256 of the concatenated SHA-256 digests of tensors' bytes, each in hexadecimal, in the order in which
@@ -65,6 +81,8 @@ pub enum Kind {
     Initial,
     /// A pruned checkpoint.
     Pruned,
+    /// A checkpoint over its previous version.
+    Delta,
 }
 
 /// One pruned tensor.
@@ -259,7 +277,15 @@ pub struct SliceValues {
 impl FileMetadata {
     /// A description without tensors.
     pub fn new(kind: Kind, seed: u64) -> Self {
-        Self { version: VERSION, noise_version: NOISE_VERSION, kind, seed, base: None, tensors: Vec::new() }
+        Self {
+            version: VERSION,
+            noise_version: NOISE_VERSION,
+            kind,
+            seed,
+            base: None,
+            delta: None,
+            tensors: Vec::new(),
+        }
     }
 
     /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, because some

@@ -13,8 +13,8 @@ mod settings;
 pub use choice::{parts, smallest, suffixes};
 pub use deflated::DescriptionError;
 pub use metadata::{
-    Base, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SHARED_CODES, SHARED_LIMIT, SliceValues,
-    Unknown, VERSION, base_digest,
+    Base, Delta, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SHARED_CODES, SHARED_LIMIT,
+    SliceValues, Unknown, VERSION, base_digest,
 };
 pub use parts::{BitmaskParts, CsrParts, EncodingParts, Parts};
 pub use settings::{Fill, Format};

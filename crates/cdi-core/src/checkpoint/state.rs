@@ -1,0 +1,123 @@
+//! The state of a checkpoint: a digest of its tensors, whatever files they are in.
+//!
+//! The bytes of a tensor are cut into the blocks that are coded (`blocks::cut`; a tensor whose elements are not
+//! whole bytes is read as one row of bytes), so that a block can be digested while it is in the cache, by any
+//! thread. `docs/deltas.md` specifies the digest.
+
+use core::ops::Range;
+
+use safetensors::Dtype;
+use sha2::{Digest as _, Sha256};
+
+use super::reader::{Checkpoint, TensorRef};
+use crate::blocks::{self, Reads};
+use crate::digest;
+use crate::prelude::*;
+use crate::tensor::{Matrix, Shape};
+use crate::workers::Workers;
+
+/// SHA-256 of a block's bytes, or of the digests of a tensor's blocks.
+pub type Digest = [u8; 32];
+
+/// How many blocks are digested before their digests are combined.
+const AT_ONCE: usize = 1 << 16;
+
+/// Of a block.
+pub fn of_block(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
+/// The byte ranges of the blocks of a tensor, in order.
+pub fn ranges(dtype: Dtype, shape: &Shape) -> impl Iterator<Item = Range<usize>> + use<> {
+    let bits = dtype.bitsize();
+    let whole = bits.is_multiple_of(8);
+    let bytes = Matrix { rows: 1, cols: shape.bytes(bits).unwrap_or_default() };
+    let (matrix, size) = if whole { (shape.matrix(), bits / 8) } else { (bytes, 1) };
+    blocks::cut(0, matrix).map(move |block| block.bytes(size))
+}
+
+/// The digest of the tensors that were added to it, in name order.
+#[derive(Debug, Default)]
+pub struct State(Sha256);
+
+impl State {
+    /// Adds a tensor with the digests of its blocks.
+    pub fn add(&mut self, name: &str, dtype: Dtype, shape: &Shape, blocks: &[Digest]) {
+        let number = |n: usize| (n as u64).to_le_bytes();
+        let dtype = dtype.to_string();
+        for text in [name, &dtype] {
+            self.0.update(number(text.len()));
+            self.0.update(text.as_bytes());
+        }
+        self.0.update(number(shape.rank()));
+        shape.dims().iter().for_each(|dim| self.0.update(number(*dim)));
+        self.0.update(Sha256::digest(blocks.as_flattened()));
+    }
+
+    /// The state, in hexadecimal.
+    pub fn finish(self) -> String {
+        digest::hex(self.0)
+    }
+
+    /// The state of a checkpoint. `advance` receives the bytes that are done; once it returns true, the work
+    /// ends early, and the result is `None`.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        workers: &impl Workers,
+        advance: impl Fn(u64) -> bool + Sync + Send,
+    ) -> Option<String> {
+        let mut state = Self::default();
+        let mut all = checkpoint.tensors().peekable();
+        while all.peek().is_some() {
+            // Some tensors at a time: at least one.
+            let (mut some, mut items) = (Vec::new(), Vec::new());
+            while let Some((name, tensor)) = all.next_if(|_| items.len() < AT_ONCE) {
+                let first = items.len();
+                items.extend(ranges(tensor.dtype, tensor.shape).map(|range| tensor.data.part(range)));
+                some.push((name, tensor, first..items.len()));
+            }
+            let digests = blocks::for_each(
+                workers,
+                &items,
+                |_| {},
+                |part| Reads::of(*part),
+                || (),
+                |(), part| {
+                    if advance(part.bytes().len() as u64) { Err(()) } else { Ok(of_block(part.bytes())) }
+                },
+            );
+            let digests = digests.ok()?;
+            for (name, TensorRef { dtype, shape, .. }, blocks) in some {
+                state.add(name, dtype, shape, &digests[blocks]);
+            }
+        }
+        Some(state.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::Alone;
+
+    /// From Python:
+    /// `d = lambda b: hashlib.sha256(b).digest()`; `n = lambda n: struct.pack("<Q", n)`;
+    /// `t = lambda name, dtype, dims, blocks: n(len(name)) + name + n(len(dtype)) + dtype + n(len(dims)) +
+    /// b"".join(map(n, dims)) + d(b"".join(map(d, blocks)))`;
+    /// `d(t(b"a", b"U8", [2, 40000], [bytes([1]) * 40000, bytes([1]) * 40000]) + t(b"b", b"F4", [3, 2], [bytes(3)]))`.
+    #[test]
+    fn states_are_those_of_the_specification() {
+        let header = concat!(
+            r#"{"a":{"dtype":"U8","shape":[2,40000],"data_offsets":[0,80000]},"#,
+            r#""b":{"dtype":"F4","shape":[3,2],"data_offsets":[80000,80003]}}"#
+        );
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend([1; 80_000]);
+        bytes.extend([0; 3]);
+        let checkpoint = Checkpoint::from_bytes("in memory", bytes.into()).unwrap();
+        let state = State::of(&checkpoint, &Alone, |_| false).unwrap();
+        assert_eq!(state, "a69ea7660e56e2219cdd6bcd7389b434f0c9ec1388418307c99ff35a9071190a");
+        assert_eq!(State::of(&checkpoint, &Alone, |_| true), None);
+    }
+}

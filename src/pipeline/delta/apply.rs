@@ -1,0 +1,423 @@
+//! The command `apply`.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use cdi_core::internal::checkpoint::state::{Digest, State, of_block, ranges};
+use serde::Serialize;
+
+use super::chain::{Chain, FormOf, Opened, Scratch};
+use super::in_place;
+use super::problem::DeltaProblem;
+use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorSpec};
+use crate::pipeline::blocks::{self, Reads};
+use crate::pipeline::error::Error;
+use crate::pipeline::outcome::Written;
+use crate::pipeline::outputs::{check_distinct, check_writer};
+use crate::pipeline::plan::other_metadata;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::resolve::refuse_pruned;
+use crate::store::{CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, weights_name};
+use crate::workers::Threads;
+
+/// How deltas are applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ApplyOptions {
+    /// Where the output is cut into shards, in bytes; `None` for one file. Files that are replaced in place stay
+    /// the files that they are.
+    pub max_shard_size: Option<u64>,
+    /// Whether everything is checked, and nothing written.
+    pub dry_run: bool,
+    /// How files are opened.
+    pub open: OpenOptions,
+}
+
+/// What applying gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Applied {
+    /// The files; none if nothing was written.
+    #[serde(flatten)]
+    pub written: Written,
+    /// Number of tensors that are those of the base, byte for byte.
+    pub unchanged: usize,
+    /// Bytes of all tensors.
+    pub tensor_bytes: u64,
+    /// The state of the base.
+    pub base_state: String,
+    /// The state of the new checkpoint.
+    pub state: String,
+}
+
+/// Blocks that are made, or digested, before their digests are kept.
+const AT_ONCE: usize = 1 << 16;
+
+/// Makes the checkpoint that the last of the deltas gives, from the base of the first one, in one pass over the
+/// base. Without an `output`, it replaces the files of the base that change. The states of the base and of the
+/// result are checked; nothing becomes visible before that.
+///
+/// # Errors
+/// [`Error::Delta`] for another base, deltas that are no chain, or a result that is not what the last one says;
+/// [`Error::Pruned`] for damaged deltas; [`Error::SameFile`]; errors of reading and writing.
+pub fn apply(
+    base: &Path,
+    deltas: &[PathBuf],
+    output: Option<&Path>,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+) -> Result<Applied, Error> {
+    if output.is_none() {
+        in_place::recover(base, deltas)?;
+    }
+    let chain = open(base, deltas, options.open)?;
+    let maker = Maker::new(&chain)?;
+    if options.dry_run {
+        return maker.applied(maker.make(&|_| None, progress)?, Vec::new(), 0, Vec::new());
+    }
+    match output {
+        Some(output) => to_file(base, &maker, output, options, progress),
+        None => in_place::replace(base, &maker, progress),
+    }
+}
+
+/// Checks that deltas make `new` of `base`. Nothing is written.
+///
+/// # Errors
+/// Those of [`apply`], and [`DeltaProblem::Other`] if `new` is another checkpoint.
+pub fn verify_delta(
+    base: &Path,
+    deltas: &[PathBuf],
+    new: &Path,
+    open: OpenOptions,
+    progress: &dyn Progress,
+) -> Result<Applied, Error> {
+    let options = ApplyOptions { dry_run: true, open, ..ApplyOptions::default() };
+    // Nothing is replaced, so the output matters to nothing.
+    let applied = apply(base, deltas, Some(new), &options, progress)?;
+    let checkpoint = Checkpoint::open_with(new, open)?;
+    let bytes = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    progress.begin("digest", bytes);
+    let advance = |bytes| {
+        progress.advance(bytes);
+        progress.cancelled()
+    };
+    let got = State::of(&checkpoint, &Threads, advance).ok_or(Error::Cancelled)?;
+    progress.end();
+    if got == applied.state {
+        return Ok(applied);
+    }
+    let problem = DeltaProblem::Other { expected: applied.state, got };
+    Err(problem.of(new))
+}
+
+/// Opens a base and a chain of deltas.
+pub(super) fn open(base: &Path, deltas: &[PathBuf], options: OpenOptions) -> Result<Chain, Error> {
+    let base = Checkpoint::open_with(base, options)?;
+    refuse_pruned(&base)?;
+    let deltas = links(deltas, options)?;
+    Ok(Chain { base, deltas })
+}
+
+/// Opens deltas, of which each one must begin where the one before it ends.
+pub(super) fn links(deltas: &[PathBuf], options: OpenOptions) -> Result<Vec<Opened>, Error> {
+    let all = deltas.iter().map(|path| Opened::open(path, options)).collect::<Result<Vec<_>, Error>>()?;
+    for pair in all.windows(2) {
+        let [first, next] = pair else { continue };
+        if next.base != first.delta.state {
+            let hint = match all.iter().find(|other| other.delta.state == next.base) {
+                Some(other) => format!(
+                    "{} gives it: deltas are given in the order in which they were made",
+                    other.path().display()
+                ),
+                None if next.base == first.base => {
+                    "both are deltas over the same state, of which only one can be applied".to_owned()
+                }
+                None => "a delta between the two is missing".to_owned(),
+            };
+            let (expected, got) = (next.base.clone(), first.delta.state.clone());
+            let problem = DeltaProblem::Link { previous: first.path().to_owned(), expected, got, hint };
+            return Err(problem.of(next.path()));
+        }
+    }
+    Ok(all)
+}
+
+/// That the base of a chain has another state than the first delta needs.
+fn other_base(chain: &Chain, got: String) -> Error {
+    let [first, ..] = &chain.deltas[..] else { return Error::Cancelled };
+    let done = chain.deltas.iter().rposition(|delta| delta.delta.state == got);
+    let hint = match done {
+        Some(n) if n + 1 == chain.deltas.len() => {
+            "it is already what the deltas give, so there is nothing to apply".to_owned()
+        }
+        Some(n) => format!(
+            "the deltas up to {} have been applied to it: leave them out",
+            chain.deltas[n].path().display()
+        ),
+        None => format!(
+            "give the version that the delta was made from (`{}` then), or the deltas between",
+            first.from
+        ),
+    };
+    let (base, expected) = (chain.base.path().to_owned(), first.base.clone());
+    DeltaProblem::OtherBase { base, expected, got, hint }.of(first.path())
+}
+
+/// A block of a tensor of the base to digest, or one of the new checkpoint to make.
+enum Item<'a> {
+    Base(Mapped<'a>),
+    Make { name: &'a str, range: Range<usize>, slot: Option<(&'a CheckpointWriter, Slot)> },
+}
+
+/// Makes the last checkpoint of a chain.
+pub(super) struct Maker<'a> {
+    pub chain: &'a Chain,
+    pub tensors: BTreeMap<&'a str, FormOf<'a>>,
+}
+
+impl<'a> Maker<'a> {
+    pub fn new(chain: &'a Chain) -> Result<Self, Error> {
+        match chain.check() {
+            Ok(()) => Ok(Self { chain, tensors: chain.tensors() }),
+            Err(error) => Err(explained(chain, error)),
+        }
+    }
+
+    /// Makes every tensor, writes those that have a place, and checks both states. Returns the number of
+    /// tensors that are those of the base.
+    pub fn make<'w>(
+        &self,
+        place: &dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)>,
+        progress: &dyn Progress,
+    ) -> Result<usize, Error> {
+        let made = self.pass(place, progress);
+        let (before, after, same) = made.map_err(|error| match error {
+            Error::Pruned { .. } => explained(self.chain, error),
+            other => other,
+        })?;
+        let (Some(first), Some(last)) = (self.chain.deltas.first(), self.chain.deltas.last()) else {
+            return Ok(same);
+        };
+        if before != first.base {
+            return Err(other_base(self.chain, before));
+        }
+        if after != last.delta.state {
+            let problem = DeltaProblem::Result { expected: last.delta.state.clone(), got: after };
+            return Err(problem.of(last.path()));
+        }
+        Ok(same)
+    }
+
+    /// The states of the base and of the result, and how many tensors are those of the base.
+    fn pass<'w>(
+        &self,
+        place: &dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)>,
+        progress: &dyn Progress,
+    ) -> Result<(String, String, usize), Error> {
+        let base = &self.chain.base;
+        let bytes = |(name, (dtype, shape)): (&&str, &FormOf<'_>)| {
+            let same = self.chain.in_base(name).is_some();
+            if same { 0 } else { shape.bytes(dtype.bitsize()).unwrap_or_default() as u64 }
+        };
+        let of_base: u64 = base.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+        progress.begin("apply", of_base + self.tensors.iter().map(bytes).sum::<u64>());
+        // Digests of the base's tensors, and what remains to be digested.
+        let mut known: BTreeMap<&str, Vec<Digest>> = BTreeMap::new();
+        let mut left: BTreeMap<&str, Mapped<'_>> =
+            base.tensors().map(|(name, tensor)| (name, tensor.data)).collect();
+        let mut all = self.tensors.iter().peekable();
+        let (mut after, mut same) = (State::default(), 0);
+        loop {
+            let mut items: Vec<Item<'_>> = Vec::new();
+            // Which blocks of which tensors those are.
+            let (mut digested, mut made): (Vec<(&str, Vec<usize>)>, Vec<_>) = Default::default();
+            while let Some((name, (dtype, shape))) = all.next_if(|_| items.len() < AT_ONCE) {
+                let is_base = self.chain.in_base(name);
+                let source = is_base.or(Some(*name)).filter(|source| left.contains_key(source));
+                let mut rest = source.and_then(|name| {
+                    let (name, data) = left.remove_entry(name)?;
+                    let tensor = base.tensor(name)?;
+                    Some((name, data, ranges(tensor.dtype, tensor.shape)))
+                });
+                // The blocks of the base and those that are made of them take turns.
+                let (mut of_base, mut of_new) = (Vec::new(), Vec::new());
+                let slot = place(name);
+                let mut next = || {
+                    let (_, data, ranges) = rest.as_mut()?;
+                    Some(data.part(ranges.next()?))
+                };
+                for range in ranges(*dtype, shape) {
+                    if let Some(data) = next() {
+                        of_base.push(items.len());
+                        items.push(Item::Base(data));
+                    }
+                    if is_base.is_none() || slot.is_some() {
+                        of_new.push(items.len());
+                        items.push(Item::Make { name, range, slot });
+                    }
+                }
+                while let Some(data) = next() {
+                    of_base.push(items.len());
+                    items.push(Item::Base(data));
+                }
+                if let Some((name, ..)) = rest {
+                    digested.push((name, of_base));
+                }
+                made.push((*name, (*dtype, *shape), is_base, of_new));
+            }
+            if made.is_empty() {
+                while let Some((name, data)) = left.pop_first() {
+                    let tensor = base.tensor(name).expect("one of its names");
+                    let first = items.len();
+                    items
+                        .extend(ranges(tensor.dtype, tensor.shape).map(|range| Item::Base(data.part(range))));
+                    digested.push((name, (first..items.len()).collect()));
+                    if items.len() >= AT_ONCE {
+                        break;
+                    }
+                }
+            }
+            if made.is_empty() && digested.is_empty() {
+                break;
+            }
+            let digests = self.each(&items, progress)?;
+            let of = |numbers: &[usize]| numbers.iter().map(|n| digests[*n]).collect::<Vec<Digest>>();
+            known.extend(digested.iter().map(|(name, numbers)| (*name, of(numbers))));
+            for (name, (dtype, shape), is_base, numbers) in made {
+                same += usize::from(is_base.is_some());
+                match is_base.and_then(|name| known.get(name)) {
+                    Some(digests) => after.add(name, dtype, shape, digests),
+                    None => after.add(name, dtype, shape, &of(&numbers)),
+                }
+            }
+        }
+        progress.end();
+        let mut before = State::default();
+        for (name, tensor) in base.tensors() {
+            before.add(name, tensor.dtype, tensor.shape, &known[name]);
+        }
+        Ok((before.finish(), after.finish(), same))
+    }
+
+    fn each(&self, items: &[Item<'_>], progress: &dyn Progress) -> Result<Vec<Digest>, Error> {
+        blocks::for_each(
+            items,
+            progress,
+            |item| match item {
+                Item::Base(data) => Reads::of(*data),
+                Item::Make { name, range, .. } => {
+                    let from_base = self.chain.in_base(name).is_some();
+                    Reads { bytes: if from_base { 0 } else { range.len() as u64 }, ..Reads::default() }
+                }
+            },
+            Scratch::default,
+            |scratch, item| match item {
+                Item::Base(data) => Ok(of_block(data.bytes())),
+                Item::Make { name, range, slot } => {
+                    let bytes = self.chain.read(name, range.clone(), scratch)?;
+                    if let Some((writer, slot)) = slot {
+                        writer.write_at(*slot, range.start as u64, bytes)?;
+                    }
+                    Ok::<_, Error>(of_block(bytes))
+                }
+            },
+        )
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        let bytes = |(dtype, shape): &FormOf<'_>| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64;
+        self.tensors.values().map(bytes).sum()
+    }
+
+    /// Whether the tensors have as many bytes as those of the base.
+    pub fn keeps_sizes(&self) -> bool {
+        let old: u64 = self.chain.base.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+        old == self.tensor_bytes()
+    }
+
+    pub fn applied(
+        &self,
+        unchanged: usize,
+        files: Vec<PathBuf>,
+        bytes: u64,
+        beside: Vec<PathBuf>,
+    ) -> Result<Applied, Error> {
+        let (first, last) = (self.chain.deltas.first(), self.chain.deltas.last());
+        Ok(Applied {
+            written: Written { files, tensors: self.tensors.len(), bytes, beside },
+            unchanged,
+            tensor_bytes: self.tensor_bytes(),
+            base_state: first.map(|delta| delta.base.clone()).unwrap_or_default(),
+            state: last.map(|delta| delta.delta.state.clone()).unwrap_or_default(),
+        })
+    }
+}
+
+/// An error that the base may explain: it is another one.
+fn explained(chain: &Chain, error: Error) -> Error {
+    match State::of(&chain.base, &Threads, |_| false) {
+        Some(got) if chain.deltas.first().is_some_and(|first| first.base != got) => other_base(chain, got),
+        _ => error,
+    }
+}
+
+/// Writes the result to another file or folder.
+fn to_file(
+    base: &Path,
+    maker: &Maker<'_>,
+    output: &Path,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+) -> Result<Applied, Error> {
+    let chain = maker.chain;
+    let folder = (names_folder(output) || output.is_dir()).then_some(output);
+    let small_files = folder.map_or(Ok(Vec::new()), |_| beside(base, &BTreeSet::new(), options.open))?;
+    let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
+    let inputs = || {
+        let deltas = chain.deltas.iter().flat_map(|delta| delta.reader.files());
+        let small = small_files.iter().map(|file| file.path.as_path());
+        chain.base.files().chain(deltas).chain(small).map(|path| ("the base or a delta", path))
+    };
+    let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
+    let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
+    check_distinct(inputs(), outputs.map(|path| ("the output", path)))?;
+    let mut set = OutputSet::open(output, inputs().map(|(_, path)| path))?;
+    let groups = groups(maker.tensors.iter().map(|(name, form)| (*name, *form)));
+    let metadata = metadata(chain);
+    let writer = CheckpointWriter::resume(
+        &mut set,
+        output,
+        &groups,
+        options.max_shard_size,
+        |_: &[Group]| metadata.clone(),
+        || Ok::<_, Error>(None),
+    )?;
+    check_writer(inputs(), &writer, "the output")?;
+    let same = maker.make(&|name| Some((&writer, writer.slot(name))), progress)?;
+    let bytes = writer.bytes();
+    let files = writer.stage(&mut set)?;
+    let mut beside = Vec::new();
+    for small in &small_files {
+        beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
+    }
+    set.commit()?;
+    maker.applied(same, files, bytes, beside)
+}
+
+/// What is written of these tensors.
+pub(super) fn groups<'a>(tensors: impl Iterator<Item = (&'a str, FormOf<'a>)>) -> Vec<Group> {
+    let spec = |(name, (dtype, shape)): (&str, FormOf<'_>)| {
+        Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
+    };
+    tensors.map(spec).collect()
+}
+
+/// The `__metadata__` of the new checkpoint.
+pub(super) fn metadata(chain: &Chain) -> BTreeMap<String, String> {
+    match chain.deltas.last() {
+        Some(last) => last.reader.metadata().clone(),
+        None => other_metadata(&chain.base),
+    }
+}

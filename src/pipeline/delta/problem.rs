@@ -1,0 +1,84 @@
+//! What can be wrong with a delta, or with what it is applied to.
+
+use std::path::{Path, PathBuf};
+
+use crate::pipeline::error::Error;
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeltaProblem {
+    /// The file is something else.
+    #[error(
+        "it is not a delta: make one with `cdi-prune delta BASE NEW -o DELTA`; `restore` reads other files"
+    )]
+    NotADelta,
+    /// The base is another version.
+    #[error("it applies to the state {expected}, but {} has the state {got}; {hint}", .base.display())]
+    OtherBase {
+        /// The checkpoint that was given.
+        base: PathBuf,
+        /// The state over which the delta was made.
+        expected: String,
+        /// The state found.
+        got: String,
+        /// What is probably the reason.
+        hint: String,
+    },
+    /// The deltas are no chain.
+    #[error("it applies to the state {expected}, but {} gives the state {got}; {hint}", .previous.display())]
+    Link {
+        /// The delta before it.
+        previous: PathBuf,
+        /// The state over which this one was made.
+        expected: String,
+        /// The state that the other one gives.
+        got: String,
+        /// What is probably the reason.
+        hint: String,
+    },
+    /// The checkpoint before it lacks a tensor, or has it with another type or shape.
+    #[error(
+        "the checkpoint that it applies to has no fitting tensor `{tensor}`: it is another version, or the delta is \
+         damaged"
+    )]
+    Needs {
+        /// Name of the tensor there.
+        tensor: String,
+    },
+    /// The result is not what the delta says.
+    #[error("it gives the state {expected}, but applying it gave {got}: it is damaged; nothing was written")]
+    Result {
+        /// The state in the delta.
+        expected: String,
+        /// The state found.
+        got: String,
+    },
+    /// A checkpoint is not what the deltas give.
+    #[error("it has the state {got}, but the deltas give {expected}: it is another version")]
+    Other {
+        /// The state that the deltas give.
+        expected: String,
+        /// The state found.
+        got: String,
+    },
+    /// A name that `--map` cannot change.
+    #[error("--map {old}={new}: {problem}")]
+    Map {
+        /// Name in the base.
+        old: String,
+        /// Name in the new checkpoint.
+        new: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The base cannot be replaced in place.
+    #[error("--in-place: {0}")]
+    InPlace(String),
+}
+
+impl DeltaProblem {
+    /// Of this file.
+    pub(super) fn of(self, path: &Path) -> Error {
+        Error::Delta { path: path.to_owned(), problem: Box::new(self) }
+    }
+}

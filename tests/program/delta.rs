@@ -1,0 +1,480 @@
+//! Deltas: every kind of change, chains, files in place, and what is refused.
+
+use std::collections::BTreeMap;
+
+use cdi_prune::checkpoint::Checkpoint;
+use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, Tensor, f32s, succeeds};
+
+type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+
+/// All tensors of a checkpoint.
+fn tensors(s: &Scratch, name: &str) -> Tensors {
+    let checkpoint = Checkpoint::open(&s.path(name)).unwrap();
+    let row = |(name, tensor): (&str, cdi_prune::checkpoint::TensorRef<'_>)| {
+        let form = (tensor.dtype.to_string(), tensor.shape.dims().to_vec(), tensor.bytes().to_vec());
+        (name.to_owned(), form)
+    };
+    checkpoint.tensors().map(row).collect()
+}
+
+/// Numbers that compress as badly as weights do.
+fn noise(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f32::from_bits(0x3d00_0000 | state >> 8 & 0xff_ffff) * if state & 1 == 1 { -1.0 } else { 1.0 }
+    };
+    (0..count).map(next).collect()
+}
+
+/// A tensor whose element `n` is multiplied by 1.25 where `n` is a multiple of `every`.
+fn changed(values: &[f32], every: usize) -> Vec<f32> {
+    values.iter().enumerate().map(|(n, v)| if n % every == 0 { v * 1.25 } else { *v }).collect()
+}
+
+fn bf16s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect()
+}
+
+/// A base with a tensor for each kind of change, and the next version, in two shards.
+fn every_kind(s: &Scratch) {
+    let w = noise(1, 300 * 400);
+    let mut odd = w[..200].to_vec();
+    odd[3] = f32::from_bits(0x7f80_0001);
+    let old: [Tensor<'_>; 13] = [
+        ("changed", "F32", &[300, 400], f32s(&w)),
+        ("columns", "F32", &[40, 30], f32s(&w[..1200])),
+        ("empty", "F32", &[0, 4], vec![]),
+        ("equal", "F32", &[100, 20], f32s(&w[..2000])),
+        ("five", "F4", &[5, 4], vec![7; 10]),
+        ("ids", "I64", &[500], (0..500u64).flat_map(u64::to_le_bytes).collect()),
+        ("middle", "BF16", &[3, 5, 200], bf16s(&w[..3000])),
+        ("nan", "F32", &[200], f32s(&odd)),
+        ("old.name", "F32", &[20, 50], f32s(&w[5000..6000])),
+        ("retyped", "F32", &[50, 60], f32s(&w[..3000])),
+        ("rows", "F32", &[400, 300], f32s(&w)),
+        ("shape", "F32", &[20, 30], f32s(&w[..600])),
+        ("was", "F32", &[2], f32s(&[1.0, 2.0])),
+    ];
+    s.safetensors("old.safetensors", &old);
+    let mut rows = changed(&w, 1000);
+    rows.extend(noise(2, 600));
+    let columns = w[..1200].chunks(30).flat_map(|row| [row, &[9.0, 8.0]].concat()).collect::<Vec<f32>>();
+    let middle: Vec<f32> = w[..3000].chunks(1000).flat_map(|part| [part, &w[..200]].concat()).collect();
+    odd[4] = f32::from_bits(0xffc0_1234);
+    let mut ids: Vec<u8> = (0..500u64).flat_map(u64::to_le_bytes).collect();
+    ids[8] = 77;
+    let new: [Tensor<'_>; 13] = [
+        ("added", "F32", &[3], f32s(&[1.0, 2.0, 3.0])),
+        ("changed", "F32", &[300, 400], f32s(&changed(&w, 50))),
+        ("columns", "F32", &[40, 32], f32s(&columns)),
+        ("empty", "F32", &[0, 4], vec![]),
+        ("equal", "F32", &[100, 20], f32s(&w[..2000])),
+        ("five", "F4", &[5, 4], vec![8; 10]),
+        ("ids", "I64", &[500], ids),
+        ("middle", "BF16", &[3, 6, 200], bf16s(&middle)),
+        ("nan", "F32", &[200], f32s(&odd)),
+        ("new.name", "F32", &[20, 50], f32s(&changed(&w[5000..6000], 7))),
+        ("retyped", "BF16", &[50, 60], bf16s(&w[..3000])),
+        ("rows", "F32", &[402, 300], f32s(&rows)),
+        ("shape", "F32", &[30, 20], f32s(&w[..600])),
+    ];
+    s.safetensors("new/a-1.safetensors", &new[..6]);
+    s.safetensors("new/a-2.safetensors", &new[6..]);
+    let place = |(n, (name, ..)): (usize, &Tensor<'_>)| {
+        ((*name).to_owned(), Value::from(if n < 6 { "a-1.safetensors" } else { "a-2.safetensors" }))
+    };
+    let map: serde_json::Map<String, Value> = new.iter().enumerate().map(place).collect();
+    let index = json!({"metadata": {"total_size": 0, "note": "kept"}, "weight_map": map});
+    s.write("new/model.safetensors.index.json", index.to_string());
+}
+
+#[test]
+fn every_kind_of_change() {
+    let s = Scratch::new();
+    every_kind(&s);
+    let made = succeeds(
+        &s,
+        &[
+            "delta",
+            "old.safetensors",
+            "new",
+            "-o",
+            "d.safetensors",
+            "--map",
+            "old.*=new.*",
+            "--format",
+            "json",
+        ],
+    );
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let of = |name: &str| {
+        let all = made["tensors"].as_array().unwrap();
+        let row = all.iter().find(|tensor| tensor["name"] == name).unwrap();
+        (row["change"].as_str().unwrap().to_owned(), row["changed"].as_u64())
+    };
+    for (name, change, elements) in [
+        ("added", "added", None),
+        ("changed", "changed", Some(2400)),
+        ("columns", "grown", None),
+        ("empty", "unchanged", Some(0)),
+        ("equal", "unchanged", Some(0)),
+        // Bytes, of which each has two elements.
+        ("five", "changed", Some(10)),
+        ("ids", "changed", Some(1)),
+        ("middle", "grown", None),
+        ("nan", "changed", Some(1)),
+        ("new.name", "changed", Some(143)),
+        ("retyped", "retyped", None),
+        ("rows", "grown", None),
+        ("shape", "reshaped", None),
+        ("was", "removed", None),
+    ] {
+        assert_eq!(of(name), (change.to_owned(), elements), "{name}");
+    }
+    // What grew costs what is new of it, and what has another type is predicted from what it was.
+    let bytes = |name: &str| {
+        let all = made["tensors"].as_array().unwrap();
+        all.iter().find(|tensor| tensor["name"] == name).unwrap()["delta_bytes"].as_u64().unwrap()
+    };
+    assert!(bytes("rows") < 3500, "{}", bytes("rows"));
+    assert!(bytes("middle") < 1000, "{}", bytes("middle"));
+    assert!(bytes("columns") < 1000, "{}", bytes("columns"));
+    assert!(bytes("retyped") < 700, "{}", bytes("retyped"));
+    assert_eq!(bytes("equal"), 0);
+
+    succeeds(&s, &["apply", "old.safetensors", "d.safetensors", "-o", "made.safetensors"]);
+    assert!(tensors(&s, "made.safetensors") == tensors(&s, "new"));
+    // Whatever reads packed files reads deltas.
+    succeeds(&s, &["restore", "d.safetensors", "--base", "old.safetensors", "-o", "restored.safetensors"]);
+    assert!(tensors(&s, "restored.safetensors") == tensors(&s, "new"));
+    succeeds(&s, &["verify", "old.safetensors", "d.safetensors", "new"]);
+    let inspected = succeeds(&s, &["inspect", "d.safetensors"]).stdout;
+    for line in [
+        format!("Delta over old.safetensors with the state {}.", made["base_state"].as_str().unwrap()),
+        format!("It gives the state {}.", made["state"].as_str().unwrap()),
+        "Renamed: new.name is old.name in the base.".to_owned(),
+        "Removed: was.".to_owned(),
+    ] {
+        assert!(inspected.contains(&line), "{inspected}");
+    }
+    // In shards, with the same tensors.
+    succeeds(
+        &s,
+        &[
+            "delta",
+            "old.safetensors",
+            "new",
+            "-o",
+            "s.safetensors",
+            "--map",
+            "old.name=new.name",
+            "--max-shard-size",
+            "3kB",
+        ],
+    );
+    assert!(s.path("s.safetensors.index.json").exists());
+    let apply = [
+        "apply",
+        "old.safetensors",
+        "s.safetensors.index.json",
+        "-o",
+        "m.safetensors",
+        "--max-shard-size",
+        "500kB",
+    ];
+    succeeds(&s, &apply);
+    assert!(tensors(&s, "m.safetensors.index.json") == tensors(&s, "new"));
+}
+
+#[test]
+fn what_the_table_says() {
+    let s = Scratch::new();
+    s.safetensors(
+        "1.safetensors",
+        &[("a", "F32", &[4], f32s(&[1.0, 2.0, 3.0, 4.0])), ("b", "F32", &[1], f32s(&[5.0]))],
+    );
+    s.safetensors(
+        "2.safetensors",
+        &[("a", "F32", &[4], f32s(&[1.0, 2.5, 3.0, 4.0])), ("b", "F32", &[1], f32s(&[5.0]))],
+    );
+    let ran = succeeds(&s, &["delta", "1.safetensors", "2.safetensors", "-o", "d.safetensors"]);
+    let expected = "\
+┌────────────────────────────────────────────────────────────────────────┐
+│ tensor           type  shape  changed      %      max  bytes  in delta │
+│                                               |delta|                  │
+╞════════════════════════════════════════════════════════════════════════╡
+│ a       changed  F32   4            1  25.00  5.00e-1     16        16 │
+└────────────────────────────────────────────────────────────────────────┘
+2 tensors: 1 unchanged. 1 changed element in the tensors that both have.
+Delta: d.safetensors, 424 bytes, 302.86 % of the new checkpoint's 140 (";
+    assert!(ran.stdout.starts_with(expected), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with(" s). It gives the state ad395fc505332235.\n"), "{}", ran.stdout);
+    let ran = succeeds(&s, &["delta", "1.safetensors", "1.safetensors", "-o", "e.safetensors"]);
+    assert!(ran.stdout.starts_with("2 tensors: 2 unchanged. 0 changed elements"), "{}", ran.stdout);
+    let ran = succeeds(&s, &["apply", "1.safetensors", "e.safetensors", "-o", "1b.safetensors"]);
+    let expected = "Wrote 1b.safetensors, 172 bytes. 2 tensors of 20 bytes, 2 of them unchanged, ";
+    assert!(ran.stdout.starts_with(expected), "{}", ran.stdout);
+    let ran = succeeds(&s, &["apply", "1.safetensors", "d.safetensors", "--dry-run"]);
+    assert!(ran.stdout.starts_with("Checked, nothing written. 2 tensors of 20 bytes, 1 of them unchanged, "));
+}
+
+/// Four versions with a delta between each two: values change, a tensor grows, and values change again.
+fn versions(s: &Scratch) -> Vec<String> {
+    let w = noise(3, 120_000);
+    let grown = [changed(&w, 9), noise(4, 400)].concat();
+    let rows = [300, 300, 301, 301];
+    let values = [w.clone(), changed(&w, 9), grown.clone(), changed(&grown, 31)];
+    for (n, (rows, values)) in rows.into_iter().zip(&values).enumerate() {
+        let other = f32s(&[n as f32; 5]);
+        s.safetensors(
+            &format!("v{n}.safetensors"),
+            &[
+                ("w", "F32", &[rows, 400], f32s(values)),
+                ("x", "F32", &[5], if n < 3 { f32s(&[0.0; 5]) } else { other }),
+            ],
+        );
+    }
+    let name = |n: usize| format!("d{n}.safetensors");
+    for n in 1..4 {
+        let (old, new) = (format!("v{}.safetensors", n - 1), format!("v{n}.safetensors"));
+        succeeds(s, &["delta", &old, &new, "-o", &name(n)]);
+    }
+    (1..4).map(name).collect()
+}
+
+#[test]
+fn a_chain_is_applied_in_one_go() {
+    let s = Scratch::new();
+    versions(&s);
+    for (first, last) in [(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)] {
+        let base = format!("v{first}.safetensors");
+        let deltas: Vec<String> = (first + 1..=last).map(|n| format!("d{n}.safetensors")).collect();
+        let mut args = vec!["apply", &base, "-o", "made.safetensors"];
+        args.extend(deltas.iter().map(String::as_str));
+        for threads in ["1", "3"] {
+            succeeds(&s, &[&args[..], &["--threads", threads]].concat());
+            // All but the order of the header, and `format: pt`.
+            assert!(
+                tensors(&s, "made.safetensors") == tensors(&s, &format!("v{last}.safetensors")),
+                "{first} {last}"
+            );
+        }
+    }
+}
+
+#[track_caller]
+fn refused(s: &Scratch, args: &[&str], message: &str) {
+    let before = s.files();
+    let ran: Ran = s.run(args);
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, format!("error: {message}\n").as_str()), "{ran:?}");
+    assert!(s.files() == before);
+}
+
+fn state(s: &Scratch, delta: &str, key: &str) -> String {
+    let ran = succeeds(s, &["inspect", delta, "--format", "json"]);
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    found["delta"][key].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_refused() {
+    let s = Scratch::new();
+    versions(&s);
+    let states: Vec<String> = (1..4)
+        .map(|n| state(&s, &format!("d{n}.safetensors"), "base_state"))
+        .chain([state(&s, "d3.safetensors", "state")])
+        .collect();
+    let [v0, v1, v2, v3] = &states[..] else { panic!() };
+    let to = ["-o", "x.safetensors"];
+    let apply = |files: &[&str]| -> Vec<String> {
+        let files = files.iter().map(|file| format!("{file}.safetensors"));
+        ["apply".to_owned()].into_iter().chain(files).chain(to.map(str::to_owned)).collect()
+    };
+    for (files, message) in [
+        (
+            &["v2", "d1"][..],
+            format!(
+                "d1.safetensors: it applies to the state {v0}, but v2.safetensors has the state {v2}; give the version \
+                 that the delta was made from (`v0.safetensors` then), or the deltas between"
+            ),
+        ),
+        (
+            &["v1", "d1", "d2"],
+            format!(
+                "d1.safetensors: it applies to the state {v0}, but v1.safetensors has the state {v1}; the deltas up to \
+                 d1.safetensors have been applied to it: leave them out"
+            ),
+        ),
+        (
+            &["v2", "d1", "d2"],
+            format!(
+                "d1.safetensors: it applies to the state {v0}, but v2.safetensors has the state {v2}; it is already \
+                 what the deltas give, so there is nothing to apply"
+            ),
+        ),
+        (
+            &["v0", "d2", "d1"],
+            format!(
+                "d1.safetensors: it applies to the state {v0}, but d2.safetensors gives the state {v2}; a delta \
+                 between the two is missing"
+            ),
+        ),
+        (
+            &["v0", "d1", "d3", "d2"],
+            format!(
+                "d3.safetensors: it applies to the state {v2}, but d1.safetensors gives the state {v1}; \
+                 d2.safetensors gives it: deltas are given in the order in which they were made"
+            ),
+        ),
+        (
+            &["v0", "d1", "d1"],
+            format!(
+                "d1.safetensors: it applies to the state {v0}, but d1.safetensors gives the state {v1}; both are \
+                 deltas over the same state, of which only one can be applied"
+            ),
+        ),
+        (
+            &["v0", "v1"],
+            "v1.safetensors: it is not a delta: make one with `cdi-prune delta BASE NEW -o DELTA`; `restore` reads \
+             other files"
+                .to_owned(),
+        ),
+    ] {
+        let args = apply(files);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        refused(&s, &args, &message);
+    }
+    let other =
+        format!("v2.safetensors: it has the state {v2}, but the deltas give {v1}: it is another version");
+    refused(&s, &["verify", "v0.safetensors", "d1.safetensors", "v2.safetensors"], &other);
+    let restore = ["restore", "d1.safetensors", "--base", "v3.safetensors", "-o", "x.safetensors"];
+    refused(
+        &s,
+        &restore,
+        &format!(
+            "d1.safetensors: it is a delta over a checkpoint with the state {v0}, but v3.safetensors has the state \
+             {v3}: this is another version; give the one that the delta was made from with `--base FILE`, or use \
+             `apply`, which takes a chain of deltas"
+        ),
+    );
+    refused(
+        &s,
+        &["restore", "d1.safetensors", "-o", "x.safetensors"],
+        "d1.safetensors: tensor `w` needs the values of another checkpoint (`v0.safetensors` when this was written): \
+         give it with `--base FILE`",
+    );
+    let map = |map: &str, problem: &str| {
+        let args = ["delta", "v0.safetensors", "v1.safetensors", "-o", "x.safetensors", "--map", map];
+        refused(&s, &args, &format!("v0.safetensors: --map {map}: {problem}"));
+    };
+    map("a*=b", "both names have one `*`, or none");
+    map("y=w", "the base has no tensor of the first name");
+    map("w=y", "the new checkpoint has no tensor of the second name");
+    map("y*=z*", "no tensor of the base has a name like the first that becomes one of the new checkpoint");
+    let ran = s.run(&["delta", "v0.safetensors", "v1.safetensors", "-o", "x.safetensors", "--map", "w"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("expected OLD=NEW, two names of tensors"), "{}", ran.stderr);
+    let ran = s.run(&["verify", "v0.safetensors", "v1.safetensors"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (2, "error: verify: expected a manifest, or BASE DELTA… NEW\n")
+    );
+    let ran = s.run(&["apply", "v0.safetensors", "d1.safetensors", "-o", "v0.safetensors"]);
+    let message = "the base or a delta and the output are the same file (v0.safetensors): an output must not replace an \
+                   input or another output; give one of them another path";
+    assert_eq!((ran.code, ran.stderr), (2, format!("error: {message}\n")));
+}
+
+/// A delta whose codes were changed says so, and which state it should give.
+#[test]
+fn a_damaged_delta_gives_nothing() {
+    let s = Scratch::new();
+    versions(&s);
+    let state = state(&s, "d1.safetensors", "state");
+    let before = s.files();
+    let mut kinds = [0, 0];
+    for n in 0..60 {
+        s.tamper("d1.safetensors", |_, data| {
+            let at = data.len() * (2 * n + 1) / 120;
+            data[at] ^= 4;
+        });
+        let ran = s.run(&["apply", "v0.safetensors", "d1.safetensors", "-o", "x.safetensors"]);
+        assert_eq!(ran.code, 1);
+        let damaged = ran.stderr.starts_with("error: d1.safetensors: the code of tensor `w`: block ");
+        let other = ran.stderr.starts_with(&format!(
+            "error: d1.safetensors: it gives the state {state}, but applying it gave "
+        )) && ran.stderr.ends_with(": it is damaged; nothing was written\n");
+        assert!(damaged || other, "{}", ran.stderr);
+        kinds[usize::from(other)] += 1;
+        s.write("d1.safetensors", &before["d1.safetensors"]);
+        assert!(s.files() == before);
+    }
+    assert!(kinds[0] > 0 && kinds[1] > 0, "{kinds:?}");
+}
+
+#[test]
+fn in_place() {
+    let s = Scratch::new();
+    every_kind(&s);
+    // A folder becomes the next version of itself: only the shard that changes is written, and the index.
+    let new = tensors(&s, "new");
+    let mut next: Vec<Tensor<'_>> = Vec::new();
+    for (name, (dtype, shape, bytes)) in &new {
+        let bytes = if name == "nan" { f32s(&noise(9, 200)) } else { bytes.clone() };
+        if name != "shape" {
+            next.push((name, dtype, shape, bytes));
+        }
+    }
+    next.push(("zz", "F32", &[2], f32s(&[1.0, 2.0])));
+    s.safetensors("next.safetensors", &next);
+    succeeds(&s, &["delta", "new", "next.safetensors", "-o", "d.safetensors"]);
+    let before = s.files();
+    let ran = succeeds(&s, &["apply", "new", "d.safetensors", "--in-place"]);
+    assert!(
+        ran.stdout.starts_with("Wrote new/a-2.safetensors, new/model.safetensors.index.json, "),
+        "{ran:?}"
+    );
+    assert!(tensors(&s, "new") == tensors(&s, "next.safetensors"));
+    let after = s.files();
+    assert!(after["new/a-1.safetensors"] == before["new/a-1.safetensors"]);
+    let index: Value = serde_json::from_slice(&after["new/model.safetensors.index.json"]).unwrap();
+    let sum: usize = next.iter().map(|(.., bytes)| bytes.len()).sum();
+    assert_eq!(index["metadata"], json!({"total_size": sum, "note": "kept"}));
+    assert_eq!(index["weight_map"]["zz"], "a-2.safetensors");
+    assert_eq!(index["weight_map"].get("shape"), None);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    // Again is refused, and changes nothing.
+    let ran = s.run(&["apply", "new", "d.safetensors", "--in-place"]);
+    assert!(
+        ran.stderr.contains("it is already what the deltas give, so there is nothing to apply"),
+        "{ran:?}"
+    );
+    assert!(s.files() == after);
+    // One file, and one that stays as it is.
+    succeeds(&s, &["delta", "next.safetensors", "next.safetensors", "-o", "none.safetensors"]);
+    let same = succeeds(&s, &["apply", "next.safetensors", "none.safetensors", "--in-place"]);
+    assert!(
+        same.stdout.starts_with("Nothing to write: no file of the base changes. 13 tensors of "),
+        "{same:?}"
+    );
+    succeeds(&s, &["delta", "next.safetensors", "old.safetensors", "-o", "back.safetensors"]);
+    let old = tensors(&s, "old.safetensors");
+    succeeds(&s, &["apply", "next.safetensors", "back.safetensors", "--in-place"]);
+    assert!(tensors(&s, "next.safetensors") == old);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_not_replaced() {
+    let s = Scratch::new();
+    versions(&s);
+    std::os::unix::fs::symlink(s.path("v0.safetensors"), s.path("link.safetensors")).unwrap();
+    refused(
+        &s,
+        &["apply", "link.safetensors", "d1.safetensors", "--in-place"],
+        "link.safetensors: --in-place: link.safetensors is a link; give the folder that it leads to",
+    );
+}
