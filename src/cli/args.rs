@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use cdi_prune::pipeline::Checksum;
 use cdi_prune::text::printable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -97,6 +98,36 @@ pub struct Run {
     pub force: bool,
 }
 
+/// How a delta is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeltaForm {
+    /// Entropy-coded, in one file or shards
+    Coded,
+    /// A folder for serving engines: exclusive or of the bytes, compressed by zstd
+    XorZstd,
+    /// A folder for serving engines: positions and new values of the bytes that differ, compressed by zstd
+    OverwriteZstd,
+}
+
+/// The checksum in a folder for serving engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeltaChecksum {
+    #[value(name = "xxh3-128")]
+    Xxh3,
+    Blake3,
+    Adler32,
+}
+
+impl DeltaChecksum {
+    pub fn checksum(self) -> Checksum {
+        match self {
+            Self::Xxh3 => Checksum::Xxh3,
+            Self::Blake3 => Checksum::Blake3,
+            Self::Adler32 => Checksum::Adler32,
+        }
+    }
+}
+
 /// The arguments of `delta`.
 #[derive(Debug, Args)]
 pub struct DeltaArgs {
@@ -114,6 +145,18 @@ pub struct DeltaArgs {
     /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_shard_size: Option<u64>,
+    /// How the delta is stored. The forms for serving engines write a folder
+    #[arg(long, default_value = "coded")]
+    pub form: DeltaForm,
+    /// Checksum of each tensor, in a folder for serving engines [default: xxh3-128]
+    #[arg(long)]
+    pub checksum: Option<DeltaChecksum>,
+    /// Number of the version, in a folder for serving engines [default: the one in its name, `weight_v000001`]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: Option<u64>,
+    /// Number of the base's version [default: the one in its name, or the number before]
+    #[arg(long, value_name = "N")]
+    pub base_number: Option<u64>,
     /// Output format
     #[arg(long, default_value = "table")]
     pub format: Format,
@@ -121,6 +164,15 @@ pub struct DeltaArgs {
     /// shown if there are more than 40, and columns that do not fit are left out
     #[arg(long)]
     pub full: bool,
+}
+
+impl DeltaArgs {
+    /// An option that only folders for serving engines have.
+    pub fn of_versions(&self) -> Option<&'static str> {
+        let given = [self.checksum.is_some(), self.number.is_some(), self.base_number.is_some()];
+        let names = ["--checksum", "--number", "--base-number"];
+        names.into_iter().zip(given).find_map(|(name, given)| given.then_some(name))
+    }
 }
 
 /// The arguments of `apply`.
@@ -279,6 +331,7 @@ Examples:
   cdi-prune delta v1.safetensors v2.safetensors -o v1-v2.safetensors
   cdi-prune delta base-model/ finetuned/ -o finetuned.delta.safetensors
   cdi-prune delta old.safetensors new.safetensors -o d.safetensors --map 'encoder.*=model.encoder.*'
+  cdi-prune delta v1/ v2/ -o weight_v000002 --form xor-zstd
   cdi-prune apply v1.safetensors v1-v2.safetensors -o v2.safetensors
 
 The delta is lossless. Tensors are found by name, in whatever files they are: those that changed are coded as \
@@ -292,6 +345,7 @@ Examples:
   cdi-prune apply v1/ v1-v2.safetensors v2-v3.safetensors -o v3/
   cdi-prune apply model/ v1-v2.safetensors --in-place
   cdi-prune apply model/ v1-v2.safetensors --dry-run
+  cdi-prune apply v1/ weight_v000002 weight_v000003 -o v3/
 
 Several deltas are applied in one pass. Another base, another order, a missing delta, and a delta that was applied \
 already are refused, and nothing becomes visible unless the result has the state that the last delta names.")]

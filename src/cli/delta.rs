@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cdi_prune::pipeline::{self, Applied, ApplyOptions, DeltaOptions, Made};
+use cdi_prune::pipeline::{
+    self, Applied, ApplyOptions, Checksum, DeltaOptions, Encoding, Made, VersionOptions, VersionWritten,
+};
 use cdi_prune::text::{counted, thousands};
 
-use super::args::{ApplyArgs, DeltaArgs};
-use super::failure::Result;
+use super::args::{ApplyArgs, DeltaArgs, DeltaChecksum, DeltaForm};
+use super::failure::{Failure, Result};
 use super::global::{Format, Global};
 use super::out::{print, print_json, shown};
 use super::progress::Bar;
@@ -15,6 +17,18 @@ use super::tables;
 
 pub fn delta(args: &DeltaArgs, global: &Global) -> Result {
     let begun = Instant::now();
+    let encoding = match args.form {
+        DeltaForm::Coded => None,
+        DeltaForm::XorZstd => Some(Encoding::Xor),
+        DeltaForm::OverwriteZstd => Some(Encoding::Overwrite),
+    };
+    if let Some(encoding) = encoding {
+        return version(args, encoding, begun, global);
+    }
+    if let Some(option) = args.of_versions() {
+        let message = format!("{option} is for `--form xor-zstd` and `overwrite-zstd`");
+        return Err(Failure { message, code: 2 });
+    }
     let options = DeltaOptions {
         map: args.map.clone(),
         max_shard_size: args.max_shard_size,
@@ -27,7 +41,7 @@ pub fn delta(args: &DeltaArgs, global: &Global) -> Result {
     if global.quiet {
         return Ok(());
     }
-    print(&tables::delta(&made, args.full, global.color))?;
+    print(&tables::delta(&made.tensors, args.full, global.color))?;
     let Made { written, new_bytes, .. } = &made;
     print(&format!(
         "Delta: {}, {} bytes, {:.2} % of the new checkpoint's {} ({:.1} s). It gives the state {}.",
@@ -37,6 +51,40 @@ pub fn delta(args: &DeltaArgs, global: &Global) -> Result {
         thousands(*new_bytes),
         begun.elapsed().as_secs_f64(),
         short(&made.state),
+    ))
+}
+
+/// `delta --form xor-zstd` and `overwrite-zstd`.
+fn version(args: &DeltaArgs, encoding: Encoding, begun: Instant, global: &Global) -> Result {
+    if !args.map.is_empty() {
+        let message =
+            "--map: tensors of a version have the names of the base; use the default form".to_owned();
+        return Err(Failure { message, code: 2 });
+    }
+    let options = VersionOptions {
+        checksum: args.checksum.map_or(Checksum::default(), DeltaChecksum::checksum),
+        version: args.number,
+        base_version: args.base_number,
+        max_shard_size: args.max_shard_size,
+        open: global.open_options(),
+        ..VersionOptions::new(encoding)
+    };
+    let made = pipeline::version(&args.base, &args.new, &args.output, &options, &Bar::of(global))?;
+    if args.format == Format::Json {
+        return print_json(&made);
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    print(&tables::delta(&made.tensors, args.full, global.color))?;
+    let VersionWritten { written, versions: [base, number], new_bytes, .. } = &made;
+    print(&format!(
+        "Version {number} over {base}: {}, {} bytes, {:.2} % of the new checkpoint's {} ({:.1} s).",
+        shown(&args.output),
+        thousands(written.bytes),
+        100.0 * written.bytes as f64 / *new_bytes as f64,
+        thousands(*new_bytes),
+        begun.elapsed().as_secs_f64(),
     ))
 }
 
@@ -59,8 +107,10 @@ pub fn apply(args: &ApplyArgs, global: &Global) -> Result {
         (false, false) => format!("Wrote {}, {} bytes", files(&written.files), thousands(written.bytes)),
     };
     let seconds = begun.elapsed().as_secs_f64();
+    // Folders for serving engines have numbers.
+    let kind = if applied.state.len() == 64 { "state" } else { "version" };
     print(&format!(
-        "{what}. {} of {}, {unchanged} of them unchanged, {:.2} s ({:.0} MB/s). The state is {}.",
+        "{what}. {} of {}, {unchanged} of them unchanged, {:.2} s ({:.0} MB/s). The {kind} is {}.",
         counted(written.tensors as u64, "tensor"),
         counted(*tensor_bytes, "byte"),
         seconds,

@@ -1,6 +1,6 @@
 //! What changed from one checkpoint to the next.
 
-use cdi_prune::pipeline::{Change, ChangedTensor, Made};
+use cdi_prune::pipeline::{Change, ChangedTensor};
 use cdi_prune::text::{counted, printable, shape, thousands};
 use clap::ColorChoice;
 
@@ -10,9 +10,8 @@ use super::sheet::{Column, Room, Sheet};
 const ROWS: usize = 40;
 
 /// The tensors that changed, those with the most bytes in the delta if they are many, and a line of totals.
-pub fn delta(made: &Made, full: bool, color: ColorChoice) -> String {
-    let mut rows: Vec<&ChangedTensor> = made
-        .tensors
+pub fn delta(tensors: &[ChangedTensor], full: bool, color: ColorChoice) -> String {
+    let mut rows: Vec<&ChangedTensor> = tensors
         .iter()
         .filter(|tensor| tensor.change != Change::Unchanged || tensor.renamed_from.is_some())
         .collect();
@@ -22,7 +21,7 @@ pub fn delta(made: &Made, full: bool, color: ColorChoice) -> String {
         rows.truncate(ROWS);
         rows.sort_by_key(|tensor| &tensor.name);
     }
-    let unchanged = made.tensors.len() - changed;
+    let unchanged = tensors.len() - changed;
     let mut text = String::new();
     if !rows.is_empty() {
         let name = |tensor: &&ChangedTensor| match &tensor.renamed_from {
@@ -62,10 +61,10 @@ pub fn delta(made: &Made, full: bool, color: ColorChoice) -> String {
             counted(rows.len() as u64, "tensor")
         );
     }
-    let all: u64 = made.tensors.iter().filter_map(|tensor| tensor.changed).sum();
+    let all: u64 = tensors.iter().filter_map(|tensor| tensor.changed).sum();
     text += &format!(
         "{}: {} unchanged. {} in the tensors that both have.",
-        counted(made.tensors.len() as u64, "tensor"),
+        counted(tensors.len() as u64, "tensor"),
         thousands(unchanged as u64),
         counted(all, "changed element"),
     );

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::chain::{Chain, FormOf, Opened, Scratch};
 use super::in_place;
 use super::problem::DeltaProblem;
+use super::versions::{self, Versions};
 use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorSpec};
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::error::Error;
@@ -70,14 +71,63 @@ pub fn apply(
     if output.is_none() {
         in_place::recover(base, deltas)?;
     }
+    if versions::are_versions(deltas) {
+        let versions = Versions::open(base, deltas, options.open)?;
+        return write(base, &versions, output, options, progress);
+    }
     let chain = open(base, deltas, options.open)?;
-    let maker = Maker::new(&chain)?;
+    write(base, &Maker::new(&chain)?, output, options, progress)
+}
+
+fn write(
+    base: &Path,
+    made: &dyn Making,
+    output: Option<&Path>,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+) -> Result<Applied, Error> {
     if options.dry_run {
-        return maker.applied(maker.make(&|_| None, progress)?, Vec::new(), 0, Vec::new());
+        return Ok(applied(made, made.make(&|_| None, progress)?, Vec::new(), 0, Vec::new()));
     }
     match output {
-        Some(output) => to_file(base, &maker, output, options, progress),
-        None => in_place::replace(base, &maker, progress),
+        Some(output) => to_file(base, made, output, options, progress),
+        None => in_place::replace(base, made, progress),
+    }
+}
+
+/// Where a tensor is written; `None` if it is not.
+pub(super) type Place<'w> = dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)> + Sync + 'w;
+
+/// A new checkpoint that is made of a base.
+pub(super) trait Making {
+    fn base(&self) -> &Checkpoint;
+
+    /// The files of the deltas.
+    fn inputs(&self) -> Vec<&Path>;
+
+    /// The tensors of the new checkpoint.
+    fn tensors(&self) -> BTreeMap<&str, FormOf<'_>>;
+
+    /// The name in the base of a tensor whose bytes are the base's; `None` if they come from a delta.
+    fn in_base<'n>(&'n self, name: &'n str) -> Option<&'n str>;
+
+    /// The name in the base of the tensor that this one comes from, if there is one.
+    fn source<'n>(&'n self, name: &'n str) -> &'n str;
+
+    /// The `__metadata__` of the new checkpoint.
+    fn metadata(&self) -> BTreeMap<String, String>;
+
+    /// The states of the base and of the new checkpoint.
+    fn states(&self) -> [String; 2];
+
+    /// Makes every tensor, writes those that have a place, and checks all digests. Returns the number of tensors
+    /// that are those of the base.
+    fn make(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<usize, Error>;
+
+    /// Bytes of all tensors.
+    fn tensor_bytes(&self) -> u64 {
+        let bytes = |(dtype, shape): &FormOf<'_>| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64;
+        self.tensors().values().map(bytes).sum()
     }
 }
 
@@ -184,37 +234,8 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Makes every tensor, writes those that have a place, and checks both states. Returns the number of
-    /// tensors that are those of the base.
-    pub fn make<'w>(
-        &self,
-        place: &dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)>,
-        progress: &dyn Progress,
-    ) -> Result<usize, Error> {
-        let made = self.pass(place, progress);
-        let (before, after, same) = made.map_err(|error| match error {
-            Error::Pruned { .. } => explained(self.chain, error),
-            other => other,
-        })?;
-        let (Some(first), Some(last)) = (self.chain.deltas.first(), self.chain.deltas.last()) else {
-            return Ok(same);
-        };
-        if before != first.base {
-            return Err(other_base(self.chain, before));
-        }
-        if after != last.delta.state {
-            let problem = DeltaProblem::Result { expected: last.delta.state.clone(), got: after };
-            return Err(problem.of(last.path()));
-        }
-        Ok(same)
-    }
-
     /// The states of the base and of the result, and how many tensors are those of the base.
-    fn pass<'w>(
-        &self,
-        place: &dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)>,
-        progress: &dyn Progress,
-    ) -> Result<(String, String, usize), Error> {
+    fn pass(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<(String, String, usize), Error> {
         let base = &self.chain.base;
         let bytes = |(name, (dtype, shape)): (&&str, &FormOf<'_>)| {
             let same = self.chain.in_base(name).is_some();
@@ -324,34 +345,77 @@ impl<'a> Maker<'a> {
             },
         )
     }
+}
 
-    /// Bytes of all tensors.
-    pub fn tensor_bytes(&self) -> u64 {
-        let bytes = |(dtype, shape): &FormOf<'_>| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64;
-        self.tensors.values().map(bytes).sum()
+impl Making for Maker<'_> {
+    fn base(&self) -> &Checkpoint {
+        &self.chain.base
     }
 
-    /// Whether the tensors have as many bytes as those of the base.
-    pub fn keeps_sizes(&self) -> bool {
-        let old: u64 = self.chain.base.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
-        old == self.tensor_bytes()
+    fn inputs(&self) -> Vec<&Path> {
+        self.chain.deltas.iter().flat_map(|delta| delta.reader.files()).collect()
     }
 
-    pub fn applied(
-        &self,
-        unchanged: usize,
-        files: Vec<PathBuf>,
-        bytes: u64,
-        beside: Vec<PathBuf>,
-    ) -> Result<Applied, Error> {
+    fn tensors(&self) -> BTreeMap<&str, FormOf<'_>> {
+        self.tensors.clone()
+    }
+
+    fn in_base<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        self.chain.in_base(name)
+    }
+
+    fn source<'n>(&'n self, name: &'n str) -> &'n str {
+        self.chain.deltas.iter().rev().fold(name, |name, delta| delta.source(name))
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        match self.chain.deltas.last() {
+            Some(last) => last.reader.metadata().clone(),
+            None => other_metadata(&self.chain.base),
+        }
+    }
+
+    fn states(&self) -> [String; 2] {
         let (first, last) = (self.chain.deltas.first(), self.chain.deltas.last());
-        Ok(Applied {
-            written: Written { files, tensors: self.tensors.len(), bytes, beside },
-            unchanged,
-            tensor_bytes: self.tensor_bytes(),
-            base_state: first.map(|delta| delta.base.clone()).unwrap_or_default(),
-            state: last.map(|delta| delta.delta.state.clone()).unwrap_or_default(),
-        })
+        let (base, new) = (first.map(|delta| &delta.base), last.map(|delta| &delta.delta.state));
+        [base, new].map(|state| state.cloned().unwrap_or_default())
+    }
+
+    fn make(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<usize, Error> {
+        let made = self.pass(place, progress);
+        let (before, after, same) = made.map_err(|error| match error {
+            Error::Pruned { .. } => explained(self.chain, error),
+            other => other,
+        })?;
+        let (Some(first), Some(last)) = (self.chain.deltas.first(), self.chain.deltas.last()) else {
+            return Ok(same);
+        };
+        if before != first.base {
+            return Err(other_base(self.chain, before));
+        }
+        if after != last.delta.state {
+            let problem = DeltaProblem::Result { expected: last.delta.state.clone(), got: after };
+            return Err(problem.of(last.path()));
+        }
+        Ok(same)
+    }
+}
+
+/// What applying gave.
+pub(super) fn applied(
+    made: &dyn Making,
+    unchanged: usize,
+    files: Vec<PathBuf>,
+    bytes: u64,
+    beside: Vec<PathBuf>,
+) -> Applied {
+    let [base_state, state] = made.states();
+    Applied {
+        written: Written { files, tensors: made.tensors().len(), bytes, beside },
+        unchanged,
+        tensor_bytes: made.tensor_bytes(),
+        base_state,
+        state,
     }
 }
 
@@ -366,26 +430,24 @@ fn explained(chain: &Chain, error: Error) -> Error {
 /// Writes the result to another file or folder.
 fn to_file(
     base: &Path,
-    maker: &Maker<'_>,
+    made: &dyn Making,
     output: &Path,
     options: &ApplyOptions,
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
-    let chain = maker.chain;
     let folder = (names_folder(output) || output.is_dir()).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(base, &BTreeSet::new(), options.open))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {
-        let deltas = chain.deltas.iter().flat_map(|delta| delta.reader.files());
         let small = small_files.iter().map(|file| file.path.as_path());
-        chain.base.files().chain(deltas).chain(small).map(|path| ("the base or a delta", path))
+        made.base().files().chain(made.inputs()).chain(small).map(|path| ("the base or a delta", path))
     };
     let small_out = small_files.iter().map(|file| folder_of(output).join(&file.name));
     let outputs = [Cow::from(output)].into_iter().chain(small_out.map(Cow::from));
     check_distinct(inputs(), outputs.map(|path| ("the output", path)))?;
     let mut set = OutputSet::open(output, inputs().map(|(_, path)| path))?;
-    let groups = groups(maker.tensors.iter().map(|(name, form)| (*name, *form)));
-    let metadata = metadata(chain);
+    let groups = groups(made.tensors().iter().map(|(name, form)| (*name, *form)));
+    let metadata = made.metadata();
     let writer = CheckpointWriter::resume(
         &mut set,
         output,
@@ -395,7 +457,7 @@ fn to_file(
         || Ok::<_, Error>(None),
     )?;
     check_writer(inputs(), &writer, "the output")?;
-    let same = maker.make(&|name| Some((&writer, writer.slot(name))), progress)?;
+    let same = made.make(&|name| Some((&writer, writer.slot(name))), progress)?;
     let bytes = writer.bytes();
     let files = writer.stage(&mut set)?;
     let mut beside = Vec::new();
@@ -403,7 +465,7 @@ fn to_file(
         beside.push(set.add_bytes(&folder_of(output).join(&small.name), &small.bytes)?);
     }
     set.commit()?;
-    maker.applied(same, files, bytes, beside)
+    Ok(applied(made, same, files, bytes, beside))
 }
 
 /// What is written of these tensors.
@@ -412,12 +474,4 @@ pub(super) fn groups<'a>(tensors: impl Iterator<Item = (&'a str, FormOf<'a>)>) -
         Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
     };
     tensors.map(spec).collect()
-}
-
-/// The `__metadata__` of the new checkpoint.
-pub(super) fn metadata(chain: &Chain) -> BTreeMap<String, String> {
-    match chain.deltas.last() {
-        Some(last) => last.reader.metadata().clone(),
-        None => other_metadata(&chain.base),
-    }
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::apply::{Applied, Maker, groups};
-use super::chain::{Chain, FormOf};
+use super::apply::{Applied, Making, applied, groups};
+use super::chain::FormOf;
 use super::problem::DeltaProblem;
 use crate::checkpoint::{CheckpointError, METADATA_KEY};
 use crate::pipeline::error::Error;
@@ -63,24 +63,23 @@ pub(super) fn recover(base: &Path, deltas: &[PathBuf]) -> Result<(), Error> {
 }
 
 /// Replaces the files of the base that change.
-pub(super) fn replace(base: &Path, maker: &Maker<'_>, progress: &dyn Progress) -> Result<Applied, Error> {
-    let chain = maker.chain;
+pub(super) fn replace(base: &Path, made: &dyn Making, progress: &dyn Progress) -> Result<Applied, Error> {
     let refuse = |why: String| Err(DeltaProblem::InPlace(why).of(base));
-    let old = &chain.base;
+    let old = made.base();
     let paths: Vec<&Path> = old.shards().collect();
-    let inputs = || chain.deltas.iter().flat_map(|delta| delta.reader.files()).map(|path| ("a delta", path));
+    let inputs = || made.inputs().into_iter().map(|path| ("a delta", path));
     check_distinct(inputs(), paths.iter().chain(&old.index()).map(|path| ("a file of the base", *path)))?;
     for path in paths.iter().chain(&old.index()) {
         if path.is_symlink() {
             return refuse(format!("{} is a link; give the folder that it leads to", path.display()));
         }
     }
-    let files = divided(chain, &maker.tensors);
+    let files = divided(made);
     let stays = |n: usize| {
         let names: Vec<&str> =
             old.tensors().map(|(name, _)| name).filter(|name| old.file_of(name) == Some(n)).collect();
         files[n].iter().map(|(name, _)| *name).eq(names.iter().copied())
-            && files[n].iter().all(|(name, _)| chain.in_base(name) == Some(name))
+            && files[n].iter().all(|(name, _)| made.in_base(name) == Some(name))
     };
     let changing: Vec<usize> = (0..paths.len()).filter(|n| !stays(*n)).collect();
     let anchor = old.index().unwrap_or(paths[0]);
@@ -103,14 +102,14 @@ pub(super) fn replace(base: &Path, maker: &Maker<'_>, progress: &dyn Progress) -
         let writer = writers.get(&home[name])?;
         Some((writer, writer.slot(name)))
     };
-    let same = maker.make(&place, progress)?;
+    let same = made.make(&place, progress)?;
     let bytes = writers.values().map(CheckpointWriter::bytes).sum();
     let mut written = Vec::new();
     for writer in writers.into_values() {
         written.extend(writer.stage(&mut set)?);
     }
     if let Some(index) = old.index() {
-        let text = new_index(index, &paths, &home, maker)?;
+        let text = new_index(index, &paths, &home, made)?;
         if changing.len() > 1 || text.as_deref() != fs::read_to_string(index).ok().as_deref() {
             let text = text.unwrap_or_default();
             set.add_text(index, &text)?;
@@ -132,19 +131,17 @@ pub(super) fn replace(base: &Path, maker: &Maker<'_>, progress: &dyn Progress) -
         // A remainder, which the next call would remove.
         let _ = fs::remove_file(aside(index));
     }
-    maker.applied(same, written, bytes, Vec::new())
+    Ok(applied(made, same, written, bytes, Vec::new()))
 }
 
 /// The tensors of the new checkpoint for each file of the base: where the tensor is that they come from, and
 /// otherwise in the last file.
-fn divided<'a>(chain: &'a Chain, tensors: &BTreeMap<&'a str, FormOf<'a>>) -> Vec<Vec<(&'a str, FormOf<'a>)>> {
-    let count = chain.base.shards().count();
+fn divided(made: &dyn Making) -> Vec<Vec<(&str, FormOf<'_>)>> {
+    let count = made.base().shards().count();
     let mut files = vec![Vec::new(); count];
-    for (name, form) in tensors {
-        // Renamed tensors stay in their file, whatever became of them.
-        let source = chain.deltas.iter().rev().fold(*name, |name, delta| delta.source(name));
-        let file = chain.base.file_of(source).unwrap_or(count - 1);
-        files[file].push((*name, *form));
+    for (name, form) in made.tensors() {
+        let file = made.base().file_of(made.source(name)).unwrap_or(count - 1);
+        files[file].push((name, form));
     }
     files
 }
@@ -154,7 +151,7 @@ fn new_index(
     index: &Path,
     paths: &[&Path],
     home: &BTreeMap<&str, usize>,
-    maker: &Maker<'_>,
+    made: &dyn Making,
 ) -> Result<Option<String>, Error> {
     let text = fs::read_to_string(index).map_err(CheckpointError::io(index, "read"))?;
     let mut json: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -162,13 +159,15 @@ fn new_index(
     let name = |n: usize| paths[n].file_name().unwrap_or_default().to_string_lossy().into_owned();
     let places: Map<String, Value> =
         home.iter().map(|(tensor, n)| ((*tensor).to_owned(), Value::from(name(*n)))).collect();
-    if json.get("weight_map").and_then(Value::as_object) == Some(&places) && maker.keeps_sizes() {
+    let old_bytes: u64 = made.base().tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    if json.get("weight_map").and_then(Value::as_object) == Some(&places) && old_bytes == made.tensor_bytes()
+    {
         return Ok(Some(text));
     }
     json.insert("weight_map".to_owned(), Value::Object(places));
     let metadata = json.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert("total_size".to_owned(), maker.tensor_bytes().into());
+        metadata.insert("total_size".to_owned(), made.tensor_bytes().into());
     }
     let json = serde_json::to_string_pretty(&json).expect("JSON that was read");
     Ok(Some(json + "\n"))

@@ -40,6 +40,7 @@
 //! | `apply` | the command `apply` |
 //! | `in_place` | `apply` to the files of the base |
 //! | `problem` | what can be wrong |
+//! | `versions` | the folders of versions that serving engines read |
 
 mod apply;
 mod chain;
@@ -47,8 +48,10 @@ mod compare;
 mod create;
 mod in_place;
 mod problem;
+mod versions;
 
 pub use apply::{Applied, ApplyOptions, apply, verify_delta};
 pub use compare::{Change, ChangedTensor};
 pub use create::{DeltaOptions, Made, delta};
 pub use problem::DeltaProblem;
+pub use versions::{Checksum, Encoding, VersionOptions, VersionWritten, version};

@@ -71,6 +71,17 @@ pub enum DeltaProblem {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A folder of a version is not as the convention wants it.
+    #[error("{0}")]
+    Version(String),
+    /// A tensor of a version cannot be made.
+    #[error("tensor `{tensor}`: {problem}")]
+    VersionTensor {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The base cannot be replaced in place.
     #[error("--in-place: {0}")]
     InPlace(String),
