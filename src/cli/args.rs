@@ -175,6 +175,23 @@ impl DeltaArgs {
     }
 }
 
+/// The arguments of `squash`.
+#[derive(Debug, Args)]
+pub struct SquashArgs {
+    /// The deltas, in the order in which they were made
+    #[arg(required = true)]
+    pub deltas: Vec<PathBuf>,
+    /// Delta to write
+    #[arg(long, short)]
+    pub output: PathBuf,
+    /// The checkpoint over which the first delta was made. With it, the result is as small as a delta made at once
+    #[arg(long)]
+    pub base: Option<PathBuf>,
+    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_shard_size: Option<u64>,
+}
+
 /// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
@@ -350,6 +367,16 @@ Examples:
 Several deltas are applied in one pass. Another base, another order, a missing delta, and a delta that was applied \
 already are refused, and nothing becomes visible unless the result has the state that the last delta names.")]
     Apply(ApplyArgs),
+    /// Make one delta of several
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune squash v1-v2.safetensors v2-v3.safetensors -o v1-v3.safetensors
+  cdi-prune squash v1-v2.safetensors v2-v3.safetensors -o v1-v3.safetensors --base v1.safetensors
+
+Without the base, the differences of a tensor that several deltas change are kept, one over the other: such a delta \
+has about as many bytes as all of them. With the base, which needs room for a temporary checkpoint, they become one \
+difference.")]
+    Squash(SquashArgs),
     /// List the tensors of a checkpoint: name, type, shape, bytes and share of zeros
     #[command(after_long_help = "\
 Examples:
@@ -473,6 +500,7 @@ impl Command {
             Self::Restore { .. } => Some("restore"),
             Self::Delta(_) => Some("delta"),
             Self::Apply(_) => Some("apply"),
+            Self::Squash(_) => Some("squash"),
             Self::Inspect { .. } => Some("inspect"),
             Self::Matrix(_) => Some("matrix"),
             Self::New { .. } => Some("new"),

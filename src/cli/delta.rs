@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cdi_prune::pipeline::{
-    self, Applied, ApplyOptions, Checksum, DeltaOptions, Encoding, Made, VersionOptions, VersionWritten,
+    self, Applied, ApplyOptions, Checksum, DeltaOptions, Encoding, Made, SquashOptions, Squashed,
+    VersionOptions, VersionWritten,
 };
 use cdi_prune::text::{counted, thousands};
 
-use super::args::{ApplyArgs, DeltaArgs, DeltaChecksum, DeltaForm};
+use super::args::{ApplyArgs, DeltaArgs, DeltaChecksum, DeltaForm, SquashArgs};
 use super::failure::{Failure, Result};
 use super::global::{Format, Global};
 use super::out::{print, print_json, shown};
@@ -117,6 +118,38 @@ pub fn apply(args: &ApplyArgs, global: &Global) -> Result {
         *tensor_bytes as f64 / 1e6 / seconds,
         short(&applied.state),
     ))
+}
+
+pub fn squash(args: &SquashArgs, global: &Global) -> Result {
+    let begun = Instant::now();
+    let options = SquashOptions {
+        base: args.base.as_deref(),
+        max_shard_size: args.max_shard_size,
+        open: global.open_options(),
+    };
+    let made = pipeline::squash(&args.deltas, &args.output, &options, &Bar::of(global))?;
+    if global.quiet {
+        return Ok(());
+    }
+    let Squashed { written, read, layered, state, .. } = &made;
+    let layers = match layered {
+        0 => String::new(),
+        n => format!(" {} differences of several deltas; with --base, they become one.", words(*n)),
+    };
+    print(&format!(
+        "{} of {} bytes are one: {}, {} bytes ({:.1} s). It gives the state {}.{layers}",
+        counted(args.deltas.len() as u64, "delta"),
+        thousands(*read),
+        files(&written.files),
+        thousands(written.bytes),
+        begun.elapsed().as_secs_f64(),
+        short(state),
+    ))
+}
+
+fn words(tensors: usize) -> String {
+    let verb = if tensors == 1 { "has" } else { "have" };
+    format!("{} {verb}", counted(tensors as u64, "tensor"))
 }
 
 /// `verify BASE DELTA … NEW`: whether the deltas make the last one of the first.

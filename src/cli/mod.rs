@@ -99,6 +99,7 @@ fn command(cli: &Cli) -> Result {
         }
         Command::Delta(args) => delta::delta(args, &cli.global),
         Command::Apply(args) => delta::apply(args, &cli.global),
+        Command::Squash(args) => delta::squash(args, &cli.global),
         Command::Inspect { file, format, full } => {
             let inventory = pipeline::inspect(file, cli.global.open_options(), &Bar::of(&cli.global))?;
             match format {

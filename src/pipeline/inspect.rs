@@ -39,6 +39,8 @@ pub struct Lineage {
     pub state: String,
     /// Tensors that have another name in the base: the new names, and those in the base.
     pub renamed: BTreeMap<String, String>,
+    /// Tensors that the base does not have.
+    pub added: Vec<String>,
     /// Tensors of the base that the new checkpoint does not have.
     pub removed: Vec<String>,
 }
@@ -144,6 +146,7 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
             base_state: base.sha256.clone(),
             state: delta.state.clone(),
             renamed: delta.renamed.clone(),
+            added: delta.added.clone(),
             removed: delta.removed.clone(),
         })
     });

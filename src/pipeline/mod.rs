@@ -96,7 +96,7 @@ pub use block_pass::BlockPass;
 pub use block_result::{BLOCK_RESULT_VERSION, BlockKeys, BlockResult};
 pub use delta::{
     Applied, ApplyOptions, Change, ChangedTensor, Checksum, DeltaOptions, DeltaProblem, Encoding, Made,
-    VersionOptions, VersionWritten, apply, delta, verify_delta, version,
+    SquashOptions, Squashed, VersionOptions, VersionWritten, apply, delta, squash, verify_delta, version,
 };
 pub use error::{BlockProblem, ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
 pub use gates::passed as check_gates;

@@ -250,6 +250,7 @@ fn describe(
         prediction,
         decay: if pruned { decay } else { 1.0 },
         code: None,
+        layers: Vec::new(),
     })
 }
 

@@ -265,6 +265,126 @@ fn a_chain_is_applied_in_one_go() {
     }
 }
 
+/// Five versions of several tensors, of which one is added, one renamed, and one removed, and their deltas.
+fn history(s: &Scratch) {
+    let w = noise(5, 100_000);
+    let ids = |n: u64| {
+        (0..300u64).map(|id| id * 3 + n * u64::from(id % 50 == 0)).flat_map(u64::to_le_bytes).collect()
+    };
+    let two = changed(&w, 40);
+    let three = changed(&two, 63);
+    let small = |factor: f32| f32s(&[0.5 * factor, 1.0]);
+    let shape: &[usize] = &[250, 400];
+    let versions: [Vec<Tensor<'_>>; 5] = [
+        vec![
+            ("gone", "F32", &[2], small(1.0)),
+            ("ids", "I64", &[300], ids(0)),
+            ("old.w", "F32", shape, f32s(&w)),
+        ],
+        vec![
+            ("added", "F32", &[2], small(2.0)),
+            ("gone", "F32", &[2], small(3.0)),
+            ("ids", "I64", &[300], ids(1)),
+            ("old.w", "F32", shape, f32s(&two)),
+        ],
+        vec![
+            ("added", "F32", &[2], small(4.0)),
+            ("ids", "I64", &[300], ids(2)),
+            ("new.w", "F32", shape, f32s(&two)),
+        ],
+        vec![
+            ("added", "F32", &[2], small(4.0)),
+            ("ids", "I64", &[300], ids(2)),
+            ("new.w", "F32", shape, f32s(&three)),
+        ],
+        vec![
+            ("added", "F32", &[2], small(5.0)),
+            ("ids", "I64", &[300], ids(4)),
+            ("new.w", "F32", shape, f32s(&changed(&three, 9))),
+        ],
+    ];
+    for (n, tensors) in versions.iter().enumerate() {
+        s.safetensors(&format!("v{n}.safetensors"), tensors);
+    }
+    for n in 1..5 {
+        let (old, new) = (format!("v{}.safetensors", n - 1), format!("v{n}.safetensors"));
+        let output = format!("d{n}.safetensors");
+        let mut args = vec!["delta", &old, &new, "-o", &output];
+        if n == 2 {
+            args.extend(["--map", "old.w=new.w"]);
+        }
+        succeeds(s, &args);
+    }
+}
+
+#[test]
+fn squashed_deltas_do_the_same() {
+    let s = Scratch::new();
+    history(&s);
+    let check = |delta: &str, first: usize, last: usize| {
+        let (base, new) = (format!("v{first}.safetensors"), tensors(&s, &format!("v{last}.safetensors")));
+        succeeds(&s, &["apply", &base, delta, "-o", "made.safetensors"]);
+        assert!(tensors(&s, "made.safetensors") == new, "{delta}");
+        succeeds(&s, &["restore", delta, "--base", &base, "-o", "made.safetensors"]);
+        assert!(tensors(&s, "made.safetensors") == new, "{delta}");
+    };
+    let squash = |deltas: &[&str], more: &[&str], output: &str| {
+        let files: Vec<String> = deltas.iter().map(|name| format!("{name}.safetensors")).collect();
+        let output = format!("{output}.safetensors");
+        let args = ["squash"].into_iter().chain(files.iter().map(String::as_str)).chain(["-o", &output]);
+        let ran = succeeds(&s, &args.chain(more.iter().copied()).collect::<Vec<_>>());
+        (ran.stdout, std::fs::metadata(s.path(&output)).map_or(0, |file| file.len()))
+    };
+    squash(&["d1", "d2"], &[], "d12");
+    check("d12.safetensors", 0, 2);
+    squash(&["d3", "d4"], &[], "d34");
+    check("d34.safetensors", 2, 4);
+    // Of squashed ones, with layers over layers.
+    let (words, layered) = squash(&["d12", "d34"], &[], "all");
+    check("all.safetensors", 0, 4);
+    assert!(
+        words.contains(" 2 tensors have differences of several deltas; with --base, they become one.\n"),
+        "{words}"
+    );
+    let (_, at_once) = squash(&["d1", "d2", "d3", "d4"], &[], "once");
+    assert_eq!(at_once, layered);
+    let inspected = succeeds(&s, &["inspect", "all.safetensors"]).stdout;
+    assert!(
+        inspected.contains("Renamed: new.w is old.w in the base.\nNew: added.\nRemoved: gone.\n"),
+        "{inspected}"
+    );
+    // With the base, as small as a delta made at once.
+    let (words, over) = squash(&["d1", "d2", "d3", "d4"], &["--base", "v0.safetensors"], "over");
+    check("over.safetensors", 0, 4);
+    assert!(over < layered && !words.contains("differences"), "{over} {layered} {words}");
+    let make =
+        ["delta", "v0.safetensors", "v4.safetensors", "-o", "direct.safetensors", "--map", "old.w=new.w"];
+    succeeds(&s, &make);
+    assert_eq!(s.files()["direct.safetensors"], s.files()["over.safetensors"]);
+    // In a chain with others.
+    succeeds(
+        &s,
+        &["apply", "v0.safetensors", "d12.safetensors", "d34.safetensors", "-o", "made.safetensors"],
+    );
+    assert!(tensors(&s, "made.safetensors") == tensors(&s, "v4.safetensors"));
+    let names = s.files();
+    assert!(names.keys().all(|name| !name.contains("squash")), "{:?}", names.keys());
+
+    let t = Scratch::new();
+    versions(&t);
+    refused(
+        &t,
+        &["squash", "d1.safetensors", "d2.safetensors", "-o", "x.safetensors"],
+        "d2.safetensors: tensor `w` gets another type or shape here, after a delta before this one: without the base, \
+         the two cannot become one; give it with `--base FILE`",
+    );
+    let base =
+        ["squash", "d1.safetensors", "d2.safetensors", "-o", "x.safetensors", "--base", "v0.safetensors"];
+    succeeds(&t, &base);
+    succeeds(&t, &["apply", "v0.safetensors", "x.safetensors", "-o", "made.safetensors"]);
+    assert!(tensors(&t, "made.safetensors") == tensors(&t, "v2.safetensors"));
+}
+
 #[track_caller]
 fn refused(s: &Scratch, args: &[&str], message: &str) {
     let before = s.files();

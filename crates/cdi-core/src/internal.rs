@@ -3,7 +3,9 @@
 
 #[cfg(feature = "std")]
 pub use crate::checkpoint::open::leads_out;
+pub use crate::reader::coded::LayerDecoder;
 pub use crate::reader::decode::{Decoder, Link, ReadBlocks};
+pub use crate::reader::stored::CodedLayer;
 pub use crate::reader::validate::base_tensor;
 
 /// Bits of many elements.

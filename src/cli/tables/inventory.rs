@@ -79,13 +79,16 @@ pub fn inventory(inventory: &Inventory, full: bool, color: ColorChoice) -> Strin
         counted(inventory.files as u64, "file"),
         counted(bytes, "byte")
     );
-    if let Some(Lineage { from, base_state, state, renamed, removed }) = &inventory.delta {
+    if let Some(Lineage { from, base_state, state, renamed, added, removed }) = &inventory.delta {
         text += &format!(
             "\nDelta over {} with the state {base_state}.\nIt gives the state {state}.",
             printable(from)
         );
         for (new, old) in renamed {
             text += &format!("\nRenamed: {} is {} in the base.", printable(new), printable(old));
+        }
+        for name in added {
+            text += &format!("\nNew: {}.", printable(name));
         }
         for name in removed {
             text += &format!("\nRemoved: {}.", printable(name));

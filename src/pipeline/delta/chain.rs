@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use cdi_core::internal::checkpoint::growth;
-use cdi_core::internal::{Link, ReadBlocks};
+use cdi_core::internal::{LayerDecoder, Link, ReadBlocks};
 use safetensors::Dtype;
 
 use super::problem::DeltaProblem;
@@ -64,6 +64,7 @@ pub(in crate::pipeline) struct Chain {
 struct Level {
     encoder: Encoder,
     decoder: BlockDecoder,
+    layers: LayerDecoder,
     /// The base's values of a block.
     values: Vec<u8>,
     /// A block of which only a part was needed, and which it is: the address of its code, and its number.
@@ -178,14 +179,16 @@ impl Chain {
             return copy(self.base.tensor(name).expect("checked before"), out);
         };
         let (dtype, shape) = delta.reader.tensor(name).expect("checked before");
-        let (head, code, prediction) = match delta.reader.link(name) {
+        let (head, code, own, layers, prediction) = match delta.reader.link(name) {
             Link::Whole(tensor) => return copy(tensor, out),
             Link::InBase => return self.fill_from(n - 1, (delta.source(name), shape), range, levels, out),
-            Link::Coded { head, code, prediction } => (head, code.bytes(), prediction),
+            Link::Coded { head, code, end, layers, prediction } => {
+                (head, code.bytes(), &code.bytes()[..end], layers, prediction)
+            }
             Link::Other => unreachable!("checked before"),
         };
         let (level, below) = levels.split_last_mut().expect("one for each delta");
-        let Level { encoder, decoder, values, piece, in_piece } = level;
+        let Level { encoder, decoder, layers: layer_decoder, values, piece, in_piece } = level;
         let size = dtype.bitsize() / 8;
         let mut start = range.start;
         while start < range.end {
@@ -220,7 +223,10 @@ impl Chain {
                 piece.resize(bytes.len(), 0);
                 &mut **piece
             };
-            let decoded = decoder.decode(head, code, (number, &block), predicted, target);
+            let decoded = decoder.decode(head, own, (number, &block), predicted, target);
+            let float = FloatDtype::of(dtype);
+            let decoded =
+                decoded.and_then(|()| layer_decoder.decode(layers, code, float, (number, &block), target));
             decoded.map_err(|error| Error::Pruned {
                 path: delta.path().to_owned(),
                 problem: PrunedProblem::Code { tensor: name.to_owned(), error },

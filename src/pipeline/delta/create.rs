@@ -64,8 +64,10 @@ pub fn delta(
     refuse_pruned(&new)?;
     let renamed = renamed(&base, &new, &options.map)?;
     let Compared { mut tensors, base: before, new: after } = compare(&base, &new, &renamed, progress)?;
-    let removed = tensors.iter().filter(|tensor| tensor.change == Change::Removed);
-    let removed: Vec<String> = removed.map(|tensor| tensor.name.clone()).collect();
+    let names = |change| -> Vec<String> {
+        tensors.iter().filter(|tensor| tensor.change == change).map(|tensor| tensor.name.clone()).collect()
+    };
+    let (added, removed) = (names(Change::Added), names(Change::Removed));
     let shapes = tensors.iter().filter_map(|tensor| {
         let (name, shape) = (tensor.name.as_str(), new.tensor(&tensor.name)?.shape);
         let from = tensor.renamed_from.as_deref().unwrap_or(name);
@@ -74,7 +76,8 @@ pub fn delta(
     let (path, no_memory) = (base.path().to_owned(), |(tensor, bytes)| Error::NoMemory { tensor, bytes });
     base.view(shapes).map_err(no_memory)?;
     let from = file_name(&path);
-    let described = (Base { from, sha256: before.clone() }, Delta { state: after.clone(), renamed, removed });
+    let described =
+        (Base { from, sha256: before.clone() }, Delta { state: after.clone(), renamed, added, removed });
     let start = PredictFrom::Base(&new, &base);
     let packed = pack_over(&start, output, options.max_shard_size, Some(described), progress)?;
     let bytes: BTreeMap<&str, u64> = packed.tensors.iter().map(|t| (t.name.as_str(), t.to)).collect();

@@ -40,6 +40,7 @@
 //! | `apply` | the command `apply` |
 //! | `in_place` | `apply` to the files of the base |
 //! | `problem` | what can be wrong |
+//! | `squash` | the command `squash` |
 //! | `versions` | the folders of versions that serving engines read |
 
 mod apply;
@@ -48,10 +49,12 @@ mod compare;
 mod create;
 mod in_place;
 mod problem;
+mod squash;
 mod versions;
 
 pub use apply::{Applied, ApplyOptions, apply, verify_delta};
 pub use compare::{Change, ChangedTensor};
 pub use create::{DeltaOptions, Made, delta};
 pub use problem::DeltaProblem;
+pub use squash::{SquashOptions, Squashed, squash};
 pub use versions::{Checksum, Encoding, VersionOptions, VersionWritten, version};

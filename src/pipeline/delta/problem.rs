@@ -71,6 +71,15 @@ pub enum DeltaProblem {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Deltas that cannot be one without their base.
+    #[error(
+        "tensor `{tensor}` gets another type or shape here, after a delta before this one: without the \
+         base, the two cannot become one; give it with `--base FILE`"
+    )]
+    SquashNeedsBase {
+        /// The tensor.
+        tensor: String,
+    },
     /// A folder of a version is not as the convention wants it.
     #[error("{0}")]
     Version(String),

@@ -63,6 +63,7 @@ fn described(name: &str, tensor: &TensorRef<'_>) -> PrunedTensor {
         prediction: None,
         decay: 1.0,
         code: None,
+        layers: Vec::new(),
     }
 }
 

@@ -140,6 +140,7 @@ impl<'a> PredictFrom<'a> {
             prediction,
             decay: 1.0,
             code: None,
+            layers: Vec::new(),
         })
     }
 }

@@ -7,12 +7,15 @@ use safetensors::Dtype;
 use super::decode::Decoder;
 use super::error::PrunedProblem;
 use super::file::PrunedReader;
-use super::stored::{Coded, PartsSeen, Stored};
+use super::stored::{Coded, CodedLayer, PartsSeen, Stored};
 use super::validate::Wrong;
 use crate::blocks::{Block, Reads};
 use crate::checkpoint::Mapped;
-use crate::codec::{BlockValues, CODES, CodeError, Form, Head, PRUNED, PRUNED_TO_INITIAL, block_of};
+use crate::codec::{
+    BlockDecoder, BlockValues, CODES, CodeError, Form, Head, PRUNED, PRUNED_TO_INITIAL, block_of,
+};
 use crate::init::Generator;
+use crate::init::encoder::Encoder;
 use crate::prelude::*;
 use crate::sparse::{Fill, Format, InitialValues, PrunedTensor, SHARED_CODES};
 use crate::tensor::{FloatDtype, Shape, cast};
@@ -34,11 +37,38 @@ impl PrunedReader {
         let described = |problem| PrunedProblem::Description { tensor: name.clone(), problem };
         let form =
             Form::of(dtype).ok_or_else(|| described(format!("{dtype} is not a type that can be coded")))?;
-        let head = Head::read(code, form, shape.matrix(), Some(pruned)).map_err(wrong)?;
+        // The codes of the layers are at the end, one after the other.
+        let lengths = description.layers.iter().map(|layer| layer.code);
+        let behind = lengths.fold(0u64, u64::saturating_add);
+        let end = usize::try_from(behind).ok().and_then(|behind| code.len().checked_sub(behind));
+        let end =
+            end.ok_or_else(|| described(format!("its layers have {behind} bytes, its code {}", code.len())))?;
+        let head = Head::read(&code[..end], form, shape.matrix(), Some(pruned)).map_err(wrong)?;
+        let (mut layers, mut at) = (Vec::new(), end);
+        for layer in &description.layers {
+            let place = at..at + layer.code as usize;
+            at = place.end;
+            let head = Head::read(&code[place.clone()], form, shape.matrix(), None).map_err(wrong)?;
+            if !head.is_difference() || !layer.prediction.is_finite() {
+                let problem = "a layer of its code is not predicted from what is before it";
+                return Err(described(problem.to_owned()).into());
+            }
+            layers.push(CodedLayer { head, place, prediction: layer.prediction });
+        }
         contradiction(&description, form, &head).map_or(Ok(()), |problem| Err(described(problem)))?;
         let drawn = self.drawn_within(&description, &shape)?;
         parts.names.insert(codes.clone());
-        let coded = Coded { description: Box::new(description), dtype, shape, codes, place, head, drawn };
+        let coded = Coded {
+            description: Box::new(description),
+            dtype,
+            shape,
+            codes,
+            place,
+            head,
+            end,
+            layers,
+            drawn,
+        };
         match self.tensors.insert(name.clone(), Stored::Coded(Box::new(coded))) {
             Some(_) => Err(PrunedProblem::Twice(name).into()),
             None => Ok(()),
@@ -96,11 +126,17 @@ impl PrunedReader {
     /// What is read from the files for a block of a coded tensor, one of [`crate::blocks::cut`].
     pub(super) fn coded_reads<'a>(&'a self, coded: &'a Coded, block: &Block) -> Reads<'a> {
         let (number, _) = block_of(coded.shape.matrix(), block.start);
-        let code = self.code_of(coded).part(coded.head.block_bytes(number));
+        let all = self.code_of(coded);
+        let code = all.part(coded.head.block_bytes(number));
+        // Of the layers, which are rare, the last.
+        let layer = coded
+            .layers
+            .last()
+            .map(|layer| all.part(layer.place.clone()).part(layer.head.block_bytes(number)));
         let base = self.base_part(&coded.description, block);
         let whole = coded.drawn.as_ref().and_then(Generator::whole);
         let bytes = (block.len * coded.head.size()) as u64;
-        Reads { bytes, mapped: [Some(code), base, None, None], whole }
+        Reads { bytes, mapped: [Some(code), base, layer, None], whole }
     }
 
     /// The bytes of a block of a coded tensor: one of [`crate::blocks::cut`], or any run of elements.
@@ -111,7 +147,9 @@ impl PrunedReader {
         decoder: &'a mut Decoder,
     ) -> Result<&'a [u8], CodeError> {
         let (matrix, size) = (coded.shape.matrix(), coded.head.size());
-        let Decoder { encoder, filled, cast: filled_cast, code: blocks, out, piece, in_piece, .. } = decoder;
+        let Decoder {
+            encoder, filled, cast: filled_cast, code: blocks, layers, out, piece, in_piece, ..
+        } = decoder;
         let code = self.code_of(coded).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
         out.resize(block.len * size, 0);
@@ -151,18 +189,63 @@ impl PrunedReader {
             {
                 values.prediction = base.bytes();
             }
-            if (start, end) == (whole.start, whole.start + whole.len) {
-                blocks.decode(&coded.head, code, (number, &whole), values, &mut out[to])?;
+            let is_whole = (start, end) == (whole.start, whole.start + whole.len);
+            let target = if is_whole {
+                &mut out[to.clone()]
             } else {
                 *in_piece = None;
                 piece.resize(whole.len * size, 0);
-                blocks.decode(&coded.head, code, (number, &whole), values, piece)?;
+                &mut **piece
+            };
+            blocks.decode(&coded.head, &code[..coded.end], (number, &whole), values, target)?;
+            layers.decode(&coded.layers, code, FloatDtype::of(coded.dtype), (number, &whole), target)?;
+            if !is_whole {
                 *in_piece = this;
                 out[to].copy_from_slice(&piece[from]);
             }
             start = end;
         }
         Ok(out)
+    }
+}
+
+/// Decodes layers, with the buffers of one thread.
+#[derive(Debug, Default)]
+pub struct LayerDecoder {
+    encoder: Encoder,
+    /// One for each layer: it keeps the tables of its code.
+    decoders: Vec<BlockDecoder>,
+    before: Vec<u8>,
+}
+
+impl LayerDecoder {
+    /// Decodes a block of each layer over the values in `out`, in order. `float` is the type of the tensor, if it
+    /// is a floating-point one, and `code` its whole code.
+    ///
+    /// # Errors
+    /// [`CodeError::Block`].
+    pub fn decode(
+        &mut self,
+        layers: &[CodedLayer],
+        code: &[u8],
+        float: Option<FloatDtype>,
+        block: (usize, &Block),
+        out: &mut [u8],
+    ) -> Result<(), CodeError> {
+        if self.decoders.len() < layers.len() {
+            self.decoders.resize_with(layers.len(), BlockDecoder::default);
+        }
+        for (CodedLayer { head, place, prediction }, decoder) in layers.iter().zip(&mut self.decoders) {
+            self.before.clear();
+            self.before.extend_from_slice(out);
+            let prediction = match float {
+                Some(dtype) => self.encoder.encode_values(&self.before, dtype, dtype, *prediction),
+                None => &mut self.before,
+            };
+            let values = BlockValues { prediction, ..BlockValues::default() };
+            decoder.decode(head, &code[place.clone()], block, values, out)?;
+        }
+        Ok(())
     }
 }
 

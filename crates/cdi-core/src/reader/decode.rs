@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
+use super::coded::LayerDecoder;
 use super::file::PrunedReader;
-use super::stored::{Encoded, Stored};
+use super::stored::{CodedLayer, Encoded, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
 use crate::checkpoint::{Mapped, TensorRef};
 use crate::codec::{BlockDecoder, CodeError, Head};
@@ -25,6 +26,7 @@ pub struct Decoder {
     /// Values of the pruned elements of a coded tensor.
     pub(super) filled: Encoder,
     pub(super) code: BlockDecoder,
+    pub(super) layers: LayerDecoder,
     /// The requested elements of a coded tensor, and a whole block that contains some of them.
     pub(super) out: Vec<u8>,
     pub(super) piece: Vec<u8>,
@@ -115,8 +117,12 @@ pub enum Link<'a> {
     Coded {
         /// Its head.
         head: &'a Head,
-        /// The whole code.
+        /// The whole code, with its layers.
         code: Mapped<'a>,
+        /// Where in it the code ends that is predicted from the base.
+        end: usize,
+        /// The layers over it.
+        layers: &'a [CodedLayer],
         /// The factor of the base's values, from which values are predicted; `None` if they are not.
         prediction: Option<f64>,
     },
@@ -185,7 +191,13 @@ impl ReadBlocks for PrunedReader {
                 if description.fill != Fill::Zero || prediction.is_some() && !in_base {
                     return Link::Other;
                 }
-                Link::Coded { head: &coded.head, code: self.code_of(coded), prediction }
+                Link::Coded {
+                    head: &coded.head,
+                    code: self.code_of(coded),
+                    end: coded.end,
+                    layers: &coded.layers,
+                    prediction,
+                }
             }
             Stored::Encoded(_) => Link::Other,
         }

@@ -97,13 +97,13 @@
 //! | `stored` | how each tensor is stored |
 //! | `rows` | reading tensors and rows into the caller's memory |
 
-mod coded;
+pub(crate) mod coded;
 pub(crate) mod decode;
 mod error;
 mod file;
 mod parts;
 mod rows;
-mod stored;
+pub(crate) mod stored;
 pub(crate) mod validate;
 
 pub use crate::codec::CodeError;

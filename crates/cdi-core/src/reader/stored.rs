@@ -47,6 +47,17 @@ pub(super) struct Encoded {
     pub drawn: Option<Generator>,
 }
 
+/// A code over another one.
+#[derive(Debug)]
+pub struct CodedLayer {
+    /// Its head.
+    pub head: Head,
+    /// Where in the code of the tensor it is.
+    pub place: Range<usize>,
+    /// The factor of the values before it.
+    pub prediction: f64,
+}
+
 /// A coded tensor whose head has been read.
 #[derive(Debug)]
 pub(super) struct Coded {
@@ -57,6 +68,9 @@ pub(super) struct Coded {
     pub codes: String,
     pub place: Range<usize>,
     pub head: Head,
+    /// Where in the code the own one ends.
+    pub end: usize,
+    pub layers: Vec<CodedLayer>,
     /// The generator of initial values, if these are drawn.
     pub drawn: Option<Generator>,
 }

@@ -62,6 +62,9 @@ pub struct Delta {
     /// Tensors that have another name in the base: the new names, and those in the base.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed: BTreeMap<String, String>,
+    /// Tensors that the base does not have, in name order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
     /// Tensors of the base that the new checkpoint does not have, in name order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
@@ -128,6 +131,19 @@ pub struct PrunedTensor {
     /// the descriptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u64>,
+    /// Codes of later versions, which lie behind the tensor's own: each predicts its values from what the codes
+    /// before it give. Only for coded tensors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
+}
+
+/// A code over another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its length in bytes.
+    pub code: u64,
+    /// The factor of the values before it.
+    pub prediction: f64,
 }
 
 fn one() -> f64 {
@@ -160,6 +176,8 @@ struct Short<'a> {
     decay: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u64>,
+    #[serde(skip_serializing_if = "<[Layer]>::is_empty")]
+    layers: &'a [Layer],
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -203,6 +221,7 @@ impl<'a> Description<'a> {
             prediction: tensor.prediction,
             decay: tensor.decay,
             code: tensor.code,
+            layers: &tensor.layers,
         })
     }
 }

@@ -13,7 +13,7 @@ mod settings;
 pub use choice::{parts, smallest, suffixes};
 pub use deflated::DescriptionError;
 pub use metadata::{
-    Base, Delta, FileMetadata, InBase, InitialValues, Kind, PrunedTensor, SHARED_CODES, SHARED_LIMIT,
+    Base, Delta, FileMetadata, InBase, InitialValues, Kind, Layer, PrunedTensor, SHARED_CODES, SHARED_LIMIT,
     SliceValues, Unknown, VERSION, base_digest,
 };
 pub use parts::{BitmaskParts, CsrParts, EncodingParts, Parts};
