@@ -4,6 +4,7 @@
 functions do what the commands of the program `cdi-prune` do. The guide is docs/python.md.
 """
 
+from .deltas import Publisher, apply, delta, squash
 from .errors import CdiPruneError, ConfigError, GateError, NotTrainedError, StageError
 from .files import File, Slice, load_file, open_file, save_file
 from .noise import DeterministicNoiseGenerator
@@ -16,12 +17,15 @@ __all__ = [
     "File",
     "GateError",
     "NotTrainedError",
+    "Publisher",
     "Result",
     "Run",
     "Slice",
     "StageError",
     "analyze",
+    "apply",
     "compare",
+    "delta",
     "init",
     "inspect",
     "load_file",
@@ -32,6 +36,7 @@ __all__ = [
     "restore",
     "run",
     "save_file",
+    "squash",
     "unpack",
     "verify",
 ]

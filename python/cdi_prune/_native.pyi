@@ -55,3 +55,42 @@ def pack(
 ) -> str: ...
 def restore(file: str, output: str, how: _Restoring, progress: _Progress = None) -> str: ...
 def unpack(file: str, output: str, how: _Restoring, progress: _Progress = None) -> str: ...
+def delta(
+    base: str,
+    new: str,
+    output: str,
+    form: tuple[str, str],
+    map: list[tuple[str, str]],
+    number: int | None = None,
+    max_shard_size: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def apply(
+    base: str,
+    deltas: list[str],
+    output: str | None = None,
+    dry_run: bool = False,
+    max_shard_size: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def squash(
+    deltas: list[str],
+    output: str,
+    base: str | None = None,
+    max_shard_size: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+
+_Tensor = tuple[str, str, list[int], _Bytes]
+
+class Publisher:
+    def __init__(
+        self,
+        folder: str,
+        last: tuple[str | None, list[_Tensor]],
+        number: int,
+        form: tuple[str, str],
+        full_every: int | None,
+    ) -> None: ...
+    def number(self) -> int: ...
+    def publish(self, tensors: list[_Tensor], progress: _Progress = None) -> str: ...

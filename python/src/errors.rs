@@ -67,6 +67,7 @@ fn of_stage(error: &Error) -> Location {
         Error::Pruned { path, .. } | Error::NotPacked { path } => (Some(path), None),
         Error::TrainedMissing { path, .. } => (Some(path), None),
         Error::Base { path, tensor, .. } => (Some(path), Some(tensor)),
+        Error::Delta { path, problem } => (Some(path), problem.tensor()),
         Error::Mismatch(mismatch) => (Some(&mismatch.path), mismatch.unmatched.first()),
         Error::Rows(
             RowsError::Unknown(tensor)

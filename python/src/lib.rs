@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use pyo3::prelude::*;
 
+mod delta;
 mod errors;
 mod file;
 mod noise;
@@ -15,6 +16,8 @@ mod work;
 
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::delta::{Publisher, apply, delta, squash};
     #[pymodule_export]
     use super::file::File;
     #[pymodule_export]

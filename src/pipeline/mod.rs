@@ -96,7 +96,8 @@ pub use block_pass::BlockPass;
 pub use block_result::{BLOCK_RESULT_VERSION, BlockKeys, BlockResult};
 pub use delta::{
     Applied, ApplyOptions, Change, ChangedTensor, Checksum, DeltaOptions, DeltaProblem, Encoding, Made,
-    SquashOptions, Squashed, VersionOptions, VersionWritten, apply, delta, squash, verify_delta, version,
+    PublishForm, Published, Publisher, SquashOptions, Squashed, VersionOptions, VersionWritten, apply, delta,
+    squash, verify_delta, version,
 };
 pub use error::{BlockProblem, ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
 pub use gates::passed as check_gates;

@@ -60,10 +60,21 @@ pub fn delta(
 ) -> Result<Made, Error> {
     let (mut base, new) =
         (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
-    refuse_pruned(&base)?;
-    refuse_pruned(&new)?;
-    let renamed = renamed(&base, &new, &options.map)?;
-    let Compared { mut tensors, base: before, new: after } = compare(&base, &new, &renamed, progress)?;
+    delta_between(&mut base, &new, output, options, progress)
+}
+
+/// The same for checkpoints that are open. The base is as it was when this returns.
+pub(super) fn delta_between(
+    base: &mut Checkpoint,
+    new: &Checkpoint,
+    output: &Path,
+    options: &DeltaOptions,
+    progress: &dyn Progress,
+) -> Result<Made, Error> {
+    refuse_pruned(base)?;
+    refuse_pruned(new)?;
+    let renamed = renamed(base, new, &options.map)?;
+    let Compared { mut tensors, base: before, new: after } = compare(base, new, &renamed, progress)?;
     let names = |change| -> Vec<String> {
         tensors.iter().filter(|tensor| tensor.change == change).map(|tensor| tensor.name.clone()).collect()
     };
@@ -74,12 +85,14 @@ pub fn delta(
         (from != name || tensor.change == Change::Grown).then_some(View { name, from, shape })
     });
     let (path, no_memory) = (base.path().to_owned(), |(tensor, bytes)| Error::NoMemory { tensor, bytes });
-    base.view(shapes).map_err(no_memory)?;
+    let hidden = base.view(shapes).map_err(no_memory)?;
     let from = file_name(&path);
     let described =
         (Base { from, sha256: before.clone() }, Delta { state: after.clone(), renamed, added, removed });
-    let start = PredictFrom::Base(&new, &base);
-    let packed = pack_over(&start, output, options.max_shard_size, Some(described), progress)?;
+    let start = PredictFrom::Base(new, base);
+    let packed = pack_over(&start, output, options.max_shard_size, Some(described), progress);
+    base.unview(hidden);
+    let packed = packed?;
     let bytes: BTreeMap<&str, u64> = packed.tensors.iter().map(|t| (t.name.as_str(), t.to)).collect();
     for tensor in &mut tensors {
         tensor.delta_bytes = bytes.get(tensor.name.as_str()).copied().unwrap_or_default();

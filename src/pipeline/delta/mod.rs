@@ -40,6 +40,7 @@
 //! | `apply` | the command `apply` |
 //! | `in_place` | `apply` to the files of the base |
 //! | `problem` | what can be wrong |
+//! | `publisher` | versions of a model in memory, one after the other |
 //! | `squash` | the command `squash` |
 //! | `versions` | the folders of versions that serving engines read |
 
@@ -49,6 +50,7 @@ mod compare;
 mod create;
 mod in_place;
 mod problem;
+mod publisher;
 mod squash;
 mod versions;
 
@@ -56,5 +58,6 @@ pub use apply::{Applied, ApplyOptions, apply, verify_delta};
 pub use compare::{Change, ChangedTensor};
 pub use create::{DeltaOptions, Made, delta};
 pub use problem::DeltaProblem;
+pub use publisher::{PublishForm, Published, Publisher};
 pub use squash::{SquashOptions, Squashed, squash};
 pub use versions::{Checksum, Encoding, VersionOptions, VersionWritten, version};

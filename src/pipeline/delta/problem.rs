@@ -97,6 +97,16 @@ pub enum DeltaProblem {
 }
 
 impl DeltaProblem {
+    /// The tensor that it is about, if it is about one.
+    pub fn tensor(&self) -> Option<&String> {
+        match self {
+            Self::Needs { tensor } | Self::SquashNeedsBase { tensor } | Self::VersionTensor { tensor, .. } => {
+                Some(tensor)
+            }
+            _ => None,
+        }
+    }
+
     /// Of this file.
     pub(super) fn of(self, path: &Path) -> Error {
         Error::Delta { path: path.to_owned(), problem: Box::new(self) }

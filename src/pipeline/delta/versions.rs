@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::apply::{Making, Place};
 use super::chain::FormOf;
@@ -20,6 +22,7 @@ use super::compare::{Change, ChangedTensor, Compared, compare};
 use super::problem::DeltaProblem;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef, TensorSpec};
 use crate::pipeline::blocks::{self, Reads};
+use crate::pipeline::copy::copy;
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::check_distinct;
@@ -140,7 +143,7 @@ pub struct VersionWritten {
     pub written: Written,
     /// The number of the base's version and its own, in six digits.
     pub versions: [String; 2],
-    /// Bytes of the files of the new checkpoint.
+    /// Bytes of the tensors of the new checkpoint.
     pub new_bytes: u64,
     /// The tensors in name order.
     pub tensors: Vec<ChangedTensor>,
@@ -162,36 +165,45 @@ pub fn version(
     let number = options.version.or_else(|| number_of(output));
     let Some(number) = number.filter(|number| *number > 0) else {
         let problem =
-            "a version has a number, from 1: call the folder `weight_v000001`, or give `--version 1`";
+            "a version has a number, from 1: call the folder `weight_v000001`, or give `--number 1`";
         return Err(DeltaProblem::Version(problem.to_owned()).of(output));
     };
     let base_number = options.base_version.or_else(|| number_of(base)).unwrap_or(number - 1);
-    let versions = [base_number, number].map(|number| format!("{number:06}"));
     let (base, new) = (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
-    refuse_pruned(&base)?;
-    refuse_pruned(&new)?;
+    version_between(&base, &new, [base_number, number], output, options, progress)
+}
+
+/// The same for checkpoints that are open, with the numbers of their versions.
+pub(super) fn version_between(
+    base: &Checkpoint,
+    new: &Checkpoint,
+    numbers: [u64; 2],
+    output: &Path,
+    options: &VersionOptions,
+    progress: &dyn Progress,
+) -> Result<VersionWritten, Error> {
+    refuse_pruned(base)?;
+    refuse_pruned(new)?;
+    let versions = numbers.map(|number| format!("{number:06}"));
     let index = output.join(INDEX);
     let inputs = || base.files().chain(new.files()).map(|path| ("the new checkpoint or its base", path));
     check_distinct(inputs(), [("the output", index.as_path())])?;
-    let mut set = OutputSet::open(&index, inputs().map(|(_, path)| path))?;
-    let Compared { mut tensors, .. } = compare(&base, &new, &BTreeMap::new(), progress)?;
+    let set = OutputSet::open(&index, inputs().map(|(_, path)| path))?;
+    let Compared { mut tensors, .. } = compare(base, new, &BTreeMap::new(), progress)?;
     let other = tensors.iter().find(|tensor| !matches!(tensor.change, Change::Changed | Change::Unchanged));
     if let Some(tensor) = other {
-        let problem =
-            "a version of this form has the same tensors as its base, with the same types and shapes, and \
-                       this one differs: publish the full checkpoint, or use the default form"
-                .to_owned();
-        return Err(DeltaProblem::VersionTensor { tensor: tensor.name.clone(), problem }.of(new.path()));
+        let problem = "a version of this form has the same tensors as its base, with the same types and shapes, and this \
+                       one differs: publish the full checkpoint, or use the default form";
+        let (tensor, problem) = (tensor.name.clone(), problem.to_owned());
+        return Err(DeltaProblem::VersionTensor { tensor, problem }.of(new.path()));
     }
     // Compressed differences of the changed tensors, and checksums.
     let changed = tensors.iter().filter(|tensor| tensor.change == Change::Changed);
     let changed: Vec<String> = changed.map(|tensor| tensor.name.clone()).collect();
     let spool = Spool::beside(&index)?;
-    let end = std::sync::atomic::AtomicU64::new(0);
-    progress.begin(
-        "delta",
-        changed.iter().filter_map(|name| new.tensor(name)).map(|t| t.bytes().len() as u64).sum(),
-    );
+    let end = AtomicU64::new(0);
+    let bytes = changed.iter().filter_map(|name| new.tensor(name)).map(|tensor| tensor.bytes().len() as u64);
+    progress.begin("delta", bytes.sum());
     let coded = blocks::for_each(
         &changed,
         progress,
@@ -203,55 +215,23 @@ pub fn version(
                 |problem: String| DeltaProblem::VersionTensor { tensor: name.clone(), problem }.of(output);
             options.encoding.encode(old.bytes(), new.bytes(), difference).map_err(wrong)?;
             let code = zstd::bulk::compress(difference, options.level).map_err(|e| wrong(e.to_string()))?;
-            let at = end.fetch_add(code.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            let at = end.fetch_add(code.len() as u64, Ordering::Relaxed);
             spool.write(at, &code)?;
             Ok::<_, Error>((at, code.len(), options.checksum.of(new.bytes())))
         },
     )?;
     progress.end();
     for ((_, length, _), name) in coded.iter().zip(&changed) {
-        // Names are in order, and those that changed among them.
-        let row = tensors.binary_search_by(|tensor| tensor.name.cmp(name));
-        if let Ok(row) = row {
-            tensors[row].delta_bytes = *length as u64;
-        }
+        // Those of the new checkpoint are all there are, and in order.
+        let row = tensors.binary_search_by(|tensor| tensor.name.cmp(name)).expect("one of them");
+        tensors[row].delta_bytes = *length as u64;
     }
-    // Shards of whole tensors, at least one.
-    let most = options.max_shard_size.unwrap_or(SHARD);
-    let mut shards: Vec<Vec<usize>> = vec![Vec::new()];
-    let mut bytes = 0;
-    for (n, (_, length, _)) in coded.iter().enumerate() {
-        if bytes > 0 && bytes + *length as u64 > most {
-            shards.push(Vec::new());
-            bytes = 0;
-        }
-        shards.last_mut().expect("at least one").push(n);
-        bytes += *length as u64;
-    }
-    let (mut files, mut total) = (Vec::new(), 0);
-    let mut places = serde_json::Map::new();
-    for (number, shard) in shards.iter().enumerate() {
-        let name = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
-        let spec = |n: &usize| {
-            let shape = Shape::new(vec![coded[*n].1]).expect("it lies in a file");
-            Group::single(TensorSpec { name: changed[*n].clone(), dtype: Dtype::U8, shape })
-        };
-        let groups: Vec<Group> = shard.iter().map(spec).collect();
-        let checksums: BTreeMap<String, String> =
-            shard.iter().map(|n| (changed[*n].clone(), coded[*n].2.clone())).collect();
-        let metadata = |_: &[Group]| checksums.clone();
-        let key = || Ok::<_, Error>(None);
-        let writer = CheckpointWriter::resume(&mut set, &output.join(&name), &groups, None, metadata, key)?;
-        for n in shard {
-            let (at, length, _) = coded[*n];
-            let mut code = vec![0; length];
-            spool.read(at, &mut code)?;
-            writer.write_at(writer.slot(&changed[*n]), 0, &code)?;
-            places.insert(changed[*n].clone(), Value::from(name.clone()));
-        }
-        total += writer.bytes();
-        files.extend(writer.stage(&mut set)?);
-    }
+    let parts = changed.iter().zip(&coded).map(|(name, (_, length, checksum))| {
+        let shape = Shape::new(vec![*length]).expect("it lies in a file");
+        let spec = TensorSpec { name: name.clone(), dtype: Dtype::U8, shape };
+        (spec, Some(checksum.clone()))
+    });
+    let parts: Vec<(TensorSpec, Option<String>)> = parts.collect();
     let meta = Meta {
         version: versions[1].clone(),
         base_version: versions[0].clone(),
@@ -259,14 +239,93 @@ pub fn version(
         compression_format: Zstd::Zstd,
         checksum_format: options.checksum,
     };
-    let text = json!({"metadata": meta, "weight_map": places});
+    let written = write_shards(set, output, &parts, options.max_shard_size, json!(meta), |n, writer| {
+        let (at, length, _) = coded[n];
+        let mut code = vec![0; length];
+        spool.read(at, &mut code)?;
+        Ok(writer.write_at(writer.slot(&changed[n]), 0, &code)?)
+    })?;
+    let new_bytes = new.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    Ok(VersionWritten { written, versions, new_bytes, tensors })
+}
+
+/// Writes a full checkpoint as the folder of a version, with which a chain begins anew.
+pub(super) fn full_version(
+    new: &Checkpoint,
+    number: u64,
+    output: &Path,
+    max_shard_size: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    refuse_pruned(new)?;
+    let set = OutputSet::open(&output.join(INDEX), new.files())?;
+    let all: Vec<(&str, TensorRef<'_>)> = new.tensors().collect();
+    let spec = |(name, tensor): &(&str, TensorRef<'_>)| {
+        let spec = TensorSpec { name: (*name).to_owned(), dtype: tensor.dtype, shape: tensor.shape.clone() };
+        (spec, None)
+    };
+    let parts: Vec<(TensorSpec, Option<String>)> = all.iter().map(spec).collect();
+    let total: u64 = all.iter().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let meta = json!({"version": format!("{number:06}"), "total_size": total});
+    progress.begin("write", total);
+    let written = write_shards(set, output, &parts, max_shard_size, meta, |n, writer| {
+        let (name, tensor) = all[n];
+        copy([(writer.slot(name), tensor.data)].into_iter(), writer, progress)
+    })?;
+    progress.end();
+    Ok(written)
+}
+
+/// Writes tensors, each with the checksum in the metadata of its file, to shards `model-00001-of-0000N.safetensors`
+/// and an index with this `metadata`. `write` writes the tensor with an index in `parts`.
+fn write_shards(
+    mut set: OutputSet,
+    output: &Path,
+    parts: &[(TensorSpec, Option<String>)],
+    max_shard_size: Option<u64>,
+    metadata: Value,
+    write: impl Fn(usize, &CheckpointWriter) -> Result<(), Error>,
+) -> Result<Written, Error> {
+    let most = max_shard_size.unwrap_or(SHARD);
+    // Whole tensors, and at least one shard.
+    let mut shards: Vec<Range<usize>> = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (n, (spec, _)) in parts.iter().enumerate() {
+        if n > start && bytes + spec.bytes() > most {
+            shards.push(start..n);
+            (start, bytes) = (n, 0);
+        }
+        bytes += spec.bytes();
+    }
+    shards.push(start..parts.len());
+    let (mut files, mut total, mut places) = (Vec::new(), 0, Map::new());
+    let count = shards.len();
+    for (number, shard) in shards.into_iter().enumerate() {
+        let file = format!("model-{:05}-of-{count:05}.safetensors", number + 1);
+        let here = &parts[shard.clone()];
+        let groups: Vec<Group> = here.iter().map(|(spec, _)| Group::single(spec.clone())).collect();
+        let checksum = |(spec, sum): &(TensorSpec, Option<String>)| Some((spec.name.clone(), sum.clone()?));
+        let mut metadata: BTreeMap<String, String> = here.iter().filter_map(checksum).collect();
+        if metadata.is_empty() {
+            // Some loaders refuse files without it.
+            metadata.insert("format".to_owned(), "pt".to_owned());
+        }
+        let metadata = |_: &[Group]| metadata.clone();
+        let key = || Ok::<_, Error>(None);
+        let writer = CheckpointWriter::resume(&mut set, &output.join(&file), &groups, None, metadata, key)?;
+        for n in shard {
+            write(n, &writer)?;
+            places.insert(parts[n].0.name.clone(), Value::from(file.clone()));
+        }
+        total += writer.bytes();
+        files.extend(writer.stage(&mut set)?);
+    }
+    let text = json!({"metadata": metadata, "weight_map": places});
     let text = serde_json::to_string_pretty(&text).expect("strings always serialise") + "\n";
     total += text.len() as u64;
-    files.push(set.add_bytes(&index, text.as_bytes())?);
+    files.push(set.add_bytes(&output.join(INDEX), text.as_bytes())?);
     set.commit()?;
-    let new_bytes = new.files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    let written = Written { files, tensors: changed.len(), bytes: total, beside: Vec::new() };
-    Ok(VersionWritten { written, versions, new_bytes, tensors })
+    Ok(Written { files, tensors: parts.len(), bytes: total, beside: Vec::new() })
 }
 
 /// The number in the name of a version's folder, `weight_v000001`.

@@ -32,13 +32,19 @@ pub struct View<'a> {
     pub shape: &'a Shape,
 }
 
+/// What views hide.
+#[derive(Debug)]
+pub struct Hidden(Vec<(String, Option<Place>)>);
+
 impl Checkpoint {
     /// Adds views. A tensor that has the name of a view is hidden by it. What cannot be seen that way (there is
     /// no such tensor, or it differs otherwise) is left out. Grown tensors are in memory.
     ///
+    /// Returns what they hide, for [`Self::unview`].
+    ///
     /// # Errors
-    /// The tensor that there is no memory for, and the bytes that it needs.
-    pub fn view<'v>(&mut self, views: impl Iterator<Item = View<'v>>) -> Result<(), (String, u64)> {
+    /// The tensor that there is no memory for, and the bytes that it needs. Nothing has changed then.
+    pub fn view<'v>(&mut self, views: impl Iterator<Item = View<'v>>) -> Result<Hidden, (String, u64)> {
         let mut seen = Vec::new();
         for View { name, from, shape } in views {
             let Some(place) = self.tensors.get(from) else { continue };
@@ -71,7 +77,17 @@ impl Checkpoint {
             }
             seen.push((name.to_owned(), place));
         }
-        self.tensors.extend(seen);
-        Ok(())
+        let hidden = seen.into_iter().map(|(name, place)| (name.clone(), self.tensors.insert(name, place)));
+        Ok(Hidden(hidden.collect()))
+    }
+
+    /// Takes views away again.
+    pub fn unview(&mut self, Hidden(hidden): Hidden) {
+        for (name, place) in hidden {
+            match place {
+                Some(place) => self.tensors.insert(name, place),
+                None => self.tensors.remove(&name),
+            };
+        }
     }
 }

@@ -109,7 +109,7 @@ impl PrunedReader {
             }
         }
         let views = shapes.iter().map(|(name, from, shape)| View { name, from, shape });
-        base.view(views).map_err(|(tensor, got)| too_large(&tensor, got))
+        base.view(views).map(drop).map_err(|(tensor, got)| too_large(&tensor, got))
     }
 
     /// Checks that the base has the same tensors as when the files were written. That they exist
