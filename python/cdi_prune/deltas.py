@@ -85,6 +85,10 @@ def squash(
     return Result(json.loads(found))
 
 
+#: Name, type, shape, and bytes of a tensor.
+_Row = tuple[str, str, list[int], _arrays.Bytes]
+
+
 class Publisher:
     """Writes versions of a model while it trains, each as what changed since the one before.
 
@@ -109,7 +113,8 @@ class Publisher:
     ) -> None:
         if full_every is not None and form == "coded":
             raise TypeError('full_every is for form="xor-zstd" and "overwrite-zstd"')
-        start = (None, _rows(last)) if isinstance(last, Mapping) else (os.fspath(last), [])
+        rows: list[_Row] = _rows(last) if isinstance(last, Mapping) else []
+        start = (None if isinstance(last, Mapping) else os.fspath(last), rows)
         self._native = _native.Publisher(os.fspath(folder), start, number, (form, checksum), full_every)
 
     @property
@@ -125,8 +130,8 @@ class Publisher:
             return Result(json.loads(self._native.publish(_rows(tensors), callback)))
 
 
-def _rows(tensors: Mapping[str, Any]) -> list[tuple[str, str, list[int], _arrays.Bytes]]:
-    rows: list[tuple[str, str, list[int], _arrays.Bytes]] = []
+def _rows(tensors: Mapping[str, Any]) -> list[_Row]:
+    rows: list[_Row] = []
     for name, tensor in tensors.items():
         dtype, shape, memory = _to_bytes(name, tensor)
         rows.append((name, dtype, shape, memory))
