@@ -151,7 +151,8 @@ pub struct DeltaArgs {
     /// Checksum of each tensor, in a folder for serving engines [default: xxh3-128]
     #[arg(long)]
     pub checksum: Option<DeltaChecksum>,
-    /// Number of the version, in a folder for serving engines [default: the one in its name, `weight_v000001`]
+    /// Number of the version, in a folder for serving engines [default: the one in its
+    /// name, `weight_v000001`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub number: Option<u64>,
     /// Number of the base's version [default: the one in its name, or the number before]
@@ -184,7 +185,8 @@ pub struct SquashArgs {
     /// Delta to write
     #[arg(long, short)]
     pub output: PathBuf,
-    /// The checkpoint over which the first delta was made. With it, the result is as small as a delta made at once
+    /// The checkpoint over which the first delta was made. With it, the result is as small as
+    /// a delta made at once
     #[arg(long)]
     pub base: Option<PathBuf>,
     /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB

@@ -140,10 +140,10 @@ pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Re
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let delta = described.first().and_then(|described| {
-        let (base, delta) = (described.base.as_ref()?, described.delta.as_ref()?);
+        let delta = described.delta.as_ref()?;
         Some(Lineage {
-            from: base.from.clone(),
-            base_state: base.sha256.clone(),
+            from: delta.from.clone(),
+            base_state: delta.base.clone(),
             state: delta.state.clone(),
             renamed: delta.renamed.clone(),
             added: delta.added.clone(),

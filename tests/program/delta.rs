@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cdi_prune::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, Tensor, f32s, succeeds};
+use crate::common::{Ran, Scratch, Tensor, f32s, root, succeeds};
 
 type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
 
@@ -211,7 +211,7 @@ fn what_the_table_says() {
 2 tensors: 1 unchanged. 1 changed element in the tensors that both have.
 Delta: d.safetensors, 424 bytes, 302.86 % of the new checkpoint's 140 (";
     assert!(ran.stdout.starts_with(expected), "{}", ran.stdout);
-    assert!(ran.stdout.ends_with(" s). It gives the state ad395fc505332235.\n"), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with(" s). It gives the state 76c87bc5b0343c18.\n"), "{}", ran.stdout);
     let ran = succeeds(&s, &["delta", "1.safetensors", "1.safetensors", "-o", "e.safetensors"]);
     assert!(ran.stdout.starts_with("2 tensors: 2 unchanged. 0 changed elements"), "{}", ran.stdout);
     let ran = succeeds(&s, &["apply", "1.safetensors", "e.safetensors", "-o", "1b.safetensors"]);
@@ -597,4 +597,59 @@ fn links_are_not_replaced() {
         &["apply", "link.safetensors", "d1.safetensors", "--in-place"],
         "link.safetensors: --in-place: link.safetensors is a link; give the folder that it leads to",
     );
+}
+
+/// The vector `delta` of tests/vectors, for other readers: renamed and grown tensors, and one with two codes.
+/// `CDI_PRUNE_WRITE_VECTORS=1 cargo test --test program delta` writes it anew.
+#[test]
+fn the_vector_of_a_delta() {
+    let s = Scratch::new();
+    let w = noise(6, 1920);
+    let (two, ids) =
+        (changed(&w, 5), |n: u64| (0..200u64).map(|id| id / 7 + n).flat_map(u64::to_le_bytes).collect());
+    let versions: [Vec<Tensor<'_>>; 3] = [
+        vec![
+            ("equal", "F32", &[3], f32s(&[1.0, 2.0, 3.0])),
+            ("ids", "I64", &[200], ids(0)),
+            ("old", "F32", &[16, 60], f32s(&w[..960])),
+            ("rows", "BF16", &[40, 24], bf16s(&w[960..])),
+            ("twice", "F32", &[40, 48], f32s(&w)),
+        ],
+        vec![
+            ("equal", "F32", &[3], f32s(&[1.0, 2.0, 3.0])),
+            ("ids", "I64", &[200], ids(1)),
+            ("new", "F32", &[16, 60], f32s(&changed(&w[..960], 3))),
+            ("rows", "BF16", &[41, 24], bf16s(&[&w[960..], &w[..24]].concat())),
+            ("twice", "F32", &[40, 48], f32s(&two)),
+        ],
+        vec![
+            ("added", "F32", &[2], f32s(&[0.5, -0.5])),
+            ("equal", "F32", &[3], f32s(&[1.0, 2.0, 3.0])),
+            ("ids", "I64", &[200], ids(1)),
+            ("new", "F32", &[16, 60], f32s(&changed(&w[..960], 3))),
+            ("rows", "BF16", &[41, 24], bf16s(&[&w[960..], &w[..24]].concat())),
+            ("twice", "F32", &[40, 48], f32s(&changed(&two, 11))),
+        ],
+    ];
+    for (name, tensors) in ["delta.base", "1", "2"].iter().zip(&versions) {
+        s.safetensors(&format!("{name}.safetensors"), tensors);
+    }
+    let map = ["--map", "old=new"];
+    succeeds(
+        &s,
+        &[&["delta", "delta.base.safetensors", "1.safetensors", "-o", "a.safetensors"][..], &map].concat(),
+    );
+    succeeds(&s, &["delta", "1.safetensors", "2.safetensors", "-o", "b.safetensors"]);
+    succeeds(&s, &["squash", "a.safetensors", "b.safetensors", "-o", "delta.safetensors"]);
+    let apply = ["apply", "delta.base.safetensors", "delta.safetensors", "-o", "delta.decoded.safetensors"];
+    succeeds(&s, &apply);
+    assert!(tensors(&s, "delta.decoded.safetensors") == tensors(&s, "2.safetensors"));
+    let folder = root().join("tests/vectors");
+    for file in ["delta.base.safetensors", "delta.safetensors", "delta.decoded.safetensors"] {
+        let made = std::fs::read(s.path(file)).unwrap();
+        if std::env::var_os("CDI_PRUNE_WRITE_VECTORS").is_some() {
+            std::fs::write(folder.join(file), &made).unwrap();
+        }
+        assert!(std::fs::read(folder.join(file)).unwrap() == made, "{file}");
+    }
 }

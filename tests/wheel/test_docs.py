@@ -1,4 +1,4 @@
-"""The Python of README and docs/python.md, run as printed, in a folder with what the repository ships."""
+"""The Python of README, docs/python.md and docs/deltas.md, run as printed, in a folder with what the repository ships."""
 
 import os
 import re
@@ -37,6 +37,13 @@ def run(texts):
 def test_blocks_without_a_framework(page, count, repository, capsys):
     assert run([text for text in blocks(page) if "import torch" not in text]) == count
     assert "15442" in capsys.readouterr().out
+
+
+def test_blocks_of_deltas(repository, capsys):
+    assert run(blocks("docs/deltas.md")) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith(f"{n} 1 tensor, ") for n, line in enumerate(lines, 1))
+    assert all(int(line.split()[3]) < 1000 for line in lines)
 
 
 def test_blocks_with_torch(repository):

@@ -35,7 +35,7 @@ def test_every_format_gives_the_trained_bits(pruned, form, tmp_path):
     same(load_dense(tmp_path / "restored.safetensors"), load_dense(TRAINED))
 
 
-@pytest.mark.parametrize("name", ["bytes", "differences", "plain", "pruned", "steps", "values"])
+@pytest.mark.parametrize("name", ["bytes", "delta", "differences", "plain", "pruned", "steps", "values"])
 def test_the_vectors_of_the_format(name):
     """Whatever the specification's test files hold: every type, codes of every model, shared ones."""
     folder = ROOT / "tests/vectors"

@@ -26,8 +26,8 @@ use crate::workers::Threads;
 /// How deltas are applied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyOptions {
-    /// Where the output is cut into shards, in bytes; `None` for one file. Files that are replaced in place stay
-    /// the files that they are.
+    /// Where the output is cut into shards, in bytes; `None` for one file. Files that are replaced in place
+    /// stay the files that they are.
     pub max_shard_size: Option<u64>,
     /// Whether everything is checked, and nothing written.
     pub dry_run: bool,
@@ -54,13 +54,13 @@ pub struct Applied {
 /// Blocks that are made, or digested, before their digests are kept.
 const AT_ONCE: usize = 1 << 16;
 
-/// Makes the checkpoint that the last of the deltas gives, from the base of the first one, in one pass over the
-/// base. Without an `output`, it replaces the files of the base that change. The states of the base and of the
-/// result are checked; nothing becomes visible before that.
+/// Makes the checkpoint that the last of the deltas gives, from the base of the first one, in one pass over
+/// the base. Without an `output`, it replaces the files of the base that change. The states of the base and
+/// of the result are checked; nothing becomes visible before that.
 ///
 /// # Errors
-/// [`Error::Delta`] for another base, deltas that are no chain, or a result that is not what the last one says;
-/// [`Error::Pruned`] for damaged deltas; [`Error::SameFile`]; errors of reading and writing.
+/// [`Error::Delta`] for another base, deltas that are no chain, or a result that is not what the last one
+/// says; [`Error::Pruned`] for damaged deltas; [`Error::SameFile`]; errors of reading and writing.
 pub fn apply(
     base: &Path,
     deltas: &[PathBuf],
@@ -120,8 +120,8 @@ pub(super) trait Making {
     /// The states of the base and of the new checkpoint.
     fn states(&self) -> [String; 2];
 
-    /// Makes every tensor, writes those that have a place, and checks all digests. Returns the number of tensors
-    /// that are those of the base.
+    /// Makes every tensor, writes those that have a place, and checks all digests. Returns the number of
+    /// tensors that are those of the base.
     fn make(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<usize, Error>;
 
     /// Bytes of all tensors.
@@ -174,18 +174,18 @@ pub(super) fn links(deltas: &[PathBuf], options: OpenOptions) -> Result<Vec<Open
     let all = deltas.iter().map(|path| Opened::open(path, options)).collect::<Result<Vec<_>, Error>>()?;
     for pair in all.windows(2) {
         let [first, next] = pair else { continue };
-        if next.base != first.delta.state {
-            let hint = match all.iter().find(|other| other.delta.state == next.base) {
+        if next.delta.base != first.delta.state {
+            let hint = match all.iter().find(|other| other.delta.state == next.delta.base) {
                 Some(other) => format!(
                     "{} gives it: deltas are given in the order in which they were made",
                     other.path().display()
                 ),
-                None if next.base == first.base => {
+                None if next.delta.base == first.delta.base => {
                     "both are deltas over the same state, of which only one can be applied".to_owned()
                 }
                 None => "a delta between the two is missing".to_owned(),
             };
-            let (expected, got) = (next.base.clone(), first.delta.state.clone());
+            let (expected, got) = (next.delta.base.clone(), first.delta.state.clone());
             let problem = DeltaProblem::Link { previous: first.path().to_owned(), expected, got, hint };
             return Err(problem.of(next.path()));
         }
@@ -207,10 +207,10 @@ fn other_base(chain: &Chain, got: String) -> Error {
         ),
         None => format!(
             "give the version that the delta was made from (`{}` then), or the deltas between",
-            first.from
+            first.delta.from
         ),
     };
-    let (base, expected) = (chain.base.path().to_owned(), first.base.clone());
+    let (base, expected) = (chain.base.path().to_owned(), first.delta.base.clone());
     DeltaProblem::OtherBase { base, expected, got, hint }.of(first.path())
 }
 
@@ -377,7 +377,7 @@ impl Making for Maker<'_> {
 
     fn states(&self) -> [String; 2] {
         let (first, last) = (self.chain.deltas.first(), self.chain.deltas.last());
-        let (base, new) = (first.map(|delta| &delta.base), last.map(|delta| &delta.delta.state));
+        let (base, new) = (first.map(|delta| &delta.delta.base), last.map(|delta| &delta.delta.state));
         [base, new].map(|state| state.cloned().unwrap_or_default())
     }
 
@@ -390,7 +390,7 @@ impl Making for Maker<'_> {
         let (Some(first), Some(last)) = (self.chain.deltas.first(), self.chain.deltas.last()) else {
             return Ok(same);
         };
-        if before != first.base {
+        if before != first.delta.base {
             return Err(other_base(self.chain, before));
         }
         if after != last.delta.state {
@@ -422,7 +422,9 @@ pub(super) fn applied(
 /// An error that the base may explain: it is another one.
 fn explained(chain: &Chain, error: Error) -> Error {
     match State::of(&chain.base, &Threads, |_| false) {
-        Some(got) if chain.deltas.first().is_some_and(|first| first.base != got) => other_base(chain, got),
+        Some(got) if chain.deltas.first().is_some_and(|first| first.delta.base != got) => {
+            other_base(chain, got)
+        }
         _ => error,
     }
 }

@@ -1,4 +1,5 @@
-//! A base and the deltas over it, read as the checkpoint that they give: each block through all of them at once.
+//! A base and the deltas over it, read as the checkpoint that they give: each block through
+//! all of them at once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,10 +23,6 @@ use crate::workers::Threads;
 #[derive(Debug)]
 pub(in crate::pipeline) struct Opened {
     pub reader: PrunedReader,
-    /// The state of the base.
-    pub base: String,
-    /// What the base was called.
-    pub from: String,
     pub delta: Delta,
 }
 
@@ -33,11 +30,8 @@ impl Opened {
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, Error> {
         // Nothing is allocated that grows with a described tensor.
         let reader = PrunedReader::open_link(&Threads, path, Limits::NONE, options)?;
-        match reader.delta() {
-            Some((base, delta)) => {
-                let (base, from, delta) = (base.sha256.clone(), base.from.clone(), delta.clone());
-                Ok(Self { reader, base, from, delta })
-            }
+        match reader.delta().cloned() {
+            Some(delta) => Ok(Self { reader, delta }),
             None => Err(DeltaProblem::NotADelta.of(path)),
         }
     }
@@ -52,7 +46,8 @@ impl Opened {
     }
 }
 
-/// A base and the deltas over it, in order. Checkpoint 0 is the base, checkpoint n what the first n deltas give.
+/// A base and the deltas over it, in order. Checkpoint 0 is the base, checkpoint n what the
+/// first n deltas give.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Chain {
     pub base: Checkpoint,
@@ -129,8 +124,8 @@ impl Chain {
         Ok(())
     }
 
-    /// The name in the base of a tensor of the last checkpoint whose bytes are the base's; `None` if they come
-    /// from a delta.
+    /// The name in the base of a tensor of the last checkpoint whose bytes are the base's; `None` if
+    /// they come from a delta.
     pub fn in_base<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut name = name;
         for (n, delta) in self.deltas.iter().enumerate().rev() {

@@ -50,8 +50,8 @@ pub struct ChangedTensor {
     /// Number of elements whose bits differ; `None` if type or shape differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<u64>,
-    /// The largest absolute difference of two elements, for floating-point types; those that are not finite do
-    /// not count. `None` where `changed` is, or where nothing differs.
+    /// The largest absolute difference of two elements, for floating-point types; those that are not finite
+    /// do not count. `None` where `changed` is, or where nothing differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest: Option<f64>,
     /// Its bytes in the new checkpoint.

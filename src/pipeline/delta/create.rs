@@ -15,7 +15,7 @@ use crate::pipeline::pack::{PredictFrom, pack_over};
 use crate::pipeline::plan::file_name;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::refuse_pruned;
-use crate::sparse::{Base, Delta};
+use crate::sparse::Delta;
 
 /// How a delta is made.
 #[derive(Clone, Debug, Default)]
@@ -45,12 +45,12 @@ pub struct Made {
     pub tensors: Vec<ChangedTensor>,
 }
 
-/// Writes what changed from `base` to `new`, so that [`super::apply`] makes `new` of `base`: without loss, and
-/// whatever files the tensors are in.
+/// Writes what changed from `base` to `new`, so that [`super::apply`] makes `new` of `base`: without loss,
+/// and whatever files the tensors are in.
 ///
 /// # Errors
-/// [`Error::AlreadyPruned`] if one of them is pruned or packed; [`Error::SameFile`] if the output is an input;
-/// [`Error::Delta`] for a wrong map; errors of reading and writing.
+/// [`Error::AlreadyPruned`] if one of them is pruned or packed; [`Error::SameFile`] if the output is an
+/// input; [`Error::Delta`] for a wrong map; errors of reading and writing.
 pub fn delta(
     base: &Path,
     new: &Path,
@@ -87,8 +87,7 @@ pub(super) fn delta_between(
     let (path, no_memory) = (base.path().to_owned(), |(tensor, bytes)| Error::NoMemory { tensor, bytes });
     let hidden = base.view(shapes).map_err(no_memory)?;
     let from = file_name(&path);
-    let described =
-        (Base { from, sha256: before.clone() }, Delta { state: after.clone(), renamed, added, removed });
+    let described = Delta { from, base: before.clone(), state: after.clone(), renamed, added, removed };
     let start = PredictFrom::Base(new, base);
     let packed = pack_over(&start, output, options.max_shard_size, Some(described), progress);
     base.unview(hidden);

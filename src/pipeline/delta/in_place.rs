@@ -1,9 +1,9 @@
 //! `apply` to the files of the base: those that change are replaced, all together.
 //!
-//! A new file is complete under a temporary name before it gets the name of the old one, so a single file is the
-//! old version or the new one at any time. Several files cannot get their names at once. Meanwhile, the index has
-//! another name, so that no loader finds a mixture; if the program is killed then, the next call completes the
-//! update or gives the index its name back.
+//! A new file is complete under a temporary name before it gets the name of the old one, so a single file is
+//! the old version or the new one at any time. Several files cannot get their names at once. Meanwhile, the
+//! index has another name, so that no loader finds a mixture; if the program is killed then, the next call
+//! completes the update or gives the index its name back.
 
 use std::collections::BTreeMap;
 use std::fs;

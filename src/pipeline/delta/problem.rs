@@ -100,9 +100,9 @@ impl DeltaProblem {
     /// The tensor that it is about, if it is about one.
     pub fn tensor(&self) -> Option<&String> {
         match self {
-            Self::Needs { tensor } | Self::SquashNeedsBase { tensor } | Self::VersionTensor { tensor, .. } => {
-                Some(tensor)
-            }
+            Self::Needs { tensor }
+            | Self::SquashNeedsBase { tensor }
+            | Self::VersionTensor { tensor, .. } => Some(tensor),
             _ => None,
         }
     }

@@ -45,8 +45,8 @@ pub struct Published {
 }
 
 impl Publisher {
-    /// A publisher for this folder. `last` is the version with this number, which receivers have. With `full_every`,
-    /// versions whose number is a multiple of it are full checkpoints.
+    /// A publisher for this folder. `last` is the version with this number, which receivers have. With
+    /// `full_every`, versions whose number is a multiple of it are full checkpoints.
     pub fn new(
         folder: &Path,
         last: Checkpoint,

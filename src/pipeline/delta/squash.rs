@@ -20,7 +20,7 @@ use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::progress::{Progress, Silent};
 use crate::sparse::{
-    Base, Delta, FileMetadata, Fill, Format, InBase, InitialValues, Kind, Layer, PrunedTensor, Unknown,
+    Delta, FileMetadata, Fill, Format, InBase, InitialValues, Kind, Layer, PrunedTensor, Unknown,
 };
 use crate::store::{CheckpointWriter, Group, OutputSet, folder_of, share_codes, total};
 use crate::tensor::{Dtype, Layout};
@@ -56,19 +56,19 @@ pub struct Squashed {
 enum Entry {
     /// The base's tensor of this name.
     InBase(String),
-    /// Codes: the number of the delta and the name there of each; the first one alone, or over the base's tensor of
-    /// this name.
+    /// Codes: the number of the delta and the name there of each; the first one alone, or over the base's
+    /// tensor of this name.
     Codes(Vec<(usize, String)>, String),
     /// All of it, without the base.
     Known,
 }
 
-/// Writes one delta that does what these do one after the other. Without the base, differences cannot be added up,
-/// since how they are coded depends on the values that they change: they are kept as layers.
+/// Writes one delta that does what these do one after the other. Without the base, differences cannot be
+/// added up, since how they are coded depends on the values that they change: they are kept as layers.
 ///
 /// # Errors
-/// [`Error::Delta`] if the deltas are no chain, or if a tensor changes its type or shape after it was changed, which
-/// needs the base; errors of reading and writing.
+/// [`Error::Delta`] if the deltas are no chain, or if a tensor changes its type or shape after it was
+/// changed, which needs the base; errors of reading and writing.
 pub fn squash(
     deltas: &[PathBuf],
     output: &Path,
@@ -83,7 +83,7 @@ pub fn squash(
     };
     let files = || chain.deltas.iter().flat_map(|delta| delta.reader.files());
     let read = files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    let states = (first.base.clone(), last.delta.state.clone());
+    let states = (first.delta.base.clone(), last.delta.state.clone());
     if let Some(base) = options.base {
         let written = over(base, deltas, output, options, progress)?;
         return Ok(Squashed { written, read, layered: 0, base_state: states.0, state: states.1 });
@@ -117,12 +117,11 @@ pub fn squash(
     share_codes(&mut groups, options.max_shard_size);
     let described = |name: &str| described(&chain, name, entries.get(name)?);
     let delta = composed(&chain, &entries);
-    let base = Base { from: first.from.clone(), sha256: states.0.clone() };
     let others = last.reader.metadata().clone();
     let metadata = |groups: &[Group]| {
         let tensors = descriptions(groups, described);
-        let (base, delta) = (Some(base.clone()), Some(delta.clone()));
-        FileMetadata { tensors, base, delta, ..FileMetadata::new(Kind::Delta, 0) }.into_map(&others)
+        let delta = Some(delta.clone());
+        FileMetadata { tensors, delta, ..FileMetadata::new(Kind::Delta, 0) }.into_map(&others)
     };
     let key = || Ok::<_, Error>(None);
     let writer = CheckpointWriter::resume(&mut set, output, &groups, options.max_shard_size, metadata, key)?;
@@ -293,6 +292,7 @@ fn composed(chain: &Chain, entries: &BTreeMap<&str, Entry>) -> Delta {
     let each = chain.deltas.iter().enumerate();
     let gone = each.flat_map(|(n, delta)| delta.delta.removed.iter().filter_map(move |name| traced(n, name)));
     let removed: BTreeSet<String> = gone.collect();
-    let state = chain.deltas.last().map(|last| last.delta.state.clone()).unwrap_or_default();
-    Delta { state, renamed, added, removed: removed.into_iter().collect() }
+    let (first, last) = (&chain.deltas[0].delta, &chain.deltas[chain.last() - 1].delta);
+    let (from, base, state) = (first.from.clone(), first.base.clone(), last.state.clone());
+    Delta { from, base, state, renamed, added, removed: removed.into_iter().collect() }
 }

@@ -1,9 +1,10 @@
-//! The folders of versions that serving engines (SGLang, slime, miles, ModelExpress) read from a trainer:
-//! `weight_v000001/` with shards whose tensors are differences, compressed by zstd, and an index that says how.
+//! The folders of versions that serving engines (SGLang, slime, miles, ModelExpress) read from a
+//! trainer: `weight_v000001/` with shards whose tensors are differences, compressed by zstd, and an
+//! index that says how.
 //!
-//! Sources: slime, `docs/en/advanced/delta-weight-sync.md` and pull request 2181 (the folder of a version, checksums,
-//! full versions that begin a chain anew); SGLang, pull request 30367 (`/pull_weights`); ModelExpress,
-//! `docs/S3_DELTA_WEIGHT_REFIT.md` (the index). `docs/deltas.md` describes the form.
+//! Sources: slime, `docs/en/advanced/delta-weight-sync.md` and pull request 2181 (the folder of a version,
+//! checksums, full versions that begin a chain anew); SGLang, pull request 30367 (`/pull_weights`);
+//! ModelExpress, `docs/S3_DELTA_WEIGHT_REFIT.md` (the index). `docs/deltas.md` describes the form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -149,12 +150,12 @@ pub struct VersionWritten {
     pub tensors: Vec<ChangedTensor>,
 }
 
-/// Writes what changed from `base` to `new` as the folder of a version. A tensor is in memory as a whole, on each
-/// thread another one.
+/// Writes what changed from `base` to `new` as the folder of a version. A tensor is in memory as a whole, on
+/// each thread another one.
 ///
 /// # Errors
-/// [`Error::Delta`] if tensors are new, gone or of another type or shape, for which the form has no place, or if the
-/// version has no number; errors of reading and writing.
+/// [`Error::Delta`] if tensors are new, gone or of another type or shape, for which the form has no place, or
+/// if the version has no number; errors of reading and writing.
 pub fn version(
     base: &Path,
     new: &Path,
@@ -276,8 +277,9 @@ pub(super) fn full_version(
     Ok(written)
 }
 
-/// Writes tensors, each with the checksum in the metadata of its file, to shards `model-00001-of-0000N.safetensors`
-/// and an index with this `metadata`. `write` writes the tensor with an index in `parts`.
+/// Writes tensors, each with the checksum in the metadata of its file, to shards
+/// `model-00001-of-0000N.safetensors` and an index with this `metadata`. `write` writes the tensor with
+/// an index in `parts`.
 fn write_shards(
     mut set: OutputSet,
     output: &Path,

@@ -23,7 +23,7 @@ use super::resolve::refuse_pruned;
 use super::spool::Spool;
 use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice, part};
-use crate::sparse::{Base, Delta, FileMetadata, Kind, PrunedTensor};
+use crate::sparse::{Delta, FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
 pub(super) use code::{ToCode, choices, code_all};
@@ -84,12 +84,12 @@ pub fn pack(
     pack_over(start, output, max_shard_size, None, progress)
 }
 
-/// The same, as a delta if a base and what the delta gives are described.
+/// The same, as a delta if one is described.
 pub(super) fn pack_over(
     start: &PredictFrom<'_>,
     output: &Path,
     max_shard_size: Option<u64>,
-    delta: Option<(Base, Delta)>,
+    delta: Option<Delta>,
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
     let checkpoint = start.checkpoint()?;
@@ -124,11 +124,7 @@ pub(super) fn pack_over(
                 let base = digests.of_file(&tensors);
                 FileMetadata { base, ..FileMetadata::new(Kind::Pruned, start.seed()) }
             }
-            Some((base, delta)) => FileMetadata {
-                base: Some(base),
-                delta: Some(delta),
-                ..FileMetadata::new(Kind::Delta, start.seed())
-            },
+            delta => FileMetadata { delta, ..FileMetadata::new(Kind::Delta, start.seed()) },
         };
         FileMetadata { tensors, ..description }.into_map(&others)
     };

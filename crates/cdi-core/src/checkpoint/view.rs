@@ -1,4 +1,5 @@
-//! Tensors of a checkpoint under other names, and with one dimension longer: as the next version of a model has them.
+//! Tensors of a checkpoint under other names, and with one dimension longer: as the next version
+//! of a model has them.
 
 use super::error::CheckpointError;
 use super::mmap::MappedFile;
@@ -7,9 +8,9 @@ use super::source::MemoryFile;
 use crate::prelude::*;
 use crate::tensor::Shape;
 
-/// How a shape becomes another one in which one dimension is longer: elements come in runs, which become longer.
-/// Returns the length of a run before and after, the number of elements if the shapes are equal. `None` if the
-/// shapes differ otherwise.
+/// How a shape becomes another one in which one dimension is longer: elements come in runs, which become
+/// longer. Returns the length of a run before and after, the number of elements if the shapes are equal.
+/// `None` if the shapes differ otherwise.
 pub fn growth(old: &Shape, new: &Shape) -> Option<(usize, usize)> {
     if old == new {
         return Some((old.elements(), new.elements()));
@@ -37,8 +38,8 @@ pub struct View<'a> {
 pub struct Hidden(Vec<(String, Option<Place>)>);
 
 impl Checkpoint {
-    /// Adds views. A tensor that has the name of a view is hidden by it. What cannot be seen that way (there is
-    /// no such tensor, or it differs otherwise) is left out. Grown tensors are in memory.
+    /// Adds views. A tensor that has the name of a view is hidden by it. What cannot be seen that way (there
+    /// is no such tensor, or it differs otherwise) is left out. Grown tensors are in memory.
     ///
     /// Returns what they hide, for [`Self::unview`].
     ///

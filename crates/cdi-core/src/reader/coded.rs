@@ -219,8 +219,8 @@ pub struct LayerDecoder {
 }
 
 impl LayerDecoder {
-    /// Decodes a block of each layer over the values in `out`, in order. `float` is the type of the tensor, if it
-    /// is a floating-point one, and `code` its whole code.
+    /// Decodes a block of each layer over the values in `out`, in order. `float` is the type of the tensor,
+    /// if it is a floating-point one, and `code` its whole code.
     ///
     /// # Errors
     /// [`CodeError::Block`].

@@ -13,7 +13,7 @@ use super::stored::{PartsSeen, Stored};
 use crate::checkpoint::OpenOptions;
 use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::prelude::*;
-use crate::sparse::{Base, Delta, Kind};
+use crate::sparse::{Delta, Kind};
 use crate::tensor::Shape;
 use crate::workers::{Alone, Workers};
 
@@ -27,7 +27,7 @@ pub struct PrunedReader {
     pub(super) tensors: BTreeMap<String, Stored>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) kind: Option<Kind>,
-    pub(super) delta: Option<(Base, Delta)>,
+    pub(super) delta: Option<Delta>,
     /// Whether it was opened without the base that it needs.
     pub(super) is_link: bool,
 }
@@ -183,9 +183,9 @@ impl PrunedReader {
         matches!(self.kind, Some(Kind::Pruned | Kind::Delta))
     }
 
-    /// The base of a delta, and what the delta gives; `None` if the file is not a delta.
+    /// Between which checkpoints a delta is; `None` if the file is not a delta.
     #[doc(hidden)]
-    pub fn delta(&self) -> Option<&(Base, Delta)> {
+    pub fn delta(&self) -> Option<&Delta> {
         self.delta.as_ref()
     }
 

@@ -46,7 +46,7 @@ impl PrunedReader {
             if found.kind == Kind::Initial {
                 continue;
             }
-            read_delta(&mut self.delta, found.kind, found.base.as_ref(), found.delta)?;
+            read_delta(&mut self.delta, found.kind, found.delta)?;
             if *seed.get_or_insert(found.seed) != found.seed {
                 return Err(PrunedProblem::Seeds(seed.unwrap_or_default(), found.seed));
             }
@@ -61,12 +61,12 @@ impl PrunedReader {
             descriptions.extend(found.tensors);
         }
         self.seed = seed.unwrap_or_default();
-        let first = bases.first().map(|(base, names)| (base, names[0].as_str()));
-        let of_delta = self.delta.as_ref().and_then(|(base, _)| {
-            Some((base, descriptions.iter().find(|tensor| needs_base(tensor))?.name.as_str()))
+        let first = bases.first().map(|(base, names)| (&base.from, names[0].as_str()));
+        let of_delta = self.delta.as_ref().and_then(|delta| {
+            Some((&delta.from, descriptions.iter().find(|tensor| needs_base(tensor))?.name.as_str()))
         });
-        if let (None, Some((base, name)), false) = (&self.base, first.or(of_delta), self.is_link) {
-            return Err(PrunedProblem::BaseNeeded { tensor: name.to_owned(), from: base.from.clone() });
+        if let (None, Some((from, name)), false) = (&self.base, first.or(of_delta), self.is_link) {
+            return Err(PrunedProblem::BaseNeeded { tensor: name.to_owned(), from: from.clone() });
         }
         Ok((descriptions, bases))
     }
@@ -77,12 +77,12 @@ impl PrunedReader {
         descriptions: &[PrunedTensor],
         workers: &impl Workers,
     ) -> Result<(), PrunedProblem> {
-        let (Some((Base { sha256, .. }, delta)), Some(base)) = (&self.delta, &mut self.base) else {
+        let (Some(delta), Some(base)) = (&self.delta, &mut self.base) else {
             return Ok(());
         };
         let got = State::of(base, workers, |_| false).unwrap_or_default();
-        if got != *sha256 {
-            let (base, expected) = (base.name().clone(), sha256.clone());
+        if got != delta.base {
+            let (base, expected) = (base.name().clone(), delta.base.clone());
             return Err(PrunedProblem::OtherState { base, expected, got });
         }
         let limit = self.limits.bytes;
@@ -376,23 +376,17 @@ impl PrunedReader {
 }
 
 /// Takes in what the description of a file says about the delta that the file is.
-fn read_delta(
-    known: &mut Option<(Base, Delta)>,
-    kind: Kind,
-    base: Option<&Base>,
-    delta: Option<Delta>,
-) -> Result<(), PrunedProblem> {
-    if kind != Kind::Delta && delta.is_none() {
-        return Ok(());
+fn read_delta(known: &mut Option<Delta>, kind: Kind, delta: Option<Delta>) -> Result<(), PrunedProblem> {
+    match (kind, delta) {
+        (Kind::Delta, Some(delta)) => {
+            if *known.get_or_insert_with(|| delta.clone()) != delta {
+                return Err(PrunedProblem::Delta("its shards are those of different deltas"));
+            }
+            Ok(())
+        }
+        (Kind::Pruned | Kind::Initial, None) => Ok(()),
+        _ => Err(PrunedProblem::Delta("its description does not say over which state, or which it gives")),
     }
-    let (Kind::Delta, Some(base), Some(delta)) = (kind, base, delta) else {
-        return Err(PrunedProblem::Delta("its description does not say over which state, or which it gives"));
-    };
-    let this = (base.clone(), delta);
-    if *known.get_or_insert_with(|| this.clone()) != this {
-        return Err(PrunedProblem::Delta("its shards are those of different deltas"));
-    }
-    Ok(())
 }
 
 fn is_empty(tensor: TensorRef<'_>) -> bool {

@@ -37,7 +37,7 @@ pub struct FileMetadata {
     /// as their initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// What a delta gives, if this is one. Its [`FileMetadata::base`] is then described by its state.
+    /// What the file is a delta of, if it is one. [`FileMetadata::base`] is absent then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<Delta>,
     /// The pruned tensors, in name order.
@@ -50,13 +50,17 @@ pub struct FileMetadata {
 pub struct Base {
     /// The checkpoint's name when the file was written.
     pub from: String,
-    /// [`base_digest`] of the tensors that this file needs from it. In a delta, the base's state.
+    /// [`base_digest`] of the tensors that this file needs from it.
     pub sha256: String,
 }
 
-/// What a delta gives.
+/// Between which checkpoints a delta is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
+    /// The base's name when the file was written.
+    pub from: String,
+    /// The state of the base.
+    pub base: String,
     /// The state of the new checkpoint.
     pub state: String,
     /// Tensors that have another name in the base: the new names, and those in the base.
@@ -131,8 +135,8 @@ pub struct PrunedTensor {
     /// the descriptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u64>,
-    /// Codes of later versions, which lie behind the tensor's own: each predicts its values from what the codes
-    /// before it give. Only for coded tensors.
+    /// Codes of later versions, which lie behind the tensor's own: each predicts its values from what the
+    /// codes before it give. Only for coded tensors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<Layer>,
 }
