@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cdi_core::internal::checkpoint::state::{Digest, State, of_block, ranges};
+use cdi_core::internal::checkpoint::state::{Digest, State, TensorDigest, of_block, ranges};
 use serde::Serialize;
 
 use super::chain::{Chain, FormOf, Opened, Scratch};
 use super::in_place;
 use super::problem::DeltaProblem;
 use super::versions::{self, Versions};
-use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorSpec};
+use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorRef, TensorSpec};
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Written;
@@ -237,103 +237,66 @@ impl<'a> Maker<'a> {
     /// The states of the base and of the result, and how many tensors are those of the base.
     fn pass(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<(String, String, usize), Error> {
         let base = &self.chain.base;
-        let bytes = |(name, (dtype, shape)): (&&str, &FormOf<'_>)| {
-            let same = self.chain.in_base(name).is_some();
-            if same { 0 } else { shape.bytes(dtype.bitsize()).unwrap_or_default() as u64 }
-        };
+        let spans = self.spans();
         let of_base: u64 = base.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
-        progress.begin("apply", of_base + self.tensors.iter().map(bytes).sum::<u64>());
-        // Digests of the base's tensors, and what remains to be digested.
-        let mut known: BTreeMap<&str, Vec<Digest>> = BTreeMap::new();
-        let mut left: BTreeMap<&str, Mapped<'_>> =
-            base.tensors().map(|(name, tensor)| (name, tensor.data)).collect();
-        let mut all = self.tensors.iter().peekable();
-        let (mut after, mut same) = (State::default(), 0);
+        let made = spans.iter().filter(|span| span.in_base.is_none()).filter_map(|span| span.made);
+        let made = made.map(|(_, (dtype, shape))| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64);
+        progress.begin("apply", of_base + made.sum::<u64>());
+        let slot = |span: &Span<'_>| span.made.and_then(|(name, _)| place(name));
+        let slots: Vec<Option<(&CheckpointWriter, Slot)>> = spans.iter().map(slot).collect();
+        let each = spans.iter().zip(&slots).enumerate();
+        let mut items = each.flat_map(|(n, (span, slot))| items(span, *slot).map(move |item| (n, item)));
+        let mut sums = Sums {
+            spans: &spans,
+            next: 0,
+            base: TensorDigest::default(),
+            made: TensorDigest::default(),
+            of_base: BTreeMap::new(),
+            after: State::default(),
+        };
         loop {
-            let mut items: Vec<Item<'_>> = Vec::new();
-            // Which blocks of which tensors those are.
-            let (mut digested, mut made): (Vec<(&str, Vec<usize>)>, Vec<_>) = Default::default();
-            while let Some((name, (dtype, shape))) = all.next_if(|_| items.len() < AT_ONCE) {
-                let is_base = self.chain.in_base(name);
-                let source = is_base.or(Some(*name)).filter(|source| left.contains_key(source));
-                let mut rest = source.and_then(|name| {
-                    let (name, data) = left.remove_entry(name)?;
-                    let tensor = base.tensor(name)?;
-                    Some((name, data, ranges(tensor.dtype, tensor.shape)))
-                });
-                // The blocks of the base and those that are made of them take turns.
-                let (mut of_base, mut of_new) = (Vec::new(), Vec::new());
-                let slot = place(name);
-                let mut next = || {
-                    let (_, data, ranges) = rest.as_mut()?;
-                    Some(data.part(ranges.next()?))
-                };
-                for range in ranges(*dtype, shape) {
-                    if let Some(data) = next() {
-                        of_base.push(items.len());
-                        items.push(Item::Base(data));
-                    }
-                    if is_base.is_none() || slot.is_some() {
-                        of_new.push(items.len());
-                        items.push(Item::Make { name, range, slot });
-                    }
-                }
-                while let Some(data) = next() {
-                    of_base.push(items.len());
-                    items.push(Item::Base(data));
-                }
-                if let Some((name, ..)) = rest {
-                    digested.push((name, of_base));
-                }
-                made.push((*name, (*dtype, *shape), is_base, of_new));
-            }
-            if made.is_empty() {
-                while let Some((name, data)) = left.pop_first() {
-                    let tensor = base.tensor(name).expect("one of its names");
-                    let first = items.len();
-                    items
-                        .extend(ranges(tensor.dtype, tensor.shape).map(|range| Item::Base(data.part(range))));
-                    digested.push((name, (first..items.len()).collect()));
-                    if items.len() >= AT_ONCE {
-                        break;
-                    }
-                }
-            }
-            if made.is_empty() && digested.is_empty() {
+            // A few bytes can describe a tensor of any size.
+            let now: Vec<(usize, Item<'_>)> = items.by_ref().take(AT_ONCE).collect();
+            if now.is_empty() {
                 break;
             }
-            let digests = self.each(&items, progress)?;
-            let of = |numbers: &[usize]| numbers.iter().map(|n| digests[*n]).collect::<Vec<Digest>>();
-            known.extend(digested.iter().map(|(name, numbers)| (*name, of(numbers))));
-            for (name, (dtype, shape), is_base, numbers) in made {
-                same += usize::from(is_base.is_some());
-                match is_base.and_then(|name| known.get(name)) {
-                    Some(digests) => after.add(name, dtype, shape, digests),
-                    None => after.add(name, dtype, shape, &of(&numbers)),
-                }
-            }
+            let digests = self.each(&now, progress)?;
+            now.iter().zip(&digests).for_each(|((n, item), digest)| sums.add(*n, item, digest));
         }
         progress.end();
+        sums.before(spans.len());
         let mut before = State::default();
         for (name, tensor) in base.tensors() {
-            before.add(name, tensor.dtype, tensor.shape, &known[name]);
+            before.add(name, tensor.dtype, tensor.shape, &sums.of_base[name]);
         }
-        Ok((before.finish(), after.finish(), same))
+        let same = spans.iter().filter(|span| span.in_base.is_some()).count();
+        Ok((before.finish(), sums.after.finish(), same))
     }
 
-    fn each(&self, items: &[Item<'_>], progress: &dyn Progress) -> Result<Vec<Digest>, Error> {
+    /// Every tensor of the new checkpoint, in order, each with one of the base to be digested beside it; then
+    /// those of the base that remain.
+    fn spans(&self) -> Vec<Span<'_>> {
+        let mut left: BTreeMap<&str, TensorRef<'_>> = self.chain.base.tensors().collect();
+        let span = |(name, form): (&&'a str, &FormOf<'a>)| {
+            let in_base = self.chain.in_base(name);
+            let base = left.remove_entry(in_base.unwrap_or(name));
+            Span { made: Some((*name, *form)), in_base, base }
+        };
+        let mut spans: Vec<Span<'_>> = self.tensors.iter().map(span).collect();
+        spans.extend(left.into_iter().map(|base| Span { made: None, in_base: None, base: Some(base) }));
+        spans
+    }
+
+    fn each(&self, items: &[(usize, Item<'_>)], progress: &dyn Progress) -> Result<Vec<Digest>, Error> {
         blocks::for_each(
             items,
             progress,
-            |item| match item {
+            |(_, item)| match item {
                 Item::Base(data) => Reads::of(*data),
-                Item::Make { name, range, .. } => {
-                    let from_base = self.chain.in_base(name).is_some();
-                    Reads { bytes: if from_base { 0 } else { range.len() as u64 }, ..Reads::default() }
-                }
+                Item::Make { name, range, .. } => self.chain.reads(name, range),
             },
             Scratch::default,
-            |scratch, item| match item {
+            |scratch, (_, item)| match item {
                 Item::Base(data) => Ok(of_block(data.bytes())),
                 Item::Make { name, range, slot } => {
                     let bytes = self.chain.read(name, range.clone(), scratch)?;
@@ -344,6 +307,74 @@ impl<'a> Maker<'a> {
                 }
             },
         )
+    }
+}
+
+/// A tensor of the new checkpoint, and one of the base that is digested at the same time.
+struct Span<'a> {
+    made: Option<(&'a str, FormOf<'a>)>,
+    /// The tensor of the base whose bytes it has, if it has those of one.
+    in_base: Option<&'a str>,
+    base: Option<(&'a str, TensorRef<'a>)>,
+}
+
+/// The blocks of a span: those of the base and those that are made of them take turns.
+fn items<'i>(
+    span: &Span<'i>,
+    slot: Option<(&'i CheckpointWriter, Slot)>,
+) -> impl Iterator<Item = Item<'i>> + use<'i> {
+    let made = span.made.filter(|_| span.in_base.is_none() || slot.is_some());
+    let mut made = made.map(|(name, (dtype, shape))| (name, ranges(dtype, shape)));
+    let mut base = span.base.map(|(_, tensor)| (tensor.data, ranges(tensor.dtype, tensor.shape)));
+    let mut of_base = false;
+    std::iter::from_fn(move || {
+        let mut one = |of_base: bool| match of_base {
+            true => base.as_mut().and_then(|(data, ranges)| Some(Item::Base(data.part(ranges.next()?)))),
+            false => {
+                let (name, ranges) = made.as_mut()?;
+                Some(Item::Make { name, range: ranges.next()?, slot })
+            }
+        };
+        of_base = !of_base;
+        one(of_base).or_else(|| one(!of_base))
+    })
+}
+
+/// Digests of blocks, in their order, and of the tensors that are complete.
+struct Sums<'s> {
+    spans: &'s [Span<'s>],
+    /// The span that comes next, or is begun.
+    next: usize,
+    base: TensorDigest,
+    made: TensorDigest,
+    of_base: BTreeMap<&'s str, Digest>,
+    after: State,
+}
+
+impl Sums<'_> {
+    fn add(&mut self, n: usize, item: &Item<'_>, digest: &Digest) {
+        self.before(n);
+        match item {
+            Item::Base(_) => self.base.add(digest),
+            Item::Make { .. } => self.made.add(digest),
+        }
+    }
+
+    /// Completes all spans before this one.
+    fn before(&mut self, n: usize) {
+        while self.next < n {
+            let Span { made, in_base, base } = &self.spans[self.next];
+            self.next += 1;
+            let found = std::mem::take(&mut self.base).finish();
+            if let Some((name, _)) = base {
+                self.of_base.insert(name, found);
+            }
+            let own = std::mem::take(&mut self.made).finish();
+            if let Some((name, (dtype, shape))) = made {
+                let digest = in_base.map_or(&own, |name| &self.of_base[name]);
+                self.after.add(name, *dtype, shape, digest);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::problem::DeltaProblem;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
 use crate::codec::{BlockDecoder, BlockValues, block_of};
 use crate::encoder::Encoder;
+use crate::pipeline::blocks::Reads;
 use crate::pipeline::error::Error;
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::sparse::Delta;
@@ -141,6 +142,32 @@ impl Chain {
             name = source;
         }
         Some(name)
+    }
+
+    /// What is read of the deltas for these bytes of a tensor of the last checkpoint, as
+    /// far as there is room.
+    pub fn reads<'a>(&'a self, name: &'a str, range: &Range<usize>) -> Reads<'a> {
+        let bytes = if self.in_base(name).is_some() { 0 } else { range.len() as u64 };
+        let mut reads = Reads { bytes, ..Reads::default() };
+        let mut name = name;
+        for (delta, place) in self.deltas.iter().rev().zip(&mut reads.mapped) {
+            let Some((dtype, shape)) = delta.reader.tensor(name) else { break };
+            match delta.reader.link(name) {
+                Link::Whole(tensor) if range.end <= tensor.bytes().len() => {
+                    *place = Some(tensor.data.part(range.clone()));
+                }
+                Link::Coded { head, code, .. } => {
+                    let first = range.start / (dtype.bitsize() / 8);
+                    // Of a tensor that grew later, its own blocks are others.
+                    if first < shape.elements() {
+                        *place = Some(code.part(head.block_bytes(block_of(shape.matrix(), first).0)));
+                    }
+                }
+                _ => {}
+            }
+            name = delta.source(name);
+        }
+        reads
     }
 
     /// These bytes of a tensor of the last checkpoint.

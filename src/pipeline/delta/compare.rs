@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cdi_core::internal::checkpoint::growth;
-use cdi_core::internal::checkpoint::state::{Digest, State, of_block, ranges};
+use cdi_core::internal::checkpoint::state::{Digest, State, TensorDigest, of_block, ranges};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Mapped, TensorRef};
@@ -160,11 +160,11 @@ pub(super) fn compare(
     )?;
     progress.end();
     let (mut before, mut after) = (State::default(), State::default());
-    let digests = |range: Range<usize>, of: fn(&Found) -> Digest| -> Vec<Digest> {
-        found[range].iter().map(of).collect()
+    let digest = |range: Range<usize>, of: fn(&Found) -> &Digest| {
+        found[range].iter().map(of).collect::<TensorDigest>().finish()
     };
     for (row, (name, tensor, range)) in tensors.iter_mut().zip(of_new) {
-        after.add(name, tensor.dtype, tensor.shape, &digests(range.clone(), |found| found.digest));
+        after.add(name, tensor.dtype, tensor.shape, &digest(range.clone(), |found| &found.digest));
         if let Some(changed) = &mut row.changed {
             *changed = found[range.clone()].iter().map(|found| found.changed).sum();
             if *changed > 0 {
@@ -175,7 +175,7 @@ pub(super) fn compare(
         }
     }
     for (name, tensor) in base.tensors() {
-        let all = digests(of_base[name].clone(), |found| found.base.unwrap_or(found.digest));
+        let all = digest(of_base[name].clone(), |found| found.base.as_ref().unwrap_or(&found.digest));
         before.add(name, tensor.dtype, tensor.shape, &all);
     }
     tensors.extend(removed);

@@ -36,13 +36,38 @@ pub fn ranges(dtype: Dtype, shape: &Shape) -> impl Iterator<Item = Range<usize>>
     blocks::cut(0, matrix).map(move |block| block.bytes(size))
 }
 
+/// The digest of a tensor, from those of its blocks in order.
+#[derive(Debug, Default)]
+pub struct TensorDigest(Hasher);
+
+impl TensorDigest {
+    /// Adds the digest of the next block.
+    pub fn add(&mut self, block: &Digest) {
+        self.0.update(block);
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Digest {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+/// Of a tensor with these blocks.
+impl<'a> FromIterator<&'a Digest> for TensorDigest {
+    fn from_iter<I: IntoIterator<Item = &'a Digest>>(blocks: I) -> Self {
+        let mut found = Self::default();
+        blocks.into_iter().for_each(|block| found.add(block));
+        found
+    }
+}
+
 /// The digest of the tensors that were added to it, in name order.
 #[derive(Debug, Default)]
 pub struct State(Hasher);
 
 impl State {
-    /// Adds a tensor with the digests of its blocks.
-    pub fn add(&mut self, name: &str, dtype: Dtype, shape: &Shape, blocks: &[Digest]) {
+    /// Adds a tensor with its digest.
+    pub fn add(&mut self, name: &str, dtype: Dtype, shape: &Shape, digest: &Digest) {
         let number = |n: usize| (n as u64).to_le_bytes();
         let dtype = dtype.to_string();
         for text in [name, &dtype] {
@@ -53,7 +78,7 @@ impl State {
         for dim in shape.dims() {
             self.0.update(&number(*dim));
         }
-        self.0.update(&of_block(blocks.as_flattened()));
+        self.0.update(digest);
     }
 
     /// The state, in hexadecimal.
@@ -90,7 +115,8 @@ impl State {
             );
             let digests = digests.ok()?;
             for (name, TensorRef { dtype, shape, .. }, blocks) in some {
-                state.add(name, dtype, shape, &digests[blocks]);
+                let digest = digests[blocks].iter().collect::<TensorDigest>().finish();
+                state.add(name, dtype, shape, &digest);
             }
         }
         Some(state.finish())
