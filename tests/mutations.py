@@ -122,7 +122,7 @@ CHECKS = [
     ("other types are predicted by a base alone", CODED, "if !form.is_float() && prediction", "if false && prediction"),
     ("a base has what the file was packed with", PRUNED, "if got != *sha256 {", "if false {"),
     ("a base's tensor of another type is not taken", PRUNED, "} else if tensor.dtype != dtype {", "} else if false {"),
-    ("a tensor in the base has its type", PRUNED, "        if tensor.dtype != dtype {\n            let problem", "        if false {\n            let problem"),
+    ("a tensor in the base has its type", PRUNED, "            if tensor.dtype != dtype {\n                let problem", "            if false {\n                let problem"),
     ("a tensor is in the base or in the file", PRUNED, "None if !in_file => Ok(()),", "None => Ok(()),"),
     ("a compressed description ends with its data", DEFLATED, "TINFLStatus::Done if read < deflated.len() => {",
      "TINFLStatus::Done if false => {"),

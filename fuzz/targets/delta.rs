@@ -1,4 +1,5 @@
-//! A delta over a base that stays the same: read through the reader of packed files, and applied without writing.
+//! A delta over a base that stays the same: read through the reader of packed files, and
+//! applied without writing.
 
 #![no_main]
 
@@ -35,7 +36,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let _ = apply_it(1);
             return;
         };
-        let sizes = file.tensors().map(|(_, dtype, shape)| shape.bytes(dtype.bitsize()).unwrap_or(usize::MAX));
+        let size = |(_, dtype, shape): (&str, cdi_prune::tensor::Dtype, &cdi_prune::tensor::Shape)| {
+            shape.bytes(dtype.bitsize()).unwrap_or(usize::MAX)
+        };
+        let sizes = file.tensors().map(size);
         if sizes.fold(0, usize::saturating_add) > 1 << 24 {
             return;
         }

@@ -95,11 +95,13 @@ mod wrappers;
 pub use block_pass::BlockPass;
 pub use block_result::{BLOCK_RESULT_VERSION, BlockKeys, BlockResult};
 pub use delta::{
-    Applied, ApplyOptions, Change, ChangedTensor, Checksum, DeltaOptions, DeltaProblem, Encoding, Made,
-    PublishForm, Published, Publisher, SquashOptions, Squashed, VersionOptions, VersionWritten, apply, delta,
-    squash, verify_delta, version,
+    Applied, ApplyOptions, Change, ChangedTensor, Checksum, DeltaOptions, Encoding, Made, PublishForm,
+    Published, Publisher, SquashOptions, Squashed, VersionOptions, VersionWritten, apply, delta, squash,
+    verify_delta, version,
 };
-pub use error::{BlockProblem, ChainProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem};
+pub use error::{
+    BlockProblem, ChainProblem, DeltaProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem,
+};
 pub use gates::passed as check_gates;
 pub use infer_config::infer_config;
 pub use inspect::{Inventory, InventoryCode, InventoryTensor, Lineage, Predicted, inspect};

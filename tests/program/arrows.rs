@@ -27,7 +27,7 @@ const CORE: &[&[&str]] = &[
     &["checkpoint"],
     &["digest", "init"],
     &["blocks"],
-    &["codec"],
+    &["codec", "state"],
     &["sparse"],
     &["reader"],
     &["internal"],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cdi_prune::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, Tensor, f32s, root, succeeds};
+use crate::common::{Ran, Scratch, Tensor, description, f32s, root, succeeds};
 
 type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
 
@@ -586,6 +586,41 @@ fn in_place() {
     assert!(tensors(&s, "next.safetensors") == old);
 }
 
+#[test]
+fn a_folder_that_is_being_updated() {
+    let s = Scratch::new();
+    every_kind(&s);
+    std::fs::rename(
+        s.path("new/model.safetensors.index.json"),
+        s.path("new/model.safetensors.index.json.cdi-prune-update"),
+    )
+    .unwrap();
+    refused(
+        &s,
+        &["delta", "old.safetensors", "new", "-o", "d.safetensors"],
+        "new: its files are being updated in place, or an update was interrupted \
+         (`model.safetensors.index.json.cdi-prune-update`): `cdi-prune apply FOLDER DELTA --in-place` finishes it, or \
+         gives the old version back",
+    );
+    // As it says, whatever comes of the delta.
+    let ran = s.run(&["apply", "new", "old.safetensors", "--in-place"]);
+    assert!(ran.stderr.contains("old.safetensors: it is not a delta"), "{ran:?}");
+    succeeds(&s, &["inspect", "new"]);
+    // Without an index, nothing can tell.
+    let shards = ["set/m-00001-of-00002.safetensors", "set/m-00002-of-00002.safetensors"];
+    s.safetensors(shards[0], &[("a", "F32", &[1], f32s(&[1.0]))]);
+    s.safetensors(shards[1], &[("b", "F32", &[1], f32s(&[1.0]))]);
+    let next = [("a", "F32", &[1][..], f32s(&[2.0])), ("b", "F32", &[1][..], f32s(&[2.0]))];
+    s.safetensors("next.safetensors", &next);
+    succeeds(&s, &["delta", "set", "next.safetensors", "-o", "d.safetensors"]);
+    refused(
+        &s,
+        &["apply", "set", "d.safetensors", "--in-place"],
+        "set: --in-place: the checkpoint has several files and no index, which would show that they are being \
+         replaced; write the new version to another folder with `-o`",
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn links_are_not_replaced() {
@@ -652,4 +687,77 @@ fn the_vector_of_a_delta() {
         }
         assert!(std::fs::read(folder.join(file)).unwrap() == made, "{file}");
     }
+}
+
+/// Descriptions that contradict the codes, the base, or themselves.
+#[test]
+fn hostile_deltas() {
+    let s = Scratch::new();
+    let vectors = root().join("tests/vectors");
+    let files = ["delta.base.safetensors", "delta.safetensors"]
+        .map(|name| std::fs::read(vectors.join(name)).unwrap());
+    s.write("base.safetensors", &files[0]);
+    let refused_as = |change: &dyn Fn(&mut Value), message: &str, by_apply: &str| {
+        s.write("d.safetensors", &files[1]);
+        s.tamper("d.safetensors", |header, _| {
+            let mut described: Value = serde_json::from_str(&description(header)).unwrap();
+            change(&mut described);
+            header["__metadata__"]["cdi_prune"] = described.to_string().into();
+        });
+        let restore = ["restore", "d.safetensors", "--base", "base.safetensors", "-o", "x.safetensors"];
+        let place = if message.starts_with("base.") { "" } else { "d.safetensors: " };
+        refused(&s, &restore, &format!("{place}{message}"));
+        let message = match by_apply {
+            "" => message,
+            // Nothing forbids it but the disk.
+            "room" => return,
+            other => other,
+        };
+        let apply = ["apply", "base.safetensors", "d.safetensors", "-o", "x.safetensors"];
+        refused(&s, &apply, &format!("d.safetensors: {message}"));
+    };
+    fn entry<'v>(described: &'v mut Value, name: &str) -> &'v mut Value {
+        let all = described["tensors"].as_array_mut().unwrap();
+        all.iter_mut().find(|tensor| tensor["name"] == name).unwrap()
+    }
+    let without = "it is a delta, but its description does not say over which state, or which it gives";
+    refused_as(&|d| drop(d.as_object_mut().unwrap().remove("delta")), without, "");
+    refused_as(&|d| d["kind"] = json!("pruned"), without, "");
+    let length = entry(&mut serde_json::from_str::<Value>(&plain(&files[1])).unwrap(), "twice")["code"]
+        .as_u64()
+        .unwrap();
+    refused_as(
+        &|d| entry(d, "twice")["layers"][0]["code"] = json!(1u64 << 40),
+        &format!(
+            "tensor `twice`: its `cdi_prune` metadata is wrong: its layers have 1099511627776 bytes, its code {length}"
+        ),
+        "",
+    );
+    refused_as(
+        &|d| {
+            let own = length - entry(d, "twice")["layers"][0]["code"].as_u64().unwrap();
+            entry(d, "twice")["layers"] =
+                json!([{"code": 0, "prediction": 1.0}, {"code": length - own, "prediction": 1.0}]);
+        },
+        "the code of tensor `twice`: the head is cut off",
+        "",
+    );
+    refused_as(
+        &|d| d["delta"]["renamed"] = json!({"new": "equal"}),
+        "base.safetensors: tensor `new`, which provides initial values, is missing there",
+        "the checkpoint that it applies to has no fitting tensor `equal`: it is another version, or the delta is damaged",
+    );
+    refused_as(
+        &|d| entry(d, "equal")["shape"] = json!([1u64 << 40]),
+        "tensor `equal`: which has grown since its base, has 4398046511104 bytes, more than the limit of 4294967296; \
+         even a small file can describe a tensor of this size: raise the limit only for a file that you trust \
+         (`Limits::bytes`)",
+        "room",
+    );
+}
+
+/// The JSON of a file's description.
+fn plain(file: &[u8]) -> String {
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    description(&serde_json::from_slice(&file[8..8 + length]).unwrap())
 }

@@ -3,8 +3,8 @@
 
 #[cfg(feature = "std")]
 pub use crate::checkpoint::open::leads_out;
-pub use crate::reader::coded::LayerDecoder;
 pub use crate::reader::decode::{Decoder, Link, ReadBlocks};
+pub use crate::reader::layers::LayerDecoder;
 pub use crate::reader::stored::CodedLayer;
 pub use crate::reader::validate::base_tensor;
 
@@ -20,18 +20,16 @@ pub mod blocks {
 
 /// Checkpoints: their headers, and how they are mapped.
 pub mod checkpoint {
+    #[cfg(feature = "std")]
+    pub use crate::checkpoint::find::UPDATING;
     pub use crate::checkpoint::header::{Header, TensorInfo};
     #[cfg(feature = "std")]
     pub use crate::checkpoint::mapped_ranges::file_at;
     pub use crate::checkpoint::mmap::{MappedFile, release};
     pub use crate::checkpoint::reader::without_components;
     pub use crate::checkpoint::spec::TensorSpec;
+    #[cfg(feature = "std")]
     pub use crate::checkpoint::view::{View, growth};
-
-    /// Digests of all tensors.
-    pub mod state {
-        pub use crate::checkpoint::state::*;
-    }
 }
 
 /// Coded tensors.
@@ -104,6 +102,12 @@ pub mod sparse {
 /// Near misses of names.
 pub mod suggest {
     pub use crate::suggest::*;
+}
+
+/// Digests of all tensors.
+#[cfg(feature = "std")]
+pub mod state {
+    pub use crate::state::*;
 }
 
 /// Tensors: their axes, and conversions of their elements.

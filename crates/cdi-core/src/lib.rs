@@ -100,6 +100,8 @@ pub mod reader;
 #[cfg(feature = "std")]
 mod regular_file;
 mod sparse;
+#[cfg(feature = "std")]
+mod state;
 mod suggest;
 pub mod tensor;
 pub mod workers;

@@ -5,17 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cdi_core::internal::checkpoint::state::{Digest, State, TensorDigest, of_block, ranges};
-use serde::Serialize;
+use cdi_core::internal::state::{Digest, State, TensorDigest, of_block, ranges};
 
 use super::chain::{Chain, FormOf, Opened, Scratch};
 use super::in_place;
-use super::problem::DeltaProblem;
+use super::making::{Applied, Making, Place, applied, groups};
 use super::versions::{self, Versions};
-use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorRef, TensorSpec};
+use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorRef};
 use crate::pipeline::blocks::{self, Reads};
-use crate::pipeline::error::Error;
-use crate::pipeline::outcome::Written;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::plan::other_metadata;
 use crate::pipeline::progress::Progress;
@@ -33,22 +31,6 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// How files are opened.
     pub open: OpenOptions,
-}
-
-/// What applying gave.
-#[derive(Clone, Debug, Serialize)]
-pub struct Applied {
-    /// The files; none if nothing was written.
-    #[serde(flatten)]
-    pub written: Written,
-    /// Number of tensors that are those of the base, byte for byte.
-    pub unchanged: usize,
-    /// Bytes of all tensors.
-    pub tensor_bytes: u64,
-    /// The state of the base.
-    pub base_state: String,
-    /// The state of the new checkpoint.
-    pub state: String,
 }
 
 /// Blocks that are made, or digested, before their digests are kept.
@@ -92,42 +74,6 @@ fn write(
     match output {
         Some(output) => to_file(base, made, output, options, progress),
         None => in_place::replace(base, made, progress),
-    }
-}
-
-/// Where a tensor is written; `None` if it is not.
-pub(super) type Place<'w> = dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)> + Sync + 'w;
-
-/// A new checkpoint that is made of a base.
-pub(super) trait Making {
-    fn base(&self) -> &Checkpoint;
-
-    /// The files of the deltas.
-    fn inputs(&self) -> Vec<&Path>;
-
-    /// The tensors of the new checkpoint.
-    fn tensors(&self) -> BTreeMap<&str, FormOf<'_>>;
-
-    /// The name in the base of a tensor whose bytes are the base's; `None` if they come from a delta.
-    fn in_base<'n>(&'n self, name: &'n str) -> Option<&'n str>;
-
-    /// The name in the base of the tensor that this one comes from, if there is one.
-    fn source<'n>(&'n self, name: &'n str) -> &'n str;
-
-    /// The `__metadata__` of the new checkpoint.
-    fn metadata(&self) -> BTreeMap<String, String>;
-
-    /// The states of the base and of the new checkpoint.
-    fn states(&self) -> [String; 2];
-
-    /// Makes every tensor, writes those that have a place, and checks all digests. Returns the number of
-    /// tensors that are those of the base.
-    fn make(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<usize, Error>;
-
-    /// Bytes of all tensors.
-    fn tensor_bytes(&self) -> u64 {
-        let bytes = |(dtype, shape): &FormOf<'_>| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64;
-        self.tensors().values().map(bytes).sum()
     }
 }
 
@@ -432,24 +378,6 @@ impl Making for Maker<'_> {
     }
 }
 
-/// What applying gave.
-pub(super) fn applied(
-    made: &dyn Making,
-    unchanged: usize,
-    files: Vec<PathBuf>,
-    bytes: u64,
-    beside: Vec<PathBuf>,
-) -> Applied {
-    let [base_state, state] = made.states();
-    Applied {
-        written: Written { files, tensors: made.tensors().len(), bytes, beside },
-        unchanged,
-        tensor_bytes: made.tensor_bytes(),
-        base_state,
-        state,
-    }
-}
-
 /// An error that the base may explain: it is another one.
 fn explained(chain: &Chain, error: Error) -> Error {
     match State::of(&chain.base, &Threads, |_| false) {
@@ -499,12 +427,4 @@ fn to_file(
     }
     set.commit()?;
     Ok(applied(made, same, files, bytes, beside))
-}
-
-/// What is written of these tensors.
-pub(super) fn groups<'a>(tensors: impl Iterator<Item = (&'a str, FormOf<'a>)>) -> Vec<Group> {
-    let spec = |(name, (dtype, shape)): (&str, FormOf<'_>)| {
-        Group::single(TensorSpec { name: name.to_owned(), dtype, shape: shape.clone() })
-    };
-    tensors.map(spec).collect()
 }

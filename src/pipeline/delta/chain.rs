@@ -9,12 +9,11 @@ use cdi_core::internal::checkpoint::growth;
 use cdi_core::internal::{LayerDecoder, Link, ReadBlocks};
 use safetensors::Dtype;
 
-use super::problem::DeltaProblem;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
 use crate::codec::{BlockDecoder, BlockValues, block_of};
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::Reads;
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::sparse::Delta;
 use crate::tensor::{FloatDtype, Shape};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cdi_core::internal::checkpoint::growth;
-use cdi_core::internal::checkpoint::state::{Digest, State, TensorDigest, of_block, ranges};
+use cdi_core::internal::state::{Digest, State, TensorDigest, of_block, ranges};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Mapped, TensorRef};

@@ -7,9 +7,8 @@ use cdi_core::internal::checkpoint::View;
 use serde::Serialize;
 
 use super::compare::{Change, ChangedTensor, Compared, compare};
-use super::problem::DeltaProblem;
 use crate::checkpoint::{Checkpoint, OpenOptions};
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::pack::{PredictFrom, pack_over};
 use crate::pipeline::plan::file_name;

@@ -10,23 +10,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cdi_core::internal::checkpoint::UPDATING;
 use serde_json::{Map, Value};
 
-use super::apply::{Applied, Making, applied, groups};
 use super::chain::FormOf;
-use super::problem::DeltaProblem;
+use super::making::{Applied, Making, applied, groups};
 use crate::checkpoint::{CheckpointError, METADATA_KEY};
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outputs::check_distinct;
 use crate::pipeline::progress::Progress;
 use crate::store::{CheckpointWriter, Group, OutputSet, folder_of};
 
-/// What is appended to the name of an index while its files are replaced.
-const ASIDE: &str = ".cdi-prune-update";
-
 fn aside(index: &Path) -> PathBuf {
     let mut name = index.as_os_str().to_owned();
-    name.push(ASIDE);
+    name.push(UPDATING);
     name.into()
 }
 
@@ -39,7 +36,7 @@ pub(super) fn recover(base: &Path, deltas: &[PathBuf]) -> Result<(), Error> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(index) = name.strip_suffix(ASIDE) {
+        if let Some(index) = name.strip_suffix(UPDATING) {
             indexes.push(folder.join(index));
         }
         if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
@@ -75,11 +72,20 @@ pub(super) fn replace(base: &Path, made: &dyn Making, progress: &dyn Progress) -
         }
     }
     let files = divided(made);
+    if old.index().is_none() && paths.len() > 1 {
+        let why = "the checkpoint has several files and no index, which would show that they are being replaced; write \
+                   the new version to another folder with `-o`";
+        return refuse(why.to_owned());
+    }
+    let mut before: Vec<Vec<&str>> = vec![Vec::new(); paths.len()];
+    for (name, _) in old.tensors() {
+        before[old.file_of(name).expect("one of its names")].push(name);
+    }
     let stays = |n: usize| {
-        let names: Vec<&str> =
-            old.tensors().map(|(name, _)| name).filter(|name| old.file_of(name) == Some(n)).collect();
-        files[n].iter().map(|(name, _)| *name).eq(names.iter().copied())
-            && files[n].iter().all(|(name, _)| made.in_base(name) == Some(name))
+        let same = |(after, before): (&(&str, FormOf<'_>), &&str)| {
+            after.0 == *before && made.in_base(after.0) == Some(after.0)
+        };
+        files[n].len() == before[n].len() && files[n].iter().zip(&before[n]).all(same)
     };
     let changing: Vec<usize> = (0..paths.len()).filter(|n| !stays(*n)).collect();
     let anchor = old.index().unwrap_or(paths[0]);

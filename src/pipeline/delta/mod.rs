@@ -39,7 +39,7 @@
 //! | `chain` | a base and the deltas over it, read as one checkpoint |
 //! | `apply` | the command `apply` |
 //! | `in_place` | `apply` to the files of the base |
-//! | `problem` | what can be wrong |
+//! | `making` | what both forms of deltas make of a base |
 //! | `publisher` | versions of a model in memory, one after the other |
 //! | `squash` | the command `squash` |
 //! | `versions` | the folders of versions that serving engines read |
@@ -49,15 +49,15 @@ mod chain;
 mod compare;
 mod create;
 mod in_place;
-mod problem;
+mod making;
 mod publisher;
 mod squash;
 mod versions;
 
-pub use apply::{Applied, ApplyOptions, apply, verify_delta};
+pub use apply::{ApplyOptions, apply, verify_delta};
 pub use compare::{Change, ChangedTensor};
 pub use create::{DeltaOptions, Made, delta};
-pub use problem::DeltaProblem;
+pub use making::Applied;
 pub use publisher::{PublishForm, Published, Publisher};
 pub use squash::{SquashOptions, Squashed, squash};
 pub use versions::{Checksum, Encoding, VersionOptions, VersionWritten, version};

@@ -9,13 +9,12 @@ use serde::Serialize;
 use super::apply::{self, ApplyOptions};
 use super::chain::{Chain, Scratch};
 use super::create::{DeltaOptions, delta};
-use super::problem::DeltaProblem;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorSpec};
 use crate::codec::part;
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::coding::descriptions;
 use crate::pipeline::copy::PIECE;
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::progress::{Progress, Silent};
@@ -143,7 +142,7 @@ pub fn squash(
             }
             Entry::Known => {
                 let (dtype, shape) = form(name);
-                let ranges: Vec<_> = cdi_core::internal::checkpoint::state::ranges(dtype, shape).collect();
+                let ranges: Vec<_> = cdi_core::internal::state::ranges(dtype, shape).collect();
                 let reads =
                     |range: &std::ops::Range<usize>| Reads { bytes: range.len() as u64, ..Reads::default() };
                 blocks::for_each(&ranges, progress, reads, Scratch::default, |scratch, range| {

@@ -17,14 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::apply::{Making, Place};
 use super::chain::FormOf;
 use super::compare::{Change, ChangedTensor, Compared, compare};
-use super::problem::DeltaProblem;
+use super::making::{Making, Place};
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef, TensorSpec};
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::copy::copy;
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::check_distinct;
 use crate::pipeline::plan::other_metadata;

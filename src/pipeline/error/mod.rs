@@ -2,22 +2,23 @@
 
 mod block;
 mod calibration;
+mod delta;
 mod mismatch;
 mod rules;
 mod scores;
 mod verify;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use block::BlockProblem;
 pub use calibration::CalibrationProblem;
+pub use delta::DeltaProblem;
 pub use mismatch::Mismatch;
 pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
 pub use verify::VerifyProblem;
 
-use super::delta::DeltaProblem;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::gates::GateResult;
@@ -336,6 +337,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: PrunedProblem,
     },
+}
+
+impl DeltaProblem {
+    /// Of this file.
+    pub(super) fn of(self, path: &Path) -> Error {
+        Error::Delta { path: path.to_owned(), problem: Box::new(self) }
+    }
 }
 
 impl From<Stopped> for Error {

@@ -94,6 +94,13 @@ pub enum ErrorKind {
     /// format, if there is one.
     #[error("the folder contains no .safetensors file and no *.safetensors.index.json{}", other_form(.0))]
     EmptyFolder(Option<(String, Foreign)>),
+    /// The shards of the folder are being replaced, or were when a program was killed: some may be those of
+    /// the next version. The field is the index, under the name that it has meanwhile.
+    #[error(
+        "its files are being updated in place, or an update was interrupted (`{0}`): `cdi-prune apply FOLDER DELTA \
+         --in-place` finishes it, or gives the old version back"
+    )]
+    Updating(String),
     /// A set of shards without an index is incomplete.
     #[error(
         "the folder has no index and only {found} of the {total} shards of a checkpoint; missing: {}{}",

@@ -9,6 +9,9 @@ use super::foreign::Foreign;
 
 use crate::prelude::*;
 
+/// What is appended to the name of an index while the files that it lists are being replaced.
+pub const UPDATING: &str = ".cdi-prune-update";
+
 /// A checkpoint found in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -59,6 +62,9 @@ pub(super) fn in_folder(folder: &Path) -> Result<Found, CheckpointError> {
     for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
         let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(UPDATING) {
+            return Err(CheckpointError::new(folder, ErrorKind::Updating(name)));
+        }
         // macOS stores attributes of `NAME` in `._NAME` on file systems that have no place for them.
         if !name.starts_with("._") {
             names.insert(name);

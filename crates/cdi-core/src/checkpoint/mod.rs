@@ -47,14 +47,13 @@
 //! | `reader` | the tensors of a checkpoint, as one set |
 //! | `source` | where files come from |
 //! | `spec` | tensors to be written |
-//! | `state` | a digest of all tensors |
 //! | `view` | tensors under other names, and with more rows or columns |
 
 mod content;
 mod error;
 mod file_name;
 #[cfg(feature = "std")]
-mod find;
+pub(crate) mod find;
 mod foreign;
 pub(crate) mod header;
 #[cfg(feature = "std")]
@@ -71,7 +70,7 @@ mod options;
 pub(crate) mod reader;
 mod source;
 pub(crate) mod spec;
-pub(crate) mod state;
+#[cfg(feature = "std")]
 pub(crate) mod view;
 
 pub use content::Content;

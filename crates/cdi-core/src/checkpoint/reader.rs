@@ -108,8 +108,8 @@ impl Checkpoint {
         // The header is not needed again, and may be a large part of the memory in use.
         let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
         release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
-        let mut tensors = BTreeMap::new();
-        tensors.extend(header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })));
+        let tensors =
+            header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
         Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
 

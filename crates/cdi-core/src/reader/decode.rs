@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::coded::LayerDecoder;
 use super::file::PrunedReader;
+use super::layers::LayerDecoder;
 use super::stored::{CodedLayer, Encoded, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
 use crate::checkpoint::{Mapped, TensorRef};

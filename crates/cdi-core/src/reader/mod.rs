@@ -94,13 +94,15 @@
 //! | `parts` | checks of the parts of an encoded tensor against each other |
 //! | `decode` | the decoder of encoded tensors, by blocks |
 //! | `coded` | tensors whose values are entropy-coded |
+//! | `layers` | tensors with the codes of several deltas |
 //! | `stored` | how each tensor is stored |
 //! | `rows` | reading tensors and rows into the caller's memory |
 
-pub(crate) mod coded;
+mod coded;
 pub(crate) mod decode;
 mod error;
 mod file;
+pub(crate) mod layers;
 mod parts;
 mod rows;
 pub(crate) mod stored;

@@ -6,7 +6,7 @@ use super::error::{BaseProblem, OpenError, PrunedProblem};
 use super::file::PrunedReader;
 use super::parts::{check_bitmask, check_csr};
 use super::stored::{Encoded, PartsSeen, Stored};
-use crate::checkpoint::state::State;
+#[cfg(feature = "std")]
 use crate::checkpoint::view::View;
 use crate::checkpoint::{Checkpoint, FileName, TensorRef};
 use crate::digest;
@@ -18,7 +18,11 @@ use crate::sparse::{
     Base, BitmaskParts, CsrParts, Delta, EncodingParts, FileMetadata, Fill, Format, InitialValues, Kind,
     Parts, PrunedTensor, SliceValues, VERSION, base_digest, csr, fillmask, suffixes,
 };
-use crate::tensor::{FloatDtype, Layout, Shape, ShapeError};
+#[cfg(feature = "std")]
+use crate::state::State;
+#[cfg(feature = "std")]
+use crate::tensor::ShapeError;
+use crate::tensor::{FloatDtype, Layout, Shape};
 use crate::workers::Workers;
 
 impl PrunedReader {
@@ -71,7 +75,16 @@ impl PrunedReader {
         Ok((descriptions, bases))
     }
 
+    /// Deltas need more code than others: the digest of a state, and views of the base.
+    #[cfg(not(feature = "std"))]
+    pub(super) fn check_state(&mut self, _: &[PrunedTensor], _: &impl Workers) -> Result<(), PrunedProblem> {
+        let problem =
+            "this build of the reader, without the Rust standard library, reads none: apply it first";
+        self.delta.as_ref().map_or(Ok(()), |_| Err(PrunedProblem::Delta(problem)))
+    }
+
     /// Checks the state of a delta's base, and has the base show its tensors as those of the delta.
+    #[cfg(feature = "std")]
     pub(super) fn check_state(
         &mut self,
         descriptions: &[PrunedTensor],

@@ -9,8 +9,8 @@ use core::ops::Range;
 use blake3::Hasher;
 use safetensors::Dtype;
 
-use super::reader::{Checkpoint, TensorRef};
 use crate::blocks::{self, Reads};
+use crate::checkpoint::{Checkpoint, TensorRef};
 use crate::prelude::*;
 use crate::tensor::{Matrix, Shape};
 use crate::workers::Workers;

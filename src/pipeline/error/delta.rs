@@ -1,8 +1,6 @@
 //! What can be wrong with a delta, or with what it is applied to.
 
-use std::path::{Path, PathBuf};
-
-use crate::pipeline::error::Error;
+use std::path::PathBuf;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,10 +103,5 @@ impl DeltaProblem {
             | Self::VersionTensor { tensor, .. } => Some(tensor),
             _ => None,
         }
-    }
-
-    /// Of this file.
-    pub(super) fn of(self, path: &Path) -> Error {
-        Error::Delta { path: path.to_owned(), problem: Box::new(self) }
     }
 }
