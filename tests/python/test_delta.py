@@ -194,6 +194,16 @@ def test_a_version_that_another_program_wrote(tmp_path):
     cdi_prune(tmp_path, "apply", "base.safetensors", *folders, "-o", "made.safetensors")
     equal(load_file(tmp_path / "made.safetensors"), versions[1])
 
+    # That is no update of the base, and nothing that was published is touched.
+    before = files(tmp_path)
+    args = ["apply", "base.safetensors", *folders, "--in-place"]
+    done = subprocess.run([BINARY, *args], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and files(tmp_path) == before
+    assert done.stderr == (
+        "error: base.safetensors: --in-place: weight_v000003 is a full version, with which the chain begins anew; write it "
+        "to another folder with `-o`\n"
+    )
+
     def refused(*args):
         before = files(tmp_path)
         done = subprocess.run([BINARY, "apply", *args, "-o", "x.safetensors"], cwd=tmp_path, capture_output=True, text=True)

@@ -63,6 +63,12 @@ pub(super) fn recover(base: &Path, deltas: &[PathBuf]) -> Result<(), Error> {
 pub(super) fn replace(base: &Path, made: &dyn Making, progress: &dyn Progress) -> Result<Applied, Error> {
     let refuse = |why: String| Err(DeltaProblem::InPlace(why).of(base));
     let old = made.base();
+    if old.path() != base {
+        let full = old.path().display();
+        return refuse(format!(
+            "{full} is a full version, with which the chain begins anew; write it to another folder with `-o`"
+        ));
+    }
     let paths: Vec<&Path> = old.shards().collect();
     let inputs = || made.inputs().into_iter().map(|path| ("a delta", path));
     check_distinct(inputs(), paths.iter().chain(&old.index()).map(|path| ("a file of the base", *path)))?;
