@@ -4,6 +4,7 @@
 #[cfg(feature = "std")]
 pub use crate::checkpoint::open::leads_out;
 pub use crate::reader::decode::{Decoder, Link, ReadBlocks};
+#[cfg(feature = "std")]
 pub use crate::reader::layers::LayerDecoder;
 pub use crate::reader::stored::CodedLayer;
 pub use crate::reader::validate::base_tensor;

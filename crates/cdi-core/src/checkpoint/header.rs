@@ -15,6 +15,7 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use super::by_name::by_name;
 use crate::prelude::*;
 use crate::tensor::{Dims, Shape};
 
@@ -275,8 +276,8 @@ fn place(
     if expected != file_len {
         return Err(HeaderError::FileLength { expected, got: file_len });
     }
-    // They are already in name order. Insertion one by one would leave a third of the tree empty.
-    Ok(tensors.into_iter().collect())
+    // They are already in name order.
+    Ok(by_name(tensors.into_iter()))
 }
 
 #[cfg(test)]

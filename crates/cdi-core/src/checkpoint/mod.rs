@@ -33,6 +33,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `by_name` | maps of what is in name order already |
 //! | `content` | the bytes of a file; the only module that maps files |
 //! | `file_name` | names of files in messages |
 //! | `find` | the checkpoint of a folder |
@@ -49,6 +50,7 @@
 //! | `spec` | tensors to be written |
 //! | `view` | tensors under other names, and with more rows or columns |
 
+mod by_name;
 mod content;
 mod error;
 mod file_name;

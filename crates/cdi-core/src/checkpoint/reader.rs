@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
+use super::by_name::by_name;
 use super::error::{CheckpointError, ErrorKind};
 use super::file_name::FileName;
 use super::foreign::Foreign;
@@ -108,8 +109,7 @@ impl Checkpoint {
         // The header is not needed again, and may be a large part of the memory in use.
         let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
         release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
-        let tensors =
-            header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })).collect();
+        let tensors = by_name(header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })));
         Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
 

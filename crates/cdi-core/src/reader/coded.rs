@@ -34,24 +34,8 @@ impl PrunedReader {
         let described = |problem| PrunedProblem::Description { tensor: name.clone(), problem };
         let form =
             Form::of(dtype).ok_or_else(|| described(format!("{dtype} is not a type that can be coded")))?;
-        // The codes of the layers are at the end, one after the other.
-        let lengths = description.layers.iter().map(|layer| layer.code);
-        let behind = lengths.fold(0u64, u64::saturating_add);
-        let end = usize::try_from(behind).ok().and_then(|behind| code.len().checked_sub(behind));
-        let end =
-            end.ok_or_else(|| described(format!("its layers have {behind} bytes, its code {}", code.len())))?;
+        let (end, layers) = layers_of(&description, code, form, &shape)?;
         let head = Head::read(&code[..end], form, shape.matrix(), Some(pruned)).map_err(wrong)?;
-        let (mut layers, mut at) = (Vec::new(), end);
-        for layer in &description.layers {
-            let place = at..at + layer.code as usize;
-            at = place.end;
-            let head = Head::read(&code[place.clone()], form, shape.matrix(), None).map_err(wrong)?;
-            if !head.is_difference() || !layer.prediction.is_finite() {
-                let problem = "a layer of its code is not predicted from what is before it";
-                return Err(described(problem.to_owned()).into());
-            }
-            layers.push(CodedLayer { head, place, prediction: layer.prediction });
-        }
         contradiction(&description, form, &head).map_or(Ok(()), |problem| Err(described(problem)))?;
         let drawn = self.drawn_within(&description, &shape)?;
         parts.names.insert(codes.clone());
@@ -145,7 +129,16 @@ impl PrunedReader {
     ) -> Result<&'a [u8], CodeError> {
         let (matrix, size) = (coded.shape.matrix(), coded.head.size());
         let Decoder {
-            encoder, filled, cast: filled_cast, code: blocks, layers, out, piece, in_piece, ..
+            encoder,
+            filled,
+            cast: filled_cast,
+            code: blocks,
+            #[cfg(feature = "std")]
+            layers,
+            out,
+            piece,
+            in_piece,
+            ..
         } = decoder;
         let code = self.code_of(coded).bytes();
         let initial = self.initial(&coded.description, coded.drawn.as_ref());
@@ -195,6 +188,7 @@ impl PrunedReader {
                 &mut **piece
             };
             blocks.decode(&coded.head, &code[..coded.end], (number, &whole), values, target)?;
+            #[cfg(feature = "std")]
             layers.decode(&coded.layers, code, FloatDtype::of(coded.dtype), (number, &whole), target)?;
             if !is_whole {
                 *in_piece = this;
@@ -204,6 +198,49 @@ impl PrunedReader {
         }
         Ok(out)
     }
+}
+
+/// Where in its code a tensor's own one ends, and the layers behind it. Only deltas have some.
+#[cfg(feature = "std")]
+fn layers_of(
+    description: &PrunedTensor,
+    code: &[u8],
+    form: Form,
+    shape: &Shape,
+) -> Result<(usize, Vec<CodedLayer>), PrunedProblem> {
+    let tensor = || description.name.clone();
+    let described = |problem| PrunedProblem::Description { tensor: tensor(), problem };
+    let behind = description.layers.iter().map(|layer| layer.code).fold(0u64, u64::saturating_add);
+    let end = usize::try_from(behind).ok().and_then(|behind| code.len().checked_sub(behind));
+    let end =
+        end.ok_or_else(|| described(format!("its layers have {behind} bytes, its code {}", code.len())))?;
+    let (mut layers, mut at) = (Vec::new(), end);
+    for layer in &description.layers {
+        let place = at..at + layer.code as usize;
+        at = place.end;
+        let head = Head::read(&code[place.clone()], form, shape.matrix(), None)
+            .map_err(|error| PrunedProblem::Code { tensor: tensor(), error })?;
+        if !head.is_difference() || !layer.prediction.is_finite() {
+            let problem = "a layer of its code is not predicted from what is before it";
+            return Err(described(problem.to_owned()));
+        }
+        layers.push(CodedLayer { head, place, prediction: layer.prediction });
+    }
+    Ok((end, layers))
+}
+
+#[cfg(not(feature = "std"))]
+fn layers_of(
+    description: &PrunedTensor,
+    code: &[u8],
+    _: Form,
+    _: &Shape,
+) -> Result<(usize, Vec<CodedLayer>), PrunedProblem> {
+    if description.layers.is_empty() {
+        return Ok((code.len(), Vec::new()));
+    }
+    let problem = "this build of the reader, without the Rust standard library, reads no layers".to_owned();
+    Err(PrunedProblem::Description { tensor: description.name.clone(), problem })
 }
 
 /// A contradiction between a tensor's description and its code.

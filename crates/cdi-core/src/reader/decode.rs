@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::file::PrunedReader;
+#[cfg(feature = "std")]
 use super::layers::LayerDecoder;
 use super::stored::{CodedLayer, Encoded, Stored};
 use crate::blocks::{BLOCK_ELEMENTS, Block, Reads};
@@ -26,6 +27,7 @@ pub struct Decoder {
     /// Values of the pruned elements of a coded tensor.
     pub(super) filled: Encoder,
     pub(super) code: BlockDecoder,
+    #[cfg(feature = "std")]
     pub(super) layers: LayerDecoder,
     /// The requested elements of a coded tensor, and a whole block that contains some of them.
     pub(super) out: Vec<u8>,

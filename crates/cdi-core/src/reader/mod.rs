@@ -102,6 +102,7 @@ mod coded;
 pub(crate) mod decode;
 mod error;
 mod file;
+#[cfg(feature = "std")]
 pub(crate) mod layers;
 mod parts;
 mod rows;
