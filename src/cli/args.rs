@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cdi_prune::pipeline::Checksum;
 use cdi_prune::text::printable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::delta::{ApplyArgs, DeltaArgs, SquashArgs};
 use super::failure::{Failure, Result};
-use super::global::{Format, GLOBAL_OPTIONS, Global};
+use super::global::{Format, GLOBAL_OPTIONS, Global, parse_size};
 use super::matrix::MatrixArgs;
 use super::out;
 
@@ -96,126 +96,6 @@ pub struct Run {
     /// Run even if the manifest proves that the outputs are up to date
     #[arg(long)]
     pub force: bool,
-}
-
-/// How a delta is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeltaForm {
-    /// Entropy-coded, in one file or shards
-    Coded,
-    /// A folder for serving engines: exclusive or of the bytes, compressed by zstd
-    XorZstd,
-    /// A folder for serving engines: positions and new values of the bytes that differ, compressed by zstd
-    OverwriteZstd,
-}
-
-/// The checksum in a folder for serving engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeltaChecksum {
-    #[value(name = "xxh3-128")]
-    Xxh3,
-    Blake3,
-    Adler32,
-}
-
-impl DeltaChecksum {
-    pub fn checksum(self) -> Checksum {
-        match self {
-            Self::Xxh3 => Checksum::Xxh3,
-            Self::Blake3 => Checksum::Blake3,
-            Self::Adler32 => Checksum::Adler32,
-        }
-    }
-}
-
-/// The arguments of `delta`.
-#[derive(Debug, Args)]
-pub struct DeltaArgs {
-    /// The checkpoint that the receiver has: a .safetensors file, a shard index, or a folder with either
-    pub base: PathBuf,
-    /// The checkpoint that the receiver gets
-    pub new: PathBuf,
-    /// Delta to write
-    #[arg(long, short)]
-    pub output: PathBuf,
-    /// A tensor that has another name in the new checkpoint. One `*` in both names stands
-    /// for the same characters
-    #[arg(long, value_name = "OLD=NEW", value_parser = parse_map)]
-    pub map: Vec<(String, String)>,
-    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub max_shard_size: Option<u64>,
-    /// How the delta is stored. The forms for serving engines write a folder
-    #[arg(long, default_value = "coded")]
-    pub form: DeltaForm,
-    /// Checksum of each tensor, in a folder for serving engines [default: xxh3-128]
-    #[arg(long)]
-    pub checksum: Option<DeltaChecksum>,
-    /// Number of the version, in a folder for serving engines [default: the one in its
-    /// name, `weight_v000001`]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub number: Option<u64>,
-    /// Number of the base's version [default: the one in its name, or the number before]
-    #[arg(long, value_name = "N")]
-    pub base_number: Option<u64>,
-    /// Output format
-    #[arg(long, default_value = "table")]
-    pub format: Format,
-    /// Show every changed tensor and every column. By default, those with the most bytes in the delta are
-    /// shown if there are more than 40, and columns that do not fit are left out
-    #[arg(long)]
-    pub full: bool,
-}
-
-impl DeltaArgs {
-    /// An option that only folders for serving engines have.
-    pub fn of_versions(&self) -> Option<&'static str> {
-        let given = [self.checksum.is_some(), self.number.is_some(), self.base_number.is_some()];
-        let names = ["--checksum", "--number", "--base-number"];
-        names.into_iter().zip(given).find_map(|(name, given)| given.then_some(name))
-    }
-}
-
-/// The arguments of `squash`.
-#[derive(Debug, Args)]
-pub struct SquashArgs {
-    /// The deltas, in the order in which they were made
-    #[arg(required = true)]
-    pub deltas: Vec<PathBuf>,
-    /// Delta to write
-    #[arg(long, short)]
-    pub output: PathBuf,
-    /// The checkpoint over which the first delta was made. With it, the result is as small as
-    /// a delta made at once
-    #[arg(long)]
-    pub base: Option<PathBuf>,
-    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub max_shard_size: Option<u64>,
-}
-
-/// The arguments of `apply`.
-#[derive(Debug, Args)]
-pub struct ApplyArgs {
-    /// The checkpoint over which the first delta was made
-    pub base: PathBuf,
-    /// The deltas, in the order in which they were made
-    #[arg(required = true)]
-    pub deltas: Vec<PathBuf>,
-    /// Checkpoint to write. A folder also receives the small files beside the base; end its name with a slash
-    /// if it does not exist yet
-    #[arg(long, short, required_unless_present_any = ["in_place", "dry_run"], conflicts_with = "in_place")]
-    pub output: Option<PathBuf>,
-    /// Replace the files of the base that change. If the program is killed meanwhile, the next call with the
-    /// same base finishes or undoes the update
-    #[arg(long)]
-    pub in_place: bool,
-    /// Check everything and write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "in_place")]
-    pub max_shard_size: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -512,15 +392,6 @@ impl Command {
             Self::Verify { .. } => Some("verify"),
         }
     }
-}
-
-fn parse_map(text: &str) -> Result<(String, String), String> {
-    let (old, new) = text.split_once('=').ok_or("expected OLD=NEW, two names of tensors")?;
-    Ok((old.to_owned(), new.to_owned()))
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    cdi_prune::config::parse_size(text).map_err(|e| e.to_string())
 }
 
 /// The command line. A wrong one is an error like any other where JSON is asked for; else

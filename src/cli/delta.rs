@@ -1,4 +1,4 @@
-//! The commands `delta` and `apply`.
+//! The commands `delta`, `apply` and `squash`, with their arguments.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,13 +8,138 @@ use cdi_prune::pipeline::{
     VersionOptions, VersionWritten,
 };
 use cdi_prune::text::{counted, thousands};
+use clap::{Args, ValueEnum};
 
-use super::args::{ApplyArgs, DeltaArgs, DeltaChecksum, DeltaForm, SquashArgs};
 use super::failure::{Failure, Result};
-use super::global::{Format, Global};
+use super::global::{Format, Global, parse_size};
 use super::out::{print, print_json, shown};
 use super::progress::Bar;
 use super::tables;
+
+/// How a delta is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeltaForm {
+    /// Entropy-coded, in one file or shards
+    Coded,
+    /// A folder for serving engines: exclusive or of the bytes, compressed by zstd
+    XorZstd,
+    /// A folder for serving engines: positions and new values of the bytes that differ, compressed by zstd
+    OverwriteZstd,
+}
+
+/// The checksum in a folder for serving engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeltaChecksum {
+    #[value(name = "xxh3-128")]
+    Xxh3,
+    Blake3,
+    Adler32,
+}
+
+impl DeltaChecksum {
+    pub fn checksum(self) -> Checksum {
+        match self {
+            Self::Xxh3 => Checksum::Xxh3,
+            Self::Blake3 => Checksum::Blake3,
+            Self::Adler32 => Checksum::Adler32,
+        }
+    }
+}
+
+/// The arguments of `delta`.
+#[derive(Debug, Args)]
+pub struct DeltaArgs {
+    /// The checkpoint that the receiver has: a .safetensors file, a shard index, or a folder with either
+    pub base: PathBuf,
+    /// The checkpoint that the receiver gets
+    pub new: PathBuf,
+    /// Delta to write
+    #[arg(long, short)]
+    pub output: PathBuf,
+    /// A tensor that has another name in the new checkpoint. One `*` in both names stands
+    /// for the same characters
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_map)]
+    pub map: Vec<(String, String)>,
+    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_shard_size: Option<u64>,
+    /// How the delta is stored. The forms for serving engines write a folder
+    #[arg(long, default_value = "coded")]
+    pub form: DeltaForm,
+    /// Checksum of each tensor, in a folder for serving engines [default: xxh3-128]
+    #[arg(long)]
+    pub checksum: Option<DeltaChecksum>,
+    /// Number of the version, in a folder for serving engines [default: the one in its
+    /// name, `weight_v000001`]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: Option<u64>,
+    /// Number of the base's version [default: the one in its name, or the number before]
+    #[arg(long, value_name = "N")]
+    pub base_number: Option<u64>,
+    /// Output format
+    #[arg(long, default_value = "table")]
+    pub format: Format,
+    /// Show every changed tensor and every column. By default, those with the most bytes in the delta are
+    /// shown if there are more than 40, and columns that do not fit are left out
+    #[arg(long)]
+    pub full: bool,
+}
+
+impl DeltaArgs {
+    /// An option that only folders for serving engines have.
+    pub fn of_versions(&self) -> Option<&'static str> {
+        let given = [self.checksum.is_some(), self.number.is_some(), self.base_number.is_some()];
+        let names = ["--checksum", "--number", "--base-number"];
+        names.into_iter().zip(given).find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+/// The arguments of `squash`.
+#[derive(Debug, Args)]
+pub struct SquashArgs {
+    /// The deltas, in the order in which they were made
+    #[arg(required = true)]
+    pub deltas: Vec<PathBuf>,
+    /// Delta to write
+    #[arg(long, short)]
+    pub output: PathBuf,
+    /// The checkpoint over which the first delta was made. With it, the result is as small as
+    /// a delta made at once
+    #[arg(long)]
+    pub base: Option<PathBuf>,
+    /// Split the delta into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_shard_size: Option<u64>,
+}
+
+/// The arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The checkpoint over which the first delta was made
+    pub base: PathBuf,
+    /// The deltas, in the order in which they were made
+    #[arg(required = true)]
+    pub deltas: Vec<PathBuf>,
+    /// Checkpoint to write. A folder also receives the small files beside the base; end its name with a slash
+    /// if it does not exist yet
+    #[arg(long, short, required_unless_present_any = ["in_place", "dry_run"], conflicts_with = "in_place")]
+    pub output: Option<PathBuf>,
+    /// Replace the files of the base that change. If the program is killed meanwhile, the next call with the
+    /// same base finishes or undoes the update
+    #[arg(long)]
+    pub in_place: bool,
+    /// Check everything and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Split the output into shards of at most this size, e.g. 5GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "in_place")]
+    pub max_shard_size: Option<u64>,
+}
+
+fn parse_map(text: &str) -> Result<(String, String), String> {
+    let (old, new) = text.split_once('=').ok_or("expected OLD=NEW, two names of tensors")?;
+    Ok((old.to_owned(), new.to_owned()))
+}
 
 pub fn delta(args: &DeltaArgs, global: &Global) -> Result {
     let begun = Instant::now();

@@ -65,3 +65,8 @@ pub enum Format {
     Table,
     Json,
 }
+
+/// A number of bytes, with a unit if it has one.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    cdi_prune::config::parse_size(text).map_err(|e| e.to_string())
+}

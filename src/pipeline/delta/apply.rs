@@ -10,7 +10,7 @@ use cdi_core::internal::state::{Digest, State, TensorDigest, of_block, ranges};
 use super::chain::{Chain, FormOf, Opened, Scratch};
 use super::in_place;
 use super::making::{Applied, Making, Place, applied, groups};
-use super::versions::{self, Versions};
+use super::versions_apply::{Versions, are_versions};
 use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorRef};
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::error::{DeltaProblem, Error};
@@ -53,7 +53,7 @@ pub fn apply(
     if output.is_none() {
         in_place::recover(base, deltas)?;
     }
-    if versions::are_versions(deltas) {
+    if are_versions(deltas) {
         let versions = Versions::open(base, deltas, options.open)?;
         return write(base, &versions, output, options, progress);
     }

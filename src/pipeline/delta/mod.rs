@@ -42,7 +42,8 @@
 //! | `making` | what both forms of deltas make of a base |
 //! | `publisher` | versions of a model in memory, one after the other |
 //! | `squash` | the command `squash` |
-//! | `versions` | the folders of versions that serving engines read |
+//! | `versions` | the form of the folders of versions that serving engines read |
+//! | `versions_write`, `versions_apply` | writing them, and applying them |
 
 mod apply;
 mod chain;
@@ -53,6 +54,8 @@ mod making;
 mod publisher;
 mod squash;
 mod versions;
+mod versions_apply;
+mod versions_write;
 
 pub use apply::{ApplyOptions, apply, verify_delta};
 pub use compare::{Change, ChangedTensor};
@@ -60,4 +63,5 @@ pub use create::{DeltaOptions, Made, delta};
 pub use making::Applied;
 pub use publisher::{PublishForm, Published, Publisher};
 pub use squash::{SquashOptions, Squashed, squash};
-pub use versions::{Checksum, Encoding, VersionOptions, VersionWritten, version};
+pub use versions::{Checksum, Encoding};
+pub use versions_write::{VersionOptions, VersionWritten, version};

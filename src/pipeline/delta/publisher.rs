@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::create::{DeltaOptions, delta_between};
-use super::versions::{VersionOptions, full_version, version_between};
+use super::versions_write::{VersionOptions, full_version, version_between};
 use crate::checkpoint::Checkpoint;
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Written;
