@@ -497,6 +497,19 @@ fn what_is_refused() {
     let ran = s.run(&["delta", "v0.safetensors", "v1.safetensors", "-o", "x.safetensors", "--map", "w"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("expected OLD=NEW, two names of tensors"), "{}", ran.stderr);
+    let wrong = |more: &[&str], message: &str| {
+        let ran = s.run(&[&["delta", "v0.safetensors", "v1.safetensors", "-o", "x"][..], more].concat());
+        assert_eq!((ran.code, ran.stderr), (2, format!("error: {message}\n")));
+    };
+    let names = "--map: tensors of a version have the names of the base; use the default form";
+    wrong(&["--form", "xor-zstd", "--map", "w=x"], names);
+    for (option, value) in [("--checksum", "blake3"), ("--number", "3"), ("--base-number", "2")] {
+        let message = format!("{option} is for `--form xor-zstd` and `overwrite-zstd`");
+        wrong(&[option, value], &message);
+    }
+    let ran = s.run(&["apply", "v0.safetensors", "d1.safetensors"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("required arguments were not provided"), "{}", ran.stderr);
     let ran = s.run(&["verify", "v0.safetensors", "v1.safetensors"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
