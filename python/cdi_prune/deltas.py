@@ -60,11 +60,9 @@ def apply(
     if in_place == (output is not None) and not dry_run:
         raise TypeError("apply takes an output, or in_place=True")
     paths = [deltas] if isinstance(deltas, (str, os.PathLike)) else deltas
-    # What is not written has no place.
-    to = None if in_place else _path(output) if output is not None else os.devnull
     with shown(progress) as callback:
         found = _native.apply(
-            os.fspath(base), [os.fspath(path) for path in paths], to, dry_run, max_shard_size, callback
+            os.fspath(base), [os.fspath(path) for path in paths], _path(output), dry_run, max_shard_size, callback
         )
     return Result(json.loads(found))
 

@@ -7,12 +7,13 @@ use cdi_prune::checkpoint::{Checkpoint, OpenOptions};
 use cdi_prune::pipeline::{
     self, ApplyOptions, Checksum, DeltaOptions, Encoding, Error, PublishForm, SquashOptions, VersionOptions,
 };
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::errors::Failure;
+use crate::save::{Tensor, spec};
 use crate::work::detached;
 
 /// The form, and the checksum.
@@ -97,9 +98,6 @@ pub fn squash(
     })
 }
 
-/// Name, type, shape, and bytes.
-type Tensor<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
-
 /// Versions of a model in memory.
 #[pyclass(frozen, module = "cdi_prune._native")]
 pub struct Publisher(Mutex<pipeline::Publisher>);
@@ -161,11 +159,10 @@ fn in_memory(py: Python<'_>, tensors: &[Tensor<'_>]) -> PyResult<Checkpoint> {
         .collect::<Result<Vec<PyReadonlyArray1<'_, u8>>, _>>()?;
     let mut views = Vec::new();
     for ((name, dtype, dims, _), bytes) in tensors.iter().zip(&borrowed) {
-        let wrong = |problem: String| Failure::Value(format!("tensor `{name}`: {problem}")).raise(py);
-        let dtype = serde_json::from_value(Value::from(dtype.as_str()))
-            .map_err(|_| wrong(format!("no type {dtype}")))?;
-        let view =
-            TensorView::new(dtype, dims.clone(), bytes.as_slice()?).map_err(|e| wrong(e.to_string()))?;
+        let wrong = |problem| Failure::Value(problem).raise(py);
+        let spec = spec(name, dtype, dims).map_err(wrong)?;
+        let view = TensorView::new(spec.dtype, dims.clone(), bytes.as_slice()?)
+            .map_err(|error| wrong(format!("tensor `{name}`: {error}")))?;
         views.push((name.as_str(), view));
     }
     py.detach(|| {

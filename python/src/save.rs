@@ -13,7 +13,7 @@ use crate::errors::Failure;
 use crate::work::detached;
 
 /// Name, type, shape, and bytes.
-type Tensor<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
+pub type Tensor<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
 
 /// Writes tensors, each a name, a type, a shape and an array of its bytes, to an ordinary
 /// checkpoint. Returns the files.
@@ -40,7 +40,8 @@ pub fn save(
     })
 }
 
-fn spec(name: &str, dtype: &str, dims: &[usize]) -> Result<TensorSpec, String> {
+/// What an array of bytes stands for. The error says what is wrong.
+pub fn spec(name: &str, dtype: &str, dims: &[usize]) -> Result<TensorSpec, String> {
     let quoted = serde_json::Value::from(dtype);
     let dtype = serde_json::from_value(quoted).map_err(|_| format!("tensor `{name}`: no type {dtype}"))?;
     let shape = Shape::new(dims.to_vec()).map_err(|error| format!("tensor `{name}`: {error}"))?;

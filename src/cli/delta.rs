@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cdi_prune::pipeline::{
-    self, Applied, ApplyOptions, Checksum, DeltaOptions, Encoding, Made, SquashOptions, Squashed,
-    VersionOptions, VersionWritten,
+    self, Applied, ApplyOptions, ChangedTensor, Checksum, DeltaOptions, Encoding, Made, SquashOptions,
+    Squashed, VersionOptions, VersionWritten,
 };
 use cdi_prune::text::{counted, thousands};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::failure::{Failure, Result};
 use super::global::{Format, Global, parse_size};
@@ -161,23 +162,39 @@ pub fn delta(args: &DeltaArgs, global: &Global) -> Result {
         open: global.open_options(),
     };
     let made = pipeline::delta(&args.base, &args.new, &args.output, &options, &Bar::of(global))?;
+    let Made { written, new_bytes, state, tensors, .. } = &made;
+    let what = format!("Delta: {}", files(&written.files));
+    let end = format!(" It gives the state {}.", short(state));
+    say_made(&made, tensors, &size(what, written.bytes, *new_bytes, begun, &end), args, global)
+}
+
+/// What was written, its bytes, and how long that took.
+fn size(what: String, bytes: u64, new_bytes: u64, begun: Instant, end: &str) -> String {
+    format!(
+        "{what}, {} bytes, {:.2} % of the new checkpoint's {} ({:.1} s).{end}",
+        thousands(bytes),
+        100.0 * bytes as f64 / new_bytes as f64,
+        thousands(new_bytes),
+        begun.elapsed().as_secs_f64(),
+    )
+}
+
+/// Prints a delta of any form: as JSON, or as a table with a sentence.
+fn say_made(
+    made: &impl Serialize,
+    tensors: &[ChangedTensor],
+    sentence: &str,
+    args: &DeltaArgs,
+    global: &Global,
+) -> Result {
     if args.format == Format::Json {
-        return print_json(&made);
+        return print_json(made);
     }
     if global.quiet {
         return Ok(());
     }
-    print(&tables::delta(&made.tensors, args.full, global.color))?;
-    let Made { written, new_bytes, .. } = &made;
-    print(&format!(
-        "Delta: {}, {} bytes, {:.2} % of the new checkpoint's {} ({:.1} s). It gives the state {}.",
-        files(&written.files),
-        thousands(written.bytes),
-        100.0 * written.bytes as f64 / *new_bytes as f64,
-        thousands(*new_bytes),
-        begun.elapsed().as_secs_f64(),
-        short(&made.state),
-    ))
+    print(&tables::delta(tensors, args.full, global.color))?;
+    print(sentence)
 }
 
 /// `delta --form xor-zstd` and `overwrite-zstd`.
@@ -196,22 +213,9 @@ fn version(args: &DeltaArgs, encoding: Encoding, begun: Instant, global: &Global
         ..VersionOptions::new(encoding)
     };
     let made = pipeline::version(&args.base, &args.new, &args.output, &options, &Bar::of(global))?;
-    if args.format == Format::Json {
-        return print_json(&made);
-    }
-    if global.quiet {
-        return Ok(());
-    }
-    print(&tables::delta(&made.tensors, args.full, global.color))?;
-    let VersionWritten { written, versions: [base, number], new_bytes, .. } = &made;
-    print(&format!(
-        "Version {number} over {base}: {}, {} bytes, {:.2} % of the new checkpoint's {} ({:.1} s).",
-        shown(&args.output),
-        thousands(written.bytes),
-        100.0 * written.bytes as f64 / *new_bytes as f64,
-        thousands(*new_bytes),
-        begun.elapsed().as_secs_f64(),
-    ))
+    let VersionWritten { written, versions: [base, number], new_bytes, tensors } = &made;
+    let what = format!("Version {number} over {base}: {}", shown(&args.output));
+    say_made(&made, tensors, &size(what, written.bytes, *new_bytes, begun, ""), args, global)
 }
 
 pub fn apply(args: &ApplyArgs, global: &Global) -> Result {

@@ -615,6 +615,14 @@ fn a_folder_that_is_being_updated() {
          (`model.safetensors.index.json.cdi-prune-update`): `cdi-prune apply FOLDER DELTA --in-place` finishes it, or \
          gives the old version back",
     );
+    // A check that writes nothing does not finish it either.
+    refused(
+        &s,
+        &["apply", "new", "old.safetensors", "--dry-run"],
+        "new: its files are being updated in place, or an update was interrupted \
+         (`model.safetensors.index.json.cdi-prune-update`): `cdi-prune apply FOLDER DELTA --in-place` finishes it, or \
+         gives the old version back",
+    );
     // As it says, whatever comes of the delta.
     let ran = s.run(&["apply", "new", "old.safetensors", "--in-place"]);
     assert!(ran.stderr.contains("old.safetensors: it is not a delta"), "{ran:?}");

@@ -50,7 +50,7 @@ pub fn apply(
     options: &ApplyOptions,
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
-    if output.is_none() {
+    if output.is_none() && !options.dry_run {
         in_place::recover(base, deltas)?;
     }
     if are_versions(deltas) {
@@ -89,8 +89,7 @@ pub fn verify_delta(
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
     let options = ApplyOptions { dry_run: true, open, ..ApplyOptions::default() };
-    // Nothing is replaced, so the output matters to nothing.
-    let applied = apply(base, deltas, Some(new), &options, progress)?;
+    let applied = apply(base, deltas, None, &options, progress)?;
     let checkpoint = Checkpoint::open_with(new, open)?;
     let bytes = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
     progress.begin("digest", bytes);
@@ -342,7 +341,7 @@ impl Making for Maker<'_> {
     }
 
     fn source<'n>(&'n self, name: &'n str) -> &'n str {
-        self.chain.deltas.iter().rev().fold(name, |name, delta| delta.source(name))
+        self.chain.source(name)
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {

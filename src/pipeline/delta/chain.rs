@@ -91,6 +91,11 @@ impl Chain {
         }
     }
 
+    /// The name in the base of the tensor that one of the last checkpoint comes from, if there is one.
+    pub fn source<'a>(&'a self, name: &'a str) -> &'a str {
+        self.deltas.iter().rev().fold(name, |name, delta| delta.source(name))
+    }
+
     /// The tensors of the last checkpoint.
     pub fn tensors(&self) -> BTreeMap<&str, FormOf<'_>> {
         match self.deltas.last() {

@@ -18,11 +18,8 @@ use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::progress::{Progress, Silent};
-use crate::sparse::{
-    Delta, FileMetadata, Fill, Format, InBase, InitialValues, Kind, Layer, PrunedTensor, Unknown,
-};
+use crate::sparse::{Delta, FileMetadata, Format, InBase, InitialValues, Kind, Layer, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet, folder_of, share_codes, total};
-use crate::tensor::{Dtype, Layout};
 
 /// How deltas are squashed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,7 +181,7 @@ fn over(
     let chain = apply::open(base, deltas, options.open)?;
     let mut map = Vec::new();
     for (name, _) in chain.tensors() {
-        let source = chain.deltas.iter().rev().fold(name, |name, delta| delta.source(name));
+        let source = chain.source(name);
         if source != name && chain.base.tensor(source).is_some() {
             map.push((source.to_owned(), name.to_owned()));
         }
@@ -230,23 +227,8 @@ fn entry(chain: &Chain, n: usize, name: &str) -> Result<Entry, Error> {
 
 /// The description of a tensor; `None` if all of it is in the file.
 fn described(chain: &Chain, name: &str, entry: &Entry) -> Option<PrunedTensor> {
-    let (dtype, shape): (Dtype, _) = chain.form(chain.last(), name)?;
-    let mut found = PrunedTensor {
-        name: name.to_owned(),
-        dtype,
-        shape: shape.dims().to_vec(),
-        format: Format::Base,
-        fill: Fill::Zero,
-        layer_id: None,
-        init: InitialValues::Unknown(Unknown::None),
-        layout: Layout::default(),
-        initial_dtype: None,
-        trained_dtype: None,
-        prediction: None,
-        decay: 1.0,
-        code: None,
-        layers: Vec::new(),
-    };
+    let (dtype, shape) = chain.form(chain.last(), name)?;
+    let mut found = PrunedTensor::new(name, dtype, shape, Format::Base);
     let codes = match entry {
         Entry::Known => return None,
         Entry::InBase(_) => return Some(found),
@@ -254,7 +236,7 @@ fn described(chain: &Chain, name: &str, entry: &Entry) -> Option<PrunedTensor> {
     };
     found.format = Format::Coded;
     for (n, (delta, name)) in codes.iter().enumerate() {
-        let Link::Coded { code, end, layers, prediction, .. } = chain.deltas[*delta].reader.link(name) else {
+        let Link::Coded { end, layers, prediction, .. } = chain.deltas[*delta].reader.link(name) else {
             continue;
         };
         if n == 0 {
@@ -263,7 +245,6 @@ fn described(chain: &Chain, name: &str, entry: &Entry) -> Option<PrunedTensor> {
         } else {
             found.layers.push(Layer { code: end as u64, prediction: prediction.unwrap_or(1.0) });
         }
-        debug_assert!(code.bytes().len() >= end);
         let more = layers.iter().map(|layer| (layer.place.len() as u64, layer.prediction));
         found.layers.extend(more.map(|(code, prediction)| Layer { code, prediction }));
     }

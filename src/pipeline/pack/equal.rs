@@ -10,8 +10,7 @@ use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::file_name;
 use crate::pipeline::progress::Progress;
-use crate::sparse::{Base, Fill, Format, InBase, InitialValues, PrunedTensor, Unknown, base_digest};
-use crate::tensor::Layout;
+use crate::sparse::{Base, Format, InBase, InitialValues, PrunedTensor, base_digest};
 
 /// The descriptions of those of the tensors that are identical to the base's tensor of the same
 /// name, type and shape.
@@ -49,22 +48,7 @@ pub(super) fn equal<'a>(
 }
 
 fn described(name: &str, tensor: &TensorRef<'_>) -> PrunedTensor {
-    PrunedTensor {
-        name: name.to_owned(),
-        dtype: tensor.dtype,
-        shape: tensor.shape.dims().to_vec(),
-        format: Format::Base,
-        fill: Fill::Zero,
-        layer_id: None,
-        init: InitialValues::Unknown(Unknown::None),
-        layout: Layout::default(),
-        initial_dtype: None,
-        trained_dtype: None,
-        prediction: None,
-        decay: 1.0,
-        code: None,
-        layers: Vec::new(),
-    }
+    PrunedTensor::new(name, tensor.dtype, tensor.shape, Format::Base)
 }
 
 /// The digests of the base's tensors that descriptions refer to.

@@ -13,7 +13,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::plan::initial_values;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::TensorTask;
-use crate::sparse::{Fill, Format, InBase, InitialValues, PrunedTensor, Unknown};
+use crate::sparse::{Format, InBase, InitialValues, PrunedTensor, Unknown};
 use crate::tensor::{FloatDtype, Layout, Shape};
 
 /// The checkpoint to pack, and the source from which its values are predicted.
@@ -127,20 +127,12 @@ impl<'a> PredictFrom<'a> {
             None => (None, InitialValues::Unknown(Unknown::None), Layout::default(), None),
         };
         Ok(PrunedTensor {
-            name: tensor.name().to_owned(),
-            dtype: tensor.dtype(),
-            shape: tensor.shape().dims().to_vec(),
-            format: Format::Coded,
-            fill: Fill::Zero,
             layer_id,
             init,
             layout,
             initial_dtype,
-            trained_dtype: None,
             prediction,
-            decay: 1.0,
-            code: None,
-            layers: Vec::new(),
+            ..PrunedTensor::new(tensor.name(), tensor.dtype(), tensor.shape(), Format::Coded)
         })
     }
 }

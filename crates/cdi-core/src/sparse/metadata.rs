@@ -11,7 +11,7 @@ use crate::digest;
 use crate::init::SchemeParams;
 use crate::noise::NOISE_VERSION;
 use crate::prelude::*;
-use crate::tensor::{Dims, FloatDtype, Layout};
+use crate::tensor::{Dims, FloatDtype, Layout, Shape};
 
 /// Version of this description.
 pub const VERSION: u32 = 1;
@@ -139,6 +139,28 @@ pub struct PrunedTensor {
     /// codes before it give. Only for coded tensors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<Layer>,
+}
+
+impl PrunedTensor {
+    /// A tensor in this format, complete and without initial values.
+    pub fn new(name: &str, dtype: safetensors::Dtype, shape: &Shape, format: Format) -> Self {
+        Self {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.dims().to_vec(),
+            format,
+            fill: Fill::Zero,
+            layer_id: None,
+            init: InitialValues::unknown(),
+            layout: Layout::default(),
+            initial_dtype: None,
+            trained_dtype: None,
+            prediction: None,
+            decay: one(),
+            code: None,
+            layers: Vec::new(),
+        }
+    }
 }
 
 /// A code over another one.
