@@ -8,6 +8,7 @@ from .deltas import Publisher, apply, delta, squash
 from .errors import CdiPruneError, ConfigError, GateError, NotTrainedError, StageError
 from .files import File, Slice, load_file, open_file, save_file
 from .noise import DeterministicNoiseGenerator
+from .parts import Merged, merge, plan_parts, run_part
 from .runs import Result, Run, analyze, compare, init, inspect, pack, plan, prune, restore, run, unpack, verify
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DeterministicNoiseGenerator",
     "File",
     "GateError",
+    "Merged",
     "NotTrainedError",
     "Publisher",
     "Result",
@@ -29,12 +31,15 @@ __all__ = [
     "init",
     "inspect",
     "load_file",
+    "merge",
     "open_file",
     "pack",
     "plan",
+    "plan_parts",
     "prune",
     "restore",
     "run",
+    "run_part",
     "save_file",
     "squash",
     "unpack",

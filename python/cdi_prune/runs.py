@@ -214,7 +214,12 @@ def _initial(config: Config, model: Any, set: Mapping[str, Any] | None, framewor
 
 def _run(config: Config, stage: str, set: Mapping[str, Any] | None, progress: Progress, force: bool = True) -> Run:
     with shown(progress) as callback:
-        found, page, error = _native.run(_config(config, set), stage, force, callback)
+        return _outcome(_native.run(_config(config, set), stage, force, callback))
+
+
+def _outcome(told: tuple[str, str | None, Exception | None]) -> Run:
+    """What a run found; raises what came after all outputs."""
+    found, page, error = told
     result = Run(json.loads(found), page)
     if error is not None:
         error.result = result  # type: ignore[attr-defined]

@@ -65,7 +65,7 @@ fn of_stage(error: &Error) -> Location {
     }
     let (file, tensor) = match error {
         Error::Pruned { path, .. } | Error::NotPacked { path } => (Some(path), None),
-        Error::TrainedMissing { path, .. } => (Some(path), None),
+        Error::TrainedMissing { path, .. } | Error::Parts { path, .. } => (Some(path), None),
         Error::Base { path, tensor, .. } => (Some(path), Some(tensor)),
         Error::Delta { path, problem } => (Some(path), problem.tensor()),
         Error::Mismatch(mismatch) => (Some(&mismatch.path), mismatch.unmatched.first()),

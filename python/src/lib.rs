@@ -10,6 +10,7 @@ mod delta;
 mod errors;
 mod file;
 mod noise;
+mod parts;
 mod runs;
 mod save;
 mod work;
@@ -22,6 +23,8 @@ mod _native {
     use super::file::File;
     #[pymodule_export]
     use super::noise::{Initial, gaussian};
+    #[pymodule_export]
+    use super::parts::{merge, plan_parts, run_part};
     #[pymodule_export]
     use super::program;
     #[pymodule_export]

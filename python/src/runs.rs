@@ -16,9 +16,9 @@ use crate::file::File;
 use crate::work::detached;
 
 /// A config: its text, the file that relative paths and messages refer to, and overrides, `KEY=VALUE`.
-type Config = (Option<String>, PathBuf, Vec<String>);
+pub type Config = (Option<String>, PathBuf, Vec<String>);
 
-fn settings((text, file, overrides): &Config) -> Result<Settings, Failure> {
+pub fn settings((text, file, overrides): &Config) -> Result<Settings, Failure> {
     Ok(match text {
         Some(text) => Settings::parse(text, file, overrides)?,
         None => Settings::load(file, overrides)?,
@@ -45,7 +45,7 @@ pub fn run(
     stage: &str,
     force: bool,
     progress: Option<&Bound<'_, PyAny>>,
-) -> PyResult<(String, Option<String>, Option<PyErr>)> {
+) -> PyResult<Told> {
     let (found, page, failure) = detached(py, progress, |progress| {
         let (settings, stages) = (settings(&config)?, stages(stage)?);
         pipeline::overrides_are_read(&settings, stages)?;
@@ -65,21 +65,32 @@ pub fn run(
         let mut initial = None;
         let outcome =
             pipeline::run(&resolved, stages, progress, |outcome| initial.clone_from(&outcome.initial));
-        let outcome = match outcome {
-            // The initial checkpoint has been written, from which training starts now.
-            Err(error @ Error::TrainedMissing { .. }) => {
-                let outcome = Outcome { initial, ..Outcome::default() };
-                return Ok((of_outcome(&outcome), None, Some(error.into())));
-            }
-            outcome => outcome?,
-        };
-        let page = outcome.report.as_ref().map(|report| {
-            let maps = report.tensors.iter().map(|_| None).collect::<Vec<_>>();
-            html(report, &maps, "cdi-prune")
-        });
-        Ok((of_outcome(&outcome), page, outcome.check_gates().err().map(Failure::from)))
+        told(outcome, initial)
     })?;
     Ok((found.to_string(), page, failure.map(|failure| failure.raise(py))))
+}
+
+/// What a run gives: JSON, a page, and an error that comes after all outputs.
+pub type Told = (String, Option<String>, Option<PyErr>);
+
+/// The same, of the outcome of a run, which has written this initial checkpoint.
+pub fn told(
+    outcome: Result<Outcome, Error>,
+    initial: Option<Written>,
+) -> Result<(Value, Option<String>, Option<Failure>), Failure> {
+    let outcome = match outcome {
+        // The initial checkpoint has been written, from which training starts now.
+        Err(error @ Error::TrainedMissing { .. }) => {
+            let outcome = Outcome { initial, ..Outcome::default() };
+            return Ok((of_outcome(&outcome), None, Some(error.into())));
+        }
+        outcome => outcome?,
+    };
+    let page = outcome.report.as_ref().map(|report| {
+        let maps = report.tensors.iter().map(|_| None).collect::<Vec<_>>();
+        html(report, &maps, "cdi-prune")
+    });
+    Ok((of_outcome(&outcome), page, outcome.check_gates().err().map(Failure::from)))
 }
 
 fn of_outcome(outcome: &Outcome) -> Value {

@@ -3,6 +3,8 @@
 //! A cell belongs to one row of the matrix view. It needs only its own weights, and an input that never
 //! changed is visible as a column of sleeping cells, whichever rows are shown.
 
+use serde::{Deserialize, Serialize};
+
 use super::stats::DeltaStats;
 use crate::tensor::{Layout, Matrix};
 
@@ -74,7 +76,7 @@ impl Grid {
 }
 
 /// Neighbouring weights of one row.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// Mean of the finite |delta|; 0 if there are none.
     pub mean: f64,

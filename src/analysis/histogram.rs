@@ -133,7 +133,7 @@ impl TensorCounts {
 }
 
 /// The distribution of |delta| within a tensor.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeltaSpread {
     /// `None` if no delta is finite.
     pub quantiles: Option<Quantiles>,

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::tensor::{Axes, Role};
 
 /// The outputs and inputs of one tensor in which some weight has changed, collected by any number of
@@ -15,7 +17,7 @@ pub struct AwakeUnits {
 }
 
 /// Numbers of outputs and inputs in which every weight sleeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SleepingUnits {
     /// Outputs: neurons, filters, embedding rows.
     pub outputs: u64,

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cdi_prune::text::printable;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::delta::{ApplyArgs, DeltaArgs, SquashArgs};
 use super::failure::{Failure, Result};
 use super::global::{Format, GLOBAL_OPTIONS, Global, parse_size};
 use super::matrix::MatrixArgs;
 use super::out;
+use super::part_args::{MergeArgs, PartArgs, parse_parts};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
 Examples:
@@ -90,12 +91,15 @@ pub struct Stage {
 
 /// The arguments of `run`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("in_parts").args(["part", "parts"]).multiple(true)))]
 pub struct Run {
     #[command(flatten)]
     pub stage: Stage,
     /// Run even if the manifest proves that the outputs are up to date
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub parts: PartArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,10 +110,25 @@ Examples:
   cdi-prune run model.yaml
   cdi-prune run model.yaml --set analyze.threshold=1e-4 --set prune.fill=init
   cdi-prune run model.yaml --format github
+  cdi-prune run model.yaml --part 3/16
 
 Before training, this writes the initial checkpoint and ends with exit code 3. Train from that checkpoint, \
-then run the command again. With a manifest in the config, an up-to-date run is skipped.")]
+then run the command again. With a manifest in the config, an up-to-date run is skipped.
+
+With --part, one of several processes does its share of the next step; `cdi-prune merge` merges the parts.")]
     Run(Run),
+    /// Merge the parts of a run that several processes have done
+    #[command(after_long_help = "\
+Examples:
+  cdi-prune plan model.yaml --parts 16
+  for i in $(seq 16); do cdi-prune run model.yaml --part $i/16; done
+  cdi-prune merge model.yaml --parts 16
+  cdi-prune merge model.yaml --parts 16 --format json
+
+A run in parts has steps, which `plan --parts` lists: all parts of a step are run, then merged, then all parts are \
+run again for the next step. The last merge writes the same files as `cdi-prune run` on one machine, bit for bit, and \
+ends with the same exit codes. A part may be run again at any time.")]
+    Merge(MergeArgs),
     /// Write the initial checkpoint
     #[command(after_long_help = "Example:\n  cdi-prune init model.yaml --set init.output=start.safetensors")]
     Init(Config),
@@ -134,7 +153,8 @@ without loss.")]
 Examples:
   cdi-prune plan model.yaml
   cdi-prune plan model.yaml --format json
-  cdi-prune plan search.yaml --time")]
+  cdi-prune plan search.yaml --time
+  cdi-prune plan model.yaml --parts 16")]
     Plan {
         #[command(flatten)]
         config: Config,
@@ -144,6 +164,9 @@ Examples:
         /// Show every column, even if the table is wider than the terminal
         #[arg(long)]
         full: bool,
+        /// Show how a run would be divided into this many parts, and its steps
+        #[arg(long, value_name = "N", value_parser = parse_parts, conflicts_with_all = ["full", "time"])]
+        parts: Option<usize>,
         /// Try one candidate of the config's search (`tune`) and say how long it takes. This reads weights
         /// and runs the evaluation command once
         #[arg(long)]
@@ -375,7 +398,8 @@ impl Command {
     /// The name of a command that reads no config.
     pub fn without_config(&self) -> Option<&'static str> {
         match self {
-            Self::Run(_) | Self::Init(_) | Self::Analyze(_) | Self::Prune(_) | Self::Plan { .. } => None,
+            Self::Run(_) | Self::Merge(_) | Self::Init(_) | Self::Analyze(_) | Self::Prune(_) => None,
+            Self::Plan { .. } => None,
             Self::Pack { config: Some(_), .. } => None,
             Self::Pack { .. } => Some("pack"),
             Self::Unpack { .. } => Some("unpack"),

@@ -8,6 +8,8 @@ mod matrix;
 mod new;
 pub mod out;
 mod pack;
+mod part_args;
+mod parts;
 mod progress;
 mod signals;
 mod stages;
@@ -68,11 +70,16 @@ fn command(cli: &Cli) -> Result {
         Command::Run(Run { stage: c, .. }) | Command::Analyze(c) | Command::Prune(c) if c.dry_run => {
             plan(&c.config.config, (Format::Table, c.full), false, &cli.global)
         }
+        Command::Run(c) if c.parts.is_part() => parts::part(&c.stage.config.config, &c.parts, &cli.global),
+        Command::Merge(args) => parts::merge(args, &cli.global),
         Command::Run(c) => stages(&c.stage.config.config, Stages::All, c.force, Some(&c.stage), &cli.global),
         Command::Init(c) => stages(&c.config, Stages::Init, true, None, &cli.global),
         Command::Analyze(c) => stages(&c.config.config, Stages::Analyze, true, Some(c), &cli.global),
         Command::Prune(c) => stages(&c.config.config, Stages::Prune, true, Some(c), &cli.global),
-        Command::Plan { config, format, full, time } => {
+        Command::Plan { config, format, parts: Some(parts), .. } => {
+            parts::plan(&config.config, *parts, *format, &cli.global)
+        }
+        Command::Plan { config, format, full, time, .. } => {
             plan(&config.config, (*format, *full), *time, &cli.global)
         }
         Command::Pack { checkpoint, output, base, config, max_shard_size } => {

@@ -33,16 +33,31 @@ pub fn stages(config: &Path, stages: Stages, force: bool, args: Option<&Stage>, 
     {
         return say_done(path, &manifest, github, global);
     }
-    let begun = Instant::now();
-    let mut initial_said = false;
-    let outcome = pipeline::run(&resolved, stages, &Bar::of(global), |outcome| {
-        if let (Some(initial), false) = (&outcome.initial, initial_said) {
+    let outcome = pipeline::run(&resolved, stages, &Bar::of(global), say_initial(global))?;
+    let (format, full) = args.map_or((StageFormat::Table, false), |args| (args.format, args.full));
+    say_finished(&outcome, (format, full, false), global)
+}
+
+/// Says that the initial checkpoint is written, as soon as it is.
+pub fn say_initial(global: &Global) -> impl FnMut(&Outcome) {
+    let (begun, mut said) = (Instant::now(), false);
+    move |outcome| {
+        if let (Some(initial), false) = (&outcome.initial, said) {
             let _ = say_written("initial checkpoint", initial, begun, global);
-            initial_said = true;
+            said = true;
         }
-    })?;
-    if !global.quiet {
-        say_outcome(&outcome, args.is_some_and(|args| args.full), github, global)?;
+    }
+}
+
+/// Says what was done, unless `silent`, and ends as the gates do.
+pub fn say_finished(
+    outcome: &Outcome,
+    (format, full, silent): (StageFormat, bool, bool),
+    global: &Global,
+) -> Result {
+    let github = format == StageFormat::Github;
+    if !global.quiet && !silent {
+        say_outcome(outcome, full, github, global)?;
     }
     if let (true, Some(report)) = (github, &outcome.report) {
         annotations(report, global.quiet).iter().try_for_each(|line| print(line))?;

@@ -13,6 +13,7 @@ use super::select::{ScoreBuffers, Scorer};
 use super::start::Told;
 use super::summarise::{Findings, summarise, trained_bytes};
 use super::task::TensorTask;
+use super::team::Team;
 use crate::prune::Narrowing;
 use crate::report::Report;
 use crate::workers::Threads;
@@ -64,7 +65,7 @@ impl<'r> BlockPass<'r> {
     /// [`Error::TrainedMissing`] if there is no trained checkpoint; errors in the scores of `prune`.
     pub fn new(resolved: &'r Resolved<'_>) -> Result<Self, Error> {
         resolved.open_files_of_pruning()?;
-        let calibrated = calibrate(resolved, &Silent)?;
+        let calibrated = calibrate(resolved, &Team::alone(), &Silent)?;
         let blocks = calibrated.tasks.iter().flat_map(TensorTask::blocks).collect();
         Ok(Self { resolved, calibrated, blocks })
     }

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::task::{Tasks, TensorTask};
+use super::team::{Team, names};
 use crate::analysis::{Calibration, Evidence, Pair, Sampled, decide};
 use crate::noise::hash::hash64;
 
@@ -31,6 +32,7 @@ const PIECE: usize = 1 << 10;
 /// [`Error::TrainedMissing`] if there is no trained checkpoint yet.
 pub(super) fn calibrate<'a>(
     resolved: &'a Resolved<'_>,
+    team: &Team,
     progress: &dyn Progress,
 ) -> Result<Calibrated<'a>, Error> {
     let mut tasks = Tasks::new(resolved)?;
@@ -45,7 +47,7 @@ pub(super) fn calibrate<'a>(
     if of_decay.is_empty() {
         return Ok(Calibrated { tasks, evidence: Vec::new() });
     }
-    let (decided, evidence) = decide(&sample(&tasks, &of_decay, progress)?);
+    let (decided, evidence) = decide(&sample(&tasks, &of_decay, team, progress)?);
     let mut found = of_decay.iter().map(|(n, _)| *n).zip(decided).peekable();
     for task in tasks.iter_mut() {
         if let Some((_, found)) = found.next_if(|(n, _)| *n == task.n) {
@@ -59,6 +61,7 @@ pub(super) fn calibrate<'a>(
 fn sample(
     tasks: &Tasks<'_>,
     of: &[(usize, Option<f64>)],
+    team: &Team,
     progress: &dyn Progress,
 ) -> Result<Vec<Sampled>, Error> {
     let of: Vec<(&TensorTask<'_>, Option<f64>)> =
@@ -73,21 +76,30 @@ fn sample(
         let every = len.div_ceil(wanted.max(1)).max(1);
         work.extend(pieces(task.n, len, every));
     }
-    progress.begin("survey", work.iter().map(|block| (block.len * tasks[block].dtype.size()) as u64).sum());
-    let pieces: Vec<Vec<Pair>> = blocks::for_each(
+    let pieces: Vec<Vec<Pair>> = team.share(
+        names::SAMPLE,
         &work,
-        progress,
-        |block| tasks[block].reads(block),
-        || [vec![0.0; PIECE], vec![0.0; PIECE]],
-        |[trained, initial], block| {
-            let task = &tasks[block];
-            let (trained, initial) = (&mut trained[..block.len], &mut initial[..block.len]);
-            task.dtype.decode(task.values(block).bytes(), trained);
-            task.fill(block.start, initial);
-            Ok::<_, Error>(trained.iter().zip(initial).map(|(w, w0)| [*w, *w0]).collect())
+        |block| tasks[block].name,
+        |work| {
+            let bytes = |block: &Block| (block.len * tasks[block].dtype.size()) as u64;
+            progress.begin("survey", work.iter().map(bytes).sum());
+            let pieces = blocks::for_each(
+                work,
+                progress,
+                |block| tasks[block].reads(block),
+                || [vec![0.0; PIECE], vec![0.0; PIECE]],
+                |[trained, initial], block| {
+                    let task = &tasks[block];
+                    let (trained, initial) = (&mut trained[..block.len], &mut initial[..block.len]);
+                    task.dtype.decode(task.values(block).bytes(), trained);
+                    task.fill(block.start, initial);
+                    Ok::<_, Error>(trained.iter().zip(initial).map(|(w, w0)| [*w, *w0]).collect())
+                },
+            )?;
+            progress.end();
+            Ok(pieces)
         },
     )?;
-    progress.end();
     let mut found = work.iter().zip(pieces).peekable();
     let samples = of.into_iter().map(|(task, decay)| {
         let mut pairs = Vec::new();

@@ -3,6 +3,8 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{self, Block};
 use super::error::Error;
 use super::findings::{BlockFindings, Buffers};
@@ -19,7 +21,7 @@ use crate::sparse::Fill;
 use crate::tensor::Layout;
 
 /// Result of the comparison for one tensor.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ComparedTensor {
     /// Counts and sums; without known initial values, only zeros, NaN and infinities;
     /// nothing for other types.
@@ -38,22 +40,23 @@ pub(super) struct ComparedTensor {
     pub spread: DeltaSpread,
 }
 
-/// Compares the trained checkpoint with its initial values. The results are in name order. With
-/// `masks`, if the weights within the threshold are to be pruned, the same pass determines which of
-/// them `fill` may replace.
+/// Compares those tensors of the trained checkpoint that `owns` names with their initial values. The results
+/// are in name order, with the index of each tensor. With `masks`, if the weights within the threshold are to
+/// be pruned, the same pass determines which of them `fill` may replace.
 ///
 /// # Errors
 /// Errors of the temporary file of masks.
 pub(super) fn compare(
     tasks: &Tasks<'_>,
+    owns: impl Fn(&str) -> bool,
     mut masks: Option<&mut Masks>,
     fill: Fill,
     stage: &'static str,
     progress: &dyn Progress,
-) -> Result<Vec<ComparedTensor>, Error> {
-    let totals = tasks.filter_map(|task| Some(Total::new(task)));
-    let work: Vec<Block> = tasks.iter().flat_map(TensorTask::blocks).collect();
-    progress.begin(stage, tasks.iter().map(|task| task.trained.bytes().len() as u64).sum());
+) -> Result<Vec<(usize, ComparedTensor)>, Error> {
+    let totals = tasks.filter_map(|task| owns(task.name).then(|| Total::new(task)));
+    let work: Vec<Block> = totals.iter().flat_map(|total| total.task.blocks()).collect();
+    progress.begin(stage, totals.iter().map(|total| total.task.trained.bytes().len() as u64).sum());
     let shared = masks.as_deref();
     let found = blocks::for_each(
         &work,
@@ -68,7 +71,8 @@ pub(super) fn compare(
         },
     )?;
     progress.end();
-    let compared = merge(&totals, &work, &found);
+    let compared = merge(&totals, &work, &found).into_iter().enumerate();
+    let compared = compared.filter(|(n, _)| totals.get(*n).is_some()).collect();
     if let Some(masks) = &mut masks {
         for (block, ordered) in work.iter().zip(&found) {
             if tasks[block].pruned_by_comparison() {
@@ -77,6 +81,20 @@ pub(super) fn compare(
         }
     }
     Ok(compared)
+}
+
+/// The results for every tensor, in name order, of which `found` has those that are compared.
+pub(super) fn for_every_tensor(
+    tasks: &Tasks<'_>,
+    found: impl IntoIterator<Item = (usize, ComparedTensor)>,
+) -> Vec<ComparedTensor> {
+    let mut all = vec![ComparedTensor::default(); tasks.tensors()];
+    for (n, compared) in found {
+        if let Some(place) = all.get_mut(n) {
+            *place = compared;
+        }
+    }
+    all
 }
 
 #[derive(Default)]

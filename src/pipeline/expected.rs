@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::pack::{ToCode, choices};
 use super::plan::Codes;
+use super::team::{Team, names};
 use crate::sparse::Fill;
 
 /// The estimate for each tensor that may be coded, by its index in name order.
@@ -23,13 +24,14 @@ struct Tensor {
 
 impl Expected {
     /// Estimates for these tensors out of `of` tensors.
-    pub fn new(tensors: &[ToCode<'_>], of: usize) -> Result<Self, Error> {
+    pub fn new(tensors: &[ToCode<'_>], of: usize, team: &Team) -> Result<Self, Error> {
         // Tables; then, per block, the states of 8 lanes and the length.
         const HEAD: f64 = 128.0;
         const BLOCK: f64 = 36.0;
         let whole: Vec<ToCode<'_>> = tensors.iter().map(|tensor| tensor.unpruned()).collect();
         let mut all: Vec<Option<Tensor>> = (0..of).map(|_| None).collect();
-        for (tensor, (choice, bits)) in tensors.iter().zip(choices(&whole)?) {
+        let chosen = team.share(names::EXPECT, &whole, |tensor| tensor.name(), choices)?;
+        for (tensor, (choice, bits)) in tensors.iter().zip(chosen) {
             all[tensor.n()] = Some(Tensor {
                 elements: tensor.shape().elements() as f64,
                 bits,

@@ -1,22 +1,30 @@
 //! Selection and coding together. The size of a coded tensor is known only after coding, so for a target file
 //! size, selection and coding are repeated until the size fits.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
 use super::coding::Coding;
-use super::error::Error;
+use super::error::{Error, PartsProblem};
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
-use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
-use super::plan::{Codes, FilePlan, NoCodes, may_be_coded};
+use super::pack::{
+    Bytes, Coded, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all,
+};
+use super::plan::{Codes, FilePlan, NoCodes, initial_values, may_be_coded};
 use super::progress::Progress;
 use super::remove::Removal;
 use super::resolve::Resolved;
-use super::select::select;
+use super::select::{Marking, select_together};
 use super::spool::Spool;
 use super::task::Tasks;
+use super::team::{CODES, Changes, Team, names};
 use crate::config::{FormatChoice, InitSource, PruneSettings};
 use crate::prune::{Decision, Target};
-use crate::sparse::{Fill, Format};
+use crate::sparse::{Fill, Format, InitialValues};
 
 /// Number of rounds of the search, after which the best file so far is selected again.
 const ROUNDS: usize = 8;
@@ -42,10 +50,12 @@ struct Selection<'a> {
     resolved: &'a Resolved<'a>,
     tasks: &'a Tasks<'a>,
     prune: &'a PruneSettings,
+    team: &'a Team,
     progress: &'a dyn Progress,
 }
 
-/// Finds the masks of all tensors to be pruned, and codes what may be coded.
+/// Finds the masks of all tensors to be pruned whose selection looks at several tensors, and codes what may
+/// be coded. `coded` is what the processes have found already, if nothing else decides about it.
 ///
 /// # Errors
 /// Errors of the selection, such as [`Error::TooLarge`], and errors of the temporary file.
@@ -53,17 +63,21 @@ pub(super) fn select_and_code<'a>(
     resolved: &'a Resolved<'_>,
     tasks: &'a Tasks<'a>,
     prune: &'a PruneSettings,
+    (team, coded): (&'a Team, Vec<CodedPart>),
     masks: &mut Masks,
     progress: &'a dyn Progress,
 ) -> Result<Selected<'a>, Error> {
-    check_calibrations(resolved, prune, tasks)?;
-    let selection = Selection { resolved, tasks, prune, progress };
+    check_calibrations(resolved, prune, tasks, |name| team.owns(name))?;
+    let selection = Selection { resolved, tasks, prune, team, progress };
     let limit = tasks.iter().filter_map(|task| task.decision).find_map(limit);
     match limit.filter(|_| prune.format.codes()) {
         Some(limit) => selection.within(limit, masks),
         None => {
-            select(resolved, tasks, prune, (&NoCodes, None), masks, progress)?;
-            selection.finish(masks)
+            if !coded.is_empty() {
+                return selection.take(names::COMPARE, coded, None);
+            }
+            let marking = select_together(resolved, tasks, prune, (&NoCodes, None), team, masks, progress)?;
+            selection.finish(marking, masks)
         }
     }
 }
@@ -120,27 +134,99 @@ impl<'a> Selection<'a> {
         Ok(all)
     }
 
-    /// Codes the tensors that may be coded, with the current masks.
-    fn finish(&self, masks: &Masks) -> Result<Selected<'a>, Error> {
-        let Self { resolved, prune, progress, .. } = *self;
-        let removal = Removal::find(resolved, prune, masks)?;
-        if !prune.format.codes() {
-            return Ok(Selected { removal, coded: None });
+    /// Whether there is anything to do before the file is planned.
+    fn is_coded(&self) -> bool {
+        self.prune.format.codes() || !self.prune.chains.is_empty()
+    }
+
+    /// Writes the last masks, finds the units to remove, and codes the tensors that may be coded.
+    fn finish(&self, marking: Option<Marking<'a>>, masks: &mut Masks) -> Result<Selected<'a>, Error> {
+        let Self { tasks, team, progress, .. } = *self;
+        if !self.is_coded() && marking.is_none() {
+            return Ok(Selected { removal: Removal::default(), coded: None });
         }
-        let tensors = self.may_be_coded(masks, Some(&removal))?;
-        let spool = Spool::beside(&prune.output)?;
-        let coded = code_all("code", &tensors, &spool, progress)?;
+        let step = if self.is_coded() { names::CODE } else { names::MARK };
+        let changes = if marking.is_some() { Changes::Masks } else { Changes::Nothing };
+        let mut own_spool = None;
+        let done = team.step_of_masks(step, (masks, tasks, changes), |masks| {
+            if let Some(marking) = marking {
+                marking.mark(|name| team.owns(name), masks, progress)?;
+            }
+            self.find(step, masks, &mut own_spool)
+        })?;
+        self.take(step, done, own_spool)
+    }
+
+    /// Finds the units to remove, and codes the tensors that may be coded, of this process, in this step.
+    fn find(
+        &self,
+        step: &'static str,
+        masks: &Masks,
+        own_spool: &mut Option<Spool>,
+    ) -> Result<CodedPart, Error> {
+        let Self { resolved, prune, team, .. } = *self;
+        let removal = Removal::find(resolved, |name| team.owns(name), prune, masks)?;
+        let coded = prune.format.codes().then(|| self.code(step, masks, &removal, own_spool)).transpose()?;
+        Ok(CodedPart { removal, coded: coded.unwrap_or_default() })
+    }
+
+    /// Takes in what all processes have found in this step.
+    fn take(
+        &self,
+        step: &'static str,
+        done: Vec<CodedPart>,
+        mut own_spool: Option<Spool>,
+    ) -> Result<Selected<'a>, Error> {
+        let Self { resolved, prune, team, .. } = *self;
+        let mut removal = Removal::default();
+        let mut coded = BTreeMap::new();
         let (_, all) = resolved.trained()?;
-        let names = tensors.iter().filter_map(|tensor| all.get_key_value(tensor.name()));
-        let coded = names.map(|(name, _)| name.as_str()).zip(coded).collect();
-        let coded = CodedTensors::new(coded, spool);
-        Ok(Selected { removal, coded: Some(coded) })
+        for part in done {
+            removal.add(part.removal);
+            let CodedHere { tensors, bases, sha256 } = part.coded;
+            resolved.know_base_digests(bases);
+            for (name, tensor) in tensors {
+                let Some((name, _)) = all.get_key_value(&name) else { continue };
+                if own_spool.is_none() && team.owns(name) {
+                    let kept = team.state(step, CODES);
+                    own_spool = kept.map(|path| open_codes(&path, &sha256)).transpose()?;
+                }
+                coded.insert(name.as_str(), tensor);
+            }
+        }
+        let codes = prune.format.codes();
+        Ok(Selected { removal, coded: codes.then(|| CodedTensors::new(coded, own_spool)) })
+    }
+
+    /// Codes those tensors that this process owns.
+    fn code(
+        &self,
+        step: &'static str,
+        masks: &Masks,
+        removal: &Removal,
+        own_spool: &mut Option<Spool>,
+    ) -> Result<CodedHere, Error> {
+        let Self { resolved, prune, team, progress, .. } = *self;
+        let mut tensors = self.may_be_coded(masks, Some(removal))?;
+        tensors.retain(|tensor| team.owns(tensor.name()));
+        let mut spool = team.spool(&prune.output)?;
+        let coded = code_all("code", &tensors, &spool, progress)?;
+        let names = tensors.iter().map(|tensor| tensor.name().to_owned());
+        let mut here = CodedHere { tensors: names.zip(coded).collect(), ..CodedHere::default() };
+        if let Some(path) = team.state(step, CODES) {
+            here.sha256 = spool.keep(&path)?;
+            let predicted = |(_, coded): &&(String, Coded)| coded.prediction().is_some();
+            let predicted = here.tensors.iter().filter(predicted).map(|(name, _)| name.as_str());
+            here.bases = digests_of_bases(resolved, predicted)?;
+        }
+        *own_spool = Some(spool);
+        Ok(here)
     }
 
     /// Selects and codes so that the file has at most `limit` bytes, and not much less. Each selection uses
     /// expected sizes; its limit is adjusted until the actual size fits.
     fn within(&self, limit: u64, masks: &mut Masks) -> Result<Selected<'a>, Error> {
-        let expected = Expected::new(&self.may_be_coded(masks, None)?, self.tasks.tensors())?;
+        let expected = Expected::new(&self.may_be_coded(masks, None)?, self.tasks.tensors(), self.team)?;
         let mut search = Search::new(limit);
         loop {
             let (selected, bytes) = self.try_limit(&mut search, &expected, masks)?;
@@ -161,21 +247,96 @@ impl<'a> Selection<'a> {
         expected: &Expected,
         masks: &mut Masks,
     ) -> Result<(Selected<'a>, u64), Error> {
-        let Self { resolved, tasks, prune, progress } = *self;
-        let mut select = |limit| select(resolved, tasks, prune, (expected, Some(limit)), masks, progress);
-        match select(search.now) {
+        let Self { resolved, tasks, prune, team, progress } = *self;
+        let mut select =
+            |limit| select_together(resolved, tasks, prune, (expected, Some(limit)), team, masks, progress);
+        let marking = match select(search.now) {
             // Everything is pruned; the actual size may be smaller than expected.
             Err(Error::TooLarge { least, .. }) => {
                 search.least(least);
-                select(least)?;
+                select(least)?
             }
             done => done?,
-        }
-        let selected = self.finish(masks)?;
+        };
+        let selected = self.finish(marking, masks)?;
         let mut plan = FilePlan::new(resolved, tasks, prune, Some(&selected.removal), selected.codes())?;
         let bytes = plan.bytes(&masks.stored())?;
         Ok((selected, bytes))
     }
+}
+
+/// What a process finds before the file is planned, if it needs nothing from others for that.
+///
+/// # Errors
+/// As [`select_and_code`].
+pub(super) fn code_at_once(
+    resolved: &Resolved<'_>,
+    tasks: &Tasks<'_>,
+    prune: &PruneSettings,
+    team: &Team,
+    masks: &Masks,
+    progress: &dyn Progress,
+) -> Result<Option<CodedPart>, Error> {
+    let selection = Selection { resolved, tasks, prune, team, progress };
+    if !selection.is_coded()
+        || tasks.iter().filter_map(|task| task.decision).any(Decision::needs_other_tensors)
+    {
+        return Ok(None);
+    }
+    check_calibrations(resolved, prune, tasks, |name| team.owns(name))?;
+    selection.find(names::COMPARE, masks, &mut None).map(Some)
+}
+
+/// What a process has found before the file is planned.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct CodedPart {
+    removal: Removal,
+    coded: CodedHere,
+}
+
+/// The tensors that a process has coded.
+#[derive(Default, Serialize, Deserialize)]
+struct CodedHere {
+    tensors: Vec<(String, Coded)>,
+    /// SHA-256 of the bases of those that are predicted from them.
+    bases: BTreeMap<String, String>,
+    /// SHA-256 of their blocks, if these are kept for another process.
+    sha256: String,
+}
+
+/// The blocks of codes that another process of the same part has kept.
+fn open_codes(path: &Path, sha256: &str) -> Result<Spool, Error> {
+    let spool = Spool::kept(path)?;
+    match spool.digest()? == sha256 {
+        true => Ok(spool),
+        false => {
+            let _ = std::fs::remove_file(path);
+            Err(Error::Parts { path: path.to_owned(), problem: Box::new(PartsProblem::Kept) })
+        }
+    }
+}
+
+/// SHA-256 of the bases of these tensors, by name, of those that have one.
+pub(super) fn digests_of_bases<'n>(
+    resolved: &Resolved<'_>,
+    tensors: impl Iterator<Item = &'n str>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let (_, all) = resolved.trained()?;
+    let mut found = BTreeMap::new();
+    for name in tensors {
+        let tensor = &all[name];
+        let has_base = match &tensor.origin {
+            Some(origin) => matches!(origin.source, InitSource::From(_)),
+            None => resolved.base_of_bytes(name, tensor).is_some(),
+        };
+        if !has_base {
+            continue;
+        }
+        if let InitialValues::Stored { sha256, .. } = initial_values(resolved, name, tensor)? {
+            found.insert(name.to_owned(), sha256);
+        }
+    }
+    Ok(found)
 }
 
 /// Searches for the limit of the selection that gives a file of the wanted actual size.

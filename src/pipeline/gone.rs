@@ -1,5 +1,7 @@
 //! The effect of pruning: how many of the pruned weights training had changed, and their share of the norm.
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{self, Block};
 use super::error::Error;
 use super::masks::Masks;
@@ -9,7 +11,7 @@ use crate::bits;
 use crate::checkpoint::CheckpointError;
 
 /// The pruned weights of one tensor.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gone {
     /// Pruned weights that training had changed; `None` if initial values are unknown.
     pub changed: Option<u64>,

@@ -1,5 +1,7 @@
 //! Heat maps of |delta|: a small separate pass over the few rows that they show, only if they are requested.
 
+use std::collections::BTreeMap;
+
 use super::blocks::{self, Block};
 use super::error::Error;
 use super::progress::Progress;
@@ -20,25 +22,42 @@ struct Run {
 }
 
 /// The heat maps of the trained checkpoint's tensors, in name order: one for each tensor that is compared and
-/// not empty, as large as the number of tensors allows.
+/// not empty, as large as the number of tensors allows. `cells` has the cells of each, by the index of the
+/// tensor.
+pub(super) fn heat_maps(tasks: &Tasks<'_>, mut cells: BTreeMap<usize, Vec<Cell>>) -> Vec<Option<HeatMap>> {
+    let mut maps: Vec<Option<HeatMap>> = vec![None; tasks.tensors()];
+    for Drawn { task, grid } in drawn(tasks) {
+        let cells = cells.remove(&task.n).filter(|cells| cells.len() == grid.cells());
+        maps[task.n] = cells.map(|cells| HeatMap { grid, layout: task.layout, cells });
+    }
+    maps
+}
+
+/// The cells of the heat maps of those tensors that `owns` names, by the index of the tensor.
 ///
 /// # Errors
 /// None of its own.
-pub(super) fn heat_maps(tasks: &Tasks<'_>, progress: &dyn Progress) -> Result<Vec<Option<HeatMap>>, Error> {
+pub(super) fn draw(
+    tasks: &Tasks<'_>,
+    owns: impl Fn(&str) -> bool,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<usize, Vec<Cell>>, Error> {
+    let drawn: Vec<Drawn<'_>> = drawn(tasks).into_iter().filter(|drawn| owns(drawn.task.name)).collect();
+    let cells = cells(&drawn, progress)?;
+    Ok(drawn.iter().map(|drawn| drawn.task.n).zip(cells).collect())
+}
+
+/// The tensors with a heat map.
+fn drawn<'a>(tasks: &'a Tasks<'_>) -> Vec<Drawn<'a>> {
     let compared: Vec<&TensorTask<'_>> =
         tasks.iter().filter(|task| task.initial.is_some() && task.elements() > 0).collect();
     let matrices: Vec<_> = compared.iter().map(|task| task.matrix).collect();
     let grids = Grid::of_all(&matrices).into_iter().zip(compared);
-    let drawn: Vec<Drawn<'_>> = grids.filter_map(|(grid, task)| Some(Drawn { task, grid: grid? })).collect();
-    let mut maps: Vec<Option<HeatMap>> = vec![None; tasks.tensors()];
-    for (Drawn { task, grid }, cells) in drawn.iter().zip(draw(&drawn, progress)?) {
-        maps[task.n] = Some(HeatMap { grid: *grid, layout: task.layout, cells });
-    }
-    Ok(maps)
+    grids.filter_map(|(grid, task)| Some(Drawn { task, grid: grid? })).collect()
 }
 
 /// The cells of every map.
-fn draw(drawn: &[Drawn<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, Error> {
+fn cells(drawn: &[Drawn<'_>], progress: &dyn Progress) -> Result<Vec<Vec<Cell>>, Error> {
     let of = |(at, drawn): (usize, &Drawn<'_>)| {
         runs(drawn.task.n, drawn.grid).map(move |run| (at, run)).collect::<Vec<_>>()
     };

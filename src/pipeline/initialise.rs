@@ -11,13 +11,14 @@ use super::outcome::Written;
 use super::outputs::{RunOutputs, check_writer};
 use super::progress::Progress;
 use super::resolve::Resolved;
+use super::team::{Team, names};
 use crate::checkpoint::{CheckpointError, Mapped, TensorSpec};
 use crate::config::OutputKind;
 use crate::digest;
 use crate::encoder::Encoder;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
-use crate::store::{CheckpointWriter, Group, Slot, total};
+use crate::store::{CheckpointWriter, Group, PartWritten, Slot};
 use crate::tensor::FloatDtype;
 
 /// A tensor of the model, and its position in the output.
@@ -25,7 +26,7 @@ struct InitTask<'a> {
     slot: Slot,
     /// Bits per element.
     bits: usize,
-    source: Source<'a>,
+    source: &'a Source<'a>,
 }
 
 enum Source<'a> {
@@ -45,7 +46,7 @@ impl InitTask<'_> {
 
     fn reads(&self, block: &Block) -> Reads<'_> {
         let written = Reads { bytes: self.bytes(block).len() as u64, ..Reads::default() };
-        match &self.source {
+        match self.source {
             Source::Copy(from) => Reads::of(from.part(self.bytes(block))),
             Source::Initial { values, .. } => written.and_initial(values, block),
         }
@@ -59,7 +60,7 @@ impl InitTask<'_> {
 /// [`Error::NoSection`] without `init` or `model` in the config; errors when writing.
 pub fn initialise(
     resolved: &Resolved<'_>,
-    set: &mut RunOutputs,
+    (set, team): (&mut RunOutputs, &Team),
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     let settings = resolved.settings;
@@ -78,44 +79,76 @@ pub fn initialise(
         tensors.iter().map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin)).collect();
     let decisions = digest::of_pieces(origins.iter().map(String::as_bytes));
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
-    // The initial checkpoint does not depend on the trained one.
-    let decisions =
-        || key(resolved, |kind| matches!(kind, InputKind::Like | InputKind::Base), &decisions).map(Some);
-    let writer = set.add(OutputKind::Initial, |set| {
-        CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)
+    let begin = |set: &mut RunOutputs| {
+        // The initial checkpoint does not depend on the trained one.
+        let inputs = |kind| matches!(kind, InputKind::Like | InputKind::Base);
+        let decisions = || match team.is_alone() {
+            true => key(resolved, inputs, &decisions).map(Some),
+            false => Ok(None),
+        };
+        let writer = set.add(OutputKind::Initial, |set| {
+            CheckpointWriter::resume(set, &init.output, &groups, init.max_shard_size, metadata, decisions)
+        })?;
+        check_writer(resolved.inputs(), &writer, "`init.output`")?;
+        Ok::<_, Error>(writer)
+    };
+    let mut own_writer = None;
+    let done = team.step(names::INIT, || {
+        let writer = begin(set)?;
+        write(&tensors, (&writer, team), progress)?;
+        let files = team.keep_files(names::INIT, &writer, &groups)?;
+        own_writer = Some(writer);
+        Ok(files)
     })?;
-    check_writer(resolved.inputs(), &writer, "`init.output`")?;
+    let writer = match own_writer {
+        Some(writer) => Some(writer),
+        None => {
+            let files: Vec<&[PartWritten]> = done.iter().map(Vec::as_slice).collect();
+            team.assemble(names::INIT, set, &groups, &files, begin)?
+        }
+    };
+    let Some(writer) = writer else { return Ok(Written::default()) };
+    let (tensors, bytes) = (groups.len(), writer.bytes());
+    let files = set.add(OutputKind::Initial, |set| writer.stage(set))?;
+    Ok(Written { files, tensors, bytes, beside: Vec::new() })
+}
 
+/// Writes those of the tensors that this process owns.
+fn write(
+    tensors: &[(&String, &Tensor, Source<'_>)],
+    (writer, team): (&CheckpointWriter, &Team),
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     // File by file, so that the run after a killed one can reuse finished files.
     let mut work: Vec<Vec<Block>> = vec![Vec::new(); writer.files()];
-    for (n, (name, tensor, _)) in tensors.iter().enumerate() {
+    let mut bytes = 0;
+    for (n, (name, tensor, _)) in tensors.iter().enumerate().filter(|(_, (name, ..))| team.owns(name)) {
+        bytes += (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
         if let Some(file) = writer.file_of(name) {
             work[file].extend(blocks::cut(n, tensor.shape.matrix()));
         }
     }
     let tasks: Vec<InitTask<'_>> = tensors
-        .into_iter()
+        .iter()
         .map(|(name, tensor, source)| InitTask {
             slot: writer.slot(name),
             bits: tensor.dtype.bitsize(),
             source,
         })
         .collect();
-    progress.begin("init", total(groups.iter().map(Group::bytes)));
+    progress.begin("init", bytes);
     for (file, work) in work.iter().enumerate() {
         blocks::for_each(
             work,
             progress,
             |block| tasks[block.tensor].reads(block),
             Encoder::default,
-            |encoder, block| write_block(&writer, &tasks[block.tensor], block, encoder),
+            |encoder, block| write_block(writer, &tasks[block.tensor], block, encoder),
         )?;
         writer.finish(file)?;
     }
     progress.end();
-    let (tensors, bytes) = (groups.len(), writer.bytes());
-    let files = set.add(OutputKind::Initial, |set| writer.stage(set))?;
-    Ok(Written { files, tensors, bytes, beside: Vec::new() })
+    Ok(())
 }
 
 /// The tensors to write, with the sources of their values.
@@ -137,7 +170,7 @@ fn write_block(
     encoder: &mut Encoder,
 ) -> Result<(), CheckpointError> {
     let at = task.bytes(block);
-    let bytes = match &task.source {
+    let bytes = match task.source {
         Source::Copy(from) => &from.bytes()[at.clone()],
         Source::Initial { values, dtype } => encoder.encode(values, block.start, block.len, *dtype, 1.0),
     };

@@ -1,6 +1,6 @@
 //! The manifest of a run: written last, and read first to check whether there is anything to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,21 @@ enum Bytes<'a> {
 
 /// Every file that the run read, with its digest.
 pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileEntry>, Error> {
-    hash_inputs(resolved, folder, |_| true)
+    hash_inputs(resolved, folder, |_| true, &BTreeMap::new())
 }
+
+/// SHA-256 and bytes of input files, by their index among all of them: those for which `takes` is true.
+pub(super) fn hash_some_inputs(
+    resolved: &Resolved<'_>,
+    takes: impl Fn(usize) -> bool,
+) -> Result<KnownInputs, Error> {
+    let files = input_files(resolved);
+    let own: Vec<(usize, &Input<'_>)> = files.iter().enumerate().filter(|(n, _)| takes(*n)).collect();
+    own.par_iter().map(|(n, input)| Ok((*n, hash_input(input)?))).collect()
+}
+
+/// SHA-256 and bytes of input files, by their index among all of them.
+pub(super) type KnownInputs = BTreeMap<usize, (String, u64)>;
 
 /// The role, path and hashed data of each file.
 type Input<'a> = (InputKind, &'a Path, Bytes<'a>);
@@ -83,22 +96,28 @@ fn hash_inputs(
     resolved: &Resolved<'_>,
     folder: &Path,
     wanted: impl Fn(InputKind) -> bool,
+    known: &KnownInputs,
 ) -> Result<Vec<FileEntry>, Error> {
-    let mut found = input_files(resolved);
-    found.retain(|(kind, ..)| *kind == InputKind::Config || wanted(*kind));
-    let entry = |(kind, path, bytes): &Input<'_>| {
-        let (sha256, size) = match bytes {
-            Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
-            Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
-            Bytes::Mapped(checkpoint, n) => {
-                let data = checkpoint.whole_file(*n);
-                (digest::of_mapped(data), data.bytes().len() as u64)
-            }
-            Bytes::File(path) => hashed(path).map_err(CheckpointError::io(path, "read"))?,
-        };
+    let mut found: Vec<(usize, Input<'_>)> = input_files(resolved).into_iter().enumerate().collect();
+    found.retain(|(_, (kind, ..))| *kind == InputKind::Config || wanted(*kind));
+    let entry = |(n, input): &(usize, Input<'_>)| {
+        let (kind, path, _) = input;
+        let (sha256, size) = known.get(n).cloned().map_or_else(|| hash_input(input), Ok)?;
         Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };
     found.par_iter().map(entry).collect()
+}
+
+fn hash_input((_, _, bytes): &Input<'_>) -> Result<(String, u64), CheckpointError> {
+    Ok(match bytes {
+        Bytes::Text(text) => (digest::of_pieces([text.as_bytes()]), text.len() as u64),
+        Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
+        Bytes::Mapped(checkpoint, n) => {
+            let data = checkpoint.whole_file(*n);
+            (digest::of_mapped(data), data.bytes().len() as u64)
+        }
+        Bytes::File(path) => hashed(path).map_err(CheckpointError::io(path, "read"))?,
+    })
 }
 
 fn output(
@@ -138,6 +157,7 @@ pub(super) fn add_manifest(
     resolved: &Resolved<'_>,
     path: &Path,
     outcome: &Outcome,
+    known: &KnownInputs,
     set: &mut RunOutputs,
 ) -> Result<(), Error> {
     crate::store::create_parent(path)?;
@@ -152,7 +172,7 @@ pub(super) fn add_manifest(
         config_sha256: settings.config_sha256.clone(),
         overrides: settings.source.overrides().map(str::to_owned).collect(),
         seed: settings.seed,
-        inputs: inputs(resolved, &folder)?,
+        inputs: hash_inputs(resolved, &folder, |_| true, known)?,
         outputs: outputs(set, &folder, Path::to_owned)?,
         gates: report.map(|report| report.gates.clone()).unwrap_or_default(),
         tensors: report.map(tensors).unwrap_or_default(),
@@ -169,7 +189,7 @@ pub(super) fn key(
     wanted: impl Fn(InputKind) -> bool,
     decisions: &str,
 ) -> Result<String, Error> {
-    let inputs = hash_inputs(resolved, Path::new(""), wanted)?;
+    let inputs = hash_inputs(resolved, Path::new(""), wanted, &BTreeMap::new())?;
     Ok(decided(resolved.settings).key(inputs.iter().map(FileEntry::decides), decisions))
 }
 

@@ -4,9 +4,13 @@
 //! One bit per weight is a thirty-second of an F32 checkpoint. For a large one, this is too much for memory,
 //! so the masks are kept in a [`Spool`].
 
+use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::Block;
+use super::error::{Error, PartsProblem};
 use super::spool::Spool;
 use super::task::{Tasks, TensorTask};
 use crate::bits;
@@ -32,14 +36,25 @@ struct TensorMask {
     length: u64,
     /// Number of values kept.
     stored: usize,
+    /// Whether that is decided.
+    decided: bool,
     /// Position in the spool of the bits of its changed weights. Present if its initial values are known and
     /// the pruned weights are not simply the sleeping ones.
     changed: Option<u64>,
 }
 
+/// What a part of a run says of the masks that it keeps in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedMasks {
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The decided tensors by their index, each with its number of values kept.
+    pub stored: Vec<(usize, usize)>,
+}
+
 impl Masks {
-    /// Masks for these tasks, in a temporary file next to this output.
-    pub fn new(output: &Path, tasks: &Tasks<'_>) -> Result<Self, CheckpointError> {
+    /// Masks for those of these tasks that `owns` names, in this spool.
+    pub fn new(spool: Spool, tasks: &Tasks<'_>, owns: impl Fn(&str) -> bool) -> Self {
         let mut end = 0;
         let mut room = |task: &TensorTask<'_>| {
             let mut mask = TensorMask { start: end, ..TensorMask::default() };
@@ -53,8 +68,58 @@ impl Masks {
             }
             mask
         };
-        let tensors = (0..tasks.tensors()).map(|n| tasks.get(n).map(&mut room).unwrap_or_default()).collect();
-        Ok(Self { spool: Spool::beside(output)?, tensors, blocks: Vec::new() })
+        let own = |n: usize| tasks.get(n).filter(|task| owns(task.name));
+        let tensors = (0..tasks.tensors()).map(|n| own(n).map(&mut room).unwrap_or_default()).collect();
+        Self { spool, tensors, blocks: Vec::new() }
+    }
+
+    /// Keeps the masks in a file of this name.
+    ///
+    /// # Errors
+    /// Errors of writing it.
+    pub fn save(&mut self, path: &Path) -> Result<SavedMasks, Error> {
+        let sha256 = self.spool.keep(path)?;
+        let decided = self.tensors.iter().enumerate().filter(|(_, mask)| mask.decided && mask.length > 0);
+        Ok(SavedMasks { sha256, stored: decided.map(|(n, mask)| (n, mask.stored)).collect() })
+    }
+
+    /// Takes over what another process of the same part has saved.
+    ///
+    /// # Errors
+    /// [`PartsProblem::Kept`] if it is not what was saved, and is removed; errors of reading it.
+    pub fn load(&mut self, path: &Path, saved: &SavedMasks, tasks: &Tasks<'_>) -> Result<(), Error> {
+        let damaged = || {
+            let _ = fs::remove_file(path);
+            Error::Parts { path: path.to_owned(), problem: Box::new(PartsProblem::Kept) }
+        };
+        let file = Spool::kept(path)?;
+        if file.digest()? != saved.sha256 {
+            return Err(damaged());
+        }
+        self.spool.copy_from(&file)?;
+        self.blocks.clear();
+        let mut mask = Vec::new();
+        for (n, stored) in &saved.stored {
+            let task = tasks.get(*n).filter(|_| self.tensors[*n].length > 0).ok_or_else(damaged)?;
+            self.tensors[*n].stored = 0;
+            for block in task.blocks() {
+                self.read(&block, task.matrix, &mut mask)?;
+                self.note(block, bits::count(&mask) as usize);
+            }
+            if self.tensors[*n].stored != *stored {
+                return Err(damaged());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in how many values stay in tensors whose masks another process has.
+    pub fn tell(&mut self, stored: &[(usize, usize)]) {
+        for (n, stored) in stored {
+            if let Some(mask) = self.tensors.get_mut(*n) {
+                mask.stored = *stored;
+            }
+        }
     }
 
     /// Number of values kept in each tensor, in name order; meaningful for tensors to be pruned.
@@ -153,14 +218,16 @@ impl Masks {
     /// Forgets the masks of these tensors.
     pub fn forget(&mut self, is_one: impl Fn(usize) -> bool) {
         self.blocks.retain(|(block, _)| !is_one(block.tensor));
-        self.tensors.iter_mut().enumerate().filter(|(n, _)| is_one(*n)).for_each(|(_, mask)| mask.stored = 0);
+        let forgotten = self.tensors.iter_mut().enumerate().filter(|(n, _)| is_one(*n));
+        forgotten.for_each(|(_, mask)| (mask.stored, mask.decided) = (0, false));
     }
 
     /// Records how many weights of a tensor's next block stay.
     pub fn note(&mut self, block: Block, stored: usize) {
-        let before = &mut self.tensors[block.tensor].stored;
-        self.blocks.push((block, *before));
-        *before += stored;
+        let mask = &mut self.tensors[block.tensor];
+        self.blocks.push((block, mask.stored));
+        mask.stored += stored;
+        mask.decided = true;
     }
 
     /// Sorts the blocks into storage order.
@@ -174,6 +241,7 @@ impl Masks {
         let blocks: Vec<_> = self.blocks.iter().filter(|(block, _)| block.tensor == from).copied().collect();
         self.blocks.extend(blocks.into_iter().map(|(block, before)| (Block { tensor: to, ..block }, before)));
         self.tensors[to].stored = self.tensors[from].stored;
+        self.tensors[to].decided = true;
         let (source, target) = (self.tensors[from], self.tensors[to]);
         let mut piece = Vec::new();
         for at in (0..source.length).step_by(PIECE as usize) {

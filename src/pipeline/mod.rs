@@ -70,6 +70,7 @@ mod outcome;
 mod outputs;
 mod overrides;
 mod pack;
+mod parts;
 mod patterns;
 mod pieces;
 mod plan;
@@ -87,6 +88,7 @@ mod spool;
 mod start;
 mod summarise;
 mod task;
+mod team;
 mod tune;
 mod unpack;
 mod verify;
@@ -100,7 +102,8 @@ pub use delta::{
     verify_delta, version,
 };
 pub use error::{
-    BlockProblem, ChainProblem, DeltaProblem, Error, Mismatch, RuleProblem, ScoresProblem, VerifyProblem,
+    BlockProblem, ChainProblem, DeltaProblem, Error, Mismatch, PartsProblem, PhaseEnd, RuleProblem,
+    ScoresProblem, Step, VerifyProblem,
 };
 pub use gates::passed as check_gates;
 pub use infer_config::infer_config;
@@ -111,11 +114,13 @@ pub use origin::{Action, Origin, Slice, Tensor};
 pub use outcome::{Outcome, Pruned, PrunedResult, Undivided, Written};
 pub use overrides::overrides_are_read;
 pub use pack::{Packed, PackedTensor, PredictFrom, pack};
+pub use parts::{Merged, PartDone, PartsOptions, PartsPlan, merge, plan_parts, run_part};
 pub use progress::{Progress, Silent};
 pub use reports::compare_reports;
 pub use resolve::Resolved;
 pub use restore::{RestoreOptions, restore};
 pub use run::{Stages, done_before, run, run_into, time_candidate};
 pub use save::save;
+pub use team::PartSize;
 pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Verified, verify};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::gates::passed;
@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 /// A checkpoint that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Written {
     /// The files; an index is last.
     pub files: Vec<PathBuf>,
@@ -90,7 +90,7 @@ pub struct Undivided {
 }
 
 /// How the values of a tensor were rounded to steps.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rounded {
     /// Length of a step.
     pub step: f64,

@@ -14,7 +14,6 @@ use super::task::Tasks;
 use crate::checkpoint::{Checkpoint, METADATA_KEY, TensorSpec};
 use crate::codec::{self, CODES};
 use crate::config::{FormatChoice, InitSource, PruneSettings};
-use crate::digest;
 use crate::sparse::{
     FileMetadata, Fill, Format, InitialValues, Kind, PrunedTensor, SliceValues, Unknown, parts, smallest,
 };
@@ -112,7 +111,7 @@ impl<'r> FilePlan<'r> {
         for (n, (name, tensor)) in tensors.iter().enumerate() {
             if let Some(smaller) = self.removal.and_then(|removal| removal.of(n)) {
                 let dtype = self.prune.dtype.map_or(tensor.dtype, FloatDtype::dtype);
-                let spec = TensorSpec { name: name.clone(), dtype, shape: smaller.shape.clone() };
+                let spec = TensorSpec { name: name.clone(), dtype, shape: smaller.shape() };
                 let pruned = tensor.shape.elements() as u64 - smaller.stored;
                 results.push(PrunedResult {
                     action: Action::Prune,
@@ -285,7 +284,7 @@ pub(super) fn initial_values(
 ) -> Result<InitialValues, Error> {
     let Some(origin) = &tensor.origin else {
         let (path, base) = resolved.base_of_bytes(name, tensor).expect("its bytes are predicted from there");
-        let sha256 = digest::of_mapped(base.data);
+        let sha256 = resolved.base_digest(name, base.data);
         return Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype: None });
     };
     Ok(match &origin.source {
@@ -301,7 +300,7 @@ pub(super) fn initial_values(
         InitSource::Scheme(scheme) => InitialValues::Scheme(Box::new(scheme.params())),
         InitSource::From(path) => {
             let base = resolved.base(path).expect("opened when the config was resolved");
-            stored_values(base, path, name, &tensor.shape, origin.stored_as)?
+            stored_values(resolved, (base, path), name, &tensor.shape, origin.stored_as)?
         }
         InitSource::None => InitialValues::Unknown(Unknown::None),
     })
@@ -309,13 +308,13 @@ pub(super) fn initial_values(
 
 /// Initial values that are a tensor of a base checkpoint.
 fn stored_values(
-    base: &Checkpoint,
-    path: &Path,
+    resolved: &Resolved<'_>,
+    (base, path): (&Checkpoint, &Path),
     name: &str,
     shape: &Shape,
     initial_dtype: Option<FloatDtype>,
 ) -> Result<InitialValues, Error> {
-    let sha256 = digest::of_mapped(base_tensor(base, name, shape)?.data);
+    let sha256 = resolved.base_digest(name, base_tensor(base, name, shape)?.data);
     Ok(InitialValues::Stored { from: file_name(path), sha256, initial_dtype })
 }
 

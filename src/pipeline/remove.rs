@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{self, Reads};
 use super::error::{ChainProblem, Error, RuleProblem};
 use super::masks::Masks;
@@ -18,7 +20,7 @@ use crate::store::CheckpointWriter;
 use crate::tensor::{FloatDtype, Layout, Matrix, Shape, cast};
 
 /// The tensors that become smaller, by their index in name order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Removal {
     smaller: BTreeMap<usize, Smaller>,
     /// For the report.
@@ -26,7 +28,7 @@ pub(super) struct Removal {
 }
 
 /// The remaining part of a tensor.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Smaller {
     /// Rows that stay; for a vector, elements.
     rows: Vec<usize>,
@@ -34,8 +36,8 @@ pub(super) struct Smaller {
     columns: Vec<usize>,
     /// Constants added to the elements of a vector, before any are removed.
     add: Vec<f64>,
-    /// Remaining shape.
-    pub shape: Shape,
+    /// Dimensions of the remaining shape.
+    dims: Vec<usize>,
     /// Number of weights that stay and are not pruned.
     pub stored: u64,
 }
@@ -238,10 +240,20 @@ pub(super) fn check_chains(resolved: &Resolved<'_>, prune: &PruneSettings) -> Re
 }
 
 impl Removal {
-    /// Determines the units that can be removed with these masks.
-    pub fn find(resolved: &Resolved<'_>, prune: &PruneSettings, masks: &Masks) -> Result<Self, Error> {
+    /// Determines the units that can be removed with these masks, if `owns` names the tensors of the chains,
+    /// which are all one process's.
+    pub fn find(
+        resolved: &Resolved<'_>,
+        owns: impl Fn(&str) -> bool,
+        prune: &PruneSettings,
+        masks: &Masks,
+    ) -> Result<Self, Error> {
         let view = View::new(resolved, Some(masks))?;
         let mut removal = Self::default();
+        let first = prune.chains.first().and_then(|chain| chain.layers.first());
+        if !first.is_some_and(|layer| owns(&format!("{layer}.weight"))) {
+            return Ok(removal);
+        }
         for (n, chain) in prune.chains.iter().enumerate() {
             let key = KeyPath::root().key("prune").key("chains").index(n);
             let layers = view.layers(chain, &key)?;
@@ -291,7 +303,7 @@ impl Removal {
             rows: (0..rows).collect(),
             columns: (0..cols).collect(),
             add: Vec::new(),
-            shape: shape.clone(),
+            dims: shape.dims().to_vec(),
             stored: 0,
         }))
     }
@@ -301,19 +313,24 @@ impl Removal {
         self.smaller.get(&place)
     }
 
-    /// Writes the tensors in [`Self::of`], in type `written` if one is given, and records in `results` how
-    /// many values are beyond its range.
+    /// Takes in what another process has found.
+    pub fn add(&mut self, other: Self) {
+        self.smaller.extend(other.smaller);
+        self.removed.extend(other.removed);
+    }
+
+    /// Writes those of the tensors in [`Self::of`] that `owns` names, in type `written` if one is given, and
+    /// records in `results` how many values are beyond its range.
     pub fn write(
         &self,
         resolved: &Resolved<'_>,
-        masks: &Masks,
-        written: Option<FloatDtype>,
+        owns: impl Fn(&str) -> bool,
+        (masks, written): (&Masks, Option<FloatDtype>),
         results: &mut [PrunedResult],
-        writer: &CheckpointWriter,
-        progress: &dyn Progress,
+        (writer, progress): (&CheckpointWriter, &dyn Progress),
     ) -> Result<(), Error> {
         let view = View::new(resolved, Some(masks))?;
-        for (place, smaller) in &self.smaller {
+        for (place, smaller) in self.smaller.iter().filter(|(place, _)| owns(view.names[**place])) {
             let (dtype, data) = view.float(*place)?;
             let slot = writer.slot(view.names[*place]);
             let result = &mut results[*place];
@@ -325,7 +342,7 @@ impl Removal {
                 let overflowed = cast(&own, dtype, written, &mut out);
                 (out, overflowed)
             };
-            if smaller.shape.rank() == 1 {
+            if smaller.dims.len() == 1 {
                 let mut values = view.vector(*place)?;
                 values.iter_mut().zip(&smaller.add).for_each(|(value, add)| *value += add);
                 let kept: Vec<f64> = smaller.rows.iter().map(|row| values[*row]).collect();
@@ -360,6 +377,11 @@ impl Removal {
 }
 
 impl Smaller {
+    /// The remaining shape.
+    pub fn shape(&self) -> Shape {
+        Shape::new(self.dims.clone()).expect("smaller than one that is")
+    }
+
     /// Determines the remaining shape and part, once the removed units are known.
     fn finish(&mut self, view: &View<'_>, place: usize) -> Result<(), Error> {
         let shape = view.shape(place)?;
@@ -368,7 +390,7 @@ impl Smaller {
             let mut stored = self.rows.len() as u64;
             view.rows(place, |_, mask| stored = kept(mask))?;
             self.stored = stored;
-            self.shape = Shape::new(vec![self.rows.len()]).expect("smaller than one that is");
+            self.dims = vec![self.rows.len()];
             return Ok(());
         }
         let matrix = shape.matrix();
@@ -378,10 +400,9 @@ impl Smaller {
             let kept = self.columns.iter().filter(|column| !masked || bit(&mask, **column)).count();
             self.stored += kept as u64;
         }
-        let mut dims = shape.dims().to_vec();
-        dims[0] = self.rows.len();
-        dims[1] = dims[1] * self.columns.len() / matrix.cols.max(1);
-        self.shape = Shape::new(dims).expect("smaller than one that is");
+        self.dims = shape.dims().to_vec();
+        self.dims[0] = self.rows.len();
+        self.dims[1] = self.dims[1] * self.columns.len() / matrix.cols.max(1);
         Ok(())
     }
 }

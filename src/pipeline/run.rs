@@ -1,28 +1,32 @@
 //! Runs the stages of a config.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::calibrate::calibrate;
-use super::compare::compare;
+use super::compare::{ComparedTensor, compare, for_every_tensor};
 use super::error::Error;
-use super::fit::select_and_code;
+use super::fit::{CodedPart, code_at_once, digests_of_bases, select_and_code};
 use super::gates::check_gates;
-use super::gone::gone;
-use super::heatmap::heat_maps;
+use super::heatmap::{draw, heat_maps};
 use super::initialise::initialise;
-use super::manifest::{self, add_manifest};
+use super::manifest::{self, KnownInputs, add_manifest, hash_some_inputs};
 use super::masks::Masks;
+use super::origin::Action;
 use super::outcome::Outcome;
 use super::outputs::{Part, RunOutputs, check_outputs};
 use super::progress::{Progress, Silent};
 use super::prune::{check_compressed, check_part_names, prune};
 use super::resolve::Resolved;
-use super::select::check_decisions;
+use super::select::{check_decisions, select_alone};
 use super::start::Told;
 use super::summarise::{Findings, summarise, trained_bytes};
+use super::team::{Changes, Team, names};
 use super::tune;
-use crate::analysis::HeatMap;
+use crate::analysis::{Cell, HeatMap};
 use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{OutputKind, ReportForm, Settings};
 use crate::manifest::Manifest;
@@ -71,8 +75,24 @@ pub fn run_into(
     progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
-    let (outcome, mut set) = stage(resolved, stages, (sink, None), progress, &mut done)?;
-    write_manifest(resolved, stages, &outcome, &mut set)?;
+    run_as(&Team::alone(), sink, resolved, stages, progress, &mut done)
+}
+
+/// As [`run_into`], for one process of several. In those that do a part, and in one that merges before the
+/// last step, this ends with [`Error::Phase`].
+pub(super) fn run_as(
+    team: &Team,
+    sink: Box<dyn Sink>,
+    resolved: &Resolved<'_>,
+    stages: Stages,
+    progress: &dyn Progress,
+    done: &mut dyn FnMut(&Outcome),
+) -> Result<Outcome, Error> {
+    let (outcome, mut set) = stage(resolved, stages, (team, sink, None), progress, done)?;
+    if team.only_looks() {
+        return Ok(outcome);
+    }
+    write_manifest(resolved, stages, &outcome, team, &mut set)?;
     set.commit()?;
     done(&outcome);
     Ok(outcome)
@@ -83,7 +103,7 @@ pub fn run_into(
 pub(super) fn stage(
     resolved: &Resolved<'_>,
     stages: Stages,
-    (sink, tuned): (Box<dyn Sink>, Option<TuneReport>),
+    (team, sink, tuned): (&Team, Box<dyn Sink>, Option<TuneReport>),
     progress: &dyn Progress,
     done: &mut dyn FnMut(&Outcome),
 ) -> Result<(Outcome, RunOutputs), Error> {
@@ -104,17 +124,17 @@ pub(super) fn stage(
     }
     let analyze = stages == Stages::Analyze || (stages == Stages::All && settings.analyze_named);
     let init = stages == Stages::Init || (stages == Stages::All && settings.init.is_some());
-    let mut set = open_set(resolved, stages, sink)?;
+    let mut set = open_set(resolved, stages, team.sink(sink))?;
     let mut outcome = Outcome::default();
     if init {
-        outcome.initial = Some(initialise(resolved, &mut set, progress)?);
+        outcome.initial = Some(initialise(resolved, (&mut set, team), progress)?);
     }
     if !analyze && pruning.is_none() {
         return Ok((outcome, set));
     }
     if init {
         // Training can start from it, so it does not wait for the other outputs.
-        if resolved.trained.is_none() {
+        if resolved.trained.is_none() && !team.only_looks() {
             std::mem::take(&mut set).commit()?;
         }
         done(&outcome);
@@ -125,9 +145,13 @@ pub(super) fn stage(
             let (prune, found) = tune::tune(resolved, wanted, &only_prunes(options), progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
             let resolved = Resolved::with(&settings, options)?;
-            finish(&resolved, analyze, true, Some(found), &mut set, progress, &mut outcome)?;
+            let to_do = (analyze, true, Some(found));
+            finish(&resolved, to_do, (team, &mut set), progress, &mut outcome)?;
         }
-        _ => finish(resolved, analyze, pruning.is_some(), tuned, &mut set, progress, &mut outcome)?,
+        _ => {
+            let to_do = (analyze, pruning.is_some(), tuned);
+            finish(resolved, to_do, (team, &mut set), progress, &mut outcome)?;
+        }
     }
     Ok((outcome, set))
 }
@@ -152,12 +176,13 @@ fn write_manifest(
     resolved: &Resolved<'_>,
     stages: Stages,
     outcome: &Outcome,
+    team: &Team,
     set: &mut RunOutputs,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
         // An incomplete run writes none, because the next run would be skipped.
         Some(path) if stages == Stages::All && outcome.other_start.is_none() => {
-            add_manifest(resolved, path, outcome, set)
+            add_manifest(resolved, path, outcome, &team.inputs(), set)
         }
         _ => Ok(()),
     }
@@ -201,13 +226,24 @@ fn open_set(
     RunOutputs::open(sink, anchor, &outputs, resolved.identities())
 }
 
+/// What a process finds in the first pass over all weights.
+#[derive(Default, Serialize, Deserialize)]
+struct First {
+    compared: Vec<(usize, ComparedTensor)>,
+    /// SHA-256 of the data that pruned weights are restored from, by the name of the tensor.
+    bases: BTreeMap<String, String>,
+    inputs: KnownInputs,
+    /// The cells of heat maps, by the index of the tensor.
+    cells: BTreeMap<usize, Vec<Cell>>,
+    /// The units to remove and the codes, if nothing else decides about them.
+    coded: Option<CodedPart>,
+}
+
 /// Compares; prunes and reports if requested.
 fn finish(
     resolved: &Resolved<'_>,
-    analyze: bool,
-    prunes: bool,
-    tuned: Option<TuneReport>,
-    set: &mut RunOutputs,
+    (analyze, prunes, tuned): (bool, bool, Option<TuneReport>),
+    (team, set): (&Team, &mut RunOutputs),
     progress: &dyn Progress,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
@@ -215,11 +251,56 @@ fn finish(
     let pruning = settings.prune.as_ref().filter(|_| prunes);
     let (checkpoint, tensors) = resolved.trained()?;
     let stage = if analyze { "analyze" } else { "compare" };
-    let calibrated = calibrate(resolved, progress)?;
+    let calibrated = calibrate(resolved, team, progress)?;
     let tasks = &calibrated.tasks;
-    let mut masks = pruning.map(|pruning| Masks::new(&pruning.output, tasks)).transpose()?;
+    let owns = |name: &str| team.owns(name);
+    let spool = pruning.map(|pruning| team.spool(&pruning.output)).transpose()?;
+    let mut masks = spool.map(|spool| Masks::new(spool, tasks, owns));
     let fill = pruning.map_or(Fill::Zero, |pruning| pruning.fill);
-    let compared = compare(tasks, masks.as_mut(), fill, stage, progress)?;
+    let paths = &settings.analyze.report;
+    let is_drawn = analyze && (paths.html.is_some() || paths.svg.is_some());
+    let select_own = |pruning, masks: &mut Masks| {
+        resolved.open_files_of_pruning()?;
+        select_alone(resolved, (tasks, &owns), pruning, masks, progress)
+    };
+    let first = |mut masks: Option<&mut Masks>| {
+        let compared = compare(tasks, owns, masks.as_deref_mut(), fill, stage, progress)?;
+        let mut first = First { compared, ..First::default() };
+        // Alone, all this is done where it turns out to be needed.
+        if team.is_alone() {
+            return Ok(first);
+        }
+        if let (Some(pruning), Some(masks)) = (pruning, masks) {
+            select_own(pruning, masks)?;
+            let pruned = tensors.iter().filter(|(name, t)| t.action == Action::Prune && owns(name));
+            first.bases = digests_of_bases(resolved, pruned.map(|(name, _)| name.as_str()))?;
+            first.coded = code_at_once(resolved, tasks, pruning, team, masks, progress)?;
+        }
+        if settings.manifest.is_some() {
+            first.inputs = hash_some_inputs(resolved, |n| team.takes(n))?;
+        }
+        if is_drawn {
+            first.cells = draw(tasks, owns, progress)?;
+        }
+        Ok(first)
+    };
+    let found = match &mut masks {
+        None => team.step(names::COMPARE, || first(None))?,
+        Some(masks) => {
+            let of_masks = (masks, tasks, Changes::Masks);
+            team.step_of_masks(names::COMPARE, of_masks, |masks| first(Some(masks)))?
+        }
+    };
+    let mut compared = Vec::with_capacity(tasks.tensors());
+    let (mut cells, mut coded) = (BTreeMap::new(), Vec::new());
+    for part in found {
+        compared.extend(part.compared);
+        resolved.know_base_digests(part.bases);
+        team.know_inputs(part.inputs);
+        cells.extend(part.cells);
+        coded.extend(part.coded);
+    }
+    let compared = for_every_tensor(tasks, compared);
     outcome.trained_bytes = trained_bytes(checkpoint);
     let told = Told::new(resolved, &compared)?;
     let mut taken = Vec::new();
@@ -227,10 +308,12 @@ fn finish(
     outcome.other_start = forbidden.map(|words| (checkpoint.path().to_owned(), words));
     let pruning = pruning.filter(|_| outcome.other_start.is_none());
     if let (Some(pruning), Some(masks)) = (pruning, &mut masks) {
-        resolved.open_files_of_pruning()?;
-        let selected = select_and_code(resolved, tasks, pruning, masks, progress)?;
-        taken = gone(tasks, masks, progress)?;
-        outcome.pruned = Some(prune(resolved, tasks, pruning, (masks, selected), set, progress)?);
+        if team.is_alone() {
+            select_own(pruning, masks)?;
+        }
+        let selected = select_and_code(resolved, tasks, pruning, (team, coded), masks, progress)?;
+        let (pruned, gone) = prune(resolved, tasks, pruning, (masks, selected), (set, team), progress)?;
+        (outcome.pruned, taken) = (Some(pruned), gone);
     }
     let found = Findings {
         calibrated: &calibrated,
@@ -246,9 +329,10 @@ fn finish(
     report.removed = outcome.pruned.iter().flat_map(|pruned| pruned.removed.clone()).collect();
     report.gates = check_gates(&settings.gates, &report, output_bytes, metric_drop);
     if analyze {
-        let paths = &settings.analyze.report;
-        let drawn = paths.html.is_some() || paths.svg.is_some();
-        let maps = if drawn { heat_maps(tasks, progress)? } else { Vec::new() };
+        if is_drawn && team.is_alone() {
+            cells = draw(tasks, owns, progress)?;
+        }
+        let maps = if is_drawn { heat_maps(tasks, cells) } else { Vec::new() };
         outcome.report_files = write_reports(&report, &maps, settings, set)?;
     }
     outcome.report = Some(report);

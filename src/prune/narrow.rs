@@ -11,7 +11,7 @@ use super::key::NEVER;
 use crate::dispatch::{self, Kernel};
 
 /// The end of a selection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boundary {
     /// Elements with a smaller key are pruned.
     key: u64,

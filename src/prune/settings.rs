@@ -199,6 +199,18 @@ impl Decision {
         matches!(self.target, Target::Bytes(_)) && !matches!(self.structure, Structure::OfM { .. })
     }
 
+    /// Whether what is pruned of a tensor depends on other tensors: because they are ranked together, or
+    /// because the size of the file decides.
+    pub fn needs_other_tensors(&self) -> bool {
+        match (self.structure, self.scope) {
+            (Structure::OfM { .. }, _) => false,
+            _ if self.target == Target::Threshold => false,
+            (Structure::Unstructured, Scope::Row) => false,
+            (_, Scope::Global) => true,
+            _ => self.counts_bytes(),
+        }
+    }
+
     /// Whether tensors with these two decisions are ranked together under a global scope.
     pub fn shares_pool(&self, other: &Self) -> bool {
         (&self.criterion, &self.target, self.scope, self.structure)

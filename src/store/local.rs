@@ -35,6 +35,18 @@ impl LocalSink {
         check_output(path)?;
         self.claims.of(&through_link(path))
     }
+
+    /// A draft that is the file `from`, which must have this length and begin with this header, and which
+    /// nobody writes any more.
+    pub(super) fn take_over(
+        &mut self,
+        path: &Path,
+        from: &Path,
+        expected: (u64, &[u8]),
+    ) -> Result<Box<dyn Draft>, CheckpointError> {
+        let claim = self.claimed(path)?;
+        Ok(Box::new(Staged::take_over(claim, path, from, expected)?))
+    }
 }
 
 impl Sink for LocalSink {

@@ -47,6 +47,7 @@
 //! | `local` | the sink of local files |
 //! | `memory` | the sink of files in memory |
 //! | `names` | names of a checkpoint's files and of helper files |
+//! | `part` | outputs that several processes write |
 //! | `paths` | checks of output paths |
 //! | `positioned` | reading and writing at a position, on any system |
 //! | `set` | outputs that become visible together or not at all |
@@ -69,6 +70,7 @@ mod key;
 mod local;
 mod memory;
 mod names;
+mod part;
 mod paths;
 mod positioned;
 mod set;
@@ -87,6 +89,7 @@ pub use key::Decided;
 pub use local::LocalSink;
 pub use memory::{Memory, MemorySink};
 pub use names::{entry_path, folder_of, forms, index_path, stale_beside};
+pub use part::{MergeSink, PartFiles, PartWritten, Pieces, WholeFiles};
 pub(crate) use paths::through_link;
 pub use paths::{check_name, check_output, create_parent};
 pub(crate) use positioned::{read_exact_at, write_all_at};

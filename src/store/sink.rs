@@ -63,6 +63,12 @@ pub trait Sink: fmt::Debug + Send + Sync {
         header: &[u8],
     ) -> Result<Option<Box<dyn Draft>>, CheckpointError>;
 
+    /// Whether [`Self::resume`] finds files without a key: files that other processes have finished for this
+    /// one.
+    fn has_finished(&self) -> bool {
+        false
+    }
+
     /// Every visible file of the checkpoint `output`, in any form: a single file, an index,
     /// any number of shards.
     fn forms(&self, output: &Path) -> Vec<PathBuf>;

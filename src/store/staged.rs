@@ -79,6 +79,37 @@ impl Staged {
         Ok(Some(staged))
     }
 
+    /// Takes over a finished file: as a second name of it if that can be, otherwise as a copy.
+    pub(super) fn take_over(
+        claim: Arc<Claim>,
+        path: &Path,
+        from: &Path,
+        (size, header): (u64, &[u8]),
+    ) -> Result<Self, CheckpointError> {
+        let wrong = |error| CheckpointError::io(from, "take over")(error);
+        let file = File::open(from).map_err(wrong)?;
+        let mut found = vec![0; header.len()];
+        read_exact_at(&file, &mut found, 0).map_err(wrong)?;
+        if found != header || file.metadata().map_err(wrong)?.len() != size {
+            return Err(wrong(io::Error::other("it is not the file that was expected")));
+        }
+        check_output(path)?;
+        let path = through_link(path);
+        let temporary = names::helper(&path, &claim.run(), TEMPORARY);
+        let mut unfinished = hold();
+        // A file that was taken over before has two names already, one of which may be the output's; to give
+        // a file a name that it has does nothing.
+        let linked = !has_other_names(&file) && fs::hard_link(from, &temporary).is_ok();
+        unfinished.insert(temporary.clone());
+        if !linked {
+            fs::copy(from, &temporary).map_err(CheckpointError::io(&path, "create"))?;
+        }
+        let file = File::options().read(true).write(true).open(&temporary);
+        let file = file.map_err(CheckpointError::io(&path, "create"))?;
+        drop(unfinished);
+        Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
+    }
+
     /// What a killed run left under the temporary name, if it has this size in bytes.
     fn left(claim: Arc<Claim>, path: &Path, size: u64) -> Option<Self> {
         let path = path.to_owned();
@@ -156,6 +187,18 @@ impl Staged {
             let _ = fs::remove_file(self.old());
         }
     }
+}
+
+/// Whether a file has several names, as far as the system tells.
+fn has_other_names(file: &File) -> bool {
+    #[cfg(unix)]
+    let several = {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().is_ok_and(|metadata| metadata.nlink() > 1)
+    };
+    #[cfg(not(unix))]
+    let several = true;
+    several
 }
 
 /// Gives a file a second name.

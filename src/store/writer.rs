@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::group::{Group, total};
 use super::key::with_headers;
 use super::names::{index_path, shard_path};
+use super::part::{Pieces, copy_ranges};
 use super::set::OutputSet;
 use super::shards::{FileLayout, divide, lay_out};
 use super::sink::Draft;
@@ -103,7 +104,8 @@ impl CheckpointWriter {
                 shard_path(&writer.output, n, shards.len())
             };
             let FileLayout { length, header, .. } = &layout;
-            let resumed = if writer.noted { set.sink().resume(&path, *length, header)? } else { None };
+            let resumes = writer.noted || set.sink().has_finished();
+            let resumed = if resumes { set.sink().resume(&path, *length, header)? } else { None };
             writer.done.push(resumed.is_some());
             let draft = match resumed {
                 Some(draft) => draft,
@@ -164,6 +166,68 @@ impl CheckpointWriter {
             return Ok(());
         }
         self.files[file].finish()
+    }
+
+    /// For each of `parts` parts, what it writes of each file, in the order of the files. `part_of` says
+    /// whose a group is; the tensors of all groups were announced.
+    pub fn pieces(
+        &self,
+        groups: &[Group],
+        parts: usize,
+        part_of: impl Fn(&str) -> usize,
+    ) -> Vec<Vec<Pieces>> {
+        let mut pieces = vec![vec![Pieces::default(); self.files.len()]; parts];
+        // The part that writes everything so far of a file.
+        let mut writes_all: Vec<Option<Option<usize>>> = vec![None; self.files.len()];
+        for group in groups {
+            let part = part_of(&group.name);
+            for slot in group.tensors.iter().map(|tensor| self.slots[&tensor.name]) {
+                let alone = writes_all[slot.file].get_or_insert(Some(part));
+                *alone = alone.filter(|other| *other == part);
+                if slot.length > 0 {
+                    pieces[part][slot.file].ranges.push(slot.start..slot.start + slot.length);
+                }
+            }
+        }
+        for (file, part) in writes_all.into_iter().enumerate() {
+            if let Some(Some(part)) = part {
+                pieces[part][file].whole = true;
+            }
+        }
+        for Pieces { ranges, .. } in pieces.iter_mut().flatten() {
+            ranges.sort_by_key(|range| range.start);
+            ranges.dedup_by(|next, last| {
+                let adjacent = last.end == next.start;
+                if adjacent {
+                    last.end = next.end;
+                }
+                adjacent
+            });
+        }
+        pieces
+    }
+
+    /// Number of file with this name, unless it is finished.
+    fn unfinished(&self, name: &str) -> Option<usize> {
+        let mut files = self.files.iter();
+        let file = files.position(|file| file.path().file_name().is_some_and(|own| own == name));
+        file.filter(|file| !self.done[*file])
+    }
+
+    /// Copies what a part wrote of a file that is not there as a whole, from its file `from`, where it is
+    /// at the same positions. Returns the SHA-256 of its bytes; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn copy_part(
+        &self,
+        name: &str,
+        pieces: &[Pieces],
+        from: &Path,
+    ) -> Result<Option<String>, CheckpointError> {
+        let Some(file) = self.unfinished(name) else { return Ok(None) };
+        let sha256 = copy_ranges(from, &pieces[file].ranges, &*self.files[file]);
+        sha256.map(Some).map_err(CheckpointError::io(from, "copy"))
     }
 
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].

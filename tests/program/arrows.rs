@@ -57,7 +57,7 @@ fn an_arrow_that_runs_back_is_found() {
     );
     assert_eq!(
         planted("pipeline/masks", "use super::{progress::Progress, select::{self, select}};"),
-        ["a circle of files in pipeline: masks, plan, remove, select"]
+        ["a circle of files in pipeline: masks, plan, remove, select, team"]
     );
     assert_eq!(planted("stray", ""), ["the module stray is in no layer"]);
 }

@@ -19,6 +19,7 @@ mod matrix;
 #[cfg(target_os = "linux")]
 mod memory;
 mod new;
+mod parts;
 mod shipped;
 mod terminal;
 // Its commands are those of a POSIX shell.

@@ -14,6 +14,7 @@ mod formats;
 mod headers;
 mod orthogonal;
 mod pack;
+mod parts;
 mod pipeline;
 mod remove;
 mod report_html;

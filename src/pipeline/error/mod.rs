@@ -4,6 +4,7 @@ mod block;
 mod calibration;
 mod delta;
 mod mismatch;
+mod parts;
 mod rules;
 mod scores;
 mod verify;
@@ -15,6 +16,7 @@ pub use block::BlockProblem;
 pub use calibration::CalibrationProblem;
 pub use delta::DeltaProblem;
 pub use mismatch::Mismatch;
+pub use parts::{PartsProblem, PhaseEnd, Step};
 pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
 pub use verify::VerifyProblem;
@@ -313,6 +315,17 @@ pub enum Error {
     /// Block results cannot be merged.
     #[error(transparent)]
     Block(#[from] BlockProblem),
+    /// A part of a run cannot be used, or parts are missing.
+    #[error("{}: {problem}", .path.display())]
+    Parts {
+        /// The file of the part, or the folder of all parts.
+        path: PathBuf,
+        /// What is wrong.
+        problem: Box<PartsProblem>,
+    },
+    /// The run goes on in other processes. Only within a run in parts, which ends with it.
+    #[error("the share of this process is done")]
+    Phase(PhaseEnd),
     /// A delta cannot be made or applied.
     #[error("{}: {problem}", .path.display())]
     Delta {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
 use super::floats::{self, Floats};
@@ -31,6 +32,7 @@ pub(in crate::pipeline) enum ToCode<'a> {
 }
 
 /// A coded tensor. Its blocks are in the spool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::pipeline) struct Coded {
     pub choice: Choice,
     pub head: Vec<u8>,

@@ -11,14 +11,14 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::spool::Spool;
 use crate::store::CheckpointWriter;
 
-/// The coded tensors of a file, by name, and the spool with their blocks.
+/// The coded tensors of a file, by name, and the spool with the blocks of those that this process writes.
 pub(in crate::pipeline) struct CodedTensors<'a> {
     tensors: BTreeMap<&'a str, Coded>,
-    spool: Spool,
+    spool: Option<Spool>,
 }
 
 impl<'a> CodedTensors<'a> {
-    pub fn new(tensors: BTreeMap<&'a str, Coded>, spool: Spool) -> Self {
+    pub fn new(tensors: BTreeMap<&'a str, Coded>, spool: Option<Spool>) -> Self {
         Self { tensors, spool }
     }
 
@@ -38,14 +38,14 @@ impl<'a> CodedTensors<'a> {
         writer: &CheckpointWriter,
         progress: &dyn Progress,
     ) -> Result<Option<&Coded>, Error> {
-        let Some(found) = self.get(name) else { return Ok(None) };
+        let (Some(found), Some(spool)) = (self.get(name), &self.spool) else { return Ok(None) };
         let slot = writer.slot(&format!("{name}{CODES}"));
         writer.write_at(slot, 0, &found.head)?;
         let mut at = found.blocks.start;
         let mut piece = Vec::new();
         while at < found.blocks.end {
             piece.resize((found.blocks.end - at).min(PIECE as u64) as usize, 0);
-            self.spool.read(at, &mut piece)?;
+            spool.read(at, &mut piece)?;
             writer.write_at(slot, found.head.len() as u64 + at - found.blocks.start, &piece)?;
             at += piece.len() as u64;
             progress.advance(piece.len() as u64);

@@ -26,7 +26,7 @@ use crate::codec::{CODES, Choice, part};
 use crate::sparse::{Delta, FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
-pub(super) use code::{ToCode, choices, code_all};
+pub(super) use code::{Coded, ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
 pub(super) use floats::{Floats, Pruning, Rounding};
@@ -152,7 +152,7 @@ pub(super) fn pack_over(
 fn code<'a>(all: &[ToCode<'a>], output: &Path, progress: &dyn Progress) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
     let coded = code_all("pack", all, &spool, progress)?;
-    Ok(CodedTensors::new(all.iter().map(ToCode::name).zip(coded).collect(), spool))
+    Ok(CodedTensors::new(all.iter().map(ToCode::name).zip(coded).collect(), Some(spool)))
 }
 
 /// What is written to the file for each tensor, and the names of the tensors for which that is a code: those

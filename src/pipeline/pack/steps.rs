@@ -84,6 +84,7 @@ pub(in crate::pipeline) fn check_calibrations(
     resolved: &Resolved<'_>,
     prune: &PruneSettings,
     tasks: &Tasks<'_>,
+    owns: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
     let rounded: BTreeMap<&str, (&TensorTask<'_>, Steps)> =
         tasks.iter().filter_map(|task| Some((task.name, (task, prune.steps(task.name)?)))).collect();
@@ -101,6 +102,9 @@ pub(in crate::pipeline) fn check_calibrations(
                 None if resolved.trained()?.1.contains_key(name) => continue,
                 None => return Err(wrong(name, CalibrationProblem::Unknown)),
             };
+            if !owns(name) {
+                continue;
+            }
             check(task, &tensor).map_err(|problem| wrong(name, problem))?;
         }
         let mut with_it = rounded.iter().filter(|(_, (_, steps))| steps.calibration.as_deref() == Some(path));

@@ -8,7 +8,7 @@ mod tensors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::error::{Error, RuleProblem};
 use super::inputs::InputKind;
@@ -17,6 +17,7 @@ use super::outputs::{Output, outputs};
 use super::patterns::patterns_match;
 use crate::checkpoint::{Checkpoint, Identity, Mapped, OpenOptions, TensorRef, identity};
 use crate::config::{Decay, InitSource, KeyPath, Settings};
+use crate::digest;
 use crate::init::Initial;
 use crate::prune::Criterion;
 use crate::store::{SmallFile, beside as small_files_beside};
@@ -41,6 +42,8 @@ pub struct Resolved<'s> {
     calibrations: OnceLock<BTreeMap<PathBuf, Checkpoint>>,
     /// The small files to copy from the folder of the trained checkpoint to that of the pruned one.
     small_files: Vec<SmallFile>,
+    /// SHA-256 of the data of tensors in bases, as far as they are known, by name.
+    base_digests: Mutex<BTreeMap<String, String>>,
 }
 
 impl<'s> Resolved<'s> {
@@ -104,6 +107,7 @@ impl<'s> Resolved<'s> {
             scores: OnceLock::new(),
             calibrations: OnceLock::new(),
             small_files: Vec::new(),
+            base_digests: Mutex::default(),
         };
         // If the trained checkpoint cannot be read, it is unknown which rules match its tensors.
         if !unusable {
@@ -215,6 +219,22 @@ impl<'s> Resolved<'s> {
         let InitSource::From(path) = &rule.value.init else { return None };
         let found = self.bases.get(path)?.tensor(name)?;
         (found.dtype == tensor.dtype && *found.shape == tensor.shape).then_some((path, found))
+    }
+
+    /// SHA-256 of the data of the base of a tensor. It is computed once.
+    pub(super) fn base_digest(&self, name: &str, data: Mapped<'_>) -> String {
+        let known = || self.base_digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().get(name).cloned();
+        found.unwrap_or_else(|| {
+            let sha256 = digest::of_mapped(data);
+            known().insert(name.to_owned(), sha256.clone());
+            sha256
+        })
+    }
+
+    /// Takes in digests that other processes have computed, by the names of the tensors.
+    pub(super) fn know_base_digests(&self, known: BTreeMap<String, String>) {
+        self.base_digests.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
     }
 
     /// Opens the files of scores for pruning and of second moments for rounding, unless they are open. Not

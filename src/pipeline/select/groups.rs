@@ -3,11 +3,13 @@
 //!
 //! One score per group is kept in memory, in the order of the tensor names and then of the groups.
 
+use super::deciding::{Deciding, Marking};
 use super::pass::{Item, Scratch, Selecting, items, note, pass};
 use super::sizes::Sizes;
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
+use crate::pipeline::team::names;
 use crate::prune::{Groups, NEVER, Scope, Target, first_enough, key, share_of};
 
 /// Number of blocks whose sums are in memory at a time: enough for any number of threads.
@@ -20,20 +22,36 @@ struct Grouped {
     goes: Vec<bool>,
 }
 
+impl Grouped {
+    fn new(job: &Selecting<'_>, keys: Vec<u64>) -> Self {
+        let goes = vec![false; keys.len()];
+        Self { groups: groups_of(job), keys, goes }
+    }
+}
+
+fn groups_of(job: &Selecting<'_>) -> Groups {
+    Groups::new(job.decision.structure, job.task.shape, job.task.layout)
+        .expect("checked before anything was read")
+}
+
 /// A group in a ranking: its key, the index of its tensor among the jobs, and its number.
 type Ranked = (u64, usize, usize);
 
 /// Ranks the groups of each tensor separately, or those of all tensors together.
-pub(super) fn groups(
-    jobs: &[Selecting<'_>],
+pub(super) fn groups<'a>(
+    jobs: Vec<Selecting<'a>>,
     sizes: Option<&mut Sizes<'_>>,
-    masks: &mut Masks,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let mut grouped = Vec::with_capacity(jobs.len());
-    for n in 0..jobs.len() {
-        grouped.push(measure(jobs, n, progress)?);
-    }
+    deciding: &Deciding<'_>,
+) -> Result<Marking<'a>, Error> {
+    let numbers: Vec<usize> = (0..jobs.len()).collect();
+    let keys = deciding.team.share(
+        names::SCORE,
+        &numbers,
+        |n| jobs[*n].task.name,
+        |own| own.iter().map(|n| measure(&jobs, *n, deciding.progress)).collect(),
+    )?;
+    let mut grouped: Vec<Grouped> =
+        jobs.iter().zip(keys).map(|(job, keys)| Grouped::new(job, keys)).collect();
     let decision = jobs[0].decision;
     if decision.target == Target::Threshold {
         // The score is the number of weights beyond the threshold.
@@ -41,7 +59,7 @@ pub(super) fn groups(
             goes.iter_mut().zip(keys).for_each(|(goes, group)| *goes = *group < key(0.5));
         }
     } else if decision.scope == Scope::Global {
-        bound(jobs, &mut grouped);
+        bound(&jobs, &mut grouped);
         let ranking = ranking(&grouped, 0..jobs.len());
         let all: usize = grouped.iter().map(|tensor| tensor.keys.len()).sum();
         let count = match sizes {
@@ -57,9 +75,12 @@ pub(super) fn groups(
         };
         mark_first(&mut grouped, &ranking, count);
     } else {
-        by_tensor(jobs, &mut grouped, sizes)?;
+        by_tensor(&jobs, &mut grouped, sizes)?;
     }
-    put(jobs, &grouped, masks, progress)
+    let mark = move |jobs: &[_], masks: &mut _, owns: &dyn Fn(_) -> _, progress: &dyn Progress| {
+        put(jobs, &grouped, owns, masks, progress)
+    };
+    Ok(Marking::new(jobs, deciding.copies, Box::new(mark)))
 }
 
 fn by_tensor(
@@ -96,11 +117,11 @@ fn by_tensor(
     Ok(())
 }
 
-/// Sums of the scores of a tensor's groups: within a block in storage order, then over the blocks in order.
-fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<Grouped, Error> {
+/// The keys of a tensor's groups, from the sums of their scores: within a block in storage order, then over
+/// the blocks in order.
+fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
     let job = &jobs[n];
-    let groups = Groups::new(job.decision.structure, job.task.shape, job.task.layout)
-        .expect("checked before anything was read");
+    let groups = groups_of(job);
     let mut sums = vec![0.0; groups.count()];
     for items in items([(n, job)]).chunks(AT_ONCE) {
         let parts = pass(jobs, items, progress, |scratch, item| {
@@ -123,9 +144,7 @@ fn measure(jobs: &[Selecting<'_>], n: usize, progress: &dyn Progress) -> Result<
             sums[touched].iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
     }
-    let keys: Vec<u64> = sums.into_iter().map(key).collect();
-    let goes = vec![false; keys.len()];
-    Ok(Grouped { groups, keys, goes })
+    Ok(sums.into_iter().map(key).collect())
 }
 
 /// The groups of some tensors that may be pruned, in the order in which they are pruned.
@@ -175,14 +194,15 @@ fn mark_first(grouped: &mut [Grouped], ranking: &[Ranked], count: usize) {
     }
 }
 
-/// Writes the masks.
+/// Writes the masks of the jobs that `owns` names.
 fn put(
     jobs: &[Selecting<'_>],
     grouped: &[Grouped],
+    owns: &dyn Fn(usize) -> bool,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let items: Vec<Item> = items(jobs.iter().enumerate());
+    let items: Vec<Item> = items(jobs.iter().enumerate().filter(|(n, _)| owns(*n)));
     let stored = pass(jobs, &items, progress, |scratch, item| {
         let (block, Grouped { groups, goes, .. }) = (&item.block, &grouped[item.job]);
         let Scratch { stays, mask, .. } = scratch;

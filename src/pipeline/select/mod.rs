@@ -6,6 +6,7 @@
 //! whole; only one score per group of a structure is kept.
 
 mod bar;
+mod deciding;
 mod groups;
 mod n_of_m;
 mod pass;
@@ -24,9 +25,12 @@ use super::progress::Progress;
 use super::remove::check_chains;
 use super::resolve::Resolved;
 use super::task::Tasks;
+use super::team::Team;
 use crate::config::{InitSource, KeyPath, PruneSettings};
 use crate::prune::{Criterion, Decision, Groups, Lane, Scope, Structure, Target, natural_order};
 use crate::sparse::Fill;
+use deciding::Deciding;
+pub(super) use deciding::Marking;
 use pass::Selecting;
 use scorer::check_scores;
 pub(super) use scorer::{Buffers as ScoreBuffers, Scorer};
@@ -90,44 +94,94 @@ fn check_tensor(
     }
 }
 
-/// Determines the masks of all tensors that are not decided by the comparison, whatever they were before.
-/// `codes` and `limit` are as in [`Sizes`].
+/// Determines the masks of the tensors whose selection looks at one tensor at a time, of those that `owns`
+/// names, whatever they were before.
 ///
 /// # Errors
-/// Scores that are not finite, a size that cannot be reached, and errors of the temporary file.
-pub fn select(
+/// Scores that are not finite, and errors of the temporary file.
+pub fn select_alone(
     resolved: &Resolved<'_>,
-    tasks: &Tasks<'_>,
+    (tasks, owns): (&Tasks<'_>, &dyn Fn(&str) -> bool),
     prune: &PruneSettings,
-    (codes, limit): (&dyn Codes, Option<u64>),
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let jobs = selecting(resolved, tasks)?;
-    // Jobs are in the order of their tensors, of which there may be very many.
-    masks.forget(|n| jobs.binary_search_by_key(&n, |job| job.task.n).is_ok());
-    // No progress bar if there is nothing to select.
-    let bytes: u64 = jobs.iter().map(reads).sum();
-    let whole = (!jobs.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress));
+    let (mut pools, copies) = split(resolved, tasks, prune)?;
+    pools.retain(|pool| !pool[0].decision.needs_other_tensors());
+    for pool in &mut pools {
+        pool.retain(|job| owns(job.task.name));
+    }
+    pools.retain(|pool| !pool.is_empty());
+    let whole = one_bar(&pools, progress);
     let progress = whole.as_ref().map_or(progress, |whole| whole as &dyn Progress);
-    let (jobs, copies) = ties::split(jobs, resolved, &prune.tied)?;
-    let tensors = |jobs: &[Selecting<'_>]| jobs.iter().map(|job| job.task.n).collect::<Vec<_>>();
-    let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
-    for jobs in pools(first) {
-        decide(&jobs, None, masks, progress)?;
-        ties::follow(&copies, &tensors(&jobs), masks)?;
+    for jobs in pools {
+        let team = Team::alone();
+        let deciding = Deciding { team: &team, tasks, copies: &copies, progress };
+        decide(jobs, None, &deciding)?.mark(|_| true, masks, progress)?;
     }
-    // A target size applies to the whole file, so everything else must be decided first. The config allows
-    // only one ranking with a target size.
-    for jobs in pools(last) {
-        let sized = (&*jobs, &*copies);
-        let mut sizes = Sizes::new(resolved, tasks, prune, sized, masks.stored(), (codes, limit))?;
-        decide(&jobs, Some(&mut sizes), masks, progress)?;
-        ties::follow(&copies, &tensors(&jobs), masks)?;
-    }
-    masks.sort();
     whole.iter().for_each(bar::OneBar::finish);
     Ok(())
+}
+
+/// Determines the masks of the tensors whose selection looks at several tensors or at the size of
+/// the file, whatever they were before. All other masks must be determined. `codes` and `limit` are
+/// as in [`Sizes`]. Several processes have not written the last masks then, which needs no step of
+/// its own: the result does it.
+///
+/// # Errors
+/// Scores that are not finite, a size that cannot be reached, and errors of the temporary file.
+pub fn select_together<'a>(
+    resolved: &'a Resolved<'_>,
+    tasks: &'a Tasks<'a>,
+    prune: &'a PruneSettings,
+    (codes, limit): (&dyn Codes, Option<u64>),
+    team: &Team,
+    masks: &mut Masks,
+    progress: &dyn Progress,
+) -> Result<Option<Marking<'a>>, Error> {
+    let (mut pools, copies) = split(resolved, tasks, prune)?;
+    pools.retain(|pool| pool[0].decision.needs_other_tensors());
+    // A target size applies to the whole file, so everything else must be decided first. The config allows
+    // only one ranking with a target size.
+    pools.sort_by_key(|pool| pool[0].decision.counts_bytes());
+    let whole = one_bar(&pools, progress);
+    let progress = whole.as_ref().map_or(progress, |whole| whole as &dyn Progress);
+    let deciding = Deciding { team, tasks, copies: &copies, progress };
+    let mut left = pools.len();
+    let mut last = None;
+    for jobs in pools {
+        let counts = jobs[0].decision.counts_bytes();
+        let sized = || {
+            let stored = masks.stored();
+            Sizes::new(resolved, tasks, prune, (&*jobs, &*copies), stored, (codes, limit))
+        };
+        let mut sizes = counts.then(sized).transpose()?;
+        let marking = decide(jobs, sizes.as_mut(), &deciding)?;
+        left -= 1;
+        match team.is_alone() || left > 0 {
+            true => marking.step(&deciding, masks)?,
+            false => last = Some(marking),
+        }
+    }
+    whole.iter().for_each(bar::OneBar::finish);
+    Ok(last)
+}
+
+/// The tensors to select from, in groups that are ranked or at least processed together, and their copies.
+fn split<'a>(
+    resolved: &'a Resolved<'_>,
+    tasks: &'a Tasks<'_>,
+    prune: &PruneSettings,
+) -> Result<(Vec<Vec<Selecting<'a>>>, Vec<ties::Copy>), Error> {
+    let (jobs, copies) = ties::split(selecting(resolved, tasks)?, resolved, &prune.tied)?;
+    let (last, first): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.decision.counts_bytes());
+    Ok((pools(first).into_iter().chain(pools(last)).collect(), copies))
+}
+
+/// A progress bar for a whole selection; none if there is nothing to select.
+fn one_bar<'p>(pools: &[Vec<Selecting<'_>>], progress: &'p dyn Progress) -> Option<bar::OneBar<'p>> {
+    let bytes: u64 = pools.iter().flatten().map(reads).sum();
+    (!pools.is_empty()).then(|| bar::OneBar::begin("select", bytes, progress))
 }
 
 /// The number of bytes that the passes over a job read, as far as it is known in advance.
@@ -180,21 +234,31 @@ fn pools(jobs: Vec<Selecting<'_>>) -> Vec<Vec<Selecting<'_>>> {
     pools
 }
 
-fn decide(
-    jobs: &[Selecting<'_>],
+fn decide<'a>(
+    jobs: Vec<Selecting<'a>>,
     sizes: Option<&mut Sizes<'_>>,
-    masks: &mut Masks,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
+    deciding: &Deciding<'_>,
+) -> Result<Marking<'a>, Error> {
     let Decision { structure, scope, target, .. } = jobs[0].decision;
-    match (structure, scope) {
-        (Structure::OfM { n, m, along, .. }, _) => n_of_m::keep(jobs, (*n, *m, *along), masks, progress),
-        (Structure::Unstructured, _) if *target == Target::Threshold => {
-            unstructured::within(jobs, masks, progress)
+    let copies = deciding.copies;
+    Ok(match (structure, scope) {
+        (Structure::OfM { n, m, along, .. }, _) => {
+            let of = (*n, *m, *along);
+            let mark = move |jobs: &[_], masks: &mut _, _: &dyn Fn(_) -> _, progress: &dyn Progress| {
+                n_of_m::keep(jobs, of, masks, progress)
+            };
+            Marking::new(jobs, copies, Box::new(mark))
         }
-        (Structure::Unstructured, Scope::Row) => rows::rows(jobs, masks, progress),
-        (Structure::Unstructured, Scope::Tensor) => unstructured::by_tensor(jobs, sizes, masks, progress),
-        (Structure::Unstructured, Scope::Global) => unstructured::global(jobs, sizes, masks, progress),
-        _ => groups::groups(jobs, sizes, masks, progress),
-    }
+        (Structure::Unstructured, _) if *target == Target::Threshold => Marking::new(
+            jobs,
+            copies,
+            Box::new(|jobs, masks, _, progress| unstructured::within(jobs, masks, progress)),
+        ),
+        (Structure::Unstructured, Scope::Row) => {
+            Marking::new(jobs, copies, Box::new(|jobs, masks, _, progress| rows::rows(jobs, masks, progress)))
+        }
+        (Structure::Unstructured, Scope::Tensor) => unstructured::by_tensor(jobs, sizes, deciding)?,
+        (Structure::Unstructured, Scope::Global) => unstructured::global(jobs, sizes, deciding)?,
+        _ => groups::groups(jobs, sizes, deciding)?,
+    })
 }

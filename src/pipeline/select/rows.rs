@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::pass::{Item, Scratch, Selecting, items, note, pass};
-use super::unstructured::{end, mark};
+use super::unstructured::{end_of_one, mark};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block};
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
@@ -44,7 +44,7 @@ pub(super) fn rows(jobs: &[Selecting<'_>], masks: &mut Masks, progress: &dyn Pro
         // Longer rows are divided into parts, all in the same way.
         for row in items([(n, job)]).chunks(cols.div_ceil(BLOCK_ELEMENTS)) {
             let parts: Vec<Item> = row.iter().enumerate().map(|(at, item)| Item { at, ..*item }).collect();
-            let boundary = end(jobs, &parts, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)?;
+            let boundary = end_of_one(jobs, &parts, count, progress)?;
             mark(jobs, &parts, &[], &boundary, masks, progress)?;
         }
     }

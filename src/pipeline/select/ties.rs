@@ -59,9 +59,13 @@ pub(super) fn split<'a>(
     Ok((kept, copies))
 }
 
-/// Copies the masks of these tensors, which are decided, to their copies.
-pub(super) fn follow(copies: &[Copy], decided: &[usize], masks: &mut Masks) -> Result<(), Error> {
-    for Copy { n, of } in copies.iter().filter(|copy| decided.contains(&copy.of)) {
+/// Copies the masks of the tensors that are decided to their copies.
+pub(super) fn follow(
+    copies: &[Copy],
+    is_decided: impl Fn(usize) -> bool,
+    masks: &mut Masks,
+) -> Result<(), Error> {
+    for Copy { n, of } in copies.iter().filter(|copy| is_decided(copy.of)) {
         masks.copy(*of, *n)?;
     }
     Ok(())

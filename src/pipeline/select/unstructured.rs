@@ -2,6 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
+use super::deciding::{Deciding, Marking};
 use super::pass::{Item, Scratch, Selecting, items, note, pass};
 use super::scorer::Buffers;
 use super::sizes::Sizes;
@@ -9,6 +12,7 @@ use crate::pipeline::blocks::BLOCK_ELEMENTS;
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
+use crate::pipeline::team::{Team, names};
 use crate::prune::{
     BlockBoundary, Boundary, Enough, InQuestion, NEVER, Narrowing, Step, Ties, first_enough, key, share_of,
 };
@@ -21,7 +25,7 @@ const ALL_BITS: u32 = 20;
 
 /// Floor and ceiling of a tensor's sparsity as boundaries: weights that are always pruned, and
 /// weights that may be.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Bounds {
     always: Option<Boundary>,
     at_most: Option<Boundary>,
@@ -38,18 +42,32 @@ pub(super) fn within(
 }
 
 /// Ranks each tensor separately.
-pub(super) fn by_tensor(
-    jobs: &[Selecting<'_>],
+pub(super) fn by_tensor<'a>(
+    jobs: Vec<Selecting<'a>>,
     sizes: Option<&mut Sizes<'_>>,
+    deciding: &Deciding<'_>,
+) -> Result<Marking<'a>, Error> {
+    let counts: Vec<u64> = match sizes {
+        None => jobs.iter().map(|job| job.count(job.elements())).collect(),
+        Some(sizes) => shares(&jobs, sizes, deciding)?,
+    };
+    let mark = move |jobs: &[_], masks: &mut _, owns: &dyn Fn(_) -> _, progress: &dyn Progress| {
+        mark_each(jobs, &counts, owns, masks, progress)
+    };
+    Ok(Marking::new(jobs, deciding.copies, Box::new(mark)))
+}
+
+/// Prunes this many of the first weights of each tensor, of those jobs that `owns` names.
+fn mark_each(
+    jobs: &[Selecting<'_>],
+    counts: &[u64],
+    owns: &dyn Fn(usize) -> bool,
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let counts: Vec<u64> = match sizes {
-        None => jobs.iter().map(|job| job.count(job.elements())).collect(),
-        Some(sizes) => shares(jobs, sizes, progress)?,
-    };
+    let own = || jobs.iter().enumerate().filter(|(n, _)| owns(*n));
     let is_small = |job: &Selecting<'_>| job.elements() <= BLOCK_ELEMENTS as u64;
-    let small = items(jobs.iter().enumerate().filter(|(_, job)| is_small(job)));
+    let small = items(own().filter(|(_, job)| is_small(job)));
     let stored = pass(jobs, &small, progress, |scratch, item| {
         let scorer = &jobs[item.job].scorer;
         let Scratch { buffers, keys, some, stays, mask, .. } = scratch;
@@ -62,38 +80,27 @@ pub(super) fn by_tensor(
         Ok(masks.put(&item.block, jobs[item.job].task.matrix, stays, mask)?)
     })?;
     note(masks, &small, &stored);
-    for (n, job) in jobs.iter().enumerate().filter(|(_, job)| !is_small(job)) {
+    for (n, job) in own().filter(|(_, job)| !is_small(job)) {
         let items = items([(n, job)]);
-        let boundary = end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= counts[n]), progress)?;
+        let boundary = end_of_one(jobs, &items, counts[n], progress)?;
         mark(jobs, &items, &[], &boundary, masks, progress)?;
     }
     Ok(())
 }
 
 /// Ranks all tensors together.
-pub(super) fn global(
-    jobs: &[Selecting<'_>],
+pub(super) fn global<'a>(
+    jobs: Vec<Selecting<'a>>,
     sizes: Option<&mut Sizes<'_>>,
-    masks: &mut Masks,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let mut bounds = Vec::with_capacity(jobs.len());
-    for (n, job) in jobs.iter().enumerate() {
-        let first = |x: f64| {
-            let (items, count) = (items([(n, job)]), share_of(x, job.elements()));
-            end(jobs, &items, &[], 1, &mut |pruned| Ok(pruned[0] >= count), progress)
-        };
-        let (floor, ceiling) = (job.decision.floor, job.decision.ceiling);
-        bounds.push(Bounds {
-            always: (floor > 0.0).then(|| first(floor)).transpose()?,
-            at_most: (ceiling < 1.0).then(|| first(ceiling)).transpose()?,
-        });
-    }
+    deciding: &Deciding<'_>,
+) -> Result<Marking<'a>, Error> {
+    let bounds = bounds(&jobs, deciding)?;
     let items = items(jobs.iter().enumerate());
+    let (team, progress) = (deciding.team, deciding.progress);
     let boundary = match sizes {
         None => {
             let count = jobs[0].count(jobs.iter().map(Selecting::elements).sum());
-            end(jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), progress)?
+            end(&jobs, &items, &bounds, 1, &mut |pruned| Ok(pruned[0] >= count), (team, progress))?
         }
         Some(sizes) => {
             // The last state before it turned out that everything must be pruned.
@@ -102,25 +109,61 @@ pub(super) fn global(
                 last = pruned.to_vec();
                 sizes.fits(pruned)
             };
-            let boundary = end(jobs, &items, &bounds, jobs.len(), &mut fits, progress)?;
+            let boundary = end(&jobs, &items, &bounds, jobs.len(), &mut fits, (team, progress))?;
             if boundary == Boundary::EVERYTHING {
                 sizes.require(&last)?;
             }
             boundary
         }
     };
-    mark(jobs, &items, &bounds, &boundary, masks, progress)
+    let mark = move |jobs: &[_], masks: &mut _, owns: &dyn Fn(_) -> _, progress: &dyn Progress| {
+        let own: Vec<Item> = items.iter().filter(|item| owns(item.job)).copied().collect();
+        mark(jobs, &own, &bounds, &boundary, masks, progress)
+    };
+    Ok(Marking::new(jobs, deciding.copies, Box::new(mark)))
+}
+
+/// The bounds of each tensor; none at all if no tensor has any.
+fn bounds(jobs: &[Selecting<'_>], deciding: &Deciding<'_>) -> Result<Vec<Bounds>, Error> {
+    let has_any = |job: &Selecting<'_>| job.decision.floor > 0.0 || job.decision.ceiling < 1.0;
+    if !jobs.iter().any(has_any) {
+        return Ok(Vec::new());
+    }
+    let numbers: Vec<usize> = (0..jobs.len()).collect();
+    deciding.team.share(
+        names::BOUND,
+        &numbers,
+        |n| jobs[*n].task.name,
+        |own| {
+            let of_job = |n: &usize| {
+                let job = &jobs[*n];
+                let first = |x: f64| {
+                    let (items, count) = (items([(*n, job)]), share_of(x, job.elements()));
+                    end_of_one(jobs, &items, count, deciding.progress)
+                };
+                let (floor, ceiling) = (job.decision.floor, job.decision.ceiling);
+                Ok(Bounds {
+                    always: (floor > 0.0).then(|| first(floor)).transpose()?,
+                    at_most: (ceiling < 1.0).then(|| first(ceiling)).transpose()?,
+                })
+            };
+            own.iter().map(of_job).collect()
+        },
+    )
 }
 
 /// How many weights of each tensor to prune, the same share of each, so that the file has the target size.
-fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, progress: &dyn Progress) -> Result<Vec<u64>, Error> {
+fn shares(jobs: &[Selecting<'_>], sizes: &mut Sizes<'_>, deciding: &Deciding<'_>) -> Result<Vec<u64>, Error> {
     let items = items(jobs.iter().enumerate());
-    let found = pass(jobs, &items, progress, |scratch, item| {
-        let mut may = 0;
-        jobs[item.job].scorer.keys(item.block.start, item.block.len, &mut scratch.buffers, |keys| {
-            may += keys.iter().filter(|key| **key != NEVER).count() as u64;
-        })?;
-        Ok(may)
+    let name = |item: &Item| jobs[item.job].task.name;
+    let found = deciding.team.share(names::SCORE, &items, name, |own| {
+        pass(jobs, own, deciding.progress, |scratch, item| {
+            let mut may = 0;
+            jobs[item.job].scorer.keys(item.block.start, item.block.len, &mut scratch.buffers, |keys| {
+                may += keys.iter().filter(|key| **key != NEVER).count() as u64;
+            })?;
+            Ok(may)
+        })
     })?;
     let mut may = vec![0; jobs.len()];
     items.iter().zip(found).for_each(|(item, n)| may[item.job] += n);
@@ -165,15 +208,25 @@ fn keys(
     })
 }
 
+/// The end of a selection of this many weights of one tensor, or of a part of it.
+pub(super) fn end_of_one(
+    jobs: &[Selecting<'_>],
+    items: &[Item],
+    count: u64,
+    progress: &dyn Progress,
+) -> Result<Boundary, Error> {
+    end(jobs, items, &[], 1, &mut |pruned| Ok(pruned[0] >= count), (&Team::alone(), progress))
+}
+
 /// Finds the end of the selection: after the smallest keys that are enough. If there are several classes,
 /// there is one for each job.
-pub(super) fn end(
+fn end(
     jobs: &[Selecting<'_>],
     items: &[Item],
     bounds: &[Bounds],
     classes: usize,
     enough: Enough<'_, Error>,
-    progress: &dyn Progress,
+    (team, progress): (&Team, &dyn Progress),
 ) -> Result<Boundary, Error> {
     let units: usize = items.iter().map(|item| item.block.len).sum();
     // Few enough bins compared with the weights that they take no time compared with the pass.
@@ -182,9 +235,14 @@ pub(super) fn end(
         Narrowing::new(classes, bits.min(ALL_BITS.saturating_sub(classes.ilog2() + 1).max(1)));
     let class = |job: usize| if classes == 1 { 0 } else { job };
     let job_of = |block: usize| class(items[block].job);
+    let name = |item: &Item| jobs[item.job].task.name;
     let mut first = true;
     loop {
-        let (histogram, found) = histogram(jobs, items, bounds, &narrowing, classes, !first, progress)?;
+        let (histogram, found) = {
+            let step = if first { names::SCORE } else { names::NARROW };
+            let counted = |own: &[Item]| histogram(jobs, own, bounds, &narrowing, classes, !first, progress);
+            count(team, step, items, name, classes * narrowing.bins(), counted)?
+        };
         // Many keys in one narrow bin are often all equal.
         let mut all = InQuestion::default();
         found.iter().for_each(|known| all.merge(known));
@@ -200,14 +258,55 @@ pub(super) fn end(
             Step::Among(among) => among,
         };
         if among <= FEW {
-            let found = pass(jobs, items, progress, |scratch, item| {
-                let mut found = Vec::new();
-                keys(jobs, item, bounds, &mut scratch.buffers, |keys| narrowing.collect(keys, &mut found))?;
-                Ok(found)
+            let found = team.share(names::NARROW, items, name, |own| {
+                pass(jobs, own, progress, |scratch, item| {
+                    let mut found = Vec::new();
+                    keys(jobs, item, bounds, &mut scratch.buffers, |keys| {
+                        narrowing.collect(keys, &mut found);
+                    })?;
+                    Ok(found)
+                })
             })?;
             return narrowing.finish(Ties::Keys(&found), job_of, enough);
         }
     }
+}
+
+/// A histogram of all classes, and what is known of the undecided keys of each item.
+type Counted = (Vec<[u64; 2]>, Vec<InQuestion>);
+
+/// The same in a form to be sent: the bins that are not empty.
+type CountedPart = (Vec<(u32, u64)>, Vec<InQuestion>);
+
+/// The histogram of all items, with this many bins, which each process counts for its own.
+fn count<'j>(
+    team: &Team,
+    step: &'static str,
+    items: &[Item],
+    name: impl Fn(&Item) -> &'j str,
+    bins: usize,
+    counted: impl Fn(&[Item]) -> Result<Counted, Error>,
+) -> Result<Counted, Error> {
+    if team.is_alone() {
+        return counted(items);
+    }
+    let told: Vec<CountedPart> = team.step(step, || {
+        let own: Vec<Item> = items.iter().filter(|item| team.owns(name(item))).copied().collect();
+        let (histogram, found) = counted(&own)?;
+        let counts = histogram.iter().map(|[even, odd]| even + odd).enumerate();
+        Ok((counts.filter(|(_, n)| *n > 0).map(|(bin, n)| (bin as u32, n)).collect(), found))
+    })?;
+    let mut histogram = vec![[0; 2]; bins];
+    let mut found = Vec::with_capacity(told.len());
+    for (counts, known) in told {
+        for (bin, n) in counts {
+            if let Some(sum) = histogram.get_mut(bin as usize) {
+                sum[0] += n;
+            }
+        }
+        found.push(known);
+    }
+    Ok((histogram, team.in_order(items, name, found)))
 }
 
 /// Counts the keys of all items in one histogram per class, one after the other. With `survey`, also

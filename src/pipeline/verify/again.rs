@@ -14,6 +14,7 @@ use crate::pipeline::outputs::RunOutputs;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::run::{Stages, stage};
+use crate::pipeline::team::Team;
 use crate::report::{Report, read};
 use crate::store::{LocalSink, Unfinished, entry_path, through_link};
 use crate::tune::TuneReport;
@@ -85,8 +86,13 @@ impl Listed<'_> {
         if let Some(rows) = sample {
             return some_rows(&resolved, written.as_deref(), rows, progress);
         }
-        let (outcome, set) =
-            stage(&resolved, Stages::All, (Box::new(LocalSink::default()), tuned), progress, &mut |_| {})?;
+        let (outcome, set) = stage(
+            &resolved,
+            Stages::All,
+            (&Team::alone(), Box::new(LocalSink::default()), tuned),
+            progress,
+            &mut |_| {},
+        )?;
         outcome.check_start()?;
         let gates = self.compare_counts(outcome.report.as_ref())?;
         self.compare_outputs(set, (scratch.path(), &homes), (&anew, written.as_deref()))?;

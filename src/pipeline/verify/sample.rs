@@ -10,6 +10,7 @@ use crate::pipeline::error::{Error, VerifyProblem};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::Resolved;
 use crate::pipeline::task::TensorTask;
+use crate::pipeline::team::Team;
 use crate::reader::{Limits, PrunedReader};
 use crate::sparse::{Fill, fillmask};
 use crate::tensor::{FloatDtype, cast};
@@ -34,7 +35,7 @@ pub(super) fn check_rows(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let file = PrunedReader::open_on(&Threads, written, base, Limits::NONE, resolved.options())?;
-    let Calibrated { tasks, .. } = calibrate(resolved, progress)?;
+    let Calibrated { tasks, .. } = calibrate(resolved, &Team::alone(), progress)?;
     let (_, tensors) = resolved.trained()?;
     let prune = resolved.settings.prune.as_ref();
     let wrong = |problem| Error::Verify { path: written.to_owned(), problem: Box::new(problem) };

@@ -1,5 +1,7 @@
 //! Chooses the model that codes a tensor in the fewest bytes, by trying each on a sample of its rows.
 
+use serde::{Deserialize, Serialize};
+
 use super::encoder::{BlockInput, EncoderScratch, KEPT, Lines, TensorEncoder};
 use super::symbol::{Form, Model};
 use crate::blocks;
@@ -7,7 +9,7 @@ use crate::prelude::*;
 use crate::tensor::{FloatDtype, Matrix};
 
 /// A way to code a tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// How values become symbols.
     pub model: Model,

@@ -1,6 +1,8 @@
 //! Codes a tensor in three passes over its blocks, which may run in any order and on any threads: the first
 //! measures rows and columns, the second counts symbols, and the third codes the blocks.
 
+use serde::{Deserialize, Serialize};
+
 use super::bytes;
 use super::counts::Counts;
 use super::frequency;
@@ -57,7 +59,7 @@ impl EncoderScratch {
 }
 
 /// Which lines (rows and columns) of a tensor have classes of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
     /// Whether rows have classes.
     pub rows: bool,

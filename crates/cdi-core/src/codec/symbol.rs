@@ -2,6 +2,8 @@
 //! prediction: its bit length and the two bits after the leading one. The bits below these are close to
 //! random and are stored unchanged.
 
+use serde::{Deserialize, Serialize};
+
 use safetensors::Dtype;
 
 use crate::prelude::*;
@@ -28,7 +30,7 @@ const LARGEST: u8 = 4;
 pub const UNCHANGED: u64 = u64::MAX;
 
 /// How values become symbols.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Model {
     /// By their own magnitude, `bits >> (mantissa - 2)`, counted down from `top`. The sign is stored
     /// unchanged. `+0.0` has a symbol of its own. Another symbol stands for values that are out of reach, and

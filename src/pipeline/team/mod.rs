@@ -1,0 +1,558 @@
+//! One run, shared by several processes: each does a part of every step, and one merges the parts.
+//!
+//! A run in parts is the same program as a run alone. Where all weights are passed over, it calls
+//! [`Team::step`] with a closure that does this for the tensors that this process owns, and goes on with the
+//! results of all processes. Alone, that is the one result of the closure. In a part, the program goes
+//! through the steps that are merged with their results from disk, does its share of the first one that is
+//! not, writes the result, and ends. The process that merges owns no tensor: it goes through the steps with
+//! the results of all parts, as far as they are there, and at last does what comes after the last step.
+//!
+//! So every process computes every decision from the same results, and sums over the weights of a tensor are
+//! added up within one process, in the same order as alone.
+
+mod cut;
+mod file;
+mod steps;
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, PartsProblem, PhaseEnd, Step};
+use super::manifest::KnownInputs;
+use super::masks::{Masks, SavedMasks};
+use super::outputs::RunOutputs;
+use super::resolve::Resolved;
+use super::spool::Spool;
+use super::task::Tasks;
+use crate::checkpoint::CheckpointError;
+use crate::digest;
+use crate::noise::NOISE_VERSION;
+use crate::store::{
+    CheckpointWriter, Group, MergeSink, PartFiles, PartWritten, Sink, WholeFiles, create_parent, entry_path,
+};
+pub use cut::{Cut, PartSize};
+use file::{Origin, Place};
+use steps::refuse_tune;
+pub use steps::{names, steps_of};
+
+/// The processes of a run, as one of them sees them.
+pub(super) struct Team {
+    role: Role,
+    /// Number of steps so far.
+    step: Cell<usize>,
+    /// The last step that is merged.
+    merged: Cell<Option<Step>>,
+    /// The masks as this part left them after the last step that changed them.
+    masks: RefCell<Option<(PathBuf, SavedMasks)>>,
+    /// Digests of input files, as parts have computed them.
+    inputs: RefCell<KnownInputs>,
+}
+
+enum Role {
+    Alone,
+    Part { seat: Seat, number: usize, files: PartFiles },
+    Merge { seat: Seat, whole: WholeFiles, only_looks: Cell<bool> },
+}
+
+/// What all processes of a run in parts have in common.
+struct Seat {
+    folder: PathBuf,
+    cut: Cut,
+    origin: Origin,
+}
+
+/// What a part tells all others about a step.
+#[derive(Serialize, Deserialize)]
+struct Told<P> {
+    results: P,
+    masks: Option<SavedMasks>,
+    /// What else it keeps for later steps.
+    kept: Vec<String>,
+}
+
+/// What a part may keep for later steps besides masks.
+pub(super) const CODES: &str = "codes";
+
+/// Whether a step changes the masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changes {
+    Masks,
+    Nothing,
+}
+
+impl Team {
+    /// One process that does everything.
+    pub fn alone() -> Self {
+        Self::new(Role::Alone)
+    }
+
+    /// The process that does part number `number`, from 1, of this many.
+    pub fn part(
+        resolved: &Resolved<'_>,
+        (number, parts): (usize, usize),
+        folder: &Path,
+    ) -> Result<Self, Error> {
+        let seat = Seat::new(resolved, parts, folder)?;
+        fs::create_dir_all(&seat.folder).map_err(CheckpointError::io(&seat.folder, "create"))?;
+        let files = PartFiles::within(&seat.folder);
+        Ok(Self::new(Role::Part { seat, number, files }))
+    }
+
+    /// The process that merges this many parts.
+    pub fn merge(resolved: &Resolved<'_>, parts: usize, folder: &Path) -> Result<Self, Error> {
+        let seat = Seat::new(resolved, parts, folder)?;
+        let (whole, only_looks) = (WholeFiles::default(), Cell::new(true));
+        Ok(Self::new(Role::Merge { seat, whole, only_looks }))
+    }
+
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            step: Cell::new(0),
+            merged: Cell::new(None),
+            masks: RefCell::default(),
+            inputs: RefCell::default(),
+        }
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        match &self.role {
+            Role::Alone => None,
+            Role::Part { seat, .. } | Role::Merge { seat, .. } => Some(seat),
+        }
+    }
+
+    /// Whether one process does everything.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.role, Role::Alone)
+    }
+
+    /// Whether this process only looks how far the parts have come, and writes no output.
+    pub fn only_looks(&self) -> bool {
+        matches!(&self.role, Role::Merge { only_looks, .. } if only_looks.get())
+    }
+
+    /// Begins anew, to write the outputs.
+    pub fn stop_looking(&self) {
+        self.step.set(0);
+        if let Role::Merge { only_looks, .. } = &self.role {
+            only_looks.set(false);
+        }
+    }
+
+    /// Whether this process does the passes over this tensor.
+    pub fn owns(&self, name: &str) -> bool {
+        match &self.role {
+            Role::Alone => true,
+            Role::Part { seat, number, .. } => seat.cut.part_of(name) + 1 == *number,
+            Role::Merge { .. } => false,
+        }
+    }
+
+    /// The part that does this tensor, from 0.
+    pub fn part_of(&self, name: &str) -> usize {
+        self.seat().map_or(0, |seat| seat.cut.part_of(name))
+    }
+
+    /// Whether this process does item number `n` of a list that has nothing to do with tensors.
+    pub fn takes(&self, n: usize) -> bool {
+        match &self.role {
+            Role::Alone => true,
+            Role::Part { seat, number, .. } => n % seat.origin.parts + 1 == *number,
+            Role::Merge { .. } => false,
+        }
+    }
+
+    /// The sink of this process; that of a run alone is `alone`.
+    pub fn sink(&self, alone: Box<dyn Sink>) -> Box<dyn Sink> {
+        match &self.role {
+            Role::Alone => alone,
+            Role::Part { files, .. } => Box::new(files.sink()),
+            Role::Merge { whole, .. } => Box::new(MergeSink::new(whole.clone())),
+        }
+    }
+
+    /// Digests of input files, as far as parts have computed them.
+    pub fn inputs(&self) -> KnownInputs {
+        self.inputs.borrow().clone()
+    }
+
+    /// Takes in digests of input files.
+    pub fn know_inputs(&self, more: KnownInputs) {
+        self.inputs.borrow_mut().extend(more);
+    }
+
+    /// A temporary file for what a step computes: beside this output, or where this part can keep it.
+    pub fn spool(&self, output: &Path) -> Result<Spool, CheckpointError> {
+        match &self.role {
+            Role::Part { seat, .. } => Spool::within(&seat.folder),
+            _ => Spool::beside(output),
+        }
+    }
+
+    /// A step without masks.
+    pub fn step<P: Serialize + DeserializeOwned>(
+        &self,
+        name: &'static str,
+        own: impl FnOnce() -> Result<P, Error>,
+    ) -> Result<Vec<P>, Error> {
+        self.next((name, None), |_| own())
+    }
+
+    /// A step that reads masks, or changes them. Where its closure is not called, the masks still know how
+    /// many values of every tensor stay.
+    pub fn step_of_masks<P: Serialize + DeserializeOwned>(
+        &self,
+        name: &'static str,
+        (masks, tasks, changes): (&mut Masks, &Tasks<'_>, Changes),
+        own: impl FnOnce(&mut Masks) -> Result<P, Error>,
+    ) -> Result<Vec<P>, Error> {
+        let own = |masks: Option<&mut Masks>| own(masks.expect("given with the step"));
+        self.next((name, Some((masks, tasks, changes))), own)
+    }
+
+    /// Results for items, in their order: each process does those of the tensors that it owns.
+    pub fn share<'n, T: Copy, R: Serialize + DeserializeOwned>(
+        &self,
+        name: &'static str,
+        items: &[T],
+        tensor: impl Fn(&T) -> &'n str,
+        work: impl FnOnce(&[T]) -> Result<Vec<R>, Error>,
+    ) -> Result<Vec<R>, Error> {
+        if self.is_alone() {
+            return work(items);
+        }
+        let own = || {
+            let own: Vec<T> = items.iter().filter(|item| self.owns(tensor(item))).copied().collect();
+            work(&own)
+        };
+        let results = self.step(name, own)?;
+        Ok(self.in_order(items, tensor, results))
+    }
+
+    /// The results of all parts for their items, in the order of the items.
+    pub fn in_order<'n, T, R>(
+        &self,
+        items: &[T],
+        tensor: impl Fn(&T) -> &'n str,
+        results: Vec<Vec<R>>,
+    ) -> Vec<R> {
+        let mut results: Vec<_> = results.into_iter().map(Vec::into_iter).collect();
+        items.iter().filter_map(|item| results[self.part_of(tensor(item))].next()).collect()
+    }
+
+    /// The next step, with the masks that it reads or changes.
+    fn next<P: Serialize + DeserializeOwned>(
+        &self,
+        (name, masks): (&'static str, Option<(&mut Masks, &Tasks<'_>, Changes)>),
+        own: impl FnOnce(Option<&mut Masks>) -> Result<P, Error>,
+    ) -> Result<Vec<P>, Error> {
+        self.step.set(self.step.get() + 1);
+        let step: Step = (name, self.step.get());
+        let told: Vec<Told<P>> = match &self.role {
+            Role::Alone => return Ok(vec![own(masks.map(|(masks, ..)| masks))?]),
+            Role::Part { seat, number, .. } if !seat.is_merged(step) => {
+                let again = matches!(seat.read::<P>(step, *number), Ok(Some(_)));
+                if !again {
+                    self.do_part(seat, *number, step, masks, own)?;
+                }
+                return Err(Error::Phase(PhaseEnd::Part { step, again }));
+            }
+            // What it kept for later steps is lost, and computed again.
+            Role::Part { seat, number, .. }
+                if seat.has_lost(&seat.read::<P>(step, *number)?, step, *number) =>
+            {
+                self.do_part(seat, *number, step, masks, own)?;
+                return Err(Error::Phase(PhaseEnd::Part { step, again: false }));
+            }
+            Role::Part { seat, .. } => seat.read_all(step)?,
+            Role::Merge { seat, .. } => {
+                if !seat.is_merged(step) {
+                    self.merge_step(seat, step)?;
+                }
+                let told = seat.read_all(step)?;
+                if !seat.is_merged(step) {
+                    seat.mark(step)?;
+                }
+                self.merged.set(Some(step));
+                told
+            }
+        };
+        let mut results = Vec::with_capacity(told.len());
+        let mut masks = masks.map(|(masks, ..)| masks);
+        for (n, told) in told.into_iter().enumerate() {
+            if let (Some(masks), Some(saved)) = (&mut masks, &told.masks) {
+                masks.tell(&saved.stored);
+            }
+            if let (Role::Part { seat, number, .. }, Some(saved)) = (&self.role, told.masks)
+                && *number == n + 1
+            {
+                *self.masks.borrow_mut() = Some((seat.state(step, *number, "masks"), saved));
+            }
+            results.push(told.results);
+        }
+        Ok(results)
+    }
+
+    /// Does the own part of a step, and writes its results.
+    fn do_part<P: Serialize>(
+        &self,
+        seat: &Seat,
+        number: usize,
+        step: Step,
+        masks: Option<(&mut Masks, &Tasks<'_>, Changes)>,
+        own: impl FnOnce(Option<&mut Masks>) -> Result<P, Error>,
+    ) -> Result<(), Error> {
+        let (results, masks) = match masks {
+            None => (own(None)?, None),
+            Some((masks, tasks, changes)) => {
+                if let Some((path, saved)) = &*self.masks.borrow() {
+                    masks.load(path, saved, tasks)?;
+                }
+                let results = own(Some(&mut *masks))?;
+                let path = seat.state(step, number, "masks");
+                let changed = changes == Changes::Masks;
+                (results, changed.then(|| masks.save(&path)).transpose()?)
+            }
+        };
+        let kept = [CODES].into_iter().filter(|what| seat.state(step, number, what).exists());
+        let kept = kept.map(str::to_owned).collect();
+        file::write(&seat.part(step, number), seat.place(step, number), &Told { results, masks, kept })
+    }
+
+    /// Checks that the parts of a step are there, before any is read. If none is, those of the step before are
+    /// merged, now or before.
+    fn merge_step(&self, seat: &Seat, step: Step) -> Result<(), Error> {
+        let of = seat.origin.parts;
+        let missing: Vec<usize> = (1..=of).filter(|n| !seat.part(step, *n).exists()).collect();
+        match self.merged.get() {
+            _ if missing.is_empty() => Ok(()),
+            Some(merged) if missing.len() == of => {
+                Err(Error::Phase(PhaseEnd::Merged { step: merged, next: step }))
+            }
+            _ => Err(seat.wrong(PartsProblem::Missing { step, missing, of })),
+        }
+    }
+
+    /// Where this part keeps something else than masks of the last step.
+    pub fn state(&self, name: &'static str, what: &str) -> Option<PathBuf> {
+        match &self.role {
+            Role::Part { seat, number, .. } => Some(seat.state((name, self.step.get()), *number, what)),
+            _ => None,
+        }
+    }
+
+    /// Names the files that a part has written through this writer: its share of the groups.
+    pub fn keep_files(
+        &self,
+        name: &'static str,
+        writer: &CheckpointWriter,
+        groups: &[Group],
+    ) -> Result<Vec<PartWritten>, Error> {
+        let Role::Part { seat, number, files } = &self.role else { return Ok(Vec::new()) };
+        let pieces = writer.pieces(groups, seat.origin.parts, |group| seat.cut.part_of(group));
+        Ok(files.keep((&Seat::prefix((name, self.step.get())), *number), &pieces[*number - 1])?)
+    }
+
+    /// A writer with what all parts have written: `begin` begins it, in this set. `None` in a process that does
+    /// not write outputs. A file that is not what its part has written is an error, after which the part can be
+    /// done again.
+    pub fn assemble(
+        &self,
+        name: &'static str,
+        set: &mut RunOutputs,
+        groups: &[Group],
+        written: &[&[PartWritten]],
+        begin: impl FnOnce(&mut RunOutputs) -> Result<CheckpointWriter, Error>,
+    ) -> Result<Option<CheckpointWriter>, Error> {
+        let Role::Merge { seat, whole, .. } = &self.role else { return Ok(None) };
+        if self.only_looks() {
+            return Ok(None);
+        }
+        let prefix = Seat::prefix((name, self.step.get()));
+        let all: Vec<(usize, &PartWritten, PathBuf)> = written
+            .iter()
+            .enumerate()
+            .flat_map(|(part, files)| files.iter().map(move |file| (part, file)))
+            .map(|(part, file)| (part, file, seat.folder.join(file.file_name(&prefix, part + 1))))
+            .collect();
+        let step = (name, self.step.get());
+        let shard = |part: usize, path: &Path| {
+            // What stands for it being done goes, so that it is done again.
+            let _ = fs::remove_file(seat.at(step, "merged"));
+            let _ = fs::remove_file(seat.part(step, part + 1));
+            seat.problem(path, PartsProblem::Shard { part: part + 1 })
+        };
+        all.par_iter().filter(|(_, file, _)| file.whole).try_for_each(|(part, file, path)| {
+            let is_it = PartFiles::hash(path).is_ok_and(|sha256| sha256 == file.sha256);
+            if is_it { Ok(()) } else { Err(shard(*part, path)) }
+        })?;
+        let whole_files = all.iter().filter(|(_, file, _)| file.whole);
+        *whole.lock().unwrap_or_else(PoisonError::into_inner) =
+            whole_files.map(|(_, file, path)| (file.name.clone(), path.clone())).collect();
+        let writer = begin(set)?;
+        let pieces = writer.pieces(groups, seat.origin.parts, |group| seat.cut.part_of(group));
+        all.par_iter().filter(|(_, file, _)| !file.whole).try_for_each(|(part, file, path)| {
+            let copied = writer.copy_part(&file.name, &pieces[*part], path);
+            let is_it = copied.is_ok_and(|sha256| sha256.is_none_or(|sha256| sha256 == file.sha256));
+            if is_it { Ok(()) } else { Err(shard(*part, path)) }
+        })?;
+        Ok(Some(writer))
+    }
+
+    /// Notes that the run is finished, and removes what the parts have written.
+    pub fn finish(&self) -> Result<(), Error> {
+        let Role::Merge { seat, .. } = &self.role else { return Ok(()) };
+        let text = serde_json::to_string(&seat.origin).expect("words and numbers");
+        file::put(&seat.finished(), &[text.as_bytes(), b"\n"])?;
+        for entry in fs::read_dir(&seat.folder).into_iter().flatten().flatten() {
+            if entry.path() != seat.finished() {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a run of the same config and inputs was finished, and its outputs are still there.
+    pub fn is_finished(&self, resolved: &Resolved<'_>) -> bool {
+        let Some(seat) = self.seat() else { return false };
+        let origin = fs::read(seat.finished()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        origin.as_ref() == Some(&seat.origin)
+            && resolved.settings.outputs().all(|(_, path)| entry_path(path).exists())
+    }
+}
+
+impl Seat {
+    fn new(resolved: &Resolved<'_>, parts: usize, folder: &Path) -> Result<Self, Error> {
+        let settings = resolved.settings;
+        refuse_tune(settings)?;
+        if resolved.trained.is_some() {
+            resolved.open_files_of_pruning()?;
+        }
+        let folder = folder.join(format!("of-{parts:05}"));
+        create_parent(&folder)?;
+        let origin = Origin {
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            noise: NOISE_VERSION,
+            config: settings.config_sha256.clone(),
+            seed: settings.seed,
+            inputs: inputs(resolved),
+            parts,
+        };
+        Ok(Self { folder, cut: Cut::new(resolved, parts)?, origin })
+    }
+
+    fn prefix((name, number): Step) -> String {
+        format!("{number}-{name}")
+    }
+
+    fn at(&self, step: Step, rest: &str) -> PathBuf {
+        self.folder.join(format!("{}.{rest}", Self::prefix(step)))
+    }
+
+    fn part(&self, step: Step, part: usize) -> PathBuf {
+        self.at(step, &format!("part-{part:05}"))
+    }
+
+    fn state(&self, step: Step, part: usize, what: &str) -> PathBuf {
+        self.at(step, &format!("part-{part:05}.{what}"))
+    }
+
+    fn finished(&self) -> PathBuf {
+        self.folder.join("finished.json")
+    }
+
+    fn place(&self, (name, step): Step, part: usize) -> Place<'_> {
+        Place { origin: &self.origin, part, step, name }
+    }
+
+    /// Whether the parts of a step were merged, of the same run.
+    fn is_merged(&self, step: Step) -> bool {
+        let origin = fs::read(self.at(step, "merged")).ok();
+        let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
+        origin.as_ref() == Some(&self.origin)
+    }
+
+    fn mark(&self, step: Step) -> Result<(), Error> {
+        let text = serde_json::to_string(&self.origin).expect("words and numbers");
+        file::put(&self.at(step, "merged"), &[text.as_bytes(), b"\n"])
+    }
+
+    fn read<P: DeserializeOwned>(&self, step: Step, part: usize) -> Result<Option<Told<P>>, Error> {
+        file::read(&self.part(step, part), self.place(step, part))
+    }
+
+    /// What all parts have told about a step.
+    fn read_all<P: DeserializeOwned>(&self, step: Step) -> Result<Vec<Told<P>>, Error> {
+        let of = self.origin.parts;
+        let mut all = Vec::with_capacity(of);
+        let mut missing = Vec::new();
+        for part in 1..=of {
+            match self.read(step, part)? {
+                Some(told) => all.push(told),
+                None => missing.push(part),
+            }
+        }
+        match missing.is_empty() {
+            true => Ok(all),
+            false => Err(self.wrong(PartsProblem::Missing { step, missing, of })),
+        }
+    }
+
+    /// Whether something is not there any more that a part has kept.
+    fn has_lost<P>(&self, told: &Option<Told<P>>, step: Step, number: usize) -> bool {
+        let is_lost = |what: &str| !self.state(step, number, what).exists();
+        told.as_ref().is_some_and(|told| {
+            (told.masks.is_some() && is_lost("masks")) || told.kept.iter().any(|what| is_lost(what))
+        })
+    }
+
+    fn problem(&self, path: &Path, problem: PartsProblem) -> Error {
+        Error::Parts { path: path.to_owned(), problem: Box::new(problem) }
+    }
+
+    fn wrong(&self, problem: PartsProblem) -> Error {
+        self.problem(&self.folder, problem)
+    }
+}
+
+/// Bytes of a sample of a file, and number of samples.
+const SAMPLE: u64 = 4096;
+const SAMPLES: u64 = 64;
+
+/// SHA-256 of what identifies the inputs: the role and the length of each file, and samples of its content,
+/// evenly spread from its beginning, where the header is, to its end. Training changes every sample.
+fn inputs(resolved: &Resolved<'_>) -> String {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for (kind, checkpoint) in resolved.checkpoints() {
+        for n in 0..checkpoint.shards().count() {
+            let data = checkpoint.whole_file(n);
+            let bytes = data.bytes().len() as u64;
+            pieces.push(format!("\n{} {bytes}\n", kind.role()).into_bytes());
+            let last = bytes.saturating_sub(SAMPLE);
+            for sample in 0..SAMPLES {
+                let start = (u128::from(last) * u128::from(sample) / u128::from(SAMPLES - 1)) as usize;
+                let end = (start as u64 + SAMPLE).min(bytes) as usize;
+                pieces.push(data.part(start..end).bytes().to_vec());
+            }
+        }
+    }
+    digest::of_pieces(pieces.iter().map(Vec::as_slice))
+}
+
+/// The folder in which the parts of a run exchange what they find, unless another is given: hidden, beside the
+/// first output.
+pub(super) fn folder_of_parts(resolved: &Resolved<'_>) -> PathBuf {
+    let settings = resolved.settings;
+    let checkpoints = settings.outputs().filter(|(kind, _)| kind.is_checkpoint()).last();
+    let output = checkpoints.or_else(|| settings.outputs().next()).map(|(_, path)| path);
+    let output = output.unwrap_or_else(|| settings.source.file());
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!(".{name}.cdi-prune-parts"))
+}
