@@ -85,6 +85,9 @@ def main():
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=args.place))
     try:
+        # First: the memory of a process counts that of the one that has started it.
+        if args.many:
+            many(folder, args)
         tensors = {f"b{n}.weight": [4096, 1024] for n in range(max(1, round(args.gib * 64)))}
         model = {"seed": 1, "model": {"tensors": tensors}, "rules": [{"match": "**", "init": "he"}],
                  "init": {"output": "trained.safetensors"}}
@@ -119,8 +122,6 @@ def main():
                 took, merge = best[1 + 2 * n], best[2 + 2 * n]
                 cells += [f"{took:.2f}", f"{took / best[0]:.2f}", f"{merge:.2f}"]
             print(f"| {what} | " + " | ".join(cells) + " |", flush=True)
-        if args.many:
-            many(folder, args)
     finally:
         shutil.rmtree(folder)
 
@@ -131,9 +132,9 @@ def many(folder, args):
     tensors = {f"layers.{n // 1000}.experts.{n % 1000}.weight": values[n] for n in range(args.many)}
     save_file(tensors, folder / "trained.safetensors")
     config(folder, "parts", PRUNE["sleeping weights, bitmask"], "64MB")
-    shutil.rmtree(folder / "parts", ignore_errors=True)
     merges = []
     in_parts(folder, "parts", 128, args.processes, merges)
+    shutil.rmtree(folder / "parts")
     for (seconds, memory), step in zip(merges, ["compare", "write"]):
         print(f"{args.many:,} tensors, 128 parts: the merge of `{step}` took {seconds:.2f} s and {memory:.0f} MiB")
 
