@@ -17,8 +17,8 @@ use crate::store::LocalSink;
 pub struct PartsOptions<'a> {
     /// Number of parts, at least 1.
     pub parts: usize,
-    /// The folder in which all processes of the run exchange what they find. `None` for a hidden folder beside
-    /// the first output.
+    /// The folder in which all processes of the run exchange what they find. `None` for a hidden folder
+    /// beside the first output.
     pub folder: Option<&'a Path>,
 }
 
@@ -73,8 +73,8 @@ pub struct PartsPlan {
 /// several processes at once, and after a process was killed: the result is the same.
 ///
 /// # Errors
-/// Those of [`super::run`]; [`Error::Parts`] if parts of an earlier step are damaged, or made by another version,
-/// with another config or from other inputs.
+/// Those of [`super::run`]; [`Error::Parts`] if parts of an earlier step are damaged, or made by another
+/// version, with another config or from other inputs.
 pub fn run_part(
     resolved: &Resolved<'_>,
     number: usize,

@@ -80,8 +80,8 @@ impl PartFiles {
         PartSink { files: self.clone() }
     }
 
-    /// Gives the files that were written their names ([`PartWritten::file_name`]), once they are safe on disk.
-    /// `pieces` says what was written of each, in the order in which they were created.
+    /// Gives the files that were written their names ([`PartWritten::file_name`]), once they are safe on
+    /// disk. `pieces` says what was written of each, in the order in which they were created.
     ///
     /// # Errors
     /// Errors of the system.

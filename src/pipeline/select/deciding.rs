@@ -39,7 +39,8 @@ impl<'a> Marking<'a> {
         Self { jobs, copies, mark }
     }
 
-    /// Writes the masks of those tensors that `owns` names, whatever they were before, and their copies follow.
+    /// Writes the masks of those tensors that `owns` names, whatever they were before, and
+    /// their copies follow.
     pub fn mark(
         self,
         owns: impl Fn(&str) -> bool,

@@ -326,8 +326,8 @@ impl Team {
         file::write(&seat.part(step, number), seat.place(step, number), &Told { results, masks, kept })
     }
 
-    /// Checks that the parts of a step are there, before any is read. If none is, those of the step before are
-    /// merged, now or before.
+    /// Checks that the parts of a step are there, before any is read. If none is, those of the step before
+    /// are merged, now or before.
     fn merge_step(&self, seat: &Seat, step: Step) -> Result<(), Error> {
         let of = seat.origin.parts;
         let missing: Vec<usize> = (1..=of).filter(|n| !seat.part(step, *n).exists()).collect();
@@ -360,9 +360,9 @@ impl Team {
         Ok(files.keep((&Seat::prefix((name, self.step.get())), *number), &pieces[*number - 1])?)
     }
 
-    /// A writer with what all parts have written: `begin` begins it, in this set. `None` in a process that does
-    /// not write outputs. A file that is not what its part has written is an error, after which the part can be
-    /// done again.
+    /// A writer with what all parts have written: `begin` begins it, in this set. `None` in a process that
+    /// does not write outputs. A file that is not what its part has written is an error, after which the
+    /// part can be done again.
     pub fn assemble(
         &self,
         name: &'static str,
@@ -546,8 +546,8 @@ fn inputs(resolved: &Resolved<'_>) -> String {
     digest::of_pieces(pieces.iter().map(Vec::as_slice))
 }
 
-/// The folder in which the parts of a run exchange what they find, unless another is given: hidden, beside the
-/// first output.
+/// The folder in which the parts of a run exchange what they find, unless another is given: hidden,
+/// beside the first output.
 pub(super) fn folder_of_parts(resolved: &Resolved<'_>) -> PathBuf {
     let settings = resolved.settings;
     let checkpoints = settings.outputs().filter(|(kind, _)| kind.is_checkpoint()).last();

@@ -31,9 +31,9 @@ pub mod names {
     pub const WRITE: &str = "write";
 }
 
-/// The steps of a run of this config, as far as they are known in advance: where many scores are equal, or the
-/// size of a file with codes is given, there may be more of those before the last one. The second result says
-/// so.
+/// The steps of a run of this config, as far as they are known in advance: where many scores are equal,
+/// or the size of a file with codes is given, there may be more of those before the last one. The
+/// second result says so.
 ///
 /// # Errors
 /// [`PartsProblem::Tune`].
