@@ -72,21 +72,6 @@ def test_errors(tmp_path):
     assert failed.value.result.pruned["bytes"] > 10
 
 
-class Dies:
-    """Kills the worker of the first task that does part 2, and of no other."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __call__(self) -> None:
-        import os
-        import signal
-
-        if not self.mark.exists():
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def ray():
     ray = pytest.importorskip("ray")
@@ -99,18 +84,23 @@ def test_ray_with_a_worker_that_is_killed(tmp_path, ray, expected, monkeypatch):
     import cdi_prune.ray
 
     config = make(tmp_path / "run")
-    dies = Dies(tmp_path / "killed")
+    mark = tmp_path / "killed"
     part = cdi_prune.ray._part
 
+    # The worker of the first task that does part 2 is killed. A worker cannot import this module.
     def killed(config, number, parts, set, folder):
-        if number == 2:
-            dies()
+        import os
+        import signal
+
+        if number == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return part(config, number, parts, set, folder)
 
     monkeypatch.setattr(cdi_prune.ray, "_part", killed)
     seen = []
     run = cdi_prune.ray.run(config, parts=3, progress=lambda *now: seen.append(now))
-    assert dies.mark.exists()
+    assert mark.exists()
     assert outputs(config.parent) == expected
     assert run.pruned["bytes"] == len(expected["pruned.safetensors"])
     steps = ["compare", "score", "narrow", "code", "write"]
