@@ -137,16 +137,16 @@ fn write(
         })
         .collect();
     progress.begin("init", bytes);
-    for (file, work) in work.iter().enumerate() {
+    writer.each_file(|file| {
         blocks::for_each(
-            work,
+            &work[file],
             progress,
             |block| tasks[block.tensor].reads(block),
             Encoder::default,
             |encoder, block| write_block(writer, &tasks[block.tensor], block, encoder),
-        )?;
-        writer.finish(file)?;
-    }
+        )
+        .map(drop)
+    })?;
     progress.end();
     Ok(())
 }

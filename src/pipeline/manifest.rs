@@ -102,7 +102,10 @@ fn hash_inputs(
     found.retain(|(_, (kind, ..))| *kind == InputKind::Config || wanted(*kind));
     let entry = |(n, input): &(usize, Input<'_>)| {
         let (kind, path, _) = input;
-        let (sha256, size) = known.get(n).cloned().map_or_else(|| hash_input(input), Ok)?;
+        let (sha256, size) = match known.get(n) {
+            Some(known) => known.clone(),
+            None => resolved.input_digest(kind.role(), path, || hash_input(input))?,
+        };
         Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };
     found.par_iter().map(entry).collect()

@@ -215,7 +215,7 @@ fn write(
     // One file after the other, so that the next run finds some files finished if this one is killed.
     let file_of = |group: &Group| writer.file_of(&group.tensors[0].name).filter(|_| team.owns(&group.name));
     let files: Vec<Option<usize>> = groups.iter().map(file_of).collect();
-    for file in 0..writer.files() {
+    writer.each_file(|file| {
         let here = |n: usize| files[n] == Some(file);
         let whole = |result: &PrunedResult| result.action != Action::Prune && result.format == Format::Dense;
         let untouched = own().filter(|(n, _)| whole(&results[*n]) && here(*n));
@@ -223,9 +223,8 @@ fn write(
         copy(data, writer, progress)?;
         write_coded(checkpoint, selected, results, here, (writer, progress))?;
         let encoding = Encoding { tasks, prune, masks, writer, progress };
-        encode_pruned(&encoding, results, here)?;
-        writer.finish(file)?;
-    }
+        encode_pruned(&encoding, results, here)
+    })?;
     selected.removal.write(
         resolved,
         |name| team.owns(name),

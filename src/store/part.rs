@@ -318,3 +318,53 @@ impl Sink for MergeSink {
         self.local.commit(drafts, stale)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_files_are_taken_over_again_and_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let parts = folder.path().join("parts");
+        std::fs::create_dir(&parts).unwrap();
+        let output = folder.path().join("model.safetensors");
+
+        let files = PartFiles::within(&parts);
+        let mut sink = files.sink();
+        let draft = sink.create(&output, 12, 0).unwrap();
+        // Another one, of which this part writes nothing.
+        sink.create(&folder.path().join("other.safetensors"), 12, 0).unwrap().write_at(0, b"head").unwrap();
+        draft.write_at(0, b"head").unwrap();
+        draft.write_at(8, b"tail").unwrap();
+        let whole = Pieces { whole: true, ranges: vec![4..8, 8..12] };
+        let written = files.keep(("2-write", 7), &[whole, Pieces::default()]).unwrap();
+        // printf 'head\0\0\0\0tail' | sha256sum
+        let sha256 = "aa8bcd5b3b09657e44b119ddfd5328b02c1dbf143d18905510672c91a4123536";
+        assert_eq!((written.len(), &*written[0].name, written[0].whole), (1, "model.safetensors", true));
+        assert_eq!(written[0].sha256, sha256);
+        let from = parts.join("2-write.model.safetensors");
+        assert_eq!(std::fs::read(&from).unwrap(), b"head\0\0\0\0tail");
+
+        // Each of these finds what a merge left that died after its commit: the output is the part's file.
+        for _ in 0..3 {
+            let named = BTreeMap::from([("model.safetensors".to_owned(), from.clone())]);
+            let mut sink = MergeSink::new(Arc::new(Mutex::new(named)));
+            sink.claim(Some(&output), &[&output], BTreeSet::new()).unwrap();
+            sink.begin(&output, None).unwrap();
+            let draft = sink.resume(&output, 12, b"head").unwrap().unwrap();
+            sink.commit(vec![draft], Vec::new()).unwrap();
+            assert_eq!(std::fs::read(&output).unwrap(), b"head\0\0\0\0tail");
+            assert_eq!(std::fs::read(&from).unwrap(), b"head\0\0\0\0tail");
+            let names: BTreeSet<_> =
+                folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, BTreeSet::from(["model.safetensors".into(), "parts".into()]));
+        }
+        // Another length, or another header.
+        let named = BTreeMap::from([("model.safetensors".to_owned(), from)]);
+        let mut sink = MergeSink::new(Arc::new(Mutex::new(named)));
+        assert!(sink.resume(&output, 13, b"head").is_err());
+        assert!(sink.resume(&output, 12, b"tail").is_err());
+        assert!(sink.resume(&folder.path().join("third.safetensors"), 12, b"head").unwrap().is_none());
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::claim::Claim;
 use super::cleanup::hold;
@@ -25,6 +25,8 @@ pub(super) struct Staged {
     named: bool,
     earlier: Earlier,
     claim: Arc<Claim>,
+    /// Its SHA-256, once it is complete.
+    sha256: Mutex<Option<String>>,
 }
 
 /// What happened to the old file at an output's path.
@@ -54,7 +56,17 @@ impl Staged {
             unfinished.insert(temporary.clone());
             file
         };
-        Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
+        Ok(Self::new(path, temporary, file, claim))
+    }
+
+    fn new(path: PathBuf, temporary: PathBuf, file: File, claim: Arc<Claim>) -> Self {
+        let (earlier, sha256) = (Earlier::None, Mutex::default());
+        Self { path, temporary, file, named: false, earlier, claim, sha256 }
+    }
+
+    /// What is known of its SHA-256.
+    fn known(&self) -> MutexGuard<'_, Option<String>> {
+        self.sha256.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over a file that a killed run has finished, if it matches that run's note, has this size in
@@ -75,6 +87,7 @@ impl Staged {
         {
             return Ok(None);
         }
+        *staged.known() = Some(shard.sha256.clone());
         staged.claim.note(&Line::Shard(shard)).map_err(CheckpointError::io(path, "finish"))?;
         Ok(Some(staged))
     }
@@ -107,7 +120,7 @@ impl Staged {
         let file = File::options().read(true).write(true).open(&temporary);
         let file = file.map_err(CheckpointError::io(&path, "create"))?;
         drop(unfinished);
-        Ok(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
+        Ok(Self::new(path, temporary, file, claim))
     }
 
     /// What a killed run left under the temporary name, if it has this size in bytes.
@@ -121,7 +134,7 @@ impl Staged {
         }
         unfinished.insert(temporary.clone());
         drop(unfinished);
-        Some(Self { path, temporary, file, named: false, earlier: Earlier::None, claim })
+        Some(Self::new(path, temporary, file, claim))
     }
 
     /// Sets the final length in bytes.
@@ -229,9 +242,14 @@ impl Draft for Staged {
         write_all_at(&self.file, bytes, offset)
     }
 
+    fn known_sha256(&self) -> Option<String> {
+        self.known().clone()
+    }
+
     fn finish(&self) -> Result<(), CheckpointError> {
         self.sync()?;
         let noted = hash(self).and_then(|(sha256, size)| {
+            *self.known() = Some(sha256.clone());
             self.claim.note(&Line::Shard(Shard { name: name(&self.path), size, sha256 }))?;
             self.claim.sync()
         });

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -161,7 +162,7 @@ impl CheckpointWriter {
     ///
     /// # Panics
     /// If there is no such file.
-    pub fn finish(&self, file: usize) -> Result<(), CheckpointError> {
+    fn finish(&self, file: usize) -> Result<(), CheckpointError> {
         if !self.noted || self.done[file] {
             return Ok(());
         }
@@ -228,6 +229,40 @@ impl CheckpointWriter {
         let Some(file) = self.unfinished(name) else { return Ok(None) };
         let sha256 = copy_ranges(from, &pieces[file].ranges, &*self.files[file]);
         sha256.map(Some).map_err(CheckpointError::io(from, "copy"))
+    }
+
+    /// Calls `write` with the number of each file, in order. Files that are written are finished
+    /// ([`Self::finish`]) by any thread while later ones are written.
+    ///
+    /// # Errors
+    /// That of the first file that could not be written, otherwise that of the first one that could not be
+    /// finished.
+    pub fn each_file<E: From<CheckpointError>>(
+        &self,
+        mut write: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if rayon::current_num_threads() < 2 {
+            return (0..self.files.len()).try_for_each(|file| {
+                write(file)?;
+                self.finish(file).map_err(E::from)
+            });
+        }
+        let failed: Mutex<BTreeMap<usize, CheckpointError>> = Mutex::default();
+        let lock = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+        rayon::in_place_scope(|scope| {
+            (0..self.files.len()).try_for_each(|file| {
+                write(file).map_err(Some)?;
+                scope.spawn(move |_| {
+                    if let Err(error) = self.finish(file) {
+                        lock().insert(file, error);
+                    }
+                });
+                // Nothing more is written if it could not be committed.
+                if lock().is_empty() { Ok(()) } else { Err(None) }
+            })
+        })
+        .or_else(|error: Option<E>| error.map_or(Ok(()), Err))?;
+        lock().pop_first().map_or(Ok(()), |(_, error)| Err(error.into()))
     }
 
     /// The slot of a tensor that was announced to [`CheckpointWriter::create`].

@@ -44,7 +44,12 @@ pub struct Resolved<'s> {
     small_files: Vec<SmallFile>,
     /// SHA-256 of the data of tensors in bases, as far as they are known, by name.
     base_digests: Mutex<BTreeMap<String, String>>,
+    /// SHA-256 and bytes of input files, as far as they are known, by their role and path.
+    input_digests: Mutex<BTreeMap<InputFile, (String, u64)>>,
 }
+
+/// The role of an input file, and its path.
+type InputFile = (&'static str, PathBuf);
 
 impl<'s> Resolved<'s> {
     /// Opens the files of the config and applies its rules.
@@ -108,6 +113,7 @@ impl<'s> Resolved<'s> {
             calibrations: OnceLock::new(),
             small_files: Vec::new(),
             base_digests: Mutex::default(),
+            input_digests: Mutex::default(),
         };
         // If the trained checkpoint cannot be read, it is unknown which rules match its tensors.
         if !unusable {
@@ -230,6 +236,26 @@ impl<'s> Resolved<'s> {
             known().insert(name.to_owned(), sha256.clone());
             sha256
         })
+    }
+
+    /// SHA-256 and bytes of an input file, which `hash` computes if they are not known.
+    pub(super) fn input_digest<E>(
+        &self,
+        role: &'static str,
+        path: &Path,
+        hash: impl FnOnce() -> Result<(String, u64), E>,
+    ) -> Result<(String, u64), E> {
+        let known = || self.input_digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (role, path.to_owned());
+        let found = known().get(&key).cloned();
+        match found {
+            Some(found) => Ok(found),
+            None => {
+                let hashed = hash()?;
+                known().insert(key, hashed.clone());
+                Ok(hashed)
+            }
+        }
     }
 
     /// Takes in digests that other processes have computed, by the names of the tensors.
