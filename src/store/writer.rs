@@ -231,8 +231,9 @@ impl CheckpointWriter {
         sha256.map(Some).map_err(CheckpointError::io(from, "copy"))
     }
 
-    /// Calls `write` with the number of each file, in order. Files that are written are finished
-    /// ([`Self::finish`]) by any thread while later ones are written.
+    /// Calls `write` with the number of each file, in order. Files that are written are marked as complete by
+    /// any thread while later ones are written, so that a later run need not write them again if this one is
+    /// killed.
     ///
     /// # Errors
     /// That of the first file that could not be written, otherwise that of the first one that could not be
