@@ -311,7 +311,7 @@ fn open_codes(path: &Path, sha256: &str) -> Result<Spool, Error> {
         true => Ok(spool),
         false => {
             let _ = std::fs::remove_file(path);
-            Err(Error::Parts { path: path.to_owned(), problem: Box::new(PartsProblem::Kept) })
+            Err(PartsProblem::Kept.of(path))
         }
     }
 }

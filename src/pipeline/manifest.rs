@@ -49,7 +49,7 @@ enum Bytes<'a> {
 
 /// Every file that the run read, with its digest.
 pub(super) fn inputs(resolved: &Resolved<'_>, folder: &Path) -> Result<Vec<FileEntry>, Error> {
-    hash_inputs(resolved, folder, |_| true, &BTreeMap::new())
+    hash_inputs(resolved, folder, |_| true)
 }
 
 /// SHA-256 and bytes of input files, by their index among all of them: those for which `takes` is true.
@@ -60,6 +60,16 @@ pub(super) fn hash_some_inputs(
     let files = input_files(resolved);
     let own: Vec<(usize, &Input<'_>)> = files.iter().enumerate().filter(|(n, _)| takes(*n)).collect();
     own.par_iter().map(|(n, input)| Ok((*n, hash_input(input)?))).collect()
+}
+
+/// Takes in digests that other processes have computed.
+pub(super) fn know_inputs(resolved: &Resolved<'_>, known: KnownInputs) {
+    let files = input_files(resolved);
+    for (n, digest) in known {
+        if let Some((kind, path, _)) = files.get(n) {
+            resolved.know_input_digest(kind.role(), path, digest);
+        }
+    }
 }
 
 /// SHA-256 and bytes of input files, by their index among all of them.
@@ -96,16 +106,12 @@ fn hash_inputs(
     resolved: &Resolved<'_>,
     folder: &Path,
     wanted: impl Fn(InputKind) -> bool,
-    known: &KnownInputs,
 ) -> Result<Vec<FileEntry>, Error> {
-    let mut found: Vec<(usize, Input<'_>)> = input_files(resolved).into_iter().enumerate().collect();
-    found.retain(|(_, (kind, ..))| *kind == InputKind::Config || wanted(*kind));
-    let entry = |(n, input): &(usize, Input<'_>)| {
+    let mut found = input_files(resolved);
+    found.retain(|(kind, ..)| *kind == InputKind::Config || wanted(*kind));
+    let entry = |input: &Input<'_>| {
         let (kind, path, _) = input;
-        let (sha256, size) = match known.get(n) {
-            Some(known) => known.clone(),
-            None => resolved.input_digest(kind.role(), path, || hash_input(input))?,
-        };
+        let (sha256, size) = resolved.input_digest(kind.role(), path, || hash_input(input))?;
         Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256 })
     };
     found.par_iter().map(entry).collect()
@@ -160,7 +166,6 @@ pub(super) fn add_manifest(
     resolved: &Resolved<'_>,
     path: &Path,
     outcome: &Outcome,
-    known: &KnownInputs,
     set: &mut RunOutputs,
 ) -> Result<(), Error> {
     crate::store::create_parent(path)?;
@@ -175,7 +180,7 @@ pub(super) fn add_manifest(
         config_sha256: settings.config_sha256.clone(),
         overrides: settings.source.overrides().map(str::to_owned).collect(),
         seed: settings.seed,
-        inputs: hash_inputs(resolved, &folder, |_| true, known)?,
+        inputs: inputs(resolved, &folder)?,
         outputs: outputs(set, &folder, Path::to_owned)?,
         gates: report.map(|report| report.gates.clone()).unwrap_or_default(),
         tensors: report.map(tensors).unwrap_or_default(),
@@ -192,7 +197,7 @@ pub(super) fn key(
     wanted: impl Fn(InputKind) -> bool,
     decisions: &str,
 ) -> Result<String, Error> {
-    let inputs = hash_inputs(resolved, Path::new(""), wanted, &BTreeMap::new())?;
+    let inputs = hash_inputs(resolved, Path::new(""), wanted)?;
     Ok(decided(resolved.settings).key(inputs.iter().map(FileEntry::decides), decisions))
 }
 

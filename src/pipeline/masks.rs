@@ -90,7 +90,7 @@ impl Masks {
     pub fn load(&mut self, path: &Path, saved: &SavedMasks, tasks: &Tasks<'_>) -> Result<(), Error> {
         let damaged = || {
             let _ = fs::remove_file(path);
-            Error::Parts { path: path.to_owned(), problem: Box::new(PartsProblem::Kept) }
+            PartsProblem::Kept.of(path)
         };
         let file = Spool::kept(path)?;
         if file.digest()? != saved.sha256 {

@@ -13,7 +13,7 @@ use super::fit::{CodedPart, code_at_once, digests_of_bases, select_and_code};
 use super::gates::check_gates;
 use super::heatmap::{draw, heat_maps};
 use super::initialise::initialise;
-use super::manifest::{self, KnownInputs, add_manifest, hash_some_inputs};
+use super::manifest::{self, KnownInputs, add_manifest, hash_some_inputs, know_inputs};
 use super::masks::Masks;
 use super::origin::Action;
 use super::outcome::Outcome;
@@ -92,7 +92,7 @@ pub(super) fn run_as(
     if team.only_looks() {
         return Ok(outcome);
     }
-    write_manifest(resolved, stages, &outcome, team, &mut set)?;
+    write_manifest(resolved, stages, &outcome, &mut set)?;
     set.commit()?;
     done(&outcome);
     Ok(outcome)
@@ -176,13 +176,12 @@ fn write_manifest(
     resolved: &Resolved<'_>,
     stages: Stages,
     outcome: &Outcome,
-    team: &Team,
     set: &mut RunOutputs,
 ) -> Result<(), Error> {
     match &resolved.settings.manifest {
         // An incomplete run writes none, because the next run would be skipped.
         Some(path) if stages == Stages::All && outcome.other_start.is_none() => {
-            add_manifest(resolved, path, outcome, &team.inputs(), set)
+            add_manifest(resolved, path, outcome, set)
         }
         _ => Ok(()),
     }
@@ -296,7 +295,7 @@ fn finish(
     for part in found {
         compared.extend(part.compared);
         resolved.know_base_digests(part.bases);
-        team.know_inputs(part.inputs);
+        know_inputs(resolved, part.inputs);
         cells.extend(part.cells);
         coded.extend(part.coded);
     }

@@ -359,6 +359,13 @@ impl DeltaProblem {
     }
 }
 
+impl PartsProblem {
+    /// Of this file or folder.
+    pub(super) fn of(self, path: &Path) -> Error {
+        Error::Parts { path: path.to_owned(), problem: Box::new(self) }
+    }
+}
+
 impl From<Stopped> for Error {
     fn from(_: Stopped) -> Self {
         Self::Cancelled

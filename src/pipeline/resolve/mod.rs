@@ -258,6 +258,12 @@ impl<'s> Resolved<'s> {
         }
     }
 
+    /// Takes in the SHA-256 and bytes of an input file.
+    pub(super) fn know_input_digest(&self, role: &'static str, path: &Path, digest: (String, u64)) {
+        let mut known = self.input_digests.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((role, path.to_owned()), digest);
+    }
+
     /// Takes in digests that other processes have computed, by the names of the tensors.
     pub(super) fn know_base_digests(&self, known: BTreeMap<String, String>) {
         self.base_digests.lock().unwrap_or_else(PoisonError::into_inner).extend(known);

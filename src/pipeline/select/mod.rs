@@ -106,6 +106,11 @@ pub fn select_alone(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let mut decisions =
+        tasks.iter().filter(|task| !task.pruned_by_comparison()).filter_map(|task| task.decision);
+    if decisions.all(Decision::needs_other_tensors) {
+        return Ok(());
+    }
     let (mut pools, copies) = split(resolved, tasks, prune)?;
     pools.retain(|pool| !pool[0].decision.needs_other_tensors());
     for pool in &mut pools {
@@ -139,6 +144,9 @@ pub fn select_together<'a>(
     masks: &mut Masks,
     progress: &dyn Progress,
 ) -> Result<Option<Marking<'a>>, Error> {
+    if !tasks.iter().filter_map(|task| task.decision).any(Decision::needs_other_tensors) {
+        return Ok(None);
+    }
     let (mut pools, copies) = split(resolved, tasks, prune)?;
     pools.retain(|pool| pool[0].decision.needs_other_tensors());
     // A target size applies to the whole file, so everything else must be decided first. The config allows

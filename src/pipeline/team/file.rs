@@ -119,7 +119,7 @@ pub(super) fn put(path: &Path, pieces: &[&[u8]]) -> Result<(), Error> {
 /// Reads the file of a part. `None` if there is none. A file is read into memory only once its first line
 /// fits and says how long it is.
 pub(super) fn read<R: DeserializeOwned>(path: &Path, place: Place<'_>) -> Result<Option<R>, Error> {
-    let wrong = |problem| Error::Parts { path: path.to_owned(), problem: Box::new(problem) };
+    let wrong = |problem: PartsProblem| problem.of(path);
     let unreadable = |error| CheckpointError::io(path, "read")(error);
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);

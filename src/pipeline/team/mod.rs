@@ -25,7 +25,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, PartsProblem, PhaseEnd, Step};
-use super::manifest::KnownInputs;
 use super::masks::{Masks, SavedMasks};
 use super::outputs::RunOutputs;
 use super::resolve::Resolved;
@@ -49,8 +48,6 @@ pub(super) struct Team {
     merged: Cell<Option<Step>>,
     /// The masks as this part left them after the last step that changed them.
     masks: RefCell<Option<(PathBuf, SavedMasks)>>,
-    /// Digests of input files, as parts have computed them.
-    inputs: RefCell<KnownInputs>,
 }
 
 enum Role {
@@ -92,13 +89,7 @@ impl Team {
     }
 
     fn new(role: Role) -> Self {
-        Self {
-            role,
-            step: Cell::new(0),
-            merged: Cell::new(None),
-            masks: RefCell::default(),
-            inputs: RefCell::default(),
-        }
+        Self { role, step: Cell::new(0), merged: Cell::new(None), masks: RefCell::default() }
     }
 
     fn seat(&self) -> Option<&Seat> {
@@ -156,16 +147,6 @@ impl Team {
             Role::Part { files, .. } => Box::new(files.sink()),
             Role::Merge { whole, .. } => Box::new(MergeSink::new(whole.clone())),
         }
-    }
-
-    /// Digests of input files, as far as parts have computed them.
-    pub fn inputs(&self) -> KnownInputs {
-        self.inputs.borrow().clone()
-    }
-
-    /// Takes in digests of input files.
-    pub fn know_inputs(&self, more: KnownInputs) {
-        self.inputs.borrow_mut().extend(more);
     }
 
     /// A temporary file for what a step computes: beside this output, or where this part can keep it.
@@ -244,14 +225,15 @@ impl Team {
                 }
                 return Err(Error::Phase(PhaseEnd::Part { step, again }));
             }
-            // What it kept for later steps is lost, and computed again.
-            Role::Part { seat, number, .. }
-                if seat.has_lost(&seat.read::<P>(step, *number)?, step, *number) =>
-            {
-                self.do_part(seat, *number, step, masks, own)?;
-                return Err(Error::Phase(PhaseEnd::Part { step, again: false }));
+            Role::Part { seat, number, .. } => {
+                let told = seat.read_all(step)?;
+                // What it kept for later steps is lost, and computed again.
+                if seat.has_lost(&told[*number - 1], step, *number) {
+                    self.do_part(seat, *number, step, masks, own)?;
+                    return Err(Error::Phase(PhaseEnd::Part { step, again: false }));
+                }
+                told
             }
-            Role::Part { seat, .. } => seat.read_all(step)?,
             Role::Merge { seat, .. } => {
                 if !seat.is_merged(step) {
                     self.merge_step(seat, step)?;
@@ -316,7 +298,7 @@ impl Team {
             Some(merged) if missing.len() == of => {
                 Err(Error::Phase(PhaseEnd::Merged { step: merged, next: step }))
             }
-            _ => Err(seat.wrong(PartsProblem::Missing { step, missing, of })),
+            _ => Err(PartsProblem::Missing { step, missing, of }.of(&seat.folder)),
         }
     }
 
@@ -367,7 +349,7 @@ impl Team {
             // What stands for it being done goes, so that it is done again.
             let _ = fs::remove_file(seat.at(step, "merged"));
             let _ = fs::remove_file(seat.part(step, part + 1));
-            seat.problem(path, PartsProblem::Shard { part: part + 1 })
+            PartsProblem::Shard { part: part + 1 }.of(path)
         };
         all.par_iter().filter(|(_, file, _)| file.whole).try_for_each(|(part, file, path)| {
             let is_it = PartFiles::hash(path).is_ok_and(|sha256| sha256 == file.sha256);
@@ -389,8 +371,7 @@ impl Team {
     /// Notes that the run is finished, and removes what the parts have written.
     pub fn finish(&self) -> Result<(), Error> {
         let Role::Merge { seat, .. } = &self.role else { return Ok(()) };
-        let text = serde_json::to_string(&seat.origin).expect("words and numbers");
-        file::put(&seat.finished(), &[text.as_bytes(), b"\n"])?;
+        seat.note(&seat.finished())?;
         for entry in fs::read_dir(&seat.folder).into_iter().flatten().flatten() {
             if entry.path() != seat.finished() {
                 let _ = fs::remove_file(entry.path());
@@ -402,8 +383,7 @@ impl Team {
     /// Whether a run of the same config and inputs was finished, and its outputs are still there.
     pub fn is_finished(&self, resolved: &Resolved<'_>) -> bool {
         let Some(seat) = self.seat() else { return false };
-        let origin = fs::read(seat.finished()).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        origin.as_ref() == Some(&seat.origin)
+        seat.is_noted(&seat.finished())
             && resolved.settings.outputs().all(|(_, path)| entry_path(path).exists())
     }
 }

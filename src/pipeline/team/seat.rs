@@ -81,14 +81,24 @@ impl Seat {
 
     /// Whether the parts of a step were merged, of the same run.
     pub fn is_merged(&self, step: Step) -> bool {
-        let origin = fs::read(self.at(step, "merged")).ok();
-        let origin = origin.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
-        origin.as_ref() == Some(&self.origin)
+        self.is_noted(&self.at(step, "merged"))
     }
 
+    /// Notes that the parts of a step were merged.
     pub fn mark(&self, step: Step) -> Result<(), Error> {
+        self.note(&self.at(step, "merged"))
+    }
+
+    /// Writes a small file that stands for something done of this run.
+    pub fn note(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_string(&self.origin).expect("words and numbers");
-        file::put(&self.at(step, "merged"), &[text.as_bytes(), b"\n"])
+        file::put(path, &[text.as_bytes(), b"\n"])
+    }
+
+    /// Whether such a file is there, of this run and no other.
+    pub fn is_noted(&self, path: &Path) -> bool {
+        let origin = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
+        origin.as_ref() == Some(&self.origin)
     }
 
     pub fn read<P: DeserializeOwned>(&self, step: Step, part: usize) -> Result<Option<Told<P>>, Error> {
@@ -108,24 +118,14 @@ impl Seat {
         }
         match missing.is_empty() {
             true => Ok(all),
-            false => Err(self.wrong(PartsProblem::Missing { step, missing, of })),
+            false => Err(PartsProblem::Missing { step, missing, of }.of(&self.folder)),
         }
     }
 
     /// Whether something is not there any more that a part has kept.
-    pub fn has_lost<P>(&self, told: &Option<Told<P>>, step: Step, number: usize) -> bool {
+    pub fn has_lost<P>(&self, told: &Told<P>, step: Step, number: usize) -> bool {
         let is_lost = |what: &str| !self.state(step, number, what).exists();
-        told.as_ref().is_some_and(|told| {
-            (told.masks.is_some() && is_lost("masks")) || told.kept.iter().any(|what| is_lost(what))
-        })
-    }
-
-    pub fn problem(&self, path: &Path, problem: PartsProblem) -> Error {
-        Error::Parts { path: path.to_owned(), problem: Box::new(problem) }
-    }
-
-    pub fn wrong(&self, problem: PartsProblem) -> Error {
-        self.problem(&self.folder, problem)
+        (told.masks.is_some() && is_lost("masks")) || told.kept.iter().any(|what| is_lost(what))
     }
 }
 

@@ -108,9 +108,6 @@ pub fn steps_of(resolved: &Resolved<'_>) -> Result<(Vec<&'static str>, bool), Er
 pub(super) fn refuse_tune(settings: &Settings) -> Result<(), Error> {
     match settings.tune {
         None => Ok(()),
-        Some(_) => {
-            let path = settings.source.file().to_owned();
-            Err(Error::Parts { path, problem: Box::new(PartsProblem::Tune) })
-        }
+        Some(_) => Err(PartsProblem::Tune.of(settings.source.file())),
     }
 }
