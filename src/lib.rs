@@ -121,7 +121,7 @@ pub mod text;
 pub mod tune;
 pub mod workers;
 
-use cdi_core::internal::{bits, codec, digest, dispatch, encoder, regular_file, suggest};
+use cdi_core::internal::{bits, codec, digest, dispatch, encoder, place, regular_file, suggest};
 pub use cdi_core::reader;
 
 /// Safetensors: the module with this name in [`cdi_core`], and tensors to be written.

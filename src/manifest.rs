@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::gates::GateResult;
 use crate::noise::NOISE_VERSION;
+use crate::place;
 use crate::store::Decided;
 
 /// Version of this form.
@@ -84,6 +85,10 @@ pub struct FileEntry {
     pub size: u64,
     /// SHA-256 in lower-case hexadecimal.
     pub sha256: String,
+    /// The ETag of an input in an object store. An object with the same ETag and size is not read again only
+    /// to find its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 impl FileEntry {
@@ -214,6 +219,10 @@ fn without_space(json: &[u8]) -> Vec<u8> {
 /// `path` as seen from `folder`, with `/`; both are absolute and without links. As it is where they
 /// have no root in common.
 pub(crate) fn relative(path: &Path, folder: &Path) -> String {
+    // A store knows no `..`.
+    if place::is_distant(path) || place::is_distant(folder) {
+        return path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
+    }
     let (parts, base): (Vec<_>, Vec<_>) = (path.components().collect(), folder.components().collect());
     let common = parts.iter().zip(&base).take_while(|(a, b)| a == b).count();
     if common == 0 {

@@ -10,7 +10,7 @@ use numpy::{PyArray1, PyArrayMethods, PyReadwriteArray1};
 use pyo3::prelude::*;
 
 use crate::errors::Failure;
-use crate::work::detached;
+use crate::work::{caught, detached};
 
 /// An open checkpoint: pruned, packed, initial or ordinary; one file, shards, or a folder of either.
 #[pyclass(frozen, module = "cdi_prune._native")]
@@ -67,7 +67,7 @@ impl File {
         let out = slice(&mut out)?;
         if out.len() <= RUN {
             let read = || self.0.read_rows(name, from..to, out);
-            return py.detach(read).map_err(|error| Failure::from(error).raise(py));
+            return py.detach(|| caught(read)).map_err(|failure| failure.raise(py));
         }
         detached(py, None, |progress| read_in_runs(&self.0, name, from..to, out, progress))
     }

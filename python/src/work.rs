@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{process, thread};
 
+use cdi_prune::checkpoint::catch;
 use cdi_prune::pipeline::Progress;
 use cdi_prune::workers::{Pool, PoolError};
 use pyo3::exceptions::PyRuntimeError;
@@ -65,6 +66,11 @@ fn own_pool() -> Result<Option<Pool>, PoolError> {
     Pool::new(thread::available_parallelism().map_or(1, usize::from)).map(Some)
 }
 
+/// Does `work`, which may read what is in an object store.
+pub fn caught<R, E: Into<Failure>>(work: impl FnOnce() -> Result<R, E>) -> Result<R, Failure> {
+    catch(work).map_err(Failure::from)?.map_err(E::into)
+}
+
 /// Does `work` on another thread, while this one looks for Ctrl-C and calls `progress`. An exception of
 /// either stops the work, and is raised when it has stopped.
 pub fn detached<R: Send>(
@@ -80,9 +86,10 @@ pub fn detached<R: Send>(
     thread::scope(|scope| {
         let watch = &watch;
         let worker = scope.spawn(move || {
+            let work = || caught(|| work(watch));
             let _ = sender.send(match pool {
-                Some(pool) => pool.run(|| work(watch)),
-                None => work(watch),
+                Some(pool) => pool.run(work),
+                None => work(),
             });
         });
         let mut interrupted = None;

@@ -1,7 +1,8 @@
 //! The command line, as clap reads it.
 
+use crate::place;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cdi_prune::text::printable;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -418,6 +419,21 @@ impl Command {
     }
 }
 
+/// A path given as `file:///PATH`, also as `--option=file:///PATH`, as the path.
+fn without_url(argument: &OsString) -> OsString {
+    let (option, value) = match argument.to_str() {
+        Some(text) if text.starts_with("file:/") => ("", text),
+        Some(text) => match text.split_once("=file:/") {
+            Some((option, _)) if option.starts_with("--") => text.split_at(option.len() + 1),
+            _ => return argument.clone(),
+        },
+        None => return argument.clone(),
+    };
+    let mut plain = OsString::from(option);
+    plain.push(&*place::plain(Path::new(value)));
+    plain
+}
+
 /// The command line. A wrong one is an error like any other where JSON is asked for; else
 /// clap says it in its way.
 pub fn parse(arguments: &[OsString]) -> Result<Cli> {
@@ -427,7 +443,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli> {
     }
     let mut command =
         Cli::command().after_help(GLOBAL_OPTIONS).mut_subcommands(|c| c.after_help(GLOBAL_OPTIONS));
-    let matches = command.try_get_matches_from_mut(arguments);
+    let matches = command.try_get_matches_from_mut(arguments.iter().map(without_url));
     let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Ok(cli),
         Err(error) => error.format(&mut command),

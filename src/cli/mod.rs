@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use cdi_core::internal::dispatch::InstructionSet;
+use cdi_prune::checkpoint::catch;
 use cdi_prune::config::{self, Settings};
 use cdi_prune::pipeline::{self, Resolved, RestoreOptions, Stages};
 use cdi_prune::report::{comparison_json, comparison_markdown};
@@ -53,7 +54,7 @@ pub fn program(arguments: Vec<OsString>) -> ExitCode {
 fn run(arguments: &[OsString]) -> Result {
     let cli = args::parse(arguments)?;
     start(&cli.global)?;
-    let result = command(&cli);
+    let result = catch(|| command(&cli)).unwrap_or_else(|error| Err(pipeline::Error::from(error).into()));
     signals::over();
     result
 }

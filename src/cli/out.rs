@@ -1,6 +1,7 @@
 //! Output of the program: standard output, standard error, the log. Tensor names, paths and config text are
 //! escaped, so that a terminal or the log of a workflow shows them and does not interpret them.
 
+use crate::place;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -33,7 +34,8 @@ pub fn in_json() {
 
 /// Starts the log.
 pub fn start_log(global: &Global) {
-    let level = if global.quiet { "error" } else { "info" };
+    // Retries of requests to stores are told to those who ask for them (CDI_PRUNE_LOG=info).
+    let level = if global.quiet { "error" } else { "info,object_store=off" };
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("CDI_PRUNE_LOG").unwrap_or_else(|_| level.into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);
@@ -151,6 +153,9 @@ fn told(written: io::Result<()>) -> Result {
 /// A path as a person would write it: `configs/../out/a` is `out/a`. For the eye only: beyond a link it may
 /// not be the same file.
 pub fn shown(path: &Path) -> String {
+    if let Some(url) = place::normal(path) {
+        return printable(&url.display().to_string());
+    }
     let mut short = PathBuf::new();
     for part in path.components() {
         if part == Component::ParentDir

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::source::Source;
 use super::typed::read;
 use super::unused::unused;
-use crate::regular_file;
+use crate::place;
 
 /// Maximum size of a config in bytes.
 const LONGEST: u64 = 64 << 20;
@@ -23,7 +23,7 @@ impl Settings {
     /// [`ConfigError`], also if the file cannot be read.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let error = |place, kind| ConfigError { place, kind: Box::new(kind) };
-        let bytes = regular_file::read(path, LONGEST)
+        let bytes = place::read(path, LONGEST)
             .map_err(|e| error(Place::File(path.to_owned()), ConfigErrorKind::Unreadable(e)))?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Self::parse(text, path, overrides),

@@ -56,7 +56,7 @@ pub(super) fn compare(
 ) -> Result<Vec<(usize, ComparedTensor)>, Error> {
     let totals = tasks.filter_map(|task| owns(task.name).then(|| Total::new(task)));
     let work: Vec<Block> = totals.iter().flat_map(|total| total.task.blocks()).collect();
-    progress.begin(stage, totals.iter().map(|total| total.task.trained.bytes().len() as u64).sum());
+    progress.begin(stage, totals.iter().map(|total| total.task.trained.len() as u64).sum());
     let shared = masks.as_deref();
     let found = blocks::for_each(
         &work,

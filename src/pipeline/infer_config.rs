@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use cdi_core::internal::base_tensor;
 
-use super::error::{Error, RuleProblem};
+use super::error::{Error, RuleProblem, caught};
 use super::outputs::{check_distinct, check_outputs};
 use super::prune::in_parts;
 use super::resolve::{Resolved, refuse_pruned};
@@ -14,6 +14,7 @@ use super::wrappers::Strip;
 use crate::checkpoint::{Checkpoint, OpenOptions};
 use crate::config::{ConfigErrorKind, Settings};
 use crate::infer::{Inference, Purpose, Surroundings};
+use crate::place;
 use crate::sparse::FileMetadata;
 use crate::store::{compressed, create_parent};
 use crate::tensor::Shape;
@@ -37,42 +38,44 @@ pub fn infer_config(
     purpose: &Purpose,
     options: OpenOptions,
 ) -> Result<String, Error> {
-    let mut checkpoint = Checkpoint::open_with(path, options)?;
-    refuse_pruned(&checkpoint)?;
-    let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
-    in_parts(&checkpoint, compressed(&checkpoint), false)?;
-    if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
-        return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
-    }
-    let file = config.unwrap_or(Path::new(FILE));
-    if config.is_some() {
-        let inputs = checkpoint.files().map(|file| ("the checkpoint", file));
-        check_distinct(inputs, [("the config", file)])?;
-        // A relative path out of a folder needs the folder to exist.
-        create_parent(file)?;
-    }
-    let base = match purpose {
-        Purpose::Finetune { base } => Some(Checkpoint::open_with(Path::new(base), options)?),
-        _ => None,
-    };
-    if let (Some(base), Some(_)) = (&base, config) {
-        check_distinct(base.files().map(|file| ("the base", file)), [("the config", file)])?;
-    }
-    let seed = made_by.map(|made_by| made_by.seed);
-    let around = surroundings(&mut checkpoint, seed, (path, config), purpose)?;
-    let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
-    let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
-    match (&around.purpose, &base) {
-        (Purpose::Magnitude, _) => inference.without_initial(),
-        (Purpose::Finetune { base: from }, Some(base)) => {
-            let has = |name: &str, shape: &Shape| base_tensor(base, name, shape).is_ok();
-            if !inference.from_base(from, has) {
-                return Err(Error::NothingOfBase { path: path.to_owned(), base: base.path().to_owned() });
-            }
+    caught(|| {
+        let mut checkpoint = Checkpoint::open_with(path, options)?;
+        refuse_pruned(&checkpoint)?;
+        let made_by = checkpoint.metadata().iter().find_map(|map| FileMetadata::find(map)?.ok());
+        in_parts(&checkpoint, compressed(&checkpoint), false)?;
+        if !checkpoint.tensors().any(|(_, tensor)| tensor.float().is_some()) {
+            return Err(Error::NoWeights { path: path.to_owned(), tensors: checkpoint.len() });
         }
-        _ => {}
-    }
-    mended(inference, around, file, options)
+        let file = config.unwrap_or(Path::new(FILE));
+        if config.is_some() {
+            let inputs = checkpoint.files().map(|file| ("the checkpoint", file));
+            check_distinct(inputs, [("the config", file)])?;
+            // A relative path out of a folder needs the folder to exist.
+            create_parent(file)?;
+        }
+        let base = match purpose {
+            Purpose::Finetune { base } => Some(Checkpoint::open_with(Path::new(base), options)?),
+            _ => None,
+        };
+        if let (Some(base), Some(_)) = (&base, config) {
+            check_distinct(base.files().map(|file| ("the base", file)), [("the config", file)])?;
+        }
+        let seed = made_by.map(|made_by| made_by.seed);
+        let around = surroundings(&mut checkpoint, seed, (path, config), purpose)?;
+        let tensors = checkpoint.tensors().map(|(name, tensor)| (name, tensor.dtype, tensor.shape));
+        let mut inference = Inference::new(tensors, |a, b| same(&checkpoint, a, b));
+        match (&around.purpose, &base) {
+            (Purpose::Magnitude, _) => inference.without_initial(),
+            (Purpose::Finetune { base: from }, Some(base)) => {
+                let has = |name: &str, shape: &Shape| base_tensor(base, name, shape).is_ok();
+                if !inference.from_base(from, has) {
+                    return Err(Error::NothingOfBase { path: path.to_owned(), base: base.path().to_owned() });
+                }
+            }
+            _ => {}
+        }
+        mended(inference, around, file, options)
+    })
 }
 
 /// The parts of the config other than its rules. Removes the names that wrappers have inserted from the
@@ -191,7 +194,9 @@ fn same(checkpoint: &Checkpoint, a: &str, b: &str) -> bool {
 /// The path of the checkpoint as written in a config in this file.
 fn from_config(path: &Path, config: Option<&Path>) -> Result<String, Error> {
     let folder = config.and_then(Path::parent).filter(|folder| *folder != Path::new(""));
-    let Some(folder) = folder.filter(|_| path.is_relative()) else { return text(path) };
+    let Some(folder) = folder.filter(|_| path.is_relative() && !place::is_distant(path)) else {
+        return text(path);
+    };
     // Links in both folders must be resolved, because `..` leads out of the target of a link. The checkpoint
     // itself may be a link, such as into a cache, and keeps its name.
     let whole = || fs::canonicalize(path);

@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use serde::Serialize;
 
 use super::blocks::{self, Reads};
-use super::error::Error;
+use super::error::{Error, caught};
 use super::progress::Progress;
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef};
 use crate::codec::CODES;
@@ -117,40 +117,42 @@ impl InventoryCode {
 
 /// Lists the tensors and counts their zeros, which reads the whole file.
 pub fn inspect(path: &Path, options: OpenOptions, progress: &dyn Progress) -> Result<Inventory, Error> {
-    let checkpoint = Checkpoint::open_with(path, options)?;
-    progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum());
-    let mut tensors = Vec::with_capacity(checkpoint.len());
-    let mut rest = checkpoint.tensors();
-    loop {
-        let now: Vec<(&str, TensorRef<'_>)> = rest.by_ref().take(AT_ONCE).collect();
-        if now.is_empty() {
-            break;
+    caught(|| {
+        let checkpoint = Checkpoint::open_with(path, options)?;
+        progress.begin("inspect", checkpoint.tensors().map(|(_, t)| t.data.len() as u64).sum());
+        let mut tensors = Vec::with_capacity(checkpoint.len());
+        let mut rest = checkpoint.tensors();
+        loop {
+            let now: Vec<(&str, TensorRef<'_>)> = rest.by_ref().take(AT_ONCE).collect();
+            if now.is_empty() {
+                break;
+            }
+            list(&now, progress, &mut tensors)?;
         }
-        list(&now, progress, &mut tensors)?;
-    }
-    progress.end();
-    let described: Vec<FileMetadata> =
-        checkpoint.metadata().iter().filter_map(|m| FileMetadata::find(m)?.ok()).collect();
-    let kind = described.first().map(|described| described.kind);
-    let all = || described.iter().flat_map(|file| &file.tensors);
-    part_shared(&mut tensors, all());
-    let in_file = tensors.len();
-    for described in all() {
-        add_code(described, &mut tensors, in_file);
-    }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let delta = described.first().and_then(|described| {
-        let delta = described.delta.as_ref()?;
-        Some(Lineage {
-            from: delta.from.clone(),
-            base_state: delta.base.clone(),
-            state: delta.state.clone(),
-            renamed: delta.renamed.clone(),
-            added: delta.added.clone(),
-            removed: delta.removed.clone(),
-        })
-    });
-    Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, delta, tensors })
+        progress.end();
+        let described: Vec<FileMetadata> =
+            checkpoint.metadata().iter().filter_map(|m| FileMetadata::find(m)?.ok()).collect();
+        let kind = described.first().map(|described| described.kind);
+        let all = || described.iter().flat_map(|file| &file.tensors);
+        part_shared(&mut tensors, all());
+        let in_file = tensors.len();
+        for described in all() {
+            add_code(described, &mut tensors, in_file);
+        }
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let delta = described.first().and_then(|described| {
+            let delta = described.delta.as_ref()?;
+            Some(Lineage {
+                from: delta.from.clone(),
+                base_state: delta.base.clone(),
+                state: delta.state.clone(),
+                renamed: delta.renamed.clone(),
+                added: delta.added.clone(),
+                removed: delta.removed.clone(),
+            })
+        });
+        Ok(Inventory { files: checkpoint.metadata().len(), made_by_cdi_prune: kind, delta, tensors })
+    })
 }
 
 /// Lists each code that shares a tensor with others as if it had one of its own. Where the lengths in the
@@ -232,7 +234,7 @@ fn list(
             name: (*name).to_owned(),
             dtype: t.dtype,
             shape: t.shape.dims().to_vec(),
-            bytes: t.bytes().len() as u64,
+            bytes: t.data.len() as u64,
             zeros: (elements > 0 && t.dtype.bitsize() % 8 == 0).then(|| zeros as f64 / elements as f64),
             code: None,
         }

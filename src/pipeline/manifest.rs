@@ -1,8 +1,6 @@
 //! The manifest of a run: written last, and read first to check whether there is anything to do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -17,7 +15,7 @@ use crate::config::{OutputKind, ReportForm, Settings};
 use crate::digest;
 use crate::manifest::{FileEntry, Manifest, TensorEntry, VERSION, relative};
 use crate::noise::NOISE_VERSION;
-use crate::regular_file;
+use crate::place;
 use crate::report::{FIXED_NAMES, Report};
 use crate::store::{Decided, Draft, README, folder_of, hash, index_path, stale_beside, through_link};
 
@@ -30,7 +28,7 @@ pub(super) const LONGEST: u64 = 1 << 30;
 /// The folder that paths in a manifest are relative to, with links resolved.
 pub(super) fn folder_seen(manifest: &Path) -> Result<PathBuf, CheckpointError> {
     let folder = folder_of(manifest);
-    fs::canonicalize(folder).map_err(CheckpointError::io(folder, "find"))
+    place::canonical(folder).map_err(CheckpointError::io(folder, "find"))
 }
 
 /// `path` relative to `folder`. The file itself may be a link; its name is kept.
@@ -45,6 +43,16 @@ enum Bytes<'a> {
     Mapped(&'a Checkpoint, usize),
     Small(&'a [u8]),
     File(&'a Path),
+}
+
+impl Bytes<'_> {
+    /// What a store calls this version of them.
+    fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Mapped(checkpoint, n) => checkpoint.whole_file(*n).tag(),
+            Self::Text(_) | Self::Small(_) | Self::File(_) => None,
+        }
+    }
 }
 
 /// Every file that the run read, with its digest.
@@ -68,6 +76,21 @@ pub(super) fn know_inputs(resolved: &Resolved<'_>, known: KnownInputs) {
     for (n, digest) in known {
         if let Some((kind, path, _)) = files.get(n) {
             resolved.know_input_digest(kind.role(), path, digest);
+        }
+    }
+}
+
+/// Takes in the digests of objects in stores that are the same as when the manifest was written.
+fn know_tagged(resolved: &Resolved<'_>, manifest: &Manifest, folder: &Path) {
+    for (kind, path, bytes) in input_files(resolved) {
+        let Bytes::Mapped(checkpoint, n) = bytes else { continue };
+        let data = checkpoint.whole_file(n);
+        let (Some(tag), Ok(seen)) = (data.tag(), seen_from(folder, path)) else { continue };
+        let same = |entry: &&FileEntry| {
+            entry.path == seen && entry.size == data.len() as u64 && entry.etag.as_deref() == Some(tag)
+        };
+        if let Some(entry) = manifest.inputs.iter().find(same) {
+            resolved.know_input_digest(kind.role(), path, (entry.sha256.clone(), entry.size));
         }
     }
 }
@@ -112,7 +135,8 @@ fn hash_inputs(
     let entry = |input: &Input<'_>| {
         let (kind, path, _) = input;
         let (sha256, size) = resolved.input_digest(kind.role(), path, || hash_input(input))?;
-        Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256 })
+        let etag = input.2.tag().map(str::to_owned);
+        Ok(FileEntry { role: kind.role().to_owned(), path: seen_from(folder, path)?, size, sha256, etag })
     };
     found.par_iter().map(entry).collect()
 }
@@ -123,9 +147,9 @@ fn hash_input((_, _, bytes): &Input<'_>) -> Result<(String, u64), CheckpointErro
         Bytes::Small(bytes) => (digest::of_pieces([*bytes]), bytes.len() as u64),
         Bytes::Mapped(checkpoint, n) => {
             let data = checkpoint.whole_file(*n);
-            (digest::of_mapped(data), data.bytes().len() as u64)
+            (digest::of_mapped(data), data.len() as u64)
         }
-        Bytes::File(path) => hashed(path).map_err(CheckpointError::io(path, "read"))?,
+        Bytes::File(path) => digest::of_file(path).map_err(CheckpointError::io(path, "read"))?,
     })
 }
 
@@ -136,7 +160,7 @@ fn output(
     folder: &Path,
 ) -> Result<FileEntry, CheckpointError> {
     let (sha256, size) = hash(draft).map_err(CheckpointError::io(draft.path(), "read back"))?;
-    Ok(FileEntry { role: role(kind).to_owned(), path: seen_from(folder, place)?, size, sha256 })
+    Ok(FileEntry { role: role(kind).to_owned(), path: seen_from(folder, place)?, size, sha256, etag: None })
 }
 
 /// The name of an output in manifests.
@@ -221,7 +245,7 @@ pub(super) fn tensors(report: &Report) -> Vec<TensorEntry> {
 /// The manifest, if it proves that the outputs are up to date: same tool, config and inputs, and every
 /// output as it was written.
 pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option<Manifest>, Error> {
-    let Ok(text) = regular_file::read(path, LONGEST) else { return Ok(None) };
+    let Ok(text) = place::read(path, LONGEST) else { return Ok(None) };
     let Ok(manifest) = Manifest::parse(&text) else { return Ok(None) };
     let settings = resolved.settings;
     let same = manifest.decided() == decided(settings)
@@ -234,18 +258,18 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
     }
     let folder = folder_seen(path)?;
     // Sizes first, because a changed file usually has another size.
-    let there = |entry: &FileEntry| {
-        fs::metadata(folder.join(&entry.path)).is_ok_and(|m| m.is_file() && m.len() == entry.size)
-    };
+    let path_of = |entry: &FileEntry| place::join(&folder, Path::new(&entry.path));
+    let there = |entry: &FileEntry| place::size(&path_of(entry)).is_ok_and(|size| size == entry.size);
     // Remains of another form of an output would be read instead of it. Writing the output again removes
     // them.
-    let outputs: Vec<PathBuf> = manifest.outputs.iter().map(|entry| folder.join(&entry.path)).collect();
+    let outputs: Vec<PathBuf> = manifest.outputs.iter().map(path_of).collect();
     if !stale_beside(&outputs).is_empty() {
         return Ok(None);
     }
     if !lists_outputs(settings, &manifest, &folder) || !manifest.outputs.iter().all(there) {
         return Ok(None);
     }
+    know_tagged(resolved, &manifest, &folder);
     // The same bytes, and the same files.
     let inputs = inputs(resolved, &folder)?;
     let paths = |inputs: &[FileEntry]| inputs.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
@@ -255,7 +279,7 @@ pub(super) fn done_before(resolved: &Resolved<'_>, path: &Path) -> Result<Option
         return Ok(None);
     }
     let proven = |entry: &FileEntry| {
-        hashed(&folder.join(&entry.path)).is_ok_and(|found| found == (entry.sha256.clone(), entry.size))
+        digest::of_file(&path_of(entry)).is_ok_and(|found| found == (entry.sha256.clone(), entry.size))
     };
     Ok(manifest.outputs.par_iter().all(proven).then_some(manifest))
 }
@@ -283,9 +307,4 @@ fn lists_outputs(settings: &Settings, manifest: &Manifest, folder: &Path) -> boo
         manifest.outputs.iter().any(is_it)
     };
     settings.outputs().all(listed)
-}
-
-/// SHA-256 and length of a regular file.
-pub(super) fn hashed(path: &Path) -> io::Result<(String, u64)> {
-    digest::of_reader(regular_file::open(path)?)
 }

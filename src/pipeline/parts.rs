@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::error::{Error, PhaseEnd, Step};
+use super::error::{Error, PartsProblem, PhaseEnd, Step, caught};
 use super::outcome::Outcome;
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::run::{Stages, run_as};
 use super::team::{Cut, PartSize, Team, folder_of_parts, steps_of};
-use crate::store::LocalSink;
+use crate::place;
+use crate::store::Destination;
 
 /// How a run is divided.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,12 @@ pub struct PartsOptions<'a> {
 }
 
 impl PartsOptions<'_> {
-    fn folder(&self, resolved: &Resolved<'_>) -> PathBuf {
-        self.folder.map_or_else(|| folder_of_parts(resolved), Path::to_owned)
+    fn folder(&self, resolved: &Resolved<'_>) -> Result<PathBuf, Error> {
+        let folder = self.folder.map_or_else(|| folder_of_parts(resolved), Path::to_owned);
+        if place::is_distant(&folder) {
+            return Err(PartsProblem::InStore.of(&folder));
+        }
+        Ok(folder)
     }
 }
 
@@ -81,17 +86,19 @@ pub fn run_part(
     options: PartsOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<PartDone, Error> {
-    let team = Team::part(resolved, (number, options.parts), &options.folder(resolved))?;
-    if team.is_finished(resolved) {
-        return Ok(PartDone::Finished);
-    }
-    let sink = Box::new(LocalSink::default());
-    match run_as(&team, sink, resolved, Stages::All, progress, &mut |_| {}) {
-        Err(Error::Phase(PhaseEnd::Part { step, again })) => Ok(PartDone::Step { step, again }),
-        Err(error) => Err(error),
-        // A config without a pass over weights has no steps.
-        Ok(_) => Ok(PartDone::Finished),
-    }
+    caught(|| {
+        let team = Team::part(resolved, (number, options.parts), &options.folder(resolved)?)?;
+        if team.is_finished(resolved) {
+            return Ok(PartDone::Finished);
+        }
+        let sink = Box::new(Destination::default());
+        match run_as(&team, sink, resolved, Stages::All, progress, &mut |_| {}) {
+            Err(Error::Phase(PhaseEnd::Part { step, again })) => Ok(PartDone::Step { step, again }),
+            Err(error) => Err(error),
+            // A config without a pass over weights has no steps.
+            Ok(_) => Ok(PartDone::Finished),
+        }
+    })
 }
 
 /// Merges the parts of the steps that are complete. After the last step, the run is finished as by
@@ -105,26 +112,28 @@ pub fn merge(
     progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Merged, Error> {
-    let team = Team::merge(resolved, options.parts, &options.folder(resolved))?;
-    if team.is_finished(resolved) {
-        return Ok(Merged::Before);
-    }
-    let go = |done: &mut dyn FnMut(&Outcome)| {
-        let sink = Box::new(LocalSink::default());
-        run_as(&team, sink, resolved, Stages::All, progress, done)
-    };
-    // First, how far the parts have come; outputs are written once all steps are done.
-    match go(&mut |_| {}) {
-        Err(Error::Phase(PhaseEnd::Merged { step, next })) => return Ok(Merged::Step { step, next }),
-        Ok(_) | Err(Error::TrainedMissing { .. }) => {}
-        Err(error) => return Err(error),
-    }
-    team.stop_looking();
-    let outcome = go(&mut done);
-    if matches!(outcome, Ok(_) | Err(Error::TrainedMissing { .. })) {
-        team.finish()?;
-    }
-    Ok(Merged::Finished(Box::new(outcome?)))
+    caught(|| {
+        let team = Team::merge(resolved, options.parts, &options.folder(resolved)?)?;
+        if team.is_finished(resolved) {
+            return Ok(Merged::Before);
+        }
+        let go = |done: &mut dyn FnMut(&Outcome)| {
+            let sink = Box::new(Destination::default());
+            run_as(&team, sink, resolved, Stages::All, progress, done)
+        };
+        // First, how far the parts have come; outputs are written once all steps are done.
+        match go(&mut |_| {}) {
+            Err(Error::Phase(PhaseEnd::Merged { step, next })) => return Ok(Merged::Step { step, next }),
+            Ok(_) | Err(Error::TrainedMissing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        team.stop_looking();
+        let outcome = go(&mut done);
+        if matches!(outcome, Ok(_) | Err(Error::TrainedMissing { .. })) {
+            team.finish()?;
+        }
+        Ok(Merged::Finished(Box::new(outcome?)))
+    })
 }
 
 /// How a run would be divided into this many parts, and its steps.
@@ -132,6 +141,8 @@ pub fn merge(
 /// # Errors
 /// [`Error::Parts`] if the config cannot be run in parts.
 pub fn plan_parts(resolved: &Resolved<'_>, parts: usize) -> Result<PartsPlan, Error> {
-    let (steps, may_be_more) = steps_of(resolved)?;
-    Ok(PartsPlan { steps, may_be_more, parts: Cut::new(resolved, parts)?.parts().to_vec() })
+    caught(|| {
+        let (steps, may_be_more) = steps_of(resolved)?;
+        Ok(PartsPlan { steps, may_be_more, parts: Cut::new(resolved, parts)?.parts().to_vec() })
+    })
 }

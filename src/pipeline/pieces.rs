@@ -32,7 +32,7 @@ pub(super) fn pieces<'a>(file: &'a PrunedReader, name: &'a str) -> Box<dyn Itera
     if !file.is_encoded(name) {
         let cut = file.stored(name).data.chunks(PIECE).enumerate();
         return Box::new(cut.map(move |(n, data)| {
-            let (at, len) = ((n * PIECE) as u64, data.bytes().len());
+            let (at, len) = ((n * PIECE) as u64, data.len());
             Piece { name, at, len, from: From::Stored(data) }
         }));
     }

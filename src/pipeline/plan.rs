@@ -77,7 +77,7 @@ impl<'r> FilePlan<'r> {
         codes: &'r dyn Codes,
     ) -> Result<Self, Error> {
         let (checkpoint, _) = resolved.trained()?;
-        let total = checkpoint.tensors().map(|(_, t)| t.bytes().len() as u64).sum::<u64>();
+        let total = checkpoint.tensors().map(|(_, t)| t.data.len() as u64).sum::<u64>();
         Ok(Self {
             resolved,
             tasks,

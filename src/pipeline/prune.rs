@@ -211,7 +211,7 @@ fn write(
 ) -> Result<(), Error> {
     let (checkpoint, _) = resolved.trained()?;
     let own = || checkpoint.tensors().enumerate().filter(|(_, (name, _))| team.owns(name));
-    progress.begin("prune", own().map(|(_, (_, tensor))| tensor.bytes().len() as u64).sum());
+    progress.begin("prune", own().map(|(_, (_, tensor))| tensor.data.len() as u64).sum());
     // One file after the other, so that the next run finds some files finished if this one is killed.
     let file_of = |group: &Group| writer.file_of(&group.tensors[0].name).filter(|_| team.owns(&group.name));
     let files: Vec<Option<usize>> = groups.iter().map(file_of).collect();

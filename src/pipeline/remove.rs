@@ -164,7 +164,7 @@ impl<'v> View<'v> {
     /// The values of a vector; pruned ones are 0.
     fn vector(&self, place: usize) -> Result<Vec<f64>, Error> {
         let (dtype, data) = self.float(place)?;
-        let mut values = vec![0.0; data.bytes().len() / dtype.size()];
+        let mut values = vec![0.0; data.len() / dtype.size()];
         dtype.decode(data.bytes(), &mut values);
         self.rows(place, |_, mask| zero_pruned(&mut values, mask))?;
         Ok(values)

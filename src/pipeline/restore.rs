@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::error::Error;
+use super::error::{Error, caught};
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::pieces::{self, Piece, pieces};
 use super::progress::Progress;
 use crate::checkpoint::{OpenOptions, TensorSpec};
+use crate::place;
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::store::{
     CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
@@ -47,7 +48,7 @@ pub fn restore(
     options: RestoreOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
-    restore_file(&open(input, options)?, input, output, options, progress)
+    caught(|| restore_file(&open(input, options)?, input, output, options, progress))
 }
 
 /// The same for a file that is open already, and was read from `input`.
@@ -59,7 +60,7 @@ pub(super) fn restore_file(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     // A folder gets the small files that lie beside the weights, so that it is the model that was pruned.
-    let folder = (names_folder(output) || output.is_dir()).then_some(output);
+    let folder = (names_folder(output) || place::is_folder(output)).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(input, &BTreeSet::new(), options.open))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {

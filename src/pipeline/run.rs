@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrate::calibrate;
 use super::compare::{ComparedTensor, compare, for_every_tensor};
-use super::error::Error;
+use super::error::{Error, caught};
 use super::fit::{CodedPart, code_at_once, digests_of_bases, select_and_code};
 use super::gates::check_gates;
 use super::heatmap::{draw, heat_maps};
@@ -30,9 +30,10 @@ use crate::analysis::{Cell, HeatMap};
 use crate::checkpoint::{CheckpointError, OpenOptions};
 use crate::config::{OutputKind, ReportForm, Settings};
 use crate::manifest::Manifest;
+use crate::place;
 use crate::report::{self, Report};
 use crate::sparse::Fill;
-use crate::store::{LocalSink, Sink};
+use crate::store::{Destination, Sink};
 use crate::tune::TuneReport;
 
 /// Which stages to run.
@@ -59,11 +60,11 @@ pub fn run(
     progress: &dyn Progress,
     done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
-    run_into(Box::new(LocalSink::default()), resolved, stages, progress, done)
+    run_into(Box::new(Destination::default()), resolved, stages, progress, done)
 }
 
-/// As [`run`], with the outputs in another place than local files. Two things are still local: what `tune`
-/// has evaluated, in the folder that the config names, and temporary bits in the folder of the pruned
+/// As [`run`], with the outputs in another place than their paths say. Two things are still local: what
+/// `tune` has evaluated, in the folder that the config names, and temporary bits in the folder of the pruned
 /// checkpoint, in a file without a name.
 ///
 /// # Errors
@@ -75,7 +76,7 @@ pub fn run_into(
     progress: &dyn Progress,
     mut done: impl FnMut(&Outcome),
 ) -> Result<Outcome, Error> {
-    run_as(&Team::alone(), sink, resolved, stages, progress, &mut done)
+    caught(|| run_as(&Team::alone(), sink, resolved, stages, progress, &mut done))
 }
 
 /// As [`run_into`], for one process of several. In those that do a part, and in one that merges before the
@@ -110,7 +111,7 @@ pub(super) fn stage(
     let settings = resolved.settings;
     check_sections(settings, stages)?;
     let pruning = settings.prune.as_ref().filter(|_| matches!(stages, Stages::All | Stages::Prune));
-    if let Some(prune) = pruning.filter(|prune| !prune.folder && prune.output.is_dir()) {
+    if let Some(prune) = pruning.filter(|prune| !prune.folder && place::is_folder(&prune.output)) {
         return Err(Error::OutputFolder { path: prune.output.clone() });
     }
     let checked = pruning.filter(|_| resolved.trained.is_some());
@@ -167,8 +168,11 @@ fn only_prunes(options: OpenOptions) -> impl Fn(&Settings) -> Result<Outcome, Er
 /// # Errors
 /// [`Error`], if a candidate cannot be written or evaluated.
 pub fn time_candidate(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Option<Duration>, Error> {
-    let time = |wanted| tune::time_candidate(resolved, wanted, &only_prunes(resolved.options()), progress);
-    resolved.settings.tune.as_ref().map(time).transpose()
+    caught(|| {
+        let time =
+            |wanted| tune::time_candidate(resolved, wanted, &only_prunes(resolved.options()), progress);
+        resolved.settings.tune.as_ref().map(time).transpose()
+    })
 }
 
 /// A run of all stages writes a manifest, if the config has one.
@@ -194,15 +198,17 @@ fn write_manifest(
 /// # Errors
 /// If inputs cannot be read, or outputs of a killed run cannot be finished.
 pub fn done_before(resolved: &Resolved<'_>) -> Result<Option<Manifest>, Error> {
-    let settings = resolved.settings;
-    let Some(path) = &settings.manifest else { return Ok(None) };
-    if resolved.trained.is_some() && settings.prune.is_some() {
-        resolved.open_files_of_pruning()?;
-    }
-    let outputs = resolved.outputs();
-    check_outputs(resolved.inputs(), &outputs)?;
-    RunOutputs::open(Box::new(LocalSink::default()), None, &outputs, resolved.identities())?;
-    manifest::done_before(resolved, path)
+    caught(|| {
+        let settings = resolved.settings;
+        let Some(path) = &settings.manifest else { return Ok(None) };
+        if resolved.trained.is_some() && settings.prune.is_some() {
+            resolved.open_files_of_pruning()?;
+        }
+        let outputs = resolved.outputs();
+        check_outputs(resolved.inputs(), &outputs)?;
+        RunOutputs::open(Box::new(Destination::default()), None, &outputs, resolved.identities())?;
+        manifest::done_before(resolved, path)
+    })
 }
 
 /// The set of the outputs that the stages will write, once nothing is half done with any of them.

@@ -13,6 +13,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::checkpoint::CheckpointError;
 use crate::digest;
+use crate::place;
 use crate::store::{create_parent, folder_of};
 
 /// A temporary file. Any thread can read and write it at any position. It is deleted when dropped, unless it
@@ -29,7 +30,9 @@ impl Spool {
     /// A spool in the folder of this output.
     pub fn beside(output: &Path) -> Result<Self, CheckpointError> {
         create_parent(output)?;
-        let folder = folder_of(output).to_owned();
+        // That of temporary files, if the output is in a store.
+        let distant = place::is_distant(output).then(std::env::temp_dir);
+        let folder = distant.unwrap_or_else(|| folder_of(output).to_owned());
         let file = tempfile::tempfile_in(&folder)
             .map_err(CheckpointError::io(&folder, "create a temporary file here"))?;
         Ok(Self { file, folder, name: None })

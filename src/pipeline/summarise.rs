@@ -202,7 +202,7 @@ impl Found<'_> {
 
 /// Bytes of a checkpoint's files, without an index.
 pub(super) fn trained_bytes(checkpoint: &Checkpoint) -> u64 {
-    (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).bytes().len() as u64).sum()
+    (0..checkpoint.shards().count()).map(|n| checkpoint.whole_file(n).len() as u64).sum()
 }
 
 /// A sum of squares as a share of the total; 0 if the total is 0. (The sums may overflow.)

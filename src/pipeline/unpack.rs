@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cdi_core::internal::ReadBlocks;
 
-use super::error::Error;
+use super::error::{Error, caught};
 use super::outcome::Written;
 use super::progress::Progress;
 use super::restore::{RestoreOptions, open, restore_file};
@@ -35,25 +35,27 @@ pub fn unpack(
     options: RestoreOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Unpacked, Error> {
-    let checkpoint = Checkpoint::open_with(input, options.open)?;
-    // An unreadable description is not reported here; [`restore`] does that.
-    let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
-    let path = || input.to_owned();
-    match described.as_ref().map(|described| described.kind) {
-        None => return Err(Error::NotPacked { path: path() }),
-        Some(Kind::Initial) => return Err(Error::InitialNotPacked { path: path() }),
-        Some(Kind::Pruned | Kind::Delta) => {}
-    }
-    let packed = |tensor: &crate::sparse::PrunedTensor| {
-        tensor.format.is_packed() && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()
-    };
-    if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
-        return Err(Error::PrunedNotPacked { path: path() });
-    }
-    let file = open(input, options)?;
-    let heads = || file.tensors().filter_map(|(name, ..)| file.head(name));
-    let rounded = heads().filter(|head| matches!(head.model(), Model::Steps { .. })).count();
-    let pruned = heads().filter(|head| Head::marks_pruned(head)).count();
-    let written = restore_file(&file, input, output, options, progress)?;
-    Ok(Unpacked { written, rounded, pruned })
+    caught(|| {
+        let checkpoint = Checkpoint::open_with(input, options.open)?;
+        // An unreadable description is not reported here; [`restore`] does that.
+        let described = checkpoint.metadata().iter().find_map(|metadata| FileMetadata::find(metadata)?.ok());
+        let path = || input.to_owned();
+        match described.as_ref().map(|described| described.kind) {
+            None => return Err(Error::NotPacked { path: path() }),
+            Some(Kind::Initial) => return Err(Error::InitialNotPacked { path: path() }),
+            Some(Kind::Pruned | Kind::Delta) => {}
+        }
+        let packed = |tensor: &crate::sparse::PrunedTensor| {
+            tensor.format.is_packed() && tensor.fill == Fill::Zero && tensor.trained_dtype.is_none()
+        };
+        if described.is_some_and(|described| !described.tensors.iter().all(packed)) {
+            return Err(Error::PrunedNotPacked { path: path() });
+        }
+        let file = open(input, options)?;
+        let heads = || file.tensors().filter_map(|(name, ..)| file.head(name));
+        let rounded = heads().filter(|head| matches!(head.model(), Model::Steps { .. })).count();
+        let pruned = heads().filter(|head| Head::marks_pruned(head)).count();
+        let written = restore_file(&file, input, output, options, progress)?;
+        Ok(Unpacked { written, rounded, pruned })
+    })
 }

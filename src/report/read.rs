@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::model::Report;
-use crate::regular_file;
+use crate::place;
 
 /// The version of the form that this tool writes and reads.
 const VERSION: u64 = 1;
@@ -85,7 +85,7 @@ impl std::error::Error for ReadError {}
 /// [`ReadError`]: a file that cannot be read, is no JSON, no report, or one of another version.
 pub fn read(path: &Path) -> Result<Report, ReadError> {
     let error = |kind| ReadError { path: path.to_owned(), kind };
-    let bytes = regular_file::read(path, LONGEST).map_err(|e| error(ReadErrorKind::Io(e)))?;
+    let bytes = place::read(path, LONGEST).map_err(|e| error(ReadErrorKind::Io(e)))?;
     parse(&bytes).map_err(error)
 }
 

@@ -3,15 +3,14 @@
 //! whole folder finds them.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::place;
 use cdi_core::internal::leads_out;
 
 use super::names::folder_of;
 use crate::checkpoint::{CheckpointError, ErrorKind, Identity, OpenOptions, identity};
-use crate::regular_file;
 
 /// A small file beside a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,30 +62,29 @@ pub fn beside(
     except: &BTreeSet<Identity>,
     options: OpenOptions,
 ) -> Result<Vec<SmallFile>, CheckpointError> {
-    let folder = if checkpoint.is_dir() { checkpoint } else { folder_of(checkpoint) };
-    if folder != checkpoint && !MODEL.iter().any(|name| folder.join(name).is_file()) {
+    let folder = if place::is_folder(checkpoint) { checkpoint } else { folder_of(checkpoint) };
+    if folder != checkpoint && !MODEL.iter().any(|name| place::is_file(&folder.join(name))) {
         return Ok(Vec::new());
     }
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
-        let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
-        names.extend(entry.file_name().into_string().ok().filter(|name| is_small(name)));
+    for name in place::list(folder).map_err(CheckpointError::io(folder, "list"))? {
+        names.extend(name.into_string().ok().filter(|name| is_small(name)));
     }
     let mut files = Vec::new();
     let mut left = MOST;
     for name in names {
         let path = folder.join(&name);
-        if !path.is_file() || except.contains(&identity(&path)) {
+        if !place::is_file(&path) || except.contains(&identity(&path)) {
             continue;
         }
         if let (false, Some(to)) = (options.follow_links, leads_out(folder, &name)) {
             return Err(CheckpointError::new(folder, ErrorKind::SmallLink { name, to }));
         }
-        let length = fs::metadata(&path).map_err(CheckpointError::io(&path, "read"))?.len();
+        let length = place::size(&path).map_err(CheckpointError::io(&path, "read"))?;
         if length > left {
             return Err(CheckpointError::new(folder, ErrorKind::SmallTooLarge { name, limit: MOST }));
         }
-        let mut bytes = regular_file::read(&path, left).map_err(CheckpointError::io(&path, "read"))?;
+        let mut bytes = place::read(&path, left).map_err(CheckpointError::io(&path, "read"))?;
         left -= bytes.len() as u64;
         if name == README && bytes.starts_with(OURS.as_bytes()) {
             let ends = bytes.windows(THEIRS.len()).position(|part| part == THEIRS.as_bytes());

@@ -32,9 +32,9 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes every temporary file of this process, just before it ends. From then on no output gets
-/// its final name, and threads that would begin or commit an output block for ever. A commit in
-/// progress is completed first.
+/// Removes every temporary file of this process, and takes its uploads back, just before it ends. From then
+/// on no output gets its final name, and threads that would begin or commit an output block for ever. A
+/// commit in progress is completed first.
 pub fn abandon() {
     let paths = hold();
     // Journals last: with them, the next run finds what could not be removed.
@@ -45,5 +45,7 @@ pub fn abandon() {
             let _ = fs::remove_dir_all(path);
         }
     }
+    #[cfg(feature = "object-store")]
+    cdi_objects::abandon();
     std::mem::forget(paths);
 }

@@ -38,6 +38,8 @@
 //! | `beside` | the small files of a model beside its weights |
 //! | `claim` | the exclusive right to write an output, and what an earlier run left |
 //! | `compressed` | weights stored in the parts of another format |
+//! | `destination` | the sink that sends each output where its path says |
+//! | `distant` | outputs in an object store |
 //! | `encode` | writes headers in canonical form |
 //! | `finish` | completes the commit of a killed run |
 //! | `group` | tensors that are written together |
@@ -49,7 +51,6 @@
 //! | `names` | names of a checkpoint's files and of helper files |
 //! | `part` | outputs that several processes write |
 //! | `paths` | checks of output paths |
-//! | `positioned` | reading and writing at a position, on any system |
 //! | `set` | outputs that become visible together or not at all |
 //! | `shards` | which tensor goes into which file |
 //! | `sink` | the interface of a destination |
@@ -61,6 +62,9 @@ mod beside;
 mod claim;
 mod cleanup;
 mod compressed;
+mod destination;
+#[cfg(feature = "object-store")]
+mod distant;
 mod encode;
 mod finish;
 mod group;
@@ -72,7 +76,6 @@ mod memory;
 mod names;
 mod part;
 mod paths;
-mod positioned;
 mod set;
 mod shards;
 mod sink;
@@ -80,9 +83,11 @@ mod staged;
 mod writer;
 
 pub use beside::{README, SmallFile, beside, names_folder, weights_name, with_readme};
+pub(crate) use cdi_core::internal::positioned::{read_exact_at, write_all_at};
 pub(crate) use cleanup::Unfinished;
 pub use cleanup::abandon;
 pub use compressed::{Compressed, Form, compressed};
+pub use destination::Destination;
 pub use group::Group;
 pub(crate) use group::total;
 pub use key::Decided;
@@ -92,7 +97,6 @@ pub use names::{entry_path, folder_of, forms, index_path, stale_beside};
 pub use part::{MergeSink, PartFiles, PartWritten, Pieces, WholeFiles};
 pub(crate) use paths::through_link;
 pub use paths::{check_name, check_output, create_parent};
-pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use set::OutputSet;
 pub(crate) use shards::share_codes;
 pub(crate) use sink::hash;

@@ -5,10 +5,10 @@
 //! `.NAME.RUN.cdi-prune-old`; RUN is a run's random id.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::digest;
+use crate::place;
 
 /// Ending of an output's journal.
 pub(super) const JOURNAL: &str = ".cdi-prune-journal";
@@ -65,22 +65,35 @@ pub fn index_path(output: &Path) -> PathBuf {
 /// The path to open for a checkpoint written to `output`: the index if it has shards.
 pub fn entry_path(output: &Path) -> PathBuf {
     let index = index_path(output);
-    if index.exists() { index } else { output.to_owned() }
+    if place::is_file(&index) { index } else { output.to_owned() }
 }
 
 /// All existing files of a checkpoint with this name, in any form: the single file, an index,
 /// any number of shards.
 pub fn forms(output: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder_of(output))
+    let is_folder =
+        |path: &Path| !place::is_distant(path) && path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    let mut found: Vec<PathBuf> = place::list(folder_of(output))
         .into_iter()
         .flatten()
-        .flatten()
-        .map(|entry| output.with_file_name(entry.file_name()))
-        .filter(|path| is_form(path, output))
-        .filter(|path| path.symlink_metadata().is_ok_and(|m| !m.is_dir()))
+        .map(|name| output.with_file_name(name))
+        .filter(|path| is_form(path, output) && !is_folder(path))
         .collect();
     found.sort();
     found
+}
+
+/// Whether this is the name of an index of shards.
+#[cfg(feature = "object-store")]
+pub(super) fn is_index(path: &Path) -> bool {
+    split(path.file_name().unwrap_or_default()).1 == INDEX.as_bytes()
+}
+
+/// Whether this is the name of a shard.
+#[cfg(feature = "object-store")]
+pub(super) fn is_shard(path: &Path) -> bool {
+    let (_, suffix) = split(path.file_name().unwrap_or_default());
+    suffix.starts_with(b"-")
 }
 
 /// Whether the file of this name is a form of that checkpoint, assuming that both are in one folder.

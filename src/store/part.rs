@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::local::LocalSink;
-use super::positioned::{read_exact_at, write_all_at};
+use super::destination::Destination;
 use super::sink::{Draft, Sink};
+use super::{read_exact_at, write_all_at};
 use crate::checkpoint::{CheckpointError, Identity};
 use crate::digest;
 
@@ -262,17 +262,17 @@ impl Draft for PartDraft {
 /// Whole files that parts have written, by the names of the output files. Clones share them.
 pub type WholeFiles = Arc<Mutex<BTreeMap<String, PathBuf>>>;
 
-/// The sink of the process that puts parts together: local files, of which some are there already.
+/// The sink of the process that puts parts together. Some of the files are there already.
 #[derive(Debug, Default)]
 pub struct MergeSink {
-    local: LocalSink,
+    destination: Destination,
     whole: WholeFiles,
 }
 
 impl MergeSink {
     /// With these files to take over. They can be named later.
     pub fn new(whole: WholeFiles) -> Self {
-        Self { local: LocalSink::default(), whole }
+        Self { destination: Destination::default(), whole }
     }
 }
 
@@ -283,19 +283,23 @@ impl Sink for MergeSink {
         outputs: &[&Path],
         inputs: BTreeSet<Identity>,
     ) -> Result<(), CheckpointError> {
-        self.local.claim(anchor, outputs, inputs)
+        self.destination.claim(anchor, outputs, inputs)
     }
 
     fn begin(&mut self, output: &Path, _key: Option<&str>) -> Result<PathBuf, CheckpointError> {
-        self.local.begin(output, None)
+        self.destination.begin(output, None)
     }
 
     fn create(&mut self, path: &Path, length: u64, room: u64) -> Result<Box<dyn Draft>, CheckpointError> {
-        self.local.create(path, length, room)
+        self.destination.create(path, length, room)
     }
 
     fn has_finished(&self) -> bool {
         true
+    }
+
+    fn is_distant(&self, output: &Path) -> bool {
+        self.destination.is_distant(output)
     }
 
     /// Takes over a whole file of a part.
@@ -307,15 +311,15 @@ impl Sink for MergeSink {
     ) -> Result<Option<Box<dyn Draft>>, CheckpointError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let from = self.whole.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        from.map(|from| self.local.take_over(path, &from, (length, header))).transpose()
+        from.map(|from| self.destination.take_over(path, &from, (length, header))).transpose()
     }
 
     fn forms(&self, output: &Path) -> Vec<PathBuf> {
-        self.local.forms(output)
+        self.destination.forms(output)
     }
 
     fn commit(&mut self, drafts: Vec<Box<dyn Draft>>, stale: Vec<PathBuf>) -> Result<(), CheckpointError> {
-        self.local.commit(drafts, stale)
+        self.destination.commit(drafts, stale)
     }
 }
 

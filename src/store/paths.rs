@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use super::helper::irregular;
 use super::names::{folder_of, is_helper};
 use crate::checkpoint::{CheckpointError, ErrorKind};
+use crate::place;
 
 /// Creates the parent folder of `path`.
 pub fn create_parent(path: &Path) -> Result<(), CheckpointError> {
-    match path.parent() {
+    match path.parent().filter(|_| !place::is_distant(path)) {
         Some(parent) if parent.as_os_str() != OsStr::new("") => {
             fs::create_dir_all(parent).map_err(CheckpointError::io(parent, "create the folder"))
         }

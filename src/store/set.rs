@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::local::LocalSink;
+use super::destination::Destination;
 use super::sink::{Draft, Sink};
 use crate::checkpoint::{CheckpointError, Identity, identity};
 
@@ -19,9 +19,9 @@ pub struct OutputSet {
 }
 
 impl Default for OutputSet {
-    /// An empty set of local files.
+    /// An empty set of files that go where their paths say ([`Destination`]).
     fn default() -> Self {
-        Self::on(Box::new(LocalSink::default()))
+        Self::on(Box::new(Destination::default()))
     }
 }
 
@@ -31,9 +31,9 @@ impl OutputSet {
         Self { drafts: Vec::new(), stale: Vec::new(), sink }
     }
 
-    /// An empty set of local files for a run with the output `anchor` and these `inputs`. Whatever an
-    /// earlier run left unfinished is completed or discarded first. No other run with this anchor can begin
-    /// until the set is dropped.
+    /// An empty set of files that go where their paths say, for a run with the output `anchor` and these
+    /// `inputs`. Whatever an earlier run left unfinished is completed or discarded first. No other run with
+    /// this anchor can begin until the set is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] if another run has claimed the output;
@@ -52,8 +52,7 @@ impl OutputSet {
     }
 
     /// Completes or discards what a killed run has begun of these outputs, and of the other outputs it
-    /// had, so that either all old files or all new files are visible. None of `inputs` is replaced. All
-    /// outputs are local files.
+    /// had, so that either all old files or all new files are visible. None of `inputs` is replaced.
     ///
     /// # Errors
     /// Those of [`Self::open`], and

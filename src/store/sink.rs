@@ -10,8 +10,8 @@ use crate::checkpoint::{CheckpointError, Identity};
 use crate::digest;
 
 /// A destination for the outputs of a run, which become visible there all together or not at all. Paths are
-/// those in the config. Implementations: files on a disk ([`LocalSink`](super::LocalSink)) and memory
-/// ([`MemorySink`](super::MemorySink)).
+/// those in the config. Implementations: [`Destination`](super::Destination), which is files on a disk
+/// ([`LocalSink`](super::LocalSink)) and objects in stores, and memory ([`MemorySink`](super::MemorySink)).
 ///
 /// The order of calls: [`Self::claim`]; then, for each output, its drafts, and for a checkpoint
 /// [`Self::begin`] before them; at the end [`Self::commit`], once. Dropping a sink releases the outputs that
@@ -66,6 +66,14 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Whether [`Self::resume`] finds files without a key: files that other processes have finished for this
     /// one.
     fn has_finished(&self) -> bool {
+        false
+    }
+
+    /// Whether this output is sent away from this machine. Then a run does not look for what another
+    /// one has finished, and finishes each file ([`Draft::finish`]) when it is complete, without a
+    /// key too: that sends it.
+    fn is_distant(&self, output: &Path) -> bool {
+        let _ = output;
         false
     }
 

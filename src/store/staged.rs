@@ -12,8 +12,8 @@ use super::helper;
 use super::journal::{Line, Shard};
 use super::names::{self, OLD, TEMPORARY};
 use super::paths::{check_output, through_link};
-use super::positioned::{read_exact_at, write_all_at};
 use super::sink::{Draft, hash};
+use super::{read_exact_at, write_all_at};
 use crate::checkpoint::CheckpointError;
 
 /// An output that is being written. Dropping it before it is renamed leaves nothing behind.
@@ -97,15 +97,9 @@ impl Staged {
         claim: Arc<Claim>,
         path: &Path,
         from: &Path,
-        (size, header): (u64, &[u8]),
+        expected: (u64, &[u8]),
     ) -> Result<Self, CheckpointError> {
-        let wrong = |error| CheckpointError::io(from, "take over")(error);
-        let file = File::open(from).map_err(wrong)?;
-        let mut found = vec![0; header.len()];
-        read_exact_at(&file, &mut found, 0).map_err(wrong)?;
-        if found != header || file.metadata().map_err(wrong)?.len() != size {
-            return Err(wrong(io::Error::other("it is not the file that was expected")));
-        }
+        let file = open_expected(from, expected)?;
         check_output(path)?;
         let path = through_link(path);
         let temporary = names::helper(&path, &claim.run(), TEMPORARY);
@@ -259,6 +253,20 @@ impl Draft for Staged {
     fn stream(&self) -> Box<dyn Write + '_> {
         Box::new(&self.file)
     }
+}
+
+/// Opens a file to take over, which must have this size in bytes and begin with this header.
+pub(super) fn open_expected(from: &Path, (size, header): (u64, &[u8])) -> Result<File, CheckpointError> {
+    let open = || {
+        let file = File::open(from)?;
+        let mut found = vec![0; header.len()];
+        read_exact_at(&file, &mut found, 0)?;
+        if found != header || file.metadata()?.len() != size {
+            return Err(io::Error::other("it is not the file that was expected"));
+        }
+        Ok(file)
+    };
+    open().map_err(CheckpointError::io(from, "take over"))
 }
 
 /// The name of a shard in the journal.

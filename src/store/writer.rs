@@ -29,8 +29,9 @@ pub struct CheckpointWriter {
     earlier: Vec<PathBuf>,
     /// The set in which its files are committed, unless it belongs to the set of a run.
     set: Option<OutputSet>,
-    /// Whether finished files are noted in the journal, so that a later run can resume.
-    noted: bool,
+    /// Whether files are finished as soon as they are complete: noted in the journal, so that a later run can
+    /// resume, or sent away.
+    finishes: bool,
     slots: HashMap<String, Slot>,
     index: Option<String>,
     bytes: u64,
@@ -83,7 +84,9 @@ impl CheckpointWriter {
         let layouts: Vec<FileLayout<'_>> =
             shards.iter().map(|groups| lay_out(groups, &metadata(groups))).collect();
         let files: Vec<(&[u8], u64)> = layouts.iter().map(|file| (&*file.header, file.length)).collect();
-        let key = if shards.len() > 1 { key()?.map(|key| with_headers(&key, &files)) } else { None };
+        let distant = set.sink().is_distant(output);
+        let resumes = shards.len() > 1 && !distant;
+        let key = if resumes { key()?.map(|key| with_headers(&key, &files)) } else { None };
         let output = set.sink().begin(output, key.as_deref())?;
         let total = total(layouts.iter().map(|layout| layout.length));
         let mut writer = Self {
@@ -91,7 +94,7 @@ impl CheckpointWriter {
             done: Vec::new(),
             earlier: set.sink().forms(&output),
             set: None,
-            noted: key.is_some(),
+            finishes: key.is_some() || distant,
             slots: HashMap::new(),
             index: None,
             bytes: total,
@@ -105,7 +108,7 @@ impl CheckpointWriter {
                 shard_path(&writer.output, n, shards.len())
             };
             let FileLayout { length, header, .. } = &layout;
-            let resumes = writer.noted || set.sink().has_finished();
+            let resumes = key.is_some() || set.sink().has_finished();
             let resumed = if resumes { set.sink().resume(&path, *length, header)? } else { None };
             writer.done.push(resumed.is_some());
             let draft = match resumed {
@@ -163,7 +166,7 @@ impl CheckpointWriter {
     /// # Panics
     /// If there is no such file.
     fn finish(&self, file: usize) -> Result<(), CheckpointError> {
-        if !self.noted || self.done[file] {
+        if !self.finishes || self.done[file] {
             return Ok(());
         }
         self.files[file].finish()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::CheckpointError;
-use crate::regular_file;
+use crate::place;
 use crate::store::write_text;
 
 /// The metrics of files that commands have evaluated, kept in a file. A checkpoint is identified by the
@@ -66,7 +66,7 @@ impl Cache {
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let path = path.to_owned();
         let syntax = |line, message| Err(CacheError::Syntax { path: path.clone(), line, message });
-        let form = match regular_file::read(&path, LONGEST) {
+        let form = match place::read(&path, LONGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Form { version: VERSION, ..Form::default() }
             }

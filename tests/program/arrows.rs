@@ -23,7 +23,7 @@ const LIBRARY: &[&[&str]] = &[
 const CORE: &[&[&str]] = &[
     &["prelude"],
     &["bits", "dispatch", "float", "lock", "positioned", "regular_file", "suggest", "workers"],
-    &["noise", "tensor"],
+    &["noise", "place", "tensor"],
     &["checkpoint"],
     &["digest", "init"],
     &["blocks"],

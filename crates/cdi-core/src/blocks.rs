@@ -3,7 +3,7 @@
 //! Blocks depend only on the shape of the tensor, and results are returned and merged in block order.
 //! Therefore, the number of workers never affects the result.
 
-use crate::checkpoint::{Mapped, release};
+use crate::checkpoint::{Mapped, read_ahead, release};
 use crate::init::{Initial, Whole};
 use crate::prelude::*;
 use crate::tensor::Matrix;
@@ -91,7 +91,7 @@ pub struct Reads<'a> {
 impl<'a> Reads<'a> {
     /// An item that reads one part of a file. The size of the part is its share of the progress.
     pub fn of(part: Mapped<'a>) -> Self {
-        Self { bytes: part.bytes().len() as u64, mapped: [Some(part), None, None, None], whole: None }
+        Self { bytes: part.len() as u64, mapped: [Some(part), None, None, None], whole: None }
     }
 
     /// Adds the source of a block's initial values.
@@ -111,8 +111,12 @@ impl<'a> Reads<'a> {
         self
     }
 
+    fn is_distant(&self) -> bool {
+        self.mapped.iter().flatten().any(|part| part.is_distant())
+    }
+
     fn mapped_bytes(&self) -> usize {
-        self.mapped.iter().flatten().map(|part| part.bytes().len()).sum()
+        self.mapped.iter().flatten().map(|part| part.len()).sum()
     }
 }
 
@@ -120,6 +124,10 @@ impl<'a> Reads<'a> {
 /// waiting for the last worker costs little time, small compared with the memory of the program.
 const WINDOW_PER_WORKER: usize = 8 << 20;
 const LARGEST_WINDOW: usize = 128 << 20;
+
+/// Bytes in stores that are read before they are needed. At 1 GB/s and 100 ms until an answer begins, as much
+/// is on its way.
+const AHEAD: usize = 128 << 20;
 
 /// Runs `work` on every item (a block, or a block with additional data), shared among `workers`, each with
 /// its own scratch space. The results are in the order of the items.
@@ -151,8 +159,10 @@ where
     while !rest.is_empty() {
         let mut bytes = 0;
         let mut last = held;
+        let mut distant = false;
         let mut fits = |item: &T| {
             let reads = reads(item);
+            distant |= reads.is_distant();
             bytes += reads.mapped_bytes();
             if let Some(whole) = reads.whole.filter(|whole| !same(last, Some(whole))) {
                 bytes += whole.bytes();
@@ -162,6 +172,9 @@ where
         };
         let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
         now.iter().filter_map(|item| reads(item).whole).for_each(|whole| whole.prepare_on(workers));
+        if distant {
+            read_ahead(coming(rest, &reads));
+        }
         let one = |scratch: &mut S, item: &T| {
             let result = work(scratch, item)?;
             advance(reads(item).bytes);
@@ -177,6 +190,16 @@ where
         rest = later;
     }
     Ok(results)
+}
+
+/// What the first of these items read, up to [`AHEAD`] bytes.
+fn coming<'a, T>(items: &[T], reads: &impl Fn(&T) -> Reads<'a>) -> impl Iterator<Item = Mapped<'a>> {
+    let mut bytes = 0;
+    let read = items.iter().map(reads).take_while(move |reads| {
+        bytes += reads.mapped_bytes();
+        bytes <= AHEAD
+    });
+    read.flat_map(|reads| reads.mapped).flatten()
 }
 
 fn same(a: Option<&Whole>, b: Option<&Whole>) -> bool {

@@ -83,6 +83,12 @@ pub mod digest {
     pub use crate::digest::*;
 }
 
+/// Files and folders, on this machine or in an object store.
+#[cfg(feature = "std")]
+pub mod place {
+    pub use crate::place::*;
+}
+
 /// Reading at a position.
 #[cfg(feature = "std")]
 pub mod positioned {

@@ -65,6 +65,7 @@
 //! | feature | default | adds |
 //! | --- | --- | --- |
 //! | `std` | yes | files on disk and their mapping, and the vector instructions of x86-64 processors |
+//! | `object-store` | no | checkpoints in object stores (`s3://`, `gs://`, `az://`) |
 //! | `config` | no | JSON Schemas of initialisation schemes, and suggestions in messages about wrong names |
 //!
 //! Without `std`, the crate is `no_std` with `alloc`. It then reads files in memory, on one thread, and gives
@@ -93,6 +94,8 @@ pub mod init;
 pub mod internal;
 mod lock;
 pub mod noise;
+#[cfg(feature = "std")]
+mod place;
 #[cfg(feature = "std")]
 mod positioned;
 mod prelude;

@@ -110,7 +110,7 @@ impl State {
                 |part| Reads::of(*part),
                 || (),
                 |(), part| {
-                    if advance(part.bytes().len() as u64) { Err(()) } else { Ok(of_block(part.bytes())) }
+                    if advance(part.len() as u64) { Err(()) } else { Ok(of_block(part.bytes())) }
                 },
             );
             let digests = digests.ok()?;

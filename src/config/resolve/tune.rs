@@ -15,12 +15,22 @@ use super::decision::of_m;
 use super::gates::not_negative;
 use super::prune::prune;
 use super::value::{Folder, no_home, real};
+use crate::place;
 use crate::tune::{Better, Lines, PLACE};
 
 /// Default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most steps or evaluations.
 const MOST: u32 = 1_000_000;
+
+/// The folder of the cache, which must be on this machine: commands evaluate the files in it.
+fn here(cache: PathBuf, path: &KeyPath) -> Result<PathBuf, Problem> {
+    if place::is_distant(&cache) {
+        let expected = "a folder on a disk of this machine";
+        return Err(Problem::bad_value(&path.key("cache"), expected, format!("`{}`", cache.display())));
+    }
+    Ok(cache)
+}
 
 /// The settings of the search, and those of pruning before anything is varied.
 pub(super) fn tune(
@@ -46,11 +56,11 @@ pub(super) fn tune(
         search,
         max_evaluations: max_evaluations.map(u64::from),
         cache: match &wire.cache {
-            Some(cache) => folder.join(cache.clone(), &path.key("cache"))?,
+            Some(cache) => here(folder.join(cache.clone(), &path.key("cache"))?, path)?,
             None => {
-                let mut path = first.output.clone().into_os_string();
-                path.push(".tune");
-                PathBuf::from(path)
+                let mut cache = first.output.clone().into_os_string();
+                cache.push(".tune");
+                here(PathBuf::from(cache), path)?
             }
         },
     };

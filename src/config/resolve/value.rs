@@ -6,6 +6,7 @@ use super::super::error::{ConfigErrorKind, Problem};
 use super::super::node::Node;
 use super::super::path::KeyPath;
 use super::super::size::parse_size;
+use crate::place;
 use crate::rules::Pattern;
 use crate::suggest::nearest;
 
@@ -21,7 +22,7 @@ impl Folder {
     /// The path in the value of a key; relative paths are relative to this folder.
     pub fn join(&self, path: PathBuf, key: &KeyPath) -> Result<PathBuf, Problem> {
         no_home(path.to_str().unwrap_or_default(), key)?;
-        Ok(self.0.join(path))
+        Ok(place::join(&self.0, &path))
     }
 
     pub fn join_some(&self, path: Option<PathBuf>, key: &KeyPath) -> Result<Option<PathBuf>, Problem> {

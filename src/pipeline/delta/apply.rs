@@ -13,11 +13,12 @@ use super::making::{Applied, Making, Place, applied, groups};
 use super::versions_apply::{Versions, are_versions};
 use crate::checkpoint::{Checkpoint, Mapped, OpenOptions, TensorRef};
 use crate::pipeline::blocks::{self, Reads};
-use crate::pipeline::error::{DeltaProblem, Error};
+use crate::pipeline::error::{DeltaProblem, Error, caught};
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::plan::other_metadata;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::resolve::refuse_pruned;
+use crate::place;
 use crate::store::{CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, weights_name};
 use crate::workers::Threads;
 
@@ -50,15 +51,17 @@ pub fn apply(
     options: &ApplyOptions,
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
-    if output.is_none() && !options.dry_run {
-        in_place::recover(base, deltas)?;
-    }
-    if are_versions(deltas) {
-        let versions = Versions::open(base, deltas, options.open)?;
-        return write(base, &versions, output, options, progress);
-    }
-    let chain = open(base, deltas, options.open)?;
-    write(base, &Maker::new(&chain)?, output, options, progress)
+    caught(|| {
+        if output.is_none() && !options.dry_run {
+            in_place::recover(base, deltas)?;
+        }
+        if are_versions(deltas) {
+            let versions = Versions::open(base, deltas, options.open)?;
+            return write(base, &versions, output, options, progress);
+        }
+        let chain = open(base, deltas, options.open)?;
+        write(base, &Maker::new(&chain)?, output, options, progress)
+    })
 }
 
 fn write(
@@ -88,22 +91,24 @@ pub fn verify_delta(
     open: OpenOptions,
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
-    let options = ApplyOptions { dry_run: true, open, ..ApplyOptions::default() };
-    let applied = apply(base, deltas, None, &options, progress)?;
-    let checkpoint = Checkpoint::open_with(new, open)?;
-    let bytes = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
-    progress.begin("digest", bytes);
-    let advance = |bytes| {
-        progress.advance(bytes);
-        progress.cancelled()
-    };
-    let got = State::of(&checkpoint, &Threads, advance).ok_or(Error::Cancelled)?;
-    progress.end();
-    if got == applied.state {
-        return Ok(applied);
-    }
-    let problem = DeltaProblem::Other { expected: applied.state, got };
-    Err(problem.of(new))
+    caught(|| {
+        let options = ApplyOptions { dry_run: true, open, ..ApplyOptions::default() };
+        let applied = apply(base, deltas, None, &options, progress)?;
+        let checkpoint = Checkpoint::open_with(new, open)?;
+        let bytes = checkpoint.tensors().map(|(_, tensor)| tensor.data.len() as u64).sum();
+        progress.begin("digest", bytes);
+        let advance = |bytes| {
+            progress.advance(bytes);
+            progress.cancelled()
+        };
+        let got = State::of(&checkpoint, &Threads, advance).ok_or(Error::Cancelled)?;
+        progress.end();
+        if got == applied.state {
+            return Ok(applied);
+        }
+        let problem = DeltaProblem::Other { expected: applied.state, got };
+        Err(problem.of(new))
+    })
 }
 
 /// Opens a base and a chain of deltas.
@@ -183,7 +188,7 @@ impl<'a> Maker<'a> {
     fn pass(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<(String, String, usize), Error> {
         let base = &self.chain.base;
         let spans = self.spans();
-        let of_base: u64 = base.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+        let of_base: u64 = base.tensors().map(|(_, tensor)| tensor.data.len() as u64).sum();
         let made = spans.iter().filter(|span| span.in_base.is_none()).filter_map(|span| span.made);
         let made = made.map(|(_, (dtype, shape))| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64);
         progress.begin("apply", of_base + made.sum::<u64>());
@@ -395,7 +400,7 @@ fn to_file(
     options: &ApplyOptions,
     progress: &dyn Progress,
 ) -> Result<Applied, Error> {
-    let folder = (names_folder(output) || output.is_dir()).then_some(output);
+    let folder = (names_folder(output) || place::is_folder(output)).then_some(output);
     let small_files = folder.map_or(Ok(Vec::new()), |_| beside(base, &BTreeSet::new(), options.open))?;
     let output = &folder.map_or_else(|| output.to_owned(), |folder| folder.join(weights_name(&small_files)));
     let inputs = || {

@@ -157,7 +157,7 @@ impl Chain {
         for (delta, place) in self.deltas.iter().rev().zip(&mut reads.mapped) {
             let Some((dtype, shape)) = delta.reader.tensor(name) else { break };
             match delta.reader.link(name) {
-                Link::Whole(tensor) if range.end <= tensor.bytes().len() => {
+                Link::Whole(tensor) if range.end <= tensor.data.len() => {
                     *place = Some(tensor.data.part(range.clone()));
                 }
                 Link::Coded { head, code, .. } => {

@@ -120,7 +120,7 @@ pub(super) fn compare(
             shape: tensor.shape.dims().to_vec(),
             changed: pair.map(|_| 0),
             largest: None,
-            bytes: tensor.bytes().len() as u64,
+            bytes: tensor.data.len() as u64,
             delta_bytes: 0,
         });
     }
@@ -146,7 +146,7 @@ pub(super) fn compare(
             });
         }
     }
-    progress.begin("compare", items.iter().map(|item| item.data.bytes().len() as u64).sum());
+    progress.begin("compare", items.iter().map(|item| item.data.len() as u64).sum());
     let found = blocks::for_each(
         &items,
         progress,

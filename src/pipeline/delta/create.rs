@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::compare::{Change, ChangedTensor, Compared, compare};
 use crate::checkpoint::{Checkpoint, OpenOptions};
-use crate::pipeline::error::{DeltaProblem, Error};
+use crate::pipeline::error::{DeltaProblem, Error, caught};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::pack::{PredictFrom, pack_over};
 use crate::pipeline::plan::file_name;
@@ -57,9 +57,11 @@ pub fn delta(
     options: &DeltaOptions,
     progress: &dyn Progress,
 ) -> Result<Made, Error> {
-    let (mut base, new) =
-        (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
-    delta_between(&mut base, &new, output, options, progress)
+    caught(|| {
+        let (mut base, new) =
+            (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
+        delta_between(&mut base, &new, output, options, progress)
+    })
 }
 
 /// The same for checkpoints that are open. The base is as it was when this returns.

@@ -19,6 +19,7 @@ use crate::checkpoint::{CheckpointError, METADATA_KEY};
 use crate::pipeline::error::{DeltaProblem, Error};
 use crate::pipeline::outputs::check_distinct;
 use crate::pipeline::progress::Progress;
+use crate::place;
 use crate::store::{CheckpointWriter, Group, OutputSet, folder_of};
 
 fn aside(index: &Path) -> PathBuf {
@@ -29,6 +30,11 @@ fn aside(index: &Path) -> PathBuf {
 
 /// Completes or undoes what a killed call has begun.
 pub(super) fn recover(base: &Path, deltas: &[PathBuf]) -> Result<(), Error> {
+    if place::is_distant(base) {
+        let what = "objects in a store cannot be updated in place; give an output with -o";
+        let error = io::Error::new(io::ErrorKind::Unsupported, what);
+        return Err(CheckpointError::io(base, "update")(error).into());
+    }
     let folder = if base.is_dir() { base } else { folder_of(base) };
     let mut files = Vec::new();
     let mut indexes = Vec::new();
@@ -171,7 +177,7 @@ fn new_index(
     let name = |n: usize| paths[n].file_name().unwrap_or_default().to_string_lossy().into_owned();
     let places: Map<String, Value> =
         home.iter().map(|(tensor, n)| ((*tensor).to_owned(), Value::from(name(*n)))).collect();
-    let old_bytes: u64 = made.base().tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let old_bytes: u64 = made.base().tensors().map(|(_, tensor)| tensor.data.len() as u64).sum();
     if json.get("weight_map").and_then(Value::as_object) == Some(&places) && old_bytes == made.tensor_bytes()
     {
         return Ok(Some(text));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::create::{DeltaOptions, delta_between};
 use super::versions_write::{VersionOptions, full_version, version_between};
 use crate::checkpoint::Checkpoint;
-use crate::pipeline::error::Error;
+use crate::pipeline::error::{Error, caught};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::progress::Progress;
 
@@ -67,30 +67,32 @@ impl Publisher {
     /// # Errors
     /// Those of [`super::delta`] and [`super::version`].
     pub fn publish(&mut self, new: Checkpoint, progress: &dyn Progress) -> Result<Published, Error> {
-        let number = self.number + 1;
-        let full = self.full_every.is_some_and(|every| every > 0 && number.is_multiple_of(every));
-        let name = format!("weight_v{number:06}");
-        let output = self.folder.join(&name);
-        let (written, changed) = match &self.form {
-            PublishForm::Version(options) if full => {
-                let written = full_version(&new, number, &output, options.max_shard_size, progress)?;
-                (written, new.len())
-            }
-            PublishForm::Version(options) => {
-                let numbers = [self.number, number];
-                let made = version_between(&self.last, &new, numbers, &output, options, progress)?;
-                let changed = made.written.tensors;
-                (made.written, changed)
-            }
-            PublishForm::Coded(options) => {
-                let output = self.folder.join(format!("{name}.safetensors"));
-                let made = delta_between(&mut self.last, &new, &output, options, progress)?;
-                let changed = made.tensors.iter().filter(|tensor| tensor.changed != Some(0)).count();
-                (made.written, changed)
-            }
-        };
-        let full = full && matches!(self.form, PublishForm::Version(_));
-        (self.last, self.number) = (new, number);
-        Ok(Published { written, number, full, changed })
+        caught(|| {
+            let number = self.number + 1;
+            let full = self.full_every.is_some_and(|every| every > 0 && number.is_multiple_of(every));
+            let name = format!("weight_v{number:06}");
+            let output = self.folder.join(&name);
+            let (written, changed) = match &self.form {
+                PublishForm::Version(options) if full => {
+                    let written = full_version(&new, number, &output, options.max_shard_size, progress)?;
+                    (written, new.len())
+                }
+                PublishForm::Version(options) => {
+                    let numbers = [self.number, number];
+                    let made = version_between(&self.last, &new, numbers, &output, options, progress)?;
+                    let changed = made.written.tensors;
+                    (made.written, changed)
+                }
+                PublishForm::Coded(options) => {
+                    let output = self.folder.join(format!("{name}.safetensors"));
+                    let made = delta_between(&mut self.last, &new, &output, options, progress)?;
+                    let changed = made.tensors.iter().filter(|tensor| tensor.changed != Some(0)).count();
+                    (made.written, changed)
+                }
+            };
+            let full = full && matches!(self.form, PublishForm::Version(_));
+            (self.last, self.number) = (new, number);
+            Ok(Published { written, number, full, changed })
+        })
     }
 }

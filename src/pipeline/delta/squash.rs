@@ -14,10 +14,11 @@ use crate::codec::part;
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::coding::descriptions;
 use crate::pipeline::copy::PIECE;
-use crate::pipeline::error::{DeltaProblem, Error};
+use crate::pipeline::error::{DeltaProblem, Error, caught};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::{check_distinct, check_writer};
 use crate::pipeline::progress::{Progress, Silent};
+use crate::place;
 use crate::sparse::{Delta, FileMetadata, Format, InBase, InitialValues, Kind, Layer, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet, folder_of, share_codes, total};
 
@@ -71,95 +72,103 @@ pub fn squash(
     options: &SquashOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Squashed, Error> {
-    // Without a base, nothing is read from it.
-    let nothing = Checkpoint::from_bytes("no base", [2u64.to_le_bytes().as_slice(), b"{}"].concat().into())?;
-    let chain = Chain { base: nothing, deltas: apply::links(deltas, options.open)? };
-    let (Some(first), Some(last)) = (chain.deltas.first(), chain.deltas.last()) else {
-        return Err(DeltaProblem::NotADelta.of(output));
-    };
-    let files = || chain.deltas.iter().flat_map(|delta| delta.reader.files());
-    let read = files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    let states = (first.delta.base.clone(), last.delta.state.clone());
-    if let Some(base) = options.base {
-        let written = over(base, deltas, output, options, progress)?;
-        return Ok(Squashed { written, read, layered: 0, base_state: states.0, state: states.1 });
-    }
-    let inputs = || files().map(|path| ("a delta", path));
-    check_distinct(inputs(), [("the output", output)])?;
-    let mut set = OutputSet::open(output, inputs().map(|(_, path)| path))?;
-    let mut entries: BTreeMap<&str, Entry> = BTreeMap::new();
-    for (name, ..) in last.reader.tensors() {
-        entries.insert(name, entry(&chain, chain.last(), name)?);
-    }
-    let code_of = |(n, name): &(usize, String)| match chain.deltas[*n].reader.link(name) {
-        Link::Coded { code, .. } => code,
-        _ => unreachable!("an entry of codes"),
-    };
-    let form = |name: &str| chain.form(chain.last(), name).expect("one of its names");
-    let mut groups: Vec<Group> = Vec::new();
-    for (name, entry) in &entries {
-        groups.push(match entry {
-            Entry::InBase(_) => Group::new(name, Vec::new()),
-            Entry::Codes(codes, _) => {
-                let bytes: usize = codes.iter().map(|code| code_of(code).bytes().len()).sum();
-                Group::new(name, vec![part(name, bytes)])
-            }
-            Entry::Known => {
-                let (dtype, shape) = form(name);
-                Group::single(TensorSpec { name: (*name).to_owned(), dtype, shape: shape.clone() })
-            }
-        });
-    }
-    share_codes(&mut groups, options.max_shard_size);
-    let described = |name: &str| described(&chain, name, entries.get(name)?);
-    let delta = composed(&chain, &entries);
-    let others = last.reader.metadata().clone();
-    let metadata = |groups: &[Group]| {
-        let tensors = descriptions(groups, described);
-        let delta = Some(delta.clone());
-        FileMetadata { tensors, delta, ..FileMetadata::new(Kind::Delta, 0) }.into_map(&others)
-    };
-    let key = || Ok::<_, Error>(None);
-    let writer = CheckpointWriter::resume(&mut set, output, &groups, options.max_shard_size, metadata, key)?;
-    check_writer(inputs(), &writer, "the output")?;
-    progress.begin("squash", total(groups.iter().map(Group::bytes)));
-    for (name, entry) in &entries {
-        match entry {
-            Entry::InBase(_) => {}
-            Entry::Codes(codes, _) => {
-                let mut at = 0;
-                for code in codes.iter().map(code_of) {
-                    let slot = writer.slot(&part(name, 0).name);
-                    for piece in code.chunks(PIECE) {
-                        writer.write_at(slot, at, piece.bytes())?;
-                        at += piece.bytes().len() as u64;
-                        progress.advance(piece.bytes().len() as u64);
+    caught(|| {
+        // Without a base, nothing is read from it.
+        let nothing =
+            Checkpoint::from_bytes("no base", [2u64.to_le_bytes().as_slice(), b"{}"].concat().into())?;
+        let chain = Chain { base: nothing, deltas: apply::links(deltas, options.open)? };
+        let (Some(first), Some(last)) = (chain.deltas.first(), chain.deltas.last()) else {
+            return Err(DeltaProblem::NotADelta.of(output));
+        };
+        let files = || chain.deltas.iter().flat_map(|delta| delta.reader.files());
+        let read = files().filter_map(|file| place::size(file).ok()).sum();
+        let states = (first.delta.base.clone(), last.delta.state.clone());
+        if let Some(base) = options.base {
+            let written = over(base, deltas, output, options, progress)?;
+            return Ok(Squashed { written, read, layered: 0, base_state: states.0, state: states.1 });
+        }
+        let inputs = || files().map(|path| ("a delta", path));
+        check_distinct(inputs(), [("the output", output)])?;
+        let mut set = OutputSet::open(output, inputs().map(|(_, path)| path))?;
+        let mut entries: BTreeMap<&str, Entry> = BTreeMap::new();
+        for (name, ..) in last.reader.tensors() {
+            entries.insert(name, entry(&chain, chain.last(), name)?);
+        }
+        let code_of = |(n, name): &(usize, String)| match chain.deltas[*n].reader.link(name) {
+            Link::Coded { code, .. } => code,
+            _ => unreachable!("an entry of codes"),
+        };
+        let form = |name: &str| chain.form(chain.last(), name).expect("one of its names");
+        let mut groups: Vec<Group> = Vec::new();
+        for (name, entry) in &entries {
+            groups.push(match entry {
+                Entry::InBase(_) => Group::new(name, Vec::new()),
+                Entry::Codes(codes, _) => {
+                    let bytes: usize = codes.iter().map(|code| code_of(code).len()).sum();
+                    Group::new(name, vec![part(name, bytes)])
+                }
+                Entry::Known => {
+                    let (dtype, shape) = form(name);
+                    Group::single(TensorSpec { name: (*name).to_owned(), dtype, shape: shape.clone() })
+                }
+            });
+        }
+        share_codes(&mut groups, options.max_shard_size);
+        let described = |name: &str| described(&chain, name, entries.get(name)?);
+        let delta = composed(&chain, &entries);
+        let others = last.reader.metadata().clone();
+        let metadata = |groups: &[Group]| {
+            let tensors = descriptions(groups, described);
+            let delta = Some(delta.clone());
+            FileMetadata { tensors, delta, ..FileMetadata::new(Kind::Delta, 0) }.into_map(&others)
+        };
+        let key = || Ok::<_, Error>(None);
+        let writer =
+            CheckpointWriter::resume(&mut set, output, &groups, options.max_shard_size, metadata, key)?;
+        check_writer(inputs(), &writer, "the output")?;
+        progress.begin("squash", total(groups.iter().map(Group::bytes)));
+        for (name, entry) in &entries {
+            match entry {
+                Entry::InBase(_) => {}
+                Entry::Codes(codes, _) => {
+                    let mut at = 0;
+                    for code in codes.iter().map(code_of) {
+                        let slot = writer.slot(&part(name, 0).name);
+                        for piece in code.chunks(PIECE) {
+                            writer.write_at(slot, at, piece.bytes())?;
+                            at += piece.len() as u64;
+                            progress.advance(piece.len() as u64);
+                        }
                     }
                 }
+                Entry::Known => {
+                    let (dtype, shape) = form(name);
+                    let ranges: Vec<_> = cdi_core::internal::state::ranges(dtype, shape).collect();
+                    let reads = |range: &std::ops::Range<usize>| Reads {
+                        bytes: range.len() as u64,
+                        ..Reads::default()
+                    };
+                    blocks::for_each(&ranges, progress, reads, Scratch::default, |scratch, range| {
+                        let bytes = chain.read(name, range.clone(), scratch)?;
+                        Ok::<_, Error>(writer.write_at(writer.slot(name), range.start as u64, bytes)?)
+                    })?;
+                }
             }
-            Entry::Known => {
-                let (dtype, shape) = form(name);
-                let ranges: Vec<_> = cdi_core::internal::state::ranges(dtype, shape).collect();
-                let reads =
-                    |range: &std::ops::Range<usize>| Reads { bytes: range.len() as u64, ..Reads::default() };
-                blocks::for_each(&ranges, progress, reads, Scratch::default, |scratch, range| {
-                    let bytes = chain.read(name, range.clone(), scratch)?;
-                    Ok::<_, Error>(writer.write_at(writer.slot(name), range.start as u64, bytes)?)
-                })?;
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
             }
         }
-        if progress.cancelled() {
-            return Err(Error::Cancelled);
-        }
-    }
-    progress.end();
-    let bytes = writer.bytes();
-    let files = writer.stage(&mut set)?;
-    set.commit()?;
-    let layered =
-        entries.values().filter(|entry| matches!(entry, Entry::Codes(codes, _) if codes.len() > 1)).count();
-    let written = Written { files, tensors: entries.len(), bytes, beside: Vec::new() };
-    Ok(Squashed { written, read, layered, base_state: states.0, state: states.1 })
+        progress.end();
+        let bytes = writer.bytes();
+        let files = writer.stage(&mut set)?;
+        set.commit()?;
+        let layered = entries
+            .values()
+            .filter(|entry| matches!(entry, Entry::Codes(codes, _) if codes.len() > 1))
+            .count();
+        let written = Written { files, tensors: entries.len(), bytes, beside: Vec::new() };
+        Ok(Squashed { written, read, layered, base_state: states.0, state: states.1 })
+    })
 }
 
 /// With the base: the last checkpoint is made in a temporary file, and compared with the base.

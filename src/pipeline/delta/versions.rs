@@ -6,8 +6,8 @@
 //! checksums, full versions that begin a chain anew); SGLang, pull request 30367 (`/pull_weights`);
 //! ModelExpress, `docs/S3_DELTA_WEIGHT_REFIT.md` (the index). `docs/deltas.md` describes the form.
 
+use crate::place;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -143,16 +143,16 @@ impl Encoding {
 
 /// The index of a version, of which the folder or the index itself is given.
 pub(super) fn index_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(INDEX) } else { path.to_owned() }
+    if place::is_folder(path) { path.join(INDEX) } else { path.to_owned() }
 }
 
 /// The metadata in the index of a version; `None` if there is no such index.
 pub(super) fn meta(path: &Path) -> Option<Value> {
     let index = index_of(path);
-    if index.extension() != Some("json".as_ref()) || index.metadata().ok()?.len() > 1 << 29 {
+    if index.extension() != Some("json".as_ref()) {
         return None;
     }
-    let json: Value = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
+    let json: Value = serde_json::from_slice(&place::read(&index, 1 << 29).ok()?).ok()?;
     let metadata = json.get("metadata")?;
     metadata.get("version").is_some().then(|| metadata.clone())
 }

@@ -163,7 +163,7 @@ impl Making for Versions {
         let all: Vec<(&str, TensorRef<'_>)> = self.base.tensors().collect();
         let same: BTreeSet<&str> =
             all.iter().map(|(name, _)| *name).filter(|name| self.in_base(name).is_some()).collect();
-        progress.begin("apply", all.iter().map(|(_, tensor)| tensor.bytes().len() as u64).sum());
+        progress.begin("apply", all.iter().map(|(_, tensor)| tensor.data.len() as u64).sum());
         blocks::for_each(
             &all,
             progress,

@@ -13,7 +13,7 @@ use super::versions::{Checksum, Encoding, INDEX, Meta, Zstd};
 use crate::checkpoint::{Checkpoint, OpenOptions, TensorRef, TensorSpec};
 use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::copy::copy;
-use crate::pipeline::error::{DeltaProblem, Error};
+use crate::pipeline::error::{DeltaProblem, Error, caught};
 use crate::pipeline::outcome::Written;
 use crate::pipeline::outputs::check_distinct;
 use crate::pipeline::progress::Progress;
@@ -86,15 +86,18 @@ pub fn version(
     options: &VersionOptions,
     progress: &dyn Progress,
 ) -> Result<VersionWritten, Error> {
-    let number = options.version.or_else(|| number_of(output));
-    let Some(number) = number.filter(|number| *number > 0) else {
-        let problem =
-            "a version has a number, from 1: call the folder `weight_v000001`, or give `--number 1`";
-        return Err(DeltaProblem::Version(problem.to_owned()).of(output));
-    };
-    let base_number = options.base_version.or_else(|| number_of(base)).unwrap_or(number - 1);
-    let (base, new) = (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
-    version_between(&base, &new, [base_number, number], output, options, progress)
+    caught(|| {
+        let number = options.version.or_else(|| number_of(output));
+        let Some(number) = number.filter(|number| *number > 0) else {
+            let problem =
+                "a version has a number, from 1: call the folder `weight_v000001`, or give `--number 1`";
+            return Err(DeltaProblem::Version(problem.to_owned()).of(output));
+        };
+        let base_number = options.base_version.or_else(|| number_of(base)).unwrap_or(number - 1);
+        let (base, new) =
+            (Checkpoint::open_with(base, options.open)?, Checkpoint::open_with(new, options.open)?);
+        version_between(&base, &new, [base_number, number], output, options, progress)
+    })
 }
 
 /// The same for checkpoints that are open, with the numbers of their versions.
@@ -126,7 +129,7 @@ pub(super) fn version_between(
     let changed: Vec<String> = changed.map(|tensor| tensor.name.clone()).collect();
     let spool = Spool::beside(&index)?;
     let end = AtomicU64::new(0);
-    let bytes = changed.iter().filter_map(|name| new.tensor(name)).map(|tensor| tensor.bytes().len() as u64);
+    let bytes = changed.iter().filter_map(|name| new.tensor(name)).map(|tensor| tensor.data.len() as u64);
     progress.begin("delta", bytes.sum());
     let coded = blocks::for_each(
         &changed,
@@ -169,7 +172,7 @@ pub(super) fn version_between(
         spool.read(at, &mut code)?;
         Ok(writer.write_at(writer.slot(&changed[n]), 0, &code)?)
     })?;
-    let new_bytes = new.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let new_bytes = new.tensors().map(|(_, tensor)| tensor.data.len() as u64).sum();
     Ok(VersionWritten { written, versions, new_bytes, tensors })
 }
 
@@ -189,7 +192,7 @@ pub(super) fn full_version(
         (spec, None)
     };
     let parts: Vec<(TensorSpec, Option<String>)> = all.iter().map(spec).collect();
-    let total: u64 = all.iter().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let total: u64 = all.iter().map(|(_, tensor)| tensor.data.len() as u64).sum();
     let meta = json!({"version": format!("{number:06}"), "total_size": total});
     progress.begin("write", total);
     let written = write_shards(set, output, &parts, max_shard_size, meta, |n, writer| {

@@ -21,7 +21,7 @@ pub use rules::{ChainProblem, RuleProblem};
 pub use scores::ScoresProblem;
 pub use verify::VerifyProblem;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, catch};
 use crate::config::ConfigError;
 use crate::gates::GateResult;
 use crate::reader::{BaseProblem, OpenError, PrunedProblem, RowsError};
@@ -364,6 +364,12 @@ impl PartsProblem {
     pub(super) fn of(self, path: &Path) -> Error {
         Error::Parts { path: path.to_owned(), problem: Box::new(self) }
     }
+}
+
+/// Does the work of a function that other programs call. If bytes in a store cannot be read where no function
+/// says so, the work ends, and this returns the error.
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch(work)?
 }
 
 impl From<Stopped> for Error {

@@ -29,6 +29,8 @@ pub enum PhaseEnd {
 pub enum PartsProblem {
     /// The config searches, which one process does.
     Tune,
+    /// The folder of the parts would be in an object store.
+    InStore,
     /// Parts of a step are missing.
     Missing {
         /// The step, and its number from 1.
@@ -95,6 +97,10 @@ impl fmt::Display for PartsProblem {
             Self::Tune => f.write_str(
                 "a config with `tune` cannot be run in parts: search on one machine, put the settings that it \
                  finds under `prune`, and run that config in parts",
+            ),
+            Self::InStore => f.write_str(
+                "the processes of a run in parts exchange files in a folder that all of them see as one of a disk: \
+                 give it (--parts-folder FOLDER)",
             ),
             Self::Missing { step: (name, number), missing, of } if missing.len() == *of => write!(
                 f,

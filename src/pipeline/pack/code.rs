@@ -121,7 +121,7 @@ impl<'a> ToCode<'a> {
             Self::Floats(floats) => floats.task.trained,
             Self::Bytes(bytes) => bytes.data,
         };
-        data.bytes().len() as u64
+        data.len() as u64
     }
 
     /// How many passes over it coding takes.

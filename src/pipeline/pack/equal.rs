@@ -31,7 +31,7 @@ pub(super) fn equal<'a>(
         tensor.data.chunks(PIECE).zip(base.chunks(PIECE)).map(move |(piece, base)| (n, piece, base))
     };
     let pieces: Vec<_> = alike.iter().enumerate().flat_map(pieces).collect();
-    progress.begin("compare", alike.iter().map(|(_, tensor, _)| tensor.bytes().len() as u64).sum());
+    progress.begin("compare", alike.iter().map(|(_, tensor, _)| tensor.data.len() as u64).sum());
     let differ = blocks::for_each(
         &pieces,
         progress,

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::coding::{Coding, descriptions};
 use super::copy::copy;
-use super::error::Error;
+use super::error::{Error, caught};
 use super::outcome::Written;
 use super::outputs::{check_distinct, check_writer};
 use super::plan::other_metadata;
@@ -23,6 +23,7 @@ use super::resolve::refuse_pruned;
 use super::spool::Spool;
 use crate::checkpoint::{Checkpoint, TensorRef, TensorSpec};
 use crate::codec::{CODES, Choice, part};
+use crate::place;
 use crate::sparse::{Delta, FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
@@ -61,7 +62,7 @@ pub struct PackedTensor {
 
 impl PackedTensor {
     fn equal(name: &str, tensor: &TensorRef<'_>) -> Self {
-        Self { name: name.to_owned(), from: tensor.bytes().len() as u64, to: 0, choice: None, equal: true }
+        Self { name: name.to_owned(), from: tensor.data.len() as u64, to: 0, choice: None, equal: true }
     }
 
     /// Whether its values are stored as differences from a prediction; `None` if they are not coded.
@@ -81,7 +82,7 @@ pub fn pack(
     max_shard_size: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Packed, Error> {
-    pack_over(start, output, max_shard_size, None, progress)
+    caught(|| pack_over(start, output, max_shard_size, None, progress))
 }
 
 /// The same, as a delta if one is described.
@@ -105,7 +106,7 @@ pub(super) fn pack_over(
         !equal.contains(name) && checkpoint.tensor(&format!("{name}{CODES}")).is_none()
     };
     let tasks = start.tasks(checkpoint.tensors().filter(whole));
-    let total = checkpoint.tensors().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
+    let total = checkpoint.tensors().map(|(_, tensor)| tensor.data.len() as u64).sum();
     let coding = Coding::new(start.described_bytes(), total, max_shard_size);
     let floats = tasks.iter().map(|task| ToCode::whole(task, coding.described));
     let all: Vec<ToCode<'_>> = floats.chain(start.others(checkpoint.tensors().filter(whole))).collect();
@@ -144,7 +145,7 @@ pub(super) fn pack_over(
     let files = writer.stage(&mut set)?;
     set.commit()?;
     let written = Written { files, tensors: groups.len(), bytes, beside: Vec::new() };
-    let read = checkpoint.files().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+    let read = checkpoint.files().filter_map(|file| place::size(file).ok()).sum();
     Ok(Packed { written, read, tensors })
 }
 
@@ -168,7 +169,7 @@ fn groups<'a>(
         if equal.contains(name) {
             return Group::new(name, Vec::new());
         }
-        let dense = tensor.bytes().len() as u64;
+        let dense = tensor.data.len() as u64;
         match coded.get(name) {
             Some(found) if coding.is_worth_it(found.bytes(), found.prediction(), dense) => {
                 names.insert(name);
@@ -202,7 +203,7 @@ fn write(
     writer: &CheckpointWriter,
     progress: &dyn Progress,
 ) -> Result<PackedTensor, Error> {
-    let from = tensor.bytes().len() as u64;
+    let from = tensor.data.len() as u64;
     let (to, choice) = match coded.write(name, writer, progress)? {
         None => {
             copy([(writer.slot(name), tensor.data)].into_iter(), writer, progress)?;

@@ -80,7 +80,7 @@ fn together<'a>(resolved: &'a Resolved<'_>) -> Result<BTreeMap<&'a str, &'a str>
     let mut firsts: BTreeMap<(&[usize], &[u8]), Vec<&str>> = BTreeMap::new();
     for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.action == Action::Prune) {
         let Some(data) = checkpoint.tensor(name) else { continue };
-        let beginning = &data.bytes()[..data.bytes().len().min(64)];
+        let beginning = data.data.part(0..data.data.len().min(64)).bytes();
         let alike = firsts.entry((tensor.shape.dims(), beginning)).or_default();
         let copied = alike.iter().find(|first| {
             let first = checkpoint.tensor(first).expect("one of its own names");

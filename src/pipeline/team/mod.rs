@@ -31,6 +31,7 @@ use super::resolve::Resolved;
 use super::spool::Spool;
 use super::task::Tasks;
 use crate::checkpoint::CheckpointError;
+use crate::place;
 use crate::store::{
     CheckpointWriter, Group, MergeSink, PartFiles, PartWritten, Sink, WholeFiles, entry_path,
 };
@@ -384,7 +385,7 @@ impl Team {
     pub fn is_finished(&self, resolved: &Resolved<'_>) -> bool {
         let Some(seat) = self.seat() else { return false };
         seat.is_noted(&seat.finished())
-            && resolved.settings.outputs().all(|(_, path)| entry_path(path).exists())
+            && resolved.settings.outputs().all(|(_, path)| place::exists(&entry_path(path)))
     }
 }
 

@@ -140,7 +140,7 @@ fn inputs(resolved: &Resolved<'_>) -> String {
     for (kind, checkpoint) in resolved.checkpoints() {
         for n in 0..checkpoint.shards().count() {
             let data = checkpoint.whole_file(n);
-            let bytes = data.bytes().len() as u64;
+            let bytes = data.len() as u64;
             pieces.push(format!("\n{} {bytes}\n", kind.role()).into_bytes());
             let last = bytes.saturating_sub(SAMPLE);
             for sample in 0..SAMPLES {

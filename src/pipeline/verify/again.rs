@@ -16,7 +16,7 @@ use crate::pipeline::resolve::Resolved;
 use crate::pipeline::run::{Stages, stage};
 use crate::pipeline::team::Team;
 use crate::report::{Report, read};
-use crate::store::{LocalSink, Unfinished, entry_path, through_link};
+use crate::store::{Destination, Unfinished, entry_path, through_link};
 use crate::tune::TuneReport;
 
 /// A run, as described by its manifest.
@@ -89,7 +89,7 @@ impl Listed<'_> {
         let (outcome, set) = stage(
             &resolved,
             Stages::All,
-            (&Team::alone(), Box::new(LocalSink::default()), tuned),
+            (&Team::alone(), Box::new(Destination::default()), tuned),
             progress,
             &mut |_| {},
         )?;

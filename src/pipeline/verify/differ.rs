@@ -1,13 +1,14 @@
 //! Differences between outputs and the manifest, or between outputs and the results of the inputs.
 
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use crate::checkpoint::OpenOptions;
+use crate::digest;
 use crate::gates::GateResult;
 use crate::manifest::{FileEntry, TensorEntry};
 use crate::pipeline::error::{Error, VerifyProblem};
-use crate::pipeline::manifest::hashed;
+use crate::place;
 use crate::reader::{Limits, PrunedReader};
 use crate::report::gate_words;
 use crate::tensor::FloatDtype;
@@ -16,15 +17,15 @@ use cdi_core::internal::ReadBlocks;
 
 /// The difference of a file from its entry, if any.
 pub(super) fn compare_file(path: &Path, entry: &FileEntry, hash: bool) -> io::Result<Option<VerifyProblem>> {
-    let length = match fs::metadata(path) {
+    let length = match place::size(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(VerifyProblem::Missing)),
-        metadata => metadata?.len(),
+        size => size?,
     };
     if length != entry.size {
         return Ok(Some(VerifyProblem::Size { expected: entry.size, got: length }));
     }
     if hash {
-        let (got, _) = hashed(path)?;
+        let (got, _) = digest::of_file(path)?;
         if got != entry.sha256 {
             return Ok(Some(VerifyProblem::Digest { expected: entry.sha256.clone(), got }));
         }

@@ -14,6 +14,10 @@ use std::io;
 #[cfg(feature = "std")]
 use memmap2::Mmap;
 
+#[cfg(feature = "object-store")]
+use super::distant::Distant;
+use super::error::CheckpointError;
+use super::unreadable::give_up;
 use crate::prelude::*;
 
 /// The bytes of a whole file.
@@ -25,6 +29,9 @@ enum Inner {
     #[cfg(feature = "std")]
     Mapped(Mmap),
     Memory(Cow<'static, [u8]>),
+    /// An object in a store, as far as it was read.
+    #[cfg(feature = "object-store")]
+    Distant(Distant),
 }
 
 impl From<Cow<'static, [u8]>> for Content {
@@ -36,6 +43,13 @@ impl From<Cow<'static, [u8]>> for Content {
 impl From<Vec<u8>> for Content {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Inner::Memory(bytes.into()))
+    }
+}
+
+#[cfg(feature = "object-store")]
+impl From<Distant> for Content {
+    fn from(distant: Distant) -> Self {
+        Self(Inner::Distant(distant))
     }
 }
 
@@ -52,25 +66,93 @@ impl Content {
         unsafe { Mmap::map(file) }.map(|map| Self(Inner::Mapped(map)))
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
         match &self.0 {
             #[cfg(feature = "std")]
-            Inner::Mapped(map) => map,
-            Inner::Memory(bytes) => bytes,
+            Inner::Mapped(map) => map.len(),
+            Inner::Memory(bytes) => bytes.len(),
+            #[cfg(feature = "object-store")]
+            Inner::Distant(distant) => distant.len(),
         }
     }
 
-    /// Whether the bytes are mapped.
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A range of the bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](super::ErrorKind::Io) if they are in a store and cannot be read.
+    ///
+    /// # Panics
+    /// If there are fewer bytes.
+    pub fn part(&self, range: Range<usize>) -> Result<&[u8], CheckpointError> {
+        match &self.0 {
+            #[cfg(feature = "std")]
+            Inner::Mapped(map) => Ok(&map[range]),
+            Inner::Memory(bytes) => Ok(&bytes[range]),
+            #[cfg(feature = "object-store")]
+            Inner::Distant(distant) => distant.part(range),
+        }
+    }
+
+    /// All bytes. Those in a store are read now; an error in that unwinds, see [`catch`](super::catch).
+    pub fn bytes(&self) -> &[u8] {
+        self.part(0..self.len()).unwrap_or_else(|error| give_up(error))
+    }
+
+    /// Whether the bytes are in a store.
+    pub(super) fn is_distant(&self) -> bool {
+        #[cfg(feature = "object-store")]
+        if let Inner::Distant(_) = &self.0 {
+            return true;
+        }
+        false
+    }
+
+    /// Begins to read a range that will be needed soon, if the bytes are in a store.
+    pub(super) fn read_ahead(&self, range: Range<usize>) {
+        #[cfg(feature = "object-store")]
+        if let Inner::Distant(distant) = &self.0 {
+            return distant.read_ahead(range);
+        }
+        let _ = range;
+    }
+
+    /// What a store calls this version of the bytes.
     #[cfg(feature = "std")]
-    pub(super) fn is_mapped(&self) -> bool {
-        matches!(self.0, Inner::Mapped(_))
+    pub(super) fn tag(&self) -> Option<&str> {
+        #[cfg(feature = "object-store")]
+        if let Inner::Distant(distant) = &self.0 {
+            return distant.tag();
+        }
+        None
+    }
+
+    /// The bytes, if they are those of a mapped file.
+    #[cfg(feature = "std")]
+    pub(super) fn mapped(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Inner::Mapped(map) => Some(map),
+            _ => None,
+        }
     }
 
     /// Releases the memory of a range of bytes.
     #[cfg(all(unix, feature = "std"))]
     pub(super) fn release(&self, range: Range<usize>) {
-        let Inner::Mapped(map) = &self.0 else { return };
+        let map = match &self.0 {
+            Inner::Mapped(map) => map,
+            #[cfg(feature = "object-store")]
+            Inner::Distant(distant) => match distant.map() {
+                Some(map) => map,
+                None => return,
+            },
+            Inner::Memory(_) => return,
+        };
         // SAFETY: the mapping is read-only and backed by a file, so a released page has the same bytes when
         // it is touched again. A failure is harmless: the advice concerns memory, not content.
         let _ = unsafe {

@@ -1,12 +1,11 @@
 //! Finds the checkpoint in a folder: an index with its shards, shards without an index, or a single file.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, ErrorKind};
 use super::foreign::Foreign;
-
+use crate::place;
 use crate::prelude::*;
 
 /// What is appended to the name of an index while the files that it lists are being replaced.
@@ -59,9 +58,8 @@ fn family(stem: &str) -> &str {
 /// another variant of it.
 pub(super) fn in_folder(folder: &Path) -> Result<Found, CheckpointError> {
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder).map_err(CheckpointError::io(folder, "list"))? {
-        let entry = entry.map_err(CheckpointError::io(folder, "list"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for name in place::list(folder).map_err(CheckpointError::io(folder, "list"))? {
+        let name = name.to_string_lossy().into_owned();
         if name.ends_with(UPDATING) {
             return Err(CheckpointError::new(folder, ErrorKind::Updating(name)));
         }

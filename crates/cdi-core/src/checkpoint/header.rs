@@ -207,20 +207,34 @@ impl<'de> Deserialize<'de> for UniqueStrings {
 }
 
 impl Header {
-    /// Parses and checks the header of a whole file.
-    pub fn parse(file: &[u8]) -> Result<Self, HeaderError> {
-        let (length, rest) = file.split_first_chunk::<8>().ok_or(HeaderError::TooShort(file.len()))?;
+    /// Number of bytes of the header of a file that begins with these bytes and has `file_len` in total,
+    /// including those that give its length.
+    pub fn bytes_of(beginning: &[u8], file_len: usize) -> Result<usize, HeaderError> {
+        let (length, _) = beginning.split_first_chunk::<8>().ok_or(HeaderError::TooShort(file_len))?;
         let length = u64::from_le_bytes(*length);
         if length > MAX_HEADER {
             return Err(HeaderError::TooLong(length));
         }
-        // At most MAX_HEADER, so it fits, and the sum below cannot overflow.
-        let Some(json) = rest.get(..length as usize) else {
-            return Err(HeaderError::HeaderTruncated { expected: length, got: rest.len() });
-        };
+        // At most MAX_HEADER, so the sum cannot overflow.
+        let end = 8 + length as usize;
+        if end > file_len {
+            return Err(HeaderError::HeaderTruncated { expected: length, got: file_len - 8 });
+        }
+        Ok(end)
+    }
+
+    /// Parses and checks the header of a whole file.
+    pub fn parse(file: &[u8]) -> Result<Self, HeaderError> {
+        let end = Self::bytes_of(file, file.len())?;
+        Self::parse_beginning(&file[..end], file.len())
+    }
+
+    /// Parses and checks the header of a file with `file_len` bytes, of which these
+    /// [`Self::bytes_of`] are the first.
+    pub fn parse_beginning(header: &[u8], file_len: usize) -> Result<Self, HeaderError> {
+        let json = &header[8..];
         let raw: RawHeader = serde_json::from_slice(json).map_err(|e| HeaderError::Json(e.to_string()))?;
-        let data_start = 8 + length as usize;
-        let tensors = place(raw.tensors, data_start, file.len())?;
+        let tensors = place(raw.tensors, header.len(), file_len)?;
         Ok(Self { metadata: raw.metadata, tensors })
     }
 }

@@ -7,6 +7,7 @@ use alloc::borrow::Cow;
 use core::cell::RefCell;
 use core::fmt;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, Ma
 
 use super::error::ErrorKind;
 
+use crate::place;
 use crate::prelude::*;
 
 /// Reading an index stops after this many missing shards.
@@ -42,7 +44,9 @@ impl<'a> Index<'a> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let looks = Looks {
             folder,
-            real: (!follow_links).then(|| fs::canonicalize(folder).ok()).flatten(),
+            // An error is that of opening a shard.
+            names: place::is_distant(folder).then(|| place::list(folder).ok()).flatten(),
+            real: (!follow_links).then(|| place::canonical(folder).ok()).flatten(),
             follow_links,
             wrong: RefCell::default(),
             missing: RefCell::default(),
@@ -66,6 +70,8 @@ impl<'a> Index<'a> {
 /// Checks the shards in the folder of the index.
 struct Looks<'f> {
     folder: &'f Path,
+    /// What is in the folder, if that is in a store.
+    names: Option<Vec<OsString>>,
     /// The folder with links resolved; not needed if links may be followed.
     real: Option<PathBuf>,
     follow_links: bool,
@@ -86,7 +92,14 @@ impl Looks<'_> {
             return stop(ErrorKind::ShardOutside { tensor: tensor.to_owned(), shard: shard.to_owned() });
         }
         let path = self.folder.join(shard);
-        let found = if self.follow_links { fs::metadata(&path).map(|_| None) } else { self.leads_out(&path) };
+        let found = match &self.names {
+            Some(names) if names.iter().any(|name| name == shard) => Ok(None),
+            Some(_) => Err(io::ErrorKind::NotFound.into()),
+            // Who may read a store may not always list what is in it.
+            None if place::is_distant(self.folder) => Ok(None),
+            None if self.follow_links => fs::metadata(&path).map(|_| None),
+            None => self.leads_out(&path),
+        };
         match found {
             Ok(None) => Ok(()),
             Ok(Some(to)) => stop(ErrorKind::ShardLink { shard: shard.to_owned(), to }),

@@ -8,6 +8,7 @@ use super::content::Content;
 use super::error::CheckpointError;
 use super::file_name::FileName;
 use super::source::{Identity, Source};
+use crate::place;
 use crate::positioned::read_exact_at;
 use crate::prelude::*;
 use crate::regular_file;
@@ -68,8 +69,11 @@ impl Source for LocalFile {
     }
 }
 
-/// The identity of the file at `path`, which need not exist.
+/// The identity of the file at `path`, which need not exist. That of an object in a store is its URL.
 pub fn identity(path: &Path) -> Identity {
+    if let Some(url) = place::normal(path) {
+        return Identity::Path(url);
+    }
     #[cfg(unix)]
     if let Ok(metadata) = fs::metadata(path) {
         use std::os::unix::fs::MetadataExt;
@@ -80,7 +84,7 @@ pub fn identity(path: &Path) -> Identity {
 
 /// The path with links resolved in the part that exists, and the rest appended.
 fn resolve(path: &Path) -> PathBuf {
-    if let Ok(real) = fs::canonicalize(path) {
+    if let Ok(real) = place::canonical(path) {
         return real;
     }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

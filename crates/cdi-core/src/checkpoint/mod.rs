@@ -35,6 +35,8 @@
 //! | --- | --- |
 //! | `by_name` | maps of what is in name order already |
 //! | `content` | the bytes of a file; the only module that maps files |
+//! | `distant` | the content of a file in an object store |
+//! | `distant_file` | files in an object store |
 //! | `file_name` | names of files in messages |
 //! | `find` | the checkpoint of a folder |
 //! | `foreign` | the formats of files that are not safetensors |
@@ -48,10 +50,15 @@
 //! | `reader` | the tensors of a checkpoint, as one set |
 //! | `source` | where files come from |
 //! | `spec` | tensors to be written |
+//! | `unreadable` | bytes in a store that cannot be read when they are needed |
 //! | `view` | tensors under other names, and with more rows or columns |
 
 mod by_name;
 mod content;
+#[cfg(feature = "object-store")]
+mod distant;
+#[cfg(feature = "object-store")]
+mod distant_file;
 mod error;
 mod file_name;
 #[cfg(feature = "std")]
@@ -72,6 +79,7 @@ mod options;
 pub(crate) mod reader;
 mod source;
 pub(crate) mod spec;
+mod unreadable;
 #[cfg(feature = "std")]
 pub(crate) mod view;
 
@@ -83,12 +91,14 @@ pub use header::HeaderError;
 #[cfg(feature = "std")]
 pub use local::{LocalFile, identity};
 pub use mmap::Mapped;
-pub(crate) use mmap::release;
+pub(crate) use mmap::{read_ahead, release};
 #[cfg(feature = "std")]
 pub use options::OpenOptions;
 pub use reader::{Checkpoint, TensorRef};
 pub use source::{Identity, MemoryFile, Source};
 pub(crate) use spec::TensorSpec;
+#[cfg(feature = "std")]
+pub use unreadable::catch;
 
 /// Key of `__metadata__` under which this tool stores what it needs to read its own files.
 pub const METADATA_KEY: &str = "cdi_prune";

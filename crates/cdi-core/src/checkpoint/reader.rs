@@ -58,6 +58,10 @@ impl<'a> TensorRef<'a> {
     }
 }
 
+/// Number of bytes in which other formats are recognised: the longest file name of an archive, and more. Most
+/// headers are shorter, too.
+pub(super) const BEGINNING: usize = 1 << 17;
+
 /// A name without the dot-separated components for which `goes` is true. The last component always stays.
 pub fn without_components(name: &str, goes: impl Fn(&str) -> bool) -> String {
     let Some((modules, own)) = name.rsplit_once('.') else { return name.to_owned() };
@@ -95,20 +99,22 @@ impl Checkpoint {
         }
     }
 
-    /// A checkpoint with this path or name that consists of one file.
-    pub(super) fn of_source(
-        path: FileName,
-        source: Box<dyn Source>,
-        mmap: bool,
-    ) -> Result<Self, CheckpointError> {
-        let file = MappedFile::open(source, mmap)?;
-        let header = Header::parse(file.bytes()).map_err(|error| {
-            let kind = Foreign::of(file.bytes()).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
+    fn of_source(path: FileName, source: Box<dyn Source>, mmap: bool) -> Result<Self, CheckpointError> {
+        Self::of_file(path, MappedFile::open(source, mmap)?)
+    }
+
+    /// A checkpoint with this path or name that consists of this file.
+    pub(super) fn of_file(path: FileName, file: MappedFile) -> Result<Self, CheckpointError> {
+        let beginning = file.part(0..file.len().min(BEGINNING))?;
+        let wrong = |error| {
+            let kind = Foreign::of(beginning).map_or(ErrorKind::Header(error), ErrorKind::Foreign);
             CheckpointError::new(file.name().clone(), kind)
-        })?;
+        };
+        let end = Header::bytes_of(beginning, file.len()).map_err(wrong)?;
+        let header = Header::parse_beginning(file.part(0..end)?, file.len()).map_err(wrong)?;
         // The header is not needed again, and may be a large part of the memory in use.
         let data = header.tensors.values().map(|tensor| tensor.bytes.start).min();
-        release([Mapped::new(&file, 0..data.unwrap_or(file.bytes().len()))]);
+        release([Mapped::new(&file, 0..data.unwrap_or(file.len()))]);
         let tensors = by_name(header.tensors.into_iter().map(|(name, info)| (name, Place { file: 0, info })));
         Ok(Self { files: vec![file], metadata: vec![header.metadata], tensors, ..Self::empty(path) })
     }
@@ -194,7 +200,7 @@ impl Checkpoint {
     /// If there is no such file.
     pub fn whole_file(&self, n: usize) -> Mapped<'_> {
         let file = &self.files[n];
-        Mapped::new(file, 0..file.bytes().len())
+        Mapped::new(file, 0..file.len())
     }
 
     /// The `__metadata__` of each file.

@@ -78,7 +78,8 @@ pub enum Identity {
     /// Device and inode of an existing local file: the same through hard links and symbolic links.
     #[cfg(feature = "std")]
     Inode(u64, u64),
-    /// The absolute local path, with links resolved in the part that exists.
+    /// The absolute local path, with links resolved in the part that exists, or the URL of
+    /// an object in a store.
     #[cfg(feature = "std")]
     Path(PathBuf),
 }

@@ -2,7 +2,7 @@
 //! of a model has them.
 
 use super::error::CheckpointError;
-use super::mmap::MappedFile;
+use super::mmap::{Mapped, MappedFile};
 use super::reader::{Checkpoint, Place};
 use super::source::MemoryFile;
 use crate::prelude::*;
@@ -62,7 +62,7 @@ impl Checkpoint {
                 let mut bytes = Vec::new();
                 bytes.try_reserve_exact(len).map_err(|_| no_memory(len as u64))?;
                 bytes.resize(len, 0);
-                let data = &self.files[place.file].bytes()[place.info.bytes.clone()];
+                let data = Mapped::new(&self.files[place.file], place.info.bytes.clone()).bytes();
                 if was > 0 {
                     for (from, to) in data.chunks(was).zip(bytes.chunks_mut(is)) {
                         to[..was].copy_from_slice(from);

@@ -65,7 +65,7 @@ impl PrunedReader {
         let name = &description.name;
         let own = format!("{name}{CODES}");
         let Some(length) = description.code else {
-            let len = self.part(name, &own, Dtype::U8, None)?.bytes().len();
+            let len = self.part(name, &own, Dtype::U8, None)?.data.len();
             return Ok((own, 0..len));
         };
         if self.checkpoint.tensor(&own).is_some() {
@@ -91,7 +91,7 @@ impl PrunedReader {
         if self.checkpoint.metadata().len() > 1 {
             return wrong(first, format!("a file that is one of several shards has no `{SHARED_CODES}`"));
         }
-        let got = self.part(&first.name, SHARED_CODES, Dtype::U8, None)?.bytes().len();
+        let got = self.part(&first.name, SHARED_CODES, Dtype::U8, None)?.data.len();
         let described = shared().fold(0u64, |sum, (_, length)| sum.saturating_add(length));
         if described != got as u64 {
             return Err(PrunedProblem::SharedCodes { described, got });
