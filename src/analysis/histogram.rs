@@ -104,7 +104,7 @@ impl FineCounts {
 
     /// Evaluates the counts. `max` is the largest |delta|.
     pub fn spread(&self, max: f64) -> DeltaSpread {
-        spread(|n| u64::from(self.0[n]), max)
+        spread(&*self.0, max)
     }
 }
 
@@ -128,7 +128,7 @@ impl TensorCounts {
 
     /// Like [`FineCounts::spread`].
     pub fn spread(&self, max: f64) -> DeltaSpread {
-        spread(|n| self.0[n], max)
+        spread(&self.0, max)
     }
 }
 
@@ -192,21 +192,31 @@ pub(super) fn power_of_ten(quarters: i32) -> f64 {
     }
 }
 
-fn spread(count: impl Fn(usize) -> u64, max: f64) -> DeltaSpread {
-    let zero: u64 = (0..ZEROS).map(&count).sum();
+/// The numbers of the counters from `BELOW` to `ABOVE` that are not empty. Most are, in long runs, which are
+/// passed over as a whole: a model may have a hundred thousand small tensors.
+fn filled<T: Copy + Into<u64>>(counts: &[T]) -> impl Iterator<Item = usize> {
+    const RUN: usize = 64;
+    (BELOW..=ABOVE).step_by(RUN).flat_map(|first| {
+        let run = &counts[first..(first + RUN).min(ABOVE + 1)];
+        let any = run.iter().fold(0, |any, count| any | (*count).into());
+        let run = if any == 0 { &[] } else { run };
+        run.iter().enumerate().filter(|(_, count)| (**count).into() > 0).map(move |(n, _)| first + n)
+    })
+}
+
+fn spread<T: Copy + Into<u64>>(counts: &[T], max: f64) -> DeltaSpread {
+    let count = |n: usize| counts[n].into();
+    let zero: u64 = (0..ZEROS).map(count).sum();
     let mut total = zero;
     let mut quarters = vec![0u64; (HIGHEST_QUARTER - LOWEST_QUARTER) as usize];
     let (mut below, mut above) = (0, 0);
     let mut next = LOWEST_QUARTER;
     let mut edge = power_of_ten(next);
     // Counters that are not empty, with how many values lie before them.
-    let mut filled = Vec::new();
-    for n in BELOW..=ABOVE {
+    let mut seen = Vec::new();
+    for n in filled(counts) {
         let here = count(n);
-        if here == 0 {
-            continue;
-        }
-        filled.push((n, total, here));
+        seen.push((n, total, here));
         total += here;
         // An edge inside a bin is taken for the bin's lower one.
         while next <= HIGHEST_QUARTER && lower_edge(n + 1) > edge {
@@ -223,7 +233,7 @@ fn spread(count: impl Fn(usize) -> u64, max: f64) -> DeltaSpread {
     }
     let quantile = |q: f64| {
         let rank = (q * (total - 1) as f64) as u64;
-        let found = filled.iter().rev().find(|(_, before, _)| *before <= rank && rank >= zero);
+        let found = seen.iter().rev().find(|(_, before, _)| *before <= rank && rank >= zero);
         found.map_or(0.0, |(n, before, here)| {
             let (low, high) = (lower_edge(*n), lower_edge(n + 1));
             let within = ((rank - before) as f64 + 0.5) / *here as f64;

@@ -16,7 +16,11 @@ pub struct Counts {
     /// The lowest level. Symbols at lower levels are counted here, those above the highest
     /// level at the highest.
     first: i32,
+    /// The levels from the lowest to the highest that occur: a small tensor has few, and the rest would take
+    /// longer than the tensor.
     counts: Vec<Histogram>,
+    /// The number of the first of these among all levels.
+    low: usize,
 }
 
 /// Thresholds with their tables.
@@ -29,14 +33,41 @@ pub struct Tables {
 impl Counts {
     /// Empty counts, for levels around `middle`.
     pub fn new(middle: i32) -> Self {
-        Self { first: middle - LEVELS as i32 / 2, counts: vec![[0; 256]; LEVELS] }
+        Self { first: middle - LEVELS as i32 / 2, counts: Vec::new(), low: 0 }
+    }
+
+    /// The number of a level among all levels.
+    fn number(&self, level: i32) -> usize {
+        (level - self.first).clamp(0, LEVELS as i32 - 1) as usize
+    }
+
+    /// Makes room for these levels.
+    fn cover(&mut self, levels: &[i32]) {
+        let (mut least, mut most) = (i32::MAX, i32::MIN);
+        for level in levels {
+            (least, most) = (least.min(*level), most.max(*level));
+        }
+        if levels.is_empty() {
+            return;
+        }
+        let (least, most) = (self.number(least), self.number(most));
+        if self.counts.is_empty() {
+            self.low = least;
+        }
+        if least < self.low {
+            self.counts.splice(0..0, (least..self.low).map(|_| [0; 256]));
+            self.low = least;
+        }
+        let len = self.counts.len().max(most + 1 - self.low);
+        self.counts.resize(len, [0; 256]);
     }
 
     /// Counts each symbol at its level.
     pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
+        self.cover(&levels[..levels.len().min(symbols.len())]);
         for (level, symbol) in levels.iter().zip(symbols) {
-            let level = (level - self.first).clamp(0, LEVELS as i32 - 1);
-            self.counts[level as usize][usize::from(*symbol)] += 1;
+            let level = self.number(*level) - self.low;
+            self.counts[level][usize::from(*symbol)] += 1;
         }
     }
 
@@ -51,7 +82,7 @@ impl Counts {
 
     /// Joins neighbouring levels while this does not add bits, or while there are too many runs.
     fn runs(&self) -> Vec<Run> {
-        let levels = (self.first..).zip(&self.counts);
+        let levels = (self.first + self.low as i32..).zip(&self.counts);
         let mut runs: Vec<Run> = levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect();
         let mut joins: Vec<(f64, Run)> = runs.windows(2).map(|pair| pair[0].join(&pair[1])).collect();
         loop {
