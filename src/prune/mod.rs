@@ -24,6 +24,7 @@
 //! | `settings` | criteria, targets, scopes and structures, as a config chooses them |
 //! | `score` | scores of weights by each criterion |
 //! | `key` | scores as integers in the same order |
+//! | `largest` | the largest scores of a small group |
 //! | `compensate` | rounding that makes up for its errors, given the inputs of a layer |
 //! | `count` | the number of weights for a sparsity, and gradients of sparsities over the depth |
 //! | `narrow` | selection of the smallest keys by histograms |
@@ -33,6 +34,7 @@
 mod compensate;
 mod count;
 mod key;
+mod largest;
 mod narrow;
 mod score;
 mod settings;
@@ -42,10 +44,11 @@ mod units;
 pub use compensate::{Moments, MomentsError};
 pub use count::{gradient, natural_order, share_of};
 pub use key::{NEVER, key, keys};
+pub use largest::{keep_largest, keep_largest_of};
 pub use narrow::{
     BlockBoundary, Boundary, Enough, InQuestion, Narrowing, Step, Ties, allowances, first_enough,
 };
 pub use score::Pair;
 pub use settings::{Along, Criterion, Decision, Scope, Structure, Target};
-pub use structure::{Groups, Lane, keep_largest};
+pub use structure::{Groups, Lane};
 pub use units::{Activation, Joint, Units};

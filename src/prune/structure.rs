@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::key::{NEVER, key};
 use super::settings::{Along, Structure};
 use crate::tensor::{Axes, Layout, Matrix, Role, Shape};
 
@@ -280,23 +279,6 @@ impl Lane {
     }
 }
 
-/// Selects the elements of a group that stay, by their scores: the `n` largest, of equal ones the later, and
-/// all whose score is not finite.
-pub fn keep_largest(
-    scores: &[f64],
-    n: usize,
-    order: &mut Vec<(u64, usize)>,
-    mut stays: impl FnMut(usize, bool),
-) {
-    order.clear();
-    order.extend(scores.iter().enumerate().map(|(at, score)| (key(*score), at)));
-    order.sort_unstable();
-    let go = scores.len().saturating_sub(n);
-    for (rank, (key, at)) in order.iter().enumerate() {
-        stays(*at, rank >= go || *key == NEVER);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,18 +411,5 @@ mod tests {
         ] {
             assert_eq!(lane(along, dims, layout), expected, "{along:?} {dims:?}");
         }
-    }
-
-    #[test]
-    fn the_largest_of_every_few_stay() {
-        let stays = |scores: &[f64], n| {
-            let mut found = vec![false; scores.len()];
-            keep_largest(scores, n, &mut Vec::new(), |at, stays| found[at] = stays);
-            found
-        };
-        assert_eq!(stays(&[3.0, 1.0, 2.0, 4.0], 2), [true, false, false, true]);
-        assert_eq!(stays(&[1.0, 1.0, 1.0, 1.0], 2), [false, false, true, true]);
-        assert_eq!(stays(&[1.0, f64::NAN, f64::INFINITY, f64::NAN], 2), [false, true, true, true]);
-        assert_eq!(stays(&[5.0, f64::NAN, 7.0, 6.0], 2), [false, true, true, false]);
     }
 }

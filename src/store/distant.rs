@@ -90,15 +90,6 @@ impl Sink for DistantSink {
         self.draft(path, State::Empty { length, header: Vec::new() })
     }
 
-    fn resume(
-        &mut self,
-        _path: &Path,
-        _length: u64,
-        _header: &[u8],
-    ) -> Result<Option<Box<dyn Draft>>, CheckpointError> {
-        Ok(None)
-    }
-
     fn forms(&self, output: &Path) -> Vec<PathBuf> {
         names::forms(output)
     }

@@ -131,15 +131,6 @@ impl Sink for PartSink {
         Ok(Box::new(PartDraft(file)))
     }
 
-    fn resume(
-        &mut self,
-        _path: &Path,
-        _length: u64,
-        _header: &[u8],
-    ) -> Result<Option<Box<dyn Draft>>, CheckpointError> {
-        Ok(None)
-    }
-
     fn forms(&self, _output: &Path) -> Vec<PathBuf> {
         Vec::new()
     }

@@ -7,7 +7,7 @@ use crate::pipeline::blocks::Block;
 use crate::pipeline::error::Error;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::progress::Progress;
-use crate::prune::{Along, Lane, keep_largest};
+use crate::prune::{Along, Lane, keep_largest, keep_largest_of};
 
 /// Keeps the `n` largest scores of every `m` neighbours, in one pass.
 pub(super) fn keep(
@@ -33,7 +33,17 @@ pub(super) fn keep(
                 stays[place / 8] |= 1 << (place % 8);
             }
         };
+        let whole = block.start % m == 0 && block.len % m == 0;
         match strides[item.job] {
+            0 | 1 if whole && matches!(m, 2 | 4 | 8) => {
+                scores.clear();
+                scorer.scores(block.start, block.len, buffers, |piece, _| scores.extend_from_slice(piece))?;
+                match m {
+                    2 => keep_largest_of::<2>(scores, n, stays),
+                    4 => keep_largest_of::<4>(scores, n, stays),
+                    _ => keep_largest_of::<8>(scores, n, stays),
+                }
+            }
             0 | 1 => {
                 // A part of a long row may begin and end within a group, whose other weights are then
                 // examined too. Rows consist of whole groups, so groups can be counted from the first
