@@ -20,9 +20,9 @@ pub fn keep_largest(
     }
 }
 
-/// The same for groups of `M` (2, 4 or 8) that follow each other: bit `i` of the result, counted from the lowest
-/// bit of the first byte, is set if element `i` stays. Within a group, an element stays if fewer than `n` others
-/// come after it in the order of [`keep_largest`], so there is nothing to sort.
+/// The same for groups of `M` (2, 4 or 8) that follow each other: bit `i` of the result, counted from the
+/// lowest bit of the first byte, is set if element `i` stays. Within a group, an element stays if fewer than
+/// `n` others come after it in the order of [`keep_largest`], so there is nothing to sort.
 pub fn keep_largest_of<const M: usize>(scores: &[f64], n: usize, stays: &mut Vec<u8>) {
     stays.clear();
     stays.resize(scores.len().div_ceil(8), 0);
@@ -81,8 +81,8 @@ mod tests {
         assert_eq!(stays(&[5.0, f64::NAN, 7.0, 6.0], 2), [false, true, true, false]);
     }
 
-    /// Every order of every few distinct scores, with equal and infinite ones and both zeros, on every instruction
-    /// set: what sorting finds.
+    /// Every order of every few distinct scores, with equal and infinite ones and both zeros, on every
+    /// instruction set: what sorting finds.
     fn as_sorted<const M: usize>() {
         const SCORES: [f64; 6] = [0.0, -0.0, 1.0, -2.0, f64::NAN, f64::INFINITY];
         let mut scores = Vec::new();

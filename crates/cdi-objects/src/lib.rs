@@ -23,5 +23,5 @@ mod stores;
 mod upload;
 
 pub use location::{Location, Scheme};
-pub use object::{Object, RANGE, list};
+pub use object::{Object, RANGE, Version, list};
 pub use upload::{Before, Upload, abandon, put, remove, replaced};

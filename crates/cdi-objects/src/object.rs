@@ -20,6 +20,15 @@ pub const RANGE: u64 = 8 << 20;
 /// Number of attempts to read a range whose beginning came.
 const ATTEMPTS: u32 = 5;
 
+/// What a store calls the content of an object: most give an ETag, Google a generation too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The ETag.
+    pub tag: Option<String>,
+    /// The generation, or whatever else the store counts.
+    pub number: Option<String>,
+}
+
 /// An object as it was when it was found. If it is replaced afterwards, reading it is an error.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -78,6 +87,11 @@ impl Object {
     /// What the store calls this version of it, if it says.
     pub fn tag(&self) -> Option<&str> {
         self.meta.e_tag.as_deref()
+    }
+
+    /// Its version, as far as the store says.
+    pub fn version(&self) -> Version {
+        Version { tag: self.meta.e_tag.clone(), number: self.meta.version.clone() }
     }
 
     /// Reads a range of at most [`RANGE`] bytes on another thread, and gives it to `done` there.

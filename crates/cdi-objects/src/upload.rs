@@ -9,7 +9,7 @@ use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, 
 
 use crate::error::of;
 use crate::location::Location;
-use crate::object::{RANGE, key};
+use crate::object::{RANGE, Version, key};
 use crate::runtime::{handle, store};
 
 /// Stores accept at most 10,000 parts; a few less, to be safe.
@@ -31,8 +31,8 @@ pub enum Before {
     Anything,
     /// Nothing.
     Nothing,
-    /// The version with this tag.
-    Tag(String),
+    /// This version.
+    Version(Version),
 }
 
 impl Before {
@@ -42,7 +42,7 @@ impl Before {
     /// Those of the store.
     pub fn now(location: &Location) -> io::Result<Self> {
         match crate::Object::find(location) {
-            Ok(object) => Ok(object.tag().map_or(Self::Anything, |tag| Self::Tag(tag.to_owned()))),
+            Ok(object) => Ok(Self::Version(object.version())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Nothing),
             Err(error) => Err(error),
         }
@@ -63,7 +63,10 @@ pub fn put(location: &Location, bytes: Vec<u8>, before: &Before) -> io::Result<(
     let wanted = match before {
         Before::Anything => PutMode::Overwrite,
         Before::Nothing => PutMode::Create,
-        Before::Tag(tag) => PutMode::Update(UpdateVersion { e_tag: Some(tag.clone()), version: None }),
+        Before::Version(Version { tag: None, number: None }) => PutMode::Overwrite,
+        Before::Version(Version { tag, number }) => {
+            PutMode::Update(UpdateVersion { e_tag: tag.clone(), version: number.clone() })
+        }
     };
     match put(wanted)? {
         Ok(_) => Ok(()),
