@@ -20,6 +20,9 @@ Examples:
   cdi-prune plan model.yaml
   cdi-prune run model.yaml
   cdi-prune restore out/model/pruned.safetensors -o dense.safetensors
+  cdi-prune inspect s3://bucket/model/
+
+Paths of checkpoints, configs, reports and manifests may be URLs: s3://, gs://, az://, file://.
 
 Exit codes:
   0  success

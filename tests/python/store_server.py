@@ -89,7 +89,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         elif kind == "slow":
             for at in range(0, len(content), 1 << 14):
                 self.wfile.write(content[at : at + (1 << 14)])
-                time.sleep(0.005)
+                time.sleep(0.002)
         else:
             self.wfile.write(content)
 

@@ -274,7 +274,7 @@ def test_what_passes_is_borne(store, model, trained, kind):
           "and so on, see docs/object-stores.md) and their rights"),
 ])
 def test_what_does_not_pass_is_an_error_and_leaves_nothing(store, model, trained, kind, words):
-    impatient = store.environment | {"CDI_PRUNE_STORE_TIMEOUT": "2"}
+    impatient = store.environment | {"CDI_PRUNE_STORE_TIMEOUT": "1"}
     model.write("store.yaml", model.at(trained, "s3://models/out/"))
     # In the middle of the content, in another pass than the header.
     seen = []
@@ -342,7 +342,7 @@ def test_killed_uploads_leave_nothing_visible(store, model, trained, number):
     model.write("store.yaml", model.at(trained, "s3://models/out/"))
     store.fault("slow", lambda method, path: method == "GET", times=10**6)
     killed = 0
-    for _ in range(8):
+    for _ in range(5):
         process = subprocess.Popen(
             [BINARY, "run", "store.yaml"], cwd=model.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env=os.environ | store.environment,

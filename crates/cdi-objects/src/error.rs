@@ -37,15 +37,26 @@ fn words(error: &dyn Error) -> String {
     }
     let cause = deepest.to_string();
     let text = if whole.contains(&cause) { whole } else { format!("{whole}: {cause}") };
-    let text = match text.split_once("non-2xx status code: ") {
+    let short = match text.split_once("non-2xx status code: ") {
         Some((_, answer)) => said(answer),
         None => text
             .strip_prefix("Generic ")
             .and_then(|text| text.split_once(" error: "))
             .map_or(text.clone(), |(_, rest)| rest.to_owned()),
     };
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let short = short.split_whitespace().collect::<Vec<_>>().join(" ");
+    if METADATA.iter().any(|host| text.contains(host)) {
+        return format!(
+            "there are no credentials: none in the environment (AWS_ACCESS_KEY_ID and so on, see \
+             docs/object-stores.md) or in the files of the store's tools, and this machine has no role of its own \
+             ({short})"
+        );
+    }
+    short
 }
+
+/// Where machines of clouds are asked for their roles, last of all.
+const METADATA: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
 
 /// A status with the message of its page, if that is in the form of S3 and Azure.
 fn said(answer: &str) -> String {
@@ -56,7 +67,7 @@ fn said(answer: &str) -> String {
     let status = answer.split([':', '<']).next().unwrap_or_default().trim_end();
     match (part("Code"), part("Message")) {
         (Some(code), Some(message)) => format!("the store answers {status}: {message} ({code})"),
-        _ => format!("the store answers {answer}"),
+        _ => format!("the store answers {}", answer.trim().trim_end_matches(':')),
     }
 }
 
@@ -74,6 +85,15 @@ mod tests {
         let said = of(error(source)).to_string();
         assert_eq!(said, "the store answers 404 Not Found: No such bucket (NoSuchBucket)");
         assert_eq!(of(error("no route to\nhost".to_owned())).to_string(), "no route to host");
+        let source =
+            "Error performing PUT http://169.254.169.254/latest/api/token in 1s - no route".to_owned();
+        let said = of(error(source)).to_string();
+        assert!(
+            said.starts_with("there are no credentials: none in the environment (AWS_ACCESS_KEY_ID "),
+            "{said}"
+        );
+        let source = "non-2xx status code: 501 Not Implemented: ".to_owned();
+        assert_eq!(of(error(source)).to_string(), "the store answers 501 Not Implemented");
         let source = "non-2xx status code: 503 Service Unavailable: busy".to_owned();
         assert_eq!(of(error(source)).to_string(), "the store answers 503 Service Unavailable: busy");
     }
