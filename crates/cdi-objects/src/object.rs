@@ -59,11 +59,12 @@ impl Object {
             Ok::<_, io::Error>((store, key, location.clone()))
         };
         let asked: Vec<io::Result<_>> = locations.iter().map(asked).collect();
-        let Ok(handle) = handle() else {
-            return asked
-                .into_iter()
-                .map(|found| found.and(Err(io::ErrorKind::OutOfMemory.into())))
-                .collect();
+        let handle = match handle() {
+            Ok(handle) => handle,
+            Err(error) => {
+                let again = || io::Error::new(error.kind(), error.to_string());
+                return locations.iter().map(|_| Err(again())).collect();
+            }
         };
         let find = |asked: io::Result<(Arc<dyn ObjectStore>, Key, Location)>| async {
             let (store, key, location) = asked?;
