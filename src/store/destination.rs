@@ -27,6 +27,17 @@ fn no_stores(path: &Path) -> CheckpointError {
 }
 
 impl Destination {
+    /// The sink that this path leads to.
+    fn sink_of(&mut self, path: &Path) -> Result<&mut dyn Sink, CheckpointError> {
+        if place::is_distant(path) {
+            #[cfg(feature = "object-store")]
+            return Ok(&mut self.distant);
+            #[cfg(not(feature = "object-store"))]
+            return Err(no_stores(path));
+        }
+        Ok(&mut self.local)
+    }
+
     /// A draft that is the file `from`, which must have this length and begin with this header, and which
     /// nobody writes any more.
     pub(super) fn take_over(
@@ -57,23 +68,11 @@ impl Sink for Destination {
     }
 
     fn begin(&mut self, output: &Path, key: Option<&str>) -> Result<PathBuf, CheckpointError> {
-        if place::is_distant(output) {
-            #[cfg(feature = "object-store")]
-            return self.distant.begin(output, key);
-            #[cfg(not(feature = "object-store"))]
-            return Err(no_stores(output));
-        }
-        self.local.begin(output, key)
+        self.sink_of(output)?.begin(output, key)
     }
 
     fn create(&mut self, path: &Path, length: u64, room: u64) -> Result<Box<dyn Draft>, CheckpointError> {
-        if place::is_distant(path) {
-            #[cfg(feature = "object-store")]
-            return self.distant.create(path, length, room);
-            #[cfg(not(feature = "object-store"))]
-            return Err(no_stores(path));
-        }
-        self.local.create(path, length, room)
+        self.sink_of(path)?.create(path, length, room)
     }
 
     fn resume(
@@ -82,7 +81,7 @@ impl Sink for Destination {
         length: u64,
         header: &[u8],
     ) -> Result<Option<Box<dyn Draft>>, CheckpointError> {
-        if place::is_distant(path) { Ok(None) } else { self.local.resume(path, length, header) }
+        self.sink_of(path)?.resume(path, length, header)
     }
 
     fn is_distant(&self, output: &Path) -> bool {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::cleanup::hold;
 use super::names::{self, index_path, is_index, is_shard};
-use super::sink::{Draft, Sink};
+use super::sink::{Appending, Draft, Sink};
 use super::staged::open_expected;
 use super::{check_name, read_exact_at, write_all_at};
 use crate::checkpoint::{CheckpointError, ErrorKind, Identity};
@@ -264,7 +264,7 @@ impl Draft for DistantDraft {
     }
 
     fn stream(&self) -> Box<dyn Write + '_> {
-        Box::new(Stream { draft: self, at: 0 })
+        Box::new(Appending::to(self))
     }
 
     fn known_sha256(&self) -> Option<String> {
@@ -272,23 +272,5 @@ impl Draft for DistantDraft {
             State::Small { sha256, .. } | State::Sent { sha256, .. } => Some(sha256.clone()),
             State::Empty { .. } | State::Open(_) => None,
         }
-    }
-}
-
-/// A writer of a draft from beginning to end.
-struct Stream<'a> {
-    draft: &'a DistantDraft,
-    at: u64,
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.draft.write_at(self.at, bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::names::{folder_of, index_path, is_form, journal_of};
-use super::sink::{Draft, Sink, hash};
+use super::sink::{Appending, Draft, Sink, hash};
 use crate::checkpoint::{CheckpointError, ErrorKind, Identity};
 
 /// Files in memory, by path. Clones share the same files.
@@ -177,24 +177,7 @@ impl Draft for MemoryDraft {
     }
 
     fn stream(&self) -> Box<dyn Write + '_> {
-        Box::new(Appending { draft: self, at: 0 })
-    }
-}
-
-struct Appending<'a> {
-    draft: &'a MemoryDraft,
-    at: u64,
-}
-
-impl Write for Appending<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.draft.write_at(self.at, bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Box::new(Appending::to(self))
     }
 }
 

@@ -164,3 +164,28 @@ impl Read for Reading<'_> {
         Ok(length)
     }
 }
+
+/// A writer of a draft from beginning to end.
+pub(super) struct Appending<'a> {
+    draft: &'a dyn Draft,
+    at: u64,
+}
+
+impl<'a> Appending<'a> {
+    /// Of this draft.
+    pub fn to(draft: &'a dyn Draft) -> Self {
+        Self { draft, at: 0 }
+    }
+}
+
+impl Write for Appending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.draft.write_at(self.at, bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
