@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::codes::{CodeKey, Coded};
 use super::coding::Coding;
 use super::error::{Error, PartsProblem};
 use super::expected::Expected;
 use super::masks::Masks;
 use super::origin::Action;
-use super::pack::{
-    Bytes, Coded, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all,
-};
+use super::pack::{Bytes, CodedTensors, Floats, Pruning, Rounding, ToCode, check_calibrations, code_all};
 use super::plan::{Codes, FilePlan, NoCodes, initial_values, may_be_coded};
 use super::progress::Progress;
 use super::remove::Removal;
@@ -162,7 +162,7 @@ impl<'a> Selection<'a> {
         &self,
         step: &'static str,
         masks: &Masks,
-        own_spool: &mut Option<Spool>,
+        own_spool: &mut Option<Arc<Spool>>,
     ) -> Result<CodedPart, Error> {
         let Self { resolved, prune, team, .. } = *self;
         let removal = Removal::find(resolved, |name| team.owns(name), prune, masks)?;
@@ -175,7 +175,7 @@ impl<'a> Selection<'a> {
         &self,
         step: &'static str,
         done: Vec<CodedPart>,
-        mut own_spool: Option<Spool>,
+        mut own_spool: Option<Arc<Spool>>,
     ) -> Result<Selected<'a>, Error> {
         let Self { resolved, prune, team, .. } = *self;
         let mut removal = Removal::default();
@@ -189,7 +189,7 @@ impl<'a> Selection<'a> {
                 let Some((name, _)) = all.get_key_value(&name) else { continue };
                 if own_spool.is_none() && team.owns(name) {
                     let kept = team.state(step, CODES);
-                    own_spool = kept.map(|path| open_codes(&path, &sha256)).transpose()?;
+                    own_spool = kept.map(|path| open_codes(&path, &sha256)).transpose()?.map(Arc::new);
                 }
                 coded.insert(name.as_str(), tensor);
             }
@@ -204,22 +204,34 @@ impl<'a> Selection<'a> {
         step: &'static str,
         masks: &Masks,
         removal: &Removal,
-        own_spool: &mut Option<Spool>,
+        own_spool: &mut Option<Arc<Spool>>,
     ) -> Result<CodedHere, Error> {
         let Self { resolved, prune, team, progress, .. } = *self;
         let mut tensors = self.may_be_coded(masks, Some(removal))?;
         tensors.retain(|tensor| team.owns(tensor.name()));
+        let names: Vec<String> = tensors.iter().map(|tensor| tensor.name().to_owned()).collect();
+        let here =
+            |coded| CodedHere { tensors: names.into_iter().zip(coded).collect(), ..CodedHere::default() };
+        if let Some(kept) = resolved.kept().filter(|_| team.is_alone()) {
+            let keys: Vec<Option<CodeKey>> = tensors.iter().map(ToCode::key).collect();
+            let code = |numbers: &[usize], to: (&Spool, u64)| {
+                let tensors: Vec<ToCode<'_>> = numbers.iter().map(|n| tensors[*n]).collect();
+                code_all("code", &tensors, to, progress)
+            };
+            let (coded, spool) = kept.codes(keys, || Ok(team.spool(&prune.output)?), code)?;
+            *own_spool = Some(spool);
+            return Ok(here(coded));
+        }
         let mut spool = team.spool(&prune.output)?;
-        let coded = code_all("code", &tensors, &spool, progress)?;
-        let names = tensors.iter().map(|tensor| tensor.name().to_owned());
-        let mut here = CodedHere { tensors: names.zip(coded).collect(), ..CodedHere::default() };
+        let (coded, _) = code_all("code", &tensors, (&spool, 0), progress)?;
+        let mut here = here(coded);
         if let Some(path) = team.state(step, CODES) {
             here.sha256 = spool.keep(&path)?;
             let predicted = |(_, coded): &&(String, Coded)| coded.prediction().is_some();
             let predicted = here.tensors.iter().filter(predicted).map(|(name, _)| name.as_str());
             here.bases = digests_of_bases(resolved, predicted)?;
         }
-        *own_spool = Some(spool);
+        *own_spool = Some(Arc::new(spool));
         Ok(here)
     }
 

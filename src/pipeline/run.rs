@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::fit::{CodedPart, code_at_once, digests_of_bases, select_and_code};
 use super::gates::check_gates;
 use super::heatmap::{draw, heat_maps};
 use super::initialise::initialise;
+use super::kept::Kept;
 use super::manifest::{self, KnownInputs, add_manifest, hash_some_inputs, know_inputs};
 use super::masks::Masks;
 use super::origin::Action;
@@ -142,10 +144,10 @@ pub(super) fn stage(
     }
     match &settings.tune {
         Some(wanted) if pruning.is_some() => {
-            let options = resolved.options();
-            let (prune, found) = tune::tune(resolved, wanted, &only_prunes(options), progress)?;
+            let (options, kept) = (resolved.options(), Arc::default());
+            let (prune, found) = tune::tune(resolved, wanted, &only_prunes(options, &kept), progress)?;
             let settings = Settings { prune: Some(prune), ..settings.clone() };
-            let resolved = Resolved::with(&settings, options)?;
+            let resolved = Resolved::with(&settings, options)?.with_kept(&kept);
             let to_do = (analyze, true, Some(found));
             finish(&resolved, to_do, (team, &mut set), progress, &mut outcome)?;
         }
@@ -158,8 +160,8 @@ pub(super) fn stage(
 }
 
 /// How a search writes a candidate.
-fn only_prunes(options: OpenOptions) -> impl Fn(&Settings) -> Result<Outcome, Error> {
-    move |settings| run(&Resolved::with(settings, options)?, Stages::Prune, &Silent, |_| {})
+fn only_prunes(options: OpenOptions, kept: &Arc<Kept>) -> impl Fn(&Settings) -> Result<Outcome, Error> {
+    move |settings| run(&Resolved::with(settings, options)?.with_kept(kept), Stages::Prune, &Silent, |_| {})
 }
 
 /// How long one candidate of the search takes on this machine: it is written and restored in a temporary
@@ -169,8 +171,9 @@ fn only_prunes(options: OpenOptions) -> impl Fn(&Settings) -> Result<Outcome, Er
 /// [`Error`], if a candidate cannot be written or evaluated.
 pub fn time_candidate(resolved: &Resolved<'_>, progress: &dyn Progress) -> Result<Option<Duration>, Error> {
     caught(|| {
-        let time =
-            |wanted| tune::time_candidate(resolved, wanted, &only_prunes(resolved.options()), progress);
+        let kept = Arc::default();
+        let prune = only_prunes(resolved.options(), &kept);
+        let time = |wanted| tune::time_candidate(resolved, wanted, &prune, progress);
         resolved.settings.tune.as_ref().map(time).transpose()
     })
 }

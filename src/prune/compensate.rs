@@ -104,6 +104,11 @@ impl Moments {
         self.order.len()
     }
 
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| size_of_val(&**row)).sum::<usize>() + size_of_val(&*self.order)
+    }
+
     /// Rounds a row of weights in place. `round` rounds the weight of the input with this index, given the
     /// value that makes up for the errors so far; or `None` if the input is always 0, so that its weight does
     /// not matter. `errors` is a buffer.

@@ -154,10 +154,10 @@ fn stop(id: u32) {
 /// ended when this returns.
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
-    let mut pause = Duration::from_millis(1);
     loop {
         let ended = group::has_ended(child)?;
-        let left = timeout.saturating_sub(begun.elapsed());
+        let elapsed = begun.elapsed();
+        let left = timeout.saturating_sub(elapsed);
         if ended || left.is_zero() {
             // Before the process is reaped, so that its id cannot have been reused.
             stop(child.id());
@@ -166,8 +166,9 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
             let status = child.wait()?;
             return Ok(ended.then_some(status));
         }
+        // A sixteenth is lost at most, and no command is looked at all the time.
+        let pause = (elapsed / 16).clamp(Duration::from_millis(1), Duration::from_millis(50));
         thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 

@@ -21,7 +21,7 @@ pub(in crate::pipeline) struct Bytes<'a> {
     pub shape: &'a Shape,
     pub data: Mapped<'a>,
     /// A tensor of the same type and shape that it can be predicted from.
-    base: Option<Mapped<'a>>,
+    pub base: Option<Mapped<'a>>,
     /// What describing that tensor takes, in bytes.
     described: u64,
 }

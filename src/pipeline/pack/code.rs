@@ -1,9 +1,6 @@
 //! Codes tensors, without loss or rounded to steps.
 
-use std::ops::Range;
-
 use safetensors::Dtype;
-use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
 use super::floats::{self, Floats};
@@ -11,6 +8,7 @@ use super::steps::{self, Losses};
 use crate::checkpoint::CheckpointError;
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder, without_pruned};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
+use crate::pipeline::codes::{CodeKey, Coded};
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Rounded;
 use crate::pipeline::progress::{Progress, Silent};
@@ -29,29 +27,6 @@ pub(in crate::pipeline) enum ToCode<'a> {
     Floats(Floats<'a>),
     /// Byte by byte.
     Bytes(Bytes<'a>),
-}
-
-/// A coded tensor. Its blocks are in the spool.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::pipeline) struct Coded {
-    pub choice: Choice,
-    pub head: Vec<u8>,
-    pub blocks: Range<u64>,
-    /// Number of finite values beyond the range of the type that they were cast to.
-    pub overflowed: u64,
-    /// How its values were rounded; `None` if they were not.
-    pub rounded: Option<Rounded>,
-}
-
-impl Coded {
-    pub fn bytes(&self) -> u64 {
-        self.head.len() as u64 + self.blocks.end - self.blocks.start
-    }
-
-    /// The factor of the initial values from which its values are predicted; `None` if they are not.
-    pub fn prediction(&self) -> Option<f64> {
-        self.choice.prediction()
-    }
 }
 
 /// Buffers of a thread.
@@ -98,6 +73,28 @@ impl<'a> ToCode<'a> {
             Self::Floats(floats) => floats.task.name,
             Self::Bytes(bytes) => bytes.name,
         }
+    }
+
+    /// What its code depends on; `None` if on masks as well.
+    pub fn key(&self) -> Option<CodeKey> {
+        let name = self.name().to_owned();
+        Some(match self {
+            Self::Floats(Floats { pruning: Some(_), .. }) => return None,
+            Self::Floats(floats) => CodeKey {
+                name,
+                steps: floats.rounding.map(|rounding| (rounding.step.to_bits(), rounding.over)),
+                is_compensated: floats.is_compensated(),
+                written: Some(floats.written),
+                predicts: floats.predicts,
+            },
+            Self::Bytes(bytes) => CodeKey {
+                name,
+                steps: None,
+                is_compensated: false,
+                written: None,
+                predicts: bytes.base.is_some(),
+            },
+        })
     }
 
     /// The type of the tensor as it is.
@@ -259,17 +256,16 @@ impl<'a> Coding<'a> {
     }
 }
 
-/// Codes tensors into the spool, from its beginning, a batch at a time. Progress counts
-/// their bytes once for each pass, as this stage.
+/// Codes tensors into the spool, from this position on, a batch at a time, and returns where they end.
+/// Progress counts their bytes once for each pass, as this stage.
 pub(in crate::pipeline) fn code_all(
     stage: &'static str,
     tensors: &[ToCode<'_>],
-    spool: &Spool,
+    (spool, mut end): (&Spool, u64),
     progress: &dyn Progress,
-) -> Result<Vec<Coded>, Error> {
+) -> Result<(Vec<Coded>, u64), Error> {
     progress.begin(stage, tensors.iter().map(|tensor| tensor.passes() * tensor.bytes()).sum());
     let mut coded = Vec::with_capacity(tensors.len());
-    let mut end = 0;
     let mut rest = tensors;
     while !rest.is_empty() {
         let mut sum = 0;
@@ -282,7 +278,7 @@ pub(in crate::pipeline) fn code_all(
         rest = later;
     }
     progress.end();
-    Ok(coded)
+    Ok((coded, end))
 }
 
 /// The best coding of each tensor, and the bits per element in a sample of it.

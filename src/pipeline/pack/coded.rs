@@ -1,9 +1,10 @@
 //! Coded tensors that are ready to be written to a file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::code::Coded;
 use crate::codec::CODES;
+use crate::pipeline::codes::Coded;
 use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::Codes;
@@ -14,11 +15,11 @@ use crate::store::CheckpointWriter;
 /// The coded tensors of a file, by name, and the spool with the blocks of those that this process writes.
 pub(in crate::pipeline) struct CodedTensors<'a> {
     tensors: BTreeMap<&'a str, Coded>,
-    spool: Option<Spool>,
+    spool: Option<Arc<Spool>>,
 }
 
 impl<'a> CodedTensors<'a> {
-    pub fn new(tensors: BTreeMap<&'a str, Coded>, spool: Option<Spool>) -> Self {
+    pub fn new(tensors: BTreeMap<&'a str, Coded>, spool: Option<Arc<Spool>>) -> Self {
         Self { tensors, spool }
     }
 

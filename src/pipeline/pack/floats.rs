@@ -7,6 +7,7 @@ use crate::codec::{
 };
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{Block, Reads};
+use crate::pipeline::kept::Kept;
 use crate::pipeline::masks::Masks;
 use crate::pipeline::nearer::Nearer;
 use crate::pipeline::task::TensorTask;
@@ -48,6 +49,8 @@ pub(in crate::pipeline) struct Rounding<'a> {
     pub over: Over,
     /// The second moments of its inputs, and the file that they are from, if rounding compensates its errors.
     pub moments: Option<(&'a Checkpoint, TensorRef<'a>)>,
+    /// Keeps them factored, if there is a search.
+    pub kept: Option<&'a Kept>,
 }
 
 /// Buffers for the input of a block.

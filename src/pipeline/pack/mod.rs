@@ -11,6 +11,7 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::coding::{Coding, descriptions};
 use super::copy::copy;
@@ -27,7 +28,7 @@ use crate::place;
 use crate::sparse::{Delta, FileMetadata, Kind, PrunedTensor};
 use crate::store::{CheckpointWriter, Group, OutputSet};
 pub(super) use bytes::Bytes;
-pub(super) use code::{Coded, ToCode, choices, code_all};
+pub(super) use code::{ToCode, choices, code_all};
 pub(super) use coded::CodedTensors;
 use equal::Digests;
 pub(super) use floats::{Floats, Pruning, Rounding};
@@ -152,8 +153,8 @@ pub(super) fn pack_over(
 /// Codes tensors.
 fn code<'a>(all: &[ToCode<'a>], output: &Path, progress: &dyn Progress) -> Result<CodedTensors<'a>, Error> {
     let spool = Spool::beside(output)?;
-    let coded = code_all("pack", all, &spool, progress)?;
-    Ok(CodedTensors::new(all.iter().map(ToCode::name).zip(coded).collect(), Some(spool)))
+    let (coded, _) = code_all("pack", all, (&spool, 0), progress)?;
+    Ok(CodedTensors::new(all.iter().map(ToCode::name).zip(coded).collect(), Some(Arc::new(spool))))
 }
 
 /// What is written to the file for each tensor, and the names of the tensors for which that is a code: those

@@ -2,6 +2,7 @@
 //! errors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::floats::{Floats, Rounding, Scratch};
 use crate::checkpoint::TensorRef;
@@ -22,7 +23,7 @@ impl<'a> Rounding<'a> {
         let opened = |path| resolved.calibration(path).expect("opened before pruning");
         let file = steps.calibration.as_deref().map(opened);
         let moments = file.and_then(|file| Some((file, file.tensor(task.name)?)));
-        Ok(Self { step: length(steps.step, task)?, over: steps.over, moments })
+        Ok(Self { step: length(steps.step, task)?, over: steps.over, moments, kept: resolved.kept() })
     }
 }
 
@@ -185,16 +186,23 @@ pub(super) fn compensated(
     choice: &Choice,
     progress: &dyn Progress,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let Some((file, tensor)) = floats.rounding.and_then(|rounding| rounding.moments) else { return Ok(None) };
+    let Some(Rounding { moments: Some((file, tensor)), kept, .. }) = floats.rounding else { return Ok(None) };
     let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, tensor.float()) else { return Ok(None) };
     let Some(sides) = Sides::of(floats.task) else { return Ok(None) };
-    let mut moments = vec![0.0; sides.inputs * sides.inputs];
-    dtype.decode(tensor.bytes(), &mut moments);
-    let moments = Moments::new(&moments, sides.inputs, &Threads).map_err(|problem| Error::Calibration {
-        path: file.path().to_owned(),
-        tensor: floats.task.name.to_owned(),
-        problem: Box::new(problem.into()),
-    })?;
+    let name = floats.task.name;
+    let factor = || {
+        let mut moments = vec![0.0; sides.inputs * sides.inputs];
+        dtype.decode(tensor.bytes(), &mut moments);
+        Moments::new(&moments, sides.inputs, &Threads).map_err(|problem| Error::Calibration {
+            path: file.path().to_owned(),
+            tensor: name.to_owned(),
+            problem: Box::new(problem.into()),
+        })
+    };
+    let moments = match kept {
+        Some(kept) => kept.moments(file.path(), name, factor)?,
+        None => Arc::new(factor()?),
+    };
     let tensor = Compensation { floats, choice, moments: &moments, step, sides };
     if tensor.sides.is_by_output { tensor.by_blocks(progress) } else { tensor.by_strips(progress) }.map(Some)
 }

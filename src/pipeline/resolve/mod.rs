@@ -8,10 +8,11 @@ mod tensors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::error::{Error, RuleProblem};
 use super::inputs::InputKind;
+use super::kept::Kept;
 use super::origin::{Action, Origin, Tensor};
 use super::outputs::{Output, outputs};
 use super::patterns::patterns_match;
@@ -46,6 +47,8 @@ pub struct Resolved<'s> {
     base_digests: Mutex<BTreeMap<String, String>>,
     /// SHA-256 and bytes of input files, as far as they are known, by their role and path.
     input_digests: Mutex<BTreeMap<InputFile, (String, u64)>>,
+    /// What the candidates of a search have in common, if this is one.
+    kept: Option<Arc<Kept>>,
 }
 
 /// The role of an input file, and its path.
@@ -114,6 +117,7 @@ impl<'s> Resolved<'s> {
             small_files: Vec::new(),
             base_digests: Mutex::default(),
             input_digests: Mutex::default(),
+            kept: None,
         };
         // If the trained checkpoint cannot be read, it is unknown which rules match its tensors.
         if !unusable {
@@ -136,6 +140,16 @@ impl<'s> Resolved<'s> {
     /// The options for opening checkpoints.
     pub(super) fn options(&self) -> OpenOptions {
         self.options
+    }
+
+    /// As a candidate of the search with these findings.
+    pub(super) fn with_kept(self, kept: &Arc<Kept>) -> Self {
+        Self { kept: Some(Arc::clone(kept)), ..self }
+    }
+
+    /// What the candidates of the search have in common, if this is one.
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_deref()
     }
 
     /// The small files to copy from the folder of the trained checkpoint to that of the pruned one.

@@ -29,7 +29,7 @@ impl Choice {
 }
 
 /// What predictions a tensor that is stored in steps may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Over {
     /// Whatever gives the fewest bytes.
     #[default]
