@@ -9,13 +9,12 @@ import importlib.util
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from run import HERE, ROOT, config, run, together
+from run import HERE, config, program, run, together
 
 arguments = argparse.ArgumentParser(description=__doc__)
 arguments.add_argument("--gib", type=float, default=1.0, help="size of the checkpoint (default: 1)")
@@ -128,10 +127,7 @@ def main():
     options = arguments.parse_args()
     if not all(map(has, ("torch", "numpy", "safetensors"))) or shutil.which("zstd") is None:
         sys.exit("needs PyTorch, NumPy and safetensors (python3 -m pip install torch numpy safetensors) and zstd")
-    tool = os.environ.get("CDI_PRUNE")
-    if tool is None:
-        subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
-        tool = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release/cdi-prune"
+    tool = program()
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "")
     print(f"{time.strftime('%Y-%m-%d')}, {cpu}, {options.threads} threads, {options.place}, {options.gib:g} GiB of F32, "
           f"median of {options.repeat}\n")

@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
+use cdi_core::init::{Generator, SchemeParams};
 use cdi_core::internal::dispatch::InstructionSet;
-use cdi_prune::init::{Generator, SchemeParams};
-use cdi_prune::tensor::{FloatDtype, Layout, Shape};
+use cdi_core::tensor::{FloatDtype, Layout, Shape};
 use rayon::prelude::*;
 
 /// Weights that a thread takes at once, and of these those that stay in its fastest memory.
@@ -17,7 +17,7 @@ const COLUMNS: usize = 4096;
 fn main() {
     InstructionSet::choose().expect("an instruction set of this processor");
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    // Run without arguments (`cargo bench -p benches`), it shows that it works.
+    // Run without arguments, it shows that it works.
     let number = |n: usize, default: usize| args.get(n).map_or(default, |arg| arg.parse().expect("a number"));
     let (elements, threads, rounds) = (number(0, 1 << 20), number(2, 2), number(3, 1));
     let dtype = match args.get(1).map(String::as_str) {

@@ -3,7 +3,6 @@
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -39,6 +38,18 @@ def run(command, cwd, quiet=True):
     if status != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{errors.decode()}")
     return seconds, usage.ru_maxrss / 1024
+
+
+def built(name, *what):
+    """The path of a release program of this workspace."""
+    subprocess.run(["cargo", "build", "--release", "--quiet", *what], cwd=ROOT, check=True)
+    return str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release" / name)
+
+
+def program():
+    """The path of cdi-prune: CDI_PRUNE, or else it is built."""
+    given = os.environ.get("CDI_PRUNE")
+    return str(Path(given).resolve()) if given else built("cdi-prune", "-p", "cdi-prune", "--bins")
 
 
 class Table:
@@ -139,15 +150,7 @@ def main():
     # Not imported here: a child's peak memory is never less than its parent's was.
     if not all(map(importlib.util.find_spec, ("numpy", "safetensors"))):
         sys.exit("needs numpy and safetensors: python3 -m pip install numpy safetensors")
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
-    built = subprocess.run(
-        ["cargo", "bench", "--quiet", "-p", "benches", "--bench", "regenerate", "--no-run", "--message-format", "json"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout
-    artifacts = [json.loads(line) for line in built.splitlines() if line.startswith("{")]
-    regenerate = next(a["executable"] for a in artifacts if a.get("target", {}).get("name") == "regenerate")
-    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    tool = str(Path(target).resolve() / "release" / "cdi-prune")
+    tool, regenerate = program(), built("regenerate", "-p", "benches", "--bin", "regenerate")
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     print(f"{time.strftime('%Y-%m-%d')}, {cpu}, {options.threads} threads, {platform.system()} {platform.release()}, "
           f"{options.place}, {options.gib:g} GiB, median of {options.repeat}")

@@ -44,10 +44,10 @@ def run(name, out, *changes):
     return json.loads((out / "report.json").read_text())
 
 
-# Runs an example that is built, with the arguments that `cargo run` would give it.
+# Runs an example as the tests have built it, with the arguments that `cargo run` would give it.
 CARGO = """#!/bin/sh
 if [ "$1 $2 $3 $4 $6" != "run --quiet --release --example --" ]; then echo "other arguments: $*" >&2; exit 64; fi
-example=%s/release/examples/$5
+example=%s/debug/examples/$5
 shift 6
 exec "$example" "$@"
 """
@@ -55,12 +55,12 @@ exec "$example" "$@"
 
 @pytest.fixture
 def cargo_once(tmp_path_factory, monkeypatch):
-    """The examples are built once: cargo takes ten times as long to find that there is nothing to do as one runs, and
-    a search runs hundreds."""
+    """The examples are built once, as `cargo test --workspace` builds them: cargo takes ten times as long to find that
+    there is nothing to do as one runs, and a search runs hundreds."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
     monkeypatch.setenv("CARGO_TARGET_DIR", str(target))
     examples = ["--example", "evaluate", "--example", "calibrate"]
-    subprocess.run(["cargo", "build", "--quiet", "--release", *examples], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--workspace", *examples], cwd=ROOT, check=True)
     folder = tmp_path_factory.mktemp("bin")
     (folder / "cargo").write_text(CARGO % target)
     (folder / "cargo").chmod(0o755)
