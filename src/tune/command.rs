@@ -166,7 +166,7 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
             let status = child.wait()?;
             return Ok(ended.then_some(status));
         }
-        // A sixteenth is lost at most, and no command is looked at all the time.
+        // A sixteenth is lost at most, or a millisecond, and no command is looked at all the time.
         let pause = (elapsed / 16).clamp(Duration::from_millis(1), Duration::from_millis(50));
         thread::sleep(pause.min(left));
     }
