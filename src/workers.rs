@@ -15,7 +15,8 @@
 //! ```
 
 pub use cdi_core::workers::*;
-use rayon::prelude::*;
+use std::iter;
+use std::sync::{Mutex, PoisonError};
 
 /// Threads that work for whoever calls [`Pool::run`], and end with the pool. Without one, work is done by
 /// rayon's global threads.
@@ -95,6 +96,42 @@ impl Workers for Threads {
         scratch: impl Fn() -> S + Sync + Send,
         work: impl Fn(&mut S, &mut T) + Sync + Send,
     ) {
-        items.par_iter_mut().for_each_init(scratch, work);
+        // A few items at a time, for balance, and so that small ones do not wait for each other. Rayon's
+        // iterators would make scratch space anew several times per thread, and new memory is slow.
+        let threads = self.count().min(items.len());
+        let few = (items.len() / (16 * threads.max(1))).clamp(1, 64);
+        let rest = Mutex::new(items.chunks_mut(few));
+        let next = || rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let run = || {
+            let Some(first) = next() else { return };
+            let mut scratch = scratch();
+            for items in iter::once(first).chain(iter::from_fn(next)) {
+                items.iter_mut().for_each(|item| work(&mut scratch, item));
+            }
+        };
+        rayon::in_place_scope(|scope| {
+            (1..threads).for_each(|_| scope.spawn(|_| run()));
+            run();
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn each_item_is_worked_on_once_with_scratch_space_made_once_per_thread() {
+        let pool = Pool::new(3).expect("three threads");
+        for len in [0, 1, 2, 3, 47, 1000, 10_000] {
+            let made = AtomicUsize::new(0);
+            let mut items: Vec<usize> = (0..len).collect();
+            let scratch = || made.fetch_add(1, Ordering::Relaxed);
+            pool.run(|| Threads.each(&mut items, scratch, |_, item| *item = 2 * *item + 1));
+            assert!(items.iter().enumerate().all(|(n, item)| *item == 2 * n + 1), "{len} items");
+            assert!(made.load(Ordering::Relaxed) <= 3, "{len} items");
+        }
     }
 }

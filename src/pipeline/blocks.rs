@@ -20,6 +20,7 @@ pub fn for_each<'a, T, S, R, E>(
 ) -> Result<Vec<R>, Error>
 where
     T: Sync,
+    S: Send,
     R: Send,
     E: Into<Error>,
 {

@@ -5,6 +5,7 @@
 
 use crate::checkpoint::{Mapped, read_ahead, release};
 use crate::init::{Initial, Whole};
+use crate::lock::Spare;
 use crate::prelude::*;
 use crate::tensor::Matrix;
 use crate::workers::Workers;
@@ -129,8 +130,9 @@ const LARGEST_WINDOW: usize = 128 << 20;
 /// is on its way.
 const AHEAD: usize = 128 << 20;
 
-/// Runs `work` on every item (a block, or a block with additional data), shared among `workers`, each with
-/// its own scratch space. The results are in the order of the items.
+/// Runs `work` on every item (a block, or a block with additional data), shared among `workers`,
+/// each with its own scratch space, which holds what earlier items left there. The results are in
+/// the order of the items.
 ///
 /// The memory of the mapped files that the items read is released after use. Initial values that can only be
 /// generated as a whole are generated before the first item that needs them, and released after the last; the
@@ -148,9 +150,11 @@ pub fn for_each<'a, T, S, R, E>(
 ) -> Result<Vec<R>, E>
 where
     T: Sync,
+    S: Send,
     R: Send,
     E: Send,
 {
+    let spare = Spare::default();
     let window = (WINDOW_PER_WORKER * workers.count()).min(LARGEST_WINDOW);
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
@@ -175,12 +179,16 @@ where
         if distant {
             read_ahead(coming(rest, &reads));
         }
-        let one = |scratch: &mut S, item: &T| {
-            let result = work(scratch, item)?;
-            advance(reads(item).bytes);
-            Ok(result)
-        };
-        results.extend(workers.map(now, &scratch, one)?);
+        let results_of = workers.map(
+            now,
+            || spare.take(&scratch),
+            |scratch, item| {
+                let result = work(scratch, item)?;
+                advance(reads(item).bytes);
+                Ok(result)
+            },
+        );
+        results.extend(results_of?);
         release(now.iter().flat_map(|item| reads(item).mapped).flatten());
         held = later.first().and_then(|item| reads(item).whole);
         now.iter()

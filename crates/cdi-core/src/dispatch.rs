@@ -57,7 +57,8 @@ impl InstructionSet {
             if v3 {
                 sets.push(Self(Isa::Avx2));
             }
-            if v3 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+            let v4 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq");
+            if v3 && v4 && has!("avx512vl") {
                 sets.push(Self(Isa::Avx512));
             }
         }
@@ -138,7 +139,7 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "simd"))]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }

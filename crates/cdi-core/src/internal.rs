@@ -55,6 +55,11 @@ pub mod init {
     pub use crate::init::initial::Initial;
 }
 
+/// Things that are used again.
+pub mod spare {
+    pub use crate::lock::{Spare, Taken};
+}
+
 /// The parts of the noise function.
 pub mod noise {
     /// Runs of draws.

@@ -1,5 +1,6 @@
 //! Codes tensors, without loss or rounded to steps.
 
+use cdi_core::internal::spare::{Spare, Taken};
 use safetensors::Dtype;
 
 use super::bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::checkpoint::CheckpointError;
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder, without_pruned};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::pipeline::codes::{CodeKey, Coded};
+use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
 use crate::pipeline::outcome::Rounded;
 use crate::pipeline::progress::{Progress, Silent};
@@ -318,10 +320,12 @@ fn code(
         coding.pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec)).map(drop)
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.cut());
+    let spare = Spare::default();
     // The number of blocks whose codes are held in memory before they are written in order.
     for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
-            let (coding, mut code) = (&all[*n], Vec::new());
+            let (coding, mut code) = (&all[*n], spare.take(Vec::new));
+            code.clear();
             let (trained, input) = coding.pass(block, scratch, |encoder, input, codec| {
                 encoder.encode(block, input, codec, &mut code);
             })?;
@@ -329,15 +333,29 @@ fn code(
             let overflowed = coding.tensor.overflowed(block, &mut scratch.floats);
             Ok::<_, Error>((code, overflowed, losses))
         })?;
+        let mut placed = Vec::with_capacity(codes.len());
         for ((n, _), (code, overflowed, losses)) in blocks.iter().zip(codes) {
             let coding = &mut all[*n];
             coding.start.get_or_insert(*end);
             coding.lengths.push(code.len() as u32);
             coding.overflowed += overflowed;
             coding.losses.add(losses);
-            spool.write(*end, &code)?;
+            let at = *end;
             *end += code.len() as u64;
+            placed.push((at, code));
         }
+        write(&placed, spool)?;
     }
     Ok(all.iter().map(|coding| coding.finish(*end)).collect())
+}
+
+/// Writes codes, each at its position behind the one before.
+fn write(codes: &[(u64, Taken<'_, Vec<u8>>)], spool: &Spool) -> Result<(), Error> {
+    let bytes: usize = codes.iter().map(|(_, code)| code.len()).sum();
+    if let Some((start, _)) = codes.first().filter(|_| bytes <= PIECE) {
+        let all: Vec<u8> = codes.iter().flat_map(|(_, code)| code.iter().copied()).collect();
+        return Ok(spool.write(*start, &all)?);
+    }
+    let nothing = |_: &_| Reads::default();
+    blocks::for_each(codes, &Silent, nothing, || (), |(), (at, code)| spool.write(*at, code)).map(drop)
 }

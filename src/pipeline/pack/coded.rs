@@ -1,9 +1,11 @@
 //! Coded tensors that are ready to be written to a file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::CODES;
+use crate::pipeline::blocks::{self, Reads};
 use crate::pipeline::codes::Coded;
 use crate::pipeline::copy::PIECE;
 use crate::pipeline::error::Error;
@@ -42,15 +44,15 @@ impl<'a> CodedTensors<'a> {
         let (Some(found), Some(spool)) = (self.get(name), &self.spool) else { return Ok(None) };
         let slot = writer.slot(&format!("{name}{CODES}"));
         writer.write_at(slot, 0, &found.head)?;
-        let mut at = found.blocks.start;
-        let mut piece = Vec::new();
-        while at < found.blocks.end {
-            piece.resize((found.blocks.end - at).min(PIECE as u64) as usize, 0);
-            spool.read(at, &mut piece)?;
-            writer.write_at(slot, found.head.len() as u64 + at - found.blocks.start, &piece)?;
-            at += piece.len() as u64;
-            progress.advance(piece.len() as u64);
-        }
+        let (start, end) = (found.blocks.start, found.blocks.end);
+        let pieces: Vec<Range<u64>> =
+            (start..end).step_by(PIECE).map(|at| at..end.min(at + PIECE as u64)).collect();
+        let counted = |piece: &Range<u64>| Reads { bytes: piece.end - piece.start, ..Reads::default() };
+        blocks::for_each(&pieces, progress, counted, Vec::new, |bytes, piece| {
+            bytes.resize((piece.end - piece.start) as usize, 0);
+            spool.read(piece.start, bytes)?;
+            writer.write_at(slot, found.head.len() as u64 + piece.start - start, bytes)
+        })?;
         Ok(Some(found))
     }
 }

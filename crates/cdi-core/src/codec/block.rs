@@ -1,36 +1,16 @@
 //! Decodes the blocks of a coded tensor.
 
 use super::bytes;
+use super::elements::{CHUNK, sized, widen};
 use super::error::CodeError;
 use super::head::{Book, Head};
+use super::levels::Levels;
 use super::rawbits::BitReader;
 use super::steps;
 use super::symbol::{Form, Model, PRUNED, PRUNED_TO_INITIAL, Symbols};
 use crate::blocks::Block;
 use crate::dispatch::{InstructionSet, Kernel};
 use crate::prelude::*;
-use crate::tensor::Matrix;
-
-/// Evaluates an expression with `$size` as a constant: the number of bytes of an element. Use plain loops in
-/// the expression: the compiler does not extend an instruction set to iterator functions that take closures.
-macro_rules! sized {
-    ($form:expr, $size:ident => $loop:expr) => {
-        match $form.bits {
-            16 => {
-                const $size: usize = 2;
-                $loop
-            }
-            32 => {
-                const $size: usize = 4;
-                $loop
-            }
-            _ => {
-                const $size: usize = 8;
-                $loop
-            }
-        }
-    };
-}
 
 /// Decodes blocks, with the buffers of one thread.
 #[derive(Debug, Default)]
@@ -47,7 +27,6 @@ struct Scratch {
     levels: Vec<i32>,
     contexts: Vec<u8>,
     symbols: Vec<u8>,
-    steps: steps::Buffers,
     folded: Vec<u64>,
 }
 
@@ -115,7 +94,7 @@ impl Kernel for Decode<'_> {
     #[inline(always)]
     fn run(self) -> Option<()> {
         let Self { head, book, bytes, block, values, scratch, out } = self;
-        let Scratch { levels, contexts, symbols, steps, folded } = scratch;
+        let Scratch { levels, contexts, symbols, folded } = scratch;
         book.levels.of_block((head.form, head.model), block, head.matrix, values.prediction, levels);
         book.levels.contexts(levels, contexts);
         symbols.resize(contexts.len(), 0);
@@ -128,172 +107,119 @@ impl Kernel for Decode<'_> {
         if let Model::Steps { step, difference } = head.model {
             // Without predictions, steps are counted from zero.
             let prediction = if difference { values.prediction } else { &[] };
-            count_steps(&book.symbols, symbols, &mut rest, folded);
-            steps.restore(head.form, step, folded, prediction, out);
-            sized!(head.form, SIZE => put_others::<SIZE>(symbols, folded, values, out));
-            return rest.at_end().then_some(());
+            sized!(head.form, SIZE => count_steps::<SIZE>(head.form, symbols, &mut rest, folded));
+            steps::restore(head.form, step, folded, prediction, out);
+            sized!(head.form, SIZE => put_unchanged::<SIZE>(symbols, folded, out));
+        } else {
+            let (levels, prediction) = (&book.levels, values.prediction);
+            sized!(head.form, SIZE => {
+                rest = join::<SIZE>(head, levels, block, symbols, prediction, rest, out);
+            });
         }
-        let block = (head.matrix, block);
-        sized!(head.form, SIZE => rest = join::<SIZE>(head, book, block, symbols, values, rest, out));
+        if head.marks_pruned() {
+            sized!(head.form, SIZE => {
+                put_pruned::<SIZE>(PRUNED, symbols, values.pruned, out);
+                put_pruned::<SIZE>(PRUNED_TO_INITIAL, symbols, values.initial, out);
+            });
+        }
         rest.at_end().then_some(())
     }
 }
 
 /// The folded number of steps of each symbol; for elements that are stored unchanged, their bits.
 #[inline(always)]
-fn count_steps(known: &Symbols, symbols: &[u8], rest: &mut BitReader<'_>, folded: &mut Vec<u64>) {
-    folded.clear();
-    folded.extend(symbols.iter().map(|symbol| known.steps(*symbol, rest.take(known.count(*symbol)))));
-}
-
-/// Puts the values of elements that are not a number of steps from their prediction: pruned ones, and those
-/// that are stored unchanged.
-#[inline(always)]
-fn put_others<const SIZE: usize>(symbols: &[u8], unchanged: &[u64], values: BlockValues<'_>, out: &mut [u8]) {
-    let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
-    let out = out.as_chunks_mut::<SIZE>().0;
-    for (n, ((symbol, bits), out)) in symbols.iter().zip(unchanged).zip(out).enumerate() {
-        let bits = match *symbol {
-            PRUNED => of(values.pruned, n),
-            PRUNED_TO_INITIAL => of(values.initial, n),
-            symbol if Symbols::is_unchanged(symbol) => *bits,
-            _ => continue,
-        };
-        out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+fn count_steps<const SIZE: usize>(
+    form: Form,
+    symbols: &[u8],
+    rest: &mut BitReader<'_>,
+    folded: &mut Vec<u64>,
+) {
+    let mut counts = [0; CHUNK];
+    folded.resize(symbols.len(), 0);
+    for (symbols, folded) in symbols.chunks(CHUNK).zip(folded.chunks_mut(CHUNK)) {
+        for (count, symbol) in counts.iter_mut().zip(symbols) {
+            *count = Symbols::count_of_steps(form, *symbol);
+        }
+        rest.take_all::<SIZE>(&counts[..symbols.len()], folded);
+        for (folded, symbol) in folded.iter_mut().zip(symbols) {
+            *folded = Symbols::steps(*symbol, *folded);
+        }
     }
 }
 
-/// Joins symbols with their remaining bits.
+/// Puts the values of elements that are stored unchanged.
+#[inline(always)]
+fn put_unchanged<const SIZE: usize>(symbols: &[u8], unchanged: &[u64], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<SIZE>().0.chunks_mut(CHUNK);
+    for ((symbols, unchanged), out) in symbols.chunks(CHUNK).zip(unchanged.chunks(CHUNK)).zip(out) {
+        // They are rare.
+        if !symbols.iter().fold(false, |any, symbol| any | Symbols::is_unchanged(*symbol)) {
+            continue;
+        }
+        for ((symbol, bits), out) in symbols.iter().zip(unchanged).zip(out) {
+            if Symbols::is_unchanged(*symbol) {
+                out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
+            }
+        }
+    }
+}
+
+/// Puts the values of elements with the symbol `mark` of pruned ones; zeros if there are none.
+#[inline(always)]
+fn put_pruned<const SIZE: usize>(mark: u8, symbols: &[u8], values: &[u8], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<SIZE>().0;
+    if values.is_empty() {
+        for (symbol, out) in symbols.iter().zip(out) {
+            *out = if *symbol == mark { [0; SIZE] } else { *out };
+        }
+        return;
+    }
+    for ((symbol, value), out) in symbols.iter().zip(values.as_chunks::<SIZE>().0).zip(out) {
+        *out = if *symbol == mark { *value } else { *out };
+    }
+}
+
+/// Joins symbols with their remaining bits. What comes of pruned elements is put right later.
 #[inline(always)]
 fn join<'b, const SIZE: usize>(
     head: &Head,
-    Book { symbols: known, levels, .. }: &Book,
-    (matrix, block): (Matrix, &Block),
+    levels: &Levels,
+    block: &Block,
     symbols: &[u8],
-    values: BlockValues<'_>,
+    prediction: &[u8],
     mut rest: BitReader<'b>,
     out: &mut [u8],
 ) -> BitReader<'b> {
     let form = head.form.sized::<SIZE>();
-    let of = |bytes: &[u8], n: usize| load::<SIZE>(bytes.as_chunks::<SIZE>().0, n);
     let out = out.as_chunks_mut::<SIZE>().0;
     let put = |out: &mut [u8; SIZE], bits: u64| out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
-    if let Model::Value { .. } = head.model {
-        let (first, width) = (block.row(matrix), block.columns(matrix));
-        for (row, (symbols, out)) in symbols.chunks(width).zip(out.chunks_mut(width)).enumerate() {
+    let (mut bits, mut counts) = ([0; CHUNK], [0; CHUNK]);
+    if let Model::Value { top } = head.model {
+        let (first, width) = levels.rows_of_zeros(block, head.matrix);
+        for (row, (symbols, out)) in (first..).zip(symbols.chunks(width).zip(out.chunks_mut(width))) {
             // Checked when the head was read: at most `Form::most_zeros`.
-            let zeros = levels.zeros.at(first + row) as u32;
-            for (n, (&symbol, out)) in (row * width..).zip(symbols.iter().zip(out)) {
-                let bits = match symbol {
-                    PRUNED => of(values.pruned, n),
-                    PRUNED_TO_INITIAL => of(values.initial, n),
-                    _ => {
-                        let count = known.count_of_value(symbol, zeros);
-                        known.value(form, symbol, take::<SIZE>(&mut rest, count), zeros)
-                    }
-                };
-                put(out, bits);
+            let zeros = levels.zeros.at(row) as u32;
+            for (symbols, out) in symbols.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
+                for (count, symbol) in counts.iter_mut().zip(symbols) {
+                    *count = Symbols::count_of_value(form, *symbol, zeros);
+                }
+                rest.take_all::<SIZE>(&counts[..symbols.len()], &mut bits);
+                for ((symbol, bits), out) in symbols.iter().zip(&bits).zip(out) {
+                    put(out, Symbols::value(form, top, *symbol, *bits, zeros));
+                }
             }
         }
         return rest;
     }
-    let predictions = values.prediction.as_chunks::<SIZE>().0;
-    for (n, ((&symbol, prediction), out)) in symbols.iter().zip(predictions).zip(out).enumerate() {
-        let bits = match symbol {
-            PRUNED => of(values.pruned, n),
-            PRUNED_TO_INITIAL => of(values.initial, n),
-            _ => {
-                let rest = take::<SIZE>(&mut rest, known.count(symbol));
-                known.value_at(form, symbol, rest, widen(prediction))
-            }
-        };
-        put(out, bits);
+    let predictions = prediction.as_chunks::<SIZE>().0.chunks(CHUNK);
+    for ((symbols, predictions), out) in symbols.chunks(CHUNK).zip(predictions).zip(out.chunks_mut(CHUNK)) {
+        for (count, symbol) in counts.iter_mut().zip(symbols) {
+            *count = Symbols::count_of_distance(*symbol);
+        }
+        rest.take_all::<SIZE>(&counts[..symbols.len()], &mut bits);
+        for (((symbol, prediction), bits), out) in symbols.iter().zip(predictions).zip(&bits).zip(out) {
+            put(out, Symbols::value_at(form, *symbol, *bits, widen(prediction)));
+        }
     }
     rest
-}
-
-/// Takes the next `count` bits, at most as many as the remaining bits of an element of `SIZE` bytes.
-#[inline(always)]
-fn take<const SIZE: usize>(rest: &mut BitReader<'_>, count: u32) -> u64 {
-    if SIZE == 8 { rest.take(count) } else { rest.take_few(count) }
-}
-
-#[inline(always)]
-fn widen<const SIZE: usize>(value: &[u8; SIZE]) -> u64 {
-    let mut bits = [0; 8];
-    bits[..SIZE].copy_from_slice(value);
-    u64::from_le_bytes(bits)
-}
-
-/// The element at index `n`; zero if there is none.
-#[inline(always)]
-fn load<const SIZE: usize>(values: &[[u8; SIZE]], n: usize) -> u64 {
-    values.get(n).map_or(0, widen)
-}
-
-impl Form {
-    /// The same form, for loops that are compiled for elements of `SIZE` bytes.
-    #[inline(always)]
-    fn sized<const SIZE: usize>(self) -> Self {
-        // Only 16 bits can be of two types.
-        let mantissa = match SIZE {
-            4 => 23,
-            8 => 52,
-            _ => self.mantissa,
-        };
-        Self { bits: 8 * SIZE as u32, mantissa }
-    }
-
-    /// Calls `f` with this form and the bits of each element, in order.
-    #[inline(always)]
-    pub(super) fn each(self, bytes: &[u8], mut f: impl FnMut(Self, u64)) {
-        sized!(self, SIZE => for value in bytes.as_chunks::<SIZE>().0 {
-            f(self.sized::<SIZE>(), widen(value));
-        });
-    }
-
-    /// Calls `f` with this form and the bits of each pair of elements from the two slices, in order.
-    #[inline(always)]
-    pub(super) fn each_pair(self, a: &[u8], b: &[u8], mut f: impl FnMut(Self, u64, u64)) {
-        sized!(self, SIZE => for (a, b) in a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0) {
-            f(self.sized::<SIZE>(), widen(a), widen(b));
-        });
-    }
-
-    /// Replaces the content of `out` with the results of `f` for the bits of each element.
-    #[inline(always)]
-    pub(super) fn map<T: Copy + Default>(self, bytes: &[u8], out: &mut Vec<T>, f: impl Fn(Self, u64) -> T) {
-        out.resize(8 * bytes.len() / self.bits as usize, T::default());
-        sized!(self, SIZE => for (out, value) in out.iter_mut().zip(bytes.as_chunks::<SIZE>().0) {
-            *out = f(self.sized::<SIZE>(), widen(value));
-        });
-    }
-
-    /// Like [`Self::map`], for pairs of elements from two slices of the same length.
-    #[inline(always)]
-    pub(super) fn map_pairs<T: Copy + Default>(
-        self,
-        a: &[u8],
-        b: &[u8],
-        out: &mut Vec<T>,
-        f: impl Fn(Self, u64, u64) -> T,
-    ) {
-        out.resize(8 * a.len() / self.bits as usize, T::default());
-        sized!(self, SIZE => {
-            let pairs = a.as_chunks::<SIZE>().0.iter().zip(b.as_chunks::<SIZE>().0);
-            for (out, (a, b)) in out.iter_mut().zip(pairs) {
-                *out = f(self.sized::<SIZE>(), widen(a), widen(b));
-            }
-        });
-    }
-
-    /// Subtracts from each level the magnitude of its prediction, in half octaves.
-    #[inline(always)]
-    pub(super) fn lower(self, predictions: &[u8], levels: &mut [i32]) {
-        sized!(self, SIZE => {
-            for (level, prediction) in levels.iter_mut().zip(predictions.as_chunks::<SIZE>().0) {
-                *level -= self.sized::<SIZE>().half_octaves(widen(prediction));
-            }
-        });
-    }
 }

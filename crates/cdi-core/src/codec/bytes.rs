@@ -2,6 +2,7 @@
 //! floats with few distinct values. The symbols of a block are the lowest bytes of all its elements, then the
 //! second-lowest bytes, and so on.
 
+use super::elements::widen;
 use super::symbol::Form;
 use crate::prelude::*;
 
@@ -65,13 +66,6 @@ fn join_sized<const SIZE: usize>(symbols: &[u8], prediction: Option<&[u8]>, out:
             out.copy_from_slice(&bits.to_le_bytes()[..SIZE]);
         }
     }
-}
-
-#[inline(always)]
-fn widen<const SIZE: usize>(value: &[u8; SIZE]) -> u64 {
-    let mut bits = [0; 8];
-    bits[..SIZE].copy_from_slice(value);
-    u64::from_le_bytes(bits)
 }
 
 /// Extends the levels of elements to the levels of all their bytes.

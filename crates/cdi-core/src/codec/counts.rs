@@ -1,5 +1,6 @@
 //! Counts symbols by level, and finds the thresholds and tables that code them in the fewest bits.
 
+use super::elements::CHUNK;
 use super::frequency::{self, Histogram};
 use super::levels::MOST_TABLES;
 use super::rans::{TOTAL, Table};
@@ -11,7 +12,7 @@ use crate::prelude::*;
 const LEVELS: usize = 192;
 
 /// How often each symbol occurs at each level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// The lowest level. Symbols at lower levels are counted here, those above the highest
     /// level at the highest.
@@ -41,16 +42,8 @@ impl Counts {
         (level - self.first).clamp(0, LEVELS as i32 - 1) as usize
     }
 
-    /// Makes room for these levels.
-    fn cover(&mut self, levels: &[i32]) {
-        let (mut least, mut most) = (i32::MAX, i32::MIN);
-        for level in levels {
-            (least, most) = (least.min(*level), most.max(*level));
-        }
-        if levels.is_empty() {
-            return;
-        }
-        let (least, most) = (self.number(least), self.number(most));
+    /// Makes room for the levels from one number to another.
+    fn cover(&mut self, least: usize, most: usize) {
         if self.counts.is_empty() {
             self.low = least;
         }
@@ -63,12 +56,46 @@ impl Counts {
     }
 
     /// Counts each symbol at its level.
+    #[inline(always)]
     pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
-        self.cover(&levels[..levels.len().min(symbols.len())]);
-        for (level, symbol) in levels.iter().zip(symbols) {
-            let level = self.number(*level) - self.low;
-            self.counts[level][usize::from(*symbol)] += 1;
+        let (mut least, mut most) = (i32::MAX, i32::MIN);
+        for level in levels {
+            (least, most) = (least.min(*level), most.max(*level));
         }
+        if levels.is_empty() {
+            return;
+        }
+        self.cover(self.number(least), self.number(most));
+        let (low, counts) = (self.low as u32, self.counts.as_flattened_mut());
+        let mut places = [0; CHUNK];
+        for (levels, symbols) in levels.chunks(CHUNK).zip(symbols.chunks(CHUNK)) {
+            for (place, (level, symbol)) in places.iter_mut().zip(levels.iter().zip(symbols)) {
+                let number = (*level - self.first).clamp(0, LEVELS as i32 - 1) as u32;
+                *place = (number - low) << 8 | u32::from(*symbol);
+            }
+            for place in &places[..symbols.len()] {
+                counts[*place as usize] += 1;
+            }
+        }
+    }
+
+    /// Adds other counts, of levels around the same middle, and empties them.
+    pub fn take(&mut self, other: &mut Self) {
+        if other.counts.is_empty() {
+            return;
+        }
+        self.cover(other.low, other.low + other.counts.len() - 1);
+        let own = &mut self.counts[other.low - self.low..];
+        for (own, other) in own.as_flattened_mut().iter_mut().zip(other.counts.as_flattened()) {
+            *own += *other;
+        }
+        other.counts.clear();
+    }
+
+    /// Makes these counts empty ones, around the same middle as others.
+    pub fn start_like(&mut self, other: &Self) {
+        (self.first, self.low) = (other.first, other.low);
+        self.counts.clear();
     }
 
     /// Total number of remaining bits of all symbols.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes;
 use super::counts::Counts;
+use super::elements::{CHUNK, sized, widen};
 use super::frequency;
 use super::head::VERSION;
 use super::levels::{Classes, Levels, MOST_CLASSES};
@@ -45,7 +46,7 @@ pub struct EncoderScratch {
     levels: Vec<i32>,
     contexts: Vec<u8>,
     sums: Vec<i64>,
-    steps: steps::Buffers,
+    counts: Counts,
     folded: Vec<u64>,
     rest: BitWriter,
 }
@@ -89,7 +90,7 @@ struct Pass<'a> {
 
 enum Step<'a> {
     Measure,
-    Place,
+    Count,
     Encode(&'a mut Vec<u8>),
 }
 
@@ -101,7 +102,7 @@ impl Kernel for Pass<'_> {
         let Self { tensor, block, input, scratch, step } = self;
         match step {
             Step::Measure => tensor.measure_block(block, input, scratch),
-            Step::Place => tensor.place(block, input, scratch),
+            Step::Count => tensor.count_block(block, input, scratch),
             Step::Encode(out) => tensor.encode_block(block, input, scratch, out),
         }
     }
@@ -176,28 +177,28 @@ impl TensorEncoder {
         let measures = &mut scratch.levels;
         match self.model {
             Model::Steps { step, .. } => {
-                let EncoderScratch { steps, folded, .. } = scratch;
-                steps.count(form, step, (input.values, input.prediction), folded);
+                let folded = &mut scratch.folded;
+                steps::count(form, step, (input.values, input.prediction), folded);
                 const FAR: u64 = 1 << 20;
-                measures.clear();
-                measures.extend(folded.iter().map(|folded| folded.div_ceil(2).min(FAR) as i32));
+                measures.resize(folded.len(), 0);
+                for (measure, folded) in measures.iter_mut().zip(&*folded) {
+                    *measure = ((*folded).min(2 * FAR) as i32 + 1) / 2;
+                }
             }
             Model::Value { .. } => form.map(input.values, measures, |form, bits| form.half_octaves(bits)),
             Model::Difference | Model::Bytes { .. } => {
                 form.map_pairs(input.values, input.prediction, measures, |form, bits, prediction| {
-                    let length = 64 - form.distance(bits, prediction).leading_zeros() as i32;
-                    2 * length + form.half_octaves(prediction)
+                    let length = form.bit_length(form.distance(bits, prediction));
+                    2 * length as i32 + form.half_octaves(prediction)
                 })
             }
         }
         // A pruned element counts as much smaller than its value, so that lines with more pruned elements get
         // classes of their own.
+        // Steps are counted, and their logarithm is taken of the mean: there, less is none.
+        let (share, less) = if let Model::Steps { .. } = self.model { (0, 0) } else { (1, PRUNED_LESS) };
         for (measure, pruned) in measures.iter_mut().zip(input.pruned) {
-            match self.model {
-                _ if *pruned == KEPT => {}
-                Model::Steps { .. } => *measure = 0,
-                _ => *measure -= PRUNED_LESS,
-            }
+            *measure = if *pruned == KEPT { *measure } else { share * *measure - less };
         }
         let columns = &mut scratch.sums;
         columns.clear();
@@ -205,13 +206,15 @@ impl TensorEncoder {
         let mut set = Vec::new();
         if self.has_zeros() {
             let size = input.values.len() / measures.len();
-            let mut pruned = input.pruned.iter();
-            for row in input.values.chunks(width * size) {
+            for (n, row) in input.values.chunks(width * size).enumerate() {
                 let mut any = 0;
-                if input.pruned.is_empty() {
-                    form.each(row, |_, bits| any |= bits);
-                } else {
-                    form.each(row, |_, bits| any |= if pruned.next() == Some(&KEPT) { bits } else { 0 });
+                match input.pruned.get(n * width..(n + 1) * width) {
+                    None => form.each(row, |_, bits| any |= bits),
+                    Some(pruned) => sized!(form, SIZE => {
+                        for (value, pruned) in row.as_chunks::<SIZE>().0.iter().zip(pruned) {
+                            any |= if *pruned == KEPT { widen(value) } else { 0 };
+                        }
+                    }),
                 }
                 set.push(any);
             }
@@ -286,9 +289,23 @@ impl TensorEncoder {
     /// The second pass: counts which symbols occur at which level.
     pub fn count(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
         let set = scratch.set;
-        set.run(Pass { tensor: self, block, input, scratch, step: Step::Place });
-        let EncoderScratch { symbols, levels, .. } = scratch;
-        self.counts.hold().add(levels, symbols);
+        set.run(Pass { tensor: self, block, input, scratch, step: Step::Count });
+    }
+
+    #[inline(always)]
+    fn count_block(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
+        /// What is counted alone and added later, so that other threads need not wait, costs as much as
+        /// counting so many symbols.
+        const FEW: usize = 1 << 13;
+        self.place(block, input, scratch);
+        let EncoderScratch { symbols, levels, counts, .. } = scratch;
+        if block.len < FEW {
+            self.counts.hold().add(levels, symbols);
+            return;
+        }
+        counts.start_like(&self.counts.hold());
+        counts.add(levels, symbols);
+        self.counts.hold().take(counts);
     }
 
     /// Ends the second pass: chooses thresholds and tables.
@@ -364,38 +381,51 @@ impl TensorEncoder {
         folded: &[u64],
         rest: &mut BitWriter,
     ) {
-        let known = &self.symbols;
+        let (mut bits, mut counts) = ([0; CHUNK], [0; CHUNK]);
         match self.model {
             Model::Bytes { .. } => {}
-            Model::Steps { .. } => {
-                let mut each = symbols.iter().zip(folded);
-                self.form.each(values, |_, bits| {
-                    let Some((&symbol, &folded)) = each.next() else { return };
-                    let count = known.count(symbol);
-                    let value = if Symbols::is_unchanged(symbol) { bits } else { low(folded, count) };
-                    rest.put(value, count);
-                });
-            }
-            Model::Difference => {
-                let mut symbols = symbols.iter();
-                self.form.each_pair(values, prediction, |form, bits, prediction| {
-                    let count = symbols.next().map_or(0, |symbol| known.count(*symbol));
-                    rest.put(low(form.distance(bits, prediction), count), count);
-                });
-            }
-            Model::Value { .. } => {
-                let (first, width) = (block.row(self.matrix), block.columns(self.matrix));
-                let rows = values.chunks(width * self.form.size()).zip(symbols.chunks(width));
+            Model::Steps { .. } => sized!(self.form, SIZE => {
+                let values = values.as_chunks::<SIZE>().0.chunks(CHUNK);
+                let chunks = values.zip(symbols.chunks(CHUNK)).zip(folded.chunks(CHUNK));
+                for ((values, symbols), folded) in chunks {
+                    for (n, ((value, symbol), folded)) in values.iter().zip(symbols).zip(folded).enumerate() {
+                        counts[n] = Symbols::count_of_steps(self.form, *symbol);
+                        let unchanged = Symbols::is_unchanged(*symbol);
+                        let count = if unchanged { 0 } else { counts[n] };
+                        bits[n] = if unchanged { widen(value) } else { low(*folded, count.into()) };
+                    }
+                    rest.put_all::<SIZE>(&bits[..values.len()], &counts);
+                }
+            }),
+            Model::Difference => sized!(self.form, SIZE => {
+                let form = self.form.sized::<SIZE>();
+                let values = values.as_chunks::<SIZE>().0.chunks(CHUNK);
+                let predictions = prediction.as_chunks::<SIZE>().0.chunks(CHUNK);
+                for ((values, predictions), symbols) in values.zip(predictions).zip(symbols.chunks(CHUNK)) {
+                    let each = values.iter().zip(predictions).zip(symbols);
+                    for (n, ((value, prediction), symbol)) in each.enumerate() {
+                        counts[n] = Symbols::count_of_distance(*symbol);
+                        let distance = form.distance(widen(value), widen(prediction));
+                        bits[n] = low(distance, counts[n].into());
+                    }
+                    rest.put_all::<SIZE>(&bits[..values.len()], &counts);
+                }
+            }),
+            Model::Value { .. } => sized!(self.form, SIZE => {
+                let form = self.form.sized::<SIZE>();
+                let (first, width) = self.levels.rows_of_zeros(block, self.matrix);
+                let rows = values.as_chunks::<SIZE>().0.chunks(width).zip(symbols.chunks(width));
                 for (row, (values, symbols)) in (first..).zip(rows) {
                     let zeros = self.levels.zeros.at(row) as u32;
-                    let mut symbols = symbols.iter();
-                    self.form.each(values, |form, bits| {
-                        let symbol = symbols.next().copied().unwrap_or_default();
-                        let count = known.count_of_value(symbol, zeros);
-                        rest.put(Symbols::rest_of_value(form, symbol, bits, zeros, count), count);
-                    });
+                    for (values, symbols) in values.chunks(CHUNK).zip(symbols.chunks(CHUNK)) {
+                        for (n, (value, symbol)) in values.iter().zip(symbols).enumerate() {
+                            counts[n] = Symbols::count_of_value(form, *symbol, zeros);
+                            bits[n] = Symbols::rest_of_value(form, *symbol, widen(value), zeros);
+                        }
+                        rest.put_all::<SIZE>(&bits[..values.len()], &counts);
+                    }
                 }
-            }
+            }),
         }
     }
 
@@ -431,27 +461,27 @@ impl TensorEncoder {
     /// Computes the symbols and levels of a block.
     #[inline(always)]
     fn place(&self, block: &Block, input: BlockInput<'_>, scratch: &mut EncoderScratch) {
-        let EncoderScratch { symbols, levels, steps, folded, .. } = scratch;
+        let EncoderScratch { symbols, levels, folded, .. } = scratch;
         match self.model {
             Model::Steps { step, .. } => {
-                steps.count(self.form, step, (input.values, input.prediction), folded);
-                symbols.clear();
-                symbols.extend(folded.iter().map(|folded| Symbols::of_steps(*folded)));
+                steps::count(self.form, step, (input.values, input.prediction), folded);
+                symbols.resize(folded.len(), 0);
+                for (symbol, folded) in symbols.iter_mut().zip(&*folded) {
+                    *symbol = Symbols::of_steps(*folded);
+                }
             }
             Model::Value { top } => {
                 self.form.map(input.values, symbols, |form, bits| self.symbols.of_value(form, top, bits));
             }
             Model::Difference => {
                 self.form.map_pairs(input.values, input.prediction, symbols, |form, bits, prediction| {
-                    Symbols::of_distance(form.distance(bits, prediction))
+                    Symbols::of_distance(form, form.distance(bits, prediction))
                 });
             }
             Model::Bytes { .. } => bytes::split(self.form, input.values, input.prediction, symbols),
         }
         for (symbol, pruned) in symbols.iter_mut().zip(input.pruned) {
-            if *pruned != KEPT {
-                *symbol = *pruned;
-            }
+            *symbol = if *pruned == KEPT { *symbol } else { *pruned };
         }
         self.levels.of_block((self.form, self.model), block, self.matrix, input.prediction, levels);
     }

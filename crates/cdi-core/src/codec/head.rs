@@ -35,19 +35,18 @@ pub struct Head {
 /// The rest of what decoding needs. It can be much larger than the code.
 #[derive(Clone, Debug)]
 pub(super) struct Book {
-    pub symbols: Symbols,
     pub levels: Levels,
     pub decoder: rans::Decoder,
 }
 
 /// All parts of a head.
-type Parts = (Head, Symbols, Levels, Vec<Table>);
+type Parts = (Head, Levels, Vec<Table>);
 
 impl Head {
     /// The book of the code to which this head belongs.
     pub(super) fn book(&self, bytes: &[u8]) -> Result<Book, CodeError> {
-        let (_, symbols, levels, tables) = Self::read_all(bytes, self.form, self.matrix, self.pruned)?;
-        Ok(Book { symbols, levels, decoder: rans::Decoder::new(&tables) })
+        let (_, levels, tables) = Self::read_all(bytes, self.form, self.matrix, self.pruned)?;
+        Ok(Book { levels, decoder: rans::Decoder::new(&tables) })
     }
 
     /// Reads the head of a coded tensor with this form and matrix view. `bytes` is the tensor's whole code.
@@ -121,7 +120,7 @@ impl Head {
         let first = input.at();
         let all = (bytes.len() - first) as u64;
         let ends = ends(lengths, all)?;
-        Ok((Self { pruned, marks_pruned, form, model, matrix, first, ends }, symbols, levels, tables))
+        Ok((Self { pruned, marks_pruned, form, model, matrix, first, ends }, levels, tables))
     }
 
     /// Whether values are differences from a prediction.

@@ -5,6 +5,7 @@
 
 use super::bytes;
 use super::cursor::{Cursor, write_number};
+use super::elements::CHUNK;
 use super::error::CodeError;
 use super::frequency::read as read_table;
 use super::frequency::{self, Histogram};
@@ -153,24 +154,41 @@ impl Levels {
         }
     }
 
+    /// The first row of a block, and the number of its elements from one row with low bits of its own to the
+    /// next: all of them, if rows do not differ in this.
+    #[inline(always)]
+    pub fn rows_of_zeros(&self, block: &Block, matrix: Matrix) -> (usize, usize) {
+        let width = if self.zeros.above.is_empty() { block.len } else { block.columns(matrix) };
+        (block.row(matrix), width)
+    }
+
     /// The number of the table for each level.
     #[inline(always)]
     pub fn contexts(&self, levels: &[i32], contexts: &mut Vec<u8>) {
-        contexts.clear();
-        let Some((&first, &last)) = self.thresholds.first().zip(self.thresholds.last()) else {
-            contexts.resize(levels.len(), 0);
+        contexts.resize(levels.len(), 0);
+        let Some((&first, others)) = self.thresholds.split_first() else {
+            contexts.fill(0);
             return;
         };
-        // The last threshold is at most 255 above the first.
-        let (first, span) = (i32::from(first), (i32::from(last) - i32::from(first)) as usize);
-        let mut map = [0; 257];
-        for (n, context) in map.iter_mut().enumerate().take(span + 2).skip(1) {
-            let level = first + n as i32 - 1;
-            *context = self.thresholds.iter().filter(|t| i32::from(**t) <= level).count() as u8;
-        }
-        contexts.resize(levels.len(), 0);
-        for (context, level) in contexts.iter_mut().zip(levels) {
-            *context = map[(level - first + 1).clamp(0, span as i32 + 1) as usize];
+        // The last threshold is at most 255 above the first: 16 bits are enough.
+        let first = i32::from(first);
+        let (mut above, mut passed) = ([0u16; CHUNK], [0u16; CHUNK]);
+        for (contexts, levels) in contexts.chunks_mut(CHUNK).zip(levels.chunks(CHUNK)) {
+            for (above, level) in above.iter_mut().zip(levels) {
+                *above = (level - first + 1).clamp(0, 256) as u16;
+            }
+            for (passed, above) in passed.iter_mut().zip(&above) {
+                *passed = u16::from(*above > 0);
+            }
+            for threshold in others {
+                let threshold = (i32::from(*threshold) - first) as u16;
+                for (passed, above) in passed.iter_mut().zip(&above) {
+                    *passed += u16::from(*above > threshold);
+                }
+            }
+            for (context, passed) in contexts.iter_mut().zip(&passed) {
+                *context = *passed as u8;
+            }
         }
     }
 
@@ -222,5 +240,23 @@ impl Levels {
             out.extend(first.to_le_bytes());
         }
         out.extend(self.thresholds.windows(2).map(|pair| (pair[1] - pair[0]) as u8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_the_number_of_thresholds_up_to_the_level() {
+        let levels: Vec<i32> = (-300..300).chain([i32::MIN / 2, i32::MAX / 2]).collect();
+        // The last one is 255 above the first, as far as it may be.
+        for thresholds in [vec![], vec![-7], vec![-100, -99, 3, 100, 155]] {
+            let found = |level: &i32| thresholds.iter().filter(|t| i32::from(**t) <= *level).count() as u8;
+            let expected: Vec<u8> = levels.iter().map(found).collect();
+            let mut contexts = vec![9; 3];
+            Levels { thresholds, ..Levels::default() }.contexts(&levels, &mut contexts);
+            assert_eq!(contexts, expected);
+        }
     }
 }

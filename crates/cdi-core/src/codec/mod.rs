@@ -10,6 +10,7 @@
 //! | `rawbits` | bits that are not coded |
 //! | `symbol` | values to symbols and back |
 //! | `bytes` | elements coded byte by byte |
+//! | `elements` | loops over the elements of a block |
 //! | `steps` | values rounded to whole numbers of steps |
 //! | `levels` | the table for each element, by classes of rows and columns and the magnitude of its prediction |
 //! | `head` | the bytes that precede the blocks of a tensor |
@@ -23,6 +24,7 @@ mod bytes;
 mod choose;
 mod counts;
 mod cursor;
+mod elements;
 mod encoder;
 mod error;
 mod frequency;

@@ -52,8 +52,12 @@ pub struct Encoder {
 struct Slots {
     /// `floor(2^43 / frequency) + 1`.
     reciprocal: u64,
-    frequency: u32,
-    start: u32,
+    /// The largest state that need not become smaller first: `2^21 * frequency - 1`.
+    most: u32,
+    /// [`TOTAL`] minus the frequency.
+    others: u16,
+    /// The first slot.
+    start: u16,
 }
 
 impl Encoder {
@@ -63,9 +67,13 @@ impl Encoder {
             let mut slots = [Slots::default(); 256];
             let mut start = 0;
             for (slots, frequency) in slots.iter_mut().zip(table.frequencies()) {
-                let frequency = u32::from(*frequency);
-                let reciprocal = (1 << 43) / u64::from(frequency.max(1)) + 1;
-                *slots = Slots { reciprocal, frequency, start };
+                *slots = Slots {
+                    reciprocal: (1 << 43) / u64::from(*frequency).max(1) + 1,
+                    // 0 - 1 for the whole total: no state is above it.
+                    most: (u32::from(*frequency) << (32 - TABLE_BITS)).wrapping_sub(1),
+                    others: TOTAL as u16 - frequency,
+                    start,
+                };
                 start += frequency;
             }
             slots
@@ -102,16 +110,16 @@ impl Encoder {
         let words = out[begin..].as_chunks_mut::<2>().0;
         let mut at = words.len();
         let step = |x: &mut u32, context: u8, symbol: u8, word: &mut [u8; 2]| {
-            let Slots { reciprocal, frequency, start } =
+            let Slots { reciprocal, most, others, start } =
                 self.tables[usize::from(context)][usize::from(symbol)];
-            debug_assert!(frequency > 0, "symbol {symbol} in context {context}");
-            let full = u64::from(*x) >= u64::from(frequency) << (32 - TABLE_BITS);
+            debug_assert!(u32::from(others) < TOTAL, "symbol {symbol} in context {context}");
+            let full = *x > most;
             *word = (*x as u16).to_le_bytes();
             *x = select_unpredictable(full, *x >> 16, *x);
             // x / frequency: x is less than 2^21 * frequency, so the product fits in 64 bits and is too large
             // by less than 2^43 / frequency.
             let quotient = ((u64::from(*x) * reciprocal) >> 43) as u32;
-            *x = *x + quotient * (TOTAL - frequency) + start;
+            *x = *x + quotient * u32::from(others) + u32::from(start);
             usize::from(full)
         };
         let (whole, rest) = symbols.as_chunks::<LANES>();

@@ -2,9 +2,12 @@
 //! of steps and is restored as `prediction + q * step`: one product and one sum in binary64, then rounded to
 //! the type. Unlike all other models, this one loses what the step does not resolve.
 
+use super::elements::CHUNK;
 use super::symbol::{Form, UNCHANGED};
+use crate::dispatch::Kernel;
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
+use crate::tensor::dtype::{Decode, Encode};
 
 /// Numbers of steps are below this.
 const MOST: f64 = (1u32 << 31) as f64;
@@ -13,73 +16,68 @@ const MOST: f64 = (1u32 << 31) as f64;
 /// ties to even.
 const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
 
-/// The whole number of steps from the prediction that is nearest to the value; `None` if the value is stored
-/// unchanged. `most` is the largest finite value of its type.
+/// The whole number of steps from the prediction that is nearest to the value, and whether it is to be used;
+/// otherwise, the value is stored unchanged. `most` is the largest finite value of its type.
 #[inline(always)]
-fn steps(value: f64, prediction: f64, step: f64, most: f64) -> Option<f64> {
+fn steps(value: f64, prediction: f64, step: f64, most: f64) -> (f64, bool) {
     let q = ((value - prediction) / step + ROUND) - ROUND;
     // False for NaN too.
-    (q.abs() < MOST && (prediction + q * step).abs() <= most).then_some(q)
+    (q, (q.abs() < MOST) & ((prediction + q * step).abs() <= most))
 }
 
 /// The value that is restored from the nearest whole number of steps; `None` if the value
 /// is stored unchanged.
 pub fn nearest(dtype: FloatDtype, step: f64, value: f64, prediction: f64) -> Option<f64> {
-    let q = steps(value, prediction, step, largest(dtype))?;
-    Some(dtype.round(prediction + q * step))
+    let (q, is_used) = steps(value, prediction, step, largest(dtype));
+    is_used.then(|| dtype.round(prediction + q * step))
 }
 
-/// Buffers of one thread.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    values: Vec<f64>,
-    predictions: Vec<f64>,
-}
-
-impl Buffers {
-    /// Writes the folded number of steps of each value to `folded`, or [`UNCHANGED`]. Without predictions,
-    /// steps are counted from zero.
-    pub fn count(
-        &mut self,
-        form: Form,
-        step: f64,
-        (values, prediction): (&[u8], &[u8]),
-        folded: &mut Vec<u64>,
-    ) {
-        let Some(dtype) = form.float() else { return };
-        let most = largest(dtype);
-        let Self { values: w, predictions: w0 } = self;
-        let len = values.len() / dtype.size();
-        w.resize(len, 0.0);
-        dtype.decode(values, w);
-        decode_or_zeros(dtype, prediction, len, w0);
-        folded.resize(len, 0);
+/// Writes the folded number of steps of each value to `folded`, or [`UNCHANGED`]. Without predictions,
+/// steps are counted from zero.
+#[inline(always)]
+pub fn count(form: Form, step: f64, (values, prediction): (&[u8], &[u8]), folded: &mut Vec<u64>) {
+    let Some(dtype) = form.float() else { return };
+    let (size, most) = (dtype.size(), largest(dtype));
+    folded.resize(values.len() / size, 0);
+    let (mut w, mut w0) = ([0.0; CHUNK], [0.0; CHUNK]);
+    for (n, (values, folded)) in values.chunks(CHUNK * size).zip(folded.chunks_mut(CHUNK)).enumerate() {
+        let (w, w0) = (&mut w[..folded.len()], &mut w0[..folded.len()]);
+        Decode { dtype, bytes: values, out: w }.run();
+        if !prediction.is_empty() {
+            let at = n * CHUNK * size;
+            Decode { dtype, bytes: &prediction[at..at + values.len()], out: w0 }.run();
+        }
         for (folded, (w, w0)) in folded.iter_mut().zip(w.iter().zip(w0.iter())) {
-            *folded = steps(*w, *w0, step, most).map_or(UNCHANGED, |q| {
-                let whole = q as i64;
-                ((whole << 1) ^ (whole >> 63)) as u64
-            });
+            let (q, is_used) = steps(*w, *w0, step, most);
+            // As an integer: adding `ROUND` puts it in the lowest bits.
+            let whole = (q + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i64;
+            let whole = ((whole << 1) ^ (whole >> 63)) as u64;
+            *folded = if is_used { whole } else { UNCHANGED };
         }
-    }
-
-    /// Writes to `out` the values at these folded numbers of steps from their predictions. The bits of
-    /// values that are [`UNCHANGED`] are arbitrary.
-    pub fn restore(&mut self, form: Form, step: f64, folded: &[u64], prediction: &[u8], out: &mut [u8]) {
-        let Some(dtype) = form.float() else { return };
-        let w0 = &mut self.predictions;
-        decode_or_zeros(dtype, prediction, folded.len(), w0);
-        for (value, folded) in w0.iter_mut().zip(folded) {
-            *value += Form::unfold(*folded) as i64 as f64 * step;
-        }
-        dtype.encode(w0, out);
     }
 }
 
-fn decode_or_zeros(dtype: FloatDtype, bytes: &[u8], len: usize, out: &mut Vec<f64>) {
-    out.clear();
-    out.resize(len, 0.0);
-    if !bytes.is_empty() {
-        dtype.decode(bytes, out);
+/// Writes to `out` the values at these folded numbers of steps from their predictions. The bits of
+/// values that are [`UNCHANGED`] are arbitrary.
+#[inline(always)]
+pub fn restore(form: Form, step: f64, folded: &[u64], prediction: &[u8], out: &mut [u8]) {
+    let Some(dtype) = form.float() else { return };
+    let size = dtype.size();
+    let mut w0 = [0.0; CHUNK];
+    for (n, (folded, out)) in folded.chunks(CHUNK).zip(out.chunks_mut(CHUNK * size)).enumerate() {
+        let w0 = &mut w0[..folded.len()];
+        if prediction.is_empty() {
+            w0.fill(0.0);
+        } else {
+            let at = n * CHUNK * size;
+            Decode { dtype, bytes: &prediction[at..at + out.len()], out: w0 }.run();
+        }
+        for (value, folded) in w0.iter_mut().zip(folded) {
+            // Below 2^33, so that it fits into the lowest bits of `ROUND`.
+            let q = f64::from_bits(ROUND.to_bits().wrapping_add(Form::unfold(*folded))) - ROUND;
+            *value += q * step;
+        }
+        Encode { dtype, xs: w0, out }.run();
     }
 }
 

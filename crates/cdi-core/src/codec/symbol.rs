@@ -22,6 +22,8 @@ const ZERO: u8 = 3;
 const DIRECT: u64 = 192;
 /// The bit length of the first number that has none.
 const DIRECT_BITS: u32 = 8;
+/// Its symbol.
+const LONGER: u8 = ZERO + DIRECT as u8;
 /// In the value model, the symbol of the largest magnitude.
 const LARGEST: u8 = 4;
 
@@ -167,16 +169,40 @@ impl Form {
     /// The distance of a value from a prediction, folded: 0, -1, 1, -2, … become 0, 1, 2, 3, …
     #[inline(always)]
     pub fn distance(self, bits: u64, prediction: u64) -> u64 {
+        if self.bits <= 32 {
+            // A vector holds twice as many numbers of 32 bits as of 64.
+            let all = u32::MAX << (32 - self.bits);
+            let rising = |bits: u64| {
+                let bits = (bits as u32) << (32 - self.bits);
+                bits ^ ((spread(bits) | 1 << 31) & all)
+            };
+            return self.fold_shifted(rising(bits).wrapping_sub(rising(prediction))).into();
+        }
         self.fold(self.rising(bits).wrapping_sub(self.rising(prediction)))
     }
 
     /// Folds a difference modulo 2^bits: 0, -1, 1, -2, … become 0, 1, 2, 3, …
     #[inline(always)]
     pub fn fold(self, difference: u64) -> u64 {
+        if self.bits <= 32 {
+            return self.fold_shifted((difference as u32) << (32 - self.bits)).into();
+        }
         let d = difference << (64 - self.bits);
         // The sign of the difference modulo 2^bits, in every bit.
         let sign = ((d as i64) >> 63) as u64;
         ((d << 1) ^ sign) >> (64 - self.bits) & self.all()
+    }
+
+    /// Folds a difference whose highest bit is the highest of a 32-bit number.
+    #[inline(always)]
+    fn fold_shifted(self, difference: u32) -> u32 {
+        ((difference << 1) ^ spread(difference)) >> (32 - self.bits)
+    }
+
+    /// The bit length of a number of at most as many bits as a value.
+    #[inline(always)]
+    pub fn bit_length(self, number: u64) -> u32 {
+        if self.bits <= 32 { 32 - (number as u32).leading_zeros() } else { 64 - number.leading_zeros() }
     }
 
     /// The difference before it was folded.
@@ -187,14 +213,21 @@ impl Form {
 
     #[inline(always)]
     fn at_distance(self, folded: u64, prediction: u64) -> u64 {
+        if self.bits <= 32 {
+            let less = 32 - self.bits;
+            let all = u32::MAX << less;
+            let prediction = (prediction as u32) << less;
+            let rising = prediction ^ ((spread(prediction) | 1 << 31) & all);
+            let number = rising.wrapping_add((Self::unfold(folded) as u32) << less);
+            return u64::from((number ^ ((spread(!number) | 1 << 31) & all)) >> less);
+        }
         self.unrisen(self.rising(prediction).wrapping_add(Self::unfold(folded)) & self.all())
     }
 }
 
-/// For each symbol, the bits that it stands for and the number of remaining bits.
+/// The symbols of a model: which there are, and how many remaining bits each has.
 #[derive(Clone, Debug)]
 pub struct Symbols {
-    base: Box<[u64; 256]>,
     count: Box<[u8; 256]>,
     /// The last valid symbol.
     last: u8,
@@ -203,46 +236,21 @@ pub struct Symbols {
 impl Symbols {
     /// The symbols of a model.
     pub fn new(form: Form, model: Model) -> Self {
-        let (mut base, mut count) = (Box::new([0; 256]), Box::new([0; 256]));
         let last = match model {
-            Model::Value { top } => {
-                // Any value: all its bits follow.
-                count[usize::from(FIRST)] = form.bits as u8;
-                let values = u32::from(top).min(255 - u32::from(LARGEST));
-                for n in 0..=values {
-                    let symbol = usize::from(LARGEST) + n as usize;
-                    base[symbol] = u64::from(u32::from(top) - n) << (form.mantissa - 2);
-                    count[symbol] = (form.mantissa - 1) as u8;
-                }
-                LARGEST + values as u8
-            }
-            Model::Difference => {
-                let first = usize::from(FIRST);
-                (base[first], base[first + 1], base[first + 2], base[first + 3]) = (0, 1, 2, 3);
-                for length in 3..=form.bits {
-                    for next in 0..4 {
-                        let symbol = first + 4 + 4 * (length as usize - 3) + next as usize;
-                        base[symbol] = (4 | next) << (length - 3);
-                        count[symbol] = (length - 3) as u8;
-                    }
-                }
-                FIRST + 4 + 4 * (form.bits as u8 - 3) + 3
-            }
+            Model::Value { top } => LARGEST + top.min(u16::from(u8::MAX - LARGEST)) as u8,
+            Model::Difference => FIRST + 4 + 4 * (form.bits as u8 - 3) + 3,
             Model::Bytes { .. } => u8::MAX,
-            Model::Steps { .. } => {
-                count[usize::from(FIRST)] = form.bits as u8;
-                for n in 0..DIRECT {
-                    base[usize::from(ZERO) + n as usize] = n;
-                }
-                for length in DIRECT_BITS..=32 {
-                    let symbol = Self::of_steps(1 << length) - 1;
-                    base[usize::from(symbol)] = 1 << (length - 1);
-                    count[usize::from(symbol)] = length as u8 - 1;
-                }
-                Self::of_steps(u32::MAX.into())
-            }
+            Model::Steps { .. } => Self::of_steps(u32::MAX.into()),
         };
-        Self { base, count, last }
+        let count = |symbol| match model {
+            Model::Value { .. } => Self::count_of_value(form, symbol, 0),
+            Model::Difference => Self::count_of_distance(symbol),
+            Model::Bytes { .. } => 0,
+            Model::Steps { .. } => Self::count_of_steps(form, symbol),
+        };
+        let mut counts = Box::new([0; 256]);
+        (0..=last).for_each(|symbol| counts[usize::from(symbol)] = count(symbol));
+        Self { count: counts, last }
     }
 
     /// The last valid symbol.
@@ -261,14 +269,29 @@ impl Symbols {
 
     /// The symbol of a folded distance.
     #[inline(always)]
-    pub fn of_distance(folded: u64) -> u8 {
-        let unused = folded.leading_zeros();
-        if unused > 61 {
-            return FIRST + folded as u8;
-        }
+    pub fn of_distance(form: Form, folded: u64) -> u8 {
+        let length = form.bit_length(folded);
         // The two bits after the leading one, taken from the upper end: LLVM 22 compiles
-        // `folded >> (61 - unused) & 3` incorrectly for AVX-512 vectors.
-        FIRST + 4 + 4 * (61 - unused) as u8 + (folded << unused >> 61 & 3) as u8
+        // `folded >> (length - 3) & 3` incorrectly for AVX-512 vectors.
+        let next = if form.bits <= 32 {
+            (((folded as u32) << ((32 - length) % 32)) >> 29) & 3
+        } else {
+            (((folded << ((64 - length) % 64)) >> 61) & 3) as u32
+        };
+        if length < 3 { FIRST + folded as u8 } else { FIRST + 4 + 4 * (length - 3) as u8 + next as u8 }
+    }
+
+    /// The number of remaining bits of a symbol in the difference model.
+    #[inline(always)]
+    pub fn count_of_distance(symbol: u8) -> u8 {
+        symbol.saturating_sub(FIRST + 4) / 4
+    }
+
+    /// The smallest folded distance with this symbol, which is one of the difference model.
+    #[inline(always)]
+    pub fn least_distance(symbol: u8) -> u64 {
+        let n = symbol.wrapping_sub(FIRST);
+        if n < 4 { n.into() } else { u64::from(4 | (n % 4)) << Self::count_of_distance(symbol) }
     }
 
     /// The symbol of a folded number of steps, below 2^33 or [`UNCHANGED`].
@@ -285,10 +308,19 @@ impl Symbols {
         symbol == FIRST
     }
 
-    /// The folded number of steps of a symbol and its remaining bits.
+    /// The number of remaining bits of a symbol in the model of steps.
     #[inline(always)]
-    pub fn steps(&self, symbol: u8, rest: u64) -> u64 {
-        self.base[usize::from(symbol)] | rest
+    pub fn count_of_steps(form: Form, symbol: u8) -> u8 {
+        let unchanged = if symbol == FIRST { form.bits as u8 } else { 0 };
+        if symbol >= LONGER { symbol - LONGER + DIRECT_BITS as u8 - 1 } else { unchanged }
+    }
+
+    /// The folded number of steps of a symbol and its remaining bits; for [`Self::is_unchanged`], these bits.
+    #[inline(always)]
+    pub fn steps(symbol: u8, rest: u64) -> u64 {
+        let direct = u64::from(symbol.saturating_sub(ZERO));
+        let least = 1 << ((symbol.saturating_sub(LONGER) + DIRECT_BITS as u8 - 1) % 64);
+        rest | if symbol >= LONGER { least } else { direct }
     }
 
     /// The number of remaining bits of a symbol.
@@ -300,39 +332,91 @@ impl Symbols {
     /// The number of remaining bits of a symbol in the value model, if the lowest `zeros` bits of the
     /// magnitude are known to be zero.
     #[inline(always)]
-    pub fn count_of_value(&self, symbol: u8, zeros: u32) -> u32 {
-        self.count(symbol) - if symbol >= LARGEST { zeros } else { 0 }
+    pub fn count_of_value(form: Form, symbol: u8, zeros: u32) -> u8 {
+        let unchanged = if symbol == FIRST { form.bits } else { 0 };
+        (if symbol >= LARGEST { form.mantissa - 1 - zeros } else { unchanged }) as u8
     }
 
-    /// The `count` remaining bits of a value in the value model.
+    /// The remaining bits of a value in the value model.
     #[inline(always)]
-    pub fn rest_of_value(form: Form, symbol: u8, bits: u64, zeros: u32, count: u32) -> u64 {
-        match symbol {
-            FIRST => bits,
-            LARGEST.. => low(bits >> zeros, count - 1) | u64::from(bits & form.sign() != 0) << (count - 1),
-            _ => 0,
-        }
-    }
-
-    /// The value of a symbol and its remaining bits.
-    #[inline(always)]
-    pub fn value(&self, form: Form, symbol: u8, rest: u64, zeros: u32) -> u64 {
-        if symbol == FIRST {
-            return rest;
-        }
+    pub fn rest_of_value(form: Form, symbol: u8, bits: u64, zeros: u32) -> u64 {
         let kept = form.most_zeros() - zeros;
-        self.base[usize::from(symbol)] | low(rest, kept) << zeros | (rest >> kept) << (form.bits - 1)
+        let rest = low(bits >> zeros, kept) | (bits >> (form.bits - 1)) << kept;
+        let unchanged = if symbol == FIRST { bits } else { 0 };
+        if symbol >= LARGEST { rest } else { unchanged }
+    }
+
+    /// The value of a symbol and its remaining bits in the value model; `top` as in the model.
+    #[inline(always)]
+    pub fn value(form: Form, top: u16, symbol: u8, rest: u64, zeros: u32) -> u64 {
+        let kept = form.most_zeros() - zeros;
+        let magnitude = u64::from(top.wrapping_sub(u16::from(symbol.wrapping_sub(LARGEST))));
+        let value =
+            magnitude << (form.mantissa - 2) | low(rest, kept) << zeros | (rest >> kept) << (form.bits - 1);
+        // `+0.0` has no remaining bits.
+        if symbol >= LARGEST { value } else { rest }
     }
 
     /// The value at the distance from `prediction` that a symbol and its remaining bits give.
     #[inline(always)]
-    pub fn value_at(&self, form: Form, symbol: u8, rest: u64, prediction: u64) -> u64 {
-        form.at_distance(self.base[usize::from(symbol)] | rest, prediction)
+    pub fn value_at(form: Form, symbol: u8, rest: u64, prediction: u64) -> u64 {
+        form.at_distance(Self::least_distance(symbol) | rest, prediction)
     }
+}
+
+/// The highest bit in all bits.
+#[inline(always)]
+fn spread(bits: u32) -> u32 {
+    (bits as i32 >> 31) as u32
 }
 
 /// The lowest `count` bits; `count` must be below 64.
 #[inline(always)]
 pub fn low(bits: u64, count: u32) -> u64 {
     bits & ((1 << count) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The distance as the format defines it, by way of signed numbers of 128 bits.
+    fn defined(form: Form, bits: u64, prediction: u64) -> u64 {
+        let place = |bits: u64| {
+            let magnitude = i128::from(bits & (form.sign() - 1));
+            // `-0.0` comes just below `+0.0`.
+            if bits & form.sign() == 0 { magnitude } else { -1 - magnitude }
+        };
+        let modulus = 1i128 << form.bits;
+        let mut difference = (place(bits) - place(prediction)).rem_euclid(modulus);
+        if difference >= modulus / 2 {
+            difference -= modulus;
+        }
+        (if difference < 0 { -1 - 2 * difference } else { 2 * difference }) as u64
+    }
+
+    #[test]
+    fn distances_are_those_of_the_definition_in_every_width() {
+        for dtype in [FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::Bf16] {
+            let form = Form::from(dtype);
+            let ends = [0, 1, form.sign() - 1, form.sign(), form.sign() + 1, form.all()];
+            let mixed = (1..200u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (n % 64) & form.all());
+            let all: Vec<u64> = ends.into_iter().chain(mixed).collect();
+            for a in &all {
+                for b in &all {
+                    let folded = form.distance(*a, *b);
+                    assert_eq!(folded, defined(form, *a, *b), "{dtype} {a:x} {b:x}");
+                    assert_eq!(form.at_distance(folded, *b), *a, "{dtype} {a:x} {b:x}");
+                    let length = 64 - folded.leading_zeros();
+                    assert_eq!(form.bit_length(folded), length);
+                    // The symbol and its remaining bits make up the distance.
+                    let symbol = Symbols::of_distance(form, folded);
+                    let count = Symbols::count_of_distance(symbol);
+                    assert_eq!(u32::from(count), length.saturating_sub(3));
+                    let rest = low(folded, count.into());
+                    assert_eq!(Symbols::least_distance(symbol) | rest, folded);
+                }
+            }
+        }
+    }
 }
