@@ -107,7 +107,7 @@ impl Kernel for Decode<'_> {
         if let Model::Steps { step, difference } = head.model {
             // Without predictions, steps are counted from zero.
             let prediction = if difference { values.prediction } else { &[] };
-            sized!(head.form, SIZE => count_steps::<SIZE>(head.form, symbols, &mut rest, folded));
+            count_steps(head.form, symbols, &mut rest, folded);
             steps::restore(head.form, step, folded, prediction, out);
             sized!(head.form, SIZE => put_unchanged::<SIZE>(symbols, folded, out));
         } else {
@@ -117,10 +117,7 @@ impl Kernel for Decode<'_> {
             });
         }
         if head.marks_pruned() {
-            sized!(head.form, SIZE => {
-                put_pruned::<SIZE>(PRUNED, symbols, values.pruned, out);
-                put_pruned::<SIZE>(PRUNED_TO_INITIAL, symbols, values.initial, out);
-            });
+            sized!(head.form, SIZE => put_pruned::<SIZE>(symbols, values, out));
         }
         rest.at_end().then_some(())
     }
@@ -128,19 +125,15 @@ impl Kernel for Decode<'_> {
 
 /// The folded number of steps of each symbol; for elements that are stored unchanged, their bits.
 #[inline(always)]
-fn count_steps<const SIZE: usize>(
-    form: Form,
-    symbols: &[u8],
-    rest: &mut BitReader<'_>,
-    folded: &mut Vec<u64>,
-) {
+fn count_steps(form: Form, symbols: &[u8], rest: &mut BitReader<'_>, folded: &mut Vec<u64>) {
     let mut counts = [0; CHUNK];
     folded.resize(symbols.len(), 0);
     for (symbols, folded) in symbols.chunks(CHUNK).zip(folded.chunks_mut(CHUNK)) {
         for (count, symbol) in counts.iter_mut().zip(symbols) {
             *count = Symbols::count_of_steps(form, *symbol);
         }
-        rest.take_all::<SIZE>(&counts[..symbols.len()], folded);
+        // For elements of any size: most symbols leave nothing.
+        rest.take_all::<8>(&counts[..symbols.len()], folded);
         for (folded, symbol) in folded.iter_mut().zip(symbols) {
             *folded = Symbols::steps(*symbol, *folded);
         }
@@ -164,18 +157,19 @@ fn put_unchanged<const SIZE: usize>(symbols: &[u8], unchanged: &[u64], out: &mut
     }
 }
 
-/// Puts the values of elements with the symbol `mark` of pruned ones; zeros if there are none.
+/// Puts the values of pruned elements; zeros if there are none.
 #[inline(always)]
-fn put_pruned<const SIZE: usize>(mark: u8, symbols: &[u8], values: &[u8], out: &mut [u8]) {
-    let out = out.as_chunks_mut::<SIZE>().0;
-    if values.is_empty() {
-        for (symbol, out) in symbols.iter().zip(out) {
-            *out = if *symbol == mark { [0; SIZE] } else { *out };
+fn put_pruned<const SIZE: usize>(symbols: &[u8], values: BlockValues<'_>, out: &mut [u8]) {
+    let zeros = [[0; SIZE]; CHUNK];
+    for (mark, values) in [(PRUNED, values.pruned), (PRUNED_TO_INITIAL, values.initial)] {
+        let values = values.as_chunks::<SIZE>().0;
+        let chunks = symbols.chunks(CHUNK).zip(out.as_chunks_mut::<SIZE>().0.chunks_mut(CHUNK));
+        for (n, (symbols, out)) in chunks.enumerate() {
+            let values = if values.is_empty() { &zeros } else { &values[n * CHUNK..] };
+            for ((symbol, value), out) in symbols.iter().zip(values).zip(out) {
+                *out = if *symbol == mark { *value } else { *out };
+            }
         }
-        return;
-    }
-    for ((symbol, value), out) in symbols.iter().zip(values.as_chunks::<SIZE>().0).zip(out) {
-        *out = if *symbol == mark { *value } else { *out };
     }
 }
 

@@ -4,10 +4,8 @@
 
 use super::elements::CHUNK;
 use super::symbol::{Form, UNCHANGED};
-use crate::dispatch::Kernel;
 use crate::prelude::*;
 use crate::tensor::FloatDtype;
-use crate::tensor::dtype::{Decode, Encode};
 
 /// Numbers of steps are below this.
 const MOST: f64 = (1u32 << 31) as f64;
@@ -42,10 +40,10 @@ pub fn count(form: Form, step: f64, (values, prediction): (&[u8], &[u8]), folded
     let (mut w, mut w0) = ([0.0; CHUNK], [0.0; CHUNK]);
     for (n, (values, folded)) in values.chunks(CHUNK * size).zip(folded.chunks_mut(CHUNK)).enumerate() {
         let (w, w0) = (&mut w[..folded.len()], &mut w0[..folded.len()]);
-        Decode { dtype, bytes: values, out: w }.run();
+        dtype.decode(values, w);
         if !prediction.is_empty() {
             let at = n * CHUNK * size;
-            Decode { dtype, bytes: &prediction[at..at + values.len()], out: w0 }.run();
+            dtype.decode(&prediction[at..at + values.len()], w0);
         }
         for (folded, (w, w0)) in folded.iter_mut().zip(w.iter().zip(w0.iter())) {
             let (q, is_used) = steps(*w, *w0, step, most);
@@ -70,14 +68,14 @@ pub fn restore(form: Form, step: f64, folded: &[u64], prediction: &[u8], out: &m
             w0.fill(0.0);
         } else {
             let at = n * CHUNK * size;
-            Decode { dtype, bytes: &prediction[at..at + out.len()], out: w0 }.run();
+            dtype.decode(&prediction[at..at + out.len()], w0);
         }
         for (value, folded) in w0.iter_mut().zip(folded) {
             // Below 2^33, so that it fits into the lowest bits of `ROUND`.
             let q = f64::from_bits(ROUND.to_bits().wrapping_add(Form::unfold(*folded))) - ROUND;
             *value += q * step;
         }
-        Encode { dtype, xs: w0, out }.run();
+        dtype.encode(w0, out);
     }
 }
 
