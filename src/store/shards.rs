@@ -1,5 +1,6 @@
 //! Which tensor goes into which file, and at which position.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
@@ -61,10 +62,13 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
         own.into_iter().flat_map(|group| &group.tensors).map(Some).collect();
     tensors.extend((!codes.is_empty()).then_some(None));
     let spec = |tensor: &Option<&'a TensorSpec>| tensor.unwrap_or(&together);
-    tensors.sort_by(|a, b| {
-        let (a, b) = (spec(a), spec(b));
-        b.dtype.bitsize().cmp(&a.dtype.bitsize()).then_with(|| a.name.cmp(&b.name))
-    });
+    // Groups come in name order, and so do those of their parts that have types of the same size: sorting
+    // these compares few names.
+    let bits = |tensor: &Option<&'a TensorSpec>| spec(tensor).dtype.bitsize();
+    tensors.sort_by_key(|tensor| Reverse(bits(tensor)));
+    for tensors in tensors.chunk_by_mut(|a, b| bits(a) == bits(b)) {
+        tensors.sort_by(|a, b| spec(a).name.cmp(&spec(b).name));
+    }
     let mut end = 0u64;
     let mut offsets = Vec::with_capacity(tensors.len());
     for tensor in &tensors {
@@ -72,13 +76,14 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
         end = end.saturating_add(spec(tensor).bytes());
         offsets.push(start..end);
     }
-    let entries = tensors.iter().map(spec).zip(&offsets).map(|(t, offsets)| OutEntry {
-        name: &t.name,
-        dtype: t.dtype,
-        shape: &t.shape,
-        offsets: offsets.clone(),
+    let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+    by_name.sort_by(|a, b| spec(&tensors[*a]).name.cmp(&spec(&tensors[*b]).name));
+    let entries = by_name.iter().map(|n| {
+        let TensorSpec { name, dtype, shape } = spec(&tensors[*n]);
+        OutEntry { name, dtype: *dtype, shape, offsets: offsets[*n].clone() }
     });
     let header = encode_entries(metadata, entries);
+    drop(by_name);
     let data = header.len() as u64;
     let mut places = Vec::with_capacity(tensors.len() + codes.len());
     for (tensor, offsets) in tensors.iter().zip(&offsets) {
