@@ -108,7 +108,7 @@ impl<'g> CheckpointWriter<'g> {
             } else {
                 shard_path(&writer.output, n, shards.len())
             };
-            let FileLayout { header, places, length } = layout;
+            let FileLayout { header, length, places } = layout;
             let resumes = key.is_some() || set.sink().has_finished();
             let resumed = if resumes { set.sink().resume(&path, length, &header)? } else { None };
             writer.done.push(resumed.is_some());
@@ -118,9 +118,8 @@ impl<'g> CheckpointWriter<'g> {
             };
             writer.files.push(draft);
             drop(header);
-            writer.slots.reserve(places.len());
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            for (name, start, length) in places {
+            for (name, start, length) in places.iter() {
                 writer.give_place(name, Slot { file: n, start, length })?;
                 if shards.len() > 1 {
                     weight_map.insert(name.to_owned(), shard_name.clone());
