@@ -192,12 +192,13 @@ pub(super) fn power_of_ten(quarters: i32) -> f64 {
     }
 }
 
-/// The numbers of the counters from `BELOW` to `ABOVE` that are not empty. Most are, in long runs, which are
-/// passed over as a whole: a model may have a hundred thousand small tensors.
-fn filled<T: Copy + Into<u64>>(counts: &[T]) -> impl Iterator<Item = usize> {
+/// The numbers of the counters that are not empty, from `BELOW` to that of the largest value. Most are, in
+/// long runs, which are passed over as a whole: a model may have a hundred thousand small tensors.
+fn filled<T: Copy + Into<u64>>(counts: &[T], max: f64) -> impl Iterator<Item = usize> {
     const RUN: usize = 64;
-    (BELOW..=ABOVE).step_by(RUN).flat_map(|first| {
-        let run = &counts[first..(first + RUN).min(ABOVE + 1)];
+    let last = counter(max, 0) as usize;
+    (BELOW..=last).step_by(RUN).flat_map(move |first| {
+        let run = &counts[first..(first + RUN).min(last + 1)];
         let any = run.iter().fold(0, |any, count| any | (*count).into());
         let run = if any == 0 { &[] } else { run };
         run.iter().enumerate().filter(|(_, count)| (**count).into() > 0).map(move |(n, _)| first + n)
@@ -214,7 +215,7 @@ fn spread<T: Copy + Into<u64>>(counts: &[T], max: f64) -> DeltaSpread {
     let mut edge = power_of_ten(next);
     // Counters that are not empty, with how many values lie before them.
     let mut seen = Vec::new();
-    for n in filled(counts) {
+    for n in filled(counts, max) {
         let here = count(n);
         seen.push((n, total, here));
         total += here;

@@ -83,7 +83,8 @@ pub fn save(subject: &Subject, path: &Path, format: FileFormat) -> Result<(), Ch
                 dtype: subject.dtype().dtype(),
                 shape: subject.shape().clone(),
             };
-            let writer = CheckpointWriter::create(path, &[Group::single(spec)], None, |_| metadata(subject))?;
+            let groups = [Group::single(spec)];
+            let writer = CheckpointWriter::create(path, &groups, None, |_| metadata(subject))?;
             let slot = writer.slot(TENSOR_NAME);
             for_windows(subject, |start, _, bytes| {
                 writer.write_at(slot, (start * subject.dtype().size()) as u64, bytes)

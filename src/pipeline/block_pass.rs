@@ -140,12 +140,12 @@ impl<'r> BlockPass<'r> {
         if got < expected {
             return Err(BlockProblem::Missing { expected, got }.into());
         }
-        let compared = merge(&totals, &self.blocks, &ordered);
+        let compared: Vec<_> = merge(totals, &self.blocks, &ordered).map(Option::unwrap_or_default).collect();
         let (checkpoint, tensors) = self.resolved.trained()?;
         let (settings, trained_bytes) = (self.resolved.settings, trained_bytes(checkpoint));
         let told = Told::new(self.resolved, &compared)?;
         let calibrated = &self.calibrated;
-        let found = Findings { calibrated, compared: &compared, told, pruned: None, trained_bytes };
+        let found = Findings { calibrated, compared, told, pruned: None, trained_bytes };
         let mut report = summarise(settings, tensors, found);
         report.gates = check_gates(&settings.gates, &report, None, None);
         Ok(report)

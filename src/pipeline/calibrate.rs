@@ -4,6 +4,7 @@
 
 use super::blocks::{self, Block};
 use super::error::Error;
+use super::origin::Tensor;
 use super::progress::Progress;
 use super::resolve::Resolved;
 use super::task::{Tasks, TensorTask};
@@ -38,12 +39,12 @@ pub(super) fn calibrate<'a>(
     let mut tasks = Tasks::new(resolved)?;
     let (_, tensors) = resolved.trained()?;
     let threshold = resolved.settings.analyze.threshold;
-    let asked = |task: &TensorTask<'_>| {
-        let decay = resolved.decay(&tensors[task.name]);
-        (task.initial.is_some() && (decay.is_none() || threshold.is_none())).then_some(decay)
+    let asked = |(n, tensor): (usize, &Tensor)| {
+        tasks.get(n)?.initial.as_ref()?;
+        let decay = resolved.decay(tensor);
+        (decay.is_none() || threshold.is_none()).then_some((n, decay))
     };
-    let of_decay: Vec<(usize, Option<f64>)> =
-        tasks.iter().filter_map(|task| Some((task.n, asked(task)?))).collect();
+    let of_decay: Vec<(usize, Option<f64>)> = tensors.values().enumerate().filter_map(asked).collect();
     if of_decay.is_empty() {
         return Ok(Calibrated { tasks, evidence: Vec::new() });
     }

@@ -64,11 +64,14 @@ impl Coding {
     }
 }
 
-/// The descriptions of the tensors in a file; `of` gives that of the tensor with a name, if it has one.
-pub(super) fn descriptions(groups: &[Group], of: impl Fn(&str) -> Option<PrunedTensor>) -> Vec<PrunedTensor> {
-    let described = |group: &Group| {
+/// The descriptions of the tensors in a file, each made when it is needed; `of` gives that of the tensor with
+/// a name, if it has one.
+pub(super) fn descriptions(
+    groups: &[Group],
+    of: impl Fn(&str) -> Option<PrunedTensor>,
+) -> impl Iterator<Item = PrunedTensor> {
+    groups.iter().filter_map(move |group| {
         let code = group.shared.then(|| group.bytes());
         Some(PrunedTensor { code, ..of(&group.name)? })
-    };
-    groups.iter().filter_map(described).collect()
+    })
 }

@@ -71,8 +71,8 @@ pub(super) fn compare(
         },
     )?;
     progress.end();
-    let compared = merge(&totals, &work, &found).into_iter().enumerate();
-    let compared = compared.filter(|(n, _)| totals.get(*n).is_some()).collect();
+    let compared = merge(totals, &work, &found).enumerate();
+    let compared = compared.filter_map(|(n, compared)| Some((n, compared?))).collect();
     if let Some(masks) = &mut masks {
         for (block, ordered) in work.iter().zip(&found) {
             if tasks[block].pruned_by_comparison() {
@@ -211,7 +211,7 @@ impl<'a> Total<'a> {
     }
 
     /// The result, including the part that was merged in order.
-    fn finish(&self, sums: &Sums) -> ComparedTensor {
+    fn finish(self, sums: &Sums) -> ComparedTensor {
         let Sums { stats, moments, rows } = sums;
         let matrix = self.task.matrix;
         if self.task.initial.is_none() {
@@ -226,7 +226,7 @@ impl<'a> Total<'a> {
             sleeping_columns,
             sleeping_units: self.sleeping_units(sleeping_rows, sleeping_columns),
             moments: moments.without_decay(self.task.calibration.decay),
-            spread: self.spread.get().cloned().unwrap_or_default(),
+            spread: self.spread.into_inner().unwrap_or_default(),
         }
     }
 
@@ -254,11 +254,15 @@ struct Sums {
     rows: SleepingRows,
 }
 
-/// Merges the results of the blocks in order.
-pub(super) fn merge(totals: &ByTensor<Total<'_>>, work: &[Block], found: &[Ordered]) -> Vec<ComparedTensor> {
+/// Merges the results of the blocks in order. Gives those of every tensor, in name order.
+pub(super) fn merge<'a>(
+    totals: ByTensor<Total<'a>>,
+    work: &'a [Block],
+    found: &'a [Ordered],
+) -> impl Iterator<Item = Option<ComparedTensor>> {
     let mut blocks = work.iter().zip(found).peekable();
-    let one = |n: usize| {
-        let Some(total) = totals.get(n) else { return ComparedTensor::default() };
+    totals.into_iter().enumerate().map(move |(n, total)| {
+        let total = total?;
         let matrix = total.task.matrix;
         let mut sums = Sums::default();
         while let Some((block, found)) = blocks.next_if(|(block, _)| block.tensor == n) {
@@ -270,7 +274,6 @@ pub(super) fn merge(totals: &ByTensor<Total<'_>>, work: &[Block], found: &[Order
                 sums.rows.part(matrix, block.len, found.stats.changed);
             }
         }
-        total.finish(&sums)
-    };
-    (0..totals.tensors()).map(one).collect()
+        Some(total.finish(&sums))
+    })
 }

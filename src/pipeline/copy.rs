@@ -12,7 +12,7 @@ pub(super) const PIECE: usize = 1 << 18;
 /// Copies the data of tensors to their positions.
 pub(super) fn copy<'d>(
     data: impl Iterator<Item = (Slot, Mapped<'d>)>,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let cut = |(slot, data): (Slot, Mapped<'d>)| {

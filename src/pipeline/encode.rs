@@ -56,7 +56,7 @@ pub(super) struct Encoding<'a> {
     pub tasks: &'a Tasks<'a>,
     pub prune: &'a PruneSettings,
     pub masks: &'a Masks,
-    pub writer: &'a CheckpointWriter,
+    pub writer: &'a CheckpointWriter<'a>,
     pub progress: &'a dyn Progress,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Encoded<'a> {
         prune: &PruneSettings,
         format: Format,
         stored: usize,
-        writer: &CheckpointWriter,
+        writer: &CheckpointWriter<'_>,
     ) -> Result<Self, CheckpointError> {
         let takes = match prune.fill {
             Fill::Zero => false,
@@ -135,7 +135,7 @@ fn target(
     format: Format,
     fill: Fill,
     stored: usize,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
 ) -> Result<Target, CheckpointError> {
     let TensorTask { name, shape, matrix, .. } = *task;
     let Some(suffixes) = suffixes(format, fill == Fill::Nearest) else {
@@ -177,7 +177,7 @@ fn encode_block(
     block: &Block,
     before: usize,
     masks: &Masks,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
     scratch: &mut Scratch,
 ) -> Result<Left, CheckpointError> {
     let Scratch { mask, encoder, nearer, kept, values, out } = scratch;
@@ -235,7 +235,7 @@ fn write_places(
     block: &Block,
     before: usize,
     mask: &[u8],
-    (writer, out): (&CheckpointWriter, &mut Vec<u8>),
+    (writer, out): (&CheckpointWriter<'_>, &mut Vec<u8>),
 ) -> Result<(), CheckpointError> {
     match encoding {
         EncodingParts::Bitmask(parts) => {
@@ -256,7 +256,7 @@ fn write_offsets(
     before: usize,
     mask: &[u8],
     (slot, size): (Slot, usize),
-    (writer, out): (&CheckpointWriter, &mut Vec<u8>),
+    (writer, out): (&CheckpointWriter<'_>, &mut Vec<u8>),
 ) -> Result<(), CheckpointError> {
     if block.column(matrix) > 0 || size == 0 {
         return Ok(());
@@ -278,7 +278,7 @@ fn write_fill(
     first: usize,
     bits: &[u8],
     left: &mut Left,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
 ) -> Result<(), CheckpointError> {
     let at = first as u64 / 8;
     let [begin, .., end] = bits else {

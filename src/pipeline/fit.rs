@@ -179,7 +179,7 @@ impl<'a> Selection<'a> {
     ) -> Result<Selected<'a>, Error> {
         let Self { resolved, prune, team, .. } = *self;
         let mut removal = Removal::default();
-        let mut coded = BTreeMap::new();
+        let mut coded = Vec::new();
         let (_, all) = resolved.trained()?;
         for part in done {
             removal.add(part.removal);
@@ -191,11 +191,14 @@ impl<'a> Selection<'a> {
                     let kept = team.state(step, CODES);
                     own_spool = kept.map(|path| open_codes(&path, &sha256)).transpose()?.map(Arc::new);
                 }
-                coded.insert(name.as_str(), tensor);
+                coded.push((name.as_str(), tensor));
             }
         }
         let codes = prune.format.codes();
-        Ok(Selected { removal, coded: codes.then(|| CodedTensors::new(coded, own_spool)) })
+        Ok(Selected {
+            removal,
+            coded: codes.then(|| CodedTensors::new(coded.into_iter().collect(), own_spool)),
+        })
     }
 
     /// Codes those tensors that this process owns.

@@ -75,15 +75,17 @@ pub fn initialise(
     };
     let groups: Vec<Group> = tensors.iter().map(spec).collect();
     // The origin of each tensor.
-    let origins: Vec<String> =
-        tensors.iter().map(|(name, tensor, _)| format!("{name} {:?}\n", tensor.origin)).collect();
-    let decisions = digest::of_pieces(origins.iter().map(String::as_bytes));
+    let origins = || {
+        let origin =
+            |(name, tensor, _): &(&String, &Tensor, Source<'_>)| format!("{name} {:?}\n", tensor.origin);
+        digest::of_pieces(tensors.iter().map(origin))
+    };
     let metadata = |_: &[Group]| FileMetadata::new(Kind::Initial, settings.seed).into_map(&BTreeMap::new());
     let begin = |set: &mut RunOutputs| {
         // The initial checkpoint does not depend on the trained one.
         let inputs = |kind| matches!(kind, InputKind::Like | InputKind::Base);
         let decisions = || match team.is_alone() {
-            true => key(resolved, inputs, &decisions).map(Some),
+            true => key(resolved, inputs, &origins()).map(Some),
             false => Ok(None),
         };
         let writer = set.add(OutputKind::Initial, |set| {
@@ -116,26 +118,24 @@ pub fn initialise(
 /// Writes those of the tensors that this process owns.
 fn write(
     tensors: &[(&String, &Tensor, Source<'_>)],
-    (writer, team): (&CheckpointWriter, &Team),
+    (writer, team): (&CheckpointWriter<'_>, &Team),
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     // File by file, so that the run after a killed one can reuse finished files.
     let mut work: Vec<Vec<Block>> = vec![Vec::new(); writer.files()];
     let mut bytes = 0;
-    for (n, (name, tensor, _)) in tensors.iter().enumerate().filter(|(_, (name, ..))| team.owns(name)) {
-        bytes += (tensor.shape.elements() * tensor.dtype.bitsize() / 8) as u64;
-        if let Some(file) = writer.file_of(name) {
+    let mut tasks = Vec::with_capacity(tensors.len());
+    for (n, (name, tensor, source)) in tensors.iter().enumerate() {
+        let (slot, bits) = (writer.slot(name), tensor.dtype.bitsize());
+        tasks.push(InitTask { slot, bits, source });
+        if !team.owns(name) {
+            continue;
+        }
+        bytes += (tensor.shape.elements() * bits / 8) as u64;
+        if let Some(file) = writer.file_at(slot) {
             work[file].extend(blocks::cut(n, tensor.shape.matrix()));
         }
     }
-    let tasks: Vec<InitTask<'_>> = tensors
-        .iter()
-        .map(|(name, tensor, source)| InitTask {
-            slot: writer.slot(name),
-            bits: tensor.dtype.bitsize(),
-            source,
-        })
-        .collect();
     progress.begin("init", bytes);
     writer.each_file(|file| {
         blocks::for_each(
@@ -164,7 +164,7 @@ fn sources<'r>(resolved: &'r Resolved<'_>) -> Vec<(&'r String, &'r Tensor, Sourc
 }
 
 fn write_block(
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
     task: &InitTask<'_>,
     block: &Block,
     encoder: &mut Encoder,

@@ -197,7 +197,7 @@ pub(super) fn check_outputs<'i>(
 /// shards is known, before anything is written.
 pub(super) fn check_writer<'i>(
     inputs: impl IntoIterator<Item = (impl fmt::Display, &'i Path)>,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
     role: &str,
 ) -> Result<(), Error> {
     let role = format!("a file of {role}");

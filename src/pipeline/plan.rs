@@ -31,11 +31,17 @@ pub(super) struct FilePlan<'r> {
     codes: &'r dyn Codes,
     coding: Coding,
     others: BTreeMap<String, String>,
-    /// Descriptions made so far. They are kept because one may need the digest of a tensor
-    /// from another checkpoint.
-    known: BTreeMap<String, PrunedTensor>,
-    /// The formats of the last decision.
-    described: BTreeMap<String, Format>,
+    /// The tensors that the last decision describes, in name order.
+    described: Vec<Described<'r>>,
+}
+
+/// What a description is made from.
+struct Described<'r> {
+    name: &'r str,
+    tensor: &'r Tensor,
+    decay: f64,
+    format: Format,
+    prediction: Option<f64>,
 }
 
 /// Actual or expected sizes of the tensors that may be coded.
@@ -87,8 +93,7 @@ impl<'r> FilePlan<'r> {
             codes,
             coding: Coding::new(Coding::ELSEWHERE, total, prune.max_shard_size),
             others: other_metadata(checkpoint),
-            known: BTreeMap::new(),
-            described: BTreeMap::new(),
+            described: Vec::new(),
         })
     }
 
@@ -104,7 +109,8 @@ impl<'r> FilePlan<'r> {
         coding: Coding,
         stored: &[usize],
     ) -> Result<(Vec<PrunedResult>, Vec<Group>), Error> {
-        let (_, tensors) = self.resolved.trained()?;
+        let resolved = self.resolved;
+        let (_, tensors) = resolved.trained()?;
         let mut results = Vec::with_capacity(tensors.len());
         let mut groups = Vec::with_capacity(tensors.len());
         self.described.clear();
@@ -127,8 +133,14 @@ impl<'r> FilePlan<'r> {
             let code = self.codes.of(n, name, stored[n]);
             let (result, group) = self.decide_one(coding, (name, tensor), stored[n], code);
             if result.pruned > 0 || result.format != Format::Dense {
-                self.know(n, name, tensor, code)?;
-                self.described.insert(name.clone(), result.format);
+                let decay = self.tasks.get(n).map_or(1.0, |task| task.calibration.decay);
+                let prediction = code.and_then(|(_, prediction)| prediction);
+                let described = Described { name, tensor, decay, format: result.format, prediction };
+                // This finds the digest of a tensor in a base, for all descriptions of it.
+                if !described.is_drawn() {
+                    describe(resolved, self.prune, &described)?;
+                }
+                self.described.push(described);
             }
             results.push(result);
             groups.push(group);
@@ -186,30 +198,16 @@ impl<'r> FilePlan<'r> {
         (result, Group::new(name, tensors))
     }
 
-    /// The description of a tensor. It is made once and kept.
-    fn know(
-        &mut self,
-        n: usize,
-        name: &str,
-        tensor: &Tensor,
-        code: Option<(u64, Option<f64>)>,
-    ) -> Result<&PrunedTensor, Error> {
-        if !self.known.contains_key(name) {
-            let decay = self.tasks.get(n).map_or(1.0, |task| task.calibration.decay);
-            let found = describe(self.resolved, name, tensor, decay, self.prune, code)?;
-            self.known.insert(name.to_owned(), found);
-        }
-        Ok(&self.known[name])
-    }
-
     /// The `__metadata__` of the file that contains these tensors.
     pub fn metadata(&self, groups: &[Group]) -> BTreeMap<String, String> {
         let tensors = descriptions(groups, |name| {
-            let format = *self.described.get(name)?;
-            self.known.get(name).map(|known| in_format(known, format))
+            let n = self.described.binary_search_by(|described| described.name.cmp(name)).ok()?;
+            let described = &self.described[n];
+            let known = describe(self.resolved, self.prune, described).expect("described in the decision");
+            Some(in_format(known, described.format))
         });
         let seed = self.resolved.settings.seed;
-        FileMetadata { tensors, ..FileMetadata::new(Kind::Pruned, seed) }.into_map(&self.others)
+        FileMetadata::new(Kind::Pruned, seed).into_map_with(tensors, &self.others)
     }
 
     /// The size in bytes of the files with these numbers of values kept, without an index.
@@ -219,17 +217,21 @@ impl<'r> FilePlan<'r> {
     }
 }
 
+impl Described<'_> {
+    /// Whether its initial values, if there are any, are not those of a tensor in a base.
+    fn is_drawn(&self) -> bool {
+        self.tensor.origin.as_ref().is_some_and(|origin| !matches!(origin.source, InitSource::From(_)))
+    }
+}
+
 /// The description that is needed to restore the tensor, for any format.
 fn describe(
     resolved: &Resolved<'_>,
-    name: &str,
-    tensor: &Tensor,
-    decay: f64,
     prune: &PruneSettings,
-    code: Option<(u64, Option<f64>)>,
+    described: &Described<'_>,
 ) -> Result<PrunedTensor, Error> {
+    let Described { name, tensor, decay, prediction, .. } = *described;
     let pruned = tensor.action == Action::Prune;
-    let prediction = code.and_then(|(_, prediction)| prediction);
     let cast = prune.dtype.filter(|_| pruned);
     let known = pruned || prediction.is_some();
     let origin = tensor.origin.as_ref().filter(|_| known);
@@ -254,8 +256,8 @@ fn describe(
 }
 
 /// The description for this format. For a coded tensor, it has only what is needed for restoring.
-fn in_format(known: &PrunedTensor, format: Format) -> PrunedTensor {
-    let known = PrunedTensor { format, ..known.clone() };
+fn in_format(known: PrunedTensor, format: Format) -> PrunedTensor {
+    let known = PrunedTensor { format, ..known };
     if format != Format::Coded {
         return PrunedTensor { prediction: None, ..known };
     }

@@ -1,7 +1,7 @@
 //! The stage `prune`: writes a pruned checkpoint from the masks. Weights are not compared again, and initial
 //! values are generated again only for dense tensors that are filled with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,13 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
         suffixes.insert(CODES);
     }
     let (checkpoint, tensors) = resolved.trained()?;
+    // The names that end as those of parts, of which there are few, by what is before the ending.
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    for part in tensors.keys() {
+        for stem in suffixes.iter().filter_map(|suffix| part.strip_suffix(suffix)) {
+            taken.entry(stem).or_insert(part);
+        }
+    }
     for (name, tensor) in tensors.iter().filter(|(_, t)| t.action == Action::Prune) {
         if let (FormatChoice::Fixed(Format::Csr), false) =
             (prune.format, csr::can_hold(tensor.shape.matrix()))
@@ -47,10 +54,9 @@ pub fn check_part_names(resolved: &Resolved<'_>, prune: &PruneSettings) -> Resul
             let problem = RuleProblem::TooWide { tensor: name.clone(), columns };
             return Err(resolved.wrong(&KeyPath::root().key("prune").key("format"), problem));
         }
-        let mut parts = suffixes.iter().map(|suffix| format!("{name}{suffix}"));
-        let taken = parts.find(|part| tensors.contains_key(part));
-        if let Some(part) = taken {
-            return Err(Error::PartName { path: checkpoint.path().to_owned(), tensor: name.clone(), part });
+        if let Some(part) = taken.get(name.as_str()) {
+            let (path, part) = (checkpoint.path().to_owned(), (*part).to_owned());
+            return Err(Error::PartName { path, tensor: name.clone(), part });
         }
     }
     Ok(())
@@ -185,7 +191,7 @@ fn stage(
     resolved: &Resolved<'_>,
     prune: &PruneSettings,
     groups: &[Group],
-    writer: CheckpointWriter,
+    writer: CheckpointWriter<'_>,
     set: &mut RunOutputs,
 ) -> Result<Written, Error> {
     let (tensors, bytes) = (tensors_in_file(groups), writer.bytes());
@@ -205,7 +211,7 @@ fn write(
     tasks: &Tasks<'_>,
     prune: &PruneSettings,
     (masks, selected): (&Masks, &Selected<'_>),
-    (writer, groups, team): (&CheckpointWriter, &[Group], &Team),
+    (writer, groups, team): (&CheckpointWriter<'_>, &[Group], &Team),
     results: &mut [PrunedResult],
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -248,7 +254,7 @@ fn write_coded(
     selected: &Selected<'_>,
     results: &mut [PrunedResult],
     here: impl Fn(usize) -> bool,
-    (writer, progress): (&CheckpointWriter, &dyn Progress),
+    (writer, progress): (&CheckpointWriter<'_>, &dyn Progress),
 ) -> Result<(), Error> {
     let Some(coded) = &selected.coded else { return Ok(()) };
     for (n, ((name, _), result)) in checkpoint.tensors().zip(results).enumerate() {

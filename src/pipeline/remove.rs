@@ -327,7 +327,7 @@ impl Removal {
         owns: impl Fn(&str) -> bool,
         (masks, written): (&Masks, Option<FloatDtype>),
         results: &mut [PrunedResult],
-        (writer, progress): (&CheckpointWriter, &dyn Progress),
+        (writer, progress): (&CheckpointWriter<'_>, &dyn Progress),
     ) -> Result<(), Error> {
         let view = View::new(resolved, Some(masks))?;
         for (place, smaller) in self.smaller.iter().filter(|(place, _)| owns(view.names[**place])) {

@@ -107,7 +107,7 @@ pub(super) fn open(input: &Path, options: RestoreOptions<'_>) -> Result<PrunedRe
 }
 
 /// Writes every tensor of the file, some pieces at a time.
-fn write(file: &PrunedReader, writer: &CheckpointWriter, progress: &dyn Progress) -> Result<(), Error> {
+fn write(file: &PrunedReader, writer: &CheckpointWriter<'_>, progress: &dyn Progress) -> Result<(), Error> {
     let mut all = file.tensors().flat_map(|(name, ..)| {
         let slot = writer.slot(name);
         pieces(file, name).map(move |piece| (piece, slot))

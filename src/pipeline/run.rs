@@ -299,16 +299,16 @@ fn finish(
             team.step_of_masks(names::COMPARE, of_masks, |masks| first(Some(masks)))?
         }
     };
-    let mut compared = Vec::with_capacity(tasks.tensors());
+    let mut compared = Vec::new();
     let (mut cells, mut coded) = (BTreeMap::new(), Vec::new());
     for part in found {
-        compared.extend(part.compared);
+        compared.push(part.compared);
         resolved.know_base_digests(part.bases);
         know_inputs(resolved, part.inputs);
         cells.extend(part.cells);
         coded.extend(part.coded);
     }
-    let compared = for_every_tensor(tasks, compared);
+    let compared = for_every_tensor(tasks, compared.into_iter().flatten());
     outcome.trained_bytes = trained_bytes(checkpoint);
     let told = Told::new(resolved, &compared)?;
     let mut taken = Vec::new();
@@ -325,7 +325,7 @@ fn finish(
     }
     let found = Findings {
         calibrated: &calibrated,
-        compared: &compared,
+        compared,
         told,
         pruned: outcome.pruned.as_ref().map(|pruned| (pruned, taken.as_slice())),
         trained_bytes: outcome.trained_bytes,

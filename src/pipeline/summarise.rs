@@ -18,7 +18,7 @@ use crate::tensor::FloatDtype;
 /// Results of the stages, for each tensor in name order.
 pub(super) struct Findings<'f> {
     pub calibrated: &'f Calibrated<'f>,
-    pub compared: &'f [ComparedTensor],
+    pub compared: Vec<ComparedTensor>,
     pub told: Told,
     /// Results and effect of pruning, if it was done.
     pub pruned: Option<(&'f Pruned, &'f [Gone])>,
@@ -30,7 +30,7 @@ pub(super) struct Findings<'f> {
 struct Found<'f> {
     name: &'f str,
     tensor: &'f Tensor,
-    compared: &'f ComparedTensor,
+    compared: ComparedTensor,
     /// Of the comparison, if the tensor was compared.
     calibration: Option<Calibration>,
     started_here: Option<bool>,
@@ -42,9 +42,9 @@ struct Found<'f> {
 }
 
 impl<'f> Findings<'f> {
-    /// The results for one tensor, by its index.
-    fn of(&self, n: usize, name: &'f str, tensor: &'f Tensor) -> Found<'f> {
-        let compared = &self.compared[n];
+    /// The results for one tensor, by its index. The comparison's are moved: a report is large.
+    fn of(&mut self, n: usize, name: &'f str, tensor: &'f Tensor) -> Found<'f> {
+        let compared = std::mem::take(&mut self.compared[n]);
         let task = self.calibrated.tasks.get(n).filter(|_| compared.compared);
         let result = self.pruned.map(|(pruned, _)| pruned.tensors[n]);
         let shown = result.is_some_and(|result| result.action == Action::Prune && !result.smaller);
@@ -61,10 +61,10 @@ impl<'f> Findings<'f> {
 }
 
 /// Combines the results of the comparison, and of pruning if it was done, into a report.
-pub(super) fn summarise(
+pub(super) fn summarise<'f>(
     settings: &Settings,
-    tensors: &BTreeMap<String, Tensor>,
-    findings: Findings<'_>,
+    tensors: &'f BTreeMap<String, Tensor>,
+    mut findings: Findings<'f>,
 ) -> Report {
     let mut sums = Sums::default();
     let mut rows = Vec::with_capacity(tensors.len());
@@ -146,8 +146,8 @@ impl Sums {
 
 impl Found<'_> {
     /// Its row in the report.
-    fn row(&self, settings: &Settings) -> ReportTensor {
-        let Self { tensor, compared, calibration, result, gone, .. } = self;
+    fn row(self, settings: &Settings) -> ReportTensor {
+        let Self { name, tensor, compared, calibration, result, gone, started_here } = self;
         let (stats, is_compared) = (&compared.stats, compared.compared);
         let (origin, total) = (tensor.origin.as_ref(), tensor.shape.elements() as u64);
         let is_float = FloatDtype::of(tensor.dtype).is_some();
@@ -155,10 +155,10 @@ impl Found<'_> {
         let pruned = result.filter(|result| result.action == Action::Prune);
         let prune = settings.prune.as_ref();
         let casts = prune.is_some_and(|prune| prune.dtype.is_some());
-        let decision = prune.filter(|_| pruned.is_some()).and_then(|prune| prune.decision(self.name));
+        let decision = prune.filter(|_| pruned.is_some()).and_then(|prune| prune.decision(name));
         let drift = || Drift::new(stats.finite, &compared.moments, &compared.spread);
         ReportTensor {
-            name: self.name.to_owned(),
+            name: name.to_owned(),
             layer_id: origin.and_then(|origin| origin.layer),
             dtype: tensor.dtype.to_string(),
             shape: tensor.shape.dims().to_vec(),
@@ -176,12 +176,12 @@ impl Found<'_> {
             not_finite: is_float.then_some(stats.not_finite),
             sleeping_outputs: units.map(|units| units.outputs),
             sleeping_inputs: units.map(|units| units.inputs),
-            sleeping_scattered: is_compared.then(|| scattered(tensor, compared)),
+            sleeping_scattered: is_compared.then(|| scattered(tensor, &compared)),
             nan_share: is_float.then(|| share(stats.nan, total)),
             infinite_share: is_float.then(|| share(stats.not_finite - stats.nan, total)),
             zero_share: is_float.then(|| share(stats.zeros, total)),
             drift: if is_compared { drift() } else { Drift::default() },
-            started_here: self.started_here,
+            started_here,
             action: result.map(|result| result.action.name().to_owned()),
             criterion: decision.map(|decision| decision.criterion.to_string()),
             pruned_weights: result.map(|result| result.pruned),

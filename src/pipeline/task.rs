@@ -187,6 +187,11 @@ impl<T> ByTensor<T> {
         self.0.iter_mut().flatten()
     }
 
+    /// The values of all tensors, in order.
+    pub fn into_iter(self) -> impl Iterator<Item = Option<T>> {
+        self.0.into_iter()
+    }
+
     /// Maps the values.
     pub fn filter_map<'s, U>(&'s self, of: impl FnMut(&'s T) -> Option<U>) -> ByTensor<U> {
         let mut of = of;

@@ -70,8 +70,8 @@ impl Row {
             weights: totals.total_weights,
             sleeping: totals.changes.sleeping_weights,
             share: totals.changes.sleeping_percentage,
-            outputs: sum(rows.iter().map(|row| row.outputs)),
-            inputs: sum(rows.iter().map(|row| row.inputs)),
+            outputs: rows.iter().fold(None, |all, row| sum(all, row.outputs)),
+            inputs: rows.iter().fold(None, |all, row| sum(all, row.inputs)),
             max: totals.changes.max_delta,
             zeros: totals.zeros,
             pruned: totals.pruned_weights,
@@ -79,41 +79,66 @@ impl Row {
         }
     }
 
+    /// One pass over the tensors, which are large: very many are in no cache.
     fn of(name: String, tensors: &[&ReportTensor]) -> Self {
-        let all = || tensors.iter().copied();
-        let changes = || all().map(|t| &t.changes);
-        let compared = all().filter(|t| t.changes.sleeping_weights.is_some()).map(|t| t.total_weights).sum();
-        let sleeping = sum(changes().map(|c| c.sleeping_weights));
-        let shares = || changes().filter_map(|c| c.sleeping_percentage);
-        let share = match tensors {
-            [tensor] => tensor.changes.sleeping_percentage,
-            _ => sleeping.map(|n| 100.0 * super::share(n, compared)),
-        };
-        Self {
-            name,
-            tensors: tensors.len(),
-            shape: same(all().map(|t| &t.shape)),
-            dtype: same(all().map(|t| &t.dtype)),
-            init: same(all().map(|t| &t.init)).flatten(),
-            weights: all().map(|t| t.total_weights).sum(),
-            compared,
-            sleeping,
-            share,
-            least_share: shares().min_by(f64::total_cmp),
-            most_share: shares().max_by(f64::total_cmp),
-            outputs: sum(all().map(|t| t.sleeping_outputs)),
-            inputs: sum(all().map(|t| t.sleeping_inputs)),
-            p50: largest(all().map(|t| t.drift.delta_quantiles.map(|q| q.p50))),
-            p99: largest(all().map(|t| t.drift.delta_quantiles.map(|q| q.p99))),
-            max: largest(changes().map(|c| c.max_delta)),
-            std_ratio: all()
-                .filter_map(|t| t.drift.std_ratio)
-                .max_by(|a, b| a.max(1.0 / a).total_cmp(&b.max(1.0 / b))),
-            zeros: sum(all().map(|t| t.zeros)),
-            not_finite: sum(all().map(|t| t.not_finite)),
-            action: same(all().map(|t| &t.action)).flatten(),
-            pruned: sum(all().map(|t| t.pruned_weights)),
+        let mut row = Self { name, tensors: tensors.len(), ..Self::default() };
+        let mut same = Same::default();
+        for tensor in tensors {
+            same.add(tensors[0], tensor);
+            row.add(tensor);
         }
+        row.share = match tensors {
+            [tensor] => tensor.changes.sleeping_percentage,
+            _ => row.sleeping.map(|n| 100.0 * super::share(n, row.compared)),
+        };
+        if let Some(first) = tensors.first() {
+            let Same([shape, dtype, init, action]) = same;
+            row.shape = shape.then(|| first.shape.clone());
+            row.dtype = dtype.then(|| first.dtype.clone());
+            row.init = first.init.clone().filter(|_| init);
+            row.action = first.action.clone().filter(|_| action);
+        }
+        row
+    }
+
+    fn add(&mut self, tensor: &ReportTensor) {
+        let ReportTensor { changes, drift, total_weights, .. } = tensor;
+        self.weights += total_weights;
+        self.compared += changes.sleeping_weights.map_or(0, |_| *total_weights);
+        self.sleeping = sum(self.sleeping, changes.sleeping_weights);
+        let share = || self.least_share.into_iter().chain(changes.sleeping_percentage);
+        self.least_share = share().min_by(f64::total_cmp);
+        self.most_share = largest(self.most_share, changes.sleeping_percentage);
+        self.outputs = sum(self.outputs, tensor.sleeping_outputs);
+        self.inputs = sum(self.inputs, tensor.sleeping_inputs);
+        self.p50 = largest(self.p50, drift.delta_quantiles.map(|q| q.p50));
+        self.p99 = largest(self.p99, drift.delta_quantiles.map(|q| q.p99));
+        self.max = largest(self.max, changes.max_delta);
+        let from_one = |x: &f64| x.max(1.0 / x);
+        let ratios = self.std_ratio.into_iter().chain(drift.std_ratio);
+        self.std_ratio = ratios.max_by(|a, b| from_one(a).total_cmp(&from_one(b)));
+        self.zeros = sum(self.zeros, tensor.zeros);
+        self.not_finite = sum(self.not_finite, tensor.not_finite);
+        self.pruned = sum(self.pruned, tensor.pruned_weights);
+    }
+}
+
+/// Whether shape, type, initial values and action of all tensors are those of the first.
+struct Same([bool; 4]);
+
+impl Default for Same {
+    fn default() -> Self {
+        Self([true; 4])
+    }
+}
+
+impl Same {
+    fn add(&mut self, first: &ReportTensor, other: &ReportTensor) {
+        let Self([shape, dtype, init, action]) = self;
+        *shape &= other.shape == first.shape;
+        *dtype &= other.dtype == first.dtype;
+        *init &= other.init == first.init;
+        *action &= other.action == first.action;
     }
 }
 
@@ -179,17 +204,12 @@ fn pattern(name: &str, glued: bool) -> String {
 }
 
 /// `None` where no one has a value.
-fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-    values.flatten().fold(None, |sum, n| Some(sum.unwrap_or(0) + n))
+fn sum(sum: Option<u64>, n: Option<u64>) -> Option<u64> {
+    sum.map_or(n, |sum| Some(sum + n.unwrap_or(0)))
 }
 
-fn largest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    values.flatten().max_by(f64::total_cmp)
-}
-
-fn same<T: Clone + PartialEq>(mut values: impl Iterator<Item = impl std::borrow::Borrow<T>>) -> Option<T> {
-    let first = values.next()?.borrow().clone();
-    values.all(|value| *value.borrow() == first).then_some(first)
+fn largest(largest: Option<f64>, x: Option<f64>) -> Option<f64> {
+    largest.into_iter().chain(x).max_by(f64::total_cmp)
 }
 
 #[cfg(test)]

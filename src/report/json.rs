@@ -1,6 +1,6 @@
 //! Reports and comparisons as JSON.
 
-use std::io;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
@@ -21,8 +21,11 @@ pub fn json(report: &Report) -> String {
 /// # Errors
 /// Those of writing.
 pub fn write_json(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
-    out.write_all(b"\n")
+    // The tokens are small and many: each is put into a buffer here, without a call through `dyn`.
+    let mut out = io::BufWriter::new(out);
+    serde_json::to_writer_pretty(&mut out, report)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// A comparison, with its verdict and warnings in words.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::tensor::Shape;
 
@@ -17,32 +18,47 @@ pub(super) struct OutEntry<'a> {
 }
 
 /// The bytes of a file before its data: the length, JSON with sorted keys, and spaces up to a
-/// multiple of 8 bytes.
+/// multiple of 8 bytes. The entries come in name order.
 pub(super) fn encode_entries<'a>(
     metadata: &BTreeMap<String, String>,
     entries: impl Iterator<Item = OutEntry<'a>>,
 ) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Entry<'a> {
-        Metadata(&'a BTreeMap<String, String>),
-        Tensor { dtype: Dtype, shape: &'a [usize], data_offsets: [u64; 2] },
-    }
-    let mut object: BTreeMap<&str, Entry<'_>> = entries
-        .map(|e| {
-            let data_offsets = [e.offsets.start, e.offsets.end];
-            (e.name, Entry::Tensor { dtype: e.dtype, shape: e.shape.dims(), data_offsets })
-        })
-        .collect();
-    if !metadata.is_empty() {
-        object.insert("__metadata__", Entry::Metadata(metadata));
-    }
     let mut out = vec![0; 8];
-    serde_json::to_writer(&mut out, &object).expect("strings and integers always serialise");
+    write_object(&mut out, metadata, entries).expect("strings and integers always serialise");
     out.resize(out.len().next_multiple_of(8), b' ');
     let length = out.len() as u64 - 8;
     out[..8].copy_from_slice(&length.to_le_bytes());
     out
+}
+
+fn write_object<'a>(
+    out: &mut Vec<u8>,
+    metadata: &BTreeMap<String, String>,
+    entries: impl Iterator<Item = OutEntry<'a>>,
+) -> serde_json::Result<()> {
+    #[derive(Serialize)]
+    struct Tensor<'a> {
+        dtype: Dtype,
+        shape: &'a [usize],
+        data_offsets: [u64; 2],
+    }
+    const METADATA: &str = "__metadata__";
+    let mut json = serde_json::Serializer::new(out);
+    let mut object = json.serialize_map(None)?;
+    let mut metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
+    for OutEntry { name, dtype, shape, offsets } in entries {
+        if name > METADATA
+            && let Some(metadata) = metadata.take()
+        {
+            object.serialize_entry(METADATA, metadata)?;
+        }
+        let data_offsets = [offsets.start, offsets.end];
+        object.serialize_entry(name, &Tensor { dtype, shape: shape.dims(), data_offsets })?;
+    }
+    if let Some(metadata) = metadata {
+        object.serialize_entry(METADATA, metadata)?;
+    }
+    object.end()
 }
 
 #[cfg(test)]
@@ -56,8 +72,8 @@ mod tests {
         let (matrix, scalar) = (Shape::new(vec![2, 3]).unwrap(), Shape::new(vec![]).unwrap());
         let encode = |metadata| {
             let entries = [
-                OutEntry { name: "b", dtype: Dtype::F32, shape: &matrix, offsets: 0..24 },
                 OutEntry { name: "a", dtype: Dtype::BF16, shape: &scalar, offsets: 24..26 },
+                OutEntry { name: "b", dtype: Dtype::F32, shape: &matrix, offsets: 0..24 },
             ];
             encode_entries(metadata, entries.into_iter())
         };

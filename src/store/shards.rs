@@ -1,5 +1,6 @@
 //! Which tensor goes into which file, and at which position.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
@@ -42,11 +43,35 @@ pub fn share_codes(groups: &mut [Group], max: Option<u64>) {
     }
 }
 
-/// The header bytes of a file and, per tensor, the position of its data in the file and its length in bytes.
+/// The header bytes of a file, its length in bytes, and the positions of the data of its tensors.
 pub(super) struct FileLayout<'a> {
     pub header: Vec<u8>,
-    pub places: Vec<(&'a str, u64, u64)>,
     pub length: u64,
+    pub places: Places<'a>,
+}
+
+/// Where the data of each tensor begins.
+pub(super) struct Places<'a> {
+    /// Each tensor, `None` for the one that codes share, with its position after the header.
+    tensors: Vec<(Option<&'a TensorSpec>, u64)>,
+    /// The codes that share a tensor.
+    codes: Vec<&'a TensorSpec>,
+    /// Length of the header.
+    header: u64,
+}
+
+impl<'a> Places<'a> {
+    /// Per tensor and shared code, the position of its data in the file and its length in bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, u64, u64)> {
+        self.tensors.iter().flat_map(move |(tensor, start)| {
+            let parts = tensor.as_ref().map_or(&*self.codes, std::slice::from_ref);
+            parts.iter().scan(self.header.saturating_add(*start), |start, part| {
+                let place = (part.name.as_str(), *start, part.bytes());
+                *start = start.saturating_add(part.bytes());
+                Some(place)
+            })
+        })
+    }
 }
 
 /// Lays out one file: types with larger elements first, and tensors of one type in name order. So every
@@ -57,38 +82,32 @@ pub(super) fn lay_out<'a>(groups: &'a [Group], metadata: &BTreeMap<String, Strin
     let codes: Vec<&TensorSpec> = shared.into_iter().flat_map(|group| &group.tensors).collect();
     let together = together(&codes);
     // `None` is the one that codes share.
-    let mut tensors: Vec<Option<&TensorSpec>> =
-        own.into_iter().flat_map(|group| &group.tensors).map(Some).collect();
-    tensors.extend((!codes.is_empty()).then_some(None));
-    let spec = |tensor: &Option<&'a TensorSpec>| tensor.unwrap_or(&together);
-    tensors.sort_by(|a, b| {
-        let (a, b) = (spec(a), spec(b));
-        b.dtype.bitsize().cmp(&a.dtype.bitsize()).then_with(|| a.name.cmp(&b.name))
-    });
-    let mut end = 0u64;
-    let mut offsets = Vec::with_capacity(tensors.len());
-    for tensor in &tensors {
-        let start = end;
-        end = end.saturating_add(spec(tensor).bytes());
-        offsets.push(start..end);
+    let mut tensors: Vec<(Option<&TensorSpec>, u64)> =
+        own.into_iter().flat_map(|group| &group.tensors).map(|tensor| (Some(tensor), 0)).collect();
+    tensors.extend((!codes.is_empty()).then_some((None, 0)));
+    let spec = |(tensor, _): &(Option<&'a TensorSpec>, u64)| tensor.unwrap_or(&together);
+    // Groups come in name order, and so do those of their parts that have types of the same size: sorting
+    // these compares few names.
+    let bits = |tensor: &(Option<&'a TensorSpec>, u64)| spec(tensor).dtype.bitsize();
+    tensors.sort_by_key(|tensor| Reverse(bits(tensor)));
+    for tensors in tensors.chunk_by_mut(|a, b| bits(a) == bits(b)) {
+        tensors.sort_by(|a, b| spec(a).name.cmp(&spec(b).name));
     }
-    let entries = tensors.iter().map(spec).zip(&offsets).map(|(t, offsets)| OutEntry {
-        name: &t.name,
-        dtype: t.dtype,
-        shape: &t.shape,
-        offsets: offsets.clone(),
+    let mut end = 0u64;
+    for tensor in &mut tensors {
+        tensor.1 = end;
+        end = end.saturating_add(spec(tensor).bytes());
+    }
+    let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+    by_name.sort_by(|a, b| spec(&tensors[*a]).name.cmp(&spec(&tensors[*b]).name));
+    let entries = by_name.iter().map(|n| {
+        let (tensor, start) = (spec(&tensors[*n]), tensors[*n].1);
+        let TensorSpec { name, dtype, shape } = tensor;
+        OutEntry { name, dtype: *dtype, shape, offsets: start..start.saturating_add(tensor.bytes()) }
     });
     let header = encode_entries(metadata, entries);
-    let data = header.len() as u64;
-    let mut places = Vec::with_capacity(tensors.len() + codes.len());
-    for (tensor, offsets) in tensors.iter().zip(&offsets) {
-        let mut start = data.saturating_add(offsets.start);
-        for part in tensor.as_ref().map_or(&*codes, std::slice::from_ref) {
-            places.push((part.name.as_str(), start, part.bytes()));
-            start = start.saturating_add(part.bytes());
-        }
-    }
-    FileLayout { header, places, length: data.saturating_add(end) }
+    let places = Places { tensors, codes, header: header.len() as u64 };
+    FileLayout { length: places.header.saturating_add(end), header, places }
 }
 
 /// The tensor that these codes share.
@@ -137,7 +156,10 @@ mod tests {
         let layout = lay_out(&groups, &BTreeMap::new());
         let data = layout.header.len() as u64;
         assert_eq!(data % 8, 0);
-        assert_eq!(layout.places, [("c", data, 8), ("b", data + 8, 6), ("a", data + 14, 3)]);
+        assert_eq!(
+            layout.places.iter().collect::<Vec<_>>(),
+            [("c", data, 8), ("b", data + 8, 6), ("a", data + 14, 3)]
+        );
         assert_eq!(layout.length, data + 17);
     }
 
@@ -173,7 +195,7 @@ mod tests {
         // In the order of the tensors, between the other tensors of the type.
         let codes = data + 4 + large + 2;
         assert_eq!(
-            layout.places,
+            layout.places.iter().collect::<Vec<_>>(),
             [
                 ("w", data, 4),
                 ("big.codes", data + 4, large),

@@ -20,7 +20,7 @@ use crate::checkpoint::{CheckpointError, ErrorKind};
 
 /// A checkpoint being written.
 #[derive(Debug)]
-pub struct CheckpointWriter {
+pub struct CheckpointWriter<'g> {
     output: PathBuf,
     files: Vec<Box<dyn Draft>>,
     /// Which files need not be written, because a killed run has finished them.
@@ -32,7 +32,8 @@ pub struct CheckpointWriter {
     /// Whether files are finished as soon as they are complete: noted in the journal, so that a later run can
     /// resume, or sent away.
     finishes: bool,
-    slots: HashMap<String, Slot>,
+    /// The positions of tensors by their names, which are those in the groups.
+    slots: HashMap<&'g str, Slot>,
     index: Option<String>,
     bytes: u64,
 }
@@ -45,7 +46,7 @@ pub struct Slot {
     length: u64,
 }
 
-impl CheckpointWriter {
+impl<'g> CheckpointWriter<'g> {
     /// Creates the files for these tensors, with their headers and full lengths. If there are more than
     /// `max_shard_size` bytes of data, they are shards `NAME-00001-of-0000N.safetensors` beside an index
     /// `NAME.safetensors.index.json`; otherwise one file at `output`. `metadata` returns the `__metadata__`
@@ -56,7 +57,7 @@ impl CheckpointWriter {
     /// tensors have the same name.
     pub fn create(
         output: &Path,
-        groups: &[Group],
+        groups: &'g [Group],
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
     ) -> Result<Self, CheckpointError> {
@@ -75,13 +76,13 @@ impl CheckpointWriter {
     pub fn resume<E: From<CheckpointError>>(
         set: &mut OutputSet,
         output: &Path,
-        groups: &[Group],
+        groups: &'g [Group],
         max_shard_size: Option<u64>,
         metadata: impl Fn(&[Group]) -> BTreeMap<String, String>,
         key: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Self, E> {
         let shards = divide(groups, max_shard_size);
-        let layouts: Vec<FileLayout<'_>> =
+        let layouts: Vec<FileLayout<'g>> =
             shards.iter().map(|groups| lay_out(groups, &metadata(groups))).collect();
         let files: Vec<(&[u8], u64)> = layouts.iter().map(|file| (&*file.header, file.length)).collect();
         let distant = set.sink().is_distant(output);
@@ -107,17 +108,18 @@ impl CheckpointWriter {
             } else {
                 shard_path(&writer.output, n, shards.len())
             };
-            let FileLayout { length, header, .. } = &layout;
+            let FileLayout { header, length, places } = layout;
             let resumes = key.is_some() || set.sink().has_finished();
-            let resumed = if resumes { set.sink().resume(&path, *length, header)? } else { None };
+            let resumed = if resumes { set.sink().resume(&path, length, &header)? } else { None };
             writer.done.push(resumed.is_some());
             let draft = match resumed {
                 Some(draft) => draft,
-                None => begin(set, &path, &layout, if n == 0 { total } else { 0 })?,
+                None => begin(set, &path, (&header, length), if n == 0 { total } else { 0 })?,
             };
             writer.files.push(draft);
+            drop(header);
             let shard_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            for (name, start, length) in layout.places {
+            for (name, start, length) in places.iter() {
                 writer.give_place(name, Slot { file: n, start, length })?;
                 if shards.len() > 1 {
                     weight_map.insert(name.to_owned(), shard_name.clone());
@@ -131,10 +133,10 @@ impl CheckpointWriter {
     }
 
     /// Records the position of a tensor's data.
-    fn give_place(&mut self, name: &str, slot: Slot) -> Result<(), CheckpointError> {
+    fn give_place(&mut self, name: &'g str, slot: Slot) -> Result<(), CheckpointError> {
         let kind = if name == "__metadata__" {
             ErrorKind::ReservedName
-        } else if self.slots.insert(name.to_owned(), slot).is_some() {
+        } else if self.slots.insert(name, slot).is_some() {
             ErrorKind::DuplicateOutput(name.to_owned())
         } else {
             return Ok(());
@@ -153,8 +155,12 @@ impl CheckpointWriter {
     /// # Panics
     /// If no tensor of this name was announced.
     pub fn file_of(&self, name: &str) -> Option<usize> {
-        let file = self.slots[name].file;
-        (!self.done[file]).then_some(file)
+        self.file_at(self.slot(name))
+    }
+
+    /// The same for the slot of a tensor.
+    pub(crate) fn file_at(&self, slot: Slot) -> Option<usize> {
+        (!self.done[slot.file]).then_some(slot.file)
     }
 
     /// Marks file number `file` as complete, so that a later run need not write it again
@@ -185,7 +191,7 @@ impl CheckpointWriter {
         let mut writes_all: Vec<Option<Option<usize>>> = vec![None; self.files.len()];
         for group in groups {
             let part = part_of(&group.name);
-            for slot in group.tensors.iter().map(|tensor| self.slots[&tensor.name]) {
+            for slot in group.tensors.iter().map(|tensor| self.slots[&*tensor.name]) {
                 let alone = writes_all[slot.file].get_or_insert(Some(part));
                 *alone = alone.filter(|other| *other == part);
                 if slot.length > 0 {
@@ -341,11 +347,11 @@ impl CheckpointWriter {
 fn begin(
     set: &mut OutputSet,
     path: &Path,
-    layout: &FileLayout<'_>,
+    (header, length): (&[u8], u64),
     room: u64,
 ) -> Result<Box<dyn Draft>, CheckpointError> {
-    let draft = set.sink().create(path, layout.length, room)?;
-    draft.write_at(0, &layout.header).map_err(CheckpointError::io(path, "write"))?;
+    let draft = set.sink().create(path, length, room)?;
+    draft.write_at(0, header).map_err(CheckpointError::io(path, "write"))?;
     Ok(draft)
 }
 

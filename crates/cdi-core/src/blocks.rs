@@ -125,6 +125,9 @@ impl<'a> Reads<'a> {
 /// waiting for the last worker costs little time, small compared with the memory of the program.
 const WINDOW_PER_WORKER: usize = 8 << 20;
 const LARGEST_WINDOW: usize = 128 << 20;
+/// Maximum number of items in a window, per worker. Results of very small items take more memory than what
+/// they read.
+const ITEMS_PER_WORKER: usize = 1 << 12;
 
 /// Bytes in stores that are read before they are needed. At 1 GB/s and 100 ms until an answer begins, as much
 /// is on its way.
@@ -156,6 +159,7 @@ where
 {
     let spare = Spare::default();
     let window = (WINDOW_PER_WORKER * workers.count()).min(LARGEST_WINDOW);
+    let most = ITEMS_PER_WORKER * workers.count();
     let mut results = Vec::with_capacity(items.len());
     let mut rest = items;
     // Matrices that the last item needed, and that later items may need too.
@@ -174,7 +178,7 @@ where
             }
             bytes <= window
         };
-        let (now, later) = rest.split_at(rest.iter().take_while(|item| fits(item)).count().max(1));
+        let (now, later) = rest.split_at(rest.iter().take(most).take_while(|item| fits(item)).count().max(1));
         now.iter().filter_map(|item| reads(item).whole).for_each(|whole| whole.prepare_on(workers));
         if distant {
             read_ahead(coming(rest, &reads));

@@ -33,7 +33,7 @@ pub fn of_mapped(data: Mapped<'_>) -> String {
 }
 
 /// Of these pieces, one after the other.
-pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub fn of_pieces(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> String {
     let mut sha256 = Sha256::new();
     pieces.into_iter().for_each(|piece| sha256.update(piece));
     hex(sha256)

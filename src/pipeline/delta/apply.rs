@@ -167,7 +167,7 @@ fn other_base(chain: &Chain, got: String) -> Error {
 /// A block of a tensor of the base to digest, or one of the new checkpoint to make.
 enum Item<'a> {
     Base(Mapped<'a>),
-    Make { name: &'a str, range: Range<usize>, slot: Option<(&'a CheckpointWriter, Slot)> },
+    Make { name: &'a str, range: Range<usize>, slot: Option<(&'a CheckpointWriter<'a>, Slot)> },
 }
 
 /// Makes the last checkpoint of a chain.
@@ -193,7 +193,7 @@ impl<'a> Maker<'a> {
         let made = made.map(|(_, (dtype, shape))| shape.bytes(dtype.bitsize()).unwrap_or_default() as u64);
         progress.begin("apply", of_base + made.sum::<u64>());
         let slot = |span: &Span<'_>| span.made.and_then(|(name, _)| place(name));
-        let slots: Vec<Option<(&CheckpointWriter, Slot)>> = spans.iter().map(slot).collect();
+        let slots: Vec<Option<(&CheckpointWriter<'_>, Slot)>> = spans.iter().map(slot).collect();
         let each = spans.iter().zip(&slots).enumerate();
         let mut items = each.flat_map(|(n, (span, slot))| items(span, *slot).map(move |item| (n, item)));
         let mut sums = Sums {
@@ -271,7 +271,7 @@ struct Span<'a> {
 /// The blocks of a span: those of the base and those that are made of them take turns.
 fn items<'i>(
     span: &Span<'i>,
-    slot: Option<(&'i CheckpointWriter, Slot)>,
+    slot: Option<(&'i CheckpointWriter<'i>, Slot)>,
 ) -> impl Iterator<Item = Item<'i>> + use<'i> {
     let made = span.made.filter(|_| span.in_base.is_none() || slot.is_some());
     let mut made = made.map(|(name, (dtype, shape))| (name, ranges(dtype, shape)));

@@ -102,14 +102,14 @@ pub(super) fn replace(base: &Path, made: &dyn Making, progress: &dyn Progress) -
     let changing: Vec<usize> = (0..paths.len()).filter(|n| !stays(*n)).collect();
     let anchor = old.index().unwrap_or(paths[0]);
     let mut set = OutputSet::open(anchor, inputs().map(|(_, path)| path))?;
-    let mut writers: BTreeMap<usize, CheckpointWriter> = BTreeMap::new();
-    for n in &changing {
-        let groups = groups(files[*n].iter().copied());
+    let groups: Vec<Vec<Group>> = changing.iter().map(|n| groups(files[*n].iter().copied())).collect();
+    let mut writers: BTreeMap<usize, CheckpointWriter<'_>> = BTreeMap::new();
+    for (n, groups) in changing.iter().zip(&groups) {
         let mut metadata = old.metadata()[*n].clone();
         metadata.remove(METADATA_KEY);
         let metadata = |_: &[Group]| metadata.clone();
         let key = || Ok::<_, Error>(None);
-        writers.insert(*n, CheckpointWriter::resume(&mut set, paths[*n], &groups, None, metadata, key)?);
+        writers.insert(*n, CheckpointWriter::resume(&mut set, paths[*n], groups, None, metadata, key)?);
     }
     let home: BTreeMap<&str, usize> = files
         .iter()

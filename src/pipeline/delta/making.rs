@@ -29,7 +29,7 @@ pub struct Applied {
 }
 
 /// Where a tensor is written; `None` if it is not.
-pub(super) type Place<'w> = dyn Fn(&str) -> Option<(&'w CheckpointWriter, Slot)> + Sync + 'w;
+pub(super) type Place<'w> = dyn Fn(&str) -> Option<(&'w CheckpointWriter<'w>, Slot)> + Sync + 'w;
 
 /// A new checkpoint that is made of a base.
 pub(super) trait Making {

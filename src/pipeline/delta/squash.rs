@@ -118,9 +118,8 @@ pub fn squash(
         let delta = composed(&chain, &entries);
         let others = last.reader.metadata().clone();
         let metadata = |groups: &[Group]| {
-            let tensors = descriptions(groups, described);
-            let delta = Some(delta.clone());
-            FileMetadata { tensors, delta, ..FileMetadata::new(Kind::Delta, 0) }.into_map(&others)
+            let head = FileMetadata { delta: Some(delta.clone()), ..FileMetadata::new(Kind::Delta, 0) };
+            head.into_map_with(descriptions(groups, described), &others)
         };
         let key = || Ok::<_, Error>(None);
         let writer =

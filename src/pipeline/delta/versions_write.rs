@@ -212,7 +212,7 @@ fn write_shards(
     parts: &[(TensorSpec, Option<String>)],
     max_shard_size: Option<u64>,
     metadata: Value,
-    write: impl Fn(usize, &CheckpointWriter) -> Result<(), Error>,
+    write: impl Fn(usize, &CheckpointWriter<'_>) -> Result<(), Error>,
 ) -> Result<Written, Error> {
     let most = max_shard_size.unwrap_or(SHARD);
     // Whole tensors, and at least one shard.

@@ -38,7 +38,7 @@ impl<'a> CodedTensors<'a> {
     pub fn write(
         &self,
         name: &str,
-        writer: &CheckpointWriter,
+        writer: &CheckpointWriter<'_>,
         progress: &dyn Progress,
     ) -> Result<Option<&Coded>, Error> {
         let (Some(found), Some(spool)) = (self.get(name), &self.spool) else { return Ok(None) };

@@ -120,7 +120,7 @@ pub(super) fn pack_over(
     // The base of a delta has a digest already.
     let digests = Digests::new(start.base().filter(|_| delta.is_none()), described.values());
     let metadata = |groups: &[Group]| {
-        let tensors = descriptions(groups, |name| described.get(name).cloned());
+        let tensors: Vec<PrunedTensor> = descriptions(groups, |name| described.get(name).cloned()).collect();
         let description = match delta.clone() {
             None => {
                 let base = digests.of_file(&tensors);
@@ -201,7 +201,7 @@ fn write(
     coded: &CodedTensors<'_>,
     name: &str,
     tensor: &TensorRef<'_>,
-    writer: &CheckpointWriter,
+    writer: &CheckpointWriter<'_>,
     progress: &dyn Progress,
 ) -> Result<PackedTensor, Error> {
     let from = tensor.data.len() as u64;

@@ -1,6 +1,7 @@
 //! Applies the rules to one tensor.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::config::{InitRule, InitSource, KeyPath, LayerRule, Settings};
 use crate::init::{FanIn, Scheme, slice_shape, slice_sizes};
@@ -143,17 +144,19 @@ pub(super) fn check_layer_ids<'t>(
     settings: &Settings,
     tensors: impl Iterator<Item = (&'t String, &'t Tensor)>,
 ) -> Result<(), Error> {
-    let mut first: BTreeMap<u64, (String, usize)> = BTreeMap::new();
+    // Ids are hashes of names, so that a map in their order would be searched all over for each.
+    let mut first: HashMap<u64, (Cow<'t, str>, usize)> = HashMap::new();
     for (name, tensor) in tensors {
         let Some(Origin { layer, slices, rule_index, .. }) = &tensor.origin else { continue };
-        let slices = slices.iter().map(|slice| (format!("{name}.{}", slice.name), slice.layer));
-        for (name, layer) in layer.map(|layer| (name.clone(), layer)).into_iter().chain(slices) {
+        let slices = slices.iter().map(|slice| (format!("{name}.{}", slice.name).into(), slice.layer));
+        for (name, layer) in layer.map(|layer| (Cow::from(name), layer)).into_iter().chain(slices) {
             let Some((other, other_rule)) = first.insert(layer, (name.clone(), *rule_index)) else {
                 continue;
             };
             let shared = |rule: usize| settings.rules.rules()[rule].value.shared;
             if other != name && !(shared(*rule_index) && shared(other_rule)) {
-                let problem = RuleProblem::SameLayer { first: other, second: name, layer };
+                let (first, second) = (other.into_owned(), name.into_owned());
+                let problem = RuleProblem::SameLayer { first, second, layer };
                 return Err(problem.at(settings, &KeyPath::root().key("rules").index(*rule_index)));
             }
         }

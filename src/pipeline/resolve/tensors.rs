@@ -19,30 +19,29 @@ pub(super) fn of_model(
     like: Option<&Checkpoint>,
     trained: Option<&Checkpoint>,
 ) -> Result<BTreeMap<String, Tensor>, Error> {
-    let mut forms: BTreeMap<String, (Dtype, Shape)> = BTreeMap::new();
-    if let Some(like) = like {
-        forms.extend(like.tensors().map(|(name, t)| (name.to_owned(), (t.dtype, t.shape.clone()))));
-    }
+    let of_like = like.iter().flat_map(|like| like.tensors()).map(|(name, t)| (name, (t.dtype, t.shape)));
+    let mut forms: BTreeMap<&str, (Dtype, &Shape)> = of_like.collect();
     if let Some(model) = &settings.model {
-        forms.extend(
-            model.tensors.iter().map(|(name, (shape, dtype))| (name.clone(), (dtype.dtype(), shape.clone()))),
-        );
+        let given = model.tensors.iter();
+        forms.extend(given.map(|(name, (shape, dtype))| (name.as_str(), (dtype.dtype(), shape))));
     }
-    let mut tensors = BTreeMap::new();
+    let mut tensors = Vec::with_capacity(forms.len());
     let mut unmatched = Vec::new();
-    let shape_of = |name: &str| forms.get(name).map(|(_, shape)| shape).or_else(|| shape_in(trained, name));
+    let shape_of = |name: &str| forms.get(name).map(|(_, shape)| *shape).or_else(|| shape_in(trained, name));
     for (name, (dtype, shape)) in &forms {
-        let (dtype, shape) = (*dtype, shape.clone());
-        let mut tensor = Tensor { dtype, shape, origin: None, action: Action::PassThrough };
-        if FloatDtype::of(dtype).is_some() {
-            tensor.origin = origin(settings, name, &tensor.shape, shape_of)?;
-            tensor.action = action(settings, name, &tensor.shape, tensor.origin.as_ref());
+        let mut tensor =
+            Tensor { dtype: *dtype, shape: (*shape).clone(), origin: None, action: Action::PassThrough };
+        if FloatDtype::of(*dtype).is_some() {
+            tensor.origin = origin(settings, name, shape, shape_of)?;
+            tensor.action = action(settings, name, shape, tensor.origin.as_ref());
             if tensor.origin.is_none() {
-                unmatched.push(name.clone());
+                unmatched.push((*name).to_owned());
             }
         }
-        tensors.insert(name.clone(), tensor);
+        tensors.push(((*name).to_owned(), tensor));
     }
+    // Collected from a list, a map is half as large as one that grows in name order.
+    let tensors = tensors.into_iter().collect();
     if unmatched.is_empty() {
         return Ok(tensors);
     }
@@ -57,7 +56,7 @@ pub(super) fn of_trained(
     file: &Checkpoint,
 ) -> Result<BTreeMap<String, Tensor>, Error> {
     let mut mismatch = Mismatch { path: file.path().to_owned(), ..Mismatch::default() };
-    let mut tensors = BTreeMap::new();
+    let mut tensors = Vec::with_capacity(file.len());
     let shape_of = |name: &str| model.get(name).map(|t| &t.shape).or_else(|| shape_in(Some(file), name));
     for (name, TensorRef { dtype, shape, .. }) in file.tensors() {
         let mut tensor = Tensor { dtype, shape: shape.clone(), origin: None, action: Action::PassThrough };
@@ -81,8 +80,9 @@ pub(super) fn of_trained(
                 mismatch.different.push(format!("`{name}` is {dtype}, expected {}", model.dtype));
             }
         }
-        tensors.insert(name.to_owned(), tensor);
+        tensors.push((name.to_owned(), tensor));
     }
+    let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
     mismatch.missing = model.keys().filter(|name| !tensors.contains_key(*name)).cloned().collect();
     if mismatch.is_empty() {
         return Ok(tensors);

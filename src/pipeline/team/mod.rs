@@ -315,7 +315,7 @@ impl Team {
     pub fn keep_files(
         &self,
         name: &'static str,
-        writer: &CheckpointWriter,
+        writer: &CheckpointWriter<'_>,
         groups: &[Group],
     ) -> Result<Vec<PartWritten>, Error> {
         let Role::Part { seat, number, files } = &self.role else { return Ok(Vec::new()) };
@@ -326,14 +326,14 @@ impl Team {
     /// A writer with what all parts have written: `begin` begins it, in this set. `None` in a process that
     /// does not write outputs. A file that is not what its part has written is an error, after which the
     /// part can be done again.
-    pub fn assemble(
+    pub fn assemble<'g>(
         &self,
         name: &'static str,
         set: &mut RunOutputs,
         groups: &[Group],
         written: &[&[PartWritten]],
-        begin: impl FnOnce(&mut RunOutputs) -> Result<CheckpointWriter, Error>,
-    ) -> Result<Option<CheckpointWriter>, Error> {
+        begin: impl FnOnce(&mut RunOutputs) -> Result<CheckpointWriter<'g>, Error>,
+    ) -> Result<Option<CheckpointWriter<'g>>, Error> {
         let Role::Merge { seat, whole, .. } = &self.role else { return Ok(None) };
         if self.only_looks() {
             return Ok(None);

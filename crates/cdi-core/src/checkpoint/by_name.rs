@@ -1,4 +1,4 @@
-//! Maps of what is in name order already.
+//! Name order, and maps of what is in it already.
 
 use alloc::collections::BTreeMap;
 
@@ -15,4 +15,14 @@ pub fn by_name<T>(sorted: impl Iterator<Item = (String, T)>) -> BTreeMap<String,
         map.extend(sorted);
         map
     }
+}
+
+/// Sorts by name.
+pub fn sort_by_name<T>(entries: &mut [(String, T)]) {
+    // Most files are in name order, or in runs of it (`layers.9` before `layers.10`). A stable sort finds
+    // these, but takes more code, which a small program does without.
+    #[cfg(feature = "std")]
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    #[cfg(not(feature = "std"))]
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
 }

@@ -15,9 +15,9 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::by_name::by_name;
+use super::by_name::{by_name, sort_by_name};
 use crate::prelude::*;
-use crate::tensor::{Dims, Shape};
+use crate::tensor::{Dims, Shape, ShapeError};
 
 /// The largest header that readers of the format accept, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
@@ -76,7 +76,7 @@ pub enum HeaderError {
         /// The tensor.
         name: String,
         /// What is wrong with its shape.
-        error: crate::tensor::ShapeError,
+        error: ShapeError,
     },
     /// Offsets overlap, leave a gap or are out of order.
     #[error(
@@ -129,8 +129,14 @@ pub enum HeaderError {
 #[serde(deny_unknown_fields)]
 struct RawTensor {
     dtype: Dtype,
-    shape: Dims,
+    #[serde(deserialize_with = "checked")]
+    shape: Result<Shape, ShapeError>,
     data_offsets: (usize, usize),
+}
+
+/// A shape. One that is too large does not make the JSON wrong.
+fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<Shape, ShapeError>, D::Error> {
+    Dims::deserialize(deserializer).map(|dims| Shape::new(dims.0))
 }
 
 /// The header's JSON. Tensors are in the order of the file, in a list: it takes less memory than a map.
@@ -246,24 +252,23 @@ fn place(
     data_start: usize,
     file_len: usize,
 ) -> Result<BTreeMap<String, TensorInfo>, HeaderError> {
-    raw.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    sort_by_name(&mut raw);
     if let Some(pair) = raw.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(HeaderError::Json(format!("`{}` occurs twice", pair[0].0)));
     }
     let checked =
-        raw.into_iter().map(|(name, RawTensor { dtype, shape, data_offsets: (from, to) })| match Shape::new(
-            shape.0,
-        ) {
+        raw.into_iter().map(|(name, RawTensor { dtype, shape, data_offsets: (from, to) })| match shape {
             Ok(shape) => Ok((name, TensorInfo { dtype, shape, bytes: from..to })),
             Err(error) => Err(HeaderError::Shape { name, error }),
         });
     let mut tensors: Vec<(String, TensorInfo)> = checked.collect::<Result<_, _>>()?;
     // If tensors begin at the same offset, empty ones come first, in name order.
-    let offsets = |n: &usize| (tensors[*n].1.bytes.start, tensors[*n].1.bytes.end, *n);
-    let mut in_order: Vec<usize> = (0..tensors.len()).collect();
-    in_order.sort_unstable_by_key(offsets);
+    let offsets =
+        |(n, (_, tensor)): (usize, &(String, TensorInfo))| (tensor.bytes.start, tensor.bytes.end, n);
+    let mut in_order: Vec<(usize, usize, usize)> = tensors.iter().enumerate().map(offsets).collect();
+    in_order.sort_unstable();
     let mut end = 0usize;
-    for n in in_order {
+    for (_, _, n) in in_order {
         let (name, TensorInfo { dtype, shape, bytes }) = &mut tensors[n];
         let (from, to) = (bytes.start, bytes.end);
         if from != end {

@@ -125,11 +125,13 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::SameNameStripped`] if two names become equal.
     pub fn strip_prefixes(&mut self, prefixes: &[String]) -> Result<(), CheckpointError> {
+        let prefixes = || prefixes.iter().filter(|prefix| !prefix.is_empty());
+        if prefixes().next().is_none() {
+            return Ok(());
+        }
         self.rename("strip_prefix", |name| {
             let mut short = name;
-            while let Some(rest) =
-                prefixes.iter().filter(|p| !p.is_empty()).find_map(|p| short.strip_prefix(p.as_str()))
-            {
+            while let Some(rest) = prefixes().find_map(|prefix| short.strip_prefix(prefix.as_str())) {
                 short = rest;
             }
             short.to_owned()
@@ -142,6 +144,9 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::SameNameStripped`] if two names become equal.
     pub fn strip_components(&mut self, components: &[String]) -> Result<(), CheckpointError> {
+        if components.is_empty() {
+            return Ok(());
+        }
         self.rename("strip", |name| without_components(name, |part| components.iter().any(|c| c == part)))
     }
 

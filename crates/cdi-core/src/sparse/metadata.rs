@@ -1,7 +1,9 @@
 //! The description in a file's `__metadata__`: everything that is needed to restore the file.
 
 use alloc::collections::BTreeMap;
+use core::cell::{Cell, RefCell};
 
+use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::deflated::{self, DescriptionError};
@@ -221,6 +223,24 @@ fn short<S: Serializer>(tensors: &[PrunedTensor], serializer: S) -> Result<S::Ok
     serializer.collect_seq(tensors.iter().map(Description::of))
 }
 
+/// Tensors that are serialised while they are made, which can be done once.
+struct OneByOne<'a, I> {
+    tensors: RefCell<I>,
+    /// Becomes true if one is coded or in the base.
+    packed: &'a Cell<bool>,
+}
+
+impl<I: Iterator<Item = PrunedTensor>> Serialize for OneByOne<'_, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for tensor in &mut *self.tensors.borrow_mut() {
+            self.packed.set(self.packed.get() || tensor.format.is_packed());
+            list.serialize_element(&Description::of(&tensor))?;
+        }
+        list.end()
+    }
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Description<'a> {
@@ -336,12 +356,34 @@ impl FileMetadata {
     /// The file's `__metadata__`: `others`, this description under its key, and `format: pt`, because some
     /// loaders refuse files without it. Descriptions without coded tensors are plain JSON, as in earlier
     /// releases.
-    pub fn into_map(self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn into_map(mut self, others: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let tensors = core::mem::take(&mut self.tensors);
+        self.into_map_with(tensors.into_iter(), others)
+    }
+
+    /// The same with these tensors, each of which is made when it is written: very many take more memory than
+    /// their text.
+    pub fn into_map_with(
+        self,
+        tensors: impl Iterator<Item = PrunedTensor>,
+        others: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        #[derive(Serialize)]
+        struct Whole<T: Serialize> {
+            #[serde(flatten)]
+            head: FileMetadata,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tensors: Option<T>,
+        }
         let mut map = others.clone();
         map.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
-        let json = serde_json::to_string(&self).expect("strings, integers and finite reals always serialise");
-        let packed = self.tensors.iter().any(|tensor| tensor.format.is_packed());
-        map.insert(METADATA_KEY.to_owned(), if packed { deflated::shorter(json) } else { json });
+        let (mut tensors, packed) = (tensors.peekable(), Cell::new(false));
+        let tensors =
+            tensors.peek().is_some().then(|| OneByOne { tensors: RefCell::new(tensors), packed: &packed });
+        let whole = Whole { head: self, tensors };
+        let json =
+            serde_json::to_string(&whole).expect("strings, integers and finite reals always serialise");
+        map.insert(METADATA_KEY.to_owned(), if packed.get() { deflated::shorter(json) } else { json });
         map
     }
 

@@ -1,6 +1,7 @@
 //! Shapes and their matrix view.
 
 use core::fmt;
+use core::ops::Deref;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
@@ -13,8 +14,47 @@ pub const MAX_RANK: usize = 64;
 /// elements fit `usize`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    dims: Box<[usize]>,
+    dims: Sizes,
     elements: usize,
+}
+
+/// Sizes of dimensions. Those of a vector or a matrix take no memory of their own: a checkpoint may have a
+/// million of them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Sizes {
+    /// At most [`FEW`] sizes; the others are 0.
+    Few(u8, [usize; FEW]),
+    Many(Box<[usize]>),
+}
+
+const FEW: usize = 2;
+
+impl From<Vec<usize>> for Sizes {
+    fn from(dims: Vec<usize>) -> Self {
+        if dims.len() > FEW {
+            return Self::Many(dims.into());
+        }
+        let mut few = [0; FEW];
+        few[..dims.len()].copy_from_slice(&dims);
+        Self::Few(dims.len() as u8, few)
+    }
+}
+
+impl Deref for Sizes {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        match self {
+            Self::Few(rank, dims) => &dims[..usize::from(*rank)],
+            Self::Many(dims) => dims,
+        }
+    }
+}
+
+impl fmt::Debug for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// Why dimensions are not a valid shape.
