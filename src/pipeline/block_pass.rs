@@ -144,8 +144,8 @@ impl<'r> BlockPass<'r> {
         let (checkpoint, tensors) = self.resolved.trained()?;
         let (settings, trained_bytes) = (self.resolved.settings, trained_bytes(checkpoint));
         let told = Told::new(self.resolved, &compared)?;
-        let calibrated = &self.calibrated;
-        let found = Findings { calibrated, compared, told, pruned: None, trained_bytes };
+        let (calibrations, evidence) = (tasks.calibrations(), self.calibrated.evidence.clone());
+        let found = Findings { calibrations, evidence, compared, told, pruned: None, trained_bytes };
         let mut report = summarise(settings, tensors, found);
         report.gates = check_gates(&settings.gates, &report, None, None);
         Ok(report)

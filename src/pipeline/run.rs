@@ -323,8 +323,13 @@ fn finish(
         let (pruned, gone) = prune(resolved, tasks, pruning, (masks, selected), (set, team), progress)?;
         (outcome.pruned, taken) = (Some(pruned), gone);
     }
+    // What the report does not need makes room for it.
+    drop(masks);
+    let (calibrations, evidence) = (tasks.calibrations(), calibrated.evidence);
+    let tasks = Some(calibrated.tasks).filter(|_| is_drawn);
     let found = Findings {
-        calibrated: &calibrated,
+        calibrations,
+        evidence,
         compared,
         told,
         pruned: outcome.pruned.as_ref().map(|pruned| (pruned, taken.as_slice())),
@@ -337,10 +342,10 @@ fn finish(
     report.removed = outcome.pruned.iter().flat_map(|pruned| pruned.removed.clone()).collect();
     report.gates = check_gates(&settings.gates, &report, output_bytes, metric_drop);
     if analyze {
-        if is_drawn && team.is_alone() {
+        if let (Some(tasks), true) = (&tasks, team.is_alone()) {
             cells = draw(tasks, owns, progress)?;
         }
-        let maps = if is_drawn { heat_maps(tasks, cells) } else { Vec::new() };
+        let maps = tasks.as_ref().map_or_else(Vec::new, |tasks| heat_maps(tasks, cells));
         outcome.report_files = write_reports(&report, &maps, settings, set)?;
     }
     outcome.report = Some(report);

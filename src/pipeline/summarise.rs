@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::calibrate::Calibrated;
 use super::compare::ComparedTensor;
 use super::gone::Gone;
 use super::origin::{Action, Origin, Tensor};
 use super::outcome::{Pruned, PrunedResult, Rounded};
 use super::start::Told;
-use crate::analysis::{Calibration, DeltaStats};
+use super::task::ByTensor;
+use crate::analysis::{Calibration, DeltaStats, Evidence};
 use crate::checkpoint::Checkpoint;
 use crate::config::Settings;
 use crate::noise::NOISE_VERSION;
@@ -17,7 +17,9 @@ use crate::tensor::FloatDtype;
 
 /// Results of the stages, for each tensor in name order.
 pub(super) struct Findings<'f> {
-    pub calibrated: &'f Calibrated<'f>,
+    pub calibrations: ByTensor<Calibration>,
+    /// The evidence for settings that were inferred from the weights.
+    pub evidence: Vec<Evidence>,
     pub compared: Vec<ComparedTensor>,
     pub told: Told,
     /// Results and effect of pruning, if it was done.
@@ -45,14 +47,14 @@ impl<'f> Findings<'f> {
     /// The results for one tensor, by its index. The comparison's are moved: a report is large.
     fn of(&mut self, n: usize, name: &'f str, tensor: &'f Tensor) -> Found<'f> {
         let compared = std::mem::take(&mut self.compared[n]);
-        let task = self.calibrated.tasks.get(n).filter(|_| compared.compared);
+        let calibration = self.calibrations.get(n).filter(|_| compared.compared).copied();
         let result = self.pruned.map(|(pruned, _)| pruned.tensors[n]);
         let shown = result.is_some_and(|result| result.action == Action::Prune && !result.smaller);
         Found {
             name,
             tensor,
             compared,
-            calibration: task.map(|task| task.calibration),
+            calibration,
             started_here: self.told.tensors[n],
             result,
             gone: self.pruned.map(|(_, gone)| gone[n]).filter(|_| shown),
@@ -82,7 +84,7 @@ pub(super) fn summarise<'f>(
         fill: settings.prune.as_ref().filter(|prune| pruned.is_some() && !prune.keep).map(|prune| prune.fill),
         totals: sums.totals(pruned.map(|pruned| pruned.written.bytes), findings.trained_bytes),
         start: Some(findings.told.start),
-        evidence: findings.calibrated.evidence.clone(),
+        evidence: findings.evidence,
         gates: Vec::new(),
         tune: None,
         removed: Vec::new(),

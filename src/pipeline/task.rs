@@ -131,6 +131,11 @@ impl<'a> TensorTask<'a> {
 pub(super) type Tasks<'a> = ByTensor<TensorTask<'a>>;
 
 impl<'a> Tasks<'a> {
+    /// The calibration of each tensor.
+    pub fn calibrations(&self) -> ByTensor<Calibration> {
+        self.filter_map(|task| Some(task.calibration))
+    }
+
     /// From the config. Decay or threshold that are to be inferred are not set yet.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::tensor::Shape;
 
 /// One entry of a header. Offsets count from the end of the header.
+#[derive(Clone)]
 pub(super) struct OutEntry<'a> {
     pub name: &'a str,
     pub dtype: Dtype,
@@ -17,13 +18,21 @@ pub(super) struct OutEntry<'a> {
     pub offsets: Range<u64>,
 }
 
+/// More bytes than most entries take without their names.
+const ENTRY: usize = 128;
+
 /// The bytes of a file before its data: the length, JSON with sorted keys, and spaces up to a
 /// multiple of 8 bytes. The entries come in name order.
 pub(super) fn encode_entries<'a>(
     metadata: &BTreeMap<String, String>,
-    entries: impl Iterator<Item = OutEntry<'a>>,
+    entries: impl Iterator<Item = OutEntry<'a>> + Clone,
 ) -> Vec<u8> {
-    let mut out = vec![0; 8];
+    // Room for all of it, with four quotes or backslashes before each eight characters of metadata, because
+    // growing leaves holes as large as the header. Room that stays empty takes no memory.
+    let names: usize = entries.clone().map(|entry| entry.name.len() + ENTRY).sum();
+    let values: usize = metadata.values().map(|value| value.len() + value.len() / 2).sum();
+    let mut out = Vec::with_capacity(names + values + ENTRY);
+    out.resize(8, 0);
     write_object(&mut out, metadata, entries).expect("strings and integers always serialise");
     out.resize(out.len().next_multiple_of(8), b' ');
     let length = out.len() as u64 - 8;
