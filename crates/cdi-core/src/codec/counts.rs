@@ -17,12 +17,17 @@ pub struct Counts {
     /// The lowest level. Symbols at lower levels are counted here, those above the highest
     /// level at the highest.
     first: i32,
-    /// The levels from the lowest to the highest that occur: a small tensor has few, and the rest would take
-    /// longer than the tensor.
+    /// The levels from the lowest to the highest that occur.
     counts: Vec<Histogram>,
     /// The number of the first of these among all levels.
     low: usize,
+    /// While few symbols are counted, each of them in place of all histograms: the number of its level, then
+    /// itself in the lowest byte. The histograms of a small tensor would take longer than the tensor.
+    few: Vec<u32>,
 }
+
+/// How many symbols are kept instead of being counted.
+const FEW: usize = 1024;
 
 /// Thresholds with their tables.
 #[derive(Debug, Default)]
@@ -34,7 +39,7 @@ pub struct Tables {
 impl Counts {
     /// Empty counts, for levels around `middle`.
     pub fn new(middle: i32) -> Self {
-        Self { first: middle - LEVELS as i32 / 2, counts: Vec::new(), low: 0 }
+        Self { first: middle - LEVELS as i32 / 2, ..Self::default() }
     }
 
     /// The number of a level among all levels.
@@ -58,6 +63,13 @@ impl Counts {
     /// Counts each symbol at its level.
     #[inline(always)]
     pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
+        let number = |level: i32| (level - self.first).clamp(0, LEVELS as i32 - 1) as u32;
+        if self.counts.is_empty() && self.few.len() + symbols.len() <= FEW {
+            let place = |(level, symbol): (&i32, &u8)| number(*level) << 8 | u32::from(*symbol);
+            self.few.extend(levels.iter().zip(symbols).map(place));
+            return;
+        }
+        self.count_few();
         let (mut least, mut most) = (i32::MAX, i32::MIN);
         for level in levels {
             (least, most) = (least.min(*level), most.max(*level));
@@ -65,12 +77,13 @@ impl Counts {
         if levels.is_empty() {
             return;
         }
+        let first = self.first;
         self.cover(self.number(least), self.number(most));
         let (low, counts) = (self.low as u32, self.counts.as_flattened_mut());
         let mut places = [0; CHUNK];
         for (levels, symbols) in levels.chunks(CHUNK).zip(symbols.chunks(CHUNK)) {
             for (place, (level, symbol)) in places.iter_mut().zip(levels.iter().zip(symbols)) {
-                let number = (*level - self.first).clamp(0, LEVELS as i32 - 1) as u32;
+                let number = (*level - first).clamp(0, LEVELS as i32 - 1) as u32;
                 *place = (number - low) << 8 | u32::from(*symbol);
             }
             for place in &places[..symbols.len()] {
@@ -79,8 +92,19 @@ impl Counts {
         }
     }
 
+    /// Counts the symbols that were few.
+    fn count_few(&mut self) {
+        for place in core::mem::take(&mut self.few) {
+            let number = (place >> 8) as usize;
+            self.cover(number, number);
+            self.counts[number - self.low][(place & 0xFF) as usize] += 1;
+        }
+    }
+
     /// Adds other counts, of levels around the same middle, and empties them.
     pub fn take(&mut self, other: &mut Self) {
+        self.count_few();
+        other.count_few();
         if other.counts.is_empty() {
             return;
         }
@@ -96,6 +120,7 @@ impl Counts {
     pub fn start_like(&mut self, other: &Self) {
         (self.first, self.low) = (other.first, other.low);
         self.counts.clear();
+        self.few.clear();
     }
 
     /// Total number of remaining bits of all symbols.
@@ -104,24 +129,34 @@ impl Counts {
         let rest = |histogram: &Histogram| {
             histogram.iter().enumerate().map(|(symbol, n)| u64::from(*n) * of(symbol)).sum::<u64>()
         };
-        self.counts.iter().map(rest).sum()
+        let few: u64 = self.few.iter().map(|place| of((place & 0xFF) as usize)).sum();
+        few + self.counts.iter().map(rest).sum::<u64>()
     }
 
     /// Joins neighbouring levels while this does not add bits, or while there are too many runs.
     fn runs(&self) -> Vec<Run> {
-        let levels = (self.first + self.low as i32..).zip(&self.counts);
-        let mut runs: Vec<Run> = levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect();
-        let mut joins: Vec<(f64, Run)> = runs.windows(2).map(|pair| pair[0].join(&pair[1])).collect();
+        let mut runs: Vec<Run> = if self.few.is_empty() {
+            let levels = (self.first + self.low as i32..).zip(&self.counts);
+            levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect()
+        } else {
+            let mut places = self.few.clone();
+            places.sort_unstable();
+            let level = |places: &[u32]| self.first + (places[0] >> 8) as i32;
+            let of_level = places.chunk_by(|a, b| a >> 8 == b >> 8);
+            of_level.map(|places| Run::of_few(level(places), places)).collect()
+        };
+        let mut gains: Vec<f64> = runs.windows(2).map(|pair| pair[0].gain(&pair[1])).collect();
         loop {
-            let best = (0..joins.len()).min_by(|a, b| joins[*a].0.total_cmp(&joins[*b].0));
-            let Some(n) = best.filter(|n| joins[*n].0 <= 0.0 || runs.len() > MOST_TABLES) else { break };
-            runs[n] = joins.remove(n).1;
-            runs.remove(n + 1);
+            let best = (0..gains.len()).min_by(|a, b| gains[*a].total_cmp(&gains[*b]));
+            let Some(n) = best.filter(|n| gains[*n] <= 0.0 || runs.len() > MOST_TABLES) else { break };
+            gains.remove(n);
+            let next = runs.remove(n + 1);
+            runs[n].join(&next);
             if n > 0 {
-                joins[n - 1] = runs[n - 1].join(&runs[n]);
+                gains[n - 1] = runs[n - 1].gain(&runs[n]);
             }
-            if n < joins.len() {
-                joins[n] = runs[n].join(&runs[n + 1]);
+            if n < gains.len() {
+                gains[n] = runs[n].gain(&runs[n + 1]);
             }
         }
         runs
@@ -131,7 +166,7 @@ impl Counts {
     pub fn estimate(&self) -> (f64, f64) {
         self.runs()
             .iter()
-            .fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.symbols, tables + run.table))
+            .fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.bits.symbols, tables + run.bits.table))
     }
 
     /// The thresholds and tables that give the fewest bits.
@@ -144,7 +179,7 @@ impl Counts {
             cut.thresholds.extend(level.map(|level| level as i16));
         };
         for (n, run) in runs.iter().enumerate() {
-            add((n > 0).then_some(run.level), &run.histogram);
+            add((n > 0).then_some(run.level), &run.histogram());
         }
         if runs.is_empty() {
             add(None, &[0; 256]);
@@ -158,13 +193,31 @@ impl Counts {
 struct Run {
     /// The first of these levels.
     level: i32,
-    histogram: Histogram,
-    /// The first and the last symbol that occur.
+    /// The first symbol that occurs.
     first: usize,
-    last: usize,
-    /// Estimated bits: of the symbols, by their own entropy, and of the table for them.
+    /// How often each symbol occurs, from the first to the last that does, and their sum.
+    counts: Vec<u32>,
+    sum: u64,
+    bits: Bits,
+}
+
+/// Estimated bits: of the symbols of a run, by their own entropy, and of the table for them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bits {
     symbols: f64,
     table: f64,
+}
+
+impl Bits {
+    /// Of symbols that occur so often, from the first to the last that does.
+    fn estimate(counts: impl ExactSizeIterator<Item = u32> + Clone, sum: u64) -> Self {
+        // Most are zero where few symbols are counted.
+        let share = |n: u32| if n == 0 { 0 } else { (u64::from(n) * u64::from(TOTAL)).div_ceil(sum) as u16 };
+        let shares = counts.clone().take(counts.len() - 1).map(share);
+        // The constant covers the threshold that is stored with the table.
+        let table = frequency::golomb_bits(shares) as f64 + 24.0;
+        Self { symbols: frequency::entropy(counts, sum), table }
+    }
 }
 
 impl Run {
@@ -172,28 +225,49 @@ impl Run {
     fn new(level: i32, histogram: &Histogram) -> Option<Self> {
         let first = histogram.iter().position(|n| *n > 0)?;
         let last = histogram.iter().rposition(|n| *n > 0)?;
-        let mut run = Self { level, histogram: *histogram, first, last, symbols: 0.0, table: 0.0 };
-        run.estimate();
-        Some(run)
+        Some(Self::of_counts(level, first, histogram[first..=last].to_vec()))
     }
 
-    /// The change in bits if this run is joined with the next one, and the joined run.
-    fn join(&self, next: &Self) -> (f64, Self) {
-        let mut run = self.clone();
-        (run.first, run.last) = (self.first.min(next.first), self.last.max(next.last));
-        for n in next.first..=next.last {
-            run.histogram[n] += next.histogram[n];
-        }
-        run.estimate();
-        (run.symbols + run.table - self.symbols - self.table - next.symbols - next.table, run)
+    /// Of these symbols, in ascending order: each in the lowest byte.
+    fn of_few(level: i32, places: &[u32]) -> Self {
+        let symbol = |place: &u32| (*place & 0xFF) as usize;
+        let (first, last) = (places.first().map_or(0, symbol), places.last().map_or(0, symbol));
+        let mut counts = vec![0; last - first + 1];
+        places.iter().for_each(|place| counts[symbol(place) - first] += 1);
+        Self::of_counts(level, first, counts)
     }
 
-    fn estimate(&mut self) {
-        let counts = &self.histogram[self.first..=self.last];
-        let sum: u64 = counts.iter().map(|n| u64::from(*n)).sum();
-        self.symbols = frequency::entropy(counts);
-        let share = |n: &u32| (u64::from(*n) * u64::from(TOTAL)).div_ceil(sum) as u16;
-        // The constant covers the threshold that is stored with the table.
-        self.table = frequency::golomb_bits(counts[..counts.len() - 1].iter().map(share)) as f64 + 24.0;
+    fn of_counts(level: i32, first: usize, counts: Vec<u32>) -> Self {
+        let sum = counts.iter().map(|n| u64::from(*n)).sum();
+        let bits = Bits::estimate(counts.iter().copied(), sum);
+        Self { level, first, counts, sum, bits }
+    }
+
+    /// How often each symbol occurs in this run or the next one, from the first to the last that does.
+    fn with<'r>(&'r self, next: &'r Self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'r> {
+        let first = self.first.min(next.first);
+        let end = (self.first + self.counts.len()).max(next.first + next.counts.len());
+        let count = |run: &Self, symbol: usize| run.counts.get(symbol.wrapping_sub(run.first)).copied();
+        (first..end).map(move |symbol| {
+            count(self, symbol).unwrap_or_default() + count(next, symbol).unwrap_or_default()
+        })
+    }
+
+    /// The change in bits if this run is joined with the next one.
+    fn gain(&self, next: &Self) -> f64 {
+        let bits = Bits::estimate(self.with(next), self.sum + next.sum);
+        bits.symbols + bits.table - self.bits.symbols - self.bits.table - next.bits.symbols - next.bits.table
+    }
+
+    /// Joins the next run with this one.
+    fn join(&mut self, next: &Self) {
+        let counts = self.with(next).collect();
+        *self = Self::of_counts(self.level, self.first.min(next.first), counts);
+    }
+
+    fn histogram(&self) -> Histogram {
+        let mut histogram = [0; 256];
+        histogram[self.first..self.first + self.counts.len()].copy_from_slice(&self.counts);
+        histogram
     }
 }

@@ -65,11 +65,11 @@ pub fn frequencies(histogram: &Histogram) -> [u16; 256] {
     }
 }
 
-/// Bits of a histogram's symbols, coded with their own frequencies.
-pub fn entropy(histogram: &[u32]) -> f64 {
-    let sum: u64 = histogram.iter().map(|n| u64::from(*n)).sum();
-    let used = histogram.iter().filter(|n| **n > 0);
-    sum as f64 * log2(sum) - used.map(|n| f64::from(*n) * log2(u64::from(*n))).sum::<f64>()
+/// Bits of symbols that occur so often, coded with their own frequencies.
+pub fn entropy(counts: impl Iterator<Item = u32>, sum: u64) -> f64 {
+    // The logarithm of 1 is 0.
+    let several = counts.filter(|n| *n > 1);
+    sum as f64 * log2(sum) - several.map(|n| f64::from(n) * log2(u64::from(n))).sum::<f64>()
 }
 
 /// Has the same bits on every machine. The logarithms of small numbers are cached.

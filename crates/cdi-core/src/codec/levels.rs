@@ -105,7 +105,7 @@ impl Classes {
         }
         let mut histogram: Histogram = [0; 256];
         self.above.iter().for_each(|class| histogram[usize::from(*class)] += 1);
-        frequency::entropy(&histogram) + 24.0
+        frequency::entropy(histogram.into_iter(), self.above.len() as u64) + 24.0
     }
 }
 

@@ -66,9 +66,10 @@ impl Encoder {
         let of = |table: &Table| {
             let mut slots = [Slots::default(); 256];
             let mut start = 0;
-            for (slots, frequency) in slots.iter_mut().zip(table.frequencies()) {
+            let used = |(_, frequency): &(&mut Slots, &u16)| **frequency > 0;
+            for (slots, frequency) in slots.iter_mut().zip(table.frequencies()).filter(used) {
                 *slots = Slots {
-                    reciprocal: (1 << 43) / u64::from(*frequency).max(1) + 1,
+                    reciprocal: (1 << 43) / u64::from(*frequency) + 1,
                     // 0 - 1 for the whole total: no state is above it.
                     most: (u32::from(*frequency) << (32 - TABLE_BITS)).wrapping_sub(1),
                     others: TOTAL as u16 - frequency,
@@ -112,7 +113,7 @@ impl Encoder {
         let step = |x: &mut u32, context: u8, symbol: u8, word: &mut [u8; 2]| {
             let Slots { reciprocal, most, others, start } =
                 self.tables[usize::from(context)][usize::from(symbol)];
-            debug_assert!(u32::from(others) < TOTAL, "symbol {symbol} in context {context}");
+            debug_assert!(reciprocal > 0, "symbol {symbol} in context {context}");
             let full = *x > most;
             *word = (*x as u16).to_le_bytes();
             *x = select_unpredictable(full, *x >> 16, *x);
