@@ -42,11 +42,6 @@ impl Counts {
         Self { first: middle - LEVELS as i32 / 2, ..Self::default() }
     }
 
-    /// The number of a level among all levels.
-    fn number(&self, level: i32) -> usize {
-        (level - self.first).clamp(0, LEVELS as i32 - 1) as usize
-    }
-
     /// Makes room for the levels from one number to another.
     fn cover(&mut self, least: usize, most: usize) {
         if self.counts.is_empty() {
@@ -63,7 +58,9 @@ impl Counts {
     /// Counts each symbol at its level.
     #[inline(always)]
     pub fn add(&mut self, levels: &[i32], symbols: &[u8]) {
-        let number = |level: i32| (level - self.first).clamp(0, LEVELS as i32 - 1) as u32;
+        let first = self.first;
+        // The number of a level among all levels.
+        let number = |level: i32| (level - first).clamp(0, LEVELS as i32 - 1) as u32;
         if self.counts.is_empty() && self.few.len() + symbols.len() <= FEW {
             let place = |(level, symbol): (&i32, &u8)| number(*level) << 8 | u32::from(*symbol);
             self.few.extend(levels.iter().zip(symbols).map(place));
@@ -77,14 +74,12 @@ impl Counts {
         if levels.is_empty() {
             return;
         }
-        let first = self.first;
-        self.cover(self.number(least), self.number(most));
+        self.cover(number(least) as usize, number(most) as usize);
         let (low, counts) = (self.low as u32, self.counts.as_flattened_mut());
         let mut places = [0; CHUNK];
         for (levels, symbols) in levels.chunks(CHUNK).zip(symbols.chunks(CHUNK)) {
             for (place, (level, symbol)) in places.iter_mut().zip(levels.iter().zip(symbols)) {
-                let number = (*level - first).clamp(0, LEVELS as i32 - 1) as u32;
-                *place = (number - low) << 8 | u32::from(*symbol);
+                *place = (number(*level) - low) << 8 | u32::from(*symbol);
             }
             for place in &places[..symbols.len()] {
                 counts[*place as usize] += 1;
@@ -269,5 +264,42 @@ impl Run {
         let mut histogram = [0; 256];
         histogram[self.first..self.first + self.counts.len()].copy_from_slice(&self.counts);
         histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_symbols_give_the_tables_of_their_histograms() {
+        let levels: Vec<i32> = (0..900).map(|n| n * n % 61 - 30).collect();
+        let symbols: Vec<u8> = (0..900).map(|n| (n * n % 7 + n % 5 * 40) as u8).collect();
+        let (mut few, mut counted) = (Counts::new(0), Counts::new(0));
+        for counts in [&mut few, &mut counted] {
+            for (levels, symbols) in levels.chunks(300).zip(symbols.chunks(300)) {
+                counts.add(levels, symbols);
+            }
+        }
+        assert!(few.counts.is_empty());
+        counted.count_few();
+        assert!(counted.few.is_empty());
+        assert_eq!(few.estimate(), counted.estimate());
+        let (few, counted) = (few.cut(), counted.cut());
+        assert_eq!((few.thresholds, few.tables), (counted.thresholds, counted.tables));
+    }
+
+    #[test]
+    fn counts_of_several_threads_are_those_of_one() {
+        let levels: Vec<i32> = (0..5000).map(|n| n % 50).collect();
+        let symbols: Vec<u8> = (0..5000).map(|n| (n % 90) as u8).collect();
+        let (mut all, mut sum, mut part) = (Counts::new(20), Counts::new(20), Counts::default());
+        all.add(&levels, &symbols);
+        for range in [0..2000, 2000..2100, 2100..5000] {
+            part.start_like(&sum);
+            part.add(&levels[range.clone()], &symbols[range]);
+            sum.take(&mut part);
+        }
+        assert_eq!((sum.low, &sum.counts), (all.low, &all.counts));
     }
 }
