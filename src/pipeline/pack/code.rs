@@ -353,8 +353,8 @@ fn code(
 fn write(codes: &[(u64, Taken<'_, Vec<u8>>)], spool: &Spool) -> Result<(), Error> {
     let bytes: usize = codes.iter().map(|(_, code)| code.len()).sum();
     if let Some((start, _)) = codes.first().filter(|_| bytes <= PIECE) {
-        let all: Vec<u8> = codes.iter().flat_map(|(_, code)| code.iter().copied()).collect();
-        return Ok(spool.write(*start, &all)?);
+        let all: Vec<&[u8]> = codes.iter().map(|(_, code)| &***code).collect();
+        return Ok(spool.write(*start, &all.concat())?);
     }
     let nothing = |_: &_| Reads::default();
     blocks::for_each(codes, &Silent, nothing, || (), |(), (at, code)| spool.write(*at, code)).map(drop)
