@@ -15,7 +15,7 @@ use crate::encoder::Encoder;
 use crate::sparse::{
     CsrParts, EncodingParts, Fill, Format, Parts, bitmask, csr, fillmask, offsets, suffixes,
 };
-use crate::store::{CheckpointWriter, Slot};
+use crate::store::{CheckpointWriter, Failed, Gathered, Slot};
 use crate::tensor::{FloatDtype, Matrix, cast};
 
 /// A tensor to be written in its encoding.
@@ -69,12 +69,15 @@ pub(super) fn encode_pruned(
 ) -> Result<(), Error> {
     let Encoding { tasks, prune, masks, writer, progress } = *encoding;
     let mut encoded = Vec::with_capacity(tasks.tensors());
+    let failed = Failed::default();
+    let mut out = Gathered::new(writer, &failed);
     for (n, result) in results.iter().enumerate() {
         let apart = result.smaller || result.format == Format::Coded;
         let task = tasks.get(n).filter(|task| task.decision.is_some() && here(n) && !apart);
-        let one = |task| Encoded::new(task, prune, result.format, masks.stored_of(n), writer);
+        let one = |task| Encoded::new(task, prune, result.format, masks.stored_of(n), (writer, &mut out));
         encoded.push(task.map(one).transpose()?);
     }
+    drop(out);
     let encoded: ByTensor<Encoded<'_>> = encoded.into_iter().collect();
     let of_here = |(block, _): &&(Block, usize)| encoded.get(block.tensor).is_some();
     let blocks: Vec<(Block, usize)> = masks.blocks().iter().filter(of_here).copied().collect();
@@ -82,9 +85,10 @@ pub(super) fn encode_pruned(
         &blocks,
         progress,
         |(block, _)| encoded[block].task.reads_with(block, encoded[block].takes),
-        Scratch::default,
-        |scratch, (block, before)| encode_block(&encoded[block], block, *before, masks, writer, scratch),
+        || (Scratch::default(), Gathered::new(writer, &failed)),
+        |(scratch, out), (block, before)| encode_block(&encoded[block], block, *before, masks, scratch, out),
     )?;
+    failed.check()?;
     let mut edges: Vec<Edge> = Vec::new();
     for ((block, _), left) in blocks.iter().zip(left) {
         results[block.tensor].overflowed += left.overflowed;
@@ -107,7 +111,7 @@ impl<'a> Encoded<'a> {
         prune: &PruneSettings,
         format: Format,
         stored: usize,
-        writer: &CheckpointWriter<'_>,
+        to: (&CheckpointWriter<'_>, &mut Gathered<'_>),
     ) -> Result<Self, CheckpointError> {
         let takes = match prune.fill {
             Fill::Zero => false,
@@ -120,7 +124,7 @@ impl<'a> Encoded<'a> {
             takes,
             nearest: prune.fill == Fill::Nearest,
             offset_size: offset_size(format, stored),
-            target: target(task, format, prune.fill, stored, writer)?,
+            target: target(task, format, prune.fill, stored, to)?,
         })
     }
 }
@@ -135,7 +139,7 @@ fn target(
     format: Format,
     fill: Fill,
     stored: usize,
-    writer: &CheckpointWriter<'_>,
+    (writer, out): (&CheckpointWriter<'_>, &mut Gathered<'_>),
 ) -> Result<Target, CheckpointError> {
     let TensorTask { name, shape, matrix, .. } = *task;
     let Some(suffixes) = suffixes(format, fill == Fill::Nearest) else {
@@ -144,18 +148,18 @@ fn target(
     let parts = suffixes.map(|suffix| writer.slot(&format!("{name}{suffix}")));
     let encoding = &parts.encoding;
     let shape: Vec<u8> = shape.dims().iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
-    writer.write_at(*encoding.shape(), 0, &shape)?;
+    out.write_at(*encoding.shape(), 0, &shape)?;
     let size = offset_size(format, stored);
     if let EncodingParts::Csr(CsrParts { row_offsets, .. }) = encoding {
         let end = (stored as u64).to_le_bytes();
-        writer.write_at(*row_offsets, (size * matrix.rows) as u64, &end[..size])?;
+        out.write_at(*row_offsets, (size * matrix.rows) as u64, &end[..size])?;
     }
     if matrix.cols == 0 && size > 0 {
         // Rows without columns have no blocks, so their offsets are written here.
         let zeros = vec![0; size * matrix.rows.min(BLOCK_ELEMENTS)];
         for row in (0..matrix.rows).step_by(BLOCK_ELEMENTS) {
             let rows = BLOCK_ELEMENTS.min(matrix.rows - row);
-            writer.write_at(*encoding.row_offsets(), (size * row) as u64, &zeros[..size * rows])?;
+            out.write_at(*encoding.row_offsets(), (size * row) as u64, &zeros[..size * rows])?;
         }
     }
     Ok(Target::Parts(parts))
@@ -169,7 +173,7 @@ struct Scratch {
     /// Kept values in the trained type; `values` holds them in the written type.
     kept: Vec<u8>,
     values: Vec<u8>,
-    out: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 fn encode_block(
@@ -177,10 +181,10 @@ fn encode_block(
     block: &Block,
     before: usize,
     masks: &Masks,
-    writer: &CheckpointWriter<'_>,
     scratch: &mut Scratch,
+    out: &mut Gathered<'_>,
 ) -> Result<Left, CheckpointError> {
-    let Scratch { mask, encoder, nearer, kept, values, out } = scratch;
+    let Scratch { mask, encoder, nearer, kept, values, bytes } = scratch;
     let Encoded { task, written, .. } = encoded;
     let TensorTask { matrix, dtype, .. } = **task;
     masks.read(block, matrix, mask)?;
@@ -200,29 +204,29 @@ fn encode_block(
     };
     match &encoded.target {
         Target::Dense(slot) => {
-            out.clear();
+            bytes.clear();
             match initial {
                 Some(initial) => {
                     if let Some(takes) = takes {
                         fillmask::clear_unless(takes, dtype.size(), initial);
                     }
-                    cast(initial, dtype, *written, out);
+                    cast(initial, dtype, *written, bytes);
                 }
-                None => out.resize(block.len * size, 0),
+                None => bytes.resize(block.len * size, 0),
             }
-            bitmask::scatter(values, columns, mask, *written, out);
-            writer.write_at(*slot, block.bytes(size).start as u64, out)?;
+            bitmask::scatter(values, columns, mask, *written, bytes);
+            out.write_at(*slot, block.bytes(size).start as u64, bytes)?;
         }
         Target::Parts(Parts { encoding, fill }) => {
-            write_places(encoding, matrix, block, before, mask, (writer, out))?;
-            writer.write_at(*encoding.values(), (before * size) as u64, values)?;
+            write_places(encoding, matrix, block, before, mask, (out, bytes))?;
+            out.write_at(*encoding.values(), (before * size) as u64, values)?;
             if let (Some(slot), Some(takes)) = (fill, takes) {
                 let first = block.start - before;
-                fillmask::gather(takes, mask, columns, first, out);
-                write_fill(*slot, first, out, &mut left, writer)?;
+                fillmask::gather(takes, mask, columns, first, bytes);
+                write_fill(*slot, first, bytes, &mut left, out)?;
             }
             let offsets = (*encoding.row_offsets(), encoded.offset_size);
-            write_offsets(matrix, block, before, mask, offsets, (writer, out))?;
+            write_offsets(matrix, block, before, mask, offsets, (out, bytes))?;
         }
     }
     Ok(left)
@@ -235,16 +239,16 @@ fn write_places(
     block: &Block,
     before: usize,
     mask: &[u8],
-    (writer, out): (&CheckpointWriter<'_>, &mut Vec<u8>),
+    (out, bytes): (&mut Gathered<'_>, &mut Vec<u8>),
 ) -> Result<(), CheckpointError> {
     match encoding {
         EncodingParts::Bitmask(parts) => {
-            writer.write_at(parts.mask, block.mask_bytes(matrix).start as u64, mask)
+            out.write_at(parts.mask, block.mask_bytes(matrix).start as u64, mask)
         }
         EncodingParts::Csr(parts) => {
-            out.clear();
-            csr::columns(mask, matrix, block.columns(matrix), block.column(matrix), out);
-            writer.write_at(parts.columns, (before * csr::index_size(matrix)) as u64, out)
+            bytes.clear();
+            csr::columns(mask, matrix, block.columns(matrix), block.column(matrix), bytes);
+            out.write_at(parts.columns, (before * csr::index_size(matrix)) as u64, bytes)
         }
     }
 }
@@ -256,19 +260,19 @@ fn write_offsets(
     before: usize,
     mask: &[u8],
     (slot, size): (Slot, usize),
-    (writer, out): (&CheckpointWriter<'_>, &mut Vec<u8>),
+    (out, bytes): (&mut Gathered<'_>, &mut Vec<u8>),
 ) -> Result<(), CheckpointError> {
     if block.column(matrix) > 0 || size == 0 {
         return Ok(());
     }
-    out.clear();
+    bytes.clear();
     let mut offset = before as u64;
     let rows = if block.whole_rows(matrix) { block.len / matrix.cols } else { 1 };
     for row in mask.chunks(block.columns(matrix).div_ceil(8)).take(rows) {
-        out.extend_from_slice(&offset.to_le_bytes()[..size]);
+        bytes.extend_from_slice(&offset.to_le_bytes()[..size]);
         offset += bits::count(row);
     }
-    writer.write_at(slot, (size * block.row(matrix)) as u64, out)
+    out.write_at(slot, (size * block.row(matrix)) as u64, bytes)
 }
 
 /// Writes the fill bits of a block's pruned weights, which begin at bit `first`. Whole bytes are written at
@@ -278,14 +282,14 @@ fn write_fill(
     first: usize,
     bits: &[u8],
     left: &mut Left,
-    writer: &CheckpointWriter<'_>,
+    out: &mut Gathered<'_>,
 ) -> Result<(), CheckpointError> {
     let at = first as u64 / 8;
     let [begin, .., end] = bits else {
         left.edges.extend(bits.first().map(|bits| Edge { slot, at, bits: *bits }));
         return Ok(());
     };
-    writer.write_at(slot, at + 1, &bits[1..bits.len() - 1])?;
+    out.write_at(slot, at + 1, &bits[1..bits.len() - 1])?;
     left.edges.push(Edge { slot, at, bits: *begin });
     left.edges.push(Edge { slot, at: at + bits.len() as u64 - 1, bits: *end });
     Ok(())

@@ -18,7 +18,7 @@ use crate::digest;
 use crate::encoder::Encoder;
 use crate::init::Initial;
 use crate::sparse::{FileMetadata, Kind};
-use crate::store::{CheckpointWriter, Group, PartWritten, Slot};
+use crate::store::{CheckpointWriter, Failed, Gathered, Group, PartWritten, Slot};
 use crate::tensor::FloatDtype;
 
 /// A tensor of the model, and its position in the output.
@@ -138,14 +138,15 @@ fn write(
     }
     progress.begin("init", bytes);
     writer.each_file(|file| {
+        let failed = Failed::default();
         blocks::for_each(
             &work[file],
             progress,
             |block| tasks[block.tensor].reads(block),
-            Encoder::default,
-            |encoder, block| write_block(writer, &tasks[block.tensor], block, encoder),
-        )
-        .map(drop)
+            || (Encoder::default(), Gathered::new(writer, &failed)),
+            |(encoder, out), block| write_block(&tasks[block.tensor], block, encoder, out),
+        )?;
+        Ok::<_, Error>(failed.check()?)
     })?;
     progress.end();
     Ok(())
@@ -164,15 +165,15 @@ fn sources<'r>(resolved: &'r Resolved<'_>) -> Vec<(&'r String, &'r Tensor, Sourc
 }
 
 fn write_block(
-    writer: &CheckpointWriter<'_>,
     task: &InitTask<'_>,
     block: &Block,
     encoder: &mut Encoder,
+    out: &mut Gathered<'_>,
 ) -> Result<(), CheckpointError> {
     let at = task.bytes(block);
     let bytes = match task.source {
         Source::Copy(from) => &from.bytes()[at.clone()],
         Source::Initial { values, dtype } => encoder.encode(values, block.start, block.len, *dtype, 1.0),
     };
-    writer.write_at(task.slot, at.start as u64, bytes)
+    out.write_at(task.slot, at.start as u64, bytes)
 }

@@ -48,10 +48,16 @@ pub fn load(
             }
         }
         // Each piece has one thread, which therefore never waits for another.
-        pieces::for_each(file, &all, progress, |_, out, bytes| {
-            out.lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(bytes);
-            Ok(())
-        })?;
+        pieces::for_each(
+            file,
+            &all,
+            progress,
+            || (),
+            |(), _, out, bytes| {
+                out.lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(bytes);
+                Ok(())
+            },
+        )?;
         progress.end();
         Ok(())
     })

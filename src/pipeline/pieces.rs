@@ -44,15 +44,17 @@ pub(super) fn pieces<'a>(file: &'a PrunedReader, name: &'a str) -> Box<dyn Itera
     }))
 }
 
-/// Restores the pieces on all threads. `work` gets the bytes of each, and what the list has beside it.
+/// Restores the pieces on all threads. `work` gets the bytes of each, what the list has beside it, and
+/// scratch space of its thread.
 ///
 /// # Errors
 /// [`Error::Pruned`] if a block cannot be decoded, [`Error::Cancelled`], and the errors of `work`.
-pub(super) fn for_each<T: Sync>(
+pub(super) fn for_each<T: Sync, S: Send>(
     file: &PrunedReader,
     pieces: &[(Piece<'_>, T)],
     progress: &dyn Progress,
-    work: impl Fn(&Piece<'_>, &T, &[u8]) -> Result<(), Error> + Sync + Send,
+    scratch: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, &Piece<'_>, &T, &[u8]) -> Result<(), Error> + Sync + Send,
 ) -> Result<(), Error> {
     let damaged = |name: &str, error| Error::Pruned {
         path: file.path().to_owned(),
@@ -65,12 +67,12 @@ pub(super) fn for_each<T: Sync>(
             From::Stored(data) => Reads::of(*data),
             From::Encoded(block) => file.reads(piece.name, block),
         },
-        Decoder::default,
-        |decoder, (piece, beside)| match &piece.from {
-            From::Stored(data) => work(piece, beside, data.bytes()),
+        || (Decoder::default(), scratch()),
+        |(decoder, scratch), (piece, beside)| match &piece.from {
+            From::Stored(data) => work(scratch, piece, beside, data.bytes()),
             From::Encoded(block) => {
                 let bytes = file.read_block(piece.name, block, decoder);
-                work(piece, beside, bytes.map_err(|error| damaged(piece.name, error))?)
+                work(scratch, piece, beside, bytes.map_err(|error| damaged(piece.name, error))?)
             }
         },
     )?;

@@ -257,12 +257,14 @@ fn write_coded(
     (writer, progress): (&CheckpointWriter<'_>, &dyn Progress),
 ) -> Result<(), Error> {
     let Some(coded) = &selected.coded else { return Ok(()) };
+    let mut names = Vec::new();
     for (n, ((name, _), result)) in checkpoint.tensors().zip(results).enumerate() {
         if result.format == Format::Coded && here(n) {
-            let written = coded.write(name, writer, progress)?;
-            result.overflowed = written.map_or(0, |coded| coded.overflowed);
-            result.rounded = written.and_then(|coded| coded.rounded);
+            let found = coded.get(name);
+            result.overflowed = found.map_or(0, |found| found.overflowed);
+            result.rounded = found.and_then(|found| found.rounded);
+            names.push(name);
         }
     }
-    Ok(())
+    coded.write(names.into_iter(), writer, progress)
 }

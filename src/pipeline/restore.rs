@@ -13,7 +13,8 @@ use crate::checkpoint::{OpenOptions, TensorSpec};
 use crate::place;
 use crate::reader::{Limits, PrunedProblem, PrunedReader};
 use crate::store::{
-    CheckpointWriter, Group, OutputSet, Slot, beside, folder_of, names_folder, total, weights_name,
+    CheckpointWriter, Failed, Gathered, Group, OutputSet, Slot, beside, folder_of, names_folder, total,
+    weights_name,
 };
 use crate::tensor::{Dtype, Shape};
 use crate::workers::Threads;
@@ -117,8 +118,11 @@ fn write(file: &PrunedReader, writer: &CheckpointWriter<'_>, progress: &dyn Prog
         if now.is_empty() {
             return Ok(());
         }
-        pieces::for_each(file, &now, progress, |piece, slot, bytes| {
-            Ok(writer.write_at(*slot, piece.at, bytes)?)
+        let failed = Failed::default();
+        let out = || Gathered::new(writer, &failed);
+        pieces::for_each(file, &now, progress, out, |out, piece, slot, bytes| {
+            Ok(out.write_at(*slot, piece.at, bytes)?)
         })?;
+        failed.check()?;
     }
 }

@@ -41,6 +41,7 @@
 //! | `destination` | the sink that sends each output where its path says |
 //! | `distant` | outputs in an object store |
 //! | `encode` | writes headers in canonical form |
+//! | `gathered` | small writes of one thread, put together |
 //! | `finish` | completes the commit of a killed run |
 //! | `group` | tensors that are written together |
 //! | `helper` | opens helper files defensively |
@@ -67,6 +68,7 @@ mod destination;
 mod distant;
 mod encode;
 mod finish;
+mod gathered;
 mod group;
 mod helper;
 mod journal;
@@ -88,6 +90,7 @@ pub(crate) use cleanup::Unfinished;
 pub use cleanup::abandon;
 pub use compressed::{Compressed, Form, compressed};
 pub use destination::Destination;
+pub(crate) use gathered::{Failed, Gathered};
 pub use group::Group;
 pub(crate) use group::total;
 pub use key::Decided;

@@ -46,6 +46,17 @@ pub struct Slot {
     length: u64,
 }
 
+impl Slot {
+    /// The file, and the position in it, of this part of the tensor's data.
+    ///
+    /// # Panics
+    /// If it extends beyond the tensor.
+    pub(super) fn place(&self, offset: u64, len: usize) -> (usize, u64) {
+        assert!(offset + len as u64 <= self.length, "a write beyond its tensor");
+        (self.file, self.start + offset)
+    }
+}
+
 impl<'g> CheckpointWriter<'g> {
     /// Creates the files for these tensors, with their headers and full lengths. If there are more than
     /// `max_shard_size` bytes of data, they are shards `NAME-00001-of-0000N.safetensors` beside an index
@@ -288,9 +299,14 @@ impl<'g> CheckpointWriter<'g> {
     /// # Panics
     /// If the part extends beyond the tensor.
     pub fn write_at(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
-        assert!(offset + bytes.len() as u64 <= slot.length, "a write beyond its tensor");
-        let draft = &self.files[slot.file];
-        draft.write_at(slot.start + offset, bytes).map_err(CheckpointError::io(draft.path(), "write"))
+        let (file, at) = slot.place(offset, bytes.len());
+        self.write_file(file, at, bytes)
+    }
+
+    /// Writes bytes at this position of a file.
+    pub(super) fn write_file(&self, file: usize, at: u64, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let draft = &self.files[file];
+        draft.write_at(at, bytes).map_err(CheckpointError::io(draft.path(), "write"))
     }
 
     /// Every path that [`CheckpointWriter::commit`] will replace or remove: the files, an index, and files

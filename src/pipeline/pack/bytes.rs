@@ -3,7 +3,7 @@
 use safetensors::Dtype;
 
 use crate::checkpoint::{Mapped, TensorRef};
-use crate::codec::{BlockInput, Choice, Form, choose_bytes};
+use crate::codec::{BlockInput, Choice, EncoderScratch, Form, choose_bytes};
 use crate::pipeline::blocks::{self, BLOCK_ELEMENTS, Block, Reads};
 use crate::tensor::{Matrix, Shape};
 
@@ -60,7 +60,7 @@ impl<'a> Bytes<'a> {
 
     /// Chooses the best coding from samples at the beginning of some blocks. Also returns the bits per
     /// element of the samples.
-    pub fn choose(&self) -> (Choice, f64) {
+    pub fn choose(&self, scratch: &mut EncoderScratch) -> (Choice, f64) {
         let matrix = self.shape.matrix();
         let every = self.shape.elements().div_ceil(BLOCK_ELEMENTS).min(16);
         let some = SAMPLE / every;
@@ -74,7 +74,8 @@ impl<'a> Bytes<'a> {
         let cols = values.len() / self.form.size();
         let share = cols as f64 / self.shape.elements() as f64;
         let matrix = Matrix { rows: 1, cols };
-        let choice = choose_bytes(self.form, matrix, (&values, &base), (share, 8.0 * self.described as f64));
+        let share = (share, 8.0 * self.described as f64);
+        let choice = choose_bytes(self.form, matrix, (&values, &base), share, scratch);
         (choice, choice.bits / cols as f64)
     }
 }

@@ -1,10 +1,13 @@
 //! Codes tensors, without loss or rounded to steps.
 
-use cdi_core::internal::spare::{Spare, Taken};
+use std::borrow::Borrow;
+
+use cdi_core::internal::spare::Spare;
 use safetensors::Dtype;
 
 use super::bytes::Bytes;
 use super::floats::{self, Floats};
+use super::prepared::Prepared;
 use super::steps::{self, Losses};
 use crate::checkpoint::CheckpointError;
 use crate::codec::{BlockInput, Choice, EncoderScratch, Form, Model, TensorEncoder, without_pruned};
@@ -19,8 +22,14 @@ use crate::pipeline::task::TensorTask;
 use crate::sparse::Fill;
 use crate::tensor::Shape;
 
-/// Maximum number of tensors, and of their bytes, that are processed together.
+/// Maximum number of tensors of several blocks, and of bytes of all tensors, that are processed together.
 const BATCH: (usize, u64) = (64, 256 << 20);
+
+/// Maximum number of tensors of one block that are processed together, and of their blocks' bytes.
+const SINGLE: (usize, u64) = (4096, 64 << 20);
+
+/// Number of blocks whose codes are held in memory before they are written in order.
+const HELD: usize = 64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS);
 
 /// A tensor to be coded.
 #[derive(Clone, Copy)]
@@ -38,6 +47,7 @@ struct Scratch {
     codec: EncoderScratch,
     /// Values in which pruned weights are zero steps.
     at_start: Vec<u8>,
+    code: Vec<u8>,
 }
 
 impl<'a> ToCode<'a> {
@@ -172,11 +182,45 @@ impl<'a> ToCode<'a> {
     }
 
     /// The best coding, and the bits per element in a sample of it.
-    fn choose(&self, scratch: &mut floats::Scratch) -> Result<(Choice, f64), CheckpointError> {
+    fn choose(&self, scratch: &mut Scratch) -> Result<(Choice, f64), CheckpointError> {
         match self {
-            Self::Floats(floats) => floats.choose(scratch),
-            Self::Bytes(bytes) => Ok(bytes.choose()),
+            Self::Floats(floats) => floats.choose(&mut scratch.floats, &mut scratch.codec),
+            Self::Bytes(bytes) => Ok(bytes.choose(&mut scratch.codec)),
         }
+    }
+
+    fn encoder(&self, choice: &Choice) -> TensorEncoder {
+        TensorEncoder::new(self.form(), self.shape().matrix(), choice.model, choice.lines)
+    }
+
+    /// Its block, if it has one and is coded from the beginning to the end at once.
+    fn single(&self) -> Option<Block> {
+        let is_compensated = matches!(self, Self::Floats(floats) if floats.is_compensated());
+        let mut blocks = self.blocks();
+        let first = blocks.next().filter(|_| !is_compensated);
+        first.filter(|_| blocks.next().is_none())
+    }
+
+    /// What the encoder gets of a block. `compensated` are the values of the whole tensor, if rounding has
+    /// changed them so that its errors compensate.
+    fn prepare<'s>(
+        &'s self,
+        (choice, compensated): (&Choice, Option<&'s [u8]>),
+        block: &Block,
+        floats: &'s mut floats::Scratch,
+        at_start: &'s mut Vec<u8>,
+    ) -> Result<Prepared<'s>, CheckpointError> {
+        let mut input = self.input(choice, block, floats)?;
+        let trained = input.values;
+        if let Some(values) = compensated {
+            input.values = &values[block.bytes(self.form().size())];
+        }
+        let mut coded = input;
+        if matches!(self, Self::Floats(floats) if floats.pruned_are_at_start(choice)) {
+            without_pruned(self.form(), &input, at_start);
+            coded = BlockInput { values: at_start, pruned: &[], ..input };
+        }
+        Ok(Prepared { trained, input, coded })
     }
 }
 
@@ -197,8 +241,6 @@ struct Coding<'a> {
 
 impl<'a> Coding<'a> {
     fn new(tensor: &'a ToCode<'a>, choice: Choice, progress: &dyn Progress) -> Result<Self, Error> {
-        let matrix = tensor.shape().matrix();
-        let encoder = TensorEncoder::new(tensor.form(), matrix, choice.model, choice.lines);
         let compensated = match tensor {
             ToCode::Floats(floats) => steps::compensated(floats, &choice, progress)?,
             ToCode::Bytes(_) => None,
@@ -206,7 +248,7 @@ impl<'a> Coding<'a> {
         Ok(Self {
             tensor,
             choice,
-            encoder,
+            encoder: tensor.encoder(&choice),
             start: None,
             lengths: Vec::new(),
             overflowed: 0,
@@ -215,47 +257,38 @@ impl<'a> Coding<'a> {
         })
     }
 
-    /// Calls a pass of the encoder with a block. Returns the block's values before rounding compensated its
-    /// errors, and the input of the pass.
-    fn pass<'s>(
+    /// What a pass of the encoder with a block needs.
+    fn prepare<'s>(
         &'s self,
         block: &Block,
-        scratch: &'s mut Scratch,
-        pass: impl FnOnce(&TensorEncoder, BlockInput<'_>, &mut EncoderScratch),
-    ) -> Result<(&'s [u8], BlockInput<'s>), Error> {
-        let mut input = self.tensor.input(&self.choice, block, &mut scratch.floats)?;
-        let trained = input.values;
-        if let Some(values) = &self.compensated {
-            input.values = &values[block.bytes(self.tensor.form().size())];
-        }
-        if matches!(self.tensor, ToCode::Floats(floats) if floats.pruned_are_at_start(&self.choice)) {
-            without_pruned(self.tensor.form(), &input, &mut scratch.at_start);
-            let coded = BlockInput { values: &scratch.at_start, pruned: &[], ..input };
-            pass(&self.encoder, coded, &mut scratch.codec);
-        } else {
-            pass(&self.encoder, input, &mut scratch.codec);
-        }
-        Ok((trained, input))
+        Scratch { floats, codec, at_start, .. }: &'s mut Scratch,
+    ) -> Result<(&'s TensorEncoder, Prepared<'s>, &'s mut EncoderScratch), CheckpointError> {
+        let what = (&self.choice, self.compensated.as_deref());
+        Ok((&self.encoder, self.tensor.prepare(what, block, floats, at_start)?, codec))
     }
 
     /// Completes the tensor when all its blocks are in the spool; `end` is the end of the spool.
     fn finish(&self, end: u64) -> Coded {
         let start = self.start.unwrap_or(end);
-        let len: u64 = self.lengths.iter().map(|len| u64::from(*len)).sum();
-        Coded {
-            choice: self.choice,
-            head: self.encoder.head(&self.lengths),
-            blocks: start..start + len,
-            overflowed: self.overflowed,
-            rounded: match self.choice.model {
-                Model::Steps { step, .. } => {
-                    let Losses { errors, squares, at_start } = self.losses;
-                    Some(Rounded { step, errors, squares, at_start })
-                }
-                _ => None,
-            },
-        }
+        let coded = coded(&self.choice, &self.encoder, &self.lengths, self.overflowed, self.losses);
+        Coded { blocks: start..start + coded.blocks.end, ..coded }
     }
+}
+
+/// A tensor whose blocks, of these lengths, are at the beginning of the spool.
+fn coded(
+    choice: &Choice,
+    encoder: &TensorEncoder,
+    lengths: &[u32],
+    overflowed: u64,
+    Losses { errors, squares, at_start }: Losses,
+) -> Coded {
+    let rounded = match choice.model {
+        Model::Steps { step, .. } => Some(Rounded { step, errors, squares, at_start }),
+        _ => None,
+    };
+    let bytes = lengths.iter().map(|len| u64::from(*len)).sum();
+    Coded { choice: *choice, head: encoder.head(lengths), blocks: 0..bytes, overflowed, rounded }
 }
 
 /// Codes tensors into the spool, from this position on, a batch at a time, and returns where they end.
@@ -267,39 +300,97 @@ pub(in crate::pipeline) fn code_all(
     progress: &dyn Progress,
 ) -> Result<(Vec<Coded>, u64), Error> {
     progress.begin(stage, tensors.iter().map(|tensor| tensor.passes() * tensor.bytes()).sum());
-    let mut coded = Vec::with_capacity(tensors.len());
+    let mut all = Vec::with_capacity(tensors.len());
     let mut rest = tensors;
     while !rest.is_empty() {
-        let mut sum = 0;
+        let (mut of_one, mut others, mut bytes) = (0, 0, 0);
         let fits = |tensor: &&ToCode<'_>| {
-            sum += tensor.bytes();
-            sum <= BATCH.1
+            bytes += tensor.bytes();
+            *(if tensor.single().is_some() { &mut of_one } else { &mut others }) += 1;
+            bytes <= BATCH.1 && others <= BATCH.0 && of_one <= SINGLE.0
         };
-        let (now, later) = rest.split_at(rest.iter().take(BATCH.0).take_while(fits).count().max(1));
-        coded.extend(code(now, spool, &mut end, progress)?);
+        let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        let (single, several): (Vec<_>, Vec<_>) = now.iter().partition(|tensor| tensor.single().is_some());
+        let mut single = code_single(&single, (spool, &mut end), progress)?.into_iter();
+        let mut several = code_several(&several, (spool, &mut end), progress)?.into_iter();
+        let of = |tensor: &ToCode<'_>| match tensor.single() {
+            Some(_) => single.next(),
+            None => several.next(),
+        };
+        all.extend(now.iter().map(of).map(|coded| coded.expect("each is one of both kinds")));
         rest = later;
     }
     progress.end();
-    Ok((coded, end))
+    Ok((all, end))
 }
 
 /// The best coding of each tensor, and the bits per element in a sample of it.
-pub(in crate::pipeline) fn choices(tensors: &[ToCode<'_>]) -> Result<Vec<(Choice, f64)>, Error> {
+pub(in crate::pipeline) fn choices<'a>(
+    tensors: &[impl Borrow<ToCode<'a>> + Sync],
+) -> Result<Vec<(Choice, f64)>, Error> {
     let numbers: Vec<usize> = (0..tensors.len()).collect();
-    blocks::for_each(
-        &numbers,
-        &Silent,
-        |n| Reads { bytes: 0, ..tensors[*n].reads(&Block { tensor: *n, start: 0, len: 1 }) },
-        floats::Scratch::default,
-        |scratch, n| tensors[*n].choose(scratch),
-    )
+    let tensor = |n: &usize| tensors[*n].borrow();
+    // Only a sample is read.
+    let reads = |n: &usize| Reads { bytes: 0, ..tensor(n).reads(&Block { tensor: *n, start: 0, len: 1 }) };
+    blocks::for_each(&numbers, &Silent, reads, Scratch::default, |scratch, n| tensor(n).choose(scratch))
 }
 
-/// Codes these tensors into the spool, starting at position `end`.
-fn code(
-    tensors: &[ToCode<'_>],
-    spool: &Spool,
-    end: &mut u64,
+/// Codes tensors of one block each into the spool, starting at position `end`: each by one thread, which does
+/// all that there is to do while the block is in its cache.
+fn code_single(
+    mut tensors: &[&ToCode<'_>],
+    (spool, end): (&Spool, &mut u64),
+    progress: &dyn Progress,
+) -> Result<Vec<Coded>, Error> {
+    let mut all = Vec::with_capacity(tensors.len());
+    while !tensors.is_empty() {
+        let mut bytes = 0;
+        let fits = |tensor: &&&ToCode<'_>| {
+            bytes += tensor.bytes();
+            bytes <= SINGLE.1
+        };
+        let (now, later) = tensors.split_at(tensors.iter().take_while(fits).count().max(1));
+        let block_of = |(n, tensor): (usize, &&ToCode<'_>)| Some((n, tensor.single()?));
+        let blocks: Vec<(usize, Block)> = now.iter().enumerate().filter_map(block_of).collect();
+        let reads = |(n, block): &(usize, Block)| {
+            let reads = now[*n].reads(block);
+            Reads { bytes: now[*n].passes() * reads.bytes, ..reads }
+        };
+        let found = blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
+            let tensor = now[*n];
+            let (choice, _) = tensor.choose(scratch)?;
+            let mut encoder = tensor.encoder(&choice);
+            let Scratch { floats, codec, at_start, code } = scratch;
+            let prepared = tensor.prepare((&choice, None), block, floats, at_start)?;
+            encoder.measure(block, prepared.coded, codec);
+            encoder.classify();
+            encoder.count(block, prepared.coded, codec);
+            encoder.cut();
+            code.clear();
+            encoder.encode(block, prepared.coded, codec, code);
+            let losses = steps::losses(tensor.form(), &choice, &prepared);
+            let overflowed = tensor.overflowed(block, floats);
+            let coded = coded(&choice, &encoder, &[code.len() as u32], overflowed, losses);
+            Ok::<_, Error>((coded, code.clone()))
+        })?;
+        let mut placed = Vec::with_capacity(found.len());
+        for (coded, code) in &found {
+            let at = *end;
+            *end += code.len() as u64;
+            all.push(Coded { blocks: at..*end, ..coded.clone() });
+            placed.push((at, code.as_slice()));
+        }
+        write(&placed, spool)?;
+        tensors = later;
+    }
+    Ok(all)
+}
+
+/// Codes tensors into the spool, starting at position `end`, with the blocks of all of them shared among the
+/// threads in each pass.
+fn code_several(
+    tensors: &[&ToCode<'_>],
+    (spool, end): (&Spool, &mut u64),
     progress: &dyn Progress,
 ) -> Result<Vec<Coded>, Error> {
     let mut all: Vec<Coding<'_>> = tensors
@@ -307,55 +398,68 @@ fn code(
         .zip(choices(tensors)?)
         .map(|(tensor, (choice, _))| Coding::new(tensor, choice, progress))
         .collect::<Result<_, _>>()?;
-    let blocks_of = |(n, tensor): (usize, &ToCode<'_>)| tensor.blocks().map(move |block| (n, block));
+    let blocks_of = |(n, tensor): (usize, &&ToCode<'_>)| tensor.blocks().map(move |block| (n, block));
     let blocks: Vec<(usize, Block)> = tensors.iter().enumerate().flat_map(blocks_of).collect();
     let reads = |(n, block): &(usize, Block)| tensors[*n].reads(block);
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
-        let coding = &all[*n];
-        coding.pass(block, scratch, |encoder, input, codec| encoder.measure(block, input, codec)).map(drop)
+        let (encoder, prepared, codec) = all[*n].prepare(block, scratch)?;
+        encoder.measure(block, prepared.coded, codec);
+        Ok::<_, Error>(())
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.classify());
     blocks::for_each(&blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
-        let coding = &all[*n];
-        coding.pass(block, scratch, |encoder, input, codec| encoder.count(block, input, codec)).map(drop)
+        let (encoder, prepared, codec) = all[*n].prepare(block, scratch)?;
+        encoder.count(block, prepared.coded, codec);
+        Ok::<_, Error>(())
     })?;
     all.iter_mut().for_each(|coding| coding.encoder.cut());
     let spare = Spare::default();
-    // The number of blocks whose codes are held in memory before they are written in order.
-    for blocks in blocks.chunks(64 * 1024 * 1024 / (8 * BLOCK_ELEMENTS)) {
+    for blocks in blocks.chunks(HELD) {
         let codes = blocks::for_each(blocks, progress, reads, Scratch::default, |scratch, (n, block)| {
             let (coding, mut code) = (&all[*n], spare.take(Vec::new));
             code.clear();
-            let (trained, input) = coding.pass(block, scratch, |encoder, input, codec| {
-                encoder.encode(block, input, codec, &mut code);
-            })?;
-            let losses = steps::losses(coding.tensor.form(), &coding.choice, trained, input);
+            let (encoder, prepared, codec) = coding.prepare(block, scratch)?;
+            encoder.encode(block, prepared.coded, codec, &mut code);
+            let losses = steps::losses(coding.tensor.form(), &coding.choice, &prepared);
             let overflowed = coding.tensor.overflowed(block, &mut scratch.floats);
             Ok::<_, Error>((code, overflowed, losses))
         })?;
         let mut placed = Vec::with_capacity(codes.len());
-        for ((n, _), (code, overflowed, losses)) in blocks.iter().zip(codes) {
+        for ((n, _), (code, overflowed, losses)) in blocks.iter().zip(&codes) {
             let coding = &mut all[*n];
             coding.start.get_or_insert(*end);
             coding.lengths.push(code.len() as u32);
             coding.overflowed += overflowed;
-            coding.losses.add(losses);
-            let at = *end;
+            coding.losses.add(*losses);
+            placed.push((*end, code.as_slice()));
             *end += code.len() as u64;
-            placed.push((at, code));
         }
         write(&placed, spool)?;
     }
     Ok(all.iter().map(|coding| coding.finish(*end)).collect())
 }
 
-/// Writes codes, each at its position behind the one before.
-fn write(codes: &[(u64, Taken<'_, Vec<u8>>)], spool: &Spool) -> Result<(), Error> {
-    let bytes: usize = codes.iter().map(|(_, code)| code.len()).sum();
-    if let Some((start, _)) = codes.first().filter(|_| bytes <= PIECE) {
-        let all: Vec<&[u8]> = codes.iter().map(|(_, code)| &***code).collect();
-        return Ok(spool.write(*start, &all.concat())?);
+/// Writes codes, each at its position behind the one before, small ones together.
+fn write(mut codes: &[(u64, &[u8])], spool: &Spool) -> Result<(), Error> {
+    let mut together = Vec::new();
+    while let [first, ..] = codes {
+        let mut bytes = 0;
+        let fits = |(_, code): &&(u64, &[u8])| {
+            bytes += code.len();
+            bytes <= PIECE
+        };
+        let (now, later) = codes.split_at(codes.iter().take_while(fits).count().max(1));
+        together.push((first.0, now));
+        codes = later;
     }
     let nothing = |_: &_| Reads::default();
-    blocks::for_each(codes, &Silent, nothing, || (), |(), (at, code)| spool.write(*at, code)).map(drop)
+    blocks::for_each(&together, &Silent, nothing, Vec::new, |buffer, (at, codes)| {
+        if let [(_, code)] = codes {
+            return spool.write(*at, code);
+        }
+        buffer.clear();
+        codes.iter().for_each(|(_, code)| buffer.extend_from_slice(code));
+        spool.write(*at, buffer)
+    })
+    .map(drop)
 }

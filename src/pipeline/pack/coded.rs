@@ -12,7 +12,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::plan::Codes;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::spool::Spool;
-use crate::store::CheckpointWriter;
+use crate::store::{CheckpointWriter, Failed, Gathered, Slot};
 
 /// The coded tensors of a file, by name, and the spool with the blocks of those that this process writes.
 pub(in crate::pipeline) struct CodedTensors<'a> {
@@ -34,26 +34,54 @@ impl<'a> CodedTensors<'a> {
         self.tensors.retain(|name, _| names.contains(name));
     }
 
-    /// Writes the code of a tensor, if it is coded.
-    pub fn write(
+    /// Writes the codes of these tensors, leaving out those that are not coded.
+    pub fn write<'n>(
         &self,
-        name: &str,
+        names: impl Iterator<Item = &'n str>,
         writer: &CheckpointWriter<'_>,
         progress: &dyn Progress,
-    ) -> Result<Option<&Coded>, Error> {
-        let (Some(found), Some(spool)) = (self.get(name), &self.spool) else { return Ok(None) };
-        let slot = writer.slot(&format!("{name}{CODES}"));
-        writer.write_at(slot, 0, &found.head)?;
-        let (start, end) = (found.blocks.start, found.blocks.end);
-        let pieces: Vec<Range<u64>> =
-            (start..end).step_by(PIECE).map(|at| at..end.min(at + PIECE as u64)).collect();
-        let counted = |piece: &Range<u64>| Reads { bytes: piece.end - piece.start, ..Reads::default() };
-        blocks::for_each(&pieces, progress, counted, Vec::new, |bytes, piece| {
-            bytes.resize((piece.end - piece.start) as usize, 0);
-            spool.read(piece.start, bytes)?;
-            writer.write_at(slot, found.head.len() as u64 + piece.start - start, bytes)
+    ) -> Result<(), Error> {
+        let Some(spool) = &self.spool else { return Ok(()) };
+        let mut pieces = Vec::new();
+        for name in names {
+            let Some(Coded { head, blocks: Range { start, end }, .. }) = self.get(name) else { continue };
+            let slot = writer.slot(&format!("{name}{CODES}"));
+            pieces.push(CodePiece { slot, at: 0, head, blocks: *start..(*end).min(start + PIECE as u64) });
+            pieces.extend((*start..*end).step_by(PIECE).skip(1).map(|from| CodePiece {
+                slot,
+                at: head.len() as u64 + from - start,
+                head: &[],
+                blocks: from..(*end).min(from + PIECE as u64),
+            }));
+        }
+        let failed = Failed::default();
+        let counted = |piece: &CodePiece<'_>| Reads { bytes: piece.len() as u64, ..Reads::default() };
+        let scratch = || (Vec::new(), Gathered::new(writer, &failed));
+        blocks::for_each(&pieces, progress, counted, scratch, |(bytes, out), piece| {
+            bytes.clear();
+            bytes.extend_from_slice(piece.head);
+            bytes.resize(piece.len(), 0);
+            spool.read(piece.blocks.start, &mut bytes[piece.head.len()..])?;
+            out.write_at(piece.slot, piece.at, bytes)
         })?;
-        Ok(Some(found))
+        Ok(failed.check()?)
+    }
+}
+
+/// A part of a code.
+struct CodePiece<'c> {
+    slot: Slot,
+    /// Its position in the code.
+    at: u64,
+    /// What precedes the blocks, in the first piece.
+    head: &'c [u8],
+    /// The rest of it, in the spool.
+    blocks: Range<u64>,
+}
+
+impl CodePiece<'_> {
+    fn len(&self) -> usize {
+        self.head.len() + (self.blocks.end - self.blocks.start) as usize
     }
 }
 

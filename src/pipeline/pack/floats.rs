@@ -3,7 +3,8 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError, TensorRef};
 use crate::codec::{
-    BlockInput, Choice, Filled, KEPT, Over, PRUNED, PRUNED_TO_INITIAL, Sample, choose, choose_steps,
+    BlockInput, Choice, EncoderScratch, Filled, KEPT, Over, PRUNED, PRUNED_TO_INITIAL, Sample, choose,
+    choose_steps,
 };
 use crate::encoder::Encoder;
 use crate::pipeline::blocks::{Block, Reads};
@@ -183,7 +184,11 @@ impl<'a> Floats<'a> {
 
     /// Chooses the best coding from a sample of rows, or parts of rows, spread over the tensor. Also returns
     /// the bits per element of the sample.
-    pub fn choose(&self, scratch: &mut Scratch) -> Result<(Choice, f64), CheckpointError> {
+    pub fn choose(
+        &self,
+        scratch: &mut Scratch,
+        codec: &mut EncoderScratch,
+    ) -> Result<(Choice, f64), CheckpointError> {
         let Matrix { rows, cols } = self.task.matrix;
         let some = (SAMPLE / cols).clamp(4.min(rows), rows);
         let cols_of = cols.min(SAMPLE.div_ceil(some));
@@ -212,8 +217,8 @@ impl<'a> Floats<'a> {
             described: 8.0 * self.described as f64,
         };
         let choice = match self.rounding {
-            Some(Rounding { step, over, .. }) => choose_steps(&sample, step, over),
-            None => choose(&sample),
+            Some(Rounding { step, over, .. }) => choose_steps(&sample, step, over, codec),
+            None => choose(&sample, codec),
         };
         Ok((choice, choice.bits / (some * cols_of) as f64))
     }

@@ -7,12 +7,14 @@ mod coded;
 mod equal;
 mod floats;
 mod predict;
+mod prepared;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::codes::Coded;
 use super::coding::{Coding, descriptions};
 use super::copy::copy;
 use super::error::{Error, caught};
@@ -64,6 +66,13 @@ pub struct PackedTensor {
 impl PackedTensor {
     fn equal(name: &str, tensor: &TensorRef<'_>) -> Self {
         Self { name: name.to_owned(), from: tensor.data.len() as u64, to: 0, choice: None, equal: true }
+    }
+
+    /// One that is in the file: its code, if it is coded, or its data.
+    fn new(name: &str, tensor: &TensorRef<'_>, coded: Option<&Coded>) -> Self {
+        let from = tensor.data.len() as u64;
+        let (to, choice) = coded.map_or((from, None), |coded| (coded.bytes(), Some(coded.choice)));
+        Self { name: name.to_owned(), from, to, choice, equal: false }
     }
 
     /// Whether its values are stored as differences from a prediction; `None` if they are not coded.
@@ -134,14 +143,16 @@ pub(super) fn pack_over(
     let writer = CheckpointWriter::resume(&mut set, output, &groups, max_shard_size, metadata, key)?;
     check_writer(paths(), &writer, "the output")?;
     progress.begin("write", groups.iter().map(Group::bytes).sum());
-    let mut tensors = Vec::with_capacity(groups.len());
-    for (name, tensor) in checkpoint.tensors() {
-        tensors.push(match equal.contains(name) {
-            true => PackedTensor::equal(name, &tensor),
-            false => write(&coded, name, &tensor, &writer, progress)?,
-        });
-    }
+    let others = || checkpoint.tensors().filter(|(name, _)| !equal.contains(name));
+    coded.write(others().map(|(name, _)| name), &writer, progress)?;
+    let dense = others().filter(|(name, _)| coded.get(name).is_none());
+    copy(dense.map(|(name, tensor)| (writer.slot(name), tensor.data)), &writer, progress)?;
     progress.end();
+    let packed = |(name, tensor): (_, TensorRef<'_>)| match equal.contains(name) {
+        true => PackedTensor::equal(name, &tensor),
+        false => PackedTensor::new(name, &tensor, coded.get(name)),
+    };
+    let tensors = checkpoint.tensors().map(packed).collect();
     let bytes = writer.bytes();
     let files = writer.stage(&mut set)?;
     set.commit()?;
@@ -194,23 +205,4 @@ fn describe<'t>(
 ) -> Result<BTreeMap<&'t str, PrunedTensor>, Error> {
     let coded = all.iter().filter_map(|tensor| Some((tensor, coded.get(tensor.name())?)));
     coded.map(|(tensor, found)| Ok((tensor.name(), start.described(tensor, &found.choice)?))).collect()
-}
-
-/// Writes a tensor: its code, or its data if it is not coded.
-fn write(
-    coded: &CodedTensors<'_>,
-    name: &str,
-    tensor: &TensorRef<'_>,
-    writer: &CheckpointWriter<'_>,
-    progress: &dyn Progress,
-) -> Result<PackedTensor, Error> {
-    let from = tensor.data.len() as u64;
-    let (to, choice) = match coded.write(name, writer, progress)? {
-        None => {
-            copy([(writer.slot(name), tensor.data)].into_iter(), writer, progress)?;
-            (from, None)
-        }
-        Some(found) => (found.bytes(), Some(found.choice)),
-    };
-    Ok(PackedTensor { name: name.to_owned(), from, to, choice, equal: false })
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::floats::{Floats, Rounding, Scratch};
+use super::prepared::Prepared;
 use crate::checkpoint::TensorRef;
-use crate::codec::{BlockInput, Choice, Form, KEPT, Model, PRUNED_TO_INITIAL, nearest_step};
+use crate::codec::{Choice, Form, KEPT, Model, PRUNED_TO_INITIAL, nearest_step};
 use crate::config::{PruneSettings, StepLength, Steps};
 use crate::pipeline::blocks::{self, Block, Reads};
 use crate::pipeline::error::{CalibrationProblem, Error};
@@ -338,7 +339,7 @@ impl Losses {
 
 /// What rounding does to the kept finite values of a block; zeros if nothing is rounded. `trained` are the
 /// values before any rounding.
-pub(super) fn losses(form: Form, choice: &Choice, trained: &[u8], input: BlockInput<'_>) -> Losses {
+pub(super) fn losses(form: Form, choice: &Choice, Prepared { trained, input, .. }: &Prepared<'_>) -> Losses {
     let mut found = Losses::default();
     let (Model::Steps { step, .. }, Some(dtype)) = (choice.model, form.float()) else { return found };
     let decoded = |bytes: &[u8]| {

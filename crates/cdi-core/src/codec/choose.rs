@@ -117,21 +117,22 @@ pub fn without_pruned(form: Form, input: &BlockInput<'_>, out: &mut Vec<u8>) {
 type Tried = (Model, f64, Vec<u8>);
 
 /// Chooses how values are coded without loss.
-pub fn choose(sample: &Sample<'_>) -> Choice {
+pub fn choose(sample: &Sample<'_>, scratch: &mut EncoderScratch) -> Choice {
     let top = top(sample.dtype, sample.values);
     let mut tried: Vec<Tried> = vec![(Model::Value { top }, 1.0, Vec::new())];
     tried.extend(sample.predictions(Model::Difference));
-    let first = sample.best(&tried);
+    let first = sample.best(&tried, scratch);
     // Bytes can be smaller for floats with few distinct values, but no byte can be pruned.
     if !sample.pruned.is_empty() {
         return first;
     }
-    let bytes = choose_bytes(sample.dtype.into(), sample.matrix, (sample.values, &[]), (sample.share, 0.0));
+    let (form, share) = (sample.dtype.into(), (sample.share, 0.0));
+    let bytes = choose_bytes(form, sample.matrix, (sample.values, &[]), share, scratch);
     if bytes.bits < first.bits { bytes } else { first }
 }
 
 /// Chooses the predictions of a tensor that is stored in steps of this length.
-pub fn choose_steps(sample: &Sample<'_>, step: f64, over: Over) -> Choice {
+pub fn choose_steps(sample: &Sample<'_>, step: f64, over: Over, scratch: &mut EncoderScratch) -> Choice {
     let mut tried: Vec<Tried> = match over {
         Over::Zero => Vec::new(),
         _ => sample.predictions(Model::Steps { step, difference: true }).collect(),
@@ -139,7 +140,7 @@ pub fn choose_steps(sample: &Sample<'_>, step: f64, over: Over) -> Choice {
     if over != Over::Initial || tried.is_empty() {
         tried.insert(0, (Model::Steps { step, difference: false }, 1.0, Vec::new()));
     }
-    sample.best(&tried)
+    sample.best(&tried, scratch)
 }
 
 impl Sample<'_> {
@@ -150,7 +151,7 @@ impl Sample<'_> {
         scales.into_iter().map(move |scale| (model, scale, scaled(dtype, initial, scale)))
     }
 
-    fn cost(&self, (model, scale, prediction): &Tried, lines: Lines) -> Choice {
+    fn cost(&self, (model, scale, prediction): &Tried, lines: Lines, scratch: &mut EncoderScratch) -> Choice {
         let Self { dtype, matrix, values, pruned, share, .. } = *self;
         let mut replaced = Vec::new();
         let (values, pruned): (&[u8], &[u8]) = match self.filled.is_start(*model, *scale) {
@@ -160,22 +161,22 @@ impl Sample<'_> {
             }
             _ => (values, pruned),
         };
-        let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share);
+        let bits = cost(dtype.into(), matrix, (*model, lines), (values, prediction, pruned), share, scratch);
         let bits = bits + if model.is_difference() { share * self.described } else { 0.0 };
         Choice { model: *model, scale: *scale, lines, bits }
     }
 
     /// The cheapest of these models, with the lines whose classes are worth their bytes.
-    fn best(&self, tried: &[Tried]) -> Choice {
+    fn best(&self, tried: &[Tried], scratch: &mut EncoderScratch) -> Choice {
         let both = Lines { rows: true, columns: true };
-        let all = tried.iter().map(|tried| (self.cost(tried, both), tried));
+        let all = tried.iter().map(|tried| (self.cost(tried, both, scratch), tried));
         let best = all.reduce(|a, b| if b.0.bits < a.0.bits { b } else { a });
         let (first, tried) = best.expect("there is a model without predictions or one with them");
         if Lines::possible(self.matrix) == Lines::default() {
             return Choice { lines: Lines::default(), ..first };
         }
         let fewer = [(true, false), (false, true), (false, false)];
-        let fewer = fewer.map(|(rows, columns)| self.cost(tried, Lines { rows, columns }));
+        let fewer = fewer.map(|(rows, columns)| self.cost(tried, Lines { rows, columns }, scratch));
         fewer.into_iter().fold(first, |a, b| if b.bits < a.bits { b } else { a })
     }
 }
@@ -187,11 +188,12 @@ pub fn choose_bytes(
     matrix: Matrix,
     (values, base): (&[u8], &[u8]),
     (share, described): (f64, f64),
+    scratch: &mut EncoderScratch,
 ) -> Choice {
-    let cost = |difference: bool| {
+    let mut cost = |difference: bool| {
         let (model, lines) = (Model::Bytes { difference }, Lines::default());
         let prediction = if difference { base } else { &[] };
-        let bits = cost(form, matrix, (model, lines), (values, prediction, &[]), share);
+        let bits = cost(form, matrix, (model, lines), (values, prediction, &[]), share, scratch);
         let bits = bits + if difference { share * described } else { 0.0 };
         Choice { model, scale: 1.0, lines, bits }
     };
@@ -222,9 +224,9 @@ fn cost(
     (model, lines): (Model, Lines),
     (values, prediction, pruned): (&[u8], &[u8], &[u8]),
     share: f64,
+    scratch: &mut EncoderScratch,
 ) -> f64 {
     let mut encoder = TensorEncoder::new(form, matrix, model, lines);
-    let mut scratch = EncoderScratch::default();
     let input = |block: &blocks::Block| {
         let bytes = block.bytes(form.size());
         let part =
@@ -237,7 +239,7 @@ fn cost(
             let (v, p, places) = input(&block);
             let input =
                 BlockInput { values: &values[v], prediction: &prediction[p], pruned: &pruned[places] };
-            step(&block, input, &mut scratch);
+            step(&block, input, scratch);
         }
     };
     pass(&mut |block, input, scratch| encoder.measure(block, input, scratch));

@@ -129,29 +129,33 @@ impl Counts {
     }
 
     /// Joins neighbouring levels while this does not add bits, or while there are too many runs.
-    fn runs(&self) -> Vec<Run> {
-        let mut runs: Vec<Run> = if self.few.is_empty() {
-            let levels = (self.first + self.low as i32..).zip(&self.counts);
-            levels.filter_map(|(level, histogram)| Run::new(level, histogram)).collect()
+    fn runs(&self) -> Runs {
+        let mut runs = Runs::default();
+        if self.few.is_empty() {
+            for (level, histogram) in (self.first + self.low as i32..).zip(&self.counts) {
+                let symbols = (0..=u8::MAX).zip(histogram).filter(|(_, n)| **n > 0);
+                runs.add(level, symbols.map(|(symbol, n)| (symbol, *n)));
+            }
         } else {
             let mut places = self.few.clone();
             places.sort_unstable();
-            let level = |places: &[u32]| self.first + (places[0] >> 8) as i32;
-            let of_level = places.chunk_by(|a, b| a >> 8 == b >> 8);
-            of_level.map(|places| Run::of_few(level(places), places)).collect()
-        };
-        let mut gains: Vec<f64> = runs.windows(2).map(|pair| pair[0].gain(&pair[1])).collect();
+            for places in places.chunk_by(|a, b| a >> 8 == b >> 8) {
+                let equal = places.chunk_by(|a, b| a == b);
+                let level = self.first + (places[0] >> 8) as i32;
+                runs.add(level, equal.map(|equal| (equal[0] as u8, equal.len() as u32)));
+            }
+        }
+        let mut gains: Vec<f64> = (1..runs.runs.len()).map(|n| runs.gain(n - 1)).collect();
         loop {
             let best = (0..gains.len()).min_by(|a, b| gains[*a].total_cmp(&gains[*b]));
-            let Some(n) = best.filter(|n| gains[*n] <= 0.0 || runs.len() > MOST_TABLES) else { break };
+            let Some(n) = best.filter(|n| gains[*n] <= 0.0 || runs.runs.len() > MOST_TABLES) else { break };
             gains.remove(n);
-            let next = runs.remove(n + 1);
-            runs[n].join(&next);
+            runs.join(n);
             if n > 0 {
-                gains[n - 1] = runs[n - 1].gain(&runs[n]);
+                gains[n - 1] = runs.gain(n - 1);
             }
             if n < gains.len() {
-                gains[n] = runs[n].gain(&runs[n + 1]);
+                gains[n] = runs.gain(n);
             }
         }
         runs
@@ -160,6 +164,7 @@ impl Counts {
     /// Estimated bits of the symbols, and of the tables.
     pub fn estimate(&self) -> (f64, f64) {
         self.runs()
+            .runs
             .iter()
             .fold((0.0, 0.0), |(symbols, tables), run| (symbols + run.bits.symbols, tables + run.bits.table))
     }
@@ -173,25 +178,40 @@ impl Counts {
             cut.tables.push(Table::new(&frequencies).expect("made to sum to the total"));
             cut.thresholds.extend(level.map(|level| level as i16));
         };
-        for (n, run) in runs.iter().enumerate() {
-            add((n > 0).then_some(run.level), &run.histogram());
+        for (n, run) in runs.runs.iter().enumerate() {
+            let mut histogram = [0; 256];
+            runs.of(run).iter().for_each(|(symbol, n)| histogram[usize::from(*symbol)] = *n);
+            add((n > 0).then_some(run.level), &histogram);
         }
-        if runs.is_empty() {
+        if runs.runs.is_empty() {
             add(None, &[0; 256]);
         }
         cut
     }
 }
 
-/// A run of levels that share a table.
-#[derive(Clone, Debug)]
+/// A symbol and how often it occurs, at least once.
+type Occurrences = (u8, u32);
+
+/// Runs of levels, each of which shares a table. A small tensor has few symbols, far apart, and many levels:
+/// so symbols that do not occur are left out, and all runs share their memory.
+#[derive(Debug, Default)]
+struct Runs {
+    runs: Vec<Run>,
+    /// The symbols of the runs, in their order, with room where runs were joined.
+    symbols: Vec<Occurrences>,
+    /// The symbols of two runs.
+    both: Vec<Occurrences>,
+}
+
+#[derive(Debug)]
 struct Run {
     /// The first of these levels.
     level: i32,
-    /// The first symbol that occurs.
-    first: usize,
-    /// How often each symbol occurs, from the first to the last that does, and their sum.
-    counts: Vec<u32>,
+    /// Where the symbols that occur begin, ascending, and how many there are.
+    start: usize,
+    len: usize,
+    /// How often they occur, all together.
     sum: u64,
     bits: Bits,
 }
@@ -204,66 +224,65 @@ struct Bits {
 }
 
 impl Bits {
-    /// Of symbols that occur so often, from the first to the last that does.
-    fn estimate(counts: impl ExactSizeIterator<Item = u32> + Clone, sum: u64) -> Self {
-        // Most are zero where few symbols are counted.
-        let share = |n: u32| if n == 0 { 0 } else { (u64::from(n) * u64::from(TOTAL)).div_ceil(sum) as u16 };
-        let shares = counts.clone().take(counts.len() - 1).map(share);
+    fn estimate(counts: &[Occurrences], sum: u64) -> Self {
+        let share = |n: u32| (u64::from(n) * u64::from(TOTAL)).div_ceil(sum) as u16;
+        let shares = counts.iter().map(|(symbol, n)| (*symbol, share(*n)));
         // The constant covers the threshold that is stored with the table.
         let table = frequency::golomb_bits(shares) as f64 + 24.0;
-        Self { symbols: frequency::entropy(counts, sum), table }
+        Self { symbols: frequency::entropy(counts.iter().map(|(_, n)| *n), sum), table }
     }
 }
 
-impl Run {
-    /// `None` if no symbol occurs.
-    fn new(level: i32, histogram: &Histogram) -> Option<Self> {
-        let first = histogram.iter().position(|n| *n > 0)?;
-        let last = histogram.iter().rposition(|n| *n > 0)?;
-        Some(Self::of_counts(level, first, histogram[first..=last].to_vec()))
+impl Runs {
+    /// Adds a run, if any symbols occur.
+    fn add(&mut self, level: i32, symbols: impl Iterator<Item = Occurrences>) {
+        let start = self.symbols.len();
+        self.symbols.extend(symbols);
+        let own = &self.symbols[start..];
+        if !own.is_empty() {
+            let sum = own.iter().map(|(_, n)| u64::from(*n)).sum();
+            let bits = Bits::estimate(own, sum);
+            self.runs.push(Run { level, start, len: own.len(), sum, bits });
+        }
     }
 
-    /// Of these symbols, in ascending order: each in the lowest byte.
-    fn of_few(level: i32, places: &[u32]) -> Self {
-        let symbol = |place: &u32| (*place & 0xFF) as usize;
-        let (first, last) = (places.first().map_or(0, symbol), places.last().map_or(0, symbol));
-        let mut counts = vec![0; last - first + 1];
-        places.iter().for_each(|place| counts[symbol(place) - first] += 1);
-        Self::of_counts(level, first, counts)
+    fn of(&self, run: &Run) -> &[Occurrences] {
+        &self.symbols[run.start..run.start + run.len]
     }
 
-    fn of_counts(level: i32, first: usize, counts: Vec<u32>) -> Self {
-        let sum = counts.iter().map(|n| u64::from(*n)).sum();
-        let bits = Bits::estimate(counts.iter().copied(), sum);
-        Self { level, first, counts, sum, bits }
+    /// Puts the symbols of a run and of the next one into `both`. Returns how often they
+    /// occur, and their bits.
+    fn both(&mut self, n: usize) -> (u64, Bits) {
+        let mut both = core::mem::take(&mut self.both);
+        both.clear();
+        let (run, next) = (&self.runs[n], &self.runs[n + 1]);
+        let (mut own, mut others) = (self.of(run), self.of(next));
+        while let (Some((a, n)), Some((b, m))) = (own.first(), others.first()) {
+            both.push((*a.min(b), if a <= b { *n } else { 0 } + if b <= a { *m } else { 0 }));
+            (own, others) = (&own[usize::from(a <= b)..], &others[usize::from(b <= a)..]);
+        }
+        both.extend_from_slice(own);
+        both.extend_from_slice(others);
+        let sum = run.sum + next.sum;
+        let bits = Bits::estimate(&both, sum);
+        self.both = both;
+        (sum, bits)
     }
 
-    /// How often each symbol occurs in this run or the next one, from the first to the last that does.
-    fn with<'r>(&'r self, next: &'r Self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'r> {
-        let first = self.first.min(next.first);
-        let end = (self.first + self.counts.len()).max(next.first + next.counts.len());
-        let count = |run: &Self, symbol: usize| run.counts.get(symbol.wrapping_sub(run.first)).copied();
-        (first..end).map(move |symbol| {
-            count(self, symbol).unwrap_or_default() + count(next, symbol).unwrap_or_default()
-        })
+    /// The change in bits if a run is joined with the next one.
+    fn gain(&mut self, n: usize) -> f64 {
+        let (_, Bits { symbols, table }) = self.both(n);
+        let (own, next) = (self.runs[n].bits, self.runs[n + 1].bits);
+        symbols + table - own.symbols - own.table - next.symbols - next.table
     }
 
-    /// The change in bits if this run is joined with the next one.
-    fn gain(&self, next: &Self) -> f64 {
-        let bits = Bits::estimate(self.with(next), self.sum + next.sum);
-        bits.symbols + bits.table - self.bits.symbols - self.bits.table - next.bits.symbols - next.bits.table
-    }
-
-    /// Joins the next run with this one.
-    fn join(&mut self, next: &Self) {
-        let counts = self.with(next).collect();
-        *self = Self::of_counts(self.level, self.first.min(next.first), counts);
-    }
-
-    fn histogram(&self) -> Histogram {
-        let mut histogram = [0; 256];
-        histogram[self.first..self.first + self.counts.len()].copy_from_slice(&self.counts);
-        histogram
+    /// Joins a run with the next one.
+    fn join(&mut self, n: usize) {
+        let (sum, bits) = self.both(n);
+        self.runs.remove(n + 1);
+        let run = &mut self.runs[n];
+        (run.len, run.sum, run.bits) = (self.both.len(), sum, bits);
+        self.symbols[run.start..run.start + run.len].copy_from_slice(&self.both);
     }
 }
 

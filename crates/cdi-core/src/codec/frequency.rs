@@ -113,16 +113,28 @@ pub fn write(frequencies: &[u16; 256], out: &mut BitWriter) {
     }
 }
 
-/// Bits of frequencies that are coded one after the other.
-pub fn golomb_bits(frequencies: impl Iterator<Item = u16>) -> u64 {
-    let mut previous = 0;
-    let bits = frequencies.map(|frequency| {
-        let k = order(previous);
+/// Bits of a frequency in the code of this order.
+fn golomb_length(frequency: u16, k: u32) -> u64 {
+    let length = 64 - (u64::from(frequency) + (1 << k)).leading_zeros();
+    u64::from(2 * length - k - 1)
+}
+
+/// Bits of the frequencies that [`write`] writes for a table of these symbols, which ascend.
+pub fn golomb_bits(mut frequencies: impl Iterator<Item = (u8, u16)>) -> u64 {
+    let Some((mut symbol, mut frequency)) = frequencies.next() else { return 0 };
+    let (mut bits, mut previous) = (0, 0);
+    for (next, of_next) in frequencies {
+        bits += golomb_length(frequency, order(previous));
         previous = frequency;
-        let length = 64 - (u64::from(frequency) + (1 << k)).leading_zeros();
-        u64::from(2 * length - k - 1)
-    });
-    bits.sum()
+        let zeros = u64::from(next - symbol - 1);
+        if zeros > 0 {
+            // After a zero, another one takes one bit.
+            bits += golomb_length(0, order(previous)) + zeros - 1;
+            previous = 0;
+        }
+        (symbol, frequency) = (next, of_next);
+    }
+    bits
 }
 
 /// Reads what [`write`] wrote: a table of symbols from 0 to `last_symbol`. `None` if it is invalid.
@@ -150,4 +162,33 @@ pub fn read(bits: &mut BitReader<'_>, last_symbol: u8) -> Option<Table> {
     }
     frequencies[last] = left;
     Table::new(&frequencies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    #[test]
+    fn the_bits_of_frequencies_are_those_written() {
+        let tables: [&[(u8, u16)]; 6] = [
+            &[(7, 2048)],
+            &[(0, 1), (255, 2047)],
+            &[(3, 1024), (4, 1), (5, 1000), (6, 23)],
+            &[(10, 2000), (12, 40), (13, 1), (90, 7)],
+            &[(0, 1), (1, 1), (2, 1), (3, 2045)],
+            &[(100, 700), (101, 600), (103, 500), (107, 248)],
+        ];
+        for table in tables {
+            let mut frequencies = [0; 256];
+            table.iter().for_each(|(symbol, frequency)| frequencies[usize::from(*symbol)] = *frequency);
+            assert_eq!(frequencies.iter().sum::<u16>(), 2048);
+            let (mut written, mut out) = (BitWriter::default(), Vec::new());
+            write(&frequencies, &mut written);
+            written.finish(&mut out);
+            // Two symbols of 8 bits, and no byte more than needed.
+            let bits = 16 + golomb_bits(table.iter().copied());
+            assert_eq!(out.len() as u64, bits.div_ceil(8), "{table:?}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub fn code(
     initial: &[u8],
     pruned: &[u8],
 ) -> (Choice, Vec<u8>) {
-    let choice = choose(&whole(dtype, matrix, values, initial, pruned));
+    let choice = choose(&whole(dtype, matrix, values, initial, pruned), &mut EncoderScratch::default());
     (choice, code_as(choice, dtype, matrix, values, initial, pruned))
 }
 
@@ -261,13 +261,16 @@ fn steps_over_initial_values_or_zero() {
             w0.iter().map(|w0| 0.8 * w0 * f64::from(moved < 0.5) + random.normal() * moved).collect();
         let (values, initial) = (encoded(FloatDtype::F32, &w), encoded(FloatDtype::F32, &w0));
         let sample = Sample { described: 800.0, ..whole(FloatDtype::F32, matrix, &values, &initial, &[]) };
-        let chosen = |over| choose_steps(&sample, 0.01, over);
+        let chosen = |over| choose_steps(&sample, 0.01, over, &mut EncoderScratch::default());
         let steps = |difference| Model::Steps { step: 0.01, difference };
         assert_eq!(chosen(Over::Auto).model, steps(over_initial));
         assert_eq!(chosen(Over::Initial).model, steps(true));
         assert_eq!(chosen(Over::Zero).model, steps(false));
         let alone = Sample { initial: &[], ..sample };
-        assert_eq!(choose_steps(&alone, 0.01, Over::Initial).model, steps(false));
+        assert_eq!(
+            choose_steps(&alone, 0.01, Over::Initial, &mut EncoderScratch::default()).model,
+            steps(false)
+        );
         if over_initial {
             assert!((chosen(Over::Auto).scale - 0.8).abs() < 0.01);
             assert!(chosen(Over::Auto).bits < 0.7 * chosen(Over::Zero).bits);
@@ -407,7 +410,8 @@ fn bytes_come_back() {
                 "{form:?} {matrix:?}"
             );
             if rows == 70 {
-                let tried = choose_bytes(form, matrix, (&values, &base), (1.0, 0.0));
+                let tried =
+                    choose_bytes(form, matrix, (&values, &base), (1.0, 0.0), &mut EncoderScratch::default());
                 assert_eq!(tried.model, Model::Bytes { difference: true }, "{form:?}");
                 assert!(over.len() < alone.len(), "{form:?}: {} and {}", over.len(), alone.len());
             }
@@ -424,7 +428,7 @@ fn each_byte_has_its_own_table() {
     let values: Vec<u8> =
         (0..64 * 1024).flat_map(|_| [random.next() as u8, 7 * (random.next() % 8) as u8, 0, 0]).collect();
     let form = Form { bits: 32, mantissa: 0 };
-    let choice = choose_bytes(form, matrix, (&values, &[]), (1.0, 0.0));
+    let choice = choose_bytes(form, matrix, (&values, &[]), (1.0, 0.0), &mut EncoderScratch::default());
     let code = code_over(choice, form, matrix, &values, &[], &[]);
     let least = 64 * 1024 * 11 / 8;
     assert!((least..least + 700).contains(&code.len()), "{} of {least}", code.len());
